@@ -1,1 +1,37 @@
-//! Being built.
+//! What crosses a process boundary: requests, replies, envelopes, usage, money, failures, names of subjects.
+//! Pure: no tokio, no NATS, no HTTP, no clock, no randomness.
+//!
+//! Evolution: fields are only ever added, and added as optional; a name is never used again for something else. The
+//! golden files under `schemas/tests/golden` are what older processes may still send, and must keep decoding.
+
+pub mod chat;
+pub mod envelope;
+pub mod event;
+pub mod failure;
+pub mod frame;
+pub mod key;
+pub mod model;
+pub mod money;
+pub mod name;
+pub mod plan;
+pub mod price;
+pub mod spend;
+pub mod subject;
+pub mod usage;
+
+/// A point in time: microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct UnixMicros(pub u64);
+
+impl UnixMicros {
+    /// The time that has passed since `earlier`; zero when `earlier` is later.
+    pub fn since(self, earlier: UnixMicros) -> std::time::Duration {
+        std::time::Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment, `wait` later.
+    pub fn after(self, wait: std::time::Duration) -> UnixMicros {
+        UnixMicros(self.0.saturating_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)))
+    }
+}

@@ -1,0 +1,206 @@
+//! One call on its way to a provider's pool: everything a worker needs, and nothing it must look up. On the wire it is
+//! a version byte, the length of the header (4 bytes, big endian), the header as JSON, and the request's bytes untouched.
+
+use crate::UnixMicros;
+use crate::failure::Failure;
+use crate::name::{KeyId, ProcessId, ProjectId, RequestId};
+use crate::plan::Plan;
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The version that this code writes. A reader refuses any other: see `Malformed`.
+const VERSION: u8 = 1;
+
+/// A wire format of clients and providers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    /// OpenAI chat completions; also the provider-agnostic form, see [`crate::chat`].
+    Openai,
+    /// OpenAI responses.
+    Responses,
+    /// Anthropic messages.
+    Anthropic,
+    /// Google Gemini `generateContent`.
+    Google,
+    /// Google Vertex AI.
+    Vertex,
+    /// Mistral.
+    Mistral,
+    /// Cohere v2.
+    Cohere,
+    /// Amazon Bedrock Converse.
+    Bedrock,
+    /// Azure OpenAI.
+    Azure,
+}
+
+/// What is asked of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// A chat completion.
+    Chat,
+}
+
+impl Operation {
+    /// The word that stands for it in subjects, SQL and `gen_ai.operation.name`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+        }
+    }
+}
+
+/// How the caller wants the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// In one piece.
+    Whole,
+    /// As server-sent events.
+    Stream,
+    /// As server-sent events, the last of which reports the usage.
+    StreamWithUsage,
+}
+
+impl Delivery {
+    /// Whether the answer comes in pieces.
+    pub fn is_stream(self) -> bool {
+        self != Self::Whole
+    }
+}
+
+/// Who asks: settled once, at the ingress, and written into every row that the request causes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Who pays.
+    pub project: ProjectId,
+    /// The virtual key that was used.
+    pub key_id: KeyId,
+    /// Who asks within the project: the body's `user`, else the header's, else the key's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// `x-penstock-tags` and the key's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Where the request's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// Behind the header.
+    Inline,
+    /// In the object store under this name, because the message would pass NATS's payload limit.
+    Stored(String),
+}
+
+/// The header of a call. The request itself follows it as bytes, in `dialect`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The request.
+    pub request_id: RequestId,
+    /// Who asks and who pays.
+    pub caller: Caller,
+    /// When the caller stops waiting.
+    pub deadline: UnixMicros,
+    /// W3C trace context, passed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// The name that the caller asked for, when it is a virtual model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_model: Option<String>,
+    /// Whom to call, in order.
+    pub plan: Plan,
+    /// What is asked.
+    pub operation: Operation,
+    /// The format of the request's bytes, and of the answer that the caller reads.
+    pub dialect: Dialect,
+    /// How the caller wants the answer.
+    pub delivery: Delivery,
+    /// The ingress whose inbox the reply frames go to.
+    pub ingress: ProcessId,
+    /// Attempts that were made so far, at earlier links.
+    #[serde(default)]
+    pub attempts: u32,
+    /// The sequence number of the next reply frame.
+    #[serde(default)]
+    pub next_seq: u32,
+    /// Why the last attempt failed, for the error when no link is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+    /// Where the request's bytes are.
+    pub body: Body,
+}
+
+/// Why bytes are not a message of this version.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// Written by a newer process: upgrade the reader first.
+    #[error("version {0} of the message is not known here: upgrade this process")]
+    Version(u8),
+    /// Cut short.
+    #[error("the message is cut short")]
+    Short,
+    /// A kind that is not known here.
+    #[error("message kind {0} is not known here")]
+    Kind(u8),
+    /// The header is not the JSON it should be.
+    #[error("the header cannot be read: {0}")]
+    Header(#[from] serde_json::Error),
+}
+
+impl Envelope {
+    /// The message: this header and the request's bytes.
+    ///
+    /// # Errors
+    /// Never in practice: the header's types all have a JSON form.
+    pub fn encode(&self, body: &[u8]) -> Result<Bytes, Malformed> {
+        let header = serde_json::to_vec(self)?;
+        let mut out = BytesMut::with_capacity(5 + header.len() + body.len());
+        out.put_u8(VERSION);
+        out.put_u32(u32::try_from(header.len()).map_err(|_| Malformed::Short)?);
+        out.put_slice(&header);
+        out.put_slice(body);
+        Ok(out.freeze())
+    }
+
+    /// The header and the request's bytes; the bytes are not copied.
+    ///
+    /// # Errors
+    /// When `message` is of another version, cut short, or its header is not JSON of this type.
+    pub fn decode(message: &Bytes) -> Result<(Self, Bytes), Malformed> {
+        let (&[version, a, b, c, d], rest) = message.split_first_chunk().ok_or(Malformed::Short)?;
+        if version != VERSION {
+            return Err(Malformed::Version(version));
+        }
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        let header = rest.get(..length).ok_or(Malformed::Short)?;
+        Ok((serde_json::from_slice(header)?, message.slice(5 + length..)))
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_an_envelope_is_refused() {
+        for (bytes, what) in [
+            (&b""[..], "the message is cut short"),
+            (b"\x02\0\0\0\0", "version 2 of the message is not known here: upgrade this process"),
+            (b"\x01\0\0\0\x09{}", "the message is cut short"),
+        ] {
+            assert_eq!(Envelope::decode(&Bytes::copy_from_slice(bytes)).unwrap_err().to_string(), what);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What the ledger is made of: a start and an end for every attempt, one event for every request. Knows nothing of where
+//! they are kept. A batch of events is one message: one JSON object a line.
+
+use crate::UnixMicros;
+use crate::envelope::{Caller, Dialect, Operation};
+use crate::failure::FailureKind;
+use crate::money::Picodollars;
+use crate::name::{AttemptId, RequestId, Target};
+use crate::usage::{Usage, UsageSource};
+use serde::{Deserialize, Serialize};
+
+/// One line of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum UsageEvent {
+    /// Written before a provider is called.
+    #[serde(rename = "attempt.started")]
+    AttemptStarted(Box<AttemptStarted>),
+    /// Written when the call is over. Holds the start too, so that it makes a whole row alone.
+    #[serde(rename = "attempt.ended")]
+    AttemptEnded(Box<AttemptEnded>),
+    /// Written when the caller has its answer, or never will.
+    #[serde(rename = "request")]
+    Request(Box<RequestEvent>),
+}
+
+/// A provider is about to be called. Without an end it becomes a row of unknown outcome at its worst-case cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptStarted {
+    /// The attempt.
+    pub attempt_id: AttemptId,
+    /// The request that it serves.
+    pub request_id: RequestId,
+    /// When the call began.
+    pub started_at: UnixMicros,
+    /// When it ends at the latest; after that, a start without an end is of unknown outcome for good.
+    pub deadline: UnixMicros,
+    /// Who asks and who pays.
+    pub caller: Caller,
+    /// Who is called.
+    pub target: Target,
+    /// The virtual model that was asked for, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_model: Option<String>,
+    /// What is asked.
+    pub operation: Operation,
+    /// Its number within the request, from 1.
+    pub number: u32,
+    /// Its link's place in the plan, from 0.
+    pub link: u32,
+    /// Whether the answer was asked for as a stream.
+    pub stream: bool,
+    /// The most that it can cost; `None` when the model has no price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst_case: Option<Picodollars>,
+    /// Which price row the costs are made with; `None` when the model has no price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_id: Option<String>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The answer is complete.
+    Served,
+    /// Nothing reached the client.
+    Refused,
+    /// It ended after something had reached the client.
+    Broken,
+    /// The client went away.
+    Cancelled,
+}
+
+impl Outcome {
+    /// The word that stands for it on the wire and in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Refused => "refused",
+            Self::Broken => "broken",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A provider was called, and this is what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptEnded {
+    /// What was written when it began.
+    pub start: AttemptStarted,
+    /// When it was over.
+    pub ended_at: UnixMicros,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, unless it was served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureKind>,
+    /// The provider's HTTP status, when there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_status: Option<u16>,
+    /// What it consumed.
+    pub usage: Usage,
+    /// Who says so.
+    pub usage_source: UsageSource,
+    /// What it costs; `None` when the model has no price or the usage is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Picodollars>,
+    /// From the start to the first content, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_us: Option<u64>,
+    /// From the start to the end, in microseconds.
+    pub total_us: u64,
+    /// The model as the provider named it in its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_version: Option<String>,
+    /// The provider's own id of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_request_id: Option<String>,
+    /// Why the model stopped, in the provider's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<String>,
+}
+
+/// How a request was answered from the cache, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheResult {
+    /// The cache was not asked.
+    Off,
+    /// It was asked and had nothing.
+    Miss,
+    /// The same request was answered before.
+    Exact,
+    /// A request of the same meaning was answered before.
+    Semantic,
+}
+
+impl CacheResult {
+    /// The word that stands for it on the wire, in SQL and in `x-penstock-cache`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Miss => "miss",
+            Self::Exact => "exact",
+            Self::Semantic => "semantic",
+        }
+    }
+}
+
+/// A caller has its answer, or never will.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestEvent {
+    /// The request.
+    pub request_id: RequestId,
+    /// When its first byte arrived.
+    pub received_at: UnixMicros,
+    /// When its last byte was handed to the client's connection.
+    pub ended_at: UnixMicros,
+    /// Who asks and who pays.
+    pub caller: Caller,
+    /// The client's dialect.
+    pub dialect: Dialect,
+    /// What is asked.
+    pub operation: Operation,
+    /// The model that the caller named.
+    pub model: String,
+    /// Who answered, or was tried last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// Whether the answer was asked for as a stream.
+    pub stream: bool,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, unless it was served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureKind>,
+    /// The HTTP status that the client saw.
+    pub status: u16,
+    /// What the cache did.
+    pub cache: CacheResult,
+    /// From the first byte in to the first content out, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_us: Option<u64>,
+    /// What the answer cost; failed attempts before it have rows of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Picodollars>,
+}
+
+/// One message of `events`: a line of JSON each.
+///
+/// # Errors
+/// Never in practice: the types all have a JSON form.
+pub fn encode_batch<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> Result<Vec<u8>, serde_json::Error> {
+    let mut out = Vec::new();
+    for event in events {
+        serde_json::to_writer(&mut out, event)?;
+        out.push(b'\n');
+    }
+    Ok(out)
+}
+
+/// The events of one message.
+///
+/// # Errors
+/// When a line is not an event that this version knows.
+pub fn decode_batch(message: &[u8]) -> Result<Vec<UsageEvent>, serde_json::Error> {
+    message.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice).collect()
+}

@@ -1,0 +1,165 @@
+//! The pieces of an answer on their way from a worker to the ingress's inbox. A call has any number of `Chunk`s and
+//! exactly one terminal frame (`End` or `Failed`); sequence numbers have no gaps. On the wire: version, kind, sequence
+//! number (4 bytes, big endian), length of the header (4 bytes), the header as JSON, and the provider's bytes untouched.
+
+use crate::envelope::{Dialect, Malformed};
+use crate::failure::Failure;
+use crate::money::Picodollars;
+use crate::name::{ProcessId, Target};
+use crate::usage::{Usage, UsageSource};
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+const VERSION: u8 = 1;
+const HEADER: usize = 10;
+
+/// What the ingress learns with the first content of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The worker that serves the call: control messages go there.
+    pub worker: ProcessId,
+    /// Who answers.
+    pub target: Target,
+    /// The format of the answer's bytes.
+    pub dialect: Dialect,
+    /// Attempts so far, this one included.
+    pub attempts: u32,
+}
+
+/// What the ingress learns when the answer is complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// What the attempt consumed.
+    pub usage: Usage,
+    /// Who says so.
+    pub usage_source: UsageSource,
+    /// What it costs; `None` when the model has no price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Picodollars>,
+}
+
+/// One piece of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its place: 0, 1, 2, … over the whole call, also across links.
+    pub seq: u32,
+    /// What it says.
+    pub payload: Payload,
+}
+
+/// What a frame says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// A worker holds the call and nothing has come from the provider yet.
+    Accepted(Accepted),
+    /// Content, and the head if it is the first.
+    Chunk(Option<Head>, Bytes),
+    /// The rest of the content, the head if it is also the first, and the sum. Terminal.
+    End(Ended, Bytes),
+    /// No answer, or no more of it. Terminal.
+    Failed(Failed),
+}
+
+/// The header of [`Payload::Accepted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The worker that holds the call: control messages go there.
+    pub worker: ProcessId,
+}
+
+/// The header of [`Payload::End`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Present when no chunk came before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
+    /// Usage and cost.
+    pub summary: Summary,
+}
+
+/// The header of [`Payload::Failed`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Why.
+    pub failure: Failure,
+    /// The last target that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// Attempts that were made.
+    pub attempts: u32,
+}
+
+impl Frame {
+    /// The message.
+    ///
+    /// # Errors
+    /// Never in practice: the headers' types all have a JSON form.
+    pub fn encode(&self) -> Result<Bytes, Malformed> {
+        let none = Bytes::new();
+        let (kind, header, bytes) = match &self.payload {
+            Payload::Accepted(accepted) => (0, serde_json::to_vec(accepted)?, &none),
+            Payload::Chunk(None, bytes) => (1, Vec::new(), bytes),
+            Payload::Chunk(Some(head), bytes) => (1, serde_json::to_vec(head)?, bytes),
+            Payload::End(ended, bytes) => (2, serde_json::to_vec(ended)?, bytes),
+            Payload::Failed(failed) => (3, serde_json::to_vec(failed)?, &none),
+        };
+        let mut out = BytesMut::with_capacity(HEADER + header.len() + bytes.len());
+        out.put_u8(VERSION);
+        out.put_u8(kind);
+        out.put_u32(self.seq);
+        out.put_u32(u32::try_from(header.len()).map_err(|_| Malformed::Short)?);
+        out.put_slice(&header);
+        out.put_slice(bytes);
+        Ok(out.freeze())
+    }
+
+    /// The frame that `message` holds; its bytes are not copied.
+    ///
+    /// # Errors
+    /// When `message` is of another version or kind, cut short, or its header is not JSON of its type.
+    pub fn decode(message: &Bytes) -> Result<Self, Malformed> {
+        let (&[version, kind, s0, s1, s2, s3, l0, l1, l2, l3], rest) =
+            message.split_first_chunk::<HEADER>().ok_or(Malformed::Short)?;
+        if version != VERSION {
+            return Err(Malformed::Version(version));
+        }
+        let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        let header = rest.get(..length).ok_or(Malformed::Short)?;
+        let bytes = message.slice(HEADER + length..);
+        let payload = match kind {
+            0 => Payload::Accepted(read(header)?),
+            1 if header.is_empty() => Payload::Chunk(None, bytes),
+            1 => Payload::Chunk(Some(read(header)?), bytes),
+            2 => Payload::End(read(header)?, bytes),
+            3 => Payload::Failed(read(header)?),
+            other => return Err(Malformed::Kind(other)),
+        };
+        Ok(Self { seq: u32::from_be_bytes([s0, s1, s2, s3]), payload })
+    }
+}
+
+fn read<T: DeserializeOwned>(header: &[u8]) -> Result<T, Malformed> {
+    Ok(serde_json::from_slice(header)?)
+}
+
+/// What an ingress tells the worker that holds its call, on the worker's control subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// The client is gone: stop, and let go of the provider.
+    Cancel,
+    /// The client has read this many more bytes of the stream.
+    Credit(u32),
+    /// To the worker that passed a call on: another one has it now.
+    Taken,
+    /// To the worker that passed a call on: no free slot here.
+    Busy,
+}
+
+/// How much of a stream may be under way to a client that does not read: bytes of content, each frame counting as at
+/// least [`FRAME_COST`].
+pub const STREAM_CREDIT: u32 = 256 * 1024;
+
+/// The least that a frame takes from the credit, so that many small frames are bounded too.
+pub const FRAME_COST: u32 = 256;

@@ -1,0 +1,65 @@
+//! What a pool tells the cluster about the models it serves, so that an ingress can list, resolve and price them without
+//! knowing any provider. Kept in NATS KV under the provider's name; a pool writes it when it starts.
+
+use crate::UnixMicros;
+use crate::envelope::Dialect;
+use crate::name::{ModelId, ProviderId};
+use crate::price::Prices;
+use serde::{Deserialize, Serialize};
+
+/// A provider that is served in this cluster, and the models of it that are known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderCard {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The format it speaks.
+    pub dialect: Dialect,
+    /// The models of the catalogue and of the operator's own price list; others can be called by their full name.
+    pub models: Vec<ModelCard>,
+}
+
+/// One model: what it can do and what it costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelCard {
+    /// The model, as its provider spells it.
+    pub model: ModelId,
+    /// What it is for: `chat`, `embedding`, `rerank`, …
+    pub mode: String,
+    /// The longest input and output together, in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<u64>,
+    /// The longest output, in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output: Option<u64>,
+    /// `tools`, `vision`, `reasoning`, `json_schema`, …
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// The day from which the provider no longer serves it: `2027-09-02`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated_on: Option<String>,
+    /// What it costs; `None` when nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<PriceRow>,
+}
+
+/// Prices that hold from a day on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceRow {
+    /// Names this row in the ledger: `2026-11-22/openai/gpt-4o-mini`, with `own/` in front for the operator's own.
+    pub price_id: String,
+    /// From when on it holds.
+    pub valid_from: UnixMicros,
+    /// The prices.
+    pub prices: Prices,
+}
+
+/// What each worker of a pool says about itself every second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolState {
+    /// The worker.
+    pub worker: crate::name::ProcessId,
+    /// Calls that it holds now.
+    pub in_flight: u32,
+    /// Calls that it could take besides.
+    pub free: u32,
+}

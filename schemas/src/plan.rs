@@ -1,0 +1,109 @@
+//! The routing slip of one request: the ordered, non-empty list of targets that travels with it. Knows nothing of why
+//! these targets were chosen, nor of how they are called.
+
+use crate::failure::FailureKind;
+use crate::name::Target;
+use serde::{Deserialize, Serialize};
+
+/// One entry of a plan: a target and how patient to be with it. What is absent has the pool's default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Who is called.
+    pub target: Target,
+    /// Longest wait for the connection, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_ms: Option<u64>,
+    /// Longest wait for the first content, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<u64>,
+    /// Longest silence between two pieces of content, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+    /// Longest time for one attempt as a whole, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_ms: Option<u64>,
+    /// Further attempts at this target after the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// The failures that move on to the next link; absent: those that another provider may not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Vec<FailureKind>>,
+}
+
+impl Link {
+    /// A link to `target` with every default.
+    pub fn to(target: Target) -> Self {
+        Self { target, connect_ms: None, first_token_ms: None, idle_ms: None, total_ms: None, retries: None, on: None }
+    }
+}
+
+/// An ordered, non-empty list of links, and the one whose turn it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawPlan")]
+pub struct Plan {
+    links: Vec<Link>,
+    at: usize,
+}
+
+#[derive(Deserialize)]
+struct RawPlan {
+    links: Vec<Link>,
+    at: usize,
+}
+
+impl TryFrom<RawPlan> for Plan {
+    type Error = &'static str;
+    fn try_from(raw: RawPlan) -> Result<Self, Self::Error> {
+        if raw.at < raw.links.len() {
+            Ok(Self { links: raw.links, at: raw.at })
+        } else {
+            Err("a plan has at least one link, and its turn is one of them")
+        }
+    }
+}
+
+impl Plan {
+    /// The plan that tries `first` and then `others`, in this order.
+    pub fn new(first: Link, others: impl IntoIterator<Item = Link>) -> Self {
+        Self { links: std::iter::once(first).chain(others).collect(), at: 0 }
+    }
+
+    /// The link whose turn it is.
+    pub fn current(&self) -> &Link {
+        &self.links[self.at]
+    }
+
+    /// The same plan with the next link's turn; `None` after the last.
+    pub fn next(&self) -> Option<Self> {
+        (self.at + 1 < self.links.len()).then(|| Self { links: self.links.clone(), at: self.at + 1 })
+    }
+
+    /// All links, in their order.
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// Which link's turn it is, from 0.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_ends_after_its_last_link() {
+        let link = |text| Link::to(Target::parse(text).unwrap());
+        let plan = Plan::new(link("a/m"), [link("b/m")]);
+        let second = plan.next().unwrap();
+        assert_eq!(second.current().target.to_string(), "b/m");
+        assert_eq!(second.next(), None);
+    }
+
+    #[test]
+    fn an_empty_plan_cannot_be_read() {
+        assert!(serde_json::from_str::<Plan>(r#"{"links":[],"at":0}"#).is_err());
+    }
+}

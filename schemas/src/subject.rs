@@ -1,0 +1,99 @@
+//! Every name on the bus, in one place: subjects, streams, buckets, queue groups. Knows nothing of what travels there.
+
+use crate::envelope::Operation;
+use crate::name::{ProcessId, ProviderId, RequestId};
+
+/// The one queue group of all workers: with two names, each group would get its own copy of a call.
+pub const QUEUE_GROUP: &str = "w";
+
+/// The names on the bus of one deployment; two deployments with different prefixes share a NATS without meeting.
+#[derive(Clone, Debug)]
+pub struct Subjects {
+    prefix: String,
+}
+
+impl Subjects {
+    /// The names under `prefix`: 1 to 16 of `a-z 0-9 _ -`.
+    ///
+    /// # Errors
+    /// When the prefix is not one token of a subject.
+    pub fn new(prefix: &str) -> Result<Self, crate::name::BadName> {
+        let token = ProcessId::parse(prefix)?;
+        Ok(Self { prefix: token.as_str().to_owned() })
+    }
+
+    /// Where calls for a provider's pool are published.
+    pub fn call(&self, provider: &ProviderId, operation: Operation) -> String {
+        format!("{}.call.{provider}.{operation}", self.prefix)
+    }
+
+    /// What a pool of the provider subscribes to.
+    pub fn calls(&self, provider: &ProviderId) -> String {
+        format!("{}.call.{provider}.*", self.prefix)
+    }
+
+    /// Where the reply frames of one call go.
+    pub fn reply(&self, ingress: &ProcessId, request: RequestId) -> String {
+        format!("{}.reply.{ingress}.{request}", self.prefix)
+    }
+
+    /// The inbox of one ingress.
+    pub fn replies(&self, ingress: &ProcessId) -> String {
+        format!("{}.reply.{ingress}.*", self.prefix)
+    }
+
+    /// Where control messages for one call at one worker go.
+    pub fn control(&self, worker: &ProcessId, request: RequestId) -> String {
+        format!("{}.worker.{worker}.{request}", self.prefix)
+    }
+
+    /// All control messages for one worker.
+    pub fn controls(&self, worker: &ProcessId) -> String {
+        format!("{}.worker.{worker}.*", self.prefix)
+    }
+
+    /// Where the workers of a provider tell their capacity.
+    pub fn pool(&self, provider: &ProviderId) -> String {
+        format!("{}.pool.{provider}", self.prefix)
+    }
+
+    /// The capacity of all pools.
+    pub fn pools(&self) -> String {
+        format!("{}.pool.*", self.prefix)
+    }
+
+    /// Where usage events are published.
+    pub fn usage(&self) -> String {
+        format!("{}.usage", self.prefix)
+    }
+
+    /// Where spend is asked for.
+    pub fn spend(&self) -> String {
+        format!("{}.query.spend", self.prefix)
+    }
+
+    /// The stream of usage events.
+    pub fn usage_stream(&self) -> String {
+        format!("{}_USAGE", self.prefix)
+    }
+
+    /// The bucket of virtual keys.
+    pub fn keys_bucket(&self) -> String {
+        format!("{}_KEYS", self.prefix)
+    }
+
+    /// The bucket of the served models.
+    pub fn models_bucket(&self) -> String {
+        format!("{}_MODELS", self.prefix)
+    }
+
+    /// The object store of requests above the payload limit.
+    pub fn bodies_bucket(&self) -> String {
+        format!("{}_BODIES", self.prefix)
+    }
+}
+
+/// The last token of a subject: the id of the call in reply and control subjects.
+pub fn last_token(subject: &str) -> &str {
+    subject.rsplit('.').next().unwrap_or_default()
+}
