@@ -1,1 +1,4 @@
-//! Being built.
+//! Provider pools: attempts, retry, fallback, the adapters, the catalogue. Knows no client.
+
+pub mod providers;
+pub mod sse;

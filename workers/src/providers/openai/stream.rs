@@ -1,0 +1,89 @@
+//! Reads a stream chunk by chunk: what is content, what the client did not ask for, when it is complete. Knows nothing of
+//! where the chunks go.
+
+use super::answer::Answer;
+use super::{errors, glance};
+use crate::providers::{Observed, Step};
+use crate::sse;
+use penstock_schemas::envelope::Delivery;
+use penstock_schemas::failure::{Failure, FailureKind};
+
+/// What is known of one stream.
+#[derive(Debug)]
+pub struct StreamReader {
+    delivery: Delivery,
+    has_content: bool,
+    is_done: bool,
+    /// Each choice seen, and whether it has stopped.
+    choices: Vec<(u64, bool)>,
+    observed: Observed,
+}
+
+impl StreamReader {
+    pub(in crate::providers) fn new(delivery: Delivery) -> Self {
+        let observed = Observed::default();
+        Self { delivery, has_content: false, is_done: false, choices: Vec::new(), observed }
+    }
+
+    pub(in crate::providers) fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
+        let raw = event.raw.clone();
+        if event.event.as_deref() == Some(b"error") {
+            return Err(errors::within_stream(&event.data));
+        }
+        if event.data.is_empty() {
+            // Comments keep a connection alive. Before the first content they must not pile up.
+            return Ok(if self.has_content { Step::Hold(raw) } else { Step::Hide });
+        }
+        if self.is_done {
+            return Ok(Step::Hide);
+        }
+        if self.has_content && glance::is_plain(&event.data) {
+            return Ok(Step::Content(raw));
+        }
+        if event.data.trim_ascii() == b"[DONE]" {
+            self.is_done = true;
+            return Ok(Step::Done(raw));
+        }
+        let chunk = Answer::read(&event.data)?;
+        if let Some(error) = chunk.error() {
+            return Err(errors::within_success(&error, &event.data));
+        }
+        chunk.observe(&mut self.observed);
+        if chunk.is_usage_alone() && self.delivery != Delivery::StreamWithUsage {
+            return Ok(Step::Hide);
+        }
+        Ok(if self.note_choices(&chunk) { Step::Content(raw) } else { Step::Hold(raw) })
+    }
+
+    /// Notes which choices the chunk brings on; whether any of them has content.
+    fn note_choices(&mut self, chunk: &Answer) -> bool {
+        let mut has_content = false;
+        for choice in chunk.choices.as_deref().unwrap_or_default() {
+            let stopped = choice.finish_reason().is_some();
+            match self.choices.iter_mut().find(|(index, _)| *index == choice.index()) {
+                Some((_, has_stopped)) => *has_stopped |= stopped,
+                None => self.choices.push((choice.index(), stopped)),
+            }
+            has_content |= choice.has_content();
+        }
+        self.has_content |= has_content;
+        has_content
+    }
+
+    pub(in crate::providers) fn finished(&self) -> Result<Observed, Failure> {
+        let all_stopped = self.choices.iter().all(|(_, stopped)| *stopped);
+        if self.has_content && (self.is_done || all_stopped) {
+            return Ok(self.observed.clone());
+        }
+        let why = if self.has_content { "ended before it was complete" } else { "ended without an answer" };
+        Err(Failure::provider(FailureKind::Broken, format!("the provider's stream {why}")))
+    }
+
+    pub(in crate::providers) fn observed(&self) -> &Observed {
+        &self.observed
+    }
+
+    pub(in crate::providers) fn is_done(&self) -> bool {
+        self.is_done
+    }
+}
