@@ -59,6 +59,10 @@ pub enum Payload {
     End(Ended, Bytes),
     /// No answer, or no more of it. Terminal.
     Failed(Failed),
+    /// Answer to a probe, outside the sequence: the worker still holds the call.
+    Alive,
+    /// Answer to a probe, outside the sequence: the worker does not hold the call, or no longer.
+    Gone,
 }
 
 /// The header of [`Payload::Accepted`].
@@ -103,6 +107,8 @@ impl Frame {
             Payload::Chunk(Some(head), bytes) => (1, serde_json::to_vec(head)?, bytes),
             Payload::End(ended, bytes) => (2, serde_json::to_vec(ended)?, bytes),
             Payload::Failed(failed) => (3, serde_json::to_vec(failed)?, &none),
+            Payload::Alive => (4, Vec::new(), &none),
+            Payload::Gone => (5, Vec::new(), &none),
         };
         let mut out = BytesMut::with_capacity(HEADER + header.len() + bytes.len());
         out.put_u8(VERSION);
@@ -133,6 +139,8 @@ impl Frame {
             1 => Payload::Chunk(Some(read(header)?), bytes),
             2 => Payload::End(read(header)?, bytes),
             3 => Payload::Failed(read(header)?),
+            4 => Payload::Alive,
+            5 => Payload::Gone,
             other => return Err(Malformed::Kind(other)),
         };
         Ok(Self { seq: u32::from_be_bytes([s0, s1, s2, s3]), payload })
@@ -153,8 +161,8 @@ pub enum Control {
     Credit(u32),
     /// To the worker that passed a call on: another one has it now.
     Taken,
-    /// To the worker that passed a call on: no free slot here.
-    Busy,
+    /// Do you still hold this call? Answered by [`Payload::Alive`] or [`Payload::Gone`].
+    Probe,
 }
 
 /// How much of a stream may be under way to a client that does not read: bytes of content, each frame counting as at

@@ -1,1 +1,15 @@
-//! Being built.
+//! What every role runs on: the bus, process life, telemetry, config loading. The only package that names NATS and the
+//! only one that spawns tasks. Knows nothing of HTTP, providers or ClickHouse.
+
+pub mod bus;
+pub mod clock;
+pub mod config;
+pub mod life;
+pub mod logs;
+pub mod metrics;
+pub mod schedule;
+pub mod secret;
+
+pub use bus::Bus;
+pub use life::Life;
+pub use secret::Secret;

@@ -1,0 +1,137 @@
+//! A bucket of NATS KV as a typed map that every process follows: changes arrive in well under a second, and no request
+//! waits for a look-up. Knows nothing of what the values mean.
+
+use super::{Bus, BusError, failed};
+use async_nats::jetstream::kv::{Operation, Store};
+use futures_util::{StreamExt, TryStreamExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+use std::time::Duration;
+use tracing::{error, warn};
+
+/// Wait before a watch that broke off is begun again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// A bucket whose values are `V`.
+#[derive(Clone)]
+pub struct Bucket<V> {
+    store: Store,
+    bus: Bus,
+    values: PhantomData<fn() -> V>,
+}
+
+/// What a watcher is told.
+#[derive(Debug)]
+pub enum Change<V> {
+    /// This key has this value now.
+    Put(String, V),
+    /// This key is gone.
+    Deleted(String),
+    /// All that was there when the watch began has been told.
+    Current,
+}
+
+impl Bus {
+    /// The bucket of virtual keys, by their ids.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn keys(&self) -> Result<Bucket<penstock_schemas::key::VirtualKey>, BusError> {
+        Bucket::open(self, &self.subjects.keys_bucket()).await
+    }
+
+    /// The bucket of served models, by provider.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn models(&self) -> Result<Bucket<penstock_schemas::model::ProviderCard>, BusError> {
+        Bucket::open(self, &self.subjects.models_bucket()).await
+    }
+}
+
+impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
+    async fn open(bus: &Bus, name: &str) -> Result<Self, BusError> {
+        Ok(Self { store: bus.key_value(name).await?, bus: bus.clone(), values: PhantomData })
+    }
+
+    /// Sets a value.
+    ///
+    /// # Errors
+    /// When JetStream does not confirm it.
+    pub async fn put(&self, key: &str, value: &V) -> Result<(), BusError> {
+        let bytes = serde_json::to_vec(value).map_err(failed("write a value"))?;
+        self.store.put(key, bytes.into()).await.map(drop).map_err(failed("write to a bucket"))
+    }
+
+    /// Removes a value; absent ones too.
+    ///
+    /// # Errors
+    /// When JetStream does not confirm it.
+    pub async fn delete(&self, key: &str) -> Result<(), BusError> {
+        self.store.delete(key).await.map_err(failed("delete from a bucket"))
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the value cannot be read.
+    pub async fn get(&self, key: &str) -> Result<Option<V>, BusError> {
+        let bytes = self.store.get(key).await.map_err(failed("read from a bucket"))?;
+        bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose().map_err(failed("read a value"))
+    }
+
+    /// All values, in the order of their keys.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or a value cannot be read.
+    pub async fn list(&self) -> Result<Vec<V>, BusError> {
+        let keys = self.store.keys().await.map_err(failed("list a bucket"))?;
+        let mut keys: Vec<String> = keys.try_collect().await.map_err(failed("list a bucket"))?;
+        keys.sort();
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            values.extend(self.get(&key).await?);
+        }
+        Ok(values)
+    }
+
+    /// Follows the bucket as long as the role lives: first what is there, then every change.
+    pub fn follow(&self, tell: impl Fn(Change<V>) + Send + Sync + 'static) {
+        let bucket = self.clone_without_values();
+        self.bus.life.service("bucket watch", async move {
+            loop {
+                if let Err(error) = bucket.watch(&tell).await {
+                    warn!(bucket = bucket.store.name, %error, "the watch of a bucket broke off; beginning again");
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+        });
+    }
+
+    fn clone_without_values(&self) -> Self {
+        Self { store: self.store.clone(), bus: self.bus.clone(), values: PhantomData }
+    }
+
+    async fn watch(&self, tell: &(impl Fn(Change<V>) + Sync)) -> Result<(), BusError> {
+        let status = self.store.status().await.map_err(failed("ask for a bucket's state"))?;
+        if status.values() == 0 {
+            tell(Change::Current);
+        }
+        let mut entries = self.store.watch_with_history(">").await.map_err(failed("watch a bucket"))?;
+        while let Some(entry) = entries.next().await {
+            let entry = entry.map_err(failed("watch a bucket"))?;
+            match entry.operation {
+                Operation::Delete | Operation::Purge => tell(Change::Deleted(entry.key)),
+                Operation::Put => match serde_json::from_slice(&entry.value) {
+                    Ok(value) => tell(Change::Put(entry.key, value)),
+                    Err(error) => error!(bucket = entry.bucket, key = entry.key, %error, "a value cannot be read"),
+                },
+            }
+            if entry.delta == 0 {
+                tell(Change::Current);
+            }
+        }
+        Ok(())
+    }
+}

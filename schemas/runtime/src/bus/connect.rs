@@ -1,0 +1,153 @@
+//! One connection to NATS, its settings, and what it is to everybody: a name on the bus and the names of the bus.
+
+use super::{BusError, failed};
+use crate::config::Document;
+use crate::life::Life;
+use crate::{Secret, clock};
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions, Event, jetstream};
+use penstock_schemas::name::ProcessId;
+use penstock_schemas::subject::Subjects;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{info, warn};
+
+/// The oldest server with counters, per-message TTL and schedules.
+const OLDEST: (i64, i64, i64) = (2, 12, 0);
+
+/// Messages that may wait in the client for the socket; publishers wait when it is full.
+const CLIENT_CAPACITY: usize = 4096;
+
+/// Messages that one subscription may hold before the client drops them, and says so.
+const SUBSCRIPTION_CAPACITY: usize = 65_536;
+
+/// Where NATS is, and how things are named there: section `[nats]`.
+#[derive(Clone, Debug)]
+pub struct NatsConfig {
+    /// `nats://host:port`, several separated by commas; absent under `up`, which starts a server of its own.
+    pub url: Option<String>,
+    /// In front of every name on the bus.
+    pub subjects: Subjects,
+    /// Copies of every stream and bucket: 1, or 3 in a cluster.
+    pub replicas: usize,
+    /// A `.creds` file, where the server wants one.
+    pub credentials: Option<PathBuf>,
+}
+
+impl NatsConfig {
+    /// Reads section `[nats]`.
+    pub fn read(document: &mut Document) -> Self {
+        let mut section = document.section("nats");
+        let prefix: String = section.or("prefix", "ps".to_owned());
+        let subjects = Subjects::new(&prefix).unwrap_or_else(|error| {
+            section.mistake("prefix", &error.to_string());
+            Subjects::new("ps").expect("ps is a name")
+        });
+        let replicas = section.or("replicas", 1);
+        if !matches!(replicas, 1 | 3 | 5) {
+            section.mistake("replicas", "must be 1, 3 or 5");
+        }
+        Self { url: section.get("url"), subjects, replicas, credentials: section.get("credentials") }
+    }
+}
+
+/// A connection to NATS. Cloning shares it.
+#[derive(Clone)]
+pub struct Bus {
+    pub(super) client: Client,
+    pub(super) jetstream: jetstream::Context,
+    pub(super) subjects: Arc<Subjects>,
+    pub(super) replicas: usize,
+    pub(super) life: Life,
+    process: ProcessId,
+}
+
+impl Bus {
+    /// Connects to `url` for `role`, whose tasks belong to `life`.
+    ///
+    /// # Errors
+    /// When no server answers, or it is older than 2.12.
+    pub async fn connect(config: &NatsConfig, url: &str, role: &str, life: &Life) -> Result<Self, BusError> {
+        let process = clock::process_id();
+        let (servers, login) = split_login(url);
+        let shown = servers.join(",");
+        let unreachable = |reason: String| BusError::Unreachable { url: shown.clone(), reason };
+        let mut options = ConnectOptions::new()
+            .name(format!("penstock {role} {process}"))
+            .client_capacity(CLIENT_CAPACITY)
+            .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            .connection_timeout(Duration::from_secs(5))
+            .reconnect_delay_callback(|attempts| {
+                Duration::from_millis(50 * u64::try_from(attempts).unwrap_or(40).min(40))
+            })
+            .event_callback(log_event);
+        if let Some((user, password)) = login {
+            options = options.user_and_password(user, password.reveal().to_owned());
+        }
+        if let Some(file) = &config.credentials {
+            options = options.credentials_file(file).await.map_err(|error| unreachable(error.to_string()))?;
+        }
+        let client = options.connect(servers).await.map_err(|error| unreachable(error.to_string()))?;
+        let (major, minor, patch) = OLDEST;
+        if !client.is_server_compatible(major, minor, patch) {
+            return Err(BusError::TooOld(client.server_info().version));
+        }
+        let jetstream = jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(5)).build(client.clone());
+        let subjects = Arc::new(config.subjects.clone());
+        Ok(Self { client, jetstream, subjects, replicas: config.replicas, life: life.clone(), process })
+    }
+
+    /// This process's name on the bus.
+    pub fn process(&self) -> &ProcessId {
+        &self.process
+    }
+
+    /// Whether the connection stands now.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Waits until everything published so far is written to the socket.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn flush(&self) -> Result<(), BusError> {
+        self.client.flush().await.map_err(failed("flush to NATS"))
+    }
+}
+
+async fn log_event(event: Event) {
+    match event {
+        Event::Connected => info!("connected to NATS"),
+        Event::Disconnected => warn!("disconnected from NATS; reconnecting"),
+        Event::SlowConsumer(_) => tracing::error!("messages of a full NATS subscription were dropped"),
+        other => warn!(event = %other, "NATS"),
+    }
+}
+
+/// Takes user and password out of `nats://user:password@host:port[,…]`, so that no log line ever holds them.
+fn split_login(url: &str) -> (Vec<String>, Option<(String, Secret)>) {
+    let mut login = None;
+    let servers = url.split(',').map(|server| {
+        let (scheme, rest) = server.trim().split_once("://").unwrap_or(("nats", server.trim()));
+        let Some((user_info, host)) = rest.rsplit_once('@') else { return format!("{scheme}://{rest}") };
+        let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
+        login = Some((user.to_owned(), Secret::new(password)));
+        format!("{scheme}://{host}")
+    });
+    (servers.collect(), login)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_is_taken_out_of_the_url() {
+        let (servers, login) = split_login("nats://me:s3cret@a:4222, b:4223");
+        assert_eq!(servers, ["nats://a:4222", "nats://b:4223"]);
+        let (user, password) = login.unwrap();
+        assert_eq!((user.as_str(), password.reveal()), ("me", "s3cret"));
+    }
+}

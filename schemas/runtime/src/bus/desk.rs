@@ -1,0 +1,307 @@
+//! A worker's side of a call: the pool's subscription, the frames that go back, and the control messages that come in.
+//! Knows nothing of providers, and decides nothing about a call.
+
+use super::{Bus, BusError, failed};
+use async_nats::{Message, StatusCode, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use penstock_schemas::envelope::{Body, Envelope};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::{Accepted, Control, FRAME_COST, Failed, Frame, Payload, STREAM_CREDIT};
+use penstock_schemas::name::{ProviderId, RequestId};
+use penstock_schemas::subject::{QUEUE_GROUP, last_token};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+/// Longest wait until a pool says that it has taken a call that was passed on.
+const TAKEN: Duration = Duration::from_secs(1);
+
+/// The most content in one frame; also the most of the credit that one frame can need.
+const FRAME_BYTES: usize = 64 * 1024;
+
+/// How long a subscription that is being closed may still give what was under way.
+const LEFTOVERS: Duration = Duration::from_secs(1);
+
+/// The desk of one worker process: all calls that it holds. Cloning shares it.
+#[derive(Clone)]
+pub struct Desk {
+    bus: Bus,
+    held: Arc<Mutex<HashMap<RequestId, Held>>>,
+}
+
+struct Held {
+    cancelled: CancellationToken,
+    credit: Arc<Semaphore>,
+    passed_on: Option<mpsc::Sender<PassOn>>,
+}
+
+/// What became of a call that was passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassOn {
+    /// Another worker holds it now.
+    Taken,
+    /// Nobody serves that provider, or nobody answered in time.
+    NoPool,
+}
+
+/// A pool's subscription to calls.
+pub struct Calls {
+    desk: Desk,
+    subscriber: Subscriber,
+}
+
+/// A call that has come.
+pub struct Incoming {
+    /// Everything about it.
+    pub envelope: Envelope,
+    /// The request's bytes.
+    pub body: Bytes,
+    /// The way back.
+    pub replies: Replies,
+}
+
+/// The way back to the ingress of one call. Dropping it forgets the call here.
+pub struct Replies {
+    desk: Desk,
+    request: RequestId,
+    subject: String,
+    next_seq: u32,
+    credit: Arc<Semaphore>,
+    cancelled: CancellationToken,
+}
+
+impl Desk {
+    /// Opens the desk.
+    ///
+    /// # Errors
+    /// When the subscription to control messages cannot be made.
+    pub async fn open(bus: &Bus) -> Result<Self, BusError> {
+        let controls = bus.client.subscribe(bus.subjects.controls(bus.process())).await;
+        let desk = Self { bus: bus.clone(), held: Arc::default() };
+        bus.life
+            .service("control messages", desk.clone().obey(controls.map_err(failed("listen for control messages"))?));
+        Ok(desk)
+    }
+
+    /// Begins to take calls for a provider: only while there is a free slot for one.
+    ///
+    /// # Errors
+    /// When the subscription cannot be made.
+    pub async fn calls(&self, provider: &ProviderId) -> Result<Calls, BusError> {
+        let subject = self.bus.subjects.calls(provider);
+        let subscriber = self.bus.client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await;
+        let subscriber = subscriber.map_err(failed("subscribe to calls"))?;
+        self.bus.flush().await?;
+        Ok(Calls { desk: self.clone(), subscriber })
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<RequestId, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn obey(self, mut controls: Subscriber) {
+        while let Some(message) = controls.next().await {
+            let Ok(id) = Uuid::parse_str(last_token(&message.subject)) else { continue };
+            let request = RequestId(id);
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                self.tell_passer(request, PassOn::NoPool);
+                continue;
+            }
+            match serde_json::from_slice(&message.payload) {
+                Ok(Control::Probe) => self.answer_probe(request, message).await,
+                Ok(Control::Taken) => self.tell_passer(request, PassOn::Taken),
+                Ok(Control::Cancel) => {
+                    if let Some(held) = self.held().get(&request) {
+                        held.cancelled.cancel();
+                    }
+                }
+                Ok(Control::Credit(bytes)) => {
+                    if let Some(held) = self.held().get(&request) {
+                        held.credit.add_permits(bytes as usize);
+                    }
+                }
+                Err(error) => error!(%error, "a control message cannot be read"),
+            }
+        }
+    }
+
+    fn tell_passer(&self, request: RequestId, what: PassOn) {
+        if let Some(passer) = self.held().get(&request).and_then(|held| held.passed_on.clone()) {
+            // Full means that it has its answer already.
+            let _ = passer.try_send(what);
+        }
+    }
+
+    async fn answer_probe(&self, request: RequestId, probe: Message) {
+        let Some(reply) = probe.reply else { return };
+        let payload = if self.held().contains_key(&request) { Payload::Alive } else { Payload::Gone };
+        let frame = Frame { seq: 0, payload }.encode().expect("frames have a wire form");
+        if let Err(error) = self.bus.client.publish(reply, frame).await {
+            warn!(%error, "a probe could not be answered");
+        }
+    }
+}
+
+impl Calls {
+    /// Waits for the next call. `None` when the subscription has ended.
+    pub async fn next(&mut self) -> Option<Incoming> {
+        loop {
+            let message = self.subscriber.next().await?;
+            match self.desk.accept(message).await {
+                Ok(incoming) => return Some(incoming),
+                Err(error) => error!(%error, "a call cannot be read"),
+            }
+        }
+    }
+
+    /// Takes no more calls, and gives those that were already on their way.
+    pub async fn close(mut self) -> Vec<Incoming> {
+        if let Err(error) = self.subscriber.drain().await {
+            warn!(%error, "a subscription could not be closed");
+            return Vec::new();
+        }
+        let mut leftovers = Vec::new();
+        while let Ok(Some(incoming)) = timeout(LEFTOVERS, self.next()).await {
+            leftovers.push(incoming);
+        }
+        leftovers
+    }
+}
+
+impl Desk {
+    async fn accept(&self, message: Message) -> Result<Incoming, BusError> {
+        let (envelope, inline) = Envelope::decode(&message.payload).map_err(failed("read a call"))?;
+        let subject = self.bus.subjects.reply(&envelope.ingress, envelope.request_id);
+        let credit = Arc::new(Semaphore::new(STREAM_CREDIT as usize));
+        let cancelled = CancellationToken::new();
+        let held = Held { cancelled: cancelled.clone(), credit: credit.clone(), passed_on: None };
+        self.held().insert(envelope.request_id, held);
+        let (desk, request, next_seq) = (self.clone(), envelope.request_id, envelope.next_seq);
+        let mut replies = Replies { desk, request, subject, next_seq, credit, cancelled };
+        if let Some(passer) = message.reply.filter(|reply| **reply != *replies.subject) {
+            // First to the ingress and then to the worker that passed it on: there is no moment when nobody holds it.
+            replies.accepted().await?;
+            let taken = serde_json::to_vec(&Control::Taken).map_err(failed("write a control message"))?;
+            self.bus.client.publish(passer, taken.into()).await.map_err(failed("take a call"))?;
+        }
+        let body = match self.bus.fetch_body(&envelope.body, inline).await {
+            Ok(body) => body,
+            Err(error) => {
+                let failure = Failure::gateway(FailureKind::Internal, "the request's body could not be fetched");
+                let failed = Failed { failure, target: None, attempts: envelope.attempts };
+                replies.send(Payload::Failed(failed)).await?;
+                return Err(error);
+            }
+        };
+        Ok(Incoming { envelope, body, replies })
+    }
+}
+
+impl Replies {
+    /// Waits until the ingress gives the call up.
+    pub async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
+    }
+
+    /// A token that is cancelled when the ingress gives the call up.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.cancelled.clone()
+    }
+
+    /// Tells the ingress who holds the call, so that it can cancel and probe.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn accepted(&mut self) -> Result<(), BusError> {
+        let worker = self.desk.bus.process().clone();
+        self.publish(Payload::Accepted(Accepted { worker })).await
+    }
+
+    /// Sends a frame; waits while the client reads more slowly than the provider writes. Large content is cut up.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn send(&mut self, payload: Payload) -> Result<(), BusError> {
+        let payload = match payload {
+            Payload::Chunk(head, bytes) => Payload::Chunk(self.send_front(&bytes, head).await?, tail(&bytes)),
+            Payload::End(mut ended, bytes) => {
+                ended.head = self.send_front(&bytes, ended.head).await?;
+                Payload::End(ended, tail(&bytes))
+            }
+            other => other,
+        };
+        if let Payload::Chunk(_, bytes) | Payload::End(_, bytes) = &payload {
+            self.pay(bytes.len()).await;
+        }
+        self.publish(payload).await
+    }
+
+    /// Sends all but the last frame's worth of `bytes`; gives back the head if it was not sent with them.
+    async fn send_front<H: Into<Option<penstock_schemas::frame::Head>>>(
+        &mut self,
+        bytes: &Bytes,
+        head: H,
+    ) -> Result<Option<penstock_schemas::frame::Head>, BusError> {
+        let mut head = head.into();
+        let mut at = 0;
+        while bytes.len() - at > FRAME_BYTES {
+            self.pay(FRAME_BYTES).await;
+            self.publish(Payload::Chunk(head.take(), bytes.slice(at..at + FRAME_BYTES))).await?;
+            at += FRAME_BYTES;
+        }
+        Ok(head)
+    }
+
+    async fn pay(&self, bytes: usize) {
+        let cost = u32::try_from(bytes).unwrap_or(u32::MAX).max(FRAME_COST);
+        tokio::select! {
+            paid = self.credit.acquire_many(cost) => paid.expect("the credit is never closed").forget(),
+            () = self.cancelled.cancelled() => {}
+        }
+    }
+
+    async fn publish(&mut self, payload: Payload) -> Result<(), BusError> {
+        let frame = Frame { seq: self.next_seq, payload }.encode().map_err(failed("write a frame"))?;
+        self.next_seq += 1;
+        self.desk.bus.client.publish(self.subject.clone(), frame).await.map_err(failed("send a frame"))
+    }
+
+    /// Passes the call on to the pool of its plan's current link.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn pass_on(&mut self, envelope: &mut Envelope, body: &Bytes) -> Result<PassOn, BusError> {
+        let bus = &self.desk.bus;
+        let (tell, mut told) = mpsc::channel(1);
+        if let Some(held) = self.desk.held().get_mut(&self.request) {
+            held.passed_on = Some(tell);
+        }
+        envelope.next_seq = self.next_seq;
+        let subject = bus.subjects.call(&envelope.plan.current().target.provider, envelope.operation);
+        let reply = bus.subjects.control(bus.process(), self.request);
+        let inline = if matches!(envelope.body, Body::Inline) { body } else { &Bytes::new() };
+        let message = envelope.encode(inline).map_err(failed("write a call"))?;
+        bus.client.publish_with_reply(subject, reply, message).await.map_err(failed("pass a call on"))?;
+        tokio::select! {
+            told = told.recv() => Ok(told.unwrap_or(PassOn::NoPool)),
+            () = sleep(TAKEN) => Ok(PassOn::NoPool),
+        }
+    }
+}
+
+fn tail(bytes: &Bytes) -> Bytes {
+    let frames = bytes.len().saturating_sub(1) / FRAME_BYTES;
+    bytes.slice(frames * FRAME_BYTES..)
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        self.desk.held().remove(&self.request);
+    }
+}

@@ -1,0 +1,287 @@
+//! An ingress's side of a call: one wildcard inbox for all replies, sorted by call. Reads no content and decides nothing.
+//!
+//! async-nats's own request multiplexer takes one reply per request and never forgets one that timed out, hence this one.
+
+use super::{Bus, BusError, failed};
+use crate::clock;
+use async_nats::{Message, StatusCode, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::envelope::Envelope;
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::{Control, FRAME_COST, Frame, Payload, STREAM_CREDIT};
+use penstock_schemas::name::{ProcessId, RequestId};
+use penstock_schemas::subject::last_token;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::warn;
+use uuid::Uuid;
+
+/// Frames that may wait for one call: the credit allows no more.
+const FRAMES: usize = (STREAM_CREDIT / FRAME_COST) as usize + 16;
+
+/// Silence after which the worker is asked whether it still holds the call.
+const PROBE: Duration = Duration::from_millis(250);
+
+/// Probes without an answer after which the worker is given up.
+const PROBES: u32 = 8;
+
+/// Orders to workers that may wait for the socket.
+const ORDERS: usize = 4096;
+
+/// The inbox of one ingress. Cloning shares it.
+#[derive(Clone)]
+pub struct Inbox(Arc<Shared>);
+
+struct Shared {
+    bus: Bus,
+    slots: Mutex<HashMap<RequestId, Slot>>,
+    orders: mpsc::Sender<(ProcessId, RequestId, Control)>,
+}
+
+enum Slot {
+    /// Somebody reads the call's frames.
+    Open(mpsc::Sender<Message>),
+    /// The client went away before anyone knew the worker: whoever names itself is told to stop. Forgotten at the deadline.
+    Abandoned(UnixMicros),
+}
+
+/// What comes for a call.
+#[derive(Debug)]
+pub enum Arrival {
+    /// The next frame.
+    Frame(Frame),
+    /// Nobody serves the provider that the call was published for.
+    NoPool,
+}
+
+/// A call that is under way. Dropping it before its terminal frame cancels it, at the provider too.
+pub struct Call {
+    inbox: Inbox,
+    request: RequestId,
+    deadline: UnixMicros,
+    arrivals: mpsc::Receiver<Message>,
+    worker: Option<ProcessId>,
+    next_seq: u32,
+    unpaid: u32,
+    done: bool,
+}
+
+impl Inbox {
+    /// Opens the inbox.
+    ///
+    /// # Errors
+    /// When the subscription cannot be made.
+    pub async fn open(bus: &Bus) -> Result<Self, BusError> {
+        let replies =
+            bus.client.subscribe(bus.subjects.replies(bus.process())).await.map_err(failed("open the inbox"))?;
+        let (orders, to_send) = mpsc::channel(ORDERS);
+        let inbox = Self(Arc::new(Shared { bus: bus.clone(), slots: Mutex::default(), orders }));
+        bus.life.service("inbox", inbox.clone().sort(replies));
+        bus.life.service("orders to workers", give_orders(bus.clone(), to_send));
+        bus.flush().await?;
+        Ok(inbox)
+    }
+
+    /// Makes a place for the replies to a call that ends at `deadline` at the latest.
+    pub fn expect(&self, request: RequestId, deadline: UnixMicros) -> Call {
+        let (arrive, arrivals) = mpsc::channel(FRAMES);
+        self.slots().insert(request, Slot::Open(arrive));
+        let inbox = self.clone();
+        Call { inbox, request, deadline, arrivals, worker: None, next_seq: 0, unpaid: 0, done: false }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<RequestId, Slot>> {
+        self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Never waits for a reader: a full call is cut off instead, since its worker has overdrawn its credit.
+    async fn sort(self, mut replies: Subscriber) {
+        while let Some(message) = replies.next().await {
+            let Ok(id) = Uuid::parse_str(last_token(&message.subject)) else { continue };
+            let request = RequestId(id);
+            let mut slots = self.slots();
+            match slots.get(&request) {
+                None => {}
+                Some(Slot::Open(arrive)) => {
+                    if arrive.try_send(message).is_err() {
+                        slots.remove(&request);
+                    }
+                }
+                Some(Slot::Abandoned(until)) => {
+                    let over = *until < clock::now();
+                    let stop = self.stop_abandoned(request, &message);
+                    if over || stop {
+                        slots.remove(&request);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the worker behind a message for an abandoned call to stop. True when there is nothing more to wait for.
+    fn stop_abandoned(&self, request: RequestId, message: &Message) -> bool {
+        let Ok(frame) = Frame::decode(&message.payload) else { return true };
+        match frame.payload {
+            Payload::End(..) | Payload::Failed(_) | Payload::Gone => true,
+            Payload::Accepted(accepted) => {
+                self.order(accepted.worker, request, Control::Cancel);
+                false
+            }
+            Payload::Chunk(Some(head), _) => {
+                self.order(head.worker, request, Control::Cancel);
+                false
+            }
+            Payload::Chunk(None, _) | Payload::Alive => false,
+        }
+    }
+
+    fn order(&self, worker: ProcessId, request: RequestId, control: Control) {
+        if self.0.orders.try_send((worker, request, control)).is_err() {
+            warn!(?control, "an order to a worker was dropped: too many wait for the socket");
+        }
+    }
+
+    fn abandon(&self, call: &Call) {
+        let mut slots = self.slots();
+        if slots.remove(&call.request).is_none() {
+            return;
+        }
+        if let Some(worker) = &call.worker {
+            self.order(worker.clone(), call.request, Control::Cancel);
+        }
+        // A worker that passes the call on just now may never read the order: its successor will name itself here.
+        let now = clock::now();
+        slots.retain(|_, slot| !matches!(slot, Slot::Abandoned(until) if *until < now));
+        slots.insert(call.request, Slot::Abandoned(call.deadline));
+    }
+}
+
+async fn give_orders(bus: Bus, mut orders: mpsc::Receiver<(ProcessId, RequestId, Control)>) {
+    while let Some((worker, request, control)) = orders.recv().await {
+        let payload = serde_json::to_vec(&control).expect("a control message has a JSON form");
+        let subject = bus.subjects.control(&worker, request);
+        let sent = match control {
+            Control::Probe => {
+                let reply = bus.subjects.reply(bus.process(), request);
+                bus.client.publish_with_reply(subject, reply, payload.into()).await
+            }
+            _ => bus.client.publish(subject, payload.into()).await,
+        };
+        if let Err(error) = sent {
+            warn!(%error, "an order to a worker could not be sent");
+        }
+    }
+}
+
+impl Call {
+    /// Publishes the call for the pool of its plan's current link.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn publish(&mut self, envelope: &Envelope, body: &Bytes) -> Result<(), BusError> {
+        let bus = &self.inbox.0.bus;
+        self.worker = None;
+        let subject = bus.subjects.call(&envelope.plan.current().target.provider, envelope.operation);
+        let reply = bus.subjects.reply(bus.process(), self.request);
+        let inline =
+            if matches!(envelope.body, penstock_schemas::envelope::Body::Inline) { body } else { &Bytes::new() };
+        let message = envelope.encode(inline).map_err(failed("write a call"))?;
+        bus.client.publish_with_reply(subject, reply, message).await.map_err(failed("publish a call"))
+    }
+
+    /// Waits for what comes next, at most until the call's deadline.
+    ///
+    /// # Errors
+    /// At the deadline; when the worker that holds the call is gone; when a frame is missing.
+    pub async fn next(&mut self) -> Result<Arrival, Failure> {
+        let mut unanswered = 0;
+        loop {
+            let left = self.deadline.since(clock::now());
+            match timeout(left.min(PROBE), self.arrivals.recv()).await {
+                Ok(Some(message)) => {
+                    unanswered = 0;
+                    if let Some(arrival) = self.read(&message)? {
+                        return Ok(arrival);
+                    }
+                }
+                Ok(None) => return Err(lost("the answer came faster than it was read")),
+                Err(_) if left <= PROBE => return Err(late()),
+                Err(_) => {
+                    unanswered += 1;
+                    if unanswered > PROBES {
+                        return Err(lost("the worker that held the call does not answer"));
+                    }
+                    if let Some(worker) = self.worker.clone() {
+                        self.inbox.order(worker, self.request, Control::Probe);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a message says, unless it only says that the worker lives.
+    fn read(&mut self, message: &Message) -> Result<Option<Arrival>, Failure> {
+        if message.status == Some(StatusCode::NO_RESPONDERS) {
+            return match self.worker {
+                None => Ok(Some(Arrival::NoPool)),
+                Some(_) => Err(lost("the worker that held the call is gone")),
+            };
+        }
+        let frame = Frame::decode(&message.payload).map_err(|error| {
+            Failure::gateway(FailureKind::Internal, format!("a reply frame cannot be read: {error}"))
+        })?;
+        match &frame.payload {
+            Payload::Alive => return Ok(None),
+            Payload::Gone => return Err(lost("the worker no longer knows the call")),
+            _ if frame.seq != self.next_seq => return Err(lost("a part of the answer was lost on the bus")),
+            Payload::Accepted(accepted) => self.worker = Some(accepted.worker.clone()),
+            Payload::Chunk(Some(head), _) => self.worker = Some(head.worker.clone()),
+            Payload::Chunk(None, _) => {}
+            Payload::End(..) | Payload::Failed(_) => self.finish(),
+        }
+        self.next_seq += 1;
+        Ok(Some(Arrival::Frame(frame)))
+    }
+
+    /// Tells the worker that `bytes` of content were read, so that it may send more.
+    pub fn consumed(&mut self, bytes: usize) {
+        self.unpaid = self.unpaid.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX).max(FRAME_COST));
+        if self.unpaid >= STREAM_CREDIT / 2
+            && let Some(worker) = &self.worker
+        {
+            self.inbox.order(worker.clone(), self.request, Control::Credit(self.unpaid));
+            self.unpaid = 0;
+        }
+    }
+
+    /// The sequence number of the frame that is due next.
+    pub fn next_seq(&self) -> u32 {
+        self.next_seq
+    }
+
+    fn finish(&mut self) {
+        self.done = true;
+        self.inbox.slots().remove(&self.request);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.done {
+            self.inbox.abandon(self);
+        }
+    }
+}
+
+fn lost(message: &str) -> Failure {
+    Failure::gateway(FailureKind::Lost, message)
+}
+
+fn late() -> Failure {
+    Failure::gateway(FailureKind::Deadline, "the request's time is over")
+}

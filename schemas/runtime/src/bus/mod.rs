@@ -1,0 +1,58 @@
+//! The bus: everything that is said over NATS, in types. Knows the names of `schemas::subject`, and no role.
+//!
+//! `inbox` is an ingress's side of a call and `desk` a worker's; `usage` is the durable ledger; `bucket` holds what every
+//! process keeps in memory; `query` is for questions.
+
+mod bucket;
+mod connect;
+mod desk;
+mod inbox;
+mod query;
+mod store;
+mod streams;
+mod usage;
+
+pub use bucket::{Bucket, Change};
+pub use connect::{Bus, NatsConfig};
+pub use desk::{Calls, Desk, Incoming, PassOn, Replies};
+pub use inbox::{Arrival, Call, Inbox};
+pub use usage::{Journal, Pending, UsageBatch, UsageReader};
+
+/// Why something on the bus did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// No NATS server could be reached.
+    #[error("NATS at {url} cannot be reached: {reason}. Is nats-server running, and is [nats] url right?")]
+    Unreachable {
+        /// Where it was looked for, without user and password.
+        url: String,
+        /// What the client says.
+        reason: String,
+    },
+    /// The server is older than what counters, per-message TTL and schedules need.
+    #[error("nats-server {0} is too old: Penstock needs 2.12 or newer")]
+    TooOld(String),
+    /// A stream or bucket exists with other settings than we need: somebody must decide.
+    #[error(
+        "the stream {name} has other settings than Penstock needs: {differences}. Mend or remove it, then start again"
+    )]
+    OtherSettings {
+        /// The stream.
+        name: String,
+        /// Each setting: what it is and what it must be.
+        differences: String,
+    },
+    /// JetStream or the connection failed.
+    #[error("{what}: {reason}")]
+    Failed {
+        /// What was tried.
+        what: &'static str,
+        /// What the client says.
+        reason: String,
+    },
+}
+
+/// Turns any error of the client library into ours.
+fn failed<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> BusError {
+    move |error| BusError::Failed { what, reason: error.to_string() }
+}

@@ -1,0 +1,108 @@
+//! Makes the streams and buckets that a role needs, and refuses to start when one exists with other settings: an older
+//! server ignores settings in silence, so the server's own answer is compared with what was wanted.
+
+use super::{Bus, BusError, failed};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::{kv, object_store};
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// The most that waits for analytics before publishers are refused, in bytes: some 20 million attempts.
+const USAGE_MAX_BYTES: i64 = 16 << 30;
+
+/// How long a second copy of a message is recognized by its `Nats-Msg-Id`.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+
+/// How long a stored request lives, if nobody removes it: longer than any call.
+const BODY_MAX_AGE: Duration = Duration::from_secs(3600);
+
+impl Bus {
+    /// The stream of usage events: a work queue, so that an event is gone once ClickHouse has it; when it is full,
+    /// publishing is refused, and nothing is dropped.
+    pub(super) async fn usage_stream(&self) -> Result<(), BusError> {
+        let wanted = Config {
+            name: self.subjects.usage_stream(),
+            subjects: vec![self.subjects.usage()],
+            retention: RetentionPolicy::WorkQueue,
+            storage: StorageType::File,
+            discard: DiscardPolicy::New,
+            max_bytes: USAGE_MAX_BYTES,
+            duplicate_window: DUPLICATE_WINDOW,
+            num_replicas: self.replicas,
+            ..Config::default()
+        };
+        let stream =
+            self.jetstream.get_or_create_stream(wanted.clone()).await.map_err(failed("set up the usage stream"))?;
+        compare(&stream.cached_info().config, &wanted)
+    }
+
+    pub(super) async fn key_value(&self, bucket: &str) -> Result<kv::Store, BusError> {
+        let config = kv::Config {
+            bucket: bucket.to_owned(),
+            history: 1,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            ..kv::Config::default()
+        };
+        let store = match self.jetstream.get_key_value(bucket).await {
+            Ok(store) => store,
+            Err(_) => self.jetstream.create_key_value(config).await.map_err(failed("set up a bucket"))?,
+        };
+        let have = &store.stream.cached_info().config;
+        let wanted = Config {
+            max_messages_per_subject: 1,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            max_bytes: have.max_bytes,
+            discard: DiscardPolicy::New,
+            subjects: vec![format!("$KV.{bucket}.>")],
+            duplicate_window: have.duplicate_window,
+            name: have.name.clone(),
+            ..Config::default()
+        };
+        compare(have, &wanted)?;
+        Ok(store)
+    }
+
+    pub(super) async fn object_store(&self, bucket: &str) -> Result<object_store::ObjectStore, BusError> {
+        match self.jetstream.get_object_store(bucket).await {
+            Ok(store) => Ok(store),
+            Err(_) => {
+                let config = object_store::Config {
+                    bucket: bucket.to_owned(),
+                    max_age: BODY_MAX_AGE,
+                    storage: StorageType::File,
+                    num_replicas: self.replicas,
+                    ..object_store::Config::default()
+                };
+                self.jetstream.create_object_store(config).await.map_err(failed("set up the store of large requests"))
+            }
+        }
+    }
+}
+
+/// Whether the server has what we want in every setting that something depends on.
+fn compare(have: &Config, wanted: &Config) -> Result<(), BusError> {
+    let mut differences = Vec::new();
+    let mut check = |name: &str, have: &dyn Debug, wanted: &dyn Debug| {
+        let (have, wanted) = (format!("{have:?}"), format!("{wanted:?}"));
+        if have != wanted {
+            differences.push(format!("{name} is {have}, must be {wanted}"));
+        }
+    };
+    check("subjects", &have.subjects, &wanted.subjects);
+    check("retention", &have.retention, &wanted.retention);
+    check("storage", &have.storage, &wanted.storage);
+    check("discard", &have.discard, &wanted.discard);
+    check("max_bytes", &have.max_bytes, &wanted.max_bytes);
+    check("duplicate_window", &have.duplicate_window, &wanted.duplicate_window);
+    check("num_replicas", &have.num_replicas, &wanted.num_replicas);
+    if wanted.max_messages_per_subject > 0 {
+        check("max_msgs_per_subject", &have.max_messages_per_subject, &wanted.max_messages_per_subject);
+    }
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(BusError::OtherSettings { name: have.name.clone(), differences: differences.join("; ") })
+    }
+}

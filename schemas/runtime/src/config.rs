@@ -1,0 +1,312 @@
+//! Reads `penstock.toml` and `PENSTOCK_*` and collects every mistake, so that all are reported at once with file and key.
+//! Knows the keys of no role: each reads its own sections, and what nobody has read is a mistake too.
+
+use serde::de::DeserializeOwned;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+use toml::{Table, Value};
+
+/// Everything that is wrong with a configuration; the process ends with exit code 64.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Mistakes(pub Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        writeln!(f, "the configuration has {count} mistake{}:", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|mistake| writeln!(f, "  {mistake}"))
+    }
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    mistakes: Vec<String>,
+    read: BTreeSet<String>,
+}
+
+/// A configuration that is being read.
+#[derive(Debug)]
+pub struct Document {
+    file: String,
+    table: Table,
+    environment: Rc<BTreeMap<String, String>>,
+    notes: Rc<RefCell<Notes>>,
+}
+
+impl Document {
+    /// Opens `file`, if there is one, and looks at the `PENSTOCK_*` variables among `environment`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not TOML: the place is named.
+    pub fn open(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Mistakes> {
+        let Some(path) = file else { return Self::read("environment", "", environment) };
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Mistakes(vec![format!("{name}: cannot be read: {error}")]))?;
+        Self::read(&name, &text, environment)
+    }
+
+    /// Reads `text`, which came from `file`.
+    ///
+    /// # Errors
+    /// When it is not TOML: the place is named.
+    pub fn read(
+        file: &str,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Mistakes> {
+        let table = text.parse::<Table>().map_err(|error| Mistakes(vec![format!("{file}: {error}")]))?;
+        let environment = environment.into_iter().filter(|(name, _)| name.starts_with("PENSTOCK_")).collect();
+        Ok(Self { file: file.to_owned(), table, environment: Rc::new(environment), notes: Rc::default() })
+    }
+
+    /// The section `[name]`; empty when the file has none.
+    pub fn section(&mut self, name: &str) -> Section {
+        match self.table.remove(name) {
+            None => self.make(name, Table::new()),
+            Some(Value::Table(table)) => self.make(name, table),
+            Some(_) => {
+                self.note(format!("{}: {name}: must be a section: write [{name}]", self.file));
+                self.make(name, Table::new())
+            }
+        }
+    }
+
+    /// The sections `[name.KEY]`, with their keys.
+    pub fn sections(&mut self, name: &str) -> Vec<(String, Section)> {
+        let mut sections = Vec::new();
+        match self.table.remove(name) {
+            None => {}
+            Some(Value::Table(table)) => {
+                for (key, value) in table {
+                    match value {
+                        Value::Table(table) => sections.push((key.clone(), self.make(&format!("{name}.{key}"), table))),
+                        _ => self.note(format!("{}: {name}.{key}: must be a section: write [{name}.{key}]", self.file)),
+                    }
+                }
+            }
+            Some(_) => self.note(format!("{}: {name}: must be sections: write [{name}.NAME]", self.file)),
+        }
+        sections
+    }
+
+    /// The entries `[[name]]`.
+    pub fn entries(&mut self, name: &str) -> Vec<Section> {
+        let Some(value) = self.table.remove(name) else { return Vec::new() };
+        let tables: Option<Vec<Table>> = match value {
+            Value::Array(values) => values.into_iter().map(|value| value.try_into().ok()).collect(),
+            _ => None,
+        };
+        let Some(tables) = tables else {
+            self.note(format!("{}: {name}: must be a list of sections: write [[{name}]]", self.file));
+            return Vec::new();
+        };
+        tables.into_iter().enumerate().map(|(i, table)| self.make(&format!("{name}[{i}]"), table)).collect()
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// All mistakes that were noted, and every section that nobody has read.
+    pub fn finish(self) -> Result<(), Mistakes> {
+        for name in self.table.keys() {
+            self.note(format!("{}: {name}: is not a section that Penstock knows", self.file));
+        }
+        let mistakes = std::mem::take(&mut self.notes.borrow_mut().mistakes);
+        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// The keys that were asked for so far, such as `ingress.listen`: what the commented example must hold.
+    pub fn keys_read(&self) -> BTreeSet<String> {
+        self.notes.borrow().read.clone()
+    }
+
+    fn make(&self, path: &str, table: Table) -> Section {
+        Section {
+            file: self.file.clone(),
+            path: path.to_owned(),
+            table,
+            environment: self.environment.clone(),
+            notes: self.notes.clone(),
+        }
+    }
+
+    fn note(&self, mistake: String) {
+        self.notes.borrow_mut().mistakes.push(mistake);
+    }
+}
+
+/// One section that is being read. When it is dropped, the keys that nobody asked for are noted as mistakes.
+#[derive(Debug)]
+pub struct Section {
+    file: String,
+    path: String,
+    table: Table,
+    environment: Rc<BTreeMap<String, String>>,
+    notes: Rc<RefCell<Notes>>,
+}
+
+impl Section {
+    /// The value of `key`, from the environment first; `None` when it is absent or wrong (then it is noted).
+    pub fn get<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
+        self.notes.borrow_mut().read.insert(format!("{}.{key}", self.path));
+        let in_file = self.table.remove(key);
+        let variable = format!("PENSTOCK_{}_{}", self.path, key).to_uppercase().replace(['.', '-'], "_");
+        if let Some(text) = self.environment.get(&variable) {
+            let parsed = from_text(text);
+            return parsed.map_err(|why| self.note(format!("{variable}: {why}"))).ok();
+        }
+        let value = in_file?;
+        value.try_into().map_err(|error: toml::de::Error| self.mistake(key, error.message())).ok()
+    }
+
+    /// The value of `key`, or `default`.
+    pub fn or<T: DeserializeOwned>(&mut self, key: &str, default: T) -> T {
+        self.get(key).unwrap_or(default)
+    }
+
+    /// The time that `key` names, such as `500ms`, `5s`, `2m`, `1h`.
+    pub fn duration(&mut self, key: &str) -> Option<Duration> {
+        let text: String = self.get(key)?;
+        let parsed = parse_duration(&text);
+        if parsed.is_none() {
+            self.mistake(key, &format!("`{text}` is not a time: write a number with ms, s, m or h, such as \"5s\""));
+        }
+        parsed
+    }
+
+    /// The size that `key` names, such as `64KB`, `32MB`, in bytes.
+    pub fn size(&mut self, key: &str) -> Option<usize> {
+        let text: String = self.get(key)?;
+        let parsed = parse_size(&text);
+        if parsed.is_none() {
+            self.mistake(key, &format!("`{text}` is not a size: write a number with KB, MB or GB, such as \"32MB\""));
+        }
+        parsed
+    }
+
+    /// The sections in the list `key = [{ … }, …]`.
+    pub fn entries(&mut self, key: &str) -> Vec<Section> {
+        let tables: Vec<Table> = self.get(key).unwrap_or_default();
+        let make = |(i, table)| Section {
+            file: self.file.clone(),
+            path: format!("{}.{key}[{i}]", self.path),
+            table,
+            environment: self.environment.clone(),
+            notes: self.notes.clone(),
+        };
+        tables.into_iter().enumerate().map(make).collect()
+    }
+
+    /// Notes that `key` is wrong, and why.
+    pub fn mistake(&self, key: &str, why: &str) {
+        self.note(format!("{}: {}.{key}: {}", self.file, self.path, why.trim_end()));
+    }
+
+    /// Where this section stands, such as `models.chat`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn note(&self, mistake: String) {
+        self.notes.borrow_mut().mistakes.push(mistake);
+    }
+}
+
+impl Drop for Section {
+    fn drop(&mut self) {
+        for key in self.table.keys() {
+            self.mistake(key, "is not a key that Penstock knows here");
+        }
+    }
+}
+
+/// A variable's text as a value: a text if that fits, else what TOML would read (`3`, `true`, `["a"]`).
+fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    if let Ok(value) = Value::String(text.to_owned()).try_into() {
+        return Ok(value);
+    }
+    let mut table = format!("v = {text}").parse::<Table>().map_err(|_| format!("`{text}` is not a value that fits"))?;
+    let value = table.remove("v").ok_or("has no value")?;
+    value.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+}
+
+/// Reads `500ms`, `5s`, `2m`, `1h`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let at = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..at].parse().ok()?;
+    let millis = match text[at..].trim() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(millis).map(Duration::from_millis)
+}
+
+/// Reads `512`, `64KB`, `32MB`, `1GB`; each unit is 1024 of the one before.
+fn parse_size(text: &str) -> Option<usize> {
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: usize = text[..at].parse().ok()?;
+    let unit = match text[at..].trim() {
+        "" | "B" => 1,
+        "KB" => 1 << 10,
+        "MB" => 1 << 20,
+        "GB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(text: &str, environment: &[(&str, &str)]) -> Document {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Document::read("p.toml", text, environment).unwrap()
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once_with_file_and_key() {
+        let mut doc = document("[a]\nlisten = 3\nlimt = 1\nwait = \"5 days\"\n[b]\n", &[]);
+        let mut a = doc.section("a");
+        assert_eq!(a.get::<String>("listen"), None);
+        assert_eq!(a.duration("wait"), None);
+        drop(a);
+        let Mistakes(mistakes) = doc.finish().unwrap_err();
+        assert_eq!(mistakes.len(), 4, "{mistakes:?}");
+        for (mistake, start) in
+            mistakes.iter().zip(["p.toml: a.listen: ", "p.toml: a.wait: ", "p.toml: a.limt: ", "p.toml: b: "])
+        {
+            assert!(mistake.starts_with(start), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let mut doc = document("[a]\nx = 1\n", &[("PENSTOCK_A_X", "2"), ("PENSTOCK_A_Y", "[\"u\", \"v\"]")]);
+        let mut a = doc.section("a");
+        assert_eq!(a.or("x", 0), 2);
+        assert_eq!(a.get::<Vec<String>>("y").unwrap(), ["u", "v"]);
+    }
+
+    #[test]
+    fn times_and_sizes() {
+        for (text, millis) in [("500ms", 500), ("5s", 5_000), ("2m", 120_000), ("1h", 3_600_000)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)));
+        }
+        for bad in ["", "5", "s", "-5s", "5d", "1.5s"] {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+        assert_eq!((parse_size("64KB"), parse_size("7"), parse_size("7MiB")), (Some(65_536), Some(7), None));
+    }
+}

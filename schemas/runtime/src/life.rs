@@ -1,0 +1,144 @@
+//! The life of a role: every task is spawned here, so that a stop can wait for it. Two sorts: *work* is what a caller
+//! waits for, and drain waits for it; *services* keep the role going, and end once the work is done.
+
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::error;
+
+/// Longest wait for services after the work is done.
+const SERVICES_END: Duration = Duration::from_secs(2);
+
+/// The tasks of one role, and whether it is stopping.
+#[derive(Clone, Default)]
+pub struct Life {
+    work: TaskTracker,
+    services: TaskTracker,
+    stopping: CancellationToken,
+    ended: CancellationToken,
+}
+
+impl Life {
+    /// A role that is just starting.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Spawns a piece of work: drain waits for it.
+    #[expect(clippy::disallowed_methods, reason = "this is the tracked spawner that the ban points to")]
+    pub fn work(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(self.work.track_future(task));
+    }
+
+    /// Counts as work while it is held: for work that runs in a task of somebody else's.
+    pub fn hold(&self) -> TaskTrackerToken {
+        self.work.token()
+    }
+
+    /// Spawns what keeps the role going until the work is done. One that ends earlier stops the role, loudly.
+    #[expect(clippy::disallowed_methods, reason = "this is the tracked spawner that the ban points to")]
+    pub fn service(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let (ended, stopping) = (self.ended.clone(), self.stopping.clone());
+        let running = tokio::spawn(task);
+        let handle = running.abort_handle();
+        self.services.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => handle.abort(),
+                result = running => {
+                    if !stopping.is_cancelled() {
+                        error!(service = name, panicked = result.is_err(), "a service ended by itself: stopping");
+                        stopping.cancel();
+                    }
+                }
+            }
+        });
+    }
+
+    /// Spawns a side task of a service, such as one connection: it ends with the services, and may end at any time.
+    pub fn side(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.ended.clone();
+        self.services.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Runs blocking code on a thread of its own; drain waits for it.
+    pub fn blocking(&self, task: impl FnOnce() + Send + 'static) {
+        self.work.spawn_blocking(task);
+    }
+
+    /// Begins to stop: no new work is to be taken.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Whether no new work is to be taken.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// Waits until the role begins to stop.
+    pub fn stopping(&self) -> WaitForCancellationFuture<'_> {
+        self.stopping.cancelled()
+    }
+
+    /// Stops: waits at most `limit` for the work, then ends the services. Returns how much work was left undone.
+    pub async fn drain(&self, limit: Duration) -> usize {
+        self.stop();
+        self.work.close();
+        let undone = match timeout(limit, self.work.wait()).await {
+            Ok(()) => 0,
+            Err(_) => self.work.len(),
+        };
+        self.ended.cancel();
+        self.services.close();
+        if timeout(SERVICES_END, self.services.wait()).await.is_err() {
+            error!(services = self.services.len(), "services did not end in time");
+        }
+        undone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn drain_waits_for_work_and_then_ends_services() {
+        let life = Life::new();
+        let (finish, finished) = oneshot::channel::<()>();
+        let done = Arc::new(AtomicBool::new(false));
+        let flag = done.clone();
+        life.service("endless", std::future::pending());
+        life.work(async move {
+            finished.await.unwrap();
+            flag.store(true, Ordering::SeqCst);
+        });
+        life.stop();
+        finish.send(()).unwrap();
+        assert_eq!(life.drain(Duration::from_secs(5)).await, 0);
+        assert!(done.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test]
+    async fn work_that_does_not_end_is_counted() {
+        let life = Life::new();
+        life.work(std::future::pending());
+        assert_eq!(life.drain(Duration::ZERO).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_ends_by_itself_stops_the_role() {
+        let life = Life::new();
+        life.service("short", async {});
+        life.stopping().await;
+    }
+}
