@@ -6,6 +6,7 @@ use crate::providers::Observed;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::error::Category;
 
 /// An answer or a chunk. Leaves are of any type, so that a copy's odd spelling of one field does not fail the answer.
 #[derive(Debug, Deserialize)]
@@ -60,8 +61,14 @@ impl Answer {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Failure> {
         let twice = |_| serde_json::from_slice::<Value>(bytes).and_then(serde_json::from_value);
         serde_json::from_slice(bytes).or_else(twice).map_err(|error: serde_json::Error| {
-            let at = format!("line {} column {}", error.line(), error.column());
-            Failure::provider(FailureKind::Broken, format!("the provider's answer is not what it should be: {at}"))
+            // The parser's own words may quote the answer.
+            let what = match error.classify() {
+                Category::Eof => "is cut short",
+                Category::Syntax | Category::Io => "is not JSON",
+                Category::Data => "is not a chat completion",
+            };
+            let at = format!("at line {} column {}", error.line(), error.column());
+            Failure::provider(FailureKind::Broken, format!("the provider's answer {what} {at}"))
         })
     }
 

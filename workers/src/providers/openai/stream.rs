@@ -41,6 +41,9 @@ impl StreamReader {
             return Ok(Step::Content(raw));
         }
         if event.data.trim_ascii() == b"[DONE]" {
+            if !self.has_content {
+                return Err(without_answer());
+            }
             self.is_done = true;
             return Ok(Step::Done(raw));
         }
@@ -75,8 +78,10 @@ impl StreamReader {
         if self.has_content && (self.is_done || all_stopped) {
             return Ok(self.observed.clone());
         }
-        let why = if self.has_content { "ended before it was complete" } else { "ended without an answer" };
-        Err(Failure::provider(FailureKind::Broken, format!("the provider's stream {why}")))
+        if !self.has_content {
+            return Err(without_answer());
+        }
+        Err(Failure::provider(FailureKind::Broken, "the provider's stream ended before it was complete"))
     }
 
     pub(in crate::providers) fn observed(&self) -> &Observed {
@@ -86,4 +91,8 @@ impl StreamReader {
     pub(in crate::providers) fn is_done(&self) -> bool {
         self.is_done
     }
+}
+
+fn without_answer() -> Failure {
+    Failure::provider(FailureKind::Broken, "the provider's stream ended without an answer")
 }
