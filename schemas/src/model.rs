@@ -52,14 +52,3 @@ pub struct PriceRow {
     /// The prices.
     pub prices: Prices,
 }
-
-/// What each worker of a pool says about itself every second.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolState {
-    /// The worker.
-    pub worker: crate::name::ProcessId,
-    /// Calls that it holds now.
-    pub in_flight: u32,
-    /// Calls that it could take besides.
-    pub free: u32,
-}

@@ -52,16 +52,6 @@ impl Subjects {
         format!("{}.worker.{worker}.*", self.prefix)
     }
 
-    /// Where the workers of a provider tell their capacity.
-    pub fn pool(&self, provider: &ProviderId) -> String {
-        format!("{}.pool.{provider}", self.prefix)
-    }
-
-    /// The capacity of all pools.
-    pub fn pools(&self) -> String {
-        format!("{}.pool.*", self.prefix)
-    }
-
     /// Where usage events are published.
     pub fn usage(&self) -> String {
         format!("{}.usage", self.prefix)

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use penstock_schemas::envelope::{Body, Envelope};
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Accepted, Control, FRAME_COST, Failed, Frame, Payload, STREAM_CREDIT};
+use penstock_schemas::frame::{Accepted, Control, FRAME_COST, Failed, Frame, Head, Payload, STREAM_CREDIT};
 use penstock_schemas::name::{ProviderId, RequestId};
 use penstock_schemas::subject::{QUEUE_GROUP, last_token};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -24,6 +24,10 @@ const TAKEN: Duration = Duration::from_secs(1);
 
 /// The most content in one frame; also the most of the credit that one frame can need.
 const FRAME_BYTES: usize = 64 * 1024;
+
+/// After this long without an answer the ingress is told who holds the call. Most answers of a fast provider are there
+/// sooner, and save the message.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// How long a subscription that is being closed may still give what was under way.
 const LEFTOVERS: Duration = Duration::from_secs(1);
@@ -74,6 +78,8 @@ pub struct Replies {
     next_seq: u32,
     credit: Arc<Semaphore>,
     cancelled: CancellationToken,
+    taken: Instant,
+    first_seq: u32,
 }
 
 impl Desk {
@@ -183,7 +189,8 @@ impl Desk {
         let held = Held { cancelled: cancelled.clone(), credit: credit.clone(), passed_on: None };
         self.held().insert(envelope.request_id, held);
         let (desk, request, next_seq) = (self.clone(), envelope.request_id, envelope.next_seq);
-        let mut replies = Replies { desk, request, subject, next_seq, credit, cancelled };
+        let taken = Instant::now();
+        let mut replies = Replies { desk, request, subject, next_seq, credit, cancelled, taken, first_seq: next_seq };
         if let Some(passer) = message.reply.filter(|reply| **reply != *replies.subject) {
             // First to the ingress and then to the worker that passed it on: there is no moment when nobody holds it.
             replies.accepted().await?;
@@ -204,21 +211,34 @@ impl Desk {
 }
 
 impl Replies {
-    /// Waits until the ingress gives the call up.
-    pub async fn cancelled(&self) {
-        self.cancelled.cancelled().await;
-    }
-
-    /// A token that is cancelled when the ingress gives the call up.
-    pub fn cancellation(&self) -> CancellationToken {
-        self.cancelled.clone()
+    /// Waits for `work`. When that takes longer than a moment, the ingress is told who holds the call. `None` when the
+    /// ingress gives the call up: `work` is dropped then.
+    pub async fn wait<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        let cancelled = self.cancelled.clone();
+        if self.next_seq == self.first_seq {
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                () = cancelled.cancelled() => return None,
+                () = sleep_until(self.taken + MOMENT) => {}
+            }
+            if let Err(error) = self.accepted().await {
+                warn!(%error, "the ingress could not be told who holds its call");
+            }
+        }
+        tokio::select! {
+            biased;
+            done = &mut work => Some(done),
+            () = cancelled.cancelled() => None,
+        }
     }
 
     /// Tells the ingress who holds the call, so that it can cancel and probe.
     ///
     /// # Errors
     /// When the connection is closed for good.
-    pub async fn accepted(&mut self) -> Result<(), BusError> {
+    async fn accepted(&mut self) -> Result<(), BusError> {
         let worker = self.desk.bus.process().clone();
         self.publish(Payload::Accepted(Accepted { worker })).await
     }
@@ -243,12 +263,7 @@ impl Replies {
     }
 
     /// Sends all but the last frame's worth of `bytes`; gives back the head if it was not sent with them.
-    async fn send_front<H: Into<Option<penstock_schemas::frame::Head>>>(
-        &mut self,
-        bytes: &Bytes,
-        head: H,
-    ) -> Result<Option<penstock_schemas::frame::Head>, BusError> {
-        let mut head = head.into();
+    async fn send_front(&mut self, bytes: &Bytes, mut head: Option<Head>) -> Result<Option<Head>, BusError> {
         let mut at = 0;
         while bytes.len() - at > FRAME_BYTES {
             self.pay(FRAME_BYTES).await;

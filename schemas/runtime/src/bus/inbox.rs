@@ -50,15 +50,6 @@ enum Slot {
     Abandoned(UnixMicros),
 }
 
-/// What comes for a call.
-#[derive(Debug)]
-pub enum Arrival {
-    /// The next frame.
-    Frame(Frame),
-    /// Nobody serves the provider that the call was published for.
-    NoPool,
-}
-
 /// A call that is under way. Dropping it before its terminal frame cancels it, at the provider too.
 pub struct Call {
     inbox: Inbox,
@@ -105,20 +96,13 @@ impl Inbox {
             let Ok(id) = Uuid::parse_str(last_token(&message.subject)) else { continue };
             let request = RequestId(id);
             let mut slots = self.slots();
-            match slots.get(&request) {
-                None => {}
-                Some(Slot::Open(arrive)) => {
-                    if arrive.try_send(message).is_err() {
-                        slots.remove(&request);
-                    }
-                }
-                Some(Slot::Abandoned(until)) => {
-                    let over = *until < clock::now();
-                    let stop = self.stop_abandoned(request, &message);
-                    if over || stop {
-                        slots.remove(&request);
-                    }
-                }
+            let over = match slots.get(&request) {
+                None => false,
+                Some(Slot::Open(arrive)) => arrive.try_send(message).is_err(),
+                Some(Slot::Abandoned(until)) => *until < clock::now() || self.stop_abandoned(request, &message),
+            };
+            if over {
+                slots.remove(&request);
             }
         }
     }
@@ -194,19 +178,20 @@ impl Call {
         bus.client.publish_with_reply(subject, reply, message).await.map_err(failed("publish a call"))
     }
 
-    /// Waits for what comes next, at most until the call's deadline.
+    /// Waits for what the worker says next, at most until the call's deadline.
     ///
     /// # Errors
-    /// At the deadline; when the worker that holds the call is gone; when a frame is missing.
-    pub async fn next(&mut self) -> Result<Arrival, Failure> {
+    /// `NoPool` when nobody serves the provider that the call was published for; `Deadline`; `Lost` when the worker that
+    /// holds the call is gone or a frame is missing.
+    pub async fn next(&mut self) -> Result<Payload, Failure> {
         let mut unanswered = 0;
         loop {
             let left = self.deadline.since(clock::now());
             match timeout(left.min(PROBE), self.arrivals.recv()).await {
                 Ok(Some(message)) => {
                     unanswered = 0;
-                    if let Some(arrival) = self.read(&message)? {
-                        return Ok(arrival);
+                    if let Some(payload) = self.read(&message)? {
+                        return Ok(payload);
                     }
                 }
                 Ok(None) => return Err(lost("the answer came faster than it was read")),
@@ -225,12 +210,12 @@ impl Call {
     }
 
     /// What a message says, unless it only says that the worker lives.
-    fn read(&mut self, message: &Message) -> Result<Option<Arrival>, Failure> {
+    fn read(&mut self, message: &Message) -> Result<Option<Payload>, Failure> {
         if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return match self.worker {
-                None => Ok(Some(Arrival::NoPool)),
-                Some(_) => Err(lost("the worker that held the call is gone")),
-            };
+            return Err(match self.worker {
+                None => Failure::gateway(FailureKind::NoPool, "no worker serves this provider now"),
+                Some(_) => lost("the worker that held the call is gone"),
+            });
         }
         let frame = Frame::decode(&message.payload).map_err(|error| {
             Failure::gateway(FailureKind::Internal, format!("a reply frame cannot be read: {error}"))
@@ -245,7 +230,7 @@ impl Call {
             Payload::End(..) | Payload::Failed(_) => self.finish(),
         }
         self.next_seq += 1;
-        Ok(Some(Arrival::Frame(frame)))
+        Ok(Some(frame.payload))
     }
 
     /// Tells the worker that `bytes` of content were read, so that it may send more.

@@ -15,7 +15,7 @@ mod usage;
 pub use bucket::{Bucket, Change};
 pub use connect::{Bus, NatsConfig};
 pub use desk::{Calls, Desk, Incoming, PassOn, Replies};
-pub use inbox::{Arrival, Call, Inbox};
+pub use inbox::{Call, Inbox};
 pub use usage::{Journal, Pending, UsageBatch, UsageReader};
 
 /// Why something on the bus did not work.

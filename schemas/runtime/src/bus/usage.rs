@@ -132,14 +132,21 @@ async fn send(bus: &Bus, entries: Vec<Entry>) -> BoxFuture<'static, ()> {
     let id = Uuid::now_v7();
     let ack = publish(bus, id, payload.clone()).await;
     if bus.client.flush().await.is_ok() {
-        on_written.into_iter().for_each(|written| drop(written.send(())));
+        notify(on_written);
     }
     let bus = bus.clone();
     async move {
         deliver(&bus, id, payload, ack).await;
-        on_acknowledged.into_iter().for_each(|acknowledged| drop(acknowledged.send(())));
+        notify(on_acknowledged);
     }
     .boxed()
+}
+
+fn notify(waiting: Vec<oneshot::Sender<()>>) {
+    for sender in waiting {
+        // Nobody has to wait for it.
+        let _ = sender.send(());
+    }
 }
 
 async fn publish(bus: &Bus, id: Uuid, payload: Bytes) -> Result<PublishAckFuture, String> {
