@@ -1,5 +1,19 @@
-//! Provider pools: attempts, retry, fallback, the adapters, the catalogue. Knows no client.
+//! Provider pools: attempts, retry, fallback, the provider adapters, the catalogue of models and prices. Knows no client.
+//!
+//! Read `pool` first: it takes a call and decides. `attempt` makes one call to a provider, `providers` has the words for
+//! it, `retry` the decision, `cost` the money.
 
+mod attempt;
 pub mod catalogue;
+mod config;
+mod cost;
+mod metrics;
+mod pool;
+mod provider;
 pub mod providers;
+mod retry;
+mod role;
 pub mod sse;
+
+pub use config::{ProviderConfig, WorkersConfig};
+pub use role::Workers;

@@ -111,6 +111,11 @@ impl Document {
         tables.into_iter().enumerate().map(|(i, table)| self.make(&format!("{name}[{i}]"), table)).collect()
     }
 
+    /// A section that the file does not have, at `path`: its keys may still come from the environment.
+    pub fn empty(&self, path: &str) -> Section {
+        self.make(path, Table::new())
+    }
+
     /// Ends the reading.
     ///
     /// # Errors

@@ -56,15 +56,15 @@ impl Life {
         });
     }
 
-    /// Spawns a side task of a service, such as one connection: it ends with the services, and may end at any time.
+    /// Spawns a side task of a service, such as one connection. It may end at any time, and is to end soon after
+    /// [`Life::ended`].
     pub fn side(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let ended = self.ended.clone();
-        self.services.spawn(async move {
-            tokio::select! {
-                () = ended.cancelled() => {}
-                () = task => {}
-            }
-        });
+        self.services.spawn(task);
+    }
+
+    /// Waits until the work is done and the services are to end.
+    pub fn ended(&self) -> WaitForCancellationFuture<'_> {
+        self.ended.cancelled()
     }
 
     /// Runs blocking code on a thread of its own; drain waits for it.

@@ -4,9 +4,6 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Metric, Registry};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use prometheus_client::encoding::EncodeLabelSet;
-pub use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
-
 /// All metrics of this process.
 #[derive(Clone)]
 pub struct Metrics(Arc<Mutex<Registry>>);

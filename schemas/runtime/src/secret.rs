@@ -1,6 +1,7 @@
 //! A text that must not be seen: it prints as `***`. Knows nothing of what it opens.
 
 use std::fmt;
+use uuid::Uuid;
 
 /// A key, token or password. Neither logged nor sent over the bus: it has no serialized form.
 #[derive(Clone, PartialEq, Eq)]
@@ -10,6 +11,11 @@ impl Secret {
     /// Hides `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// A new one that nobody can guess: `prefix` and 64 hexadecimal digits, 244 of their bits random.
+    pub fn generate(prefix: &str) -> Self {
+        Self(format!("{prefix}{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
     }
 
     /// The text itself, for the one place that needs it.

@@ -1,0 +1,253 @@
+//! One call to one provider, from its entry in the ledger to its last byte. Knows the four clocks; knows nothing of
+//! retries and other links, and leaves every word of the provider's language to the adapter.
+
+use crate::cost::sum_up;
+use crate::provider::Provider;
+use crate::providers::{Observed, Refusal};
+use bytes::{Bytes, BytesMut};
+use penstock_runtime::bus::{Pending, Replies};
+use penstock_runtime::{Secret, clock};
+use penstock_schemas::UnixMicros;
+use penstock_schemas::envelope::Envelope;
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::{Ended, Head, Payload};
+use penstock_schemas::model::ModelCard;
+use penstock_schemas::name::ProcessId;
+use reqwest::Response;
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+
+mod relay;
+
+/// Longest wait until the ledger has the start of an attempt.
+const LEDGER: Duration = Duration::from_secs(5);
+
+/// The most of a refusal's body that is read, in bytes.
+const REFUSAL_BYTES: usize = 64 * 1024;
+
+/// The longest whole answer, in bytes.
+const ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum Attempt {
+    /// The answer is complete and with the client.
+    Served,
+    /// Nothing reached the client.
+    Refused(Failure),
+    /// It ended after something had reached the client.
+    Broken(Failure),
+    /// The client went away.
+    Cancelled,
+}
+
+/// What is known of an attempt besides its end.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What the answer said of itself.
+    pub observed: Observed,
+    /// From the start to the first content.
+    pub first_token: Option<Duration>,
+    /// The provider's HTTP status.
+    pub status: Option<u16>,
+}
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// For the connection; `None`: the provider's default.
+    pub connect: Option<Duration>,
+    /// For the first content of a stream.
+    pub first_token: Duration,
+    /// Between two pieces of a stream.
+    pub idle: Duration,
+    /// For everything; never later than the caller's deadline.
+    pub total: Duration,
+}
+
+/// One attempt that is to be made.
+pub struct Call<'a> {
+    /// Who is called.
+    pub provider: &'a Provider,
+    /// What is known of the model.
+    pub card: Option<&'a ModelCard>,
+    /// What is asked, by whom.
+    pub envelope: &'a Envelope,
+    /// The request's bytes.
+    pub body: &'a Bytes,
+    /// How long to wait for what.
+    pub clocks: Clocks,
+    /// Which attempt of the request this is, from 1.
+    pub number: u32,
+    /// This process.
+    pub worker: &'a ProcessId,
+    /// When it began.
+    pub began: Instant,
+}
+
+/// Either the attempt goes on, or it has ended so.
+type Step<T> = Result<T, Attempt>;
+
+fn refused(kind: FailureKind, message: impl Into<String>) -> Attempt {
+    Attempt::Refused(Failure::provider(kind, message))
+}
+
+impl Call<'_> {
+    /// Makes the attempt; the answer goes out through `replies` as it comes. `start` is its entry in the ledger: it must
+    /// have left this process before the provider is called, and be acknowledged before the first byte goes out.
+    pub async fn make(&self, start: Pending, replies: &mut Replies) -> (Attempt, Report) {
+        let mut report = Report::default();
+        let attempt = match self.answer(start, replies, &mut report).await {
+            Ok(()) => Attempt::Served,
+            Err(attempt) => attempt,
+        };
+        (attempt, report)
+    }
+
+    async fn answer(&self, mut start: Pending, replies: &mut Replies, report: &mut Report) -> Step<()> {
+        let written = replies.wait(timeout(LEDGER, start.written())).await.ok_or(Attempt::Cancelled)?;
+        written.map_err(|_| ledger_failed())?;
+        let key = self.provider.key();
+        let response = self.ask(key, replies, report).await?;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(Attempt::Refused(self.refusal(response, key, replies).await?));
+        }
+        if self.envelope.delivery.is_stream() {
+            relay::relay(self, response, start, replies, report).await
+        } else {
+            self.forward_whole(response, start, replies, report).await
+        }
+    }
+
+    /// Sends the request and waits for the answer's head.
+    async fn ask(&self, key: Option<&Secret>, replies: &mut Replies, report: &mut Report) -> Step<Response> {
+        let adapter = self.provider.adapter;
+        let model = &self.envelope.plan.current().target.model;
+        let spelled = adapter.spell(self.body, model, self.envelope.delivery).map_err(Attempt::Refused)?;
+        let client = self.provider.client(self.clocks.connect);
+        let client = client.map_err(|error| refused(FailureKind::Internal, describe(&error)))?;
+        let mut request = client.post(self.provider.url(&spelled.path)).headers(spelled.headers).body(spelled.body);
+        if let Some(key) = key {
+            let (name, value) = adapter.authorize(key.reveal()).map_err(Attempt::Refused)?;
+            request = request.header(name, value);
+        }
+        if let Some(traceparent) = &self.envelope.traceparent {
+            request = request.header("traceparent", traceparent);
+        }
+        let until = if self.envelope.delivery.is_stream() { self.first_token_by() } else { self.total_by() };
+        let response = replies.wait(timeout_at(until, request.send())).await.ok_or(Attempt::Cancelled)?;
+        let response = response.map_err(|_| self.late("did not begin to answer in time"))?;
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        report.status = Some(response.status().as_u16());
+        Ok(response)
+    }
+
+    async fn refusal(&self, response: Response, key: Option<&Secret>, replies: &mut Replies) -> Step<Failure> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let read = timeout_at(self.total_by(), read_up_to(response, REFUSAL_BYTES));
+        let body = replies.wait(read).await.ok_or(Attempt::Cancelled)?.ok().and_then(Result::ok).unwrap_or_default();
+        let (provider, key) = (&self.provider.id, key.map(Secret::reveal));
+        let refusal = Refusal { provider, key, status, headers: &headers, body: &body, now: clock::now() };
+        Ok(self.provider.adapter.refuse(&refusal))
+    }
+
+    async fn forward_whole(
+        &self,
+        response: Response,
+        start: Pending,
+        replies: &mut Replies,
+        report: &mut Report,
+    ) -> Step<()> {
+        let read = timeout_at(self.total_by(), read_up_to(response, ANSWER_BYTES));
+        let body = replies.wait(read).await.ok_or(Attempt::Cancelled)?;
+        let body = body.map_err(|_| self.late("did not finish its answer in time"))?;
+        let body = body.map_err(|why| refused(FailureKind::Broken, format!("{} {why}", self.provider.id)))?;
+        report.observed = self.provider.adapter.read_whole(&body).map_err(Attempt::Refused)?;
+        report.first_token = Some(self.began.elapsed());
+        wait_for_ledger(start, replies).await?;
+        self.send(replies, Payload::End(self.ended(Some(self.head()), &report.observed), body)).await
+    }
+
+    fn head(&self) -> Head {
+        Head {
+            worker: self.worker.clone(),
+            target: self.envelope.plan.current().target.clone(),
+            dialect: self.provider.dialect,
+            attempts: self.number,
+        }
+    }
+
+    fn ended(&self, head: Option<Head>, observed: &Observed) -> Ended {
+        Ended { head, summary: sum_up(self.card, observed.usage) }
+    }
+
+    /// Sends a frame; a client that does not read does not hold it up beyond the total time.
+    async fn send(&self, replies: &mut Replies, payload: Payload) -> Step<()> {
+        match timeout_at(self.total_by(), replies.send(payload)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Attempt::Broken(Failure::gateway(FailureKind::Internal, error.to_string()))),
+            Err(_) => Err(Attempt::Broken(Failure::gateway(FailureKind::Deadline, "the client reads too slowly"))),
+        }
+    }
+
+    fn first_token_by(&self) -> Instant {
+        (self.began + self.clocks.first_token).min(self.total_by())
+    }
+
+    fn total_by(&self) -> Instant {
+        self.began + self.clocks.total
+    }
+
+    fn late(&self, what: &str) -> Attempt {
+        let target = &self.envelope.plan.current().target;
+        refused(FailureKind::Timeout, format!("{target} {what} ({:.1?})", self.began.elapsed()))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Attempt {
+        let target = &self.envelope.plan.current().target;
+        let kind = if error.is_timeout() { FailureKind::Timeout } else { FailureKind::Connect };
+        refused(kind, format!("{target} could not be reached: {}", describe(error)))
+    }
+}
+
+/// Nothing may go out before the ledger knows that a provider was called.
+async fn wait_for_ledger(start: Pending, replies: &mut Replies) -> Step<()> {
+    match replies.wait(timeout(LEDGER, start.acknowledged())).await {
+        None => Err(Attempt::Cancelled),
+        Some(Ok(true)) => Ok(()),
+        Some(Ok(false) | Err(_)) => Err(ledger_failed()),
+    }
+}
+
+fn ledger_failed() -> Attempt {
+    let why = "the usage ledger (JetStream) did not take the attempt in time";
+    Attempt::Refused(Failure::gateway(FailureKind::Ledger, why))
+}
+
+/// The innermost reason, which says most; never the URL, which may hold what the operator keeps for himself.
+fn describe(error: &reqwest::Error) -> String {
+    let mut reason: &dyn std::error::Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    reason.to_string()
+}
+
+async fn read_up_to(mut response: Response, limit: usize) -> Result<Bytes, &'static str> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| "broke its answer off")? {
+        if body.is_empty() && response.content_length() == Some(chunk.len() as u64) {
+            return Ok(chunk);
+        }
+        if body.len() + chunk.len() > limit {
+            return Err("answered with more bytes than are allowed");
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// When an attempt that begins now is over at the latest.
+pub fn deadline(envelope: &Envelope, clocks: &Clocks, now: UnixMicros) -> UnixMicros {
+    now.after(clocks.total).min(envelope.deadline)
+}

@@ -1,0 +1,159 @@
+//! The streamed half of an attempt: events as they come, in as few frames as possible and without delaying one. Nothing
+//! goes out before the first content, so a stream that fails at its start can still be had from elsewhere.
+
+use super::{Attempt, Call, Report, Step, wait_for_ledger};
+use crate::providers::{Step as Verdict, StreamReader};
+use crate::sse;
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, Stream, StreamExt};
+use penstock_runtime::bus::{Pending, Replies};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::{Head, Payload};
+use reqwest::Response;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// The longest event of a stream, in bytes: an image may be in it.
+const EVENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Content that is sent without looking for more.
+const FULL: usize = 16 * 1024;
+
+/// How long a provider may keep its connection after its last word; then it is closed instead of used again.
+const AFTERMATH: Duration = Duration::from_millis(100);
+
+/// The end of a stream, for providers that forget it.
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
+
+struct Relay<'a> {
+    call: &'a Call<'a>,
+    chunks: Chunks,
+    parser: sse::Parser,
+    reader: StreamReader,
+    /// Ready to go out, or waiting for the first content.
+    out: BytesMut,
+    /// The attempt's entry in the ledger, until the first content.
+    start: Option<Pending>,
+    has_content: bool,
+    /// Whether something may have reached the client.
+    is_begun: bool,
+}
+
+/// Passes a stream on to the client.
+pub(super) async fn relay(
+    call: &Call<'_>,
+    response: Response,
+    start: Pending,
+    replies: &mut Replies,
+    report: &mut Report,
+) -> Step<()> {
+    let mut relay = Relay {
+        call,
+        chunks: Box::pin(response.bytes_stream()),
+        parser: sse::Parser::new(EVENT_BYTES),
+        reader: call.provider.adapter.stream(call.envelope.delivery),
+        out: BytesMut::new(),
+        start: Some(start),
+        has_content: false,
+        is_begun: false,
+    };
+    let result = relay.run(replies, report).await;
+    report.observed = relay.reader.observed().clone();
+    result.map_err(|attempt| match attempt {
+        Attempt::Refused(failure) if relay.is_begun => Attempt::Broken(failure),
+        Attempt::Broken(failure) if !relay.is_begun => Attempt::Refused(failure),
+        other => other,
+    })
+}
+
+impl Relay<'_> {
+    async fn run(&mut self, replies: &mut Replies, report: &mut Report) -> Step<()> {
+        while !self.reader.is_done() {
+            let Some(chunk) = self.next_chunk(replies, report).await? else { break };
+            self.parser.push(&chunk);
+            while let Some(event) = self.parser.next_event().map_err(|error| broken(error.to_string()))? {
+                self.take(&event)?;
+            }
+            if self.out.len() >= FULL {
+                self.flush(replies, report).await?;
+            }
+        }
+        if let Some(event) = self.parser.finish().map_err(|error| broken(error.to_string()))? {
+            self.take(&event)?;
+        }
+        let observed = self.reader.finished().map_err(Attempt::Broken)?;
+        if !self.reader.is_done() {
+            self.out.extend_from_slice(DONE);
+        }
+        let head = self.begin(replies, report).await?;
+        let ended = self.call.ended(head, &observed);
+        self.call.send(replies, Payload::End(ended, self.out.split().freeze())).await?;
+        self.finish_reading().await;
+        Ok(())
+    }
+
+    fn take(&mut self, event: &sse::Event) -> Step<()> {
+        match self.reader.read(event).map_err(Attempt::Broken)? {
+            Verdict::Hold(bytes) | Verdict::Done(bytes) => self.out.extend_from_slice(&bytes),
+            Verdict::Content(bytes) => {
+                self.has_content = true;
+                self.out.extend_from_slice(&bytes);
+            }
+            Verdict::Hide => {}
+        }
+        Ok(())
+    }
+
+    /// The next bytes. What is there already comes first; before a wait, everything that is ready goes out.
+    async fn next_chunk(&mut self, replies: &mut Replies, report: &mut Report) -> Step<Option<Bytes>> {
+        let mut next = self.chunks.next().now_or_never();
+        if next.is_none() {
+            // The connection's own task may have more in its buffer: let it decode that.
+            yield_now().await;
+            next = self.chunks.next().now_or_never();
+        }
+        if next.is_none() {
+            self.flush(replies, report).await?;
+            let until = if self.has_content {
+                (Instant::now() + self.call.clocks.idle).min(self.call.total_by())
+            } else {
+                self.call.first_token_by()
+            };
+            let waited = replies.wait(timeout_at(until, self.chunks.next())).await.ok_or(Attempt::Cancelled)?;
+            next = Some(waited.map_err(|_| self.call.late("stopped answering"))?);
+        }
+        next.flatten().transpose().map_err(|_| broken(format!("{} broke its answer off", self.call.provider.id)))
+    }
+
+    /// Sends what is ready, if there is content in it.
+    async fn flush(&mut self, replies: &mut Replies, report: &mut Report) -> Step<()> {
+        if !self.has_content || self.out.is_empty() {
+            return Ok(());
+        }
+        let head = self.begin(replies, report).await?;
+        self.call.send(replies, Payload::Chunk(head, self.out.split().freeze())).await
+    }
+
+    /// Before the first bytes: waits for the ledger, and gives the head that goes with them.
+    async fn begin(&mut self, replies: &mut Replies, report: &mut Report) -> Step<Option<Head>> {
+        let Some(start) = self.start.take() else { return Ok(None) };
+        report.first_token = Some(self.call.began.elapsed());
+        wait_for_ledger(start, replies).await?;
+        self.is_begun = true;
+        Ok(Some(self.call.head()))
+    }
+
+    /// Reads to the end of the body, so that the connection can be used again.
+    async fn finish_reading(&mut self) {
+        // A provider that keeps it longer loses its connection, and that is all.
+        let _ = timeout(AFTERMATH, async { while let Some(Ok(_)) = self.chunks.next().await {} }).await;
+    }
+}
+
+fn broken(why: String) -> Attempt {
+    Attempt::Broken(Failure::provider(FailureKind::Broken, why))
+}

@@ -1,0 +1,194 @@
+//! Which providers a worker serves and how: sections `[providers.NAME]` and `[[prices]]` over the catalogue's rows.
+//! Knows nothing of calls.
+
+use crate::catalogue::{self, ProviderEntry};
+use crate::providers::Adapter;
+use penstock_runtime::Secret;
+use penstock_runtime::config::{Document, Section};
+use penstock_schemas::UnixMicros;
+use penstock_schemas::envelope::Dialect;
+use penstock_schemas::model::{ModelCard, PriceRow};
+use penstock_schemas::name::{ProviderId, Target};
+use penstock_schemas::price::{PerMillion, Prices, TokenPrices};
+use std::collections::BTreeMap;
+
+/// Calls at once, when a provider's section does not say.
+const CONCURRENCY: usize = 256;
+
+/// The name of the simulator.
+pub const DEMO: &str = "demo";
+
+/// Every provider that could be served here.
+#[derive(Clone, Debug, Default)]
+pub struct WorkersConfig {
+    /// Those that a section names, or whose keys are in the environment.
+    pub providers: Vec<ProviderConfig>,
+    /// The operator's own prices.
+    pub prices: Vec<(Target, PriceRow)>,
+}
+
+/// One provider as it is served here.
+#[derive(Clone, Debug)]
+pub struct ProviderConfig {
+    /// Its name.
+    pub id: ProviderId,
+    /// How it is spoken to.
+    pub dialect: Dialect,
+    /// Where it is: what its own SDK takes as its base URL.
+    pub base_url: String,
+    /// Its keys, used in turn; none for a server that wants none.
+    pub keys: Vec<Secret>,
+    /// Calls at once, per worker process.
+    pub concurrency: usize,
+    /// The models that are known.
+    pub models: Vec<ModelCard>,
+}
+
+impl WorkersConfig {
+    /// Reads the sections.
+    pub fn read(document: &mut Document) -> Self {
+        let prices: Vec<_> = document.entries("prices").into_iter().filter_map(read_price).collect();
+        let mut sections: BTreeMap<String, Option<Section>> =
+            document.sections("providers").into_iter().map(|(name, section)| (name, Some(section))).collect();
+        for name in catalogue::providers() {
+            if entry(name).is_some_and(|entry| has_key(&entry.key_env)) {
+                sections.entry(name.to_owned()).or_insert(None);
+            }
+        }
+        let mut config = Self { providers: Vec::new(), prices };
+        for (name, section) in sections {
+            let mut section = section.unwrap_or_else(|| document.empty(&format!("providers.{name}")));
+            if let Some(provider) = read_provider(&name, &mut section) {
+                config.providers.push(provider);
+            }
+        }
+        config.price_models();
+        config
+    }
+
+    /// Adds the simulator, whose server is at `base_url`.
+    pub fn add_demo(&mut self, base_url: String) {
+        let entry = entry(DEMO).expect("the demo is in the catalogue");
+        self.providers.push(ProviderConfig {
+            id: ProviderId::parse(DEMO).expect("demo is a name"),
+            dialect: entry.dialect,
+            base_url,
+            keys: Vec::new(),
+            concurrency: CONCURRENCY,
+            models: entry.models,
+        });
+    }
+
+    /// Puts the operator's own prices in the place of the catalogue's.
+    fn price_models(&mut self) {
+        for provider in &mut self.providers {
+            for (target, row) in self.prices.iter().filter(|(target, _)| target.provider == provider.id) {
+                match provider.models.iter_mut().find(|card| card.model == target.model) {
+                    Some(card) => card.price = Some(row.clone()),
+                    None => provider.models.push(ModelCard {
+                        model: target.model.clone(),
+                        mode: "chat".to_owned(),
+                        context: None,
+                        max_output: None,
+                        capabilities: Vec::new(),
+                        deprecated_on: None,
+                        price: Some(row.clone()),
+                    }),
+                }
+            }
+        }
+    }
+}
+
+fn entry(name: &str) -> Option<ProviderEntry> {
+    catalogue::provider(name).map(|entry| entry.expect("a test reads every file of the catalogue"))
+}
+
+/// Whether one of the alternatives has all its variables set.
+fn has_key(alternatives: &[Vec<String>]) -> bool {
+    alternatives.iter().any(|names| !names.is_empty() && names.iter().all(|name| std::env::var(name).is_ok()))
+}
+
+fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
+    let id = ProviderId::parse(name).map_err(|error| section.mistake("", &error.to_string())).ok()?;
+    let entry = entry(name);
+    let dialect = section.get("dialect").or(entry.as_ref().map(|entry| entry.dialect));
+    let base_url = section.get::<String>("base_url").or(entry.as_ref().and_then(|entry| entry.base_url.clone()));
+    let concurrency = section.or("concurrency", CONCURRENCY);
+    if concurrency == 0 {
+        section.mistake("concurrency", "must be at least 1");
+    }
+    let keys = read_keys(section, entry.as_ref().map_or(&[][..], |entry| &entry.key_env));
+    let models = entry.map(|entry| entry.models).unwrap_or_default();
+    let Some(dialect) = dialect else {
+        section.mistake("dialect", "is missing: the catalogue has no such provider. Most servers speak \"openai\"");
+        return None;
+    };
+    if Adapter::of(dialect).is_none() {
+        section.mistake("dialect", "is not spoken yet by this version");
+        return None;
+    }
+    let Some(base_url) = base_url else {
+        section.mistake("base_url", "is missing: the catalogue knows none for this provider");
+        return None;
+    };
+    check_url(section, &base_url)?;
+    Some(ProviderConfig { id, dialect, base_url, keys, concurrency, models })
+}
+
+fn check_url(section: &Section, base_url: &str) -> Option<()> {
+    if let Some(brace) = base_url.find('{') {
+        let setting = base_url[brace..].split('}').next().unwrap_or_default();
+        let why = format!("the catalogue's `{base_url}` needs `{}` filled in: write the whole URL here", &setting[1..]);
+        section.mistake("base_url", &why);
+        return None;
+    }
+    if !base_url.starts_with("http://") && !base_url.starts_with("https://") {
+        section.mistake("base_url", "must begin with http:// or https://");
+        return None;
+    }
+    Some(())
+}
+
+fn read_keys(section: &mut Section, key_env: &[Vec<String>]) -> Vec<Secret> {
+    let Some(texts) = section.get::<Vec<String>>("keys") else {
+        let first = key_env.iter().find(|names| has_key(std::slice::from_ref(*names))).and_then(|names| names.first());
+        return first.and_then(|name| Secret::resolve(&format!("env:{name}")).ok()).into_iter().collect();
+    };
+    let mut keys = Vec::new();
+    for text in texts {
+        match Secret::resolve(&text) {
+            Ok(key) => keys.push(key),
+            Err(why) => section.mistake("keys", &why),
+        }
+    }
+    keys
+}
+
+fn read_price(mut section: Section) -> Option<(Target, PriceRow)> {
+    let model: Option<String> = section.get("model");
+    let mut price = |class: &str| {
+        let key = format!("{class}_usd_per_million");
+        let text: String = section.get(&key)?;
+        PerMillion::parse(&text).map_err(|error| section.mistake(&key, &error.to_string())).ok()
+    };
+    let base = TokenPrices {
+        input: price("input"),
+        output: price("output"),
+        cache_read: price("cache_read"),
+        cache_write: price("cache_write"),
+        cache_write_1h: price("cache_write_1h"),
+        reasoning: price("reasoning"),
+        input_audio: price("input_audio"),
+        output_audio: price("output_audio"),
+        input_image: price("input_image"),
+        ..TokenPrices::default()
+    };
+    let Some(model) = model else {
+        section.mistake("model", "is missing: write it as provider/model");
+        return None;
+    };
+    let target = Target::parse(&model).map_err(|error| section.mistake("model", &error.to_string())).ok()?;
+    let prices = Prices { base, ..Prices::default() };
+    Some((target, PriceRow { price_id: format!("own/{model}"), valid_from: UnixMicros(0), prices }))
+}

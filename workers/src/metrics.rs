@@ -1,0 +1,93 @@
+//! What workers count: attempts by provider and outcome, their times, calls in flight. Labels are bounded by the
+//! configured providers.
+
+use crate::pool::Ended;
+use penstock_runtime::metrics::Metrics;
+use penstock_schemas::name::ProviderId;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+/// Upper ends of the buckets for times, in seconds.
+const SECONDS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByProvider {
+    provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    provider: String,
+    outcome: &'static str,
+    failure: &'static str,
+}
+
+type Times = Family<ByProvider, Histogram, fn() -> Histogram>;
+
+/// The workers' metrics. Cloning shares them.
+#[derive(Clone)]
+pub struct WorkerMetrics {
+    attempts: Family<ByOutcome, Counter>,
+    mismatches: Family<ByProvider, Counter>,
+    running: Family<ByProvider, Gauge>,
+    first_token: Times,
+    total: Times,
+}
+
+/// A call in flight, as long as it is held.
+pub struct Running(Gauge);
+
+impl WorkerMetrics {
+    /// Registers them.
+    pub fn register(metrics: &Metrics) -> Self {
+        let times = || Times::new_with_constructor(|| Histogram::new(SECONDS));
+        Self {
+            attempts: metrics.register("attempts", "Calls to providers by outcome", Family::default()),
+            mismatches: metrics.register(
+                "usage_mismatches",
+                "Answers whose usage figures contradict each other",
+                Family::default(),
+            ),
+            running: metrics.register("calls_in_flight", "Calls that workers hold", Family::default()),
+            first_token: metrics.register(
+                "first_token_seconds",
+                "From the attempt's start to its first content",
+                times(),
+            ),
+            total: metrics.register("attempt_seconds", "From the attempt's start to its end", times()),
+        }
+    }
+
+    /// Counts a call as in flight.
+    pub fn running(&self, provider: &ProviderId) -> Running {
+        let gauge = self.running.get_or_create_owned(&ByProvider { provider: provider.to_string() });
+        gauge.inc();
+        Running(gauge)
+    }
+
+    /// Counts an attempt that has ended.
+    pub fn count(&self, ended: &Ended) {
+        let event = &ended.event;
+        let provider = event.start.target.provider.to_string();
+        let failure = event.failure.map_or("", |failure| failure.as_str());
+        let labels = ByOutcome { provider: provider.clone(), outcome: event.outcome.as_str(), failure };
+        self.attempts.get_or_create(&labels).inc();
+        let labels = ByProvider { provider };
+        if ended.usage_mismatch {
+            self.mismatches.get_or_create(&labels).inc();
+        }
+        if let Some(first) = event.first_token_us {
+            self.first_token.get_or_create(&labels).observe(std::time::Duration::from_micros(first).as_secs_f64());
+        }
+        self.total.get_or_create(&labels).observe(std::time::Duration::from_micros(event.total_us).as_secs_f64());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,281 @@
+//! Stage 7: a pool of one provider takes a call, makes an attempt, decides, and tries again here or passes the call on to
+//! the next link's pool. Knows the plan and the ledger; knows nothing of HTTP or of what providers say.
+
+use crate::attempt::{self, Attempt, Call, Clocks, Report};
+use crate::cost::{sum_up, worst_case};
+use crate::metrics::WorkerMetrics;
+use crate::provider::Provider;
+use crate::retry::{Decision, History, Policy, WAITS, decide};
+use bytes::Bytes;
+use penstock_runtime::bus::{Calls, Desk, Incoming, Journal, PassOn, Replies};
+use penstock_runtime::schedule::full_jitter;
+use penstock_runtime::{Life, clock};
+use penstock_schemas::envelope::Envelope;
+use penstock_schemas::event::{AttemptEnded, AttemptStarted, Outcome, UsageEvent};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::{Failed, Payload};
+use penstock_schemas::name::{ProcessId, Target};
+use penstock_schemas::plan::Link;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, error, warn};
+
+/// Attempts after the first at one link, when the plan does not say.
+const RETRIES: u32 = 2;
+
+/// Wait before a pool that could not subscribe tries again.
+const RESUBSCRIBE: Duration = Duration::from_millis(500);
+
+/// Default times of a link: first content, first content of a reasoning model, silence, all.
+const FIRST_TOKEN: Duration = Duration::from_secs(60);
+const FIRST_TOKEN_REASONING: Duration = Duration::from_secs(600);
+const IDLE: Duration = Duration::from_secs(60);
+const TOTAL: Duration = Duration::from_secs(600);
+
+/// One provider's pool in this process. Cloning shares it.
+#[derive(Clone)]
+pub struct Pool {
+    /// Who is called.
+    pub provider: Arc<Provider>,
+    /// The way to the ingresses.
+    pub desk: Desk,
+    /// The ledger.
+    pub journal: Journal,
+    /// This process's tasks.
+    pub life: Life,
+    /// What is counted.
+    pub metrics: WorkerMetrics,
+    /// This process.
+    pub worker: ProcessId,
+}
+
+/// A call that this pool holds.
+struct Held {
+    envelope: Envelope,
+    body: Bytes,
+    replies: Replies,
+}
+
+impl Pool {
+    /// Takes calls until the role stops: only while a slot is free, so that calls go to workers that have one.
+    pub async fn run(self) {
+        let slots = Arc::new(Semaphore::new(self.provider.concurrency));
+        let stopping = self.life.clone();
+        while !stopping.is_stopping() {
+            let free = tokio::select! {
+                free = slots.clone().acquire_owned() => free.expect("the slots are never closed"),
+                () = stopping.stopping() => return,
+            };
+            drop(free);
+            match self.desk.calls(&self.provider.id).await {
+                Ok(calls) => self.take_while_free(calls, &slots).await,
+                Err(error) => {
+                    warn!(provider = %self.provider.id, %error, "the pool could not subscribe; trying again");
+                    sleep(RESUBSCRIBE).await;
+                }
+            }
+        }
+    }
+
+    async fn take_while_free(&self, mut calls: Calls, slots: &Arc<Semaphore>) {
+        while let Ok(slot) = slots.clone().try_acquire_owned() {
+            let incoming = tokio::select! {
+                incoming = calls.next() => incoming,
+                () = self.life.stopping() => break,
+            };
+            let Some(incoming) = incoming else { return };
+            let pool = self.clone();
+            self.life.work(async move {
+                pool.serve(incoming).await;
+                drop(slot);
+            });
+        }
+        for incoming in calls.close().await {
+            let pool = self.clone();
+            match slots.clone().try_acquire_owned() {
+                Ok(slot) => self.life.work(async move {
+                    pool.serve(incoming).await;
+                    drop(slot);
+                }),
+                Err(_) => self.life.work(async move { pool.turn_away(incoming).await }),
+            }
+        }
+    }
+
+    async fn serve(&self, incoming: Incoming) {
+        let mut held = Held { envelope: incoming.envelope, body: incoming.body, replies: incoming.replies };
+        let _running = self.metrics.running(&self.provider.id);
+        if let Err(error) = self.work_off(&mut held).await {
+            error!(request_id = %held.envelope.request_id, %error, "the bus failed in the middle of a call");
+        }
+    }
+
+    /// A call that came after the last slot was taken: another link may have one.
+    async fn turn_away(&self, incoming: Incoming) {
+        let mut held = Held { envelope: incoming.envelope, body: incoming.body, replies: incoming.replies };
+        let busy = Failure::gateway(FailureKind::Busy, format!("all workers of {} are busy", self.provider.id));
+        if let Err(error) = self.pass_on(&mut held, busy).await {
+            error!(request_id = %held.envelope.request_id, %error, "a call could not be turned away");
+        }
+    }
+
+    /// Attempts at this link until one is served, or the decision is to go on or to stop.
+    async fn work_off(&self, held: &mut Held) -> Result<(), penstock_runtime::bus::BusError> {
+        let link = held.envelope.plan.current().clone();
+        let policy = Policy { retries: link.retries.unwrap_or(RETRIES), on: link.on.clone() };
+        for attempts in 1.. {
+            let refused = match self.attempt(held, &link).await {
+                Attempt::Served => return Ok(()),
+                Attempt::Broken(failure) => return self.fail(held, failure).await,
+                Attempt::Cancelled => return self.fail(held, cancelled()).await,
+                Attempt::Refused(failure) => failure,
+            };
+            let drawn = full_jitter(attempts, WAITS.0, WAITS.1);
+            let history = History { attempts, drawn, deadline: held.envelope.deadline };
+            match decide(&policy, history, &refused, clock::now()) {
+                Decision::Again(wait) => {
+                    debug!(target = %link.target, attempts, ?wait, failure = refused.kind.as_str(), "trying again");
+                    if held.replies.wait(sleep(wait)).await.is_none() {
+                        return self.fail(held, cancelled()).await;
+                    }
+                }
+                Decision::Next => return self.pass_on(held, refused).await,
+                Decision::Stop => return self.fail(held, refused).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// One attempt, between its start and its end in the ledger.
+    async fn attempt(&self, held: &mut Held, link: &Link) -> Attempt {
+        let card = self.provider.model(&link.target.model);
+        held.envelope.attempts += 1;
+        let clocks = clocks(link, &held.envelope, card.is_some_and(|card| has(card, "reasoning")));
+        let start = self.start(held, link, &clocks);
+        let pending = self.journal.append(UsageEvent::AttemptStarted(Box::new(start.clone()))).await;
+        let call = Call {
+            provider: &self.provider,
+            card,
+            envelope: &held.envelope,
+            body: &held.body,
+            clocks,
+            number: held.envelope.attempts,
+            worker: &self.worker,
+            began: Instant::now(),
+        };
+        let (attempt, report) = call.make(pending, &mut held.replies).await;
+        let total = call.began.elapsed();
+        let ended = self.end(start, &attempt, report, total);
+        self.metrics.count(&ended);
+        if let Attempt::Refused(failure) | Attempt::Broken(failure) = &attempt {
+            let (request_id, failure) = (&held.envelope.request_id, failure.kind.as_str());
+            warn!(%request_id, target = %link.target, attempt = call.number, failure, "an attempt failed");
+        }
+        if ended.usage_mismatch {
+            warn!(target = %link.target, "the provider's usage figures contradict each other");
+        }
+        self.journal.append(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
+        attempt
+    }
+
+    fn start(&self, held: &Held, link: &Link, clocks: &Clocks) -> AttemptStarted {
+        let envelope = &held.envelope;
+        let card = self.provider.model(&link.target.model);
+        let now = clock::now();
+        AttemptStarted {
+            attempt_id: clock::attempt_id(),
+            request_id: envelope.request_id,
+            started_at: now,
+            deadline: attempt::deadline(envelope, clocks, now),
+            caller: envelope.caller.clone(),
+            target: link.target.clone(),
+            virtual_model: envelope.virtual_model.clone(),
+            operation: envelope.operation,
+            number: envelope.attempts,
+            link: u32::try_from(envelope.plan.position()).unwrap_or(u32::MAX),
+            stream: envelope.delivery.is_stream(),
+            worst_case: worst_case(card, &held.body),
+            price_id: card.and_then(|card| card.price.as_ref()).map(|price| price.price_id.clone()),
+        }
+    }
+
+    fn end(&self, start: AttemptStarted, attempt: &Attempt, report: Report, total: Duration) -> Ended {
+        let (outcome, failure) = match attempt {
+            Attempt::Served => (Outcome::Served, None),
+            Attempt::Refused(failure) => (Outcome::Refused, Some(failure.kind)),
+            Attempt::Broken(failure) => (Outcome::Broken, Some(failure.kind)),
+            Attempt::Cancelled => (Outcome::Cancelled, Some(FailureKind::Cancelled)),
+        };
+        let summary = sum_up(self.provider.model(&start.target.model), report.observed.usage);
+        let event = AttemptEnded {
+            ended_at: start.started_at.after(total),
+            outcome,
+            failure,
+            provider_status: report.status,
+            usage: summary.usage,
+            usage_source: summary.usage_source,
+            cost: summary.cost,
+            first_token_us: report.first_token.map(micros),
+            total_us: micros(total),
+            model_version: report.observed.model_version,
+            provider_request_id: report.observed.provider_request_id,
+            finish_reason: report.observed.finish_reason,
+            start,
+        };
+        Ended { event, usage_mismatch: report.observed.usage_mismatch }
+    }
+
+    /// Gives the call to the next link that has a pool; when none has, the caller learns of the last real failure.
+    async fn pass_on(&self, held: &mut Held, refused: Failure) -> Result<(), penstock_runtime::bus::BusError> {
+        let mut plan = held.envelope.plan.next();
+        held.envelope.last_failure = Some(refused.clone());
+        while let Some(next) = plan {
+            debug!(request_id = %held.envelope.request_id, target = %next.current().target, "passing the call on");
+            held.envelope.plan = next;
+            if held.replies.pass_on(&mut held.envelope, &held.body).await? == PassOn::Taken {
+                return Ok(());
+            }
+            plan = held.envelope.plan.next();
+        }
+        self.fail(held, refused).await
+    }
+
+    async fn fail(&self, held: &mut Held, failure: Failure) -> Result<(), penstock_runtime::bus::BusError> {
+        let target: Target = held.envelope.plan.current().target.clone();
+        let failed = Failed { failure, target: Some(target), attempts: held.envelope.attempts };
+        held.replies.send(Payload::Failed(failed)).await
+    }
+}
+
+/// An attempt's end, and what is said about it besides.
+pub struct Ended {
+    /// For the ledger.
+    pub event: AttemptEnded,
+    /// Whether the provider's figures contradict each other.
+    pub usage_mismatch: bool,
+}
+
+fn cancelled() -> Failure {
+    Failure::gateway(FailureKind::Cancelled, "the caller went away")
+}
+
+fn has(card: &penstock_schemas::model::ModelCard, capability: &str) -> bool {
+    card.capabilities.iter().any(|have| have == capability)
+}
+
+fn clocks(link: &Link, envelope: &Envelope, reasons: bool) -> Clocks {
+    let or = |millis: Option<u64>, default| millis.map_or(default, Duration::from_millis);
+    let left = envelope.deadline.since(clock::now());
+    Clocks {
+        connect: link.connect_ms.map(Duration::from_millis),
+        first_token: or(link.first_token_ms, if reasons { FIRST_TOKEN_REASONING } else { FIRST_TOKEN }),
+        idle: or(link.idle_ms, IDLE),
+        total: or(link.total_ms, TOTAL).min(left),
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

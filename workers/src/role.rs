@@ -1,0 +1,66 @@
+//! The worker role: a pool for each provider that it is to serve, from start to drain. Knows nothing of calls.
+
+use crate::config::ProviderConfig;
+use crate::metrics::WorkerMetrics;
+use crate::pool::Pool;
+use crate::provider::Provider;
+use penstock_runtime::Life;
+use penstock_runtime::bus::{Bus, BusError, Desk, Journal};
+use penstock_runtime::metrics::Metrics;
+use penstock_schemas::model::ProviderCard;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::info;
+
+/// The time that the ledger gets for the last events, after the last call is over.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// The running role.
+pub struct Workers {
+    life: Life,
+    journal: Journal,
+}
+
+impl Workers {
+    /// Starts a pool for each provider, and tells the cluster which models they serve.
+    ///
+    /// # Errors
+    /// When the bus or JetStream cannot be set up.
+    pub async fn start(
+        providers: Vec<ProviderConfig>,
+        bus: &Bus,
+        life: &Life,
+        metrics: &Metrics,
+    ) -> Result<Self, BusError> {
+        let journal = Journal::open(bus).await?;
+        let desk = Desk::open(bus).await?;
+        let models = bus.models().await?;
+        let metrics = WorkerMetrics::register(metrics);
+        for config in providers {
+            let card =
+                ProviderCard { provider: config.id.clone(), dialect: config.dialect, models: config.models.clone() };
+            if models.get(config.id.as_str()).await?.as_ref() != Some(&card) {
+                models.put(config.id.as_str(), &card).await?;
+            }
+            let Some(provider) = Provider::new(config) else { continue };
+            info!(provider = %provider.id, concurrency = provider.concurrency, "serving");
+            let pool = Pool {
+                provider: Arc::new(provider),
+                desk: desk.clone(),
+                journal: journal.clone(),
+                life: life.clone(),
+                metrics: metrics.clone(),
+                worker: bus.process().clone(),
+            };
+            life.work(pool.run());
+        }
+        Ok(Self { life: life.clone(), journal })
+    }
+
+    /// Takes no more calls, finishes those it has within `limit`, and writes the last events. False when something was
+    /// left undone.
+    pub async fn drain(self, limit: Duration) -> bool {
+        let undone = self.life.drain(limit).await;
+        self.journal.finish(LAST_EVENTS).await && undone == 0
+    }
+}
