@@ -13,6 +13,7 @@ use penstock_schemas::name::{ModelId, ProviderId};
 use penstock_schemas::usage::Usage;
 use std::borrow::Cow;
 
+pub mod demo;
 pub mod openai;
 
 /// One way to speak to a provider.
