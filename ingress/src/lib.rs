@@ -1,1 +1,19 @@
-//! Being built.
+//! HTTP in, bus out: the client dialects, the pipeline, keys, routing, the admin API. Knows no provider.
+//!
+//! Read `pipeline` first: it is one request, top to bottom. Each stage has a file of its own under `stage/`.
+
+mod api;
+mod config;
+mod dialect;
+pub mod keys;
+mod metrics;
+mod models;
+mod pipeline;
+mod refusal;
+mod role;
+mod server;
+mod stage;
+mod status;
+
+pub use config::IngressConfig;
+pub use role::Ingress;

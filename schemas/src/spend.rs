@@ -21,6 +21,53 @@ pub struct SpendQuery {
     pub until: UnixMicros,
 }
 
+impl SpendQuery {
+    /// Reads the question as people write it: `by` separated by commas, times as `7d`, `24h`, `90m`, as a day
+    /// (`2026-11-01`, UTC) or as RFC 3339. Without them: no breakdown, the last 30 days, until now.
+    ///
+    /// # Errors
+    /// Says which part is wrong and what it may be.
+    pub fn parse(by: Option<&str>, since: Option<&str>, until: Option<&str>, now: UnixMicros) -> Result<Self, String> {
+        let mut dimensions = Vec::new();
+        for name in by.unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            if !DIMENSIONS.contains(&name) && name.strip_prefix("tag:").is_none_or(str::is_empty) {
+                return Err(format!("`{name}` is no dimension: use any of {}, or tag:NAME", DIMENSIONS.join(", ")));
+            }
+            dimensions.push(name.to_owned());
+        }
+        let since = parse_time("since", since.unwrap_or("30d"), now)?;
+        let until = until.map_or(Ok(now), |text| parse_time("until", text, now))?;
+        if since >= until {
+            return Err("`since` must be before `until`".to_owned());
+        }
+        Ok(Self { by: dimensions, since, until })
+    }
+}
+
+fn parse_time(name: &str, text: &str, now: UnixMicros) -> Result<UnixMicros, String> {
+    parse_ago(text, now).or_else(|| parse_moment(text)).ok_or_else(|| {
+        format!("`{text}` is no time for `{name}`: write 7d, 24h, 90m, a day such as 2026-11-01, or RFC 3339")
+    })
+}
+
+fn parse_ago(text: &str, now: UnixMicros) -> Option<UnixMicros> {
+    let unit = text.chars().last()?;
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().ok()?;
+    let seconds = match unit {
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    Some(UnixMicros(now.0.saturating_sub(number.saturating_mul(seconds).saturating_mul(1_000_000))))
+}
+
+fn parse_moment(text: &str) -> Option<UnixMicros> {
+    let text = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    let moment: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(moment.as_microsecond()).ok().map(UnixMicros)
+}
+
 /// The numbers of one row, or of the total.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpendSums {
@@ -80,4 +127,28 @@ pub enum SpendReply {
     BadQuery(String),
     /// ClickHouse cannot be asked now.
     Unavailable(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let now = UnixMicros(1_763_769_600_000_000);
+        let since = |text| SpendQuery::parse(None, Some(text), None, now).map(|query| query.since.0);
+        assert_eq!(since("1d"), Ok(now.0 - 86_400_000_000));
+        assert_eq!(since("2025-11-01"), Ok(1_761_955_200_000_000));
+        assert_eq!(since("2025-11-01T00:00:00+01:00"), Ok(1_761_951_600_000_000));
+        for bad in ["", "7", "7w", "yesterday", "2025-13-01"] {
+            assert!(since(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_dimension_is_named_with_those_that_exist() {
+        let error = SpendQuery::parse(Some("model,colour"), None, None, UnixMicros(u64::MAX)).unwrap_err();
+        assert!(error.starts_with("`colour` is no dimension: use any of project,"), "{error}");
+        assert!(SpendQuery::parse(Some("model,tag:feature"), None, None, UnixMicros(u64::MAX)).is_ok());
+    }
 }

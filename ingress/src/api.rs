@@ -1,0 +1,55 @@
+//! What the ingress answers, path by path. The handlers stand in the files below; the pipeline's is `pipeline::chat`.
+
+mod admin;
+mod models;
+mod operations;
+
+use crate::pipeline;
+use crate::refusal::Refusal;
+use crate::role::Shared;
+use crate::stage::answer;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use penstock_runtime::clock;
+
+/// All paths.
+pub(crate) fn router(ingress: Shared) -> Router {
+    let api = Router::new()
+        .route("/v1/chat/completions", post(pipeline::chat))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*model}", get(models::show))
+        .route("/admin/v1/spend", get(admin::spend))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown_path)
+        .layer(from_fn_with_state(ingress.clone(), refuse_while_stopping));
+    Router::new()
+        .route("/health", get(operations::health))
+        .route("/ready", get(operations::ready))
+        .route("/metrics", get(operations::metrics))
+        .merge(api)
+        .with_state(ingress)
+}
+
+/// New requests are refused while those in flight finish; the connection is closed, so that the next one goes elsewhere.
+async fn refuse_while_stopping(State(ingress): State<Shared>, request: Request, next: Next) -> Response {
+    if !ingress.life.is_stopping() {
+        return next.run(request).await;
+    }
+    let mut response = answer::refuse(&Refusal::Draining, clock::request_id());
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+async fn unknown_path(request: Request) -> Response {
+    answer::refuse(&Refusal::UnknownPath(request.uri().path().to_owned()), clock::request_id())
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    answer::refuse(&Refusal::WrongMethod { method, path }, clock::request_id())
+}

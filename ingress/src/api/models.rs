@@ -1,0 +1,57 @@
+//! `GET /v1/models` and `/v1/models/{model}`: what the caller's key may use, in OpenAI's shape, with what the catalogue
+//! knows of it besides.
+
+use crate::models::Listed;
+use crate::refusal::Refusal;
+use crate::role::Shared;
+use crate::stage::answer;
+use crate::stage::authenticate::find_key;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use penstock_runtime::clock;
+use penstock_schemas::key::VirtualKey;
+use serde_json::{Value, json};
+
+/// The list.
+pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap) -> Response {
+    let id = clock::request_id();
+    match find_key(&headers, &ingress.keys) {
+        Ok(key) => answer::json(&json!({ "object": "list", "data": allowed(&ingress, &key) }), id),
+        Err(refusal) => answer::refuse(&refusal, id),
+    }
+}
+
+/// One model.
+pub(crate) async fn show(State(ingress): State<Shared>, headers: HeaderMap, Path(name): Path<String>) -> Response {
+    let id = clock::request_id();
+    let found = find_key(&headers, &ingress.keys).and_then(|key| {
+        let model = allowed(&ingress, &key).into_iter().find(|model| model["id"] == name.as_str());
+        let hint = ": GET /v1/models lists those that do".to_owned();
+        model.ok_or(Refusal::UnknownModel { name, hint })
+    });
+    match found {
+        Ok(model) => answer::json(&model, id),
+        Err(refusal) => answer::refuse(&refusal, id),
+    }
+}
+
+fn allowed(ingress: &Shared, key: &VirtualKey) -> Vec<Value> {
+    let models = ingress.models.list().into_iter().filter(|model| key.may_use([model.name.as_str()]));
+    models.map(describe).collect()
+}
+
+/// OpenAI's fields, and ours beside them.
+fn describe(listed: Listed) -> Value {
+    let owner = listed.provider.unwrap_or_else(|| "penstock".to_owned());
+    let mut value = json!({ "id": listed.name, "object": "model", "created": 0, "owned_by": owner });
+    if let (Some(fields), Some(model)) = (value.as_object_mut(), listed.model) {
+        fields.insert("mode".to_owned(), json!(model.mode));
+        fields.insert("context_window".to_owned(), json!(model.context));
+        fields.insert("max_output_tokens".to_owned(), json!(model.max_output));
+        fields.insert("capabilities".to_owned(), json!(model.capabilities));
+        fields.insert("deprecated_on".to_owned(), json!(model.deprecated_on));
+        fields.insert("usd_per_million_tokens".to_owned(), json!(model.price.map(|price| price.prices)));
+    }
+    value
+}

@@ -1,0 +1,133 @@
+//! How the ingress listens, waits and routes: sections `[ingress]` and `[models.NAME]`. Knows nothing of requests.
+
+use penstock_runtime::Secret;
+use penstock_runtime::config::{Document, Section};
+use penstock_schemas::failure::FailureKind;
+use penstock_schemas::name::{ProjectId, Target};
+use penstock_schemas::plan::Link;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Everything that the ingress is told.
+#[derive(Clone, Debug)]
+pub struct IngressConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The longest request body, in bytes.
+    pub body_limit: usize,
+    /// Longest wait for a request's head.
+    pub head_timeout: Duration,
+    /// Longest wait for a request's body.
+    pub body_timeout: Duration,
+    /// Longest time for a request as a whole; `x-penstock-timeout-ms` can only shorten it.
+    pub total_timeout: Duration,
+    /// Longest wait for the requests in flight when the process is told to stop.
+    pub drain: Duration,
+    /// The operator's own model names.
+    pub models: BTreeMap<String, VirtualModel>,
+    /// A first virtual key, from `PENSTOCK_KEY`.
+    pub preset_key: Option<Secret>,
+    /// The key of the admin API; without one it is closed.
+    pub admin_key: Option<Secret>,
+}
+
+/// A name of the operator's that stands for several targets.
+#[derive(Clone, Debug)]
+pub struct VirtualModel {
+    /// How a plan is made of them.
+    pub strategy: Strategy,
+    /// The targets, in the operator's order, with their weights; never empty.
+    pub links: Vec<(Link, u32)>,
+}
+
+/// How a plan is made of a virtual model's targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// The first that works, in the given order.
+    Fallback,
+    /// The first is drawn by weight, the same one for the same user; the others stand behind it.
+    Weighted,
+}
+
+/// The project of keys that name no other.
+pub(crate) fn default_project() -> ProjectId {
+    ProjectId::parse("default").expect("default is a name")
+}
+
+impl IngressConfig {
+    /// Reads the sections.
+    pub fn read(document: &mut Document) -> Self {
+        let mut section = document.section("ingress");
+        let listen: String = section.or("listen", "127.0.0.1:8080".to_owned());
+        let listen = listen.parse().unwrap_or_else(|_| {
+            section.mistake("listen", &format!("`{listen}` is not an address: write it as \"127.0.0.1:8080\""));
+            SocketAddr::from(([127, 0, 0, 1], 8080))
+        });
+        let mut seconds = |key, default| section.duration(key).unwrap_or(Duration::from_secs(default));
+        let head_timeout = seconds("head_timeout", 10);
+        let body_timeout = seconds("body_timeout", 60);
+        let total_timeout = seconds("total_timeout", 600);
+        let drain = seconds("drain", 30);
+        let body_limit = section.size("body_limit").unwrap_or(32 << 20);
+        let models = document.sections("models").into_iter().filter_map(|(name, mut section)| {
+            let model = read_model(&name, &mut section)?;
+            Some((name, model))
+        });
+        let models = models.collect();
+        Self {
+            listen,
+            body_limit,
+            head_timeout,
+            body_timeout,
+            total_timeout,
+            drain,
+            models,
+            preset_key: None,
+            admin_key: None,
+        }
+    }
+}
+
+fn read_model(name: &str, section: &mut Section) -> Option<VirtualModel> {
+    if Target::parse(name).is_ok() {
+        section.mistake("", "a virtual model's name must not look like provider/model");
+    }
+    let strategy: String = section.or("strategy", "fallback".to_owned());
+    let strategy = match strategy.as_str() {
+        "fallback" => Strategy::Fallback,
+        "weighted" => Strategy::Weighted,
+        other => {
+            section.mistake("strategy", &format!("`{other}` is not known: use \"fallback\" or \"weighted\""));
+            return None;
+        }
+    };
+    let links: Vec<(Link, u32)> = section.entries("targets").iter_mut().filter_map(read_link).collect();
+    if links.is_empty() {
+        section.mistake("targets", "must name at least one target");
+        return None;
+    }
+    if strategy == Strategy::Weighted && links.iter().all(|(_, weight)| *weight == 0) {
+        section.mistake("targets", "at least one weight must be above 0");
+        return None;
+    }
+    Some(VirtualModel { strategy, links })
+}
+
+fn read_link(section: &mut Section) -> Option<(Link, u32)> {
+    let weight = section.or("weight", 1);
+    let millis = |time: Option<Duration>| time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    let (connect_ms, first_token_ms) = (millis(section.duration("connect")), millis(section.duration("first_token")));
+    let (idle_ms, total_ms) = (millis(section.duration("idle")), millis(section.duration("total")));
+    let retries: Option<u32> = section.get("retries");
+    if retries.is_some_and(|retries| retries > 10) {
+        section.mistake("retries", "must be at most 10");
+    }
+    let on: Option<Vec<FailureKind>> = section.get("on");
+    let Some(model) = section.get::<String>("model") else {
+        section.mistake("model", "is missing: write it as provider/model");
+        return None;
+    };
+    let target = Target::parse(&model).map_err(|error| section.mistake("model", &error.to_string())).ok()?;
+    Some((Link { target, connect_ms, first_token_ms, idle_ms, total_ms, retries, on }, weight))
+}

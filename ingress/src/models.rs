@@ -1,0 +1,166 @@
+//! The models that can be asked for, in memory: what the pools of this cluster tell over the bus, and the operator's own
+//! names. Knows no provider and makes no choice between targets.
+
+use crate::config::VirtualModel;
+use penstock_runtime::bus::{Bucket, Change};
+use penstock_schemas::model::{ModelCard, ProviderCard};
+use penstock_schemas::name::Target;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Names that are suggested for a name that does not exist.
+const SUGGESTIONS: usize = 3;
+
+/// All models. Cloning shares them.
+#[derive(Clone)]
+pub(crate) struct Models(Arc<Shared>);
+
+struct Shared {
+    own: BTreeMap<String, VirtualModel>,
+    served: RwLock<Served>,
+    current: AtomicBool,
+}
+
+#[derive(Default)]
+struct Served {
+    cards: BTreeMap<String, Arc<ProviderCard>>,
+    /// Model names without a provider, and all the targets they may mean.
+    bare: HashMap<String, Vec<Target>>,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+pub(crate) enum Named<'a> {
+    /// A virtual model of the operator's.
+    Own(&'a VirtualModel),
+    /// One model at one provider.
+    Target(Target),
+    /// A name that several providers have.
+    Ambiguous(Vec<Target>),
+    /// Nothing, but these names are near.
+    Unknown(Vec<String>),
+}
+
+/// A name that can be asked for. Of the operator's own, no provider and no card is known.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) provider: Option<String>,
+    pub(crate) model: Option<ModelCard>,
+}
+
+impl Models {
+    pub(crate) fn new(own: BTreeMap<String, VirtualModel>) -> Self {
+        Self(Arc::new(Shared { own, served: RwLock::default(), current: AtomicBool::new(false) }))
+    }
+
+    /// Keeps up with what the pools tell.
+    pub(crate) fn follow(&self, bucket: &Bucket<ProviderCard>) {
+        let models = self.clone();
+        bucket.follow(move |change| models.change(change));
+    }
+
+    /// Whether everything that was known when this process started has been read.
+    pub(crate) fn is_current(&self) -> bool {
+        self.0.current.load(Ordering::Acquire)
+    }
+
+    fn change(&self, change: Change<ProviderCard>) {
+        let mut served = self.0.served.write().unwrap_or_else(PoisonError::into_inner);
+        match change {
+            Change::Put(name, card) => drop(served.cards.insert(name, Arc::new(card))),
+            Change::Deleted(name) => drop(served.cards.remove(&name)),
+            Change::Current => self.0.current.store(true, Ordering::Release),
+        }
+        let mut bare: HashMap<String, Vec<Target>> = HashMap::new();
+        for card in served.cards.values() {
+            for model in &card.models {
+                let target = Target { provider: card.provider.clone(), model: model.model.clone() };
+                bare.entry(model.model.as_str().to_owned()).or_default().push(target);
+            }
+        }
+        served.bare = bare;
+    }
+
+    /// What `name` stands for: the operator's own names first, then `provider/model`, then bare names of the catalogue.
+    pub(crate) fn find(&self, name: &str) -> Named<'_> {
+        if let Some(own) = self.0.own.get(name) {
+            return Named::Own(own);
+        }
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(target) = Target::parse(name)
+            && served.cards.contains_key(target.provider.as_str())
+        {
+            return Named::Target(target);
+        }
+        match served.bare.get(name).map(Vec::as_slice) {
+            Some([target]) => Named::Target(target.clone()),
+            Some(targets) => Named::Ambiguous(targets.to_vec()),
+            None => Named::Unknown(self.nearest(name, &served)),
+        }
+    }
+
+    fn nearest(&self, name: &str, served: &Served) -> Vec<String> {
+        let full = served.bare.values().flatten().map(ToString::to_string);
+        let mut near: Vec<(f64, String)> = (self.0.own.keys().cloned())
+            .chain(full)
+            .map(|known| {
+                let bare = known.split_once('/').map_or(known.as_str(), |(_, model)| model);
+                (strsim::jaro_winkler(name, &known).max(strsim::jaro_winkler(name, bare)), known)
+            })
+            .filter(|(likeness, _)| *likeness > 0.8)
+            .collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        near.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
+    }
+
+    /// All names, the operator's own first.
+    pub(crate) fn list(&self) -> Vec<Listed> {
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        let own = self.0.own.keys().map(|name| Listed { name: name.clone(), provider: None, model: None });
+        let catalogue = served.cards.values().flat_map(|card| {
+            card.models.iter().map(|model| Listed {
+                name: format!("{}/{}", card.provider, model.model),
+                provider: Some(card.provider.to_string()),
+                model: Some(model.clone()),
+            })
+        });
+        own.chain(catalogue).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn models() -> Models {
+        let models = Models::new(BTreeMap::new());
+        for (provider, names) in [("openai", &["gpt-4o-mini", "gpt-4o"][..]), ("azure", &["gpt-4o"][..])] {
+            let cards: Vec<_> = names.iter().map(|name| format!(r#"{{"model":"{name}","mode":"chat"}}"#)).collect();
+            let json = format!(r#"{{"provider":"{provider}","dialect":"openai","models":[{}]}}"#, cards.join(","));
+            models.change(Change::Put(provider.to_owned(), serde_json::from_str(&json).unwrap()));
+        }
+        models
+    }
+
+    #[test]
+    fn a_name_is_found_in_full_or_where_it_is_unambiguous() {
+        let models = models();
+        let found = |name: &str| match models.find(name) {
+            Named::Target(target) => target.to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(found("openai/gpt-4o"), "openai/gpt-4o");
+        assert_eq!(found("openai/brand-new"), "openai/brand-new");
+        assert_eq!(found("gpt-4o-mini"), "openai/gpt-4o-mini");
+        assert!(matches!(models.find("gpt-4o"), Named::Ambiguous(targets) if targets.len() == 2));
+    }
+
+    #[test]
+    fn near_names_are_suggested() {
+        let Named::Unknown(near) = models().find("gpt4o-mini") else { panic!("it does not exist") };
+        assert_eq!(near[0], "openai/gpt-4o-mini");
+        assert!(matches!(models().find("zzz"), Named::Unknown(near) if near.is_empty()));
+    }
+}

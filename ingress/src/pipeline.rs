@@ -1,0 +1,45 @@
+//! One request, top to bottom. Each stage takes what the one before it made and gives the next, so the compiler keeps the
+//! order, and nothing reaches a worker's subject without having been admitted. Stage 7, the call itself, is
+//! `workers/src/pool.rs`. Knows the order of things and none of the things themselves.
+
+use crate::refusal::Refusal;
+use crate::role::Shared;
+use crate::stage::answer::{self, Answer};
+use crate::stage::authenticate::{self, Known};
+use crate::stage::record::Record;
+use crate::stage::{admit, cache, dispatch, receive, route};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use penstock_runtime::clock;
+use penstock_schemas::name::RequestId;
+
+/// `POST /v1/chat/completions`.
+pub(crate) async fn chat(State(ingress): State<Shared>, request: Request) -> Response {
+    let id = clock::request_id();
+    let response = match run(&ingress, id, request).await {
+        Ok(response) => response,
+        Err(refusal) => answer::refuse(&refusal, id),
+    };
+    ingress.metrics.count(response.status());
+    response
+}
+
+async fn run(ingress: &Shared, id: RequestId, request: Request) -> Result<Response, Refusal> {
+    let received = receive::receive(request, id, &ingress.config).await?; //          1 receive
+    let known = authenticate::authenticate(received, &ingress.keys)?; //              2 authenticate
+    let mut record = Record::begin(&known, ingress); //                               8 record, from here to the last byte
+    match ask(ingress, known, &mut record).await {
+        Ok(answer) => Ok(answer.respond(id, record)),
+        Err(refusal) => {
+            record.refused(&refusal);
+            Err(refusal)
+        }
+    }
+}
+
+async fn ask(ingress: &Shared, known: Known, record: &mut Record) -> Result<Answer, Refusal> {
+    let admitted = admit::admit(known)?; //                                           3 admit
+    let missed = cache::look_up(admitted); //                                         4 cache
+    let planned = route::route(missed, &ingress.models)?; //                          5 route
+    dispatch::dispatch(planned, ingress, record).await //                             6 dispatch, 7 call
+}

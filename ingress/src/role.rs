@@ -1,0 +1,120 @@
+//! The ingress role, from start to drain: what its handlers share, and the order in which things begin and end.
+
+use crate::config::IngressConfig;
+use crate::keys::{self, KeyRing};
+use crate::metrics::IngressMetrics;
+use crate::models::Models;
+use crate::{api, server};
+use penstock_runtime::Life;
+use penstock_runtime::bus::{Bus, BusError, Inbox, Journal};
+use penstock_runtime::metrics::Metrics;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// The time that the ledger gets for the last events, after the last request is over.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// What all handlers share.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Parts>);
+
+/// See [`Shared`].
+pub(crate) struct Parts {
+    pub(crate) config: IngressConfig,
+    pub(crate) bus: Bus,
+    pub(crate) life: Life,
+    pub(crate) inbox: Inbox,
+    pub(crate) journal: Journal,
+    pub(crate) keys: KeyRing,
+    pub(crate) models: Models,
+    pub(crate) metrics: IngressMetrics,
+}
+
+impl Deref for Shared {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// The running role.
+pub struct Ingress {
+    shared: Shared,
+    address: SocketAddr,
+}
+
+/// Why an ingress could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The bus could not be set up.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {source}. Set [ingress] listen or --listen to another address")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Ingress {
+    /// Starts to listen, and to follow keys and models.
+    ///
+    /// # Errors
+    /// When the bus cannot be set up, or the address cannot be listened on.
+    pub async fn start(config: IngressConfig, bus: &Bus, life: &Life, metrics: &Metrics) -> Result<Self, StartError> {
+        let cannot = |source| StartError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let key_bucket = bus.keys().await?;
+        if let Some(secret) = &config.preset_key {
+            keys::preset(&key_bucket, secret).await?;
+        }
+        let (keys, models) = (KeyRing::default(), Models::new(config.models.clone()));
+        keys.follow(&key_bucket);
+        models.follow(&bus.models().await?);
+        let shared = Shared(Arc::new(Parts {
+            config,
+            bus: bus.clone(),
+            life: life.clone(),
+            inbox: Inbox::open(bus).await?,
+            journal: Journal::open(bus).await?,
+            keys,
+            models,
+            metrics: IngressMetrics::register(metrics),
+        }));
+        life.service("http", server::serve(listener, api::router(shared.clone()), shared.clone()));
+        Ok(Self { shared, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until every key and model that existed at the start is known.
+    pub async fn ready(&self) {
+        while !self.shared.is_ready() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Refuses new requests, finishes those in flight within the configured time, and writes the last events. False when
+    /// something was left undone.
+    pub async fn drain(self) -> bool {
+        let undone = self.shared.life.drain(self.shared.config.drain).await;
+        self.shared.journal.finish(LAST_EVENTS).await && undone == 0
+    }
+}
+
+impl Shared {
+    /// Whether requests can be served.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.keys.is_current() && self.models.is_current() && self.bus.is_connected() && !self.life.is_stopping()
+    }
+}

@@ -1,0 +1,16 @@
+//! The stages of the pipeline, one file each, in the order of `pipeline`.
+
+pub(crate) mod receive;
+
+pub(crate) mod authenticate;
+
+pub(crate) mod admit;
+
+pub(crate) mod cache;
+
+pub(crate) mod route;
+
+pub(crate) mod dispatch;
+
+pub(crate) mod answer;
+pub(crate) mod record;

@@ -1,0 +1,161 @@
+//! Stage 6: the call onto the bus, and its frames back. Steps over links that nobody serves; everything else about
+//! retry and fallback is the workers' business. Knows no provider.
+
+use super::answer::Answer;
+use super::record::Record;
+use super::route::Planned;
+use crate::refusal::Refusal;
+use crate::role::Shared;
+use bytes::{Bytes, BytesMut};
+use penstock_runtime::bus::{Bus, Call};
+use penstock_schemas::envelope::{Body, Dialect, Envelope, Operation};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::{Ended, Failed, Head, Payload};
+use tracing::warn;
+
+/// A large request in the object store, as long as its call lasts.
+pub(crate) struct Placed {
+    bus: Bus,
+    life: penstock_runtime::Life,
+    body: Body,
+}
+
+/// Sends the request to its first link that is served, and waits for the beginning of the answer.
+pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Record) -> Result<Answer, Refusal> {
+    if !ingress.bus.is_connected() {
+        return Err(Refusal::NotReady("the connection to NATS is down"));
+    }
+    let request = &planned.missed.admitted.known.received;
+    let body = request.body.clone();
+    let place = ingress.bus.place_body(request.id, &body).await.map_err(|error| internal(&error))?;
+    let placed = Placed { bus: ingress.bus.clone(), life: ingress.life.clone(), body: place };
+    let mut call = ingress.inbox.expect(request.id, request.deadline);
+    record.looked_up(planned.missed.cache);
+    let mut envelope = envelope(planned, ingress, placed.body.clone());
+    record.planned(&envelope);
+    loop {
+        call.publish(&envelope, &body).await.map_err(|error| internal(&error))?;
+        match first_content(&mut call, record).await {
+            Ok(Begun::Whole(ended, bytes)) => return Ok(Answer::Whole(ended, bytes)),
+            Ok(Begun::Stream(head, bytes)) if envelope.delivery.is_stream() => {
+                return Ok(Answer::stream(head, bytes, call, placed));
+            }
+            Ok(Begun::Stream(head, bytes)) => {
+                let (ended, bytes) = collect(&mut call, head, bytes, record).await?;
+                return Ok(Answer::Whole(ended, bytes));
+            }
+            Err(failure) if failure.kind == FailureKind::NoPool && envelope.plan.next().is_some() => {
+                envelope.plan = envelope.plan.next().expect("it was just there");
+                envelope.next_seq = call.next_seq();
+            }
+            Err(failure) => return Err(explain(failure, &envelope).into()),
+        }
+    }
+}
+
+enum Begun {
+    /// Head and end came together.
+    Whole(Box<Ended>, Bytes),
+    /// The first content, with more to come.
+    Stream(Head, Bytes),
+}
+
+async fn first_content(call: &mut Call, record: &mut Record) -> Result<Begun, Failure> {
+    loop {
+        match call.next().await? {
+            Payload::Accepted(_) | Payload::Alive | Payload::Gone => {}
+            Payload::Chunk(Some(head), bytes) => {
+                record.first_content(&head);
+                return Ok(Begun::Stream(head, bytes));
+            }
+            Payload::End(ended, bytes) => {
+                if let Some(head) = &ended.head {
+                    record.first_content(head);
+                }
+                return Ok(Begun::Whole(Box::new(ended), bytes));
+            }
+            Payload::Chunk(None, _) => return Err(Failure::gateway(FailureKind::Internal, "an answer without a head")),
+            Payload::Failed(failed) => return Err(refused(failed, record)),
+        }
+    }
+}
+
+/// The rest of an answer that is wanted in one piece, and was too large for one frame.
+async fn collect(
+    call: &mut Call,
+    head: Head,
+    first: Bytes,
+    record: &mut Record,
+) -> Result<(Box<Ended>, Bytes), Refusal> {
+    call.consumed(first.len());
+    let mut whole = BytesMut::from(first);
+    loop {
+        match call.next().await? {
+            Payload::Accepted(_) | Payload::Alive | Payload::Gone => {}
+            Payload::Chunk(_, bytes) => {
+                call.consumed(bytes.len());
+                whole.extend_from_slice(&bytes);
+            }
+            Payload::End(ended, bytes) => {
+                whole.extend_from_slice(&bytes);
+                return Ok((Box::new(Ended { head: Some(head), ..ended }), whole.freeze()));
+            }
+            Payload::Failed(failed) => return Err(refused(failed, record).into()),
+        }
+    }
+}
+
+fn refused(failed: Failed, record: &mut Record) -> Failure {
+    record.tried(failed.target, failed.attempts);
+    failed.failure
+}
+
+fn envelope(planned: Planned, ingress: &Shared, body: Body) -> Envelope {
+    let Planned { missed, plan, virtual_model } = planned;
+    let known = missed.admitted.known;
+    let traceparent = super::receive::header(&known.received.headers, "traceparent").map(ToOwned::to_owned);
+    Envelope {
+        request_id: known.received.id,
+        caller: known.caller,
+        deadline: known.received.deadline,
+        traceparent,
+        virtual_model,
+        plan,
+        operation: Operation::Chat,
+        dialect: Dialect::Openai,
+        delivery: known.received.chat.delivery,
+        ingress: ingress.bus.process().clone(),
+        attempts: 0,
+        next_seq: 0,
+        last_failure: None,
+        body,
+    }
+}
+
+/// Says which targets nobody serves.
+fn explain(failure: Failure, envelope: &Envelope) -> Failure {
+    if failure.kind != FailureKind::NoPool {
+        return failure;
+    }
+    let targets: Vec<String> = envelope.plan.links().iter().map(|link| link.target.to_string()).collect();
+    let message = format!("no worker serves {} now: is one running for this provider?", targets.join(" or "));
+    Failure { message, ..failure }
+}
+
+fn internal(error: &penstock_runtime::bus::BusError) -> Refusal {
+    warn!(%error, "a call could not be sent");
+    Refusal::NotReady("the bus does not take the call")
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        if let Body::Stored(_) = &self.body {
+            let (bus, body) = (self.bus.clone(), self.body.clone());
+            self.life.work(async move {
+                if let Err(error) = bus.drop_body(&body).await {
+                    warn!(%error, "a stored request could not be removed; its age will");
+                }
+            });
+        }
+    }
+}

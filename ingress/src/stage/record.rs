@@ -1,0 +1,140 @@
+//! Stage 8: what became of a request, as one event in the ledger, whatever happens: it is written when the record is
+//! dropped, and says `cancelled` unless somebody has said otherwise.
+
+use super::authenticate::Known;
+use crate::refusal::Refusal;
+use crate::role::Shared;
+use crate::status;
+use penstock_runtime::bus::Journal;
+use penstock_runtime::{Life, clock};
+use penstock_schemas::envelope::{Delivery, Dialect, Envelope, Operation};
+use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::{Head, Summary};
+use penstock_schemas::name::Target;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// The request's line in the ledger, until it is complete.
+pub(crate) struct Record {
+    event: Option<Box<RequestEvent>>,
+    delivery: Delivery,
+    journal: Journal,
+    life: Life,
+    /// Drain waits for the request.
+    _in_flight: TaskTrackerToken,
+}
+
+impl Record {
+    /// Begins the record of a known caller's request.
+    pub(crate) fn begin(known: &Known, ingress: &Shared) -> Self {
+        let received = &known.received;
+        let event = RequestEvent {
+            request_id: received.id,
+            received_at: received.at,
+            ended_at: received.at,
+            caller: known.caller.clone(),
+            dialect: Dialect::Openai,
+            operation: Operation::Chat,
+            model: received.chat.model.clone(),
+            target: None,
+            attempts: 0,
+            stream: received.chat.delivery.is_stream(),
+            outcome: Outcome::Cancelled,
+            failure: Some(FailureKind::Cancelled),
+            status: status::cancelled().as_u16(),
+            cache: CacheResult::Off,
+            first_token_us: None,
+            cost: None,
+        };
+        Self {
+            event: Some(Box::new(event)),
+            delivery: received.chat.delivery,
+            journal: ingress.journal.clone(),
+            life: ingress.life.clone(),
+            _in_flight: ingress.life.hold(),
+        }
+    }
+
+    /// How the caller wants the answer.
+    pub(crate) fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// Notes what the cache did.
+    pub(crate) fn looked_up(&mut self, cache: CacheResult) {
+        self.edit(|event| event.cache = cache);
+    }
+
+    /// What the cache did.
+    pub(crate) fn cache(&self) -> CacheResult {
+        self.event.as_ref().map_or(CacheResult::Off, |event| event.cache)
+    }
+
+    /// Notes whom the plan begins with.
+    pub(crate) fn planned(&mut self, envelope: &Envelope) {
+        self.edit(|event| event.target = Some(envelope.plan.current().target.clone()));
+    }
+
+    /// Notes who was tried last, and how many attempts there were.
+    pub(crate) fn tried(&mut self, target: Option<Target>, attempts: u32) {
+        self.edit(|event| {
+            event.attempts = attempts;
+            event.target = target.or(event.target.take());
+        });
+    }
+
+    /// Notes who answers.
+    pub(crate) fn first_content(&mut self, head: &Head) {
+        self.edit(|event| {
+            event.target = Some(head.target.clone());
+            event.attempts = head.attempts;
+            event.status = 200;
+            let took = clock::now().since(event.received_at);
+            event.first_token_us = Some(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        });
+    }
+
+    /// The answer is complete.
+    pub(crate) fn served(&mut self, summary: &Summary) {
+        self.edit(|event| {
+            event.outcome = Outcome::Served;
+            event.failure = None;
+            event.cost = summary.cost;
+        });
+    }
+
+    /// There is no answer.
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        self.edit(|event| {
+            event.outcome = Outcome::Refused;
+            event.failure = match refusal {
+                Refusal::Failed(failure) => Some(failure.kind),
+                _ => None,
+            };
+            event.status = status::of(refusal).as_u16();
+        });
+    }
+
+    /// The answer ended in the middle.
+    pub(crate) fn broken(&mut self, failure: &Failure) {
+        self.edit(|event| {
+            event.outcome = Outcome::Broken;
+            event.failure = Some(failure.kind);
+        });
+    }
+
+    fn edit(&mut self, edit: impl FnOnce(&mut RequestEvent)) {
+        if let Some(event) = &mut self.event {
+            edit(event);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let Some(mut event) = self.event.take() else { return };
+        event.ended_at = clock::now();
+        let journal = self.journal.clone();
+        self.life.work(async move { drop(journal.append(UsageEvent::Request(event)).await) });
+    }
+}

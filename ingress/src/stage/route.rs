@@ -1,0 +1,100 @@
+//! Stage 5: a model's name into a plan. Knows the operator's strategies; knows no provider and makes no call.
+
+use super::cache::Missed;
+use crate::config::{Strategy, VirtualModel};
+use crate::models::{Models, Named};
+use crate::refusal::Refusal;
+use penstock_schemas::key::VirtualKey;
+use penstock_schemas::name::Target;
+use penstock_schemas::plan::{Link, Plan};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// A request that knows where it goes.
+pub(crate) struct Planned {
+    pub(crate) missed: Missed,
+    pub(crate) plan: Plan,
+    /// The name that the caller asked for, when it is the operator's own.
+    pub(crate) virtual_model: Option<String>,
+}
+
+/// Makes the plan.
+pub(crate) fn route(missed: Missed, models: &Models) -> Result<Planned, Refusal> {
+    let known = &missed.admitted.known;
+    let name = &known.received.chat.model;
+    let (plan, virtual_model) = match models.find(name) {
+        Named::Own(model) => {
+            // The same user stays with the same arm; without a user, each request draws anew.
+            let arm = known.caller.user.as_ref().map_or_else(|| draw(&known.received.id), |user| draw(&(name, user)));
+            (plan(model, arm), Some(name.clone()))
+        }
+        Named::Target(target) => (Plan::new(Link::to(target), []), None),
+        Named::Ambiguous(targets) => return Err(unknown(name, "several providers have it: say", &targets)),
+        Named::Unknown(near) if near.is_empty() => {
+            return Err(unknown::<String>(name, "GET /v1/models lists those that do", &[]));
+        }
+        Named::Unknown(near) => return Err(unknown(name, "did you mean", &near)),
+    };
+    check_allowed(&known.key, name, &plan)?;
+    Ok(Planned { missed, plan, virtual_model })
+}
+
+fn unknown<T: ToString>(name: &str, hint: &str, names: &[T]) -> Refusal {
+    let names: Vec<String> = names.iter().map(|name| format!("`{}`", name.to_string())).collect();
+    let hint = if names.is_empty() { format!(": {hint}") } else { format!(": {hint} {}", names.join(" or ")) };
+    Refusal::UnknownModel { name: name.to_owned(), hint }
+}
+
+/// A key may use a name that one of its patterns matches, and a name all of whose targets are matched.
+fn check_allowed(key: &VirtualKey, name: &str, plan: &Plan) -> Result<(), Refusal> {
+    let may_target = |target: &Target| key.may_use([target.to_string().as_str()]);
+    if key.may_use([name]) || plan.links().iter().all(|link| may_target(&link.target)) {
+        return Ok(());
+    }
+    Err(Refusal::ModelForbidden { key_id: key.id.to_string(), model: name.to_owned() })
+}
+
+/// A number that is the same for the same `what`, in every ingress.
+fn draw(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn plan(model: &VirtualModel, arm: u64) -> Plan {
+    let first = match model.strategy {
+        Strategy::Fallback => 0,
+        Strategy::Weighted => pick(model.links.iter().map(|(_, weight)| *weight), arm),
+    };
+    let link = |(link, _): &(Link, u32)| link.clone();
+    let others = model.links.iter().enumerate().filter(|(at, _)| *at != first).map(|(_, entry)| link(entry));
+    Plan::new(link(&model.links[first]), others)
+}
+
+/// The place of the weight that `arm` falls on.
+fn pick(weights: impl Iterator<Item = u32> + Clone, arm: u64) -> usize {
+    let total: u64 = weights.clone().map(u64::from).sum();
+    let mut left = arm.checked_rem(total).unwrap_or(0);
+    for (at, weight) in weights.enumerate() {
+        let weight = u64::from(weight);
+        if left < weight {
+            return at;
+        }
+        left -= weight;
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arms_are_drawn_by_weight() {
+        let weights = [90, 0, 10];
+        let mut counts = [0; 3];
+        for arm in 0..10_000_u64 {
+            counts[pick(weights.into_iter(), draw(&arm))] += 1;
+        }
+        assert!((8_800..9_200).contains(&counts[0]) && counts[1] == 0, "{counts:?}");
+    }
+}

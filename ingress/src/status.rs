@@ -1,0 +1,59 @@
+//! The one place where an HTTP status is chosen. Knows nothing of how an error is spelt.
+
+use crate::refusal::Refusal;
+use axum::http::StatusCode;
+use penstock_schemas::failure::{Failure, FailureKind};
+
+/// What nobody sees, because the caller is gone; in the `requests` table only. nginx's number for it.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// The status that stands for a refusal.
+pub(crate) fn of(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::InvalidJson(_)
+        | Refusal::MissingField(_)
+        | Refusal::WrongField { .. }
+        | Refusal::WrongHeader { .. }
+        | Refusal::BrokenBody
+        | Refusal::BadQuery(_) => StatusCode::BAD_REQUEST,
+        Refusal::NoKey | Refusal::WrongKey | Refusal::WrongAdminKey => StatusCode::UNAUTHORIZED,
+        Refusal::ModelForbidden { .. } | Refusal::AdminClosed => StatusCode::FORBIDDEN,
+        Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => StatusCode::NOT_FOUND,
+        Refusal::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::SlowHead(_) | Refusal::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
+        Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::WrongContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Refusal::Draining | Refusal::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Failed(failure) => of_failure(failure),
+    }
+}
+
+fn of_failure(failure: &Failure) -> StatusCode {
+    match failure.kind {
+        FailureKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        FailureKind::Overloaded | FailureKind::NoPool | FailureKind::Busy | FailureKind::Ledger => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        FailureKind::ServerError
+        | FailureKind::Connect
+        | FailureKind::Broken
+        | FailureKind::ProviderAuth
+        | FailureKind::Lost => StatusCode::BAD_GATEWAY,
+        FailureKind::Timeout | FailureKind::Deadline => StatusCode::GATEWAY_TIMEOUT,
+        FailureKind::ContextTooLong
+        | FailureKind::ContentRefused
+        | FailureKind::BadRequest
+        | FailureKind::Unsupported => StatusCode::BAD_REQUEST,
+        FailureKind::NotFound => StatusCode::NOT_FOUND,
+        FailureKind::Conflict => StatusCode::CONFLICT,
+        FailureKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        FailureKind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+        FailureKind::Cancelled => cancelled(),
+        FailureKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// For a caller who is gone.
+pub(crate) fn cancelled() -> StatusCode {
+    StatusCode::from_u16(CLIENT_CLOSED_REQUEST).expect("499 is a status")
+}
