@@ -30,6 +30,9 @@ impl StreamReader {
         if event.event.as_deref() == Some(b"error") {
             return Err(errors::within_stream(&event.data));
         }
+        if event.data.is_empty() && raw.trim_ascii_start().starts_with(b"{") {
+            return Err(not_a_stream(&raw));
+        }
         if event.data.is_empty() {
             // Comments keep a connection alive. Before the first content they must not pile up.
             return Ok(if self.has_content { Step::Hold(raw) } else { Step::Hide });
@@ -95,4 +98,18 @@ impl StreamReader {
 
 fn without_answer() -> Failure {
     Failure::provider(FailureKind::Broken, "the provider's stream ended without an answer")
+}
+
+/// Some answer with plain JSON where a stream was asked for, mostly to say what is wrong.
+fn not_a_stream(body: &[u8]) -> Failure {
+    match Answer::read(body) {
+        Err(failure) => failure,
+        Ok(answer) => match answer.error() {
+            Some(error) => errors::within_success(&error, body),
+            None => Failure::provider(
+                FailureKind::Broken,
+                "the provider answered in one piece where a stream was asked for",
+            ),
+        },
+    }
 }

@@ -17,39 +17,39 @@ pub(super) struct Read {
 
 /// Reads a usage object; `None` when it holds no count of the input.
 pub(super) fn read(value: &Value) -> Option<Read> {
-    let count = |places: &[&str]| places.iter().find_map(|place| whole_number(value.pointer(place)?));
-    let prompt = count(&["/prompt_tokens"])?;
-    let completion = count(&["/completion_tokens"]).unwrap_or(0);
-    let total = count(&["/total_tokens"]).filter(|total| *total > 0);
-    let reasoning = count(&["/completion_tokens_details/reasoning_tokens", "/reasoning_tokens"]);
+    let count = |places: &[&str]| places.iter().find_map(|place| whole_number(at(value, place)?));
+    let prompt = count(&["prompt_tokens"])?;
+    let completion = count(&["completion_tokens"]).unwrap_or(0);
+    let total = count(&["total_tokens"]).filter(|total| *total > 0);
+    let reasoning = count(&["completion_tokens_details/reasoning_tokens", "reasoning_tokens"]);
     let counts = CompletionUsage {
         prompt_tokens: prompt,
         completion_tokens: completion + reasoning_outside(prompt, completion, reasoning, total),
         total_tokens: total.unwrap_or(0),
         prompt_tokens_details: Some(PromptDetails {
             cached_tokens: count(&[
-                "/prompt_tokens_details/cached_tokens",
-                "/prompt_cache_hit_tokens", // DeepSeek: https://api-docs.deepseek.com/guides/kv_cache
-                "/cached_tokens",           // Moonshot
+                "prompt_tokens_details/cached_tokens",
+                "prompt_cache_hit_tokens", // DeepSeek: https://api-docs.deepseek.com/guides/kv_cache
+                "cached_tokens",           // Moonshot
             ]),
-            audio_tokens: count(&["/prompt_tokens_details/audio_tokens"]),
+            audio_tokens: count(&["prompt_tokens_details/audio_tokens"]),
             extra: Map::new(),
         }),
         completion_tokens_details: Some(OutputDetails {
             reasoning_tokens: reasoning,
-            audio_tokens: count(&["/completion_tokens_details/audio_tokens"]),
+            audio_tokens: count(&["completion_tokens_details/audio_tokens"]),
             extra: Map::new(),
         }),
         extra: Map::new(),
     };
     let cache_write = count(&[
-        "/prompt_tokens_details/cache_write_tokens", // OpenRouter: https://openrouter.ai/docs/use-cases/usage-accounting
-        "/prompt_tokens_details/cache_creation_input_tokens", // Alibaba's model studio
+        "prompt_tokens_details/cache_write_tokens", // OpenRouter: https://openrouter.ai/docs/use-cases/usage-accounting
+        "prompt_tokens_details/cache_creation_input_tokens", // Alibaba's model studio
     ]);
     let classes = counts.classes().and_then(|usage| written_to_cache(usage, cache_write));
     let totals = Usage { input: Some(prompt), output: Some(counts.completion_tokens), ..Usage::default() };
     let mut usage = classes.unwrap_or(totals);
-    usage.searches = count(&["/num_search_queries"]); // Perplexity: https://docs.perplexity.ai/getting-started/pricing
+    usage.searches = count(&["num_search_queries"]); // Perplexity: https://docs.perplexity.ai/getting-started/pricing
     let adds_up = total.is_none_or(|total| total == usage.input_total() + usage.output_total());
     Some(Read { usage, mismatch: classes.is_none() || !adds_up })
 }
@@ -71,11 +71,16 @@ fn written_to_cache(usage: Usage, written: Option<u64>) -> Option<Usage> {
     Some(Usage { input: Some(input), cache_write: written, ..usage })
 }
 
-/// A count; some copies write it as a float.
+/// The value at a place such as `prompt_tokens_details/cached_tokens`; `Value::pointer` would allocate for each name.
+fn at<'a>(value: &'a Value, place: &str) -> Option<&'a Value> {
+    place.split('/').try_fold(value, |value, name| value.get(name))
+}
+
+/// A count; some copies write it as a float. What is larger than any real one is none, so that sums cannot overflow.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie within the exact integers")]
 fn whole_number(value: &Value) -> Option<u64> {
-    let exact = |number: &f64| (0.0..9e15).contains(number);
-    value.as_u64().or_else(|| value.as_f64().filter(exact).map(|number| number.round() as u64))
+    let number = value.as_f64().filter(|number| (0.0..9e15).contains(number))?;
+    value.as_u64().or(Some(number.round() as u64))
 }
 
 #[cfg(test)]
@@ -153,8 +158,14 @@ mod tests {
 
     #[test]
     fn what_holds_no_count_is_no_usage() {
-        for value in [json!(null), json!({}), json!("12"), json!({"prompt_tokens": null}), json!({"prompt_tokens": -1})]
-        {
+        for value in [
+            json!(null),
+            json!({}),
+            json!("12"),
+            json!({"prompt_tokens": null}),
+            json!({"prompt_tokens": -1}),
+            json!({"prompt_tokens": u64::MAX}),
+        ] {
             assert_eq!(read(&value), None, "{value}");
         }
     }
