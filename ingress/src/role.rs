@@ -67,7 +67,8 @@ impl Ingress {
     ///
     /// # Errors
     /// When the bus cannot be set up, or the address cannot be listened on.
-    pub async fn start(config: IngressConfig, bus: &Bus, life: &Life, metrics: &Metrics) -> Result<Self, StartError> {
+    pub async fn start(config: IngressConfig, bus: &Bus, metrics: &Metrics) -> Result<Self, StartError> {
+        let life = bus.life();
         let cannot = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 const CONCURRENCY: usize = 256;
 
 /// The name of the simulator.
-pub const DEMO: &str = "demo";
+const DEMO: &str = "demo";
 
 /// Every provider that could be served here.
 #[derive(Clone, Debug, Default)]
@@ -45,13 +45,15 @@ pub struct ProviderConfig {
 }
 
 impl WorkersConfig {
-    /// Reads the sections.
-    pub fn read(document: &mut Document) -> Self {
+    /// Reads the sections; `also` are served besides those that a section names or whose keys are in the environment.
+    pub fn read(document: &mut Document, also: &[String]) -> Self {
         let prices: Vec<_> = document.entries("prices").into_iter().filter_map(read_price).collect();
         let mut sections: BTreeMap<String, Option<Section>> =
             document.sections("providers").into_iter().map(|(name, section)| (name, Some(section))).collect();
         for name in catalogue::providers() {
-            if entry(name).is_some_and(|entry| has_key(&entry.key_env)) {
+            // A variable may be set for other reasons: what cannot be served is passed over, unless somebody asks for it.
+            let is_asked = also.iter().any(|also| also == name);
+            if is_asked || entry(name).is_some_and(|entry| has_key(&entry.key_env) && can_be_served(&entry)) {
                 sections.entry(name.to_owned()).or_insert(None);
             }
         }
@@ -104,16 +106,25 @@ fn entry(name: &str) -> Option<ProviderEntry> {
     catalogue::provider(name).map(|entry| entry.expect("a test reads every file of the catalogue"))
 }
 
+/// Whether its row alone says enough.
+fn can_be_served(entry: &ProviderEntry) -> bool {
+    Adapter::of(entry.dialect).is_some() && entry.base_url.as_ref().is_some_and(|url| !url.contains('{'))
+}
+
 /// Whether one of the alternatives has all its variables set.
 fn has_key(alternatives: &[Vec<String>]) -> bool {
-    alternatives.iter().any(|names| !names.is_empty() && names.iter().all(|name| std::env::var(name).is_ok()))
+    alternatives
+        .iter()
+        .any(|names| !names.is_empty() && names.iter().all(|name| std::env::var(name).is_ok_and(|key| !key.is_empty())))
 }
 
 fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
     let id = ProviderId::parse(name).map_err(|error| section.mistake("", &error.to_string())).ok()?;
     let entry = entry(name);
     let dialect = section.get("dialect").or(entry.as_ref().map(|entry| entry.dialect));
-    let base_url = section.get::<String>("base_url").or(entry.as_ref().and_then(|entry| entry.base_url.clone()));
+    let own_url = section.get::<String>("base_url");
+    let base_url = own_url.clone().or(entry.as_ref().and_then(|entry| entry.base_url.clone()));
+    let needs_key = entry.as_ref().is_some_and(|entry| !entry.key_env.is_empty());
     let concurrency = section.or("concurrency", CONCURRENCY);
     if concurrency == 0 {
         section.mistake("concurrency", "must be at least 1");
@@ -133,6 +144,9 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
         return None;
     };
     check_url(section, &base_url)?;
+    if keys.is_empty() && needs_key && own_url.is_none() {
+        section.mistake("keys", "are missing, and none of the provider's variables is set");
+    }
     Some(ProviderConfig { id, dialect, base_url, keys, concurrency, models })
 }
 

@@ -15,5 +15,7 @@ mod retry;
 mod role;
 pub mod sse;
 
+pub use providers::demo;
+
 pub use config::{ProviderConfig, WorkersConfig};
 pub use role::Workers;

@@ -26,12 +26,8 @@ impl Workers {
     ///
     /// # Errors
     /// When the bus or JetStream cannot be set up.
-    pub async fn start(
-        providers: Vec<ProviderConfig>,
-        bus: &Bus,
-        life: &Life,
-        metrics: &Metrics,
-    ) -> Result<Self, BusError> {
+    pub async fn start(providers: Vec<ProviderConfig>, bus: &Bus, metrics: &Metrics) -> Result<Self, BusError> {
+        let life = bus.life();
         let journal = Journal::open(bus).await?;
         let desk = Desk::open(bus).await?;
         let models = bus.models().await?;

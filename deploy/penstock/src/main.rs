@@ -1,2 +1,132 @@
-//! Being built.
-fn main() {}
+//! The `penstock` binary: the command line. It composes the roles and holds none of their logic.
+
+mod config;
+mod roles;
+mod tools;
+mod up;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use penstock_runtime::config::Mistakes;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The exit code for a configuration that cannot be used: EX_USAGE of sysexits.h.
+const BAD_CONFIG: u8 = 64;
+
+/// An AI gateway: one API in front of every language-model provider.
+#[derive(Parser)]
+#[command(name = "penstock", version, about, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    place: Place,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  penstock up --demo                        try everything, offline
+  OPENAI_API_KEY=sk-… penstock up           a gateway on http://127.0.0.1:8080
+  penstock keys create --project search     a key for an application
+  penstock spend --by project,model --since 7d
+  penstock sql 'SELECT count() FROM attempts' --format json
+
+PENSTOCK_LOG says what is logged and how: debug, json,info, human,penstock_workers=debug";
+
+/// Where the configuration and the running instance are found.
+#[derive(Args, Clone)]
+struct Place {
+    /// The configuration [default: penstock.toml, if there is one here]
+    #[arg(long, global = true, env = "PENSTOCK_CONFIG")]
+    config: Option<PathBuf>,
+    /// The folder of everything that `up` keeps [default: ~/.local/share/penstock]
+    #[arg(long, global = true, env = "PENSTOCK_DATA")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every role on this machine, with a NATS server and a ClickHouse of its own
+    Up(up::Options),
+    /// Run an ingress: HTTP in, bus out
+    Ingress {
+        /// Where to listen, instead of [ingress] listen
+        #[arg(long)]
+        listen: Option<String>,
+    },
+    /// Run the worker pools of some providers, or of all that are configured
+    Worker {
+        /// A provider, by its name in the catalogue or the configuration; may be repeated
+        #[arg(long = "provider", value_name = "NAME")]
+        providers: Vec<String>,
+    },
+    /// Run analytics: usage events into ClickHouse, spend reports
+    Analytics,
+    /// Run the embedded ClickHouse alone; `up` does that
+    #[command(hide = true)]
+    Clickhouse(up::clickhouse::Options),
+    /// Check the configuration and say what it amounts to
+    Check,
+    /// Create, list and revoke virtual keys
+    #[command(subcommand)]
+    Keys(tools::keys::Command),
+    /// Who spent what
+    Spend(tools::spend::Options),
+    /// Ask ClickHouse: tables attempts, requests, prices
+    Sql(tools::sql::Options),
+    /// The models that can be asked for
+    Models(tools::models::Options),
+}
+
+/// How a tool prints its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+    /// For spreadsheets
+    Csv,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // One provider of cryptography for every TLS connection of the process.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return fail(&anyhow::anyhow!("the TLS library was set up twice"));
+    }
+    // `up` and the tools say what they have to say themselves; a role's log is its only voice.
+    let quiet = !matches!(cli.command, Command::Ingress { .. } | Command::Worker { .. } | Command::Analytics);
+    let wish = std::env::var("PENSTOCK_LOG").unwrap_or_else(|_| if quiet { "warn".to_owned() } else { String::new() });
+    if let Err(error) = penstock_runtime::logs::start(&wish) {
+        return fail(&anyhow::anyhow!("PENSTOCK_LOG: `{wish}` is not a filter: {error}"));
+    }
+    match run(cli).await {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let place = cli.place;
+    match cli.command {
+        Command::Up(options) => up::run(&place, options).await,
+        Command::Ingress { listen } => roles::ingress(&place, listen).await,
+        Command::Worker { providers } => roles::worker(&place, &providers).await,
+        Command::Analytics => roles::analytics(&place).await,
+        Command::Clickhouse(options) => up::clickhouse::run(options).await,
+        Command::Check => tools::check::run(&place),
+        Command::Keys(command) => tools::keys::run(&place, command).await,
+        Command::Spend(options) => tools::spend::run(&place, &options).await,
+        Command::Sql(options) => tools::sql::run(&place, &options).await,
+        Command::Models(options) => tools::models::run(&place, &options).await,
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the command line's last word")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("penstock: {error:#}");
+    if error.is::<Mistakes>() { ExitCode::from(BAD_CONFIG) } else { ExitCode::FAILURE }
+}

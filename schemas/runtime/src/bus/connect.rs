@@ -64,11 +64,11 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Connects to `url` for `role`, whose tasks belong to `life`.
+    /// Connects to `url` for `role`; whatever runs over this connection belongs to the role's life.
     ///
     /// # Errors
     /// When no server answers, or it is older than 2.12.
-    pub async fn connect(config: &NatsConfig, url: &str, role: &str, life: &Life) -> Result<Self, BusError> {
+    pub async fn connect(config: &NatsConfig, url: &str, role: &str) -> Result<Self, BusError> {
         let process = clock::process_id();
         let (servers, login) = split_login(url);
         let shown = servers.join(",");
@@ -95,7 +95,12 @@ impl Bus {
         }
         let jetstream = jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(5)).build(client.clone());
         let subjects = Arc::new(config.subjects.clone());
-        Ok(Self { client, jetstream, subjects, replicas: config.replicas, life: life.clone(), process })
+        Ok(Self { client, jetstream, subjects, replicas: config.replicas, life: Life::new(), process })
+    }
+
+    /// The life of the role that this connection belongs to.
+    pub fn life(&self) -> &Life {
+        &self.life
     }
 
     /// This process's name on the bus.

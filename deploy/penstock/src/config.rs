@@ -1,0 +1,85 @@
+//! The whole configuration: every role reads its sections, so that each process and `penstock check` find the same
+//! mistakes. Knows no key itself.
+
+use crate::Place;
+use penstock_analytics::AnalyticsConfig;
+use penstock_ingress::{IngressConfig, keys};
+use penstock_runtime::Secret;
+use penstock_runtime::bus::NatsConfig;
+use penstock_runtime::config::{Document, Mistakes};
+use penstock_workers::WorkersConfig;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What every role was told.
+pub(crate) struct Config {
+    pub(crate) nats: NatsConfig,
+    pub(crate) ingress: IngressConfig,
+    pub(crate) workers: WorkersConfig,
+    pub(crate) analytics: AnalyticsConfig,
+}
+
+/// The file that is read: the one that was named, else `penstock.toml` if there is one here.
+pub(crate) fn file(place: &Place) -> Option<PathBuf> {
+    place.config.clone().or_else(|| Some(PathBuf::from("penstock.toml")).filter(|path| path.exists()))
+}
+
+impl Config {
+    /// Reads everything; `providers` are served besides those that the configuration names.
+    pub(crate) fn load(place: &Place, providers: &[String]) -> Result<Self, Mistakes> {
+        Self::read(file(place).as_deref(), providers).map(|(config, _)| config)
+    }
+
+    fn read(file: Option<&Path>, providers: &[String]) -> Result<(Self, BTreeSet<String>), Mistakes> {
+        let mut document = Document::open(file, std::env::vars())?;
+        let mut config = Self {
+            nats: NatsConfig::read(&mut document),
+            ingress: IngressConfig::read(&mut document),
+            workers: WorkersConfig::read(&mut document, providers),
+            analytics: AnalyticsConfig::read(&mut document),
+        };
+        let keys_read = document.keys_read();
+        let mut mistakes = document.finish().err().map(|Mistakes(list)| list).unwrap_or_default();
+        config.ingress.preset_key = variable("PENSTOCK_KEY");
+        config.ingress.admin_key = variable("PENSTOCK_ADMIN_KEY");
+        if let Some(key) = &config.ingress.preset_key {
+            mistakes.extend(keys::check_preset(key).err());
+        }
+        if mistakes.is_empty() { Ok((config, keys_read)) } else { Err(Mistakes(mistakes)) }
+    }
+}
+
+fn variable(name: &str) -> Option<Secret> {
+    std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The commented example holds every key that the code reads, and none that it does not.
+    #[test]
+    fn the_example_holds_every_key() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../penstock.example.toml");
+        let text = std::fs::read_to_string(&example).unwrap();
+        let uncommented: String = text
+            .lines()
+            .map(|line| match line.strip_prefix("#: ") {
+                Some(setting) => format!("{setting}\n"),
+                None => format!("{line}\n"),
+            })
+            .collect();
+        let folder = std::env::temp_dir().join(format!("penstock-example-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("penstock.toml");
+        std::fs::write(&file, uncommented).unwrap();
+        let (_, keys_read) = Config::read(Some(&file), &[]).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let missing: Vec<_> = keys_read
+            .iter()
+            .map(|key| key.rsplit('.').next().unwrap_or_default())
+            .filter(|key| !text.lines().any(|line| line.trim_start_matches("#: ").contains(&format!("{key} ="))))
+            .collect();
+        assert_eq!(missing, Vec::<&str>::new(), "keys that the example does not show");
+    }
+}

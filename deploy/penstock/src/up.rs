@@ -1,0 +1,152 @@
+//! `penstock up`: every role in this process, a NATS server and the embedded ClickHouse as its children. Composes and
+//! waits; knows nothing of requests.
+
+mod child;
+pub(crate) mod clickhouse;
+mod data;
+mod nats;
+
+use crate::config::Config;
+use crate::roles::{code, connect_soon, prices, wait_for_stop};
+use crate::{Place, config};
+use anyhow::Context;
+use child::Children;
+pub(crate) use data::{DataDir, RunFile};
+use penstock_analytics::{Address, Analytics};
+use penstock_ingress::{Ingress, keys};
+use penstock_runtime::metrics::Metrics;
+use penstock_runtime::{Life, Secret};
+use penstock_workers::{Workers, demo};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Longest wait for a NATS server that was just started.
+const NATS_START: Duration = Duration::from_secs(20);
+
+/// What `up` may be told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Where to listen, instead of [ingress] listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Add the provider `demo`: a simulator, for trying everything offline
+    #[arg(long)]
+    demo: bool,
+}
+
+/// The roles of this process, and what they stand on.
+struct Running {
+    ingress: Ingress,
+    workers: Workers,
+    analytics: Analytics,
+    children: Children,
+    demo: Life,
+    /// The ingress's life: when it ends by itself, so does everything.
+    life: Life,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) async fn run(place: &Place, options: Options) -> anyhow::Result<ExitCode> {
+    let mut config = Config::load(place, &[])?;
+    if let Some(listen) = &options.listen {
+        config.ingress.listen = listen.parse().with_context(|| format!("--listen {listen}: not an address"))?;
+    }
+    let data = DataDir::open(place)?;
+    let key = choose_keys(&mut config, &data)?;
+    let (running, run_file) = start(config, &data, options.demo).await?;
+    data.write_run_file(&run_file)?;
+    announce(&run_file, &key, config::file(place), options.demo);
+    let asked = wait_for_stop(&running.life).await?;
+    let is_fine = running.stop().await;
+    data.remove_run_file();
+    Ok(code(is_fine && asked))
+}
+
+/// The first virtual key and the admin key: given, or made once and kept.
+fn choose_keys(config: &mut Config, data: &DataDir) -> anyhow::Result<Secret> {
+    let key = match config.ingress.preset_key.take() {
+        Some(key) => key,
+        None => data.secret("key", keys::generate)?,
+    };
+    config.ingress.preset_key = Some(key.clone());
+    if config.ingress.admin_key.is_none() {
+        config.ingress.admin_key = Some(data.secret("admin-key", || Secret::generate("psa_"))?);
+    }
+    Ok(key)
+}
+
+async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::Result<(Running, RunFile)> {
+    let mut children = Children::default();
+    let nats = match config.nats.url.clone() {
+        Some(url) => url,
+        None => nats::start(data, &mut children)?,
+    };
+    let clickhouse = match &config.analytics.clickhouse {
+        Some(address) => address.url().to_owned(),
+        None => clickhouse::start(data, &mut children)?,
+    };
+    if config.analytics.clickhouse.is_none() {
+        config.analytics.clickhouse = Some(Address::parse(&clickhouse)?);
+    }
+    let demo = Life::new();
+    if with_demo {
+        let address = start_demo(&demo).await?;
+        config.workers.add_demo(format!("http://{address}/v1"));
+    }
+    let metrics = Metrics::default();
+    let prices = prices(&config)?;
+    let bus = connect_soon(&config.nats, &nats, "analytics", NATS_START).await?;
+    let analytics = Analytics::start(&config.analytics, &bus, &metrics, prices).await?;
+    let bus = connect_soon(&config.nats, &nats, "worker", NATS_START).await?;
+    let workers = Workers::start(config.workers.providers, &bus, &metrics).await?;
+    let bus = connect_soon(&config.nats, &nats, "ingress", NATS_START).await?;
+    let ingress = Ingress::start(config.ingress, &bus, &metrics).await?;
+    ingress.ready().await;
+    let run_file = RunFile { url: format!("http://{}", ingress.address()), nats, clickhouse, pid: std::process::id() };
+    let life = bus.life().clone();
+    Ok((Running { ingress, workers, analytics, children, demo, life }, run_file))
+}
+
+async fn start_demo(life: &Life) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("the demo provider cannot listen")?;
+    let address = listener.local_addr()?;
+    let stop = life.clone();
+    life.work(demo::serve(listener, async move { stop.stopping().await }));
+    Ok(address)
+}
+
+impl Running {
+    /// In the order in which work flows: no role loses what an earlier one still gives it. False when something was left
+    /// undone.
+    async fn stop(self) -> bool {
+        const REST: Duration = Duration::from_secs(10);
+        let mut is_fine = self.ingress.drain().await;
+        is_fine &= self.workers.drain(REST).await;
+        is_fine &= self.analytics.drain(REST).await;
+        self.demo.drain(Duration::from_secs(1)).await;
+        self.children.stop().await;
+        is_fine
+    }
+}
+
+/// The one line that `up` prints, and on a terminal what to do next.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "what `up` has to say")]
+fn announce(run: &RunFile, key: &Secret, config: Option<std::path::PathBuf>, with_demo: bool) {
+    use std::io::IsTerminal;
+    let key = key.reveal();
+    println!("Penstock is ready: {}  key: {key}", run.url);
+    if std::io::stderr().is_terminal() {
+        let model = if with_demo { "demo/fast" } else { "openai/gpt-4o-mini" };
+        let config = config.map_or("no configuration file".to_owned(), |file| file.display().to_string());
+        eprintln!("({config}; stop with Ctrl-C) Try:");
+        eprintln!(
+            "  curl {}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\",
+            run.url
+        );
+        eprintln!(
+            "    -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'"
+        );
+    }
+}

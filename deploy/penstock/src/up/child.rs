@@ -1,0 +1,108 @@
+//! Child processes that are started again when they die, and stopped in good order at the end. Knows nothing of what
+//! they do.
+
+use anyhow::Context;
+use penstock_runtime::Life;
+use penstock_runtime::schedule::full_jitter;
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::ExitStatus;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{error, info, warn};
+
+/// The first wait before a dead child is started again, and the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// A child that lived this long is healthy: its next death is its first.
+const HEALTHY: Duration = Duration::from_secs(10);
+
+/// How long a child may take to stop before it is killed.
+const STOP: Duration = Duration::from_secs(15);
+
+/// All children of this process.
+#[derive(Default)]
+pub(crate) struct Children {
+    life: Life,
+}
+
+impl Children {
+    /// Starts a child and keeps it running. `make` gives the command anew for each start.
+    ///
+    /// # Errors
+    /// When it cannot be started the first time.
+    pub(crate) fn keep(
+        &mut self,
+        name: &'static str,
+        make: impl Fn() -> anyhow::Result<Command> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let first = start(name, &make)?;
+        let life = self.life.clone();
+        self.life.work(async move {
+            let mut child = first;
+            let mut deaths = 0;
+            loop {
+                let began = Instant::now();
+                let status = tokio::select! {
+                    status = child.wait() => status,
+                    () = life.stopping() => return stop(name, child).await,
+                };
+                deaths = if began.elapsed() > HEALTHY { 1 } else { deaths + 1 };
+                warn!(child = name, status = describe(status), "a child process died; starting it again");
+                child = loop {
+                    sleep(full_jitter(deaths, AGAIN.0, AGAIN.1)).await;
+                    if life.is_stopping() {
+                        return;
+                    }
+                    match start(name, &make) {
+                        Ok(child) => break child,
+                        Err(error) => error!(child = name, %error, "a child process cannot be started"),
+                    }
+                    deaths += 1;
+                };
+            }
+        });
+        Ok(())
+    }
+
+    /// Stops all of them and waits.
+    pub(crate) async fn stop(self) {
+        self.life.drain(STOP + Duration::from_secs(1)).await;
+    }
+}
+
+fn start(name: &str, make: &impl Fn() -> anyhow::Result<Command>) -> anyhow::Result<Child> {
+    let mut command = make()?;
+    // A group of its own: Ctrl-C is for us, and we stop the children when the work is done.
+    let child = command.process_group(0).kill_on_drop(true).spawn();
+    let child =
+        child.with_context(|| format!("{name} ({}) cannot be started", command.as_std().get_program().display()))?;
+    info!(child = name, pid = child.id(), "started");
+    Ok(child)
+}
+
+async fn stop(name: &str, mut child: Child) {
+    terminate(child.id());
+    // One that waits for the end of its input, too.
+    drop(child.stdin.take());
+    if timeout(STOP, child.wait()).await.is_err() {
+        error!(child = name, "a child process did not stop in time: killing it");
+        if let Err(error) = child.kill().await {
+            error!(child = name, %error, "it could not be killed");
+        }
+    }
+}
+
+/// Asks a process to stop.
+pub(crate) fn terminate(pid: Option<u32>) {
+    let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    if let Some(pid) = pid
+        && let Err(error) = kill_process(pid, Signal::TERM)
+    {
+        warn!(%error, "a process could not be asked to stop");
+    }
+}
+
+fn describe(status: std::io::Result<ExitStatus>) -> String {
+    status.map_or_else(|error| error.to_string(), |status| status.to_string())
+}

@@ -1,0 +1,76 @@
+//! The embedded ClickHouse of `penstock up`: the child, and how the parent starts it. The child ends when its standard
+//! input does, so it never outlives a parent that was killed.
+
+use super::child::Children;
+use super::data::{DataDir, log_file};
+use super::nats::free_port;
+use anyhow::{Context, bail};
+use penstock_clickhouse::{Server, Settings, Token};
+use penstock_runtime::Secret;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The variable that the child reads its password from: arguments can be seen by everybody on the machine.
+const TOKEN: &str = "PENSTOCK_CLICKHOUSE_TOKEN";
+
+/// What the child is told.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// The folder of the engine's files
+    #[arg(long)]
+    files: PathBuf,
+    /// A loopback address
+    #[arg(long, value_name = "ADDRESS")]
+    listen: SocketAddr,
+}
+
+/// Starts the child; gives the URL with user and password.
+pub(crate) fn start(data: &DataDir, children: &mut Children) -> anyhow::Result<String> {
+    let library = library()?;
+    let token = data.secret("clickhouse-password", || Secret::generate(""))?;
+    let port = free_port()?;
+    let (files, log, program) = (data.join("clickhouse"), data.join("clickhouse.log"), std::env::current_exe()?);
+    let password = token.clone();
+    children.keep("clickhouse", move || {
+        let mut command = Command::new(&program);
+        command.arg("clickhouse").arg("--files").arg(&files).arg("--listen").arg(format!("127.0.0.1:{port}"));
+        command.env("PENSTOCK_CHDB", &library).env(TOKEN, password.reveal()).env("PENSTOCK_LOG", "json,info");
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log_file(&log)?);
+        Ok(command)
+    })?;
+    Ok(format!("http://default:{}@127.0.0.1:{port}", token.reveal()))
+}
+
+fn library() -> anyhow::Result<PathBuf> {
+    let library = std::env::var_os("PENSTOCK_CHDB").map(PathBuf::from);
+    match library {
+        Some(library) if library.exists() => Ok(library),
+        Some(library) => bail!("PENSTOCK_CHDB: {} is not there: run deploy/setup", library.display()),
+        None => bail!(
+            "the embedded ClickHouse is not installed: start with deploy/up, which installs it, set PENSTOCK_CHDB to \
+             libchdb.so, or set [clickhouse] url to a server"
+        ),
+    }
+}
+
+/// The child itself.
+pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let token = std::env::var(TOKEN).with_context(|| format!("{TOKEN} is not set"))?;
+    let mut settings = Settings::new(library()?, options.files, Token::parse(&token)?);
+    settings.listen = options.listen;
+    let server = Server::bind(settings).await?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let shutdown = async move {
+        let (mut input, mut rest) = (tokio::io::stdin(), Vec::new());
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = input.read_to_end(&mut rest) => {}
+        }
+    };
+    server.serve(shutdown).await?;
+    Ok(ExitCode::SUCCESS)
+}

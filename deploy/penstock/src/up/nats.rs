@@ -1,0 +1,90 @@
+//! The NATS server of `penstock up`: its configuration, and one that an earlier `up` left behind. Knows nothing of what
+//! travels over it.
+
+use super::child::{Children, terminate};
+use super::data::DataDir;
+use anyhow::{Context, bail};
+use penstock_runtime::Secret;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::thread::{available_parallelism, sleep};
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+
+/// How long the server of an `up` that was killed may take to stop.
+const LEFT_BEHIND: Duration = Duration::from_secs(20);
+
+/// Starts the server; gives the URL with user and password.
+pub(crate) fn start(data: &DataDir, children: &mut Children) -> anyhow::Result<String> {
+    let server = std::env::var_os("PENSTOCK_NATS_SERVER").map_or_else(|| PathBuf::from("nats-server"), PathBuf::from);
+    let file = data.join("nats.conf");
+    stop_left_behind(&data.join("nats.pid"), &file)?;
+    let password = data.secret("nats-password", || Secret::generate(""))?;
+    let port = free_port()?;
+    data.write("nats.conf", configuration(data, port, &password).as_bytes())?;
+    children.keep("nats-server", move || {
+        let mut command = Command::new(&server);
+        command.arg("--config").arg(&file).stdin(std::process::Stdio::null());
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        // On a small machine its threads only wake each other up: measured, half the CPU per message.
+        if available_parallelism().is_ok_and(|cores| cores.get() <= 2) {
+            command.env("GOMAXPROCS", "1");
+        }
+        Ok(command)
+    })?;
+    Ok(format!("nats://penstock:{}@127.0.0.1:{port}", password.reveal()))
+}
+
+/// 8 MB is NATS's recommended limit for a message; larger requests go through the object store. The file store is bounded
+/// by the streams' own limits, not by a share of today's free disk.
+fn configuration(data: &DataDir, port: u16, password: &Secret) -> String {
+    format!(
+        r#"# Written by `penstock up` at each start.
+listen: "127.0.0.1:{port}"
+server_name: "penstock"
+max_payload: 8MB
+write_deadline: "10s"
+pid_file: {pid:?}
+log_file: {log:?}
+logfile_size_limit: 16MB
+logfile_max_num: 2
+jetstream {{ store_dir: {store:?}, max_file_store: 1TB }}
+authorization {{ user: "penstock", password: "{password}" }}
+"#,
+        pid = data.join("nats.pid"),
+        log = data.join("nats.log"),
+        store = data.join("nats"),
+        password = password.reveal(),
+    )
+}
+
+/// A port that nobody uses now.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("no free port on 127.0.0.1")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// An `up` that was killed leaves its server running on our store: it is asked to stop, if it is really ours.
+fn stop_left_behind(pid_file: &Path, configuration: &Path) -> anyhow::Result<()> {
+    let Some(pid) = std::fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<u32>().ok()) else {
+        return Ok(());
+    };
+    let is_ours = || {
+        let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command_line.split(|b| *b == 0).any(|argument| argument == configuration.as_os_str().as_encoded_bytes())
+    };
+    if !is_ours() {
+        return Ok(());
+    }
+    terminate(Some(pid));
+    let until = Instant::now() + LEFT_BEHIND;
+    while is_ours() {
+        if Instant::now() > until {
+            bail!(
+                "the nats-server of an earlier `penstock up` (process {pid}) does not stop: end it, then start again"
+            );
+        }
+        sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
