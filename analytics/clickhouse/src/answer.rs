@@ -4,6 +4,7 @@ use crate::encoding;
 use crate::engine::Engine;
 use crate::exception::Exception;
 use crate::ffi::Work;
+use crate::format;
 use crate::run::Piece;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -99,7 +100,7 @@ pub(crate) async fn answer(
     insert(&mut headers, "X-ClickHouse-Format", &format);
     insert(&mut headers, "X-ClickHouse-Summary", &summary(work));
     insert(&mut headers, "X-ClickHouse-Exception-Tag", &tag);
-    insert(&mut headers, CONTENT_TYPE.as_str(), content_type(&format));
+    insert(&mut headers, CONTENT_TYPE.as_str(), format::content_type(&format));
     running.ended = ended;
     let held = held.into_iter();
     let rows = Rows { held, pieces, running, native_blocks: wishes.native_blocks, tag, cut_off: None };
@@ -209,20 +210,4 @@ fn summary(work: Work) -> String {
          \"written_bytes\":\"{written_bytes}\",\"total_rows_to_read\":\"0\",\"result_rows\":\"{result_rows}\",\
          \"result_bytes\":\"{result_bytes}\"}}"
     )
-}
-
-fn content_type(format: &str) -> &'static str {
-    let starts = |prefix: &str| format.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    match format {
-        _ if starts("JSONEachRow") || starts("JSONCompactEachRow") || starts("NDJSON") => {
-            "application/x-ndjson; charset=UTF-8"
-        }
-        _ if starts("JSON") => "application/json; charset=UTF-8",
-        _ if starts("CSV") => "text/csv; charset=UTF-8; header=absent",
-        _ if starts("TabSeparated") || starts("TSV") => "text/tab-separated-values; charset=UTF-8",
-        _ if starts("RowBinary") || starts("Native") || starts("Parquet") || starts("Arrow") => {
-            "application/octet-stream"
-        }
-        _ => "text/plain; charset=UTF-8",
-    }
 }

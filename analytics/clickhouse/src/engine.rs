@@ -1,5 +1,4 @@
-//! The engine in this process: starting and stopping it, its data folder's lock, connections, sessions, the number of
-//! statements at a time. Knows no HTTP and no SQL but the few statements of its own.
+//! The engine in this process: starting and stopping it, its data folder's lock, connections, sessions. Knows no HTTP and no SQL but the few statements of its own.
 
 use crate::exception::{Exception, Kind};
 use crate::ffi::{Api, Connection, Statement};
@@ -8,9 +7,8 @@ use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Sessions kept at a time; the one idle for longest gives way to a new one.
 const SESSIONS: usize = 64;
@@ -21,9 +19,6 @@ pub(crate) struct Engine {
     arguments: Vec<String>,
     anchor: Mutex<Option<Connection>>,
     sessions: Mutex<HashMap<String, Session>>,
-    running: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    waiting_limit: usize,
     statements: AtomicU64,
     leases: AtomicUsize,
     pub(crate) version: String,
@@ -61,31 +56,12 @@ impl Engine {
             arguments: vec!["chdb".to_owned(), path],
             anchor: Mutex::new(Some(anchor)),
             sessions: Mutex::default(),
-            running: Arc::new(Semaphore::new(settings.statements)),
-            waiting: AtomicUsize::new(0),
-            waiting_limit: settings.waiting,
             statements: AtomicU64::new(0),
             leases: AtomicUsize::new(0),
             version,
             timezone,
             _lock: lock,
         })
-    }
-
-    /// Waits for a place among the running statements; refuses when too many wait already.
-    pub(crate) async fn enter(&self) -> Result<OwnedSemaphorePermit, Exception> {
-        if let Ok(permit) = Arc::clone(&self.running).try_acquire_owned() {
-            return Ok(permit);
-        }
-        let place = Waiting::among(&self.waiting);
-        if place.number >= self.waiting_limit {
-            return Err(Exception::new(
-                Kind::TooManySimultaneousQueries,
-                format_args!("Too many simultaneous queries: {} are waiting", self.waiting_limit),
-            ));
-        }
-        let permit = Arc::clone(&self.running).acquire_owned().await;
-        permit.map_err(|_| Exception::new(Kind::Aborted, "The engine is stopping"))
     }
 
     /// A number for each statement, by which it can be found and killed.
@@ -189,24 +165,6 @@ impl Drop for Lease<'_> {
         if let Some((name, _)) = self.session.take() {
             held(&self.engine.sessions).remove(&name);
         }
-    }
-}
-
-/// One request among those that wait; leaves when dropped, also when its client goes.
-struct Waiting<'a> {
-    count: &'a AtomicUsize,
-    number: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn among(count: &'a AtomicUsize) -> Waiting<'a> {
-        Waiting { count, number: count.fetch_add(1, Ordering::Relaxed) }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

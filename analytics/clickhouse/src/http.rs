@@ -2,6 +2,7 @@
 
 use crate::answer::{AnswerBody, Running, Wishes, answer, failed, plain};
 use crate::engine::Engine;
+use crate::gate::Gate;
 use crate::request::{authenticate, find, flag, url_parameters};
 use crate::run::{BodyPiece, Piece, Run};
 use crate::{Error, Settings};
@@ -33,6 +34,7 @@ const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 /// What every request needs.
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
+    pub(crate) gate: Gate,
     pub(crate) settings: Settings,
     pub(crate) tracker: TaskTracker,
 }
@@ -139,13 +141,13 @@ async fn run(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Answer
     if let Err(exception) = authenticate(request.headers(), &parameters, &shared.settings.token) {
         return failed(&exception, &shared.engine, &wishes.query_id);
     }
-    let permit = match shared.engine.enter().await {
+    let permit = match shared.gate.enter().await {
         Ok(permit) => permit,
         Err(exception) => return failed(&exception, &shared.engine, &wishes.query_id),
     };
     let (head, body) = request.into_parts();
     let (feed, fed) = mpsc::channel(2);
-    let (out, mut pieces) = mpsc::channel(2);
+    let (out, mut pieces) = mpsc::channel(1);
     let running = Running {
         engine: Arc::clone(&shared.engine),
         tracker: shared.tracker.clone(),

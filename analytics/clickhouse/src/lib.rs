@@ -21,6 +21,8 @@ mod encoding;
 mod engine;
 mod exception;
 mod ffi;
+mod format;
+mod gate;
 mod http;
 mod request;
 mod run;
@@ -127,7 +129,8 @@ impl Server {
         let engine = tracker.spawn_blocking(move || engine::Engine::open(&opening)).await;
         let engine = engine.map_err(|panic| Error::FirstQuery(panic.to_string()))??;
         tracing::info!(%address, version = engine.version, data = %settings.data.display(), "the embedded ClickHouse is ready");
-        let shared = Arc::new(http::Shared { engine: Arc::new(engine), settings, tracker });
+        let gate = gate::Gate::new(settings.statements, settings.waiting);
+        let shared = Arc::new(http::Shared { engine: Arc::new(engine), gate, settings, tracker });
         Ok(Server { listener, address, shared })
     }
 

@@ -5,8 +5,9 @@ use crate::encoding;
 use crate::engine::{Engine, Lease, quote};
 use crate::exception::{Exception, Kind};
 use crate::ffi::{Analysis, Connection, Effect, Statement, Work};
+use crate::format::{self, Header, Pieces};
 use crate::request::{Ask, Pairs, flag, form};
-use crate::statement;
+use crate::statement::{self, OutputFormat};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
@@ -48,11 +49,13 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Runs to the end and reports a failure, if there is still someone to report to.
+    /// Runs to the end and tells it, if there is still someone to tell. By then a session is free for its next statement.
     pub(crate) fn run(mut self) {
-        if let Err(exception) = self.try_run() {
-            let _ = self.out.blocking_send(Piece::Failed(exception));
-        }
+        let last = match self.try_run() {
+            Ok(()) => Piece::Done,
+            Err(exception) => Piece::Failed(exception),
+        };
+        let _ = self.out.blocking_send(last);
     }
 
     fn try_run(&mut self) -> Result<(), Exception> {
@@ -158,46 +161,61 @@ impl Task<'_> {
         }
         let work = insert.finish()?;
         self.send(Piece::Begin { format: DEFAULT_FORMAT.to_owned(), work });
-        self.send(Piece::Done);
         Ok(())
     }
 
     fn other(&self, connection: &mut Connection, text: &[u8]) -> Result<(), Exception> {
         let analysis = self.permit(connection, text)?;
         let default = self.ask.format.as_deref().unwrap_or(DEFAULT_FORMAT);
-        let format = statement::output_format(text).unwrap_or_else(|| default.to_owned());
-        let statement = self.statement(text, default);
+        let (format, pieces) = match statement::output_format(text) {
+            OutputFormat::Default => (default.to_owned(), self.pieces(default, text)),
+            OutputFormat::Named(name) => (name.clone(), self.pieces(&name, text)),
+            OutputFormat::Unclear => (default.to_owned(), Pieces::Whole),
+        };
+        // The format is given beside the text too: then it is this one, however the engine reads the text's end.
+        let statement = self.statement(text, &format);
         if analysis.effect == Effect::Reads {
             self.only_reads.store(true, Ordering::Relaxed);
-            match self.stream(connection, statement, &format) {
-                Err(exception) if exception.to_string().contains("Streaming query is not supported") => {}
-                other => return other,
+            if pieces != Pieces::Whole {
+                match self.stream(connection, statement, pieces) {
+                    Err(exception) if exception.to_string().contains("Streaming query is not supported") => {}
+                    other => return other,
+                }
             }
         }
         let outcome = connection.query(statement)?;
-        self.send(Piece::Begin { format, work: outcome.work });
-        let sent = outcome.bytes.is_empty() || self.send(Piece::Rows(outcome.bytes));
-        if sent {
-            self.send(Piece::Done);
+        self.send(Piece::Begin { format: format.clone(), work: outcome.work });
+        if !outcome.bytes.is_empty() {
+            self.send(Piece::Rows(outcome.bytes));
         }
         Ok(())
     }
 
+    fn pieces(&self, format: &str, text: &[u8]) -> Pieces {
+        let name = format::JSON_ARRAY;
+        format::pieces(format, || {
+            let asked = self.ask.settings.iter().any(|(setting, _)| setting == name);
+            asked || self.ask.session.is_some() || memchr::memmem::find(text, name.as_bytes()).is_some()
+        })
+    }
+
     /// Stops, and by that cancels, when nobody listens any more.
-    fn stream(&self, connection: &mut Connection, statement: Statement<'_>, format: &str) -> Result<(), Exception> {
+    fn stream(&self, connection: &mut Connection, statement: Statement<'_>, pieces: Pieces) -> Result<(), Exception> {
         let mut rows = connection.stream(statement)?;
         let mut next = rows.next()?;
         let work = next.as_ref().map(|outcome| outcome.work).unwrap_or_default();
-        if !self.send(Piece::Begin { format: format.to_owned(), work }) {
+        if !self.send(Piece::Begin { format: statement.format.to_owned(), work }) {
             return Ok(());
         }
+        let mut header = Header::of(pieces);
         while let Some(outcome) = next {
-            if !self.send(Piece::Rows(outcome.bytes)) {
+            let unlike = || Exception::new(Kind::UnknownException, "a chunk of the result begins unlike the first");
+            let bytes = header.strip(outcome.bytes).ok_or_else(unlike)?;
+            if !bytes.is_empty() && !self.send(Piece::Rows(bytes)) {
                 return Ok(());
             }
             next = rows.next()?;
         }
-        self.send(Piece::Done);
         Ok(())
     }
 

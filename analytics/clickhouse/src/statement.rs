@@ -104,18 +104,25 @@ fn refuse_files(text: &[u8]) -> Result<(), Exception> {
             return Err(refused(&format!("the word {} is", word.to_ascii_uppercase())));
         }
     }
+    let mut previous: Option<Token<'_>> = None;
     for token in tokens(text) {
+        if token.is_mark(b'(') && previous.is_some_and(|token| is_named(&token, "disk")) {
+            return Err(refused("a disk of one's own is"));
+        }
+        previous = Some(token);
         match token.kind {
             Kind::Unclear => return Err(unclear(&token)),
             Kind::Name if token.text.contains(&b'\\') => return Err(refused("escapes in quoted names are")),
-            Kind::Word if token.is("file") => return Err(refused("the name file is")),
-            Kind::Name if token.text[1..token.text.len() - 1].eq_ignore_ascii_case(b"file") => {
-                return Err(refused("the name file is"));
-            }
+            Kind::Word | Kind::Name if is_named(&token, "file") => return Err(refused("the name file is")),
             Kind::Word | Kind::Name | Kind::Text | Kind::Mark => {}
         }
     }
     Ok(())
+}
+
+fn is_named(token: &Token<'_>, name: &str) -> bool {
+    let quoted = || &token.text[1..token.text.len() - 1];
+    token.is(name) || (token.kind == Kind::Name && quoted().eq_ignore_ascii_case(name.as_bytes()))
 }
 
 fn empty() -> Exception {
@@ -190,14 +197,24 @@ fn data_after(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The format that a SELECT names for its result, for the answer's headers.
-pub(crate) fn output_format(text: &[u8]) -> Option<String> {
+/// The format that a statement names for its result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OutputFormat {
+    Default,
+    Named(String),
+    /// The word FORMAT stands somewhere, perhaps as a name.
+    Unclear,
+}
+
+pub(crate) fn output_format(text: &[u8]) -> OutputFormat {
     let all: Vec<Token<'_>> = tokens(text).collect();
-    let at = all.iter().rposition(|token| token.is("FORMAT"))?;
-    let name = all.get(at + 1).filter(|name| name.kind == Kind::Word)?;
-    let follows = all.get(at + 2);
-    let last = follows.is_none_or(|token| token.is("SETTINGS") || token.is_mark(b';'));
-    last.then(|| String::from_utf8_lossy(name.text).into_owned())
+    let Some(at) = all.iter().rposition(|token| token.is("FORMAT")) else { return OutputFormat::Default };
+    let name = all.get(at + 1).filter(|name| name.kind == Kind::Word);
+    let last = all.get(at + 2).is_none_or(|token| token.is("SETTINGS") || token.is_mark(b';'));
+    match name {
+        Some(name) if last => OutputFormat::Named(String::from_utf8_lossy(name.text).into_owned()),
+        _ => OutputFormat::Unclear,
+    }
 }
 
 #[cfg(test)]

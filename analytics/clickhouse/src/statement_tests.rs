@@ -63,6 +63,8 @@ fn whatever_touches_files_or_is_no_sql_is_refused() {
         "SELECT $$'$$, file('/etc/hostname') -- '",
         "INSERT INTO t VALUES (file('/etc/hostname'))",
         "INSERT INTO t FORMAT Values (file('/etc/hostname'))",
+        "CREATE TABLE t (a Int8) ENGINE = MergeTree ORDER BY a SETTINGS disk = disk(type = 'local', path = '/x/')",
+        "CREATE TABLE t (a Int8) ENGINE = MergeTree ORDER BY a SETTINGS disk = `disk` (type = 'local', path = '/x/')",
         "SELECT 'unfinished",
     ] {
         assert!(parse(text.as_bytes(), &[]).is_err(), "{text}");
@@ -96,14 +98,16 @@ fn one_statement_and_on_get_only_a_reading_one() {
 
 #[test]
 fn a_result_format_is_found() {
+    let named = |name: &str| OutputFormat::Named(name.to_owned());
     for (text, format) in [
-        ("SELECT 1 FORMAT JSON", Some("JSON")),
-        ("SELECT 1 AS format FORMAT CSV SETTINGS a = 1", Some("CSV")),
-        ("SELECT 1 FORMAT CSV;", Some("CSV")),
-        ("SELECT format, a FROM t", None),
-        ("SELECT 'FORMAT CSV'", None),
+        ("SELECT 1 FORMAT JSON", named("JSON")),
+        ("SELECT 1 AS format FORMAT CSV SETTINGS a = 1", named("CSV")),
+        ("SELECT 1 FORMAT CSV;", named("CSV")),
+        ("SELECT format, a FROM t", OutputFormat::Unclear),
+        ("SELECT 1 FORMAT `JSON`", OutputFormat::Unclear),
+        ("SELECT 'FORMAT CSV'", OutputFormat::Default),
     ] {
-        assert_eq!(output_format(text.as_bytes()).as_deref(), format, "{text}");
+        assert_eq!(output_format(text.as_bytes()), format, "{text}");
     }
 }
 
