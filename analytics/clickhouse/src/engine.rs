@@ -107,9 +107,11 @@ impl Engine {
         true
     }
 
+    /// Not after `close`: that would start the engine again, without its configuration.
     fn connect(&self) -> Result<Connection, Exception> {
-        Connection::open(self.api, &self.arguments)
-            .ok_or_else(|| Exception::new(Kind::Aborted, "The engine takes no more connections"))
+        let open = held(&self.anchor).is_some();
+        let connection = if open { Connection::open(self.api, &self.arguments) } else { None };
+        connection.ok_or_else(|| Exception::new(Kind::Aborted, "The engine takes no more connections"))
     }
 
     fn take(&self, name: &str) -> Result<Option<Connection>, Exception> {

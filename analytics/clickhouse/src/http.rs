@@ -1,10 +1,11 @@
 //! The listener: connections, the way of one request through them, and the end. Knows no SQL and nothing of the engine's.
 
 use crate::answer::{AnswerBody, Running, Wishes, answer, failed, plain};
+use crate::body::BodyPiece;
 use crate::engine::Engine;
 use crate::gate::Gate;
 use crate::request::{authenticate, find, flag, url_parameters};
-use crate::run::{BodyPiece, Piece, Run};
+use crate::run::{Out, Piece, Run};
 use crate::{Error, Settings};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -161,7 +162,7 @@ async fn run(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Answer
         parameters,
         body: fed,
         body_limit: shared.settings.body,
-        out,
+        out: Out { pieces: out, patience: shared.settings.idle },
         comment,
         only_reads: Arc::clone(&running.only_reads),
     };

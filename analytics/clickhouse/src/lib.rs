@@ -9,13 +9,16 @@
 //! there is one user; statements are refused that touch files, other servers, users, dictionaries or functions
 //! (`config`, `statement`), and any column or function named `file`; there is no `query_log`; a `query_id` is echoed but
 //! not used: a running statement is found in `system.processes` by `Settings['log_comment']`, to which `penstock-<n>`
-//! is added; answers are not compressed, unless by `compress=1`; `session_check` and external tables are refused.
+//! is added; answers are not compressed, unless by `compress=1`; `session_check` and external tables are refused. Rows
+//! are streamed in the formats that are rows (RowBinary and its kin, Native, TSV, CSV, JSONEachRow …); a result in another
+//! format (JSON, Parquet, Pretty …) is made whole in memory first (`format`).
 //!
 //! **What it promises.** An acknowledged insert survives kill -9 (power loss: by the table's fsync settings); an insert
 //! whose body breaks off commits nothing; a result that breaks off never looks complete: the error's text stands at its
 //! end and the connection is cut. A SELECT whose client goes away is killed.
 
 mod answer;
+mod body;
 mod config;
 mod encoding;
 mod engine;
@@ -58,7 +61,7 @@ pub struct Settings {
     pub waiting: usize,
     /// The longest body of a request, in bytes, on the wire and decoded (4 GiB).
     pub body: u64,
-    /// How long a body may stall (60 s).
+    /// How long a client may stall, in sending its body or in reading its result (60 s).
     pub idle: Duration,
     /// How long running statements may take to end after the shutdown signal (10 s), before they are killed.
     pub drain: Duration,

@@ -1,6 +1,7 @@
 //! One request on one connection, in a blocking thread: settings, the statement, its data in or its rows out.
 //! Knows no sockets: the body comes, and the result goes, through bounded channels.
 
+use crate::body::{self, BodyPiece, Bounded, Wire, fill, read_up_to};
 use crate::encoding;
 use crate::engine::{Engine, Lease, quote};
 use crate::exception::{Exception, Kind};
@@ -11,11 +12,13 @@ use crate::statement::{self, OutputFormat};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
-use std::io::{self, Read};
-use std::ops::Range;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::time::timeout;
 
 /// The longest statement, and the longest VALUES, which are checked as a whole.
 const STATEMENT: u64 = 1 << 20;
@@ -31,8 +34,23 @@ pub(crate) enum Piece {
     Failed(Exception),
 }
 
-/// A piece of the body; `None` is its end. A channel that closes before is a client that went away.
-pub(crate) type BodyPiece = Option<Bytes>;
+/// Where the pieces go. A client that does not read must not keep a statement's place for ever.
+pub(crate) struct Out {
+    pub(crate) pieces: Sender<Piece>,
+    pub(crate) patience: Duration,
+}
+
+impl Out {
+    /// Waits until the client has taken what came before.
+    fn send(&self, piece: Piece) -> Result<(), Exception> {
+        let sending = timeout(self.patience, self.pieces.send(piece));
+        match Handle::current().block_on(sending) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Exception::new(Kind::Aborted, "The client went away")),
+            Err(_) => Err(Exception::new(Kind::Aborted, "The client stopped reading")),
+        }
+    }
+}
 
 /// One request, ready to run.
 pub(crate) struct Run {
@@ -41,7 +59,7 @@ pub(crate) struct Run {
     pub(crate) parameters: Pairs,
     pub(crate) body: Receiver<BodyPiece>,
     pub(crate) body_limit: u64,
-    pub(crate) out: Sender<Piece>,
+    pub(crate) out: Out,
     /// By which the statement is found among the running ones.
     pub(crate) comment: String,
     /// Set once the statement is known to only read, so that it may be killed when its client goes.
@@ -55,11 +73,11 @@ impl Run {
             Ok(()) => Piece::Done,
             Err(exception) => Piece::Failed(exception),
         };
-        let _ = self.out.blocking_send(last);
+        let _ = self.out.send(last);
     }
 
     fn try_run(&mut self) -> Result<(), Exception> {
-        let wire = Wire { pieces: &mut self.body, piece: Bytes::new(), ended: false };
+        let wire = Wire::of(&mut self.body);
         let encoding = text(&self.head.headers, header::CONTENT_ENCODING);
         let native = flag(&self.parameters, "decompress");
         let plain = encoding::decoded(Bounded { body: wire, left: self.body_limit }, encoding, native)?;
@@ -114,7 +132,7 @@ fn command(connection: &mut Connection, text: &str) -> Result<(), Exception> {
 
 struct Task<'a> {
     ask: &'a Ask,
-    out: &'a Sender<Piece>,
+    out: &'a Out,
     only_reads: &'a AtomicBool,
 }
 
@@ -125,7 +143,7 @@ impl Task<'_> {
             text.push(b'\n');
         }
         let room = STATEMENT.saturating_sub(text.len() as u64);
-        let read = body.take(room).read_to_end(&mut text).map_err(body_failed)?;
+        let read = body.take(room).read_to_end(&mut text).map_err(body::failed)?;
         let whole = (read as u64) < room;
         let too_large =
             |what| Err(Exception::new(Kind::QueryIsTooLarge, format_args!("{what} is longer than {STATEMENT} bytes")));
@@ -153,15 +171,14 @@ impl Task<'_> {
         let mut insert = connection.insert(self.statement(head, format))?;
         let mut piece = vec![0; PIECE];
         loop {
-            let length = fill(&mut data, &mut piece).map_err(body_failed)?;
+            let length = fill(&mut data, &mut piece).map_err(body::failed)?;
             if length == 0 {
                 break;
             }
             insert.append(&piece[..length])?;
         }
         let work = insert.finish()?;
-        self.send(Piece::Begin { format: DEFAULT_FORMAT.to_owned(), work });
-        Ok(())
+        self.out.send(Piece::Begin { format: DEFAULT_FORMAT.to_owned(), work })
     }
 
     fn other(&self, connection: &mut Connection, text: &[u8]) -> Result<(), Exception> {
@@ -184,11 +201,8 @@ impl Task<'_> {
             }
         }
         let outcome = connection.query(statement)?;
-        self.send(Piece::Begin { format: format.clone(), work: outcome.work });
-        if !outcome.bytes.is_empty() {
-            self.send(Piece::Rows(outcome.bytes));
-        }
-        Ok(())
+        self.out.send(Piece::Begin { format: format.clone(), work: outcome.work })?;
+        if outcome.bytes.is_empty() { Ok(()) } else { self.out.send(Piece::Rows(outcome.bytes)) }
     }
 
     fn pieces(&self, format: &str, text: &[u8]) -> Pieces {
@@ -199,20 +213,18 @@ impl Task<'_> {
         })
     }
 
-    /// Stops, and by that cancels, when nobody listens any more.
+    /// Stops, and by that cancels, when nobody reads any more.
     fn stream(&self, connection: &mut Connection, statement: Statement<'_>, pieces: Pieces) -> Result<(), Exception> {
         let mut rows = connection.stream(statement)?;
         let mut next = rows.next()?;
         let work = next.as_ref().map(|outcome| outcome.work).unwrap_or_default();
-        if !self.send(Piece::Begin { format: statement.format.to_owned(), work }) {
-            return Ok(());
-        }
+        self.out.send(Piece::Begin { format: statement.format.to_owned(), work })?;
         let mut header = Header::of(pieces);
         while let Some(outcome) = next {
             let unlike = || Exception::new(Kind::UnknownException, "a chunk of the result begins unlike the first");
             let bytes = header.strip(outcome.bytes).ok_or_else(unlike)?;
-            if !bytes.is_empty() && !self.send(Piece::Rows(bytes)) {
-                return Ok(());
+            if !bytes.is_empty() {
+                self.out.send(Piece::Rows(bytes))?;
             }
             next = rows.next()?;
         }
@@ -232,75 +244,6 @@ impl Task<'_> {
 
     fn statement<'s>(&'s self, text: &'s [u8], format: &'s str) -> Statement<'s> {
         Statement { text, format, parameters: &self.ask.parameters }
-    }
-
-    /// False if nobody listens any more.
-    fn send(&self, piece: Piece) -> bool {
-        self.out.blocking_send(piece).is_ok()
-    }
-}
-
-/// The body as it comes from the connection's task.
-struct Wire<'a> {
-    pieces: &'a mut Receiver<BodyPiece>,
-    piece: Bytes,
-    ended: bool,
-}
-
-impl Read for Wire<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() && !self.ended {
-            match self.pieces.blocking_recv() {
-                Some(Some(piece)) => self.piece = piece,
-                Some(None) => self.ended = true,
-                None => return Err(io::ErrorKind::ConnectionAborted.into()),
-            }
-        }
-        let length = buffer.len().min(self.piece.len());
-        buffer[..length].copy_from_slice(&self.piece.split_to(length));
-        Ok(length)
-    }
-}
-
-/// Fails, where `Read::take` would end: a body that is too large must not pass for a shorter one.
-struct Bounded<R> {
-    body: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.body.read(buffer)?;
-        self.left = self.left.checked_sub(length as u64).ok_or(io::ErrorKind::FileTooLarge)?;
-        Ok(length)
-    }
-}
-
-fn read_up_to(body: &mut impl Read, limit: u64) -> Result<Vec<u8>, Exception> {
-    let mut bytes = Vec::new();
-    Bounded { body, left: limit }.read_to_end(&mut bytes).map_err(body_failed)?;
-    Ok(bytes)
-}
-
-/// Reads until `piece` is full or the body ends, so that the engine gets few and large pieces.
-fn fill(data: &mut impl Read, piece: &mut [u8]) -> io::Result<usize> {
-    let mut range = Range { start: 0, end: piece.len() };
-    while !range.is_empty() {
-        match data.read(&mut piece[range.clone()])? {
-            0 => break,
-            length => range.start += length,
-        }
-    }
-    Ok(range.start)
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
-fn body_failed(error: io::Error) -> Exception {
-    match error.kind() {
-        io::ErrorKind::FileTooLarge => Exception::new(Kind::QueryIsTooLarge, "The request's body is too large"),
-        io::ErrorKind::ConnectionAborted => Exception::new(Kind::Aborted, "The client went away before its body ended"),
-        io::ErrorKind::UnexpectedEof => Exception::new(Kind::CannotDecompress, "The compressed body is cut off"),
-        _ => Exception::new(Kind::CannotDecompress, format_args!("The compressed body cannot be read: {error}")),
     }
 }
 
