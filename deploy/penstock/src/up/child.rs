@@ -7,7 +7,7 @@ use penstock_runtime::schedule::full_jitter;
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::ExitStatus;
 use std::time::Duration;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
@@ -43,9 +43,11 @@ impl Children {
             let mut deaths = 0;
             loop {
                 let began = Instant::now();
+                // Held open: waiting for a child would close its input, and one of ours ends when that does.
+                let input = child.stdin.take();
                 let status = tokio::select! {
                     status = child.wait() => status,
-                    () = life.stopping() => return stop(name, child).await,
+                    () = life.stopping() => return stop(name, child, input).await,
                 };
                 deaths = if began.elapsed() > HEALTHY { 1 } else { deaths + 1 };
                 warn!(child = name, status = describe(status), "a child process died; starting it again");
@@ -81,10 +83,9 @@ fn start(name: &str, make: &impl Fn() -> anyhow::Result<Command>) -> anyhow::Res
     Ok(child)
 }
 
-async fn stop(name: &str, mut child: Child) {
+async fn stop(name: &str, mut child: Child, input: Option<ChildStdin>) {
     terminate(child.id());
-    // One that waits for the end of its input, too.
-    drop(child.stdin.take());
+    drop(input);
     if timeout(STOP, child.wait()).await.is_err() {
         error!(child = name, "a child process did not stop in time: killing it");
         if let Err(error) = child.kill().await {
