@@ -12,7 +12,7 @@ use penstock_schemas::envelope::Envelope;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::model::ModelCard;
-use penstock_schemas::name::ProcessId;
+use penstock_schemas::name::{AttemptId, ProcessId};
 use reqwest::Response;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -77,6 +77,8 @@ pub struct Call<'a> {
     pub body: &'a Bytes,
     /// How long to wait for what.
     pub clocks: Clocks,
+    /// Its id in the ledger.
+    pub id: AttemptId,
     /// Which attempt of the request this is, from 1.
     pub number: u32,
     /// This process.
@@ -131,6 +133,9 @@ impl Call<'_> {
             let (name, value) = adapter.authorize(key.reveal()).map_err(Attempt::Refused)?;
             request = request.header(name, value);
         }
+        // OpenAI's header for the caller's own id; others ignore it. It is what support asks for when figures differ.
+        // Source: <https://platform.openai.com/docs/api-reference/debugging-requests>.
+        request = request.header("x-client-request-id", self.id.to_string());
         if let Some(traceparent) = &self.envelope.traceparent {
             request = request.header("traceparent", traceparent);
         }

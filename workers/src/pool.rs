@@ -161,6 +161,7 @@ impl Pool {
             envelope: &held.envelope,
             body: &held.body,
             clocks,
+            id: start.attempt_id,
             number: held.envelope.attempts,
             worker: &self.worker,
             began: Instant::now(),

@@ -11,7 +11,7 @@ use penstock_schemas::subject::Subjects;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// The oldest server with counters, per-message TTL and schedules.
 const OLDEST: (i64, i64, i64) = (2, 12, 0);
@@ -73,6 +73,8 @@ impl Bus {
         let (servers, login) = split_login(url);
         let shown = servers.join(",");
         let unreachable = |reason: String| BusError::Unreachable { url: shown.clone(), reason };
+        let life = Life::new();
+        let told = life.clone();
         let mut options = ConnectOptions::new()
             .name(format!("penstock {role} {process}"))
             .client_capacity(CLIENT_CAPACITY)
@@ -81,7 +83,7 @@ impl Bus {
             .reconnect_delay_callback(|attempts| {
                 Duration::from_millis(50 * u64::try_from(attempts).unwrap_or(40).min(40))
             })
-            .event_callback(log_event);
+            .event_callback(move |event| log_event(event, told.clone()));
         if let Some((user, password)) = login {
             options = options.user_and_password(user, password.reveal().to_owned());
         }
@@ -95,7 +97,7 @@ impl Bus {
         }
         let jetstream = jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(5)).build(client.clone());
         let subjects = Arc::new(config.subjects.clone());
-        Ok(Self { client, jetstream, subjects, replicas: config.replicas, life: Life::new(), process })
+        Ok(Self { client, jetstream, subjects, replicas: config.replicas, life, process })
     }
 
     /// The life of the role that this connection belongs to.
@@ -122,8 +124,10 @@ impl Bus {
     }
 }
 
-async fn log_event(event: Event) {
+async fn log_event(event: Event, life: Life) {
     match event {
+        // The server may stop before we do: at that point nobody needs it any more.
+        event if life.is_stopping() => debug!(%event, "NATS"),
         Event::Connected => info!("connected to NATS"),
         Event::Disconnected => warn!("disconnected from NATS; reconnecting"),
         Event::SlowConsumer(_) => tracing::error!("messages of a full NATS subscription were dropped"),
