@@ -93,6 +93,7 @@ impl SpendSums {
 
 /// One row: the values it is broken down by, and its sums.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Map<String, Value>")]
 pub struct SpendRow {
     /// A value for each of the query's `by`, in its order.
     #[serde(flatten)]
@@ -100,6 +101,17 @@ pub struct SpendRow {
     /// The sums.
     #[serde(flatten)]
     pub sums: SpendSums,
+}
+
+impl TryFrom<Map<String, Value>> for SpendRow {
+    type Error = serde_json::Error;
+
+    /// What is not a sum is a value that the row is broken down by.
+    fn try_from(mut by: Map<String, Value>) -> Result<Self, serde_json::Error> {
+        let names = ["requests", "attempts", "input_tokens", "output_tokens", "cost_usd"];
+        let sums = names.into_iter().filter_map(|name| Some((name.to_owned(), by.shift_remove(name)?))).collect();
+        Ok(Self { by, sums: serde_json::from_value(Value::Object(sums))? })
+    }
 }
 
 /// The answer.

@@ -1,0 +1,256 @@
+//! Every message that crosses a process boundary, as it is on the wire today. What stands in `golden` may still be under
+//! way from an older process, so it must be read for ever: a change that makes a file differ needs a file of its own.
+//! `UPDATE_GOLDEN=1 cargo test -p penstock-schemas` writes files that are missing, and changes none.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use bytes::Bytes;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation};
+use penstock_schemas::event::{
+    AttemptEnded, AttemptStarted, CacheResult, Outcome, RequestEvent, UsageEvent, decode_batch, encode_batch,
+};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::{Accepted, Control, Ended, Failed, Frame, Head, Payload, Summary};
+use penstock_schemas::key::VirtualKey;
+use penstock_schemas::model::ProviderCard;
+use penstock_schemas::money::Picodollars;
+use penstock_schemas::name::{AttemptId, KeyId, ProcessId, ProjectId, RequestId, Target};
+use penstock_schemas::plan::{Link, Plan};
+use penstock_schemas::spend::{SpendQuery, SpendReply};
+use penstock_schemas::usage::{Usage, UsageSource};
+use std::fmt::Debug;
+use std::fs;
+use std::path::Path;
+
+/// The file's bytes; `today` is written when the file is missing and an update was asked for.
+fn golden(name: &str, today: &[u8]) -> Vec<u8> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if !file.exists() && std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&file, today).unwrap();
+    }
+    fs::read(&file).unwrap_or_else(|error| panic!("{name}: {error}; UPDATE_GOLDEN=1 writes it"))
+}
+
+fn json<T>(name: &str, value: &T)
+where
+    T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + Debug,
+{
+    let mut today = serde_json::to_string_pretty(value).unwrap();
+    today.push('\n');
+    let golden = golden(name, today.as_bytes());
+    assert_eq!(&serde_json::from_slice::<T>(&golden).unwrap(), value, "{name} is read differently");
+    assert_eq!(String::from_utf8(golden).unwrap(), today, "{name} is written differently");
+}
+
+fn id(last: u8) -> uuid::Uuid {
+    uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(last))
+}
+
+fn target(text: &str) -> Target {
+    Target::parse(text).unwrap()
+}
+
+fn caller() -> Caller {
+    Caller {
+        project: ProjectId::parse("search").unwrap(),
+        key_id: KeyId::parse("key_0123456789").unwrap(),
+        user: Some("Ada".to_owned()),
+        tags: [("feature".to_owned(), "ranking".to_owned())].into(),
+    }
+}
+
+fn failure() -> Failure {
+    Failure {
+        retry_after_ms: Some(1500),
+        param: Some("messages".to_owned()),
+        provider_code: Some("rate_limit_exceeded".to_owned()),
+        provider_status: Some(429),
+        ..Failure::provider(FailureKind::RateLimited, "too many requests")
+    }
+}
+
+fn envelope() -> Envelope {
+    let first = Link {
+        connect_ms: Some(5_000),
+        first_token_ms: Some(60_000),
+        idle_ms: Some(60_000),
+        total_ms: Some(600_000),
+        retries: Some(2),
+        on: Some(vec![FailureKind::RateLimited, FailureKind::Overloaded]),
+        ..Link::to(target("openai/gpt-4o-mini"))
+    };
+    Envelope {
+        request_id: RequestId(id(1)),
+        caller: caller(),
+        deadline: UnixMicros(1_795_000_000_000_000),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        virtual_model: Some("chat".to_owned()),
+        plan: Plan::new(first, [Link::to(target("house/llama-3.3-70b"))]),
+        operation: Operation::Chat,
+        dialect: Dialect::Openai,
+        delivery: Delivery::StreamWithUsage,
+        ingress: ProcessId::parse("ingress-1").unwrap(),
+        attempts: 1,
+        next_seq: 2,
+        last_failure: Some(failure()),
+        body: Body::Stored("claim".to_owned()),
+    }
+}
+
+fn usage() -> Usage {
+    Usage { input: Some(10), cache_read: Some(4), output: Some(7), reasoning: Some(0), ..Usage::default() }
+}
+
+fn started() -> AttemptStarted {
+    AttemptStarted {
+        attempt_id: AttemptId(id(2)),
+        request_id: RequestId(id(1)),
+        started_at: UnixMicros(1_794_999_000_000_000),
+        deadline: UnixMicros(1_795_000_000_000_000),
+        caller: caller(),
+        target: target("openai/gpt-4o-mini"),
+        virtual_model: Some("chat".to_owned()),
+        operation: Operation::Chat,
+        number: 1,
+        link: 0,
+        stream: true,
+        worst_case: Some(Picodollars(9_840_750_000)),
+        price_id: Some("2026-11-22/openai/gpt-4o-mini".to_owned()),
+    }
+}
+
+fn ended() -> AttemptEnded {
+    AttemptEnded {
+        start: started(),
+        ended_at: UnixMicros(1_794_999_001_000_000),
+        outcome: Outcome::Broken,
+        failure: Some(FailureKind::Broken),
+        provider_status: Some(200),
+        usage: usage(),
+        usage_source: UsageSource::Provider,
+        cost: Some(Picodollars(6_300_000)),
+        first_token_us: Some(120_000),
+        total_us: 1_000_000,
+        model_version: Some("gpt-4o-mini-2024-07-18".to_owned()),
+        provider_request_id: Some("chatcmpl-1".to_owned()),
+        finish_reason: Some("stop".to_owned()),
+    }
+}
+
+fn request_event() -> RequestEvent {
+    RequestEvent {
+        request_id: RequestId(id(1)),
+        received_at: UnixMicros(1_794_999_000_000_000),
+        ended_at: UnixMicros(1_794_999_001_000_000),
+        caller: caller(),
+        dialect: Dialect::Openai,
+        operation: Operation::Chat,
+        model: "chat".to_owned(),
+        target: Some(target("openai/gpt-4o-mini")),
+        attempts: 2,
+        stream: true,
+        outcome: Outcome::Served,
+        failure: None,
+        status: 200,
+        cache: CacheResult::Off,
+        first_token_us: Some(120_000),
+        cost: Some(Picodollars(6_300_000)),
+    }
+}
+
+#[test]
+fn an_envelope() {
+    json("envelope.json", &envelope());
+    let body = br#"{"model":"chat","messages":[]}"#;
+    let today = envelope().encode(body).unwrap();
+    let (header, bytes) = Envelope::decode(&Bytes::from(golden("envelope.bin", &today))).unwrap();
+    assert_eq!((header, &bytes[..]), (envelope(), &body[..]));
+}
+
+#[test]
+fn every_kind_of_frame() {
+    let worker = ProcessId::parse("worker-1").unwrap();
+    let head =
+        Head { worker: worker.clone(), target: target("openai/gpt-4o-mini"), dialect: Dialect::Openai, attempts: 2 };
+    let summary = Summary { usage: usage(), usage_source: UsageSource::Provider, cost: Some(Picodollars(6_300_000)) };
+    let content = Bytes::from_static(b"data: {\"choices\":[]}\n\n");
+    let failed = Failed { failure: failure(), target: Some(target("house/llama-3.3-70b")), attempts: 3 };
+    let payloads = [
+        ("accepted", Payload::Accepted(Accepted { worker })),
+        ("first-chunk", Payload::Chunk(Some(head.clone()), content.clone())),
+        ("chunk", Payload::Chunk(None, content.clone())),
+        ("end", Payload::End(Ended { head: None, summary: summary.clone() }, content.clone())),
+        ("whole", Payload::End(Ended { head: Some(head), summary }, content)),
+        ("failed", Payload::Failed(failed)),
+        ("alive", Payload::Alive),
+        ("gone", Payload::Gone),
+    ];
+    for (name, payload) in payloads {
+        let frame = Frame { seq: 7, payload };
+        let today = frame.encode().unwrap();
+        let bytes = Bytes::from(golden(&format!("frame-{name}.bin"), &today));
+        assert_eq!(Frame::decode(&bytes).unwrap(), frame, "{name}");
+        assert_eq!(bytes, today, "{name} is written differently");
+    }
+}
+
+#[test]
+fn control_messages() {
+    json("control.json", &vec![Control::Cancel, Control::Credit(131_072), Control::Taken, Control::Probe]);
+}
+
+#[test]
+fn a_batch_of_usage_events() {
+    let events = [
+        UsageEvent::AttemptStarted(Box::new(started())),
+        UsageEvent::AttemptEnded(Box::new(ended())),
+        UsageEvent::Request(Box::new(request_event())),
+    ];
+    let today = encode_batch(&events).unwrap();
+    let bytes = golden("usage.jsonl", &today);
+    assert_eq!(decode_batch(&bytes).unwrap(), events);
+    assert_eq!(bytes, today, "usage.jsonl is written differently");
+}
+
+#[test]
+fn a_key() {
+    let key = VirtualKey {
+        id: KeyId::parse("key_0123456789").unwrap(),
+        sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
+        prefix: "psk_a1b2".to_owned(),
+        project: ProjectId::parse("search").unwrap(),
+        user: Some("Ada".to_owned()),
+        name: Some("ranking service".to_owned()),
+        models: vec!["openai/*".to_owned()],
+        tags: [("team".to_owned(), "web".to_owned())].into(),
+        created_at: UnixMicros(1_794_999_000_000_000),
+        expires_at: Some(UnixMicros(1_795_000_000_000_000)),
+    };
+    json("key.json", &key);
+}
+
+#[test]
+fn a_provider_card() {
+    let card = r#"{"provider":"openai","dialect":"openai","models":[{"model":"gpt-4o-mini","mode":"chat",
+        "context":128000,"max_output":16384,"capabilities":["tools","vision"],"deprecated_on":"2027-09-02",
+        "price":{"price_id":"2026-11-22/openai/gpt-4o-mini","valid_from":1763769600000000,"prices":{
+        "input":"0.15","cache_read":"0.075","output":"0.6","per_image":"0.04",
+        "tiers":[{"above_input_tokens":200000,"input":"0.3"}]}}}]}"#;
+    json("provider-card.json", &serde_json::from_str::<ProviderCard>(card).unwrap());
+}
+
+#[test]
+fn a_spend_query_and_its_answers() {
+    let query = SpendQuery { by: vec!["model".to_owned()], since: UnixMicros(1), until: UnixMicros(2) };
+    json("spend-query.json", &query);
+    let report = r#"{"report":{"since":"2026-11-01T00:00:00Z","until":"2026-11-22T00:00:00Z","by":["model"],
+        "rows":[{"model":"gpt-4o-mini","requests":1,"attempts":2,"input_tokens":3,"output_tokens":4,"cost_usd":"0.000123"}],
+        "total":{"requests":1,"attempts":2,"input_tokens":3,"output_tokens":4,"cost_usd":"0.000123"}}}"#;
+    let replies = [
+        serde_json::from_str(report).unwrap(),
+        SpendReply::BadQuery("no such dimension".to_owned()),
+        SpendReply::Unavailable("ClickHouse is down".to_owned()),
+    ];
+    json("spend-replies.json", &replies.to_vec());
+}
