@@ -1,1 +1,28 @@
-//! Being built.
+//! Usage events into ClickHouse, exactly one row per attempt, and the answers that come out of it: spend reports and SQL.
+//! The only place that names ClickHouse. Knows no provider and no client.
+//!
+//! Read `ledger` first: gather, insert, acknowledge. `rows` has the rows, `schema` the tables, `spend` the report, `rollup`
+//! what makes it fast over long times.
+
+mod address;
+mod config;
+mod ledger;
+mod metrics;
+mod outage;
+mod prepare;
+mod prices;
+mod role;
+mod rollup;
+mod rows;
+mod schema;
+mod sift;
+mod spend;
+mod store;
+mod trouble;
+mod warehouse;
+
+pub use address::{Address, BadAddress, BadDatabase, Database};
+pub use config::{AnalyticsConfig, Retention};
+pub use role::{Analytics, StartError};
+pub use spend::SpendError;
+pub use warehouse::{SqlAnswer, SqlError, SqlFormat, Warehouse};

@@ -1,0 +1,100 @@
+//! The settings of the analytics role: sections `[clickhouse]` and `[analytics]`. Knows nothing of what they do.
+
+use crate::address::{Address, Database};
+use penstock_runtime::config::Document;
+
+/// Days in a retention at the most: a century.
+const LONGEST: u32 = 36_500;
+
+/// Where ClickHouse is, and how long it keeps the ledger.
+#[derive(Clone, Debug)]
+pub struct AnalyticsConfig {
+    /// Absent under `up`, which starts the embedded one and puts its address here.
+    pub clickhouse: Option<Address>,
+    /// The database that holds all tables; made when it is missing.
+    pub database: Database,
+    /// How long rows are kept.
+    pub retention: Retention,
+}
+
+/// How long rows of the ledger are kept, counted from the start of the attempt or request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// For ever.
+    Off,
+    /// This many days; then ClickHouse removes them in its own time.
+    Days(u32),
+}
+
+impl AnalyticsConfig {
+    /// Reads sections `[clickhouse]` and `[analytics]`.
+    pub fn read(document: &mut Document) -> Self {
+        let mut section = document.section("clickhouse");
+        let url: Option<String> = section.get("url");
+        let clickhouse = url.and_then(|url| {
+            let address = Address::parse(&url);
+            address.map_err(|error| section.mistake("url", &error.to_string())).ok()
+        });
+        let name = section.or("database", "penstock".to_owned());
+        let database = Database::parse(&name).unwrap_or_else(|error| {
+            section.mistake("database", &error.to_string());
+            Database::parse("penstock").expect("penstock is a name")
+        });
+        let mut section = document.section("analytics");
+        let text = section.or("retention", "off".to_owned());
+        let retention = Retention::parse(&text).unwrap_or_else(|| {
+            section
+                .mistake("retention", &format!("`{text}` is neither \"off\" nor a number of days, such as \"400d\""));
+            Retention::Off
+        });
+        Self { clickhouse, database, retention }
+    }
+}
+
+impl Retention {
+    fn parse(text: &str) -> Option<Self> {
+        if text == "off" {
+            return Some(Self::Off);
+        }
+        let days = text.strip_suffix('d')?.parse().ok()?;
+        (1..=LONGEST).contains(&days).then_some(Self::Days(days))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_runtime::config::Mistakes;
+
+    fn read(text: &str) -> (AnalyticsConfig, Result<(), Mistakes>) {
+        let mut document = Document::read("p.toml", text, []).unwrap();
+        let config = AnalyticsConfig::read(&mut document);
+        (config, document.finish())
+    }
+
+    #[test]
+    fn every_key_has_a_default() {
+        let (config, mistakes) = read("");
+        assert_eq!(mistakes, Ok(()));
+        assert_eq!((config.clickhouse, config.database.as_str(), config.retention), (None, "penstock", Retention::Off));
+    }
+
+    #[test]
+    fn each_wrong_value_is_reported_with_its_key() {
+        let (_, mistakes) =
+            read("[clickhouse]\nurl = \"ch:8123\"\ndatabase = \"a-b\"\n[analytics]\nretention = \"1 year\"");
+        let Mistakes(mistakes) = mistakes.unwrap_err();
+        for (mistake, key) in mistakes.iter().zip(["clickhouse.url", "clickhouse.database", "analytics.retention"]) {
+            assert!(mistake.starts_with(&format!("p.toml: {key}: ")), "{mistake}");
+        }
+        assert_eq!(mistakes.len(), 3);
+    }
+
+    #[test]
+    fn a_retention_is_a_number_of_days() {
+        assert_eq!(Retention::parse("400d"), Some(Retention::Days(400)));
+        for bad in ["", "0d", "400", "d", "-1d", "99999d", "OFF"] {
+            assert_eq!(Retention::parse(bad), None, "{bad:?}");
+        }
+    }
+}

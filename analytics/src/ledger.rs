@@ -1,0 +1,199 @@
+//! The way of usage events from the ledger into ClickHouse: gather, insert, acknowledge, in this order, so that an event is
+//! in one of the two at every moment. Knows nothing of SQL.
+
+use crate::metrics::AnalyticsMetrics;
+use crate::outage::Outage;
+use crate::prepare::Preparation;
+use crate::rows::{Key, Rows, key};
+use crate::schema::SchemaError;
+use crate::sift::sift;
+use crate::store::insert;
+use crate::trouble::Trouble;
+use penstock_runtime::bus::{Bus, BusError, UsageBatch, UsageReader};
+use penstock_runtime::{Life, schedule};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{error, warn};
+
+/// How long events wait for others, once the first is there.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// Events that are inserted together, about.
+const MOST: usize = 5_000;
+
+/// How long a stopping role waits for more events before it believes that there are none, and how long it goes on when
+/// there are: others write on.
+const LAST: Duration = Duration::from_millis(500);
+const LEFT: Duration = Duration::from_secs(3);
+
+/// After which time an event that ClickHouse refused is tried again.
+const REFUSED_AGAIN: Duration = Duration::from_secs(600);
+
+/// Waits before the ledger is opened again, the first and the longest.
+const REOPEN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// The reader of the ledger and what it needs.
+pub(crate) struct Ledger {
+    bus: Bus,
+    life: Life,
+    preparation: Preparation,
+    metrics: AnalyticsMetrics,
+    outage: Outage,
+    refused: HashMap<Key, Instant>,
+}
+
+impl Ledger {
+    pub(crate) fn new(bus: &Bus, life: &Life, preparation: Preparation, metrics: AnalyticsMetrics) -> Self {
+        let (bus, life) = (bus.clone(), life.clone());
+        Self { bus, life, preparation, metrics, outage: Outage::default(), refused: HashMap::new() }
+    }
+
+    /// Carries events over until the role stops, and then those that are left.
+    pub(crate) async fn run(mut self, mut reader: UsageReader) {
+        while let Err(error) = self.preparation.make().await {
+            if !self.endure(error).await {
+                return;
+            }
+        }
+        self.taken();
+        let (mut failures, mut end) = (0, None);
+        loop {
+            if self.life.is_stopping() && *end.get_or_insert_with(|| Instant::now() + LEFT) <= Instant::now() {
+                return;
+            }
+            match self.gather(&mut reader).await {
+                Ok(Some(batches)) => {
+                    failures = 0;
+                    self.carry(batches).await;
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    failures += 1;
+                    warn!(%error, "the ledger cannot be read; opening it again");
+                    match self.reopen(failures).await {
+                        Some(opened) => reader = opened,
+                        None if self.life.is_stopping() => return,
+                        None => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// What one insert is made of: a message of the ledger each, so that each can be acknowledged by itself. `None` when
+    /// the role stops and nothing is left.
+    async fn gather(&self, reader: &mut UsageReader) -> Result<Option<Vec<UsageBatch>>, BusError> {
+        let Some(first) = self.first(reader).await else { return Ok(None) };
+        let mut batches = vec![first?];
+        let mut count = batches[0].events.len();
+        let until = Instant::now() + LINGER;
+        while count < MOST {
+            // An error here is met again by the next `first`.
+            let Ok(Ok(batch)) = timeout_at(until, reader.next(1, Duration::ZERO)).await else { break };
+            count += batch.events.len();
+            batches.push(batch);
+        }
+        Ok(Some(batches))
+    }
+
+    async fn first(&self, reader: &mut UsageReader) -> Option<Result<UsageBatch, BusError>> {
+        let mut next = std::pin::pin!(reader.next(1, Duration::ZERO));
+        tokio::select! {
+            batch = &mut next => Some(batch),
+            () = self.life.stopping() => timeout(LAST, next).await.ok(),
+        }
+    }
+
+    async fn reopen(&self, failures: u32) -> Option<UsageReader> {
+        tokio::select! {
+            () = sleep(schedule::full_jitter(failures, REOPEN.0, REOPEN.1)) => UsageReader::open(&self.bus).await.ok(),
+            () = self.life.stopping() => None,
+        }
+    }
+
+    /// Inserts until it works, then acknowledges. When the role stops in an outage, the ledger keeps the events.
+    async fn carry(&mut self, batches: Vec<UsageBatch>) {
+        let now = Instant::now();
+        self.refused.retain(|_, since| now.duration_since(*since) < REFUSED_AGAIN);
+        let events = batches.iter().flat_map(|batch| &batch.events);
+        let rows = Rows::fold(events.filter(|event| !self.refused.contains_key(&key(event))));
+        while let Err(error) = self.store(&rows).await {
+            for batch in &batches {
+                batch.keep().await;
+            }
+            if !self.endure(error).await {
+                return;
+            }
+        }
+        self.taken();
+        self.metrics.batches.inc();
+        for batch in batches {
+            self.acknowledge(batch).await;
+        }
+    }
+
+    /// After an outage ClickHouse may be another one, without our tables.
+    async fn store(&mut self, rows: &Rows) -> Result<(), SchemaError> {
+        if self.outage.is_on() {
+            self.preparation.make().await?;
+        }
+        Ok(self.insert(rows).await?)
+    }
+
+    /// Attempts first: a request is never seen without the attempts that it caused.
+    async fn insert(&mut self, rows: &Rows) -> Result<(), Trouble> {
+        let begun = Instant::now();
+        let warehouse = &self.preparation.warehouse;
+        let mut refused = Vec::new();
+        match insert(warehouse, &rows.attempts).await {
+            Err(trouble) if trouble.is_about_content() => refused.extend(sift(warehouse, &rows.attempts).await?),
+            result => result?,
+        }
+        match insert(warehouse, &rows.requests).await {
+            Err(trouble) if trouble.is_about_content() => refused.extend(sift(warehouse, &rows.requests).await?),
+            result => result?,
+        }
+        for (key, trouble) in refused {
+            error!(id = %key.0, reason = %trouble, "ClickHouse refuses a usage event: it stays in the ledger");
+            self.refused.insert(key, begun);
+        }
+        self.metrics.refused.set(i64::try_from(self.refused.len()).unwrap_or(i64::MAX));
+        self.metrics.seconds.observe(begun.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// What holds a refused event is not acknowledged: the ledger gives it again.
+    async fn acknowledge(&self, batch: UsageBatch) {
+        if batch.events.iter().any(|event| self.refused.contains_key(&key(event))) {
+            return;
+        }
+        let count = u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
+        match batch.acknowledge().await {
+            Ok(()) => {
+                self.metrics.events.inc_by(count);
+            }
+            Err(error) => warn!(%error, "usage events that are safe could not be acknowledged: they come again"),
+        }
+    }
+
+    /// Waits a little for ClickHouse. False when the role stops, or somebody must mend the tables.
+    async fn endure(&mut self, error: SchemaError) -> bool {
+        let SchemaError::Trouble(trouble) = error else {
+            error!(%error, "usage events stay in the ledger");
+            self.life.stop();
+            return false;
+        };
+        let pause = self.outage.goes_on(&trouble);
+        self.metrics.down.set(1);
+        tokio::select! {
+            () = sleep(pause) => true,
+            () = self.life.stopping() => false,
+        }
+    }
+
+    fn taken(&mut self) {
+        self.outage.is_over();
+        self.metrics.down.set(0);
+    }
+}

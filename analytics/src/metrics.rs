@@ -1,0 +1,40 @@
+//! What analytics counts: events and batches that ClickHouse has taken, how long it took them, and events that it refuses.
+
+use penstock_runtime::metrics::Metrics;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+/// Upper ends of the buckets for inserts, in seconds.
+const SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+/// The metrics of analytics. Cloning shares them.
+#[derive(Clone)]
+pub(crate) struct AnalyticsMetrics {
+    pub(crate) events: Counter,
+    pub(crate) batches: Counter,
+    pub(crate) seconds: Histogram,
+    pub(crate) refused: Gauge,
+    pub(crate) down: Gauge,
+}
+
+impl AnalyticsMetrics {
+    /// Registers them.
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        Self {
+            events: metrics.register("ledger_events", "Usage events that ClickHouse has taken", Counter::default()),
+            batches: metrics.register("ledger_batches", "Batches of usage events", Counter::default()),
+            seconds: metrics.register(
+                "ledger_insert_seconds",
+                "Time for ClickHouse to take a batch",
+                Histogram::new(SECONDS),
+            ),
+            refused: metrics.register(
+                "ledger_refused_events",
+                "Usage events that ClickHouse refuses, and that stay in the ledger",
+                Gauge::default(),
+            ),
+            down: metrics.register("ledger_down", "1 while ClickHouse takes no usage events", Gauge::default()),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The analytics role: carries the ledger into ClickHouse, counts hours, and answers spend queries. Starts without
+//! ClickHouse: events wait in the ledger until it is there.
+
+use crate::config::AnalyticsConfig;
+use crate::ledger::Ledger;
+use crate::metrics::AnalyticsMetrics;
+use crate::prepare::Preparation;
+use crate::rollup;
+use crate::schema::SchemaError;
+use crate::spend::SpendError;
+use crate::warehouse::Warehouse;
+use penstock_runtime::Life;
+use penstock_runtime::bus::{Bus, BusError, UsageReader};
+use penstock_runtime::metrics::Metrics;
+use penstock_schemas::model::PriceRow;
+use penstock_schemas::name::Target;
+use penstock_schemas::spend::SpendReply;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the start waits for ClickHouse, so that tables that cannot be used stop it.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// Why the role does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has no address.
+    #[error("[clickhouse] url is not set: analytics needs a ClickHouse, such as \"http://127.0.0.1:8123\"")]
+    NoAddress,
+    /// The ledger cannot be set up.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The tables are not ours to use.
+    #[error("{0}")]
+    Schema(String),
+}
+
+/// The running role.
+pub struct Analytics {
+    life: Life,
+    warehouse: Warehouse,
+}
+
+impl Analytics {
+    /// Starts it. `prices` are those in force now.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or ClickHouse has tables that this program must not touch. That ClickHouse is
+    /// down is no error.
+    pub async fn start(
+        config: &AnalyticsConfig,
+        bus: &Bus,
+        metrics: &Metrics,
+        prices: Vec<(Target, PriceRow)>,
+    ) -> Result<Self, StartError> {
+        let address = config.clickhouse.as_ref().ok_or(StartError::NoAddress)?;
+        let warehouse = Warehouse::connect(address, &config.database);
+        let preparation = Preparation { warehouse: warehouse.clone(), retention: config.retention, prices };
+        if let Ok(Err(error @ SchemaError::Edited { .. })) = timeout(FIRST_LOOK, preparation.make()).await {
+            return Err(StartError::Schema(error.to_string()));
+        }
+        let life = Life::new();
+        let reader = UsageReader::open(bus).await?;
+        life.work(Ledger::new(bus, &life, preparation, AnalyticsMetrics::register(metrics)).run(reader));
+        life.service("hourly spend", rollup::run(warehouse.clone()));
+        let asked = warehouse.clone();
+        bus.answer_spend(move |query| {
+            let asked = asked.clone();
+            async move {
+                match asked.spend(&query).await {
+                    Ok(report) => SpendReply::Report(report),
+                    Err(SpendError::BadQuery(why)) => SpendReply::BadQuery(why),
+                    Err(SpendError::Unavailable(why)) => SpendReply::Unavailable(why),
+                }
+            }
+        })
+        .await?;
+        Ok(Self { life, warehouse })
+    }
+
+    /// ClickHouse, to be asked.
+    pub fn warehouse(&self) -> &Warehouse {
+        &self.warehouse
+    }
+
+    /// Waits until the role stops by itself, which it does only when somebody must act; an ERROR says why.
+    pub async fn stopped(&self) {
+        self.life.stopping().await;
+    }
+
+    /// Carries over the events that are there, within `limit`, and stops. False when it was still busy; the ledger keeps
+    /// what is left.
+    pub async fn drain(self, limit: Duration) -> bool {
+        self.life.drain(limit).await == 0
+    }
+}

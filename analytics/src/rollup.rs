@@ -1,0 +1,106 @@
+//! Counts the hours of `spend_by_hour`, each anew from `attempts` after it was touched. Knows nothing of reports: these
+//! find out by themselves which hours they may read there.
+
+use crate::trouble::Trouble;
+use crate::warehouse::Warehouse;
+use clickhouse::error::Error;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+/// Within this time after `inserted_at` a row has become visible, or it never will: an insert that takes longer was ended
+/// long before. An hour that was counted sooner after its last row may have missed it, and is counted again.
+pub(crate) const COMMIT: Duration = Duration::from_secs(120);
+
+/// Wait between two looks, if nothing is left to do.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Of the time, counting takes one part in so many.
+const SHARE: u32 = 10;
+
+/// Hours that are counted together.
+const HOURS: usize = 24;
+
+/// The hours that were touched after they were counted, but not just now; the newest first. Reads a few rows per part.
+const DUE: &str = "
+SELECT toUnixTimestamp(hour) AS due
+FROM (
+    SELECT toStartOfHour(started_at) AS hour, max(inserted_at) AS touched FROM attempt_log GROUP BY hour
+) AS log
+LEFT JOIN (SELECT hour, max(counted_at) AS counted FROM spend_hours GROUP BY hour) AS done USING hour
+WHERE touched <= fromUnixTimestamp64Micro(toInt64(?)) - toIntervalSecond(?) AND counted <= touched + toIntervalSecond(?)
+ORDER BY due DESC LIMIT ?";
+
+/// Of some hours, those with an attempt that may still end: their cost changes without a new row.
+const RUNNING: &str = "
+SELECT DISTINCT toUnixTimestamp(toStartOfHour(started_at))
+FROM attempts
+WHERE started_at >= fromUnixTimestamp(?) AND started_at < fromUnixTimestamp(?) + 3600
+  AND toUnixTimestamp(toStartOfHour(started_at)) IN ? AND outcome = 'unknown' AND deadline > fromUnixTimestamp64Micro(toInt64(?))";
+
+/// A request that is served is over, and later attempts of a request have higher numbers: so an attempt that was served
+/// and is the first is its request's only one, and can be counted without remembering the request. (Attempts of a
+/// request that a dead worker took with it may have the same number; hence the look around.)
+const COUNT: &str = "
+INSERT INTO spend_by_hour
+SELECT
+    toStartOfHour(started_at) AS hour, project, key_id, provider, model, ifNull(virtual_model, '') AS virtual_model, operation,
+    fromUnixTimestamp64Micro(toInt64(?)) AS counted_at,
+    count() AS attempts,
+    countIf(is_sole) AS sole,
+    uniqExactStateIf(request_id, NOT is_sole) AS requests,
+    sum(ifNull(total_input_tokens, 0)) AS input_tokens,
+    sum(ifNull(total_output_tokens, 0)) AS output_tokens,
+    sum(ifNull(cost_usd, toDecimal128(0, 12))) AS cost_usd
+FROM (
+    SELECT *, number = 1 AND outcome = 'served' AND request_id NOT IN (
+        SELECT request_id FROM attempts
+        WHERE outcome != 'served'
+          AND started_at >= fromUnixTimestamp(?) - 3600 AND started_at < fromUnixTimestamp(?) + 7200
+    ) AS is_sole
+    FROM attempts
+    WHERE started_at >= fromUnixTimestamp(?) AND started_at < fromUnixTimestamp(?) + 3600
+      AND toUnixTimestamp(toStartOfHour(started_at)) IN ?
+)
+GROUP BY hour, project, key_id, provider, model, virtual_model, operation";
+
+const DONE: &str = "
+INSERT INTO spend_hours
+SELECT fromUnixTimestamp(arrayJoin(?)), fromUnixTimestamp64Micro(toInt64(?))";
+
+/// Counts for ever.
+pub(crate) async fn run(warehouse: Warehouse) {
+    loop {
+        let begun = Instant::now();
+        let counted = count(&warehouse).await.unwrap_or_else(|error| {
+            // An outage is reported by the ledger.
+            debug!(reason = %Trouble::judge(&error, warehouse.address()), "hours could not be counted");
+            0
+        });
+        let least = if counted > 0 { Duration::ZERO } else { EVERY };
+        sleep(least.max(begun.elapsed() * (SHARE - 1))).await;
+    }
+}
+
+/// Counts the hours that are due, some of them; says how many.
+async fn count(warehouse: &Warehouse) -> Result<usize, Error> {
+    let client = warehouse.client();
+    // ClickHouse's clock is the only one that matters here. It is read before anything else: what is inserted from now
+    // on counts as later than this count.
+    let now: i64 = client.query("SELECT toUnixTimestamp64Micro(now64(6))").fetch_one().await?;
+    let commit = COMMIT.as_secs();
+    let due = client.query(DUE).bind(now).bind(commit).bind(commit).bind(HOURS);
+    let due: Vec<u32> = due.fetch_all().await?;
+    let (Some(last), Some(first)) = (due.first().copied(), due.last().copied()) else { return Ok(0) };
+    let running = client.query(RUNNING).bind(first).bind(last).bind(&due).bind(now);
+    let running: Vec<u32> = running.fetch_all().await?;
+    let hours: Vec<u32> = due.into_iter().filter(|hour| !running.contains(hour)).collect();
+    if hours.is_empty() {
+        return Ok(0);
+    }
+    let insert = client.query(COUNT).bind(now).bind(first).bind(last).bind(first).bind(last).bind(&hours);
+    insert.execute().await?;
+    client.query(DONE).bind(&hours).bind(now).execute().await?;
+    debug!(hours = hours.len(), "counted");
+    Ok(hours.len())
+}

@@ -1,0 +1,271 @@
+//! Events as rows of ClickHouse's tables, and the fold of a start and its end into one. Pure: knows nothing of when or how
+//! rows are inserted.
+
+use clickhouse::Row;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::envelope::Dialect;
+use penstock_schemas::event::{AttemptEnded, AttemptStarted, RequestEvent, UsageEvent};
+use penstock_schemas::money::Picodollars;
+use penstock_schemas::usage::UsageSource;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fmt::Write;
+use uuid::Uuid;
+
+/// A row of `attempt_log`. Times are in microseconds, costs in picodollars.
+#[derive(Clone, Debug, Default, Row, Serialize)]
+pub(crate) struct AttemptRow {
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) attempt_id: Uuid,
+    #[serde(with = "clickhouse::serde::uuid")]
+    request_id: Uuid,
+    pub(crate) version: u8,
+    started_at: i64,
+    deadline: i64,
+    ended_at: Option<i64>,
+    project: String,
+    user: Option<String>,
+    key_id: String,
+    provider: String,
+    model: String,
+    virtual_model: Option<String>,
+    model_version: Option<String>,
+    operation: &'static str,
+    number: u32,
+    link: u32,
+    stream: bool,
+    outcome: &'static str,
+    failure: Option<&'static str>,
+    provider_status: Option<u16>,
+    provider_request_id: Option<String>,
+    finish_reason: Option<String>,
+    input_tokens: Option<u64>,
+    cache_read_tokens: Option<u64>,
+    cache_write_tokens: Option<u64>,
+    cache_write_1h_tokens: Option<u64>,
+    input_audio_tokens: Option<u64>,
+    input_image_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    reasoning_tokens: Option<u64>,
+    output_audio_tokens: Option<u64>,
+    images: Option<u64>,
+    seconds: Option<u64>,
+    characters: Option<u64>,
+    searches: Option<u64>,
+    usage_source: &'static str,
+    cost_usd: Option<i128>,
+    worst_case_usd: Option<i128>,
+    price_id: Option<String>,
+    first_token_us: Option<u64>,
+    total_us: Option<u64>,
+    tags: Vec<(String, String)>,
+}
+
+/// A row of `request_log`.
+#[derive(Clone, Debug, Row, Serialize)]
+pub(crate) struct RequestRow {
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) request_id: Uuid,
+    received_at: i64,
+    ended_at: i64,
+    project: String,
+    user: Option<String>,
+    key_id: String,
+    dialect: &'static str,
+    operation: &'static str,
+    model: String,
+    target: Option<String>,
+    attempts: u32,
+    stream: bool,
+    outcome: &'static str,
+    failure: Option<&'static str>,
+    status: u16,
+    cache: &'static str,
+    first_token_us: Option<u64>,
+    cost_usd: Option<i128>,
+    tags: Vec<(String, String)>,
+}
+
+/// What is inserted together.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) attempts: Vec<AttemptRow>,
+    pub(crate) requests: Vec<RequestRow>,
+}
+
+impl AttemptRow {
+    pub(crate) fn key(&self) -> Key {
+        (self.attempt_id, self.version)
+    }
+}
+
+impl RequestRow {
+    pub(crate) fn key(&self) -> Key {
+        (self.request_id, 0)
+    }
+}
+
+impl Rows {
+    /// The rows that `events` make. An attempt whose end is among them makes one row, in the place of its first event.
+    pub(crate) fn fold<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> Self {
+        let mut rows = Self::default();
+        let mut places: HashMap<Uuid, usize> = HashMap::new();
+        for event in events {
+            let row = match event {
+                UsageEvent::AttemptStarted(start) => started(start),
+                UsageEvent::AttemptEnded(end) => ended(end),
+                UsageEvent::Request(request) => {
+                    rows.requests.push(requested(request));
+                    continue;
+                }
+            };
+            let place = *places.entry(row.attempt_id).or_insert(rows.attempts.len());
+            match rows.attempts.get_mut(place) {
+                Some(earlier) if earlier.version >= row.version => {}
+                Some(earlier) => *earlier = row,
+                None => rows.attempts.push(row),
+            }
+        }
+        rows
+    }
+}
+
+/// What names an event: the id, and which of an attempt's two events it is.
+pub(crate) type Key = (Uuid, u8);
+
+/// The key of `event`.
+pub(crate) fn key(event: &UsageEvent) -> Key {
+    match event {
+        UsageEvent::AttemptStarted(start) => (start.attempt_id.0, 0),
+        UsageEvent::AttemptEnded(end) => (end.start.attempt_id.0, 1),
+        UsageEvent::Request(request) => (request.request_id.0, 0),
+    }
+}
+
+/// Names a batch by what it holds, for ClickHouse to recognize it when it is inserted again.
+pub(crate) fn token(keys: impl IntoIterator<Item = Key>) -> String {
+    let mut hash = Sha256::new();
+    for (id, version) in keys {
+        hash.update(id.as_bytes());
+        hash.update([version]);
+    }
+    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
+}
+
+fn started(start: &AttemptStarted) -> AttemptRow {
+    let worst_case = start.worst_case.map(pico);
+    AttemptRow {
+        attempt_id: start.attempt_id.0,
+        request_id: start.request_id.0,
+        version: 0,
+        started_at: micros(start.started_at),
+        deadline: micros(start.deadline),
+        project: start.caller.project.to_string(),
+        user: start.caller.user.clone(),
+        key_id: start.caller.key_id.to_string(),
+        provider: start.target.provider.to_string(),
+        model: start.target.model.to_string(),
+        virtual_model: start.virtual_model.clone(),
+        operation: start.operation.as_str(),
+        number: start.number,
+        link: start.link,
+        stream: start.stream,
+        outcome: "unknown",
+        usage_source: source(UsageSource::Unknown),
+        cost_usd: worst_case,
+        worst_case_usd: worst_case,
+        price_id: start.price_id.clone(),
+        tags: start.caller.tags.clone().into_iter().collect(),
+        ..AttemptRow::default()
+    }
+}
+
+fn ended(end: &AttemptEnded) -> AttemptRow {
+    let usage = &end.usage;
+    AttemptRow {
+        version: 1,
+        ended_at: Some(micros(end.ended_at)),
+        model_version: end.model_version.clone(),
+        outcome: end.outcome.as_str(),
+        failure: end.failure.map(penstock_schemas::failure::FailureKind::as_str),
+        provider_status: end.provider_status,
+        provider_request_id: end.provider_request_id.clone(),
+        finish_reason: end.finish_reason.clone(),
+        input_tokens: usage.input,
+        cache_read_tokens: usage.cache_read,
+        cache_write_tokens: usage.cache_write,
+        cache_write_1h_tokens: usage.cache_write_1h,
+        input_audio_tokens: usage.input_audio,
+        input_image_tokens: usage.input_image,
+        output_tokens: usage.output,
+        reasoning_tokens: usage.reasoning,
+        output_audio_tokens: usage.output_audio,
+        images: usage.images,
+        seconds: usage.seconds,
+        characters: usage.characters,
+        searches: usage.searches,
+        usage_source: source(end.usage_source),
+        cost_usd: end.cost.map(pico),
+        first_token_us: end.first_token_us,
+        total_us: Some(end.total_us),
+        ..started(&end.start)
+    }
+}
+
+fn requested(request: &RequestEvent) -> RequestRow {
+    RequestRow {
+        request_id: request.request_id.0,
+        received_at: micros(request.received_at),
+        ended_at: micros(request.ended_at),
+        project: request.caller.project.to_string(),
+        user: request.caller.user.clone(),
+        key_id: request.caller.key_id.to_string(),
+        dialect: dialect(request.dialect),
+        operation: request.operation.as_str(),
+        model: request.model.clone(),
+        target: request.target.as_ref().map(ToString::to_string),
+        attempts: request.attempts,
+        stream: request.stream,
+        outcome: request.outcome.as_str(),
+        failure: request.failure.map(penstock_schemas::failure::FailureKind::as_str),
+        status: request.status,
+        cache: request.cache.as_str(),
+        first_token_us: request.first_token_us,
+        cost_usd: request.cost.map(pico),
+        tags: request.caller.tags.clone().into_iter().collect(),
+    }
+}
+
+fn source(source: UsageSource) -> &'static str {
+    match source {
+        UsageSource::Provider => "provider",
+        UsageSource::Counted => "counted",
+        UsageSource::Unknown => "unknown",
+    }
+}
+
+fn dialect(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Openai => "openai",
+        Dialect::Responses => "responses",
+        Dialect::Anthropic => "anthropic",
+        Dialect::Google => "google",
+        Dialect::Vertex => "vertex",
+        Dialect::Mistral => "mistral",
+        Dialect::Cohere => "cohere",
+        Dialect::Bedrock => "bedrock",
+        Dialect::Azure => "azure",
+    }
+}
+
+fn pico(amount: Picodollars) -> i128 {
+    i128::from(amount.0)
+}
+
+fn micros(time: UnixMicros) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,171 @@
+//! The tables, as numbered migrations: applied in order, recorded with their checksums, never edited. Knows nothing of
+//! what is written into them. Two processes may apply them at once: every statement leaves alone what is there already.
+
+use crate::config::Retention;
+use crate::trouble::Trouble;
+use crate::warehouse::Warehouse;
+use clickhouse::Row;
+use clickhouse::error::Error;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use tracing::info;
+
+/// One step.
+struct Migration {
+    number: u32,
+    name: &'static str,
+    sql: &'static str,
+}
+
+const MIGRATIONS: [Migration; 4] = [
+    Migration { number: 1, name: "attempts", sql: include_str!("0001_attempts.sql") },
+    Migration { number: 2, name: "requests", sql: include_str!("0002_requests.sql") },
+    Migration { number: 3, name: "prices", sql: include_str!("0003_prices.sql") },
+    Migration { number: 4, name: "spend_by_hour", sql: include_str!("0004_spend_by_hour.sql") },
+];
+
+const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (
+    number UInt32, name String, sha256 String, applied_at DateTime64(6, 'UTC') DEFAULT now64(6)
+) ENGINE = ReplacingMergeTree(applied_at) ORDER BY (number, sha256) SETTINGS fsync_after_insert = 1";
+
+/// The tables that grow with traffic, and the time of a row in each.
+const GROWING: [(&str, &str); 4] = [
+    ("attempt_log", "toDateTime(started_at)"),
+    ("request_log", "toDateTime(received_at)"),
+    ("spend_by_hour", "hour"),
+    ("spend_hours", "hour"),
+];
+
+/// Why the tables are not as this program needs them.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SchemaError {
+    /// Somebody must decide.
+    #[error(
+        "migration {number} ({name}) of database {database} was applied with other content than this program has: \
+         migrations are never edited. Use the program that applied it, or another [clickhouse] database"
+    )]
+    Edited {
+        /// Which.
+        number: u32,
+        /// What it made.
+        name: &'static str,
+        /// Where.
+        database: String,
+    },
+    /// ClickHouse cannot be asked, or refuses a statement.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+}
+
+/// A record of a migration that was applied.
+#[derive(Row, Deserialize)]
+struct Applied {
+    number: u32,
+    sha256: String,
+}
+
+/// Applies what is not applied yet, and sets the retention.
+pub(crate) async fn migrate(warehouse: &Warehouse, retention: Retention) -> Result<(), SchemaError> {
+    let trouble = |error: Error| Trouble::judge(&error, warehouse.address());
+    make_database(warehouse).await.map_err(trouble)?;
+    execute(warehouse, RECORD).await.map_err(trouble)?;
+    let query = warehouse.client().query("SELECT number, sha256 FROM migrations FINAL ORDER BY number");
+    let applied: Vec<Applied> = query.fetch_all().await.map_err(trouble)?;
+    let applied: BTreeMap<u32, Vec<String>> = applied.into_iter().fold(BTreeMap::new(), |mut map, row| {
+        map.entry(row.number).or_default().push(row.sha256);
+        map
+    });
+    for migration in &MIGRATIONS {
+        let sha256 = checksum(migration.sql);
+        match applied.get(&migration.number) {
+            Some(applied) if applied.iter().all(|sum| *sum == sha256) => {}
+            Some(_) => {
+                let database = warehouse.database().as_str().to_owned();
+                return Err(SchemaError::Edited { number: migration.number, name: migration.name, database });
+            }
+            None => apply(warehouse, migration, &sha256).await.map_err(trouble)?,
+        }
+    }
+    retain(warehouse, retention).await.map_err(trouble)?;
+    Ok(())
+}
+
+async fn make_database(warehouse: &Warehouse) -> Result<(), Error> {
+    // A user who may not create databases can still use one that is there.
+    let client = warehouse.client().clone().with_database("system");
+    let name = warehouse.database().as_str();
+    let there: u64 = client.query("SELECT count() FROM system.databases WHERE name = ?").bind(name).fetch_one().await?;
+    if there == 0 {
+        client.query(&format!("CREATE DATABASE IF NOT EXISTS {name}")).execute().await?;
+    }
+    Ok(())
+}
+
+async fn apply(warehouse: &Warehouse, migration: &Migration, sha256: &str) -> Result<(), Error> {
+    for statement in statements(migration.sql) {
+        execute(warehouse, &statement).await?;
+    }
+    let record = warehouse.client().query("INSERT INTO migrations (number, name, sha256) VALUES (?, ?, ?)");
+    record.bind(migration.number).bind(migration.name).bind(sha256).execute().await?;
+    info!(number = migration.number, name = migration.name, "applied a migration of the database");
+    Ok(())
+}
+
+/// Sets how long rows are kept, where it is not set so already: changing it makes ClickHouse rewrite what is there.
+async fn retain(warehouse: &Warehouse, retention: Retention) -> Result<(), Error> {
+    for (table, time) in GROWING {
+        let query = "SELECT create_table_query FROM system.tables WHERE database = ? AND name = ?";
+        let query = warehouse.client().query(query).bind(warehouse.database().as_str()).bind(table);
+        let created: String = query.fetch_one().await?;
+        match retention {
+            Retention::Off if created.contains(" TTL ") => {
+                execute(warehouse, &format!("ALTER TABLE {table} REMOVE TTL")).await?;
+            }
+            Retention::Days(days) if !created.contains(&format!(" TTL {time} + toIntervalDay({days})")) => {
+                execute(warehouse, &format!("ALTER TABLE {table} MODIFY TTL {time} + toIntervalDay({days})")).await?;
+            }
+            Retention::Off | Retention::Days(_) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn execute(warehouse: &Warehouse, statement: &str) -> Result<(), Error> {
+    warehouse.client().query_raw(statement).execute().await
+}
+
+/// The statements of a file, without their comments.
+fn statements(sql: &str) -> impl Iterator<Item = String> {
+    let without_comments = |statement: &str| {
+        let lines = statement.lines().filter(|line| !line.trim_start().starts_with("--"));
+        lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+    };
+    sql.split(";\n").map(without_comments).filter(|statement| !statement.is_empty())
+}
+
+fn checksum(sql: &str) -> String {
+    Sha256::digest(sql).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_statement_can_be_carried_out_twice() {
+        for migration in &MIGRATIONS {
+            for statement in statements(migration.sql) {
+                let harmless = ["CREATE TABLE IF NOT EXISTS ", "CREATE VIEW IF NOT EXISTS "];
+                assert!(harmless.iter().any(|start| statement.starts_with(start)), "{statement}");
+            }
+        }
+    }
+
+    #[test]
+    fn migrations_are_numbered_without_a_gap() {
+        for (number, migration) in (1..).zip(&MIGRATIONS) {
+            assert_eq!(migration.number, number, "{}", migration.name);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A client of ClickHouse for reading: spend reports and read-only SQL. Knows the database, and nothing of the ledger.
+
+use crate::address::{Address, Database};
+use crate::spend::{self, SpendError};
+use crate::trouble::Trouble;
+use bytes::Bytes;
+use clickhouse::Client;
+use clickhouse::query::BytesCursor;
+use penstock_schemas::spend::{SpendQuery, SpendReport};
+use std::str::FromStr;
+
+/// ClickHouse and our database in it. Cloning shares the connections, which are made when they are needed.
+#[derive(Clone)]
+pub struct Warehouse {
+    client: Client,
+    address: Address,
+    database: Database,
+}
+
+/// How the answer to a piece of SQL is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SqlFormat {
+    /// For people: a table drawn with lines; 10,000 rows at the most.
+    Table,
+    /// An array of objects, a row each.
+    Json,
+    /// Comma-separated values, the first line being the names.
+    Csv,
+}
+
+impl FromStr for SqlFormat {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "table" => Ok(Self::Table),
+            "json" => Ok(Self::Json),
+            "csv" => Ok(Self::Csv),
+            other => Err(format!("`{other}` is not a format: use table, json or csv")),
+        }
+    }
+}
+
+/// Why a piece of SQL has no answer: ClickHouse's own words, or that it cannot be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SqlError(String);
+
+/// The answer to a piece of SQL as it arrives.
+pub struct SqlAnswer {
+    cursor: BytesCursor,
+    warehouse: Warehouse,
+}
+
+impl Warehouse {
+    /// The database at `address`.
+    pub fn connect(address: &Address, database: &Database) -> Self {
+        let mut client = Client::default().with_url(address.url()).with_database(database.as_str());
+        if let Some((user, password)) = address.login() {
+            client = client.with_user(user).with_password(password.reveal());
+        }
+        Self { client, address: address.clone(), database: database.clone() }
+    }
+
+    /// Who spent what.
+    ///
+    /// # Errors
+    /// When the query is wrong, or ClickHouse cannot be asked now.
+    pub async fn spend(&self, query: &SpendQuery) -> Result<SpendReport, SpendError> {
+        spend::report(self, query).await
+    }
+
+    /// Carries out one statement that only reads.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be reached. What it says about the statement comes with the first piece of the answer.
+    pub fn sql(&self, text: &str, format: SqlFormat) -> Result<SqlAnswer, SqlError> {
+        let text = text.trim().trim_end_matches(';');
+        let mut query = self.client.query_raw(text).with_setting("readonly", "2");
+        let (name, settings) = match format {
+            SqlFormat::Table => ("PrettyCompactMonoBlock", TABLE.as_slice()),
+            SqlFormat::Json => ("JSONEachRow", JSON.as_slice()),
+            SqlFormat::Csv => ("CSVWithNames", [].as_slice()),
+        };
+        for (setting, value) in settings {
+            query = query.with_setting(*setting, *value);
+        }
+        let cursor = query.fetch_bytes(name).map_err(|error| self.wrong(&error))?;
+        Ok(SqlAnswer { cursor, warehouse: self.clone() })
+    }
+
+    fn wrong(&self, error: &clickhouse::error::Error) -> SqlError {
+        SqlError(Trouble::judge(error, &self.address).to_string())
+    }
+
+    /// The client, for SQL of ours.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The database.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+}
+
+impl SqlAnswer {
+    /// The next piece; `None` after the last.
+    ///
+    /// # Errors
+    /// When ClickHouse refuses the statement, breaks off, or cannot be reached.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, SqlError> {
+        self.cursor.next().await.map_err(|error| self.warehouse.wrong(&error))
+    }
+
+    /// All that is left of it.
+    ///
+    /// # Errors
+    /// As [`SqlAnswer::next`].
+    pub async fn collect(&mut self) -> Result<Bytes, SqlError> {
+        self.cursor.collect().await.map_err(|error| self.warehouse.wrong(&error))
+    }
+}
+
+const TABLE: [(&str, &str); 4] = [
+    ("output_format_pretty_color", "0"),
+    ("output_format_pretty_row_numbers", "0"),
+    ("output_format_pretty_max_rows", "10000"),
+    ("output_format_pretty_single_large_number_tip_threshold", "0"),
+];
+
+const JSON: [(&str, &str); 2] =
+    [("output_format_json_array_of_rows", "1"), ("output_format_json_quote_64bit_integers", "0")];

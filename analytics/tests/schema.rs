@@ -1,0 +1,98 @@
+//! The tables: made once, whoever starts when; never from an edited migration; kept as long as the operator says.
+
+mod support;
+
+use penstock_analytics::{Retention, SqlFormat};
+use penstock_schemas::event::CacheResult;
+use std::time::Duration;
+use support::events::{now, price, request, requested, start, started};
+use support::{World, be_engine};
+
+#[test]
+fn engine_process() {
+    be_engine();
+}
+
+const APPLIED: &str = "SELECT groupArray(number) FROM (SELECT number FROM migrations FINAL ORDER BY number)";
+
+#[tokio::test]
+async fn migrations_are_applied_once_even_by_two_at_a_time() {
+    let world = World::new().await;
+    let (one, two) = tokio::join!(world.start(vec![]), world.start(vec![]));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(world.value(APPLIED).await, "[1,2,3,4]");
+    let again = world.start(vec![]).await.unwrap();
+    assert_eq!(world.value(APPLIED).await, "[1,2,3,4]");
+    for analytics in [one, two, again] {
+        assert!(analytics.drain(Duration::from_secs(10)).await);
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_was_made_by_other_migrations_is_refused() {
+    let world = World::new().await;
+    drop(world.start(vec![]).await.unwrap());
+    world.execute("INSERT INTO migrations (number, name, sha256) VALUES (2, 'requests', 'edited')").await;
+    let Err(error) = world.start(vec![]).await else { panic!("it was taken") };
+    let message = error.to_string();
+    assert!(message.contains("migration 2 (requests) of database penstock"), "{message}");
+}
+
+#[tokio::test]
+async fn the_retention_can_be_set_changed_and_taken_back() {
+    let mut world = World::new().await;
+    let made = "SELECT create_table_query LIKE '%TTL toDateTime(started_at) + toIntervalDay(400)%' AS has,
+        create_table_query LIKE '%TTL%' AS any FROM system.tables WHERE database = 'penstock' AND name = 'attempt_log'";
+    for (retention, has, any) in [(Retention::Days(400), 1, 1), (Retention::Days(30), 0, 1), (Retention::Off, 0, 0)] {
+        world.config.retention = retention;
+        let analytics = world.start(vec![]).await.unwrap();
+        let wanted = serde_json::json!({"has": has, "any": any});
+        assert_eq!(world.rows(made).await, [wanted], "{retention:?}");
+        assert!(analytics.drain(Duration::from_secs(10)).await);
+    }
+}
+
+#[tokio::test]
+async fn the_views_have_the_types_that_they_declare() {
+    let world = World::new().await;
+    let prices = vec![price("openai/gpt-4o", "day1", now(), r#"{"input":"1"}"#)];
+    let _analytics = world.start(prices).await.unwrap();
+    let one = start("search", "openai/gpt-4o", now());
+    world.write([started(&one), requested(request(&one, CacheResult::Off))]).await;
+    world.until("SELECT count() FROM requests", "1").await;
+    for view in ["attempts", "requests", "prices"] {
+        let declared =
+            format!("SELECT name, type FROM system.columns WHERE database = 'penstock' AND table = '{view}'");
+        for column in world.rows(&declared).await {
+            let (name, declared) = (column["name"].as_str().unwrap(), column["type"].as_str().unwrap());
+            let found = world.rows(&format!("SELECT toTypeName({name}) AS type FROM {view} LIMIT 1")).await;
+            let found = found[0]["type"].as_str().unwrap();
+            let plain = |text: &str| text.replace("LowCardinality(", "").replace(['(', ')'], "");
+            assert_eq!(plain(found), plain(declared), "{view}.{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sql_reads_in_three_formats_and_never_writes() {
+    let world = World::new().await;
+    let _analytics = world.start(vec![]).await.unwrap();
+    let warehouse = world.warehouse();
+    let ask = async |text: &str, format| {
+        let answer = warehouse.sql(text, format).unwrap().collect().await;
+        answer.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).map_err(|error| error.to_string())
+    };
+    let text = "SELECT 1 AS n, 'a?b' AS t, toDecimal128('0.10', 12) AS d;\n";
+    let json: serde_json::Value = serde_json::from_str(&ask(text, SqlFormat::Json).await.unwrap()).unwrap();
+    assert_eq!(json, serde_json::json!([{"n": 1, "t": "a?b", "d": 0.1}]));
+    assert_eq!(ask(text, SqlFormat::Csv).await.unwrap(), "\"n\",\"t\",\"d\"\n1,\"a?b\",0.1\n");
+    assert!(ask(text, SqlFormat::Table).await.unwrap().contains("│ a?b │"));
+    assert_eq!(ask("SELECT 1 WHERE 0", SqlFormat::Json).await.unwrap().trim(), "[\n\n]");
+    for bad in
+        ["TRUNCATE TABLE attempt_log", "SELECT 1 SETTINGS readonly = 0", "CREATE TABLE t (a Int8) ENGINE = Memory"]
+    {
+        assert!(ask(bad, SqlFormat::Csv).await.is_err(), "{bad}");
+    }
+    let error = ask("SELECT nonsense FROM attempts", SqlFormat::Csv).await.unwrap_err();
+    assert!(error.starts_with("Code: 47.") && error.contains("nonsense"), "{error}");
+}
