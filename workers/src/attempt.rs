@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 mod relay;
 
 /// Longest wait until the ledger has the start of an attempt.
-const LEDGER: Duration = Duration::from_secs(5);
+pub const LEDGER: Duration = Duration::from_secs(5);
 
 /// The most of a refusal's body that is read, in bytes.
 const REFUSAL_BYTES: usize = 64 * 1024;
@@ -224,7 +224,8 @@ async fn wait_for_ledger(start: Pending, replies: &mut Replies) -> Step<()> {
     }
 }
 
-fn ledger_failed() -> Attempt {
+/// What an attempt ends with when the ledger does not take it.
+pub fn ledger_failed() -> Attempt {
     let why = "the usage ledger (JetStream) did not take the attempt in time";
     Attempt::Refused(Failure::gateway(FailureKind::Ledger, why))
 }

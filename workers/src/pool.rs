@@ -7,7 +7,7 @@ use crate::metrics::WorkerMetrics;
 use crate::provider::Provider;
 use crate::retry::{Decision, History, Policy, WAITS, decide};
 use bytes::Bytes;
-use penstock_runtime::bus::{Calls, Desk, Incoming, Journal, PassOn, Replies};
+use penstock_runtime::bus::{Arrived, BusError, Calls, Desk, Journal, PassOn, Replies};
 use penstock_runtime::schedule::full_jitter;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::envelope::Envelope;
@@ -18,8 +18,8 @@ use penstock_schemas::name::{ProcessId, Target};
 use penstock_schemas::plan::Link;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, warn};
 
 /// Attempts after the first at one link, when the plan does not say.
@@ -81,30 +81,23 @@ impl Pool {
 
     async fn take_while_free(&self, mut calls: Calls, slots: &Arc<Semaphore>) {
         while let Ok(slot) = slots.clone().try_acquire_owned() {
-            let incoming = tokio::select! {
-                incoming = calls.next() => incoming,
+            let arrived = tokio::select! {
+                arrived = calls.next() => arrived,
                 () = self.life.stopping() => break,
             };
-            let Some(incoming) = incoming else { return };
-            let pool = self.clone();
-            self.life.work(async move {
-                pool.serve(incoming).await;
-                drop(slot);
-            });
+            let Some(arrived) = arrived else { return };
+            self.life.work(self.clone().serve(arrived, slot));
         }
-        for incoming in calls.close().await {
-            let pool = self.clone();
+        for arrived in calls.close().await {
             match slots.clone().try_acquire_owned() {
-                Ok(slot) => self.life.work(async move {
-                    pool.serve(incoming).await;
-                    drop(slot);
-                }),
-                Err(_) => self.life.work(async move { pool.turn_away(incoming).await }),
+                Ok(slot) => self.life.work(self.clone().serve(arrived, slot)),
+                Err(_) => self.life.work(self.clone().turn_away(arrived)),
             }
         }
     }
 
-    async fn serve(&self, incoming: Incoming) {
+    async fn serve(self, arrived: Arrived, _slot: OwnedSemaphorePermit) {
+        let Some(incoming) = arrived.read().await else { return };
         let mut held = Held { envelope: incoming.envelope, body: incoming.body, replies: incoming.replies };
         let _running = self.metrics.running(&self.provider.id);
         if let Err(error) = self.work_off(&mut held).await {
@@ -113,7 +106,8 @@ impl Pool {
     }
 
     /// A call that came after the last slot was taken: another link may have one.
-    async fn turn_away(&self, incoming: Incoming) {
+    async fn turn_away(self, arrived: Arrived) {
+        let Some(incoming) = arrived.read().await else { return };
         let mut held = Held { envelope: incoming.envelope, body: incoming.body, replies: incoming.replies };
         let busy = Failure::gateway(FailureKind::Busy, format!("all workers of {} are busy", self.provider.id));
         if let Err(error) = self.pass_on(&mut held, busy).await {
@@ -122,7 +116,7 @@ impl Pool {
     }
 
     /// Attempts at this link until one is served, or the decision is to go on or to stop.
-    async fn work_off(&self, held: &mut Held) -> Result<(), penstock_runtime::bus::BusError> {
+    async fn work_off(&self, held: &mut Held) -> Result<(), BusError> {
         let link = held.envelope.plan.current().clone();
         let policy = Policy { retries: link.retries.unwrap_or(RETRIES), on: link.on.clone() };
         for attempts in 1.. {
@@ -154,7 +148,12 @@ impl Pool {
         held.envelope.attempts += 1;
         let clocks = clocks(link, &held.envelope, card.is_some_and(|card| has(card, "reasoning")));
         let start = self.start(held, link, &clocks);
-        let pending = self.journal.append(UsageEvent::AttemptStarted(Box::new(start.clone()))).await;
+        let appending = self.journal.append(UsageEvent::AttemptStarted(Box::new(start.clone())));
+        let pending = match held.replies.wait(timeout(attempt::LEDGER, appending)).await {
+            Some(Ok(pending)) => pending,
+            Some(Err(_)) => return attempt::ledger_failed(),
+            None => return Attempt::Cancelled,
+        };
         let call = Call {
             provider: &self.provider,
             card,
@@ -229,7 +228,7 @@ impl Pool {
     }
 
     /// Gives the call to the next link that has a pool; when none has, the caller learns of the last real failure.
-    async fn pass_on(&self, held: &mut Held, refused: Failure) -> Result<(), penstock_runtime::bus::BusError> {
+    async fn pass_on(&self, held: &mut Held, refused: Failure) -> Result<(), BusError> {
         let mut plan = held.envelope.plan.next();
         held.envelope.last_failure = Some(refused.clone());
         while let Some(next) = plan {
@@ -243,7 +242,7 @@ impl Pool {
         self.fail(held, refused).await
     }
 
-    async fn fail(&self, held: &mut Held, failure: Failure) -> Result<(), penstock_runtime::bus::BusError> {
+    async fn fail(&self, held: &mut Held, failure: Failure) -> Result<(), BusError> {
         let target: Target = held.envelope.plan.current().target.clone();
         let failed = Failed { failure, target: Some(target), attempts: held.envelope.attempts };
         held.replies.send(Payload::Failed(failed)).await

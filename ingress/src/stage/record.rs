@@ -12,7 +12,13 @@ use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Summary};
 use penstock_schemas::name::Target;
+use std::time::Duration;
+use tokio::time::timeout;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::error;
+
+/// How long a request's event waits for a ledger that is full. It holds no money: the attempts' events do.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The request's line in the ledger, until it is complete.
 pub(crate) struct Record {
@@ -135,6 +141,11 @@ impl Drop for Record {
         let Some(mut event) = self.event.take() else { return };
         event.ended_at = clock::now();
         let journal = self.journal.clone();
-        self.life.work(async move { drop(journal.append(UsageEvent::Request(event)).await) });
+        self.life.work(async move {
+            let id = event.request_id;
+            if timeout(PATIENCE, journal.append(UsageEvent::Request(event))).await.is_err() {
+                error!(request_id = %id, "the ledger is full: the request's own row is lost, its attempts' rows are not");
+            }
+        });
     }
 }

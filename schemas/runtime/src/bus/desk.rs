@@ -60,7 +60,13 @@ pub struct Calls {
     subscriber: Subscriber,
 }
 
-/// A call that has come.
+/// A call that has come, unread: from now on it is this worker's.
+pub struct Arrived {
+    desk: Desk,
+    message: Message,
+}
+
+/// A call that can be worked off.
 pub struct Incoming {
     /// Everything about it.
     pub envelope: Envelope,
@@ -155,28 +161,31 @@ impl Desk {
 }
 
 impl Calls {
-    /// Waits for the next call. `None` when the subscription has ended.
-    pub async fn next(&mut self) -> Option<Incoming> {
-        loop {
-            let message = self.subscriber.next().await?;
-            match self.desk.accept(message).await {
-                Ok(incoming) => return Some(incoming),
-                Err(error) => error!(%error, "a call cannot be read"),
-            }
-        }
+    /// Waits for the next call. `None` when the subscription has ended. Nothing is lost when the wait is given up.
+    pub async fn next(&mut self) -> Option<Arrived> {
+        let message = self.subscriber.next().await?;
+        Some(Arrived { desk: self.desk.clone(), message })
     }
 
     /// Takes no more calls, and gives those that were already on their way.
-    pub async fn close(mut self) -> Vec<Incoming> {
+    pub async fn close(mut self) -> Vec<Arrived> {
         if let Err(error) = self.subscriber.drain().await {
             warn!(%error, "a subscription could not be closed");
             return Vec::new();
         }
         let mut leftovers = Vec::new();
-        while let Ok(Some(incoming)) = timeout(LEFTOVERS, self.next()).await {
-            leftovers.push(incoming);
+        while let Ok(Some(arrived)) = timeout(LEFTOVERS, self.next()).await {
+            leftovers.push(arrived);
         }
         leftovers
+    }
+}
+
+impl Arrived {
+    /// Reads the call. `None` when that cannot be done; the ingress knows then, or finds out by its probe.
+    pub async fn read(self) -> Option<Incoming> {
+        let accepted = self.desk.accept(self.message).await;
+        accepted.map_err(|error| error!(%error, "a call cannot be read")).ok()
     }
 }
 

@@ -14,7 +14,7 @@ mod usage;
 
 pub use bucket::{Bucket, Change};
 pub use connect::{Bus, NatsConfig};
-pub use desk::{Calls, Desk, Incoming, PassOn, Replies};
+pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
 pub use inbox::{Call, Inbox};
 pub use usage::{Journal, Pending, UsageBatch, UsageReader};
 
