@@ -115,7 +115,8 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
 
     async fn watch(&self, tell: &(impl Fn(Change<V>) + Sync)) -> Result<(), BusError> {
         let status = self.store.status().await.map_err(failed("ask for a bucket's state"))?;
-        if status.values() == 0 {
+        let mut is_current = status.values() == 0;
+        if is_current {
             tell(Change::Current);
         }
         let mut entries = self.store.watch_with_history(">").await.map_err(failed("watch a bucket"))?;
@@ -128,7 +129,8 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
                     Err(error) => error!(bucket = entry.bucket, key = entry.key, %error, "a value cannot be read"),
                 },
             }
-            if entry.delta == 0 {
+            if entry.delta == 0 && !is_current {
+                is_current = true;
                 tell(Change::Current);
             }
         }

@@ -1,0 +1,216 @@
+//! A call over a real nats-server: there and back, pushed back, cancelled, passed on, and lost.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod server;
+
+use bytes::Bytes;
+use penstock_runtime::bus::{Call, Desk, Inbox, Incoming, PassOn};
+use penstock_runtime::{Bus, clock};
+use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::{Ended, Failed, Head, Payload, STREAM_CREDIT, Summary};
+use penstock_schemas::name::{KeyId, ProjectId, ProviderId, Target};
+use penstock_schemas::plan::{Link, Plan};
+use penstock_schemas::usage::{Usage, UsageSource};
+use server::Server;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
+
+fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
+    let mut links = targets.iter().map(|text| Link::to(Target::parse(text).unwrap()));
+    Envelope {
+        request_id: clock::request_id(),
+        caller: Caller {
+            project: ProjectId::parse("p").unwrap(),
+            key_id: KeyId::parse("k").unwrap(),
+            user: None,
+            tags: [].into(),
+        },
+        deadline: clock::now().after(LONG),
+        traceparent: None,
+        virtual_model: None,
+        plan: Plan::new(links.next().unwrap(), links),
+        operation: Operation::Chat,
+        dialect: Dialect::Openai,
+        delivery: Delivery::Stream,
+        ingress: ingress.process().clone(),
+        attempts: 0,
+        next_seq: 0,
+        last_failure: None,
+        body: Body::Inline,
+    }
+}
+
+async fn publish(inbox: &Inbox, envelope: &Envelope) -> Call {
+    let mut call = inbox.expect(envelope.request_id, envelope.deadline);
+    call.publish(envelope, &Bytes::from_static(b"request")).await.unwrap();
+    call
+}
+
+async fn take(desk: &Desk, provider: &str, call: impl Future<Output = Call>) -> (Incoming, Call) {
+    let mut calls = desk.calls(&ProviderId::parse(provider).unwrap()).await.unwrap();
+    let call = call.await;
+    (calls.next().await.unwrap().read().await.unwrap(), call)
+}
+
+fn head(worker: &Bus) -> Head {
+    let target = Target::parse("a/m").unwrap();
+    Head { worker: worker.process().clone(), target, dialect: Dialect::Openai, attempts: 1 }
+}
+
+fn end(bytes: &'static [u8]) -> Payload {
+    let summary = Summary { usage: Usage::default(), usage_source: UsageSource::Unknown, cost: None };
+    Payload::End(Ended { head: None, summary }, Bytes::from_static(bytes))
+}
+
+fn failed(kind: FailureKind) -> Payload {
+    Payload::Failed(Failed { failure: Failure::gateway(kind, ""), target: None, attempts: 0 })
+}
+
+/// Waits for the next frame, however long the worker keeps silent.
+async fn next(call: &mut Call) -> Payload {
+    timeout(LONG, call.next()).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn frames_come_back_in_their_order() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let envelope = envelope(&ingress, &["a/m"]);
+    let (mut incoming, mut call) = take(&desk, "a", publish(&inbox, &envelope)).await;
+    assert_eq!((&incoming.envelope, &incoming.body[..]), (&envelope, &b"request"[..]));
+    incoming.replies.send(Payload::Chunk(Some(head(&worker)), Bytes::from_static(b"one"))).await.unwrap();
+    incoming.replies.send(end(b"two")).await.unwrap();
+    assert!(matches!(next(&mut call).await, Payload::Chunk(Some(_), bytes) if bytes == "one"));
+    assert!(matches!(next(&mut call).await, Payload::End(_, bytes) if bytes == "two"));
+}
+
+#[tokio::test]
+async fn a_provider_without_a_pool_is_known_at_once() {
+    let server = Server::start();
+    let ingress = server.bus("ingress").await;
+    let inbox = Inbox::open(&ingress).await.unwrap();
+    let mut call = publish(&inbox, &envelope(&ingress, &["nobody/m"])).await;
+    assert_eq!(call.next().await.unwrap_err().kind, FailureKind::NoPool);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stops_the_worker() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let (mut incoming, mut call) = take(&desk, "a", publish(&inbox, &envelope(&ingress, &["a/m"]))).await;
+    let total = 4 * STREAM_CREDIT as usize;
+    let mut sending = Box::pin(async move {
+        let first = Payload::Chunk(Some(head(&worker)), Bytes::from(vec![b'x'; total]));
+        incoming.replies.send(first).await.unwrap();
+        incoming.replies.send(end(b"")).await.unwrap();
+    });
+    assert!(timeout(Duration::from_millis(300), &mut sending).await.is_err(), "it was not held up");
+    let reading = async {
+        let mut read = 0;
+        loop {
+            match next(&mut call).await {
+                Payload::Chunk(_, bytes) => {
+                    read += bytes.len();
+                    call.consumed(bytes.len());
+                }
+                Payload::End(..) => return read,
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let ((), read) = timeout(LONG, async { tokio::join!(sending, reading) }).await.unwrap();
+    assert_eq!(read, total);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_early_is_noticed_by_the_worker() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let (mut incoming, call) = take(&desk, "a", publish(&inbox, &envelope(&ingress, &["a/m"]))).await;
+    // Before the worker has said a word: nobody knows yet who holds the call.
+    drop(call);
+    let endless = timeout(LONG, incoming.replies.wait(std::future::pending::<()>())).await;
+    assert_eq!(endless.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_call_is_passed_on_to_whoever_serves_the_next_link() {
+    let server = Server::start();
+    let (ingress, first, second) = (server.bus("ingress").await, server.bus("a").await, server.bus("b").await);
+    let inbox = Inbox::open(&ingress).await.unwrap();
+    let (desk, other) = (Desk::open(&first).await.unwrap(), Desk::open(&second).await.unwrap());
+    let envelope = envelope(&ingress, &["a/m", "nobody/m", "b/m"]);
+    let (mut incoming, mut call) = take(&desk, "a", publish(&inbox, &envelope)).await;
+    let mut calls = other.calls(&ProviderId::parse("b").unwrap()).await.unwrap();
+    let mut slip = incoming.envelope;
+
+    slip.plan = slip.plan.next().unwrap();
+    assert_eq!(incoming.replies.pass_on(&mut slip, &incoming.body).await.unwrap(), PassOn::NoPool);
+
+    slip.plan = slip.plan.next().unwrap();
+    let take = async { calls.next().await.unwrap().read().await.unwrap() };
+    let (passed, mut taken) = tokio::join!(incoming.replies.pass_on(&mut slip, &incoming.body), take);
+    assert_eq!(passed.unwrap(), PassOn::Taken);
+    drop(incoming.replies);
+
+    taken.replies.send(end(b"from b")).await.unwrap();
+    assert!(matches!(next(&mut call).await, Payload::Accepted(accepted) if accepted.worker == *second.process()));
+    assert!(matches!(next(&mut call).await, Payload::End(_, bytes) if bytes == "from b"));
+}
+
+#[tokio::test]
+async fn a_worker_that_forgets_a_call_is_found_out() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let (mut incoming, mut call) = take(&desk, "a", publish(&inbox, &envelope(&ingress, &["a/m"]))).await;
+    incoming.replies.send(Payload::Chunk(Some(head(&worker)), Bytes::from_static(b"one"))).await.unwrap();
+    next(&mut call).await;
+    drop(incoming);
+    let failure = timeout(LONG, call.next()).await.unwrap().unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Lost);
+}
+
+#[tokio::test]
+async fn a_pool_that_closes_gives_what_was_under_way() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let calls = desk.calls(&ProviderId::parse("a").unwrap()).await.unwrap();
+    let mut call = publish(&inbox, &envelope(&ingress, &["a/m"])).await;
+    ingress.flush().await.unwrap();
+    let mut leftovers = calls.close().await;
+    let mut incoming = leftovers.pop().unwrap().read().await.unwrap();
+    incoming.replies.send(failed(FailureKind::Busy)).await.unwrap();
+    assert!(matches!(next(&mut call).await, Payload::Failed(failed) if failed.failure.kind == FailureKind::Busy));
+    let mut late = publish(&inbox, &envelope(&ingress, &["a/m"])).await;
+    assert_eq!(late.next().await.unwrap_err().kind, FailureKind::NoPool);
+}
+
+#[tokio::test]
+async fn a_request_above_the_payload_limit_is_claimed_from_the_store() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let body = Bytes::from(vec![b'x'; 3 << 20]);
+    let mut envelope = envelope(&ingress, &["a/m"]);
+    envelope.body = ingress.place_body(envelope.request_id, &body).await.unwrap();
+    assert!(matches!(envelope.body, Body::Stored(_)));
+    let call = async {
+        let mut call = inbox.expect(envelope.request_id, envelope.deadline);
+        call.publish(&envelope, &body).await.unwrap();
+        call
+    };
+    let (incoming, _call) = take(&desk, "a", call).await;
+    assert_eq!(incoming.body, body);
+    ingress.drop_body(&envelope.body).await.unwrap();
+    assert!(worker.fetch_body(&envelope.body, Bytes::new()).await.is_err());
+}

@@ -1,0 +1,68 @@
+//! A real nats-server for one test, on a port and in a folder of its own; stopped and removed at its end.
+
+use penstock_runtime::Bus;
+use penstock_runtime::bus::NatsConfig;
+use penstock_runtime::config::Document;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// The running server.
+pub(crate) struct Server {
+    child: Child,
+    folder: PathBuf,
+    url: String,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = std::env::temp_dir().join(format!("penstock-bus-{port}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let mut command = Command::new(program());
+        command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--jetstream", "--store_dir"]).arg(&folder);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Self { child, folder, url: format!("nats://127.0.0.1:{port}") }
+    }
+
+    /// JetStream itself, to prepare what the product would not make.
+    #[allow(dead_code, reason = "not every test file that has this module needs it")]
+    pub(crate) async fn jetstream(&self) -> async_nats::jetstream::Context {
+        async_nats::jetstream::new(async_nats::connect(&self.url).await.unwrap())
+    }
+
+    /// A connection, as soon as the server answers.
+    pub(crate) async fn bus(&self, role: &str) -> Bus {
+        let config = NatsConfig::read(&mut Document::read("test", "", []).unwrap());
+        for _ in 0..500 {
+            match Bus::connect(&config, &self.url, role).await {
+                Ok(bus) => return bus,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+        panic!("nats-server does not answer at {}", self.url);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// As `deploy/setup` installed it.
+fn program() -> String {
+    std::env::var("PENSTOCK_NATS_SERVER")
+        .ok()
+        .or_else(from_tools)
+        .expect("no nats-server: run `deploy/setup test` first")
+}
+
+fn from_tools() -> Option<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.penstock/tools/env");
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("export PENSTOCK_NATS_SERVER=")).map(str::to_owned)
+}
