@@ -5,7 +5,7 @@
 mod server;
 
 use bytes::Bytes;
-use penstock_runtime::bus::{Call, Desk, Inbox, Incoming, PassOn};
+use penstock_runtime::bus::{Call, Calls, Desk, Inbox, Incoming, PassOn};
 use penstock_runtime::{Bus, clock};
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -51,10 +51,18 @@ async fn publish(inbox: &Inbox, envelope: &Envelope) -> Call {
     call
 }
 
-async fn take(desk: &Desk, provider: &str, call: impl Future<Output = Call>) -> (Incoming, Call) {
-    let mut calls = desk.calls(&ProviderId::parse(provider).unwrap()).await.unwrap();
+/// A subscription that the server knows of: it answers a question that came after it on the same connection.
+async fn subscribe(bus: &Bus, desk: &Desk, provider: &str) -> Calls {
+    let calls = desk.calls(&ProviderId::parse(provider).unwrap()).await.unwrap();
+    bus.keys().await.unwrap();
+    calls
+}
+
+async fn take(worker: &Bus, desk: &Desk, call: impl Future<Output = Call>) -> (Incoming, Call) {
+    let mut calls = subscribe(worker, desk, "a").await;
     let call = call.await;
-    (calls.next().await.unwrap().read().await.unwrap(), call)
+    let arrived = timeout(LONG, calls.next()).await.unwrap().unwrap();
+    (arrived.read().await.unwrap(), call)
 }
 
 fn head(worker: &Bus) -> Head {
@@ -82,7 +90,7 @@ async fn frames_come_back_in_their_order() {
     let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
     let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
     let envelope = envelope(&ingress, &["a/m"]);
-    let (mut incoming, mut call) = take(&desk, "a", publish(&inbox, &envelope)).await;
+    let (mut incoming, mut call) = take(&worker, &desk, publish(&inbox, &envelope)).await;
     assert_eq!((&incoming.envelope, &incoming.body[..]), (&envelope, &b"request"[..]));
     incoming.replies.send(Payload::Chunk(Some(head(&worker)), Bytes::from_static(b"one"))).await.unwrap();
     incoming.replies.send(end(b"two")).await.unwrap();
@@ -104,7 +112,7 @@ async fn a_client_that_does_not_read_stops_the_worker() {
     let server = Server::start();
     let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
     let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
-    let (mut incoming, mut call) = take(&desk, "a", publish(&inbox, &envelope(&ingress, &["a/m"]))).await;
+    let (mut incoming, mut call) = take(&worker, &desk, publish(&inbox, &envelope(&ingress, &["a/m"]))).await;
     let total = 4 * STREAM_CREDIT as usize;
     let mut sending = Box::pin(async move {
         let first = Payload::Chunk(Some(head(&worker)), Bytes::from(vec![b'x'; total]));
@@ -134,7 +142,7 @@ async fn a_client_that_leaves_early_is_noticed_by_the_worker() {
     let server = Server::start();
     let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
     let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
-    let (mut incoming, call) = take(&desk, "a", publish(&inbox, &envelope(&ingress, &["a/m"]))).await;
+    let (mut incoming, call) = take(&worker, &desk, publish(&inbox, &envelope(&ingress, &["a/m"]))).await;
     // Before the worker has said a word: nobody knows yet who holds the call.
     drop(call);
     let endless = timeout(LONG, incoming.replies.wait(std::future::pending::<()>())).await;
@@ -148,15 +156,15 @@ async fn a_call_is_passed_on_to_whoever_serves_the_next_link() {
     let inbox = Inbox::open(&ingress).await.unwrap();
     let (desk, other) = (Desk::open(&first).await.unwrap(), Desk::open(&second).await.unwrap());
     let envelope = envelope(&ingress, &["a/m", "nobody/m", "b/m"]);
-    let (mut incoming, mut call) = take(&desk, "a", publish(&inbox, &envelope)).await;
-    let mut calls = other.calls(&ProviderId::parse("b").unwrap()).await.unwrap();
+    let (mut incoming, mut call) = take(&first, &desk, publish(&inbox, &envelope)).await;
+    let mut calls = subscribe(&second, &other, "b").await;
     let mut slip = incoming.envelope;
 
     slip.plan = slip.plan.next().unwrap();
     assert_eq!(incoming.replies.pass_on(&mut slip, &incoming.body).await.unwrap(), PassOn::NoPool);
 
     slip.plan = slip.plan.next().unwrap();
-    let take = async { calls.next().await.unwrap().read().await.unwrap() };
+    let take = async { timeout(LONG, calls.next()).await.unwrap().unwrap().read().await.unwrap() };
     let (passed, mut taken) = tokio::join!(incoming.replies.pass_on(&mut slip, &incoming.body), take);
     assert_eq!(passed.unwrap(), PassOn::Taken);
     drop(incoming.replies);
@@ -167,11 +175,32 @@ async fn a_call_is_passed_on_to_whoever_serves_the_next_link() {
 }
 
 #[tokio::test]
+async fn a_call_may_be_passed_on_to_another_pool_of_the_same_process() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let envelope = envelope(&ingress, &["a/m", "b/m"]);
+    let (mut incoming, mut call) = take(&worker, &desk, publish(&inbox, &envelope)).await;
+    let mut calls = desk.calls(&ProviderId::parse("b").unwrap()).await.unwrap();
+    let mut slip = incoming.envelope;
+    slip.plan = slip.plan.next().unwrap();
+    let take = async { timeout(LONG, calls.next()).await.unwrap().unwrap().read().await.unwrap() };
+    let (passed, mut taken) = tokio::join!(incoming.replies.pass_on(&mut slip, &incoming.body), take);
+    assert_eq!(passed.unwrap(), PassOn::Taken);
+    drop(incoming.replies);
+
+    assert!(matches!(next(&mut call).await, Payload::Accepted(_)));
+    drop(call);
+    let cancelled = timeout(LONG, taken.replies.wait(std::future::pending::<()>())).await;
+    assert_eq!(cancelled.unwrap(), None, "the one who holds it now hears of the cancel");
+}
+
+#[tokio::test]
 async fn a_worker_that_forgets_a_call_is_found_out() {
     let server = Server::start();
     let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
     let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
-    let (mut incoming, mut call) = take(&desk, "a", publish(&inbox, &envelope(&ingress, &["a/m"]))).await;
+    let (mut incoming, mut call) = take(&worker, &desk, publish(&inbox, &envelope(&ingress, &["a/m"]))).await;
     incoming.replies.send(Payload::Chunk(Some(head(&worker)), Bytes::from_static(b"one"))).await.unwrap();
     next(&mut call).await;
     drop(incoming);
@@ -184,9 +213,9 @@ async fn a_pool_that_closes_gives_what_was_under_way() {
     let server = Server::start();
     let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
     let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
-    let calls = desk.calls(&ProviderId::parse("a").unwrap()).await.unwrap();
+    let calls = subscribe(&worker, &desk, "a").await;
     let mut call = publish(&inbox, &envelope(&ingress, &["a/m"])).await;
-    ingress.flush().await.unwrap();
+    ingress.keys().await.unwrap();
     let mut leftovers = calls.close().await;
     let mut incoming = leftovers.pop().unwrap().read().await.unwrap();
     incoming.replies.send(failed(FailureKind::Busy)).await.unwrap();
@@ -209,7 +238,7 @@ async fn a_request_above_the_payload_limit_is_claimed_from_the_store() {
         call.publish(&envelope, &body).await.unwrap();
         call
     };
-    let (incoming, _call) = take(&desk, "a", call).await;
+    let (incoming, _call) = take(&worker, &desk, call).await;
     assert_eq!(incoming.body, body);
     ingress.drop_body(&envelope.body).await.unwrap();
     assert!(worker.fetch_body(&envelope.body, Bytes::new()).await.is_err());

@@ -114,8 +114,9 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     }
 
     async fn watch(&self, tell: &(impl Fn(Change<V>) + Sync)) -> Result<(), BusError> {
-        let status = self.store.status().await.map_err(failed("ask for a bucket's state"))?;
-        let mut is_current = status.values() == 0;
+        // The store's own `status` tells how it was when the bucket was opened.
+        let info = self.store.stream.get_info().await.map_err(failed("ask for a bucket's state"))?;
+        let mut is_current = info.state.messages == 0;
         if is_current {
             tell(Change::Current);
         }

@@ -37,12 +37,13 @@ const LEFTOVERS: Duration = Duration::from_secs(1);
 pub struct Desk {
     bus: Bus,
     held: Arc<Mutex<HashMap<RequestId, Held>>>,
+    /// Apart from those who hold: a call may be passed on to another pool of this very process.
+    passers: Arc<Mutex<HashMap<RequestId, mpsc::Sender<PassOn>>>>,
 }
 
 struct Held {
     cancelled: CancellationToken,
     credit: Arc<Semaphore>,
-    passed_on: Option<mpsc::Sender<PassOn>>,
 }
 
 /// What became of a call that was passed on.
@@ -95,7 +96,7 @@ impl Desk {
     /// When the subscription to control messages cannot be made.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
         let controls = bus.client.subscribe(bus.subjects.controls(bus.process())).await;
-        let desk = Self { bus: bus.clone(), held: Arc::default() };
+        let desk = Self { bus: bus.clone(), held: Arc::default(), passers: Arc::default() };
         bus.life
             .service("control messages", desk.clone().obey(controls.map_err(failed("listen for control messages"))?));
         Ok(desk)
@@ -115,6 +116,10 @@ impl Desk {
 
     fn held(&self) -> MutexGuard<'_, HashMap<RequestId, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn passers(&self) -> MutexGuard<'_, HashMap<RequestId, mpsc::Sender<PassOn>>> {
+        self.passers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn obey(self, mut controls: Subscriber) {
@@ -144,7 +149,7 @@ impl Desk {
     }
 
     fn tell_passer(&self, request: RequestId, what: PassOn) {
-        if let Some(passer) = self.held().get(&request).and_then(|held| held.passed_on.clone()) {
+        if let Some(passer) = self.passers().get(&request) {
             // Full means that it has its answer already.
             let _ = passer.try_send(what);
         }
@@ -195,7 +200,7 @@ impl Desk {
         let subject = self.bus.subjects.reply(&envelope.ingress, envelope.request_id);
         let credit = Arc::new(Semaphore::new(STREAM_CREDIT as usize));
         let cancelled = CancellationToken::new();
-        let held = Held { cancelled: cancelled.clone(), credit: credit.clone(), passed_on: None };
+        let held = Held { cancelled: cancelled.clone(), credit: credit.clone() };
         self.held().insert(envelope.request_id, held);
         let (desk, request, next_seq) = (self.clone(), envelope.request_id, envelope.next_seq);
         let taken = Instant::now();
@@ -303,9 +308,7 @@ impl Replies {
     pub async fn pass_on(&mut self, envelope: &mut Envelope, body: &Bytes) -> Result<PassOn, BusError> {
         let bus = &self.desk.bus;
         let (tell, mut told) = mpsc::channel(1);
-        if let Some(held) = self.desk.held().get_mut(&self.request) {
-            held.passed_on = Some(tell);
-        }
+        self.desk.passers().insert(self.request, tell);
         envelope.next_seq = self.next_seq;
         let subject = bus.subjects.call(&envelope.plan.current().target.provider, envelope.operation);
         let reply = bus.subjects.control(bus.process(), self.request);
@@ -326,6 +329,15 @@ fn tail(bytes: &Bytes) -> Bytes {
 
 impl Drop for Replies {
     fn drop(&mut self) {
-        self.desk.held().remove(&self.request);
+        // Another pool of this process may hold the call by now, or pass it on itself.
+        let mut held = self.desk.held();
+        if held.get(&self.request).is_some_and(|held| Arc::ptr_eq(&held.credit, &self.credit)) {
+            held.remove(&self.request);
+        }
+        drop(held);
+        let mut passers = self.desk.passers();
+        if passers.get(&self.request).is_some_and(mpsc::Sender::is_closed) {
+            passers.remove(&self.request);
+        }
     }
 }
