@@ -176,7 +176,7 @@ impl Pool {
         if ended.usage_mismatch {
             warn!(target = %link.target, "the provider's usage figures contradict each other");
         }
-        self.journal.append(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
+        self.journal.note(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
         attempt
     }
 

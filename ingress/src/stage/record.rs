@@ -143,7 +143,7 @@ impl Drop for Record {
         let journal = self.journal.clone();
         self.life.work(async move {
             let id = event.request_id;
-            if timeout(PATIENCE, journal.append(UsageEvent::Request(event))).await.is_err() {
+            if timeout(PATIENCE, journal.note(UsageEvent::Request(event))).await.is_err() {
                 error!(request_id = %id, "the ledger is full: the request's own row is lost, its attempts' rows are not");
             }
         });

@@ -17,7 +17,7 @@ use futures_util::{FutureExt, StreamExt};
 use penstock_schemas::event::{UsageEvent, decode_batch, encode_batch};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -34,6 +34,10 @@ const IN_FLIGHT: usize = 64;
 /// The first wait before a message is sent again, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// How long an event that nobody waits for may wait for company: one message instead of many, at the price of this much
+/// of the ledger when the process is killed. An attempt's end that is lost so leaves its start, which counts in full.
+const COMPANY: Duration = Duration::from_millis(5);
+
 /// The writing side. Cloning shares it.
 #[derive(Clone)]
 pub struct Journal {
@@ -44,8 +48,8 @@ pub struct Journal {
 
 struct Entry {
     event: UsageEvent,
-    written: oneshot::Sender<()>,
-    acknowledged: oneshot::Sender<()>,
+    /// Somebody waits until it is written, and until it is acknowledged.
+    waiting: Option<(oneshot::Sender<()>, oneshot::Sender<()>)>,
 }
 
 /// An event on its way into the ledger.
@@ -80,14 +84,24 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Adds an event; waits while the journal is full.
+    /// Adds an event that something depends on: it goes out at once. Waits while the journal is full.
     pub async fn append(&self, event: UsageEvent) -> Pending {
         let (written, on_written) = oneshot::channel();
         let (acknowledged, on_acknowledged) = oneshot::channel();
-        if self.queue.send(Entry { event, written, acknowledged }).await.is_err() {
+        self.add(Entry { event, waiting: Some((written, acknowledged)) }).await;
+        Pending { written: on_written, acknowledged: on_acknowledged }
+    }
+
+    /// Adds an event that nothing waits for: it goes out with the next that somebody does, or after a moment. Waits while
+    /// the journal is full.
+    pub async fn note(&self, event: UsageEvent) {
+        self.add(Entry { event, waiting: None }).await;
+    }
+
+    async fn add(&self, entry: Entry) {
+        if self.queue.send(entry).await.is_err() {
             error!("an event came after the journal was finished: it is lost");
         }
-        Pending { written: on_written, acknowledged: on_acknowledged }
     }
 
     /// Waits at most `limit` until the ledger has everything. False when it has not.
@@ -103,17 +117,32 @@ impl Journal {
 
 async fn write(bus: Bus, mut entries: mpsc::Receiver<Entry>, finishing: CancellationToken) {
     let mut in_flight = FuturesUnordered::new();
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch: Vec<Entry> = Vec::with_capacity(BATCH);
+    let mut company_until = Instant::now();
     loop {
-        tokio::select! {
+        let has_room = in_flight.len() < IN_FLIGHT;
+        let is_first = batch.is_empty();
+        let is_due = tokio::select! {
             biased;
-            Some(()) = in_flight.next() => {}
-            count = entries.recv_many(&mut batch, BATCH), if in_flight.len() < IN_FLIGHT => {
-                if count == 0 { break }
-                let sent = send(&bus, std::mem::take(&mut batch)).await;
-                in_flight.push(sent);
+            Some(()) = in_flight.next() => false,
+            count = entries.recv_many(&mut batch, BATCH), if has_room => {
+                if is_first {
+                    company_until = Instant::now() + COMPANY;
+                }
+                count == 0 || batch.len() >= BATCH || batch.iter().any(|entry| entry.waiting.is_some())
             }
-            () = finishing.cancelled(), if !entries.is_closed() => entries.close(),
+            () = sleep_until(company_until), if has_room && !is_first => true,
+            () = finishing.cancelled(), if !entries.is_closed() => {
+                entries.close();
+                false
+            }
+        };
+        if is_due && batch.is_empty() {
+            break;
+        }
+        if is_due {
+            let sent = send(&bus, std::mem::take(&mut batch)).await;
+            in_flight.push(sent);
         }
     }
     while in_flight.next().await.is_some() {}
@@ -125,13 +154,15 @@ async fn send(bus: &Bus, entries: Vec<Entry>) -> BoxFuture<'static, ()> {
     let (mut on_written, mut on_acknowledged) = (Vec::new(), Vec::new());
     for entry in entries {
         events.push(entry.event);
-        on_written.push(entry.written);
-        on_acknowledged.push(entry.acknowledged);
+        if let Some((written, acknowledged)) = entry.waiting {
+            on_written.push(written);
+            on_acknowledged.push(acknowledged);
+        }
     }
     let payload: Bytes = encode_batch(&events).expect("events have a JSON form").into();
     let id = Uuid::now_v7();
     let ack = publish(bus, id, payload.clone()).await;
-    if bus.client.flush().await.is_ok() {
+    if !on_written.is_empty() && bus.client.flush().await.is_ok() {
         notify(on_written);
     }
     let bus = bus.clone();
