@@ -1,1 +1,32 @@
-//! Being built.
+//! The harness of the end-to-end tests: the real binary with a real nats-server and the real ClickHouse engine, in front of
+//! scripted upstreams that live in the test's own process. Knows nothing of Penstock's insides, only its public contract.
+//!
+//! ```no_run
+//! # async fn example() {
+//! use penstock_tests::World;
+//! let world = World::start().await;
+//! world.upstream("alpha").fails(529).always();
+//! world.upstream("beta").answers("hello");
+//! assert_eq!(world.ask("fast").await.text(), "hello");
+//! assert_eq!(world.attempts(4).await, ["alpha 529", "alpha 529", "alpha 529", "beta 200"]);
+//! # }
+//! ```
+
+mod binary;
+mod client;
+mod folder;
+mod ledger;
+mod process;
+mod setup;
+mod upstream;
+mod wait;
+mod world;
+
+pub use binary::{checkout, penstock, tool};
+pub use client::{Answer, Ask, Open};
+pub use folder::Folder;
+pub use process::{Output, Process};
+pub use setup::Setup;
+pub use upstream::{Call, End, Gate, Part, Reply, Upstream, words};
+pub use wait::{LONG, until};
+pub use world::World;

@@ -1,0 +1,56 @@
+//! The ledger as an operator asks it: `penstock sql … --format json`.
+
+use crate::wait::until;
+use crate::world::World;
+use serde_json::Value;
+
+const ATTEMPTS: &str = "SELECT *, toString(attempt_id) AS id FROM attempts ORDER BY started_at";
+
+impl World {
+    /// Asks ClickHouse.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn sql(&self, statement: &str) -> Vec<Value> {
+        match self.tool(&["sql", statement]).await {
+            Value::Array(rows) => rows,
+            other => panic!("penstock sql --format json gives a list, not {other}"),
+        }
+    }
+
+    /// Every attempt so far, in order, such as `alpha 529`, `beta 200`, `alpha timeout`, `alpha 200 broken`. Waits until
+    /// there are `count` that have ended, and one for each call that reached an upstream.
+    pub async fn attempts(&self, count: usize) -> Vec<String> {
+        let what = format!("{count} attempts in the ledger");
+        let rows = until(&what, async || {
+            let rows = self.sql(ATTEMPTS).await;
+            let ended: Vec<&str> =
+                rows.iter().filter(|row| row["outcome"] != "unknown").filter_map(|row| row["id"].as_str()).collect();
+            let received = self.upstreams().iter().flat_map(|upstream| upstream.calls());
+            let has_all = received.into_iter().all(|call| ended.contains(&call.attempt_id().as_str()));
+            (ended.len() >= count && has_all).then_some(rows)
+        });
+        rows.await.iter().map(line).collect()
+    }
+
+    /// The rows of `requests`, once there are `count`, oldest first.
+    pub async fn requests(&self, count: usize) -> Vec<Value> {
+        let what = format!("{count} requests in the ledger");
+        until(&what, async || {
+            let rows = self.sql("SELECT * FROM requests ORDER BY received_at").await;
+            (rows.len() >= count).then_some(rows)
+        })
+        .await
+    }
+}
+
+/// The provider, the status it answered with, and what is wrong where the status does not say so.
+fn line(row: &Value) -> String {
+    let mut words = vec![row["provider"].as_str().unwrap_or_default().to_owned()];
+    let status = row["provider_status"].as_u64();
+    words.extend(status.map(|status| status.to_string()));
+    if status.is_none_or(|status| status == 200) {
+        words.extend(row["failure"].as_str().map(ToOwned::to_owned));
+    }
+    words.join(" ")
+}

@@ -1,0 +1,190 @@
+//! A provider as the test scripts it: an HTTP server in the test's process that speaks OpenAI's dialect, answers what it is
+//! told, and keeps every request it received. Knows nothing of Penstock.
+
+mod call;
+mod script;
+pub mod words;
+
+pub use call::{Call, End};
+pub use script::{Gate, Part, Reply};
+
+use bytes::Bytes;
+use call::Watch;
+use futures_util::stream;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use script::Script;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io::{Error, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// The server. Dropping it ends it.
+#[derive(Debug)]
+pub struct Upstream {
+    name: String,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    _server: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    script: Mutex<Script>,
+    calls: Mutex<Vec<Call>>,
+}
+
+/// An answer that was just added to a script: for ever, unless it says otherwise.
+#[derive(Debug)]
+pub struct Scripted<'a>(&'a Upstream);
+
+type Body = StreamBody<Pin<Box<dyn stream::Stream<Item = Result<Frame<Bytes>, Error>> + Send>>>;
+
+impl Upstream {
+    /// Starts one that answers `hello`.
+    ///
+    /// # Panics
+    /// When the machine has no port for it.
+    pub async fn start(name: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the machine has a free port");
+        let address = listener.local_addr().expect("a listener has an address");
+        let script = Mutex::new(Script::new(Reply::answer("hello")));
+        let shared = Arc::new(Shared { script, calls: Mutex::default() });
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, shared.clone()));
+        Self { name: name.to_owned(), address, shared, _server: server }
+    }
+
+    /// Its name as a provider.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a provider's own SDK would take as its base URL.
+    pub fn url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Gives this answer.
+    pub fn replies(&self, reply: Reply) -> Scripted<'_> {
+        lock(&self.shared.script).push(reply);
+        Scripted(self)
+    }
+
+    /// Answers this text, whole or streamed as it is asked.
+    pub fn answers(&self, text: &str) -> Scripted<'_> {
+        self.replies(Reply::answer(text))
+    }
+
+    /// Refuses with this status.
+    pub fn fails(&self, status: u16) -> Scripted<'_> {
+        self.replies(Reply::error(status))
+    }
+
+    /// Every request so far.
+    pub fn calls(&self) -> Vec<Call> {
+        lock(&self.shared.calls).clone()
+    }
+
+    /// Waits until it has received `count` requests, and gives the last of these.
+    pub async fn received(&self, count: usize) -> Call {
+        let what = format!("call {count} at {}", self.name);
+        crate::wait::until(&what, async || lock(&self.shared.calls).get(count - 1).cloned()).await
+    }
+}
+
+impl Scripted<'_> {
+    /// Also for the requests that come later, until another answer is added.
+    pub fn always(self) {}
+
+    /// For this many requests; then comes what is added next.
+    pub fn times(self, times: u32) {
+        lock(&self.0.shared.script).limit(times);
+    }
+
+    /// For one request.
+    pub fn once(self) {
+        self.times(1);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let shared = shared.clone();
+        connections.spawn(async move {
+            stream.set_nodelay(true).expect("a socket can be told not to wait");
+            let service = service_fn(move |request| answer(shared.clone(), request));
+            // A caller that goes away in the middle is what some tests are about; its call says so.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = body.collect().await else { return Ok(respond(Reply::error(400), false, None)) };
+    let body = body.to_bytes();
+    if parts.uri.path() != "/v1/chat/completions" {
+        return Ok(respond(Reply::error(404), false, None));
+    }
+    let streamed = serde_json::from_slice::<Value>(&body).is_ok_and(|body| body["stream"] == true);
+    let call = Call::new(parts.headers, body);
+    let watch = call.watch();
+    let reply = lock(&shared.script).next();
+    lock(&shared.calls).push(call);
+    if let Some(gate) = &reply.hold {
+        gate.passed().await;
+    }
+    Ok(respond(reply, streamed, Some(watch)))
+}
+
+fn respond(reply: Reply, streamed: bool, watch: Option<Watch>) -> Response<Body> {
+    let (status, headers) = (reply.status, reply.headers.clone());
+    let (parts, content_type, length) = reply.parts(streamed);
+    let frames: Pin<Box<dyn stream::Stream<Item = _> + Send>> = Box::pin(stream::unfold((parts, watch), next_frame));
+    let mut response = Response::new(StreamBody::new(frames));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    response.headers_mut().extend(headers);
+    response
+}
+
+type Rest = (VecDeque<Part>, Option<Watch>);
+
+async fn next_frame((mut parts, mut watch): Rest) -> Option<(Result<Frame<Bytes>, Error>, Rest)> {
+    loop {
+        match parts.pop_front()? {
+            Part::Send(bytes) => {
+                if let Some(watch) = &mut watch {
+                    watch.sent(bytes.len());
+                    if parts.is_empty() {
+                        watch.complete();
+                    }
+                }
+                return Some((Ok(Frame::data(bytes)), (parts, watch)));
+            }
+            Part::Wait(gate) => gate.passed().await,
+            Part::Cut => return Some((Err(Error::from(ErrorKind::ConnectionAborted)), (parts, watch))),
+            Part::Silence => std::future::pending().await,
+        }
+    }
+}

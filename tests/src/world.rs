@@ -1,0 +1,195 @@
+//! A whole Penstock under test: `penstock up` on a folder of its own, roles in processes of their own where a test wants
+//! them, and the upstreams that stand for the providers.
+
+use crate::binary::penstock;
+use crate::client::Ask;
+use crate::folder::Folder;
+use crate::process::{Output, Process};
+use crate::setup::{ADMIN_KEY, Setup};
+use crate::upstream::Upstream;
+use serde_json::Value;
+use std::path::PathBuf;
+use tokio::process::Command;
+
+/// The world. Dropping it ends every process in it.
+#[derive(Debug)]
+pub struct World {
+    up: Process,
+    roles: u32,
+    url: String,
+    key: String,
+    upstreams: Vec<Upstream>,
+    setup: Setup,
+    /// Last, so that it is removed when the processes are gone.
+    folder: Folder,
+}
+
+impl World {
+    /// One with `alpha` and `beta`.
+    pub async fn start() -> Self {
+        Self::setup().start().await
+    }
+
+    /// One to be described.
+    pub fn setup() -> Setup {
+        Setup::default()
+    }
+
+    pub(crate) async fn begin(setup: Setup) -> Self {
+        let folder = Folder::new();
+        let upstreams = vec![Upstream::start("alpha").await, Upstream::start("beta").await];
+        folder.write("front.toml", &setup.front(&upstreams));
+        folder.write("back.toml", &Setup::back(&upstreams));
+        let mut up = start_up(&setup, &folder, 0);
+        let (url, key) = ready(&mut up).await;
+        Self { up, roles: 0, url, key, upstreams, setup, folder }
+    }
+
+    /// Starts `up` again on the same folder, after it has ended or was killed.
+    pub async fn again(&mut self) {
+        self.roles += 1;
+        self.up = start_up(&self.setup, &self.folder, self.roles);
+        (self.url, self.key) = ready(&mut self.up).await;
+    }
+
+    /// The provider of this name, to be told what to answer.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn upstream(&self, name: &str) -> &Upstream {
+        let found = self.upstreams.iter().find(|upstream| upstream.name() == name);
+        found.unwrap_or_else(|| panic!("there is no upstream {name}"))
+    }
+
+    pub(crate) fn upstreams(&self) -> &[Upstream] {
+        &self.upstreams
+    }
+
+    /// Where the gateway is: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its first virtual key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The key of its admin API.
+    pub fn admin_key(&self) -> &'static str {
+        ADMIN_KEY
+    }
+
+    /// The process of `penstock up`.
+    pub fn up(&mut self) -> &mut Process {
+        &mut self.up
+    }
+
+    /// Where everything of this world is kept; `data` in it is `up`'s.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// A chat request to a model, which may be sent as it is.
+    pub fn ask(&self, model: &str) -> Ask {
+        Ask::chat(&self.url, &self.key, model)
+    }
+
+    /// Any other request.
+    pub fn get(&self, path: &str) -> Ask {
+        Ask::get(&self.url, path)
+    }
+
+    /// What `run.json` says.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn run_file(&self) -> Value {
+        let text = std::fs::read(self.folder.path().join("data/run.json")).expect("run.json is there while `up` runs");
+        serde_json::from_slice(&text).expect("run.json is JSON")
+    }
+
+    /// Starts a role in a process of its own, joined to `up`'s NATS and ClickHouse: `ingress`, `worker`, `analytics`.
+    /// Waits until it is ready; gives it and the line in which it says so.
+    pub async fn role(&mut self, role: &str) -> (Process, String) {
+        let config = if role == "worker" { "back.toml" } else { "front.toml" };
+        let mut command = self.penstock(config);
+        let run = self.run_file();
+        let of_run = |name: &str| run[name].as_str().expect("run.json holds URLs").to_owned();
+        command.arg(role).env("PENSTOCK_NATS_URL", of_run("nats")).env("PENSTOCK_CLICKHOUSE_URL", of_run("clickhouse"));
+        command.env("PENSTOCK_INGRESS_LISTEN", "127.0.0.1:0");
+        self.roles += 1;
+        let mut process = Process::start(&format!("{role}-{}", self.roles), command, self.folder.path());
+        let line = process.says("ready").await;
+        (process, line)
+    }
+
+    /// Starts a worker of all providers in a process of its own, and waits until it is ready.
+    pub async fn worker(&mut self) -> Process {
+        self.role("worker").await.0
+    }
+
+    /// Runs one of the tools, `penstock keys list`, to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        let output = self.penstock("front.toml").args(arguments).output().await.expect("penstock can be started");
+        Output {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs one of the tools with `--format json`, and gives what it answered.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn tool(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["--format", "json"]].concat()).await;
+        assert_eq!(output.code, 0, "penstock {arguments:?}: {}", output.err);
+        serde_json::from_str(&output.out).unwrap_or_else(|error| panic!("{error}: {}", output.out))
+    }
+
+    fn penstock(&self, config: &str) -> Command {
+        command(&self.setup, &self.folder, config)
+    }
+}
+
+fn command(setup: &Setup, folder: &Folder, config: &str) -> Command {
+    let mut command = Command::new(penstock());
+    command.env_clear().envs(setup.environment()).current_dir(folder.path());
+    command.arg("--config").arg(config).arg("--data").arg(data(folder));
+    command
+}
+
+fn data(folder: &Folder) -> PathBuf {
+    folder.path().join("data")
+}
+
+fn start_up(setup: &Setup, folder: &Folder, count: u32) -> Process {
+    let mut command = command(setup, folder, "front.toml");
+    command.args(["up", "--listen", "127.0.0.1:0"]);
+    if setup.with_demo() {
+        command.arg("--demo");
+    }
+    Process::start(&format!("up-{count}"), command, folder.path())
+}
+
+/// The URL and the key that `up` prints: `Penstock is ready: URL  key: KEY`.
+async fn ready(up: &mut Process) -> (String, String) {
+    let line = up.says("Penstock is ready: ").await;
+    let words = line.strip_prefix("Penstock is ready: ").and_then(|rest| rest.split_once("  key: "));
+    let (url, key) = words.unwrap_or_else(|| panic!("this line is not as DESIGN has it: {line}"));
+    (url.to_owned(), key.to_owned())
+}
+
+impl Drop for World {
+    #[expect(clippy::print_stderr, reason = "a test that failed shows what the gateway said")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.up.tail());
+        }
+    }
+}
