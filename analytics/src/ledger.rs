@@ -6,8 +6,7 @@ use crate::outage::Outage;
 use crate::prepare::Preparation;
 use crate::rows::{Key, Rows, key};
 use crate::schema::SchemaError;
-use crate::sift::sift;
-use crate::store::insert;
+use crate::sift::{Verdict, sift};
 use crate::trouble::Trouble;
 use penstock_runtime::bus::{Bus, BusError, UsageBatch, UsageReader};
 use penstock_runtime::{Life, schedule};
@@ -29,6 +28,10 @@ const LEFT: Duration = Duration::from_secs(3);
 
 /// After which time an event that ClickHouse refused is tried again.
 const REFUSED_AGAIN: Duration = Duration::from_secs(600);
+
+/// After so many exceptions over one batch, some 30 s, its rows may be the reason even if ClickHouse does not say so: a
+/// batch that is too large for its memory would hold up all others for ever.
+const INSISTS: u32 = 20;
 
 /// Waits before the ledger is opened again, the first and the longest.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -118,9 +121,15 @@ impl Ledger {
         self.refused.retain(|_, since| now.duration_since(*since) < REFUSED_AGAIN);
         let events = batches.iter().flat_map(|batch| &batch.events);
         let rows = Rows::fold(events.filter(|event| !self.refused.contains_key(&key(event))));
-        while let Err(error) = self.store(&rows).await {
+        let mut verdict = Verdict::Values;
+        let mut exceptions = 0;
+        while let Err(error) = self.store(&rows, verdict).await {
             for batch in &batches {
                 batch.keep().await;
+            }
+            exceptions += u32::from(matches!(error, SchemaError::Trouble(Trouble::Exception { .. })));
+            if exceptions >= INSISTS {
+                verdict = Verdict::Any;
             }
             if !self.endure(error).await {
                 return;
@@ -134,26 +143,19 @@ impl Ledger {
     }
 
     /// After an outage ClickHouse may be another one, without our tables.
-    async fn store(&mut self, rows: &Rows) -> Result<(), SchemaError> {
+    async fn store(&mut self, rows: &Rows, verdict: Verdict) -> Result<(), SchemaError> {
         if self.outage.is_on() {
             self.preparation.make().await?;
         }
-        Ok(self.insert(rows).await?)
+        Ok(self.insert(rows, verdict).await?)
     }
 
     /// Attempts first: a request is never seen without the attempts that it caused.
-    async fn insert(&mut self, rows: &Rows) -> Result<(), Trouble> {
+    async fn insert(&mut self, rows: &Rows, verdict: Verdict) -> Result<(), Trouble> {
         let begun = Instant::now();
         let warehouse = &self.preparation.warehouse;
-        let mut refused = Vec::new();
-        match insert(warehouse, &rows.attempts).await {
-            Err(trouble) if trouble.is_about_content() => refused.extend(sift(warehouse, &rows.attempts).await?),
-            result => result?,
-        }
-        match insert(warehouse, &rows.requests).await {
-            Err(trouble) if trouble.is_about_content() => refused.extend(sift(warehouse, &rows.requests).await?),
-            result => result?,
-        }
+        let mut refused = sift(warehouse, &rows.attempts, verdict).await?;
+        refused.extend(sift(warehouse, &rows.requests, verdict).await?);
         for (key, trouble) in refused {
             error!(id = %key.0, reason = %trouble, "ClickHouse refuses a usage event: it stays in the ledger");
             self.refused.insert(key, begun);

@@ -16,7 +16,7 @@ pub(crate) const COMMIT: Duration = Duration::from_secs(120);
 const EVERY: Duration = Duration::from_secs(60);
 
 /// Of the time, counting takes one part in so many.
-const SHARE: u32 = 10;
+const SHARE: u32 = 5;
 
 /// Hours that are counted together.
 const HOURS: usize = 24;

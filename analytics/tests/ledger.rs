@@ -105,11 +105,14 @@ async fn while_clickhouse_is_down_events_wait_and_then_they_arrive() {
     let during = attempts(300);
     world.write_together(during.iter().map(started)).await;
     world.write_together(before.iter().map(|s| ended(end(s, Outcome::Served, tokens(1, 1), "0.01")))).await;
+    world.until_metric("penstock_ledger_down 1").await;
     assert!(world.nats.messages() > 0);
     world.engine = Some(Engine::start(&world.folder.path().join("clickhouse"), listen));
     world.until("SELECT count() FROM attempts WHERE outcome = 'served'", "300").await;
     world.until_left(0).await;
     assert_eq!(world.value("SELECT count() FROM attempts").await, "600");
+    world.until_metric("penstock_ledger_down 0").await;
+    world.until_metric("penstock_ledger_events_total 900").await;
     assert!(analytics.drain(Duration::from_secs(10)).await);
 }
 
@@ -119,6 +122,7 @@ async fn the_role_starts_before_clickhouse_does() {
     let listen = world.engine.take().unwrap().kill();
     let analytics = world.start(vec![]).await.unwrap();
     world.write([started(&start("search", "openai/gpt-4o", now()))]).await;
+    world.until_metric("penstock_ledger_down 1").await;
     world.engine = Some(Engine::start(&world.folder.path().join("clickhouse"), listen));
     world.until("SELECT count() FROM attempts", "1").await;
     assert!(analytics.drain(Duration::from_secs(10)).await);
@@ -143,6 +147,7 @@ async fn an_event_that_clickhouse_refuses_stays_in_the_ledger_and_stops_no_other
     world.write(events).await;
     world.until("SELECT count() FROM attempts", "499").await;
     world.until_left(1).await;
+    world.until_metric("penstock_ledger_refused_events 1").await;
     // Later events go their way.
     world.write([started(&start("later", "openai/gpt-4o", now()))]).await;
     world.until("SELECT count() FROM attempts WHERE project = 'later'", "1").await;

@@ -80,6 +80,11 @@ impl Drop for Process {
     }
 }
 
+/// Reads what a process still says: it would stop at a full pipe, and end at a closed one.
+fn read_on(mut output: impl Read + Send + 'static) {
+    drop(std::thread::Builder::new().spawn(move || std::io::copy(&mut output, &mut std::io::sink())).unwrap());
+}
+
 /// The ClickHouse engine.
 pub struct Engine {
     process: Process,
@@ -94,9 +99,11 @@ impl Engine {
         command.env(ENGINE, format!("{listen} {}", data.display()));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = Process(command.spawn().unwrap());
-        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
-        let listen = lines.find_map(|line| line.unwrap().strip_prefix("listening ").map(ToOwned::to_owned));
+        let mut output = BufReader::new(process.0.stdout.take().unwrap());
+        let listen =
+            output.by_ref().lines().find_map(|line| line.unwrap().strip_prefix("listening ").map(str::to_owned));
         let listen = listen.expect("the engine starts").parse().unwrap();
+        read_on(output);
         Self { process, listen }
     }
 
@@ -141,8 +148,7 @@ impl Nats {
                 monitor = Some(number());
             }
         }
-        // The rest is read, so that the server never waits for a full pipe.
-        drop(std::thread::Builder::new().spawn(move || std::io::copy(&mut log, &mut std::io::sink())).unwrap());
+        read_on(log);
         let monitor = format!("127.0.0.1:{}", monitor.unwrap()).parse().unwrap();
         Self { _process: process, url: format!("nats://127.0.0.1:{}", port.unwrap()), monitor }
     }
@@ -166,6 +172,7 @@ pub struct World {
     pub bus: Bus,
     pub journal: Journal,
     pub config: AnalyticsConfig,
+    pub metrics: Metrics,
 }
 
 impl World {
@@ -181,11 +188,12 @@ impl World {
             database: Database::parse("penstock").unwrap(),
             retention: Retention::Off,
         };
-        Self { nats, engine: Some(engine), folder, bus, journal, config }
+        let metrics = Metrics::default();
+        Self { nats, engine: Some(engine), folder, bus, journal, config, metrics }
     }
 
     pub async fn start(&self, prices: Vec<(Target, PriceRow)>) -> Result<Analytics, StartError> {
-        Analytics::start(&self.config, &self.bus, &Metrics::default(), prices).await
+        Analytics::start(&self.config, &self.bus, &self.metrics, prices).await
     }
 
     /// Writes events into the ledger, each as a message of its own, in this order.
@@ -246,6 +254,15 @@ impl World {
                 return;
             }
             assert!(begun.elapsed() < PATIENCE, "{sql} never gave {wanted}, but: {last}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until the metrics hold this line.
+    pub async fn until_metric(&self, line: &str) {
+        let begun = Instant::now();
+        while !self.metrics.text().lines().any(|found| found == line) {
+            assert!(begun.elapsed() < PATIENCE, "{line} never came: {}", self.metrics.text());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
