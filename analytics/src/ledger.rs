@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{error, warn};
 
 /// How long events wait for others, once the first is there.
-const LINGER: Duration = Duration::from_millis(200);
+const LINGER: Duration = Duration::from_millis(400);
 
 /// Events that are inserted together, about.
 const MOST: usize = 5_000;

@@ -59,7 +59,7 @@ impl Analytics {
         if let Ok(Err(error @ SchemaError::Edited { .. })) = timeout(FIRST_LOOK, preparation.make()).await {
             return Err(StartError::Schema(error.to_string()));
         }
-        let life = Life::new();
+        let life = bus.life().clone();
         let reader = UsageReader::open(bus).await?;
         life.work(Ledger::new(bus, &life, preparation, AnalyticsMetrics::register(metrics)).run(reader));
         life.service("hourly spend", rollup::run(warehouse.clone()));
