@@ -6,8 +6,8 @@ use anyhow::{Context, bail};
 use penstock_analytics::Analytics;
 use penstock_ingress::Ingress;
 use penstock_runtime::bus::{Bus, NatsConfig};
+use penstock_runtime::clock;
 use penstock_runtime::metrics::Metrics;
-use penstock_runtime::{Life, clock};
 use penstock_workers::{Workers, catalogue};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(crate) async fn ingress(place: &Place, listen: Option<String>) -> anyhow::Re
     let ingress = Ingress::start(config.ingress, &bus, &Metrics::default()).await?;
     ingress.ready().await;
     info!(address = %ingress.address(), "the ingress is ready");
-    let asked = wait_for_stop(bus.life()).await?;
+    let asked = wait_for_stop(bus.life().stopping()).await?;
     Ok(code(ingress.drain().await && asked))
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn worker(place: &Place, names: &[String]) -> anyhow::Result<Ex
     let bus = connect(&config.nats, "worker").await?;
     let workers = Workers::start(providers, &bus, &Metrics::default()).await?;
     info!("the workers are ready");
-    let asked = wait_for_stop(bus.life()).await?;
+    let asked = wait_for_stop(bus.life().stopping()).await?;
     Ok(code(workers.drain(config.ingress.drain).await && asked))
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn analytics(place: &Place) -> anyhow::Result<ExitCode> {
     let prices = prices(&config)?;
     let analytics = Analytics::start(&config.analytics, &bus, &Metrics::default(), prices).await?;
     info!("analytics is ready");
-    let asked = wait_for_stop(bus.life()).await?;
+    let asked = wait_for_stop(bus.life().stopping()).await?;
     Ok(code(analytics.drain(config.ingress.drain).await && asked))
 }
 
@@ -76,14 +76,14 @@ async fn connect(config: &NatsConfig, role: &str) -> anyhow::Result<Bus> {
     Ok(Bus::connect(config, url, role).await?)
 }
 
-/// Waits for SIGTERM or SIGINT, or until the role stops by itself: then false.
-pub(crate) async fn wait_for_stop(life: &Life) -> anyhow::Result<bool> {
+/// Waits for SIGTERM or SIGINT, or until a role stops by itself: then false.
+pub(crate) async fn wait_for_stop(stopping: impl Future<Output = ()>) -> anyhow::Result<bool> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = life.stopping() => return Ok(false),
+        () = stopping => return Ok(false),
     }
     info!("stopping: finishing what is in flight");
     Ok(true)

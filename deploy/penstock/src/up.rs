@@ -43,8 +43,8 @@ struct Running {
     analytics: Analytics,
     children: Children,
     demo: Life,
-    /// The ingress's life: when it ends by itself, so does everything.
-    life: Life,
+    /// The lives of ingress, workers and analytics: when one ends by itself, so does everything.
+    lives: [Life; 3],
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -58,7 +58,7 @@ pub(crate) async fn run(place: &Place, options: Options) -> anyhow::Result<ExitC
     let (running, run_file) = start(config, &data, options.demo).await?;
     data.write_run_file(&run_file)?;
     announce(&run_file, &key, config::file(place), options.demo);
-    let asked = wait_for_stop(&running.life).await?;
+    let asked = wait_for_stop(running.stopping()).await?;
     let is_fine = running.stop().await;
     data.remove_run_file();
     Ok(code(is_fine && asked))
@@ -97,16 +97,16 @@ async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::R
     }
     let metrics = Metrics::default();
     let prices = prices(&config)?;
-    let bus = connect_soon(&config.nats, &nats, "analytics", NATS_START).await?;
-    let analytics = Analytics::start(&config.analytics, &bus, &metrics, prices).await?;
-    let bus = connect_soon(&config.nats, &nats, "worker", NATS_START).await?;
-    let workers = Workers::start(config.workers.providers, &bus, &metrics).await?;
+    let analytics_bus = connect_soon(&config.nats, &nats, "analytics", NATS_START).await?;
+    let analytics = Analytics::start(&config.analytics, &analytics_bus, &metrics, prices).await?;
+    let worker_bus = connect_soon(&config.nats, &nats, "worker", NATS_START).await?;
+    let workers = Workers::start(config.workers.providers, &worker_bus, &metrics).await?;
     let bus = connect_soon(&config.nats, &nats, "ingress", NATS_START).await?;
     let ingress = Ingress::start(config.ingress, &bus, &metrics).await?;
     ingress.ready().await;
     let run_file = RunFile { url: format!("http://{}", ingress.address()), nats, clickhouse, pid: std::process::id() };
-    let life = bus.life().clone();
-    Ok((Running { ingress, workers, analytics, children, demo, life }, run_file))
+    let lives = [bus, worker_bus, analytics_bus].map(|bus| bus.life().clone());
+    Ok((Running { ingress, workers, analytics, children, demo, lives }, run_file))
 }
 
 async fn start_demo(life: &Life) -> anyhow::Result<SocketAddr> {
@@ -118,6 +118,16 @@ async fn start_demo(life: &Life) -> anyhow::Result<SocketAddr> {
 }
 
 impl Running {
+    /// Waits until a role stops by itself.
+    async fn stopping(&self) {
+        let [ingress, workers, analytics] = &self.lives;
+        tokio::select! {
+            () = ingress.stopping() => {}
+            () = workers.stopping() => {}
+            () = analytics.stopping() => {}
+        }
+    }
+
     /// In the order in which work flows: no role loses what an earlier one still gives it. False when something was left
     /// undone.
     async fn stop(self) -> bool {
