@@ -66,11 +66,13 @@ async fn connection(stream: TcpStream, router: Router, ingress: Shared) {
 /// What hyper leaves unsaid: 408, in OpenAI's words.
 fn slow_head(ingress: &Shared) -> Vec<u8> {
     let refusal = Refusal::SlowHead(ingress.config.head_timeout);
-    let body = openai::error_body(&refusal, clock::request_id()).to_string();
+    let id = clock::request_id();
+    let body = openai::error_body(&refusal, id).to_string();
     let status = status::of(&refusal);
     let length = body.len();
     format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\
+         x-request-id: {id}\r\nx-penstock-request-id: {id}\r\n\r\n{body}"
     )
     .into_bytes()
 }
