@@ -156,6 +156,8 @@ fn failure_words(failure: &Failure) -> (&'static str, Option<String>) {
     // A provider's refusal of the request keeps the provider's own code, or its lack of one.
     let is_request = status::of(&Refusal::from(failure.clone())) == StatusCode::BAD_REQUEST;
     let code = match (&failure.provider_code, failure.kind) {
+        // The provider's word would be read as one about the caller's own key.
+        (_, kind @ FailureKind::ProviderAuth) => Some(kind.as_str().to_owned()),
         (Some(code), _) => Some(code.clone()),
         (None, FailureKind::ContextTooLong) => Some("context_length_exceeded".to_owned()),
         (None, _) if is_request && failure.provider_status.is_some() => None,
