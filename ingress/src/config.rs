@@ -99,7 +99,7 @@ fn read_model(name: &str, section: &mut Section) -> Option<VirtualModel> {
         "weighted" => Strategy::Weighted,
         other => {
             section.mistake("strategy", &format!("`{other}` is not known: use \"fallback\" or \"weighted\""));
-            return None;
+            Strategy::Fallback
         }
     };
     let links: Vec<(Link, u32)> = section.entries("targets").iter_mut().filter_map(read_link).collect();

@@ -7,6 +7,9 @@ use penstock_schemas::failure::{Failure, FailureKind};
 /// What nobody sees, because the caller is gone; in the `requests` table only. nginx's number for it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
+/// An answer, whole or begun.
+pub(crate) const ANSWERED: StatusCode = StatusCode::OK;
+
 /// The status that stands for a refusal.
 pub(crate) fn of(refusal: &Refusal) -> StatusCode {
     match refusal {

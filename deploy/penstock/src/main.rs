@@ -15,7 +15,7 @@ const BAD_CONFIG: u8 = 64;
 
 /// An AI gateway: one API in front of every language-model provider.
 #[derive(Parser)]
-#[command(name = "penstock", version, about, after_help = EXAMPLES)]
+#[command(name = "penstock", version, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

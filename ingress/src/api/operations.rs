@@ -1,8 +1,9 @@
 //! For those who run it: alive, ready, metrics. Without a key, since probes have none; they say nothing about callers.
 
+use crate::refusal::Refusal;
 use crate::role::Shared;
+use crate::status;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
@@ -20,8 +21,8 @@ pub(crate) async fn ready(State(ingress): State<Shared>) -> impl IntoResponse {
         (!ingress.models.is_current(), "the models have not been read yet"),
     ];
     match reasons.iter().find(|(applies, _)| *applies) {
-        None => (StatusCode::OK, "ready\n".to_owned()),
-        Some((_, reason)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+        None => (status::ANSWERED, "ready\n".to_owned()),
+        Some((_, reason)) => (status::of(&Refusal::NotReady(reason)), format!("{reason}\n")),
     }
 }
 

@@ -2,8 +2,6 @@
 //! on untouched. Source: <https://platform.openai.com/docs/api-reference>.
 
 use crate::refusal::Refusal;
-use crate::status;
-use axum::http::StatusCode;
 use bytes::Bytes;
 use penstock_schemas::envelope::Delivery;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -154,7 +152,8 @@ fn failure_words(failure: &Failure) -> (&'static str, Option<String>) {
         | FailureKind::Internal => "server_error",
     };
     // A provider's refusal of the request keeps the provider's own code, or its lack of one.
-    let is_request = status::of(&Refusal::from(failure.clone())) == StatusCode::BAD_REQUEST;
+    let is_request =
+        matches!(failure.kind, FailureKind::BadRequest | FailureKind::ContentRefused | FailureKind::Unsupported);
     let code = match (&failure.provider_code, failure.kind) {
         // The provider's word would be read as one about the caller's own key.
         (_, kind @ FailureKind::ProviderAuth) => Some(kind.as_str().to_owned()),

@@ -64,7 +64,7 @@ impl Answer {
         if headers[CONTENT_TYPE] != "application/json" {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
-        finish(StatusCode::OK, headers, body, id)
+        finish(status::ANSWERED, headers, body, id)
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn json(value: &impl serde::Serialize, id: RequestId) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = serde_json::to_vec(value).expect("answers have a JSON form");
-    finish(StatusCode::OK, headers, Body::from(body), id)
+    finish(status::ANSWERED, headers, Body::from(body), id)
 }
 
 fn finish(status: StatusCode, mut headers: HeaderMap, body: Body, id: RequestId) -> Response {

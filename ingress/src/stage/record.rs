@@ -94,7 +94,7 @@ impl Record {
         self.edit(|event| {
             event.target = Some(head.target.clone());
             event.attempts = head.attempts;
-            event.status = 200;
+            event.status = status::ANSWERED.as_u16();
             let took = clock::now().since(event.received_at);
             event.first_token_us = Some(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         });
