@@ -130,7 +130,7 @@ impl Pool {
             let history = History { attempts, drawn, deadline: held.envelope.deadline };
             match decide(&policy, history, &refused, clock::now()) {
                 Decision::Again(wait) => {
-                    debug!(target = %link.target, attempts, ?wait, failure = refused.kind.as_str(), "trying again");
+                    debug!(model = %link.target, attempts, ?wait, failure = refused.kind.as_str(), "trying again");
                     if held.replies.wait(sleep(wait)).await.is_none() {
                         return self.fail(held, cancelled()).await;
                     }
@@ -171,10 +171,10 @@ impl Pool {
         self.metrics.count(&ended);
         if let Attempt::Refused(failure) | Attempt::Broken(failure) = &attempt {
             let (request_id, failure) = (&held.envelope.request_id, failure.kind.as_str());
-            warn!(%request_id, target = %link.target, attempt = call.number, failure, "an attempt failed");
+            warn!(%request_id, model = %link.target, attempt = call.number, failure, "an attempt failed");
         }
         if ended.usage_mismatch {
-            warn!(target = %link.target, "the provider's usage figures contradict each other");
+            warn!(model = %link.target, "the provider's usage figures contradict each other");
         }
         self.journal.note(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
         attempt
@@ -232,7 +232,7 @@ impl Pool {
         let mut plan = held.envelope.plan.next();
         held.envelope.last_failure = Some(refused.clone());
         while let Some(next) = plan {
-            debug!(request_id = %held.envelope.request_id, target = %next.current().target, "passing the call on");
+            debug!(request_id = %held.envelope.request_id, model = %next.current().target, "passing the call on");
             held.envelope.plan = next;
             if held.replies.pass_on(&mut held.envelope, &held.body).await? == PassOn::Taken {
                 return Ok(());
