@@ -19,7 +19,9 @@ fn the_questions_in_sql_are_those_that_are_tested() {
     let mut tested: Vec<String> = fs::read_dir(root().join("analytics/sql"))
         .unwrap()
         .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
-        .map(|text| text.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n").trim().to_owned())
+        .map(|text| {
+            text.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n").trim().to_owned()
+        })
         .collect();
     assert_eq!((shown.len(), tested.len()), (5, 5));
     tested.retain(|statement| !shown.contains(&statement.as_str()));

@@ -1,4 +1,16 @@
 //! The gateway as callers and operators meet it: over HTTP and the command line, on real parts. One program, so that it is
 //! linked once.
 
+mod bad_input;
+mod bodies;
+mod cancel;
+mod configuration;
 mod fallback;
+mod keys;
+mod operations;
+mod passing;
+mod raw;
+mod roles;
+mod sdk;
+mod spend;
+mod stop;

@@ -28,7 +28,8 @@ pub fn checkout() -> PathBuf {
 /// When it is missing: says what to do.
 pub fn tool(name: &str) -> String {
     let found = std::env::var(name).ok().filter(|value| !value.is_empty()).or_else(|| {
-        let folder = std::env::var_os("PENSTOCK_TOOLS").map_or_else(|| checkout().join(".penstock/tools"), PathBuf::from);
+        let folder =
+            std::env::var_os("PENSTOCK_TOOLS").map_or_else(|| checkout().join(".penstock/tools"), PathBuf::from);
         let text = std::fs::read_to_string(folder.join("env")).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")))?;
         Some(line.to_owned())
@@ -67,6 +68,7 @@ fn is_current(binary: &Path) -> bool {
     let (Some(built), Some(sources)) = (changed(binary), sources) else { return false };
     // As make has it: `target: source source …`, with `\ ` for a space in a name.
     let sources = sources.split_once(": ").map_or("", |(_, sources)| sources.trim_end()).replace("\\ ", "\0");
-    let is_older = |source: &str| changed(Path::new(&source.replace('\0', " "))).is_some_and(|at: SystemTime| at <= built);
+    let is_older =
+        |source: &str| changed(Path::new(&source.replace('\0', " "))).is_some_and(|at: SystemTime| at <= built);
     !sources.is_empty() && sources.split(' ').all(is_older)
 }

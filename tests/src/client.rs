@@ -165,7 +165,9 @@ impl Ask {
         *request.method_mut() = self.method;
         *request.uri_mut() = self.path.parse().expect("a test names a path that HTTP can carry");
         *request.headers_mut() = self.headers;
-        request.headers_mut().insert("host", HeaderValue::from_str(&self.address).expect("an address is a header value"));
+        request
+            .headers_mut()
+            .insert("host", HeaderValue::from_str(&self.address).expect("an address is a header value"));
         request
     }
 }
@@ -250,11 +252,49 @@ impl Answer {
     pub fn events(&self) -> Vec<Value> {
         let raw = self.raw();
         let data = raw.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
-        data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).expect("an event is JSON")).collect()
+        data.filter(|data| *data != "[DONE]")
+            .map(|data| serde_json::from_str(data).expect("an event is JSON"))
+            .collect()
     }
 
     /// A header as text; empty when there is none.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
+
+    /// A refusal in short: status, type, code, and the field in brackets, such as
+    /// `400 invalid_request_error missing_required_parameter (model)`.
+    ///
+    /// # Panics
+    /// When it is not in OpenAI's shape, or does not name its request in the body and in both headers.
+    pub fn error(&self) -> String {
+        let body = self.json();
+        let error = &body["error"];
+        assert_eq!(self.header("content-type"), "application/json");
+        let id = error["request_id"].as_str().unwrap_or_default();
+        assert_eq!(id.len(), 36, "no request id: {body}");
+        assert_eq!([self.header("x-request-id"), self.header("x-penstock-request-id")], [id, id]);
+        assert!(!self.message().is_empty(), "no message: {body}");
+        format!("{} {}", self.status.as_u16(), in_short(error))
+    }
+
+    /// What a refusal says.
+    pub fn message(&self) -> String {
+        self.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// An error object in OpenAI's shape as `type code (param)`.
+///
+/// # Panics
+/// When it has not all four of OpenAI's fields, or others than ours besides.
+pub fn in_short(error: &Value) -> String {
+    let fields: Vec<&str> = error.as_object().expect("an error is an object").keys().map(String::as_str).collect();
+    assert_eq!(fields, ["message", "type", "param", "code", "request_id"], "{error}");
+    let class = error["type"].as_str().expect("an error has a type");
+    let mut text = format!("{class} {}", error["code"].as_str().unwrap_or("-"));
+    if let Some(param) = error["param"].as_str() {
+        text += &format!(" ({param})");
+    }
+    text
 }

@@ -33,6 +33,26 @@ impl World {
         rows.await.iter().map(line).collect()
     }
 
+    /// The one number that a statement gives.
+    ///
+    /// # Panics
+    /// When it gives something else.
+    pub async fn count(&self, statement: &str) -> u64 {
+        let rows = self.sql(statement).await;
+        let value = rows.first().and_then(|row| row.as_object()?.values().next());
+        let text = value.map(|value| value.to_string().trim_matches('"').to_owned()).unwrap_or_default();
+        text.parse().unwrap_or_else(|_| panic!("{statement} gives {rows:?}"))
+    }
+
+    /// What a statement gives, once it is as it should be.
+    pub async fn sql_until(&self, statement: &str, is_right: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        until(&format!("the ledger to be right in: {statement}"), async || {
+            let rows = self.sql(statement).await;
+            is_right(&rows).then_some(rows)
+        })
+        .await
+    }
+
     /// The rows of `requests`, once there are `count`, oldest first.
     pub async fn requests(&self, count: usize) -> Vec<Value> {
         let what = format!("{count} requests in the ledger");

@@ -23,9 +23,9 @@ mod wait;
 mod world;
 
 pub use binary::{checkout, penstock, tool};
-pub use client::{Answer, Ask, Open};
+pub use client::{Answer, Ask, Open, in_short};
 pub use folder::Folder;
-pub use process::{Output, Process};
+pub use process::{Output, Process, is_running};
 pub use setup::Setup;
 pub use upstream::{Call, End, Gate, Part, Reply, Upstream, words};
 pub use wait::{LONG, until};

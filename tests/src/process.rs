@@ -76,16 +76,24 @@ impl Process {
         self.signal(Signal::KILL);
     }
 
-    /// Ends the child that has `words` in its command line so, and gives its pid.
+    /// The pid of its child that has `words` in its command line.
+    ///
+    /// # Panics
+    /// When it has no such child.
+    pub fn child(&self, words: &str) -> u32 {
+        let children = self.children();
+        let found = children.iter().find(|(_, command)| command.contains(words));
+        found.unwrap_or_else(|| panic!("{} has no child `{words}`, only {children:?}", self.name)).0
+    }
+
+    /// Ends that child as a crash does, and gives its pid.
     ///
     /// # Panics
     /// When it has no such child.
     pub fn kill_child(&self, words: &str) -> u32 {
-        let children = self.children();
-        let found = children.iter().find(|(_, command)| command.contains(words));
-        let (pid, _) = found.unwrap_or_else(|| panic!("{} has no child `{words}`, only {children:?}", self.name));
-        signal(*pid, Signal::KILL);
-        *pid
+        let pid = self.child(words);
+        kill(pid);
+        pid
     }
 
     fn signal(&self, which: Signal) {
@@ -108,7 +116,8 @@ impl Process {
     pub fn children(&self) -> Vec<(u32, String)> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
         let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-        let pids: Vec<u32> = lists.flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
+        let pids: Vec<u32> =
+            lists.flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
         pids.into_iter().map(|pid| (pid, command_line(pid))).collect()
     }
 
@@ -130,24 +139,34 @@ impl Drop for Process {
         self.signal(Signal::STOP);
         let children = self.children();
         for (pid, _) in &children {
-            signal(*pid, Signal::KILL);
+            kill(*pid);
         }
         self.kill();
         let begun = std::time::Instant::now();
         let pids = children.iter().map(|(pid, _)| *pid).chain([self.pid]);
         // Its folder is removed next: nobody may still write there. Who is dead has no command line.
         for pid in pids {
-            while !command_line(pid).is_empty() && begun.elapsed().as_secs() < 2 {
+            while is_running(pid) && begun.elapsed().as_secs() < 2 {
                 std::thread::yield_now();
             }
         }
     }
 }
 
+/// Whether a process runs: one that has ended and that nobody has waited for does not.
+pub fn is_running(pid: u32) -> bool {
+    !command_line(pid).is_empty()
+}
+
 /// The command line of a process; empty when it is gone.
-fn command_line(pid: u32) -> String {
+pub(crate) fn command_line(pid: u32) -> String {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
+/// Ends a process that one of this test's own started, as a crash does.
+pub(crate) fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
 }
 
 /// Sends a signal to a process that this test started, or that one of those started.

@@ -96,7 +96,9 @@ impl Setup {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();
-        all.extend(["PATH", "HOME", "TMPDIR"].iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))));
+        all.extend(
+            ["PATH", "HOME", "TMPDIR"].iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))),
+        );
         all.extend(self.environment.iter().cloned());
         all
     }

@@ -4,7 +4,7 @@
 use crate::binary::penstock;
 use crate::client::Ask;
 use crate::folder::Folder;
-use crate::process::{Output, Process};
+use crate::process::{Output, Process, command_line, kill};
 use crate::setup::{ADMIN_KEY, Setup};
 use crate::upstream::Upstream;
 use serde_json::Value;
@@ -20,6 +20,8 @@ pub struct World {
     key: String,
     upstreams: Vec<Upstream>,
     setup: Setup,
+    /// The nats-server of an `up` that was killed.
+    orphan: Option<u32>,
     /// Last, so that it is removed when the processes are gone.
     folder: Folder,
 }
@@ -42,7 +44,24 @@ impl World {
         folder.write("back.toml", &Setup::back(&upstreams));
         let mut up = start_up(&setup, &folder, 0);
         let (url, key) = ready(&mut up).await;
-        Self { up, roles: 0, url, key, upstreams, setup, folder }
+        Self { up, roles: 0, url, key, upstreams, setup, orphan: None, folder }
+    }
+
+    /// Tells `up` to stop, as an operator does.
+    pub fn terminate(&self) {
+        self.up.terminate();
+    }
+
+    /// Kills `up`; its nats-server goes on. Gives that server's pid.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub async fn crash(&mut self) -> u32 {
+        let nats = self.up.child("nats-server");
+        self.orphan = Some(nats);
+        self.up.kill();
+        self.up.ended().await;
+        nats
     }
 
     /// Starts `up` again on the same folder, after it has ended or was killed.
@@ -190,6 +209,10 @@ impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", self.up.tail());
+        }
+        let ours = self.folder.path().to_string_lossy();
+        if let Some(orphan) = self.orphan.filter(|pid| command_line(*pid).contains(&*ours)) {
+            kill(orphan);
         }
     }
 }

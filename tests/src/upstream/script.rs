@@ -126,7 +126,9 @@ impl Reply {
             (VecDeque::from([Part::Send(bytes)]), JSON, Some(length))
         };
         match self.body {
-            Body::InKind(text) if streamed => (words::stream(&text).into_iter().map(Part::from).collect(), EVENTS, None),
+            Body::InKind(text) if streamed => {
+                (words::stream(&text).into_iter().map(Part::from).collect(), EVENTS, None)
+            }
             Body::InKind(text) => whole(words::whole(&text).into()),
             Body::Whole(bytes) => whole(bytes),
             Body::Parts(parts) => (parts, EVENTS, None),

@@ -1,0 +1,88 @@
+//! Large requests, large answers, and callers who do not read: nothing is cut, and memory stays bounded.
+
+use penstock_tests::{Part, Reply, World, until, words};
+use serde_json::json;
+use tokio::net::TcpSocket;
+
+const MEGABYTE: usize = 1 << 20;
+
+#[tokio::test]
+async fn a_request_over_the_buss_limit_arrives_whole() {
+    let world = World::start().await;
+    // No period that a lost or doubled piece could hide behind.
+    let text: String = (0_u64..).map(|n| format!("{n} ")).take(12 * MEGABYTE / 8).collect();
+    assert!(text.len() > 10 * MEGABYTE);
+    let ask = world.ask("fast").field("text", json!(text));
+    let sent = ask.bytes();
+    assert_eq!(ask.await.text(), "hello");
+    let call = world.upstream("alpha").received(1).await;
+    let expected = String::from_utf8_lossy(&sent).replace("\"fast\"", "\"m\"");
+    assert!(call.body == expected.as_bytes(), "{} bytes sent, {} received", expected.len(), call.body.len());
+
+    world.upstream("alpha").fails(500).always();
+    assert_eq!(world.ask("fast").field("text", json!(text)).await.text(), "hello", "it is there for the next link too");
+    assert!(world.upstream("beta").received(1).await.body == expected.as_bytes());
+}
+
+#[tokio::test]
+async fn a_large_answer_arrives_whole() {
+    let world = World::start().await;
+    let text: String = (0_u64..).map(|n| format!("{n} ")).take(6 * MEGABYTE / 7).collect();
+    world.upstream("alpha").answers(&text).always();
+    let answer = world.ask("fast").await;
+    assert!(
+        answer.raw() == words::whole(&text),
+        "{} bytes instead of {}",
+        answer.body.len(),
+        words::whole(&text).len()
+    );
+    assert_eq!(world.attempts(1).await, ["alpha 200"]);
+}
+
+/// What a process has in memory, in bytes.
+fn memory(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of each process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+    let kilobytes = line.trim().trim_end_matches(" kB").parse::<usize>();
+    kilobytes.expect("VmRSS is a number of kB") * 1024
+}
+
+#[tokio::test]
+async fn a_stream_to_a_caller_who_does_not_read_is_held_back_at_the_provider() {
+    const CHUNKS: usize = 10_000;
+    let mut world = World::start().await;
+    let chunk = words::content(&"x".repeat(4 * 1024));
+    let parts = std::iter::repeat_n(chunk.clone(), CHUNKS).chain([words::finish(), words::DONE.to_owned()]);
+    world.upstream("alpha").replies(Reply::stream(parts.map(Part::from))).always();
+    assert_eq!(world.ask("beta/m").stream().await.text(), "hello", "everything is warm");
+    let pid = world.up().pid();
+    let before = memory(pid);
+
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let address = world.url().strip_prefix("http://").unwrap().parse().unwrap();
+    let stream = socket.connect(address).await.unwrap();
+    let open = world.ask("fast").stream().open_on(stream).await.unwrap();
+    let call = world.upstream("alpha").received(1).await;
+    let mut seen = Vec::new();
+    until("the provider to be held back", async || {
+        seen.push(call.sent());
+        // A hundred looks in a row, half a second or more.
+        seen.last_chunk::<100>().filter(|last| last[0] > 0 && last[0] == last[99]).map(|_| ())
+    })
+    .await;
+    let (held_at, grown) = (call.sent(), memory(pid).saturating_sub(before));
+    println!(
+        "held back after {} KB of {} KB; memory grew by {} KB",
+        held_at / 1024,
+        CHUNKS * chunk.len() / 1024,
+        grown / 1024
+    );
+    assert!(held_at < CHUNKS * chunk.len(), "everything was taken although nobody reads");
+    assert!(grown < 16 * MEGABYTE, "the gateway grew by {grown} bytes");
+
+    let answer = open.rest().await;
+    assert_eq!(answer.body.len(), CHUNKS * chunk.len() + words::finish().len() + words::DONE.len());
+    assert!(answer.raw().ends_with(words::DONE));
+    assert_eq!(world.attempts(2).await, ["beta 200", "alpha 200"]);
+}

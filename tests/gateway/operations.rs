@@ -1,0 +1,67 @@
+//! What those who run it look at: health, readiness, metrics, models, and the demo that needs no provider.
+
+use penstock_tests::World;
+use serde_json::json;
+
+#[tokio::test]
+async fn health_and_readiness_need_no_key() {
+    let world = World::start().await;
+    let health = world.get("/health").await;
+    assert_eq!((health.status.as_u16(), health.raw().as_str()), (200, "ok\n"));
+    let ready = world.get("/ready").await;
+    assert_eq!((ready.status.as_u16(), ready.raw().as_str()), (200, "ready\n"));
+}
+
+#[tokio::test]
+async fn metrics_count_requests_and_attempts_and_tell_no_secrets() {
+    let world = World::start().await;
+    world.upstream("alpha").fails(529).times(3);
+    world.upstream("alpha").answers("hello");
+    let ask = world.ask("fast").field("user", json!("ann"));
+    for ask in [ask.clone(), ask.clone().stream(), ask.key("psk_0123456789abcdef")] {
+        ask.await;
+    }
+    world.attempts(5).await;
+    let metrics = world.get("/metrics").await;
+    assert!(metrics.header("content-type").starts_with("application/openmetrics-text"), "{:?}", metrics.headers);
+    let text = metrics.raw();
+    for line in [
+        "penstock_requests_total{status=\"200\"} 2",
+        "penstock_requests_total{status=\"401\"} 1",
+        "penstock_attempts_total{provider=\"alpha\",outcome=\"refused\",failure=\"overloaded\"} 3",
+        "penstock_attempts_total{provider=\"alpha\",outcome=\"served\",failure=\"\"} 1",
+        "penstock_attempts_total{provider=\"beta\",outcome=\"served\",failure=\"\"} 1",
+        "penstock_calls_in_flight{provider=\"alpha\"} 0",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no `{line}` in {text}");
+    }
+    for secret in [world.key(), "ann", "Hello!", "sk-alpha"] {
+        assert!(!text.contains(secret), "{secret} is in the metrics");
+    }
+}
+
+#[tokio::test]
+async fn the_models_are_listed_with_the_operators_own_names_first() {
+    let world = World::start().await;
+    let list = world.get("/v1/models").key(world.key()).await.json();
+    let names: Vec<&str> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert_eq!((list["object"].as_str(), names), (Some("list"), vec!["fast", "alpha/m", "beta/m"]));
+    let model = world.get("/v1/models/alpha/m").key(world.key()).await.json();
+    assert_eq!((&model["object"], &model["owned_by"]), (&json!("model"), &json!("alpha")));
+    assert_eq!(model["usd_per_million_tokens"]["output"], "10");
+    let cards = world.tool(&["models", "--provider", "beta"]).await;
+    assert_eq!(cards[0]["models"][0]["model"], "m");
+}
+
+#[tokio::test]
+async fn the_demo_answers_offline_and_costs_as_the_catalogue_says() {
+    let world = World::setup().demo().start().await;
+    let answer = world.ask("demo/fast").await;
+    assert!(!answer.text().is_empty());
+    assert!(!world.ask("demo/fast").stream().await.text().is_empty());
+    assert_eq!(world.attempts(2).await, ["demo 200", "demo 200"]);
+    assert_eq!(world.count("SELECT count() FROM attempts WHERE cost_usd > 0").await, 2);
+    let without = World::start().await;
+    assert_eq!(without.ask("demo/fast").await.error(), "404 invalid_request_error model_not_found (model)");
+}

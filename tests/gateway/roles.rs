@@ -1,0 +1,77 @@
+//! Roles in processes of their own, as in production: one is drained or dies, and callers notice as little as can be.
+
+use futures_util::stream::{self, StreamExt};
+use penstock_tests::{Gate, Part, Reply, World, in_short, until, words};
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_fails_no_request() {
+    let mut world = World::setup().apart().start().await;
+    let (mut first, mut second) = (world.worker().await, world.worker().await);
+    let asks: Vec<_> =
+        (0..400).map(|n| if n % 2 == 0 { world.ask("fast") } else { world.ask("fast").stream() }).collect();
+    let answers = stream::iter(asks).map(penstock_tests::Ask::send).buffer_unordered(16).map(|answer| answer.text());
+    let stop = async {
+        world.upstream("alpha").received(100).await;
+        first.terminate();
+        assert_eq!(first.ended().await.code(), Some(0));
+    };
+    let (texts, ()) = tokio::join!(answers.collect::<Vec<_>>(), stop);
+    assert_eq!(texts.len(), 400);
+    assert!(texts.iter().all(|text| text == "hello"));
+    assert_eq!(world.upstream("alpha").calls().len(), 400, "and none was asked twice");
+
+    second.terminate();
+    assert_eq!(second.ended().await.code(), Some(0));
+    assert_eq!(world.ask("fast").await.error(), "503 service_unavailable_error no_pool");
+    let rows = world.sql_until("SELECT outcome FROM attempts", |rows| rows.len() >= 400).await;
+    assert!(rows.len() == 400 && rows.iter().all(|row| row["outcome"] == "served"));
+}
+
+#[tokio::test]
+async fn calls_of_a_worker_that_is_killed_end_in_a_typed_error_at_once() {
+    let mut world = World::setup().apart().start().await;
+    let mut worker = world.worker().await;
+    let streamed = [words::content("one ").into(), Part::Silence];
+    world.upstream("alpha").replies(Reply::answer("late").held(&Gate::new())).always();
+    world.upstream("beta").replies(Reply::stream(streamed)).always();
+    let mut open = world.ask("beta/m").stream().open().await;
+    open.until("one ").await;
+    let whole = world.ask("alpha/m").send();
+    let kill = async {
+        world.upstream("alpha").received(1).await;
+        worker.kill();
+        let since = Instant::now();
+        worker.ended().await;
+        since
+    };
+    let (whole, since) = tokio::join!(whole, kill);
+    assert_eq!(whole.error(), "502 server_error lost");
+    let rest = open.rest().await;
+    assert_eq!(in_short(&rest.events().last().unwrap()["error"]), "server_error lost");
+    assert!(!rest.raw().contains("[DONE]"));
+    println!("both callers knew after {:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn a_second_ingress_knows_the_same_keys_and_models_and_both_bill_to_one_ledger() {
+    let mut world = World::start().await;
+    let (_ingress, line) = world.role("ingress").await;
+    let address = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    let ask = world.ask("fast").at(&address);
+    assert_eq!(ask.clone().await.text(), "hello");
+    let made = world.tool(&["keys", "create"]).await;
+    let (id, secret) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    for at in [ask.clone(), world.ask("fast")] {
+        until("the new key to be known", async || (at.clone().key(secret).await.status == 200).then_some(())).await;
+    }
+    assert_eq!(world.run(&["keys", "revoke", id]).await.code, 0);
+    let since = Instant::now();
+    for at in [ask, world.ask("fast")] {
+        until("the key to be refused", async || (at.clone().key(secret).await.status == 401).then_some(())).await;
+    }
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+    let calls = world.upstream("alpha").calls().len();
+    assert_eq!(world.attempts(calls).await.len(), calls);
+}
