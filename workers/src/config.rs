@@ -2,7 +2,7 @@
 //! Knows nothing of calls.
 
 use crate::catalogue::{self, ProviderEntry};
-use crate::providers::Adapter;
+use crate::providers::{Adapter, demo};
 use penstock_runtime::Secret;
 use penstock_runtime::config::{Document, Section};
 use penstock_schemas::UnixMicros;
@@ -14,9 +14,6 @@ use std::collections::BTreeMap;
 
 /// Calls at once, when a provider's section does not say.
 const CONCURRENCY: usize = 256;
-
-/// The name of the simulator.
-const DEMO: &str = "demo";
 
 /// Every provider that could be served here.
 #[derive(Clone, Debug, Default)]
@@ -70,9 +67,9 @@ impl WorkersConfig {
 
     /// Adds the simulator, whose server is at `base_url`.
     pub fn add_demo(&mut self, base_url: String) {
-        let entry = entry(DEMO).expect("the demo is in the catalogue");
+        let entry = entry(demo::NAME).expect("the demo is in the catalogue");
         self.providers.push(ProviderConfig {
-            id: ProviderId::parse(DEMO).expect("demo is a name"),
+            id: ProviderId::parse(demo::NAME).expect("demo is a name"),
             dialect: entry.dialect,
             base_url,
             keys: Vec::new(),

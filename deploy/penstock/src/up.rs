@@ -148,7 +148,7 @@ fn announce(run: &RunFile, key: &Secret, config: Option<std::path::PathBuf>, wit
     let key = key.reveal();
     println!("Penstock is ready: {}  key: {key}", run.url);
     if std::io::stderr().is_terminal() {
-        let model = if with_demo { "demo/fast" } else { "openai/gpt-4o-mini" };
+        let model = if with_demo { demo::EXAMPLE } else { "openai/gpt-4o-mini" };
         let config = config.map_or("no configuration file".to_owned(), |file| file.display().to_string());
         eprintln!("({config}; stop with Ctrl-C) Try:");
         eprintln!(

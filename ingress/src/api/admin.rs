@@ -39,7 +39,7 @@ async fn report(ingress: &Shared, headers: &HeaderMap, query: &str) -> Result<Sp
         Ok(SpendReply::BadQuery(why)) => Err(Refusal::BadQuery(why)),
         Ok(SpendReply::Unavailable(why)) => {
             warn!(why, "spend cannot be reported");
-            Err(Refusal::NotReady("ClickHouse cannot be asked now"))
+            Err(Refusal::NotReady("the records of spend cannot be read now"))
         }
         Err(error) => {
             warn!(%error, "spend cannot be reported");

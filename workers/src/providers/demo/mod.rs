@@ -32,6 +32,12 @@ use tokio::net::TcpListener;
 use tokio::time::sleep;
 use wire::Wire;
 
+/// Its name in the catalogue.
+pub const NAME: &str = "demo";
+
+/// The model of its to try first.
+pub const EXAMPLE: &str = "demo/fast";
+
 /// Serves until `stop` is ready, and then until the answers under way are sent. Its base URL is
 /// `http://ADDRESS/v1`.
 pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) {
