@@ -1,1 +1,145 @@
-//! Being built.
+//! What must not be in the sources, as DESIGN section 2 lists it: the walls between the packages, read from the code itself.
+//! Comments and tests may say what they like; code may not.
+
+mod sources;
+
+use sources::{Source, literals, packages, root, sources};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Fails with every place that `is_wrong` in the code below `folders`, but for the files that may.
+fn nowhere(folders: &[&str], except: &[&str], why: &str, is_wrong: impl Fn(&str) -> bool) {
+    let mut found = Vec::new();
+    for source in folders.iter().flat_map(|folder| sources(folder)) {
+        if !except.iter().any(|except| source.path.starts_with(except)) {
+            found.extend(source.lines().filter(|(_, line)| is_wrong(line)).map(|(at, line)| place(&source, at, line)));
+        }
+    }
+    assert!(found.is_empty(), "{why}:\n{}", found.join("\n"));
+}
+
+fn place(source: &Source, at: usize, line: &str) -> String {
+    format!("{}:{at}: {}", source.path, line.trim())
+}
+
+/// Whether `word` stands in the line as a word of its own.
+fn has_word(line: &str, word: &str) -> bool {
+    let is_inside = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + word.len()..]);
+        !before.ends_with(is_inside) && !after.starts_with(is_inside)
+    })
+}
+
+const ALL: [&str; 5] = ["schemas", "ingress", "workers", "analytics", "deploy"];
+
+#[test]
+fn only_the_runtime_names_async_nats() {
+    nowhere(&ALL, &["schemas/runtime/"], "only schemas/runtime knows NATS", |line| has_word(line, "async_nats"));
+    for package in packages().iter().filter(|package| package.path != "schemas/runtime") {
+        assert!(!package.dependencies.contains("async-nats"), "{} depends on async-nats", package.path);
+    }
+}
+
+#[test]
+fn only_the_runtime_spawns_tasks() {
+    // The embedded ClickHouse is a server of its own, and tracks its own.
+    let except = ["schemas/runtime/src/life.rs", "analytics/clickhouse/"];
+    let words =
+        ["tokio::spawn", "task::spawn", "spawn_local", "spawn_blocking", "thread::spawn", "JoinSet", "TaskTracker"];
+    nowhere(&ALL, &except, "tasks are spawned by Life alone: drain waits for these", |line| {
+        words.iter().any(|word| has_word(line, word))
+    });
+}
+
+#[test]
+fn the_names_on_the_bus_stand_in_one_file() {
+    const FILE: &str = "schemas/src/subject.rs";
+    let names = sources("schemas").into_iter().find(|source| source.path == FILE).expect("subject.rs is there");
+    // `{}.call.{provider}.{operation}` has `.call.` for its own; `{}_USAGE` has `_USAGE`.
+    let mut own: BTreeSet<String> = BTreeSet::new();
+    for (_, line) in names.lines() {
+        for literal in literals(line).into_iter().filter(|literal| literal.starts_with("{}")) {
+            let pieces = literal.split(['{', '}']).filter(|piece| piece.starts_with(['.', '_']) && piece.len() > 1);
+            own.extend(pieces.map(ToOwned::to_owned));
+        }
+    }
+    assert!(own.contains(".call.") && own.contains("_KEYS") && own.len() >= 8, "{own:?}");
+    nowhere(&ALL, &[FILE], "subjects, streams and buckets are named in subject.rs alone", |line| {
+        literals(line).iter().any(|literal| own.iter().any(|name| literal.contains(name.as_str())))
+    });
+}
+
+#[test]
+fn an_http_status_is_chosen_in_one_file() {
+    let chooses = |line: &str| {
+        let constant = |rest: &str| rest.starts_with(|c: char| c.is_ascii_uppercase());
+        let mut named = line.split("StatusCode::").skip(1);
+        named.any(|rest| constant(rest) || rest.starts_with("from_u16") || rest.starts_with("try_from"))
+    };
+    nowhere(&["ingress"], &["ingress/src/status.rs"], "statuses are chosen in status.rs alone", chooses);
+}
+
+#[test]
+fn a_providers_name_stands_only_with_the_providers_and_in_the_catalogue() {
+    // Also the names of dialects, which anybody may say.
+    let dialects = ["openai", "anthropic", "google", "mistral", "cohere", "bedrock", "azure", "vertex"];
+    let files = std::fs::read_dir(root().join("workers/catalogue")).expect("the catalogue is there").flatten();
+    let names: Vec<String> = files
+        .filter(|file| file.path().extension().is_some_and(|extension| extension == "toml"))
+        .filter_map(|file| Some(file.path().file_stem()?.to_str()?.to_owned()))
+        .filter(|name| !dialects.contains(&name.as_str()))
+        .collect();
+    assert!(names.len() > 80, "the catalogue has {} providers", names.len());
+    // `up --demo` adds the simulator by its name, since nothing else may.
+    let except = ["workers/src/providers/", "workers/src/catalogue/"];
+    nowhere(&ALL, &except, "providers are named under workers/src/providers and in the catalogue alone", |line| {
+        literals(line).iter().any(|literal| {
+            let first = literal.split('/').next().unwrap_or_default();
+            names.iter().any(|name| first == name)
+        })
+    });
+}
+
+#[test]
+fn only_analytics_knows_clickhouse() {
+    nowhere(&["schemas", "ingress", "workers"], &[], "ClickHouse is named in analytics alone", |line| {
+        line.to_lowercase().contains("clickhouse")
+    });
+    for package in packages().iter().filter(|package| !package.path.starts_with("analytics")) {
+        assert!(!package.dependencies.contains("clickhouse"), "{} depends on clickhouse", package.path);
+    }
+}
+
+#[test]
+fn packages_depend_on_each_other_in_one_direction_only() {
+    for (path, may) in [
+        ("schemas", &[][..]),
+        ("schemas/runtime", &["penstock-schemas"]),
+        ("ingress", &["penstock-schemas", "penstock-runtime"]),
+        ("workers", &["penstock-schemas", "penstock-runtime"]),
+        ("analytics", &["penstock-schemas", "penstock-runtime"]),
+        ("analytics/clickhouse", &[]),
+    ] {
+        let packages = packages();
+        let package = packages.iter().find(|package| package.path == path).expect("the package is there");
+        let ours = package.dependencies.iter().filter(|name| name.starts_with("penstock"));
+        let wrong: Vec<&String> = ours.filter(|name| !may.contains(&name.as_str())).collect();
+        assert!(wrong.is_empty(), "{path} depends on {wrong:?}");
+    }
+    let packages = packages();
+    let schemas = packages.iter().find(|package| package.path == "schemas").expect("the package is there");
+    for name in ["tokio", "tokio-util", "async-nats", "reqwest", "hyper", "axum", "http", "clickhouse", "tracing"] {
+        assert!(!schemas.dependencies.contains(name), "schemas is pure, and depends on {name}");
+    }
+    let whole: Vec<&str> = packages.iter().map(|package| package.path.as_str()).collect();
+    assert_eq!(whole.len(), 8, "a new package: say here on whom it may depend. {whole:?}");
+}
+
+#[test]
+fn every_file_says_first_what_it_is() {
+    for source in ALL.iter().flat_map(|folder| sources(folder)) {
+        assert!(source.text.starts_with("//! "), "{} does not", source.path);
+    }
+    assert!(Path::new(&root()).join("Cargo.toml").exists());
+}
