@@ -11,6 +11,7 @@ use penstock_schemas::subject::Subjects;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 /// The oldest server with counters, per-message TTL and schedules.
@@ -60,6 +61,8 @@ pub struct Bus {
     pub(super) subjects: Arc<Subjects>,
     pub(super) replicas: usize,
     pub(super) life: Life,
+    /// How often a connection was made: what was on its way when one broke may be lost.
+    pub(super) connections: watch::Sender<u64>,
     process: ProcessId,
 }
 
@@ -75,6 +78,8 @@ impl Bus {
         let unreachable = |reason: String| BusError::Unreachable { url: shown.clone(), reason };
         let life = Life::new();
         let told = life.clone();
+        let connections = watch::Sender::new(0);
+        let count = connections.clone();
         let mut options = ConnectOptions::new()
             .name(format!("penstock {role} {process}"))
             .client_capacity(CLIENT_CAPACITY)
@@ -83,7 +88,12 @@ impl Bus {
             .reconnect_delay_callback(|attempts| {
                 Duration::from_millis(50 * u64::try_from(attempts).unwrap_or(40).min(40))
             })
-            .event_callback(move |event| log_event(event, told.clone()));
+            .event_callback(move |event| {
+                if matches!(event, Event::Connected) {
+                    count.send_modify(|connections| *connections += 1);
+                }
+                log_event(event, told.clone())
+            });
         if let Some((user, password)) = login {
             options = options.user_and_password(user, password.reveal().to_owned());
         }
@@ -97,7 +107,7 @@ impl Bus {
         }
         let jetstream = jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(5)).build(client.clone());
         let subjects = Arc::new(config.subjects.clone());
-        Ok(Self { client, jetstream, subjects, replicas: config.replicas, life, process })
+        Ok(Self { client, jetstream, subjects, replicas: config.replicas, life, connections, process })
     }
 
     /// The life of the role that this connection belongs to.

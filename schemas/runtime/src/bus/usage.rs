@@ -16,7 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use penstock_schemas::event::{UsageEvent, decode_batch, encode_batch};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -161,13 +161,14 @@ async fn send(bus: &Bus, entries: Vec<Entry>) -> BoxFuture<'static, ()> {
     }
     let payload: Bytes = encode_batch(&events).expect("events have a JSON form").into();
     let id = Uuid::now_v7();
+    let connections = bus.connections.subscribe();
     let ack = publish(bus, id, payload.clone()).await;
     if !on_written.is_empty() && bus.client.flush().await.is_ok() {
         notify(on_written);
     }
     let bus = bus.clone();
     async move {
-        deliver(&bus, id, payload, ack).await;
+        deliver(&bus, id, payload, ack, connections).await;
         notify(on_acknowledged);
     }
     .boxed()
@@ -185,19 +186,31 @@ async fn publish(bus: &Bus, id: Uuid, payload: Bytes) -> Result<PublishAckFuture
     bus.jetstream.send_publish(bus.subjects.usage(), message).await.map_err(|error| error.to_string())
 }
 
-/// Waits for the acknowledgement, and publishes again until it comes: the id keeps the message from counting twice.
-async fn deliver(bus: &Bus, id: Uuid, payload: Bytes, first: Result<PublishAckFuture, String>) {
+/// Waits for the acknowledgement, and publishes again until it comes: the id keeps the message from counting twice. After
+/// a broken connection at once, since nobody knows what the server got: until then only this process has the events.
+async fn deliver(
+    bus: &Bus,
+    id: Uuid,
+    payload: Bytes,
+    first: Result<PublishAckFuture, String>,
+    mut connections: watch::Receiver<u64>,
+) {
     let mut ack = first;
     for again in 1.. {
         let refused = match ack {
-            Ok(ack) => match ack.await {
-                Ok(_) => return,
-                Err(error) => error.to_string(),
+            Ok(ack) => tokio::select! {
+                acknowledged = ack.into_future() => match acknowledged {
+                    Ok(_) => return,
+                    Err(error) => Some(error.to_string()),
+                },
+                Ok(()) = connections.changed() => None,
             },
-            Err(error) => error,
+            Err(error) => Some(error),
         };
-        warn!(error = refused, "the ledger did not confirm usage events; sending them again");
-        sleep(full_jitter(again, AGAIN.0, AGAIN.1)).await;
+        if let Some(error) = refused {
+            warn!(error, "the ledger did not confirm usage events; sending them again");
+            sleep(full_jitter(again, AGAIN.0, AGAIN.1)).await;
+        }
         ack = publish(bus, id, payload.clone()).await;
     }
 }
