@@ -13,6 +13,7 @@
 //! ```
 
 mod binary;
+mod bus;
 mod client;
 mod folder;
 mod ledger;
@@ -28,5 +29,5 @@ pub use folder::Folder;
 pub use process::{Output, Process, is_running};
 pub use setup::Setup;
 pub use upstream::{Call, End, Gate, Part, Reply, Upstream, words};
-pub use wait::{LONG, until};
+pub use wait::{LONG, until, until_right};
 pub use world::World;

@@ -12,12 +12,20 @@ pub const LONG: Duration = Duration::from_secs(30);
 /// # Panics
 /// When it has not come after [`LONG`]: `what` is what was waited for.
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_right(what, async || look().await.ok_or_else(String::new)).await
+}
+
+/// Waits until `look` finds all right; what it last found wrong is told when that never comes.
+///
+/// # Panics
+/// When it has not come after [`LONG`].
+pub async fn until_right<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let begun = Instant::now();
     loop {
-        if let Some(seen) = look().await {
-            return seen;
+        match look().await {
+            Ok(seen) => return seen,
+            Err(wrong) => assert!(begun.elapsed() < LONG, "waited {LONG:?} in vain for {what}. {wrong}"),
         }
-        assert!(begun.elapsed() < LONG, "waited {LONG:?} in vain for {what}");
         sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,0 +1,38 @@
+//! How many usage events wait in NATS for ClickHouse: asked in NATS's own protocol, so that the tests need no client of it.
+//! Source: <https://docs.nats.io/reference/reference-protocols/nats-protocol>.
+
+use crate::world::World;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+impl World {
+    /// How many messages the ledger in NATS holds: with none, everything that was written is in ClickHouse. `None` while
+    /// NATS does not answer.
+    pub async fn waiting(&self) -> Option<u64> {
+        let url = self.run_file()["nats"].as_str()?.to_owned();
+        let info = timeout(crate::wait::LONG, ask(&url, "$JS.API.STREAM.INFO.ps_USAGE")).await.ok()??;
+        info["state"]["messages"].as_u64()
+    }
+}
+
+/// Sends one request and reads its one reply.
+async fn ask(url: &str, subject: &str) -> Option<Value> {
+    let (login, address) = url.strip_prefix("nats://")?.split_once('@')?;
+    let (user, password) = login.split_once(':')?;
+    let hello =
+        json!({ "user": user, "pass": password, "verbose": false, "pedantic": false, "lang": "test", "version": "0" });
+    let mut stream = BufReader::new(TcpStream::connect(address).await.ok()?);
+    let lines = format!("CONNECT {hello}\r\nSUB _INBOX.test 1\r\nPUB {subject} _INBOX.test 0\r\n\r\n");
+    stream.write_all(lines.as_bytes()).await.ok()?;
+    let mut line = String::new();
+    // INFO comes first, and our reply as two lines: MSG and its payload.
+    while !line.starts_with("MSG ") {
+        line.clear();
+        (stream.read_line(&mut line).await.ok()? > 0).then_some(())?;
+    }
+    line.clear();
+    stream.read_line(&mut line).await.ok()?;
+    serde_json::from_str(&line).ok()
+}
