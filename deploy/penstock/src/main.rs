@@ -51,7 +51,7 @@ enum Command {
     Up(up::Options),
     /// Run an ingress: HTTP in, bus out
     Ingress {
-        /// Where to listen, instead of [ingress] listen
+        /// Where to listen, instead of the configured address
         #[arg(long)]
         listen: Option<String>,
     },

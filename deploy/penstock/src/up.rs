@@ -28,7 +28,7 @@ const NATS_START: Duration = Duration::from_secs(20);
 /// What `up` may be told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Where to listen, instead of [ingress] listen [default: 127.0.0.1:8080]
+    /// Where to listen, instead of the configured address [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Add the provider `demo`: a simulator, for trying everything offline
