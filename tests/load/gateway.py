@@ -1,5 +1,5 @@
-"""The processes of a run: the upstream, and the gateway with its children. Knows how they are started, reached and ended,
-not what is measured."""
+"""The processes of a run: the upstream, and the gateway with its children. Knows how they are started, reached and
+ended, not what is measured."""
 
 import json
 import os

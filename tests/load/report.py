@@ -28,8 +28,9 @@ def markdown(results):
 
 
 def head(results):
-    text = (f"{results['machine']['cores']} cores ({results['machine']['cpu']}), which the upstream, the load generator and "
-            f"the whole gateway share; {rounds(results['rounds'])}, direct and through in turn.")
+    machine = results["machine"]
+    text = (f"{machine['cores']} cores ({machine['cpu']}), shared by the upstream, the load generator and the whole "
+            f"gateway; {rounds(results['rounds'])}, direct and through in turn.")
     if noise := results.get("foreign_cores"):
         text += (f" Other processes used {noise['median']:.2f} cores (median; at most {noise['max']:.2f}); "
                  f"{results['repeats']} measurements were made again because it was over 0.3.")
@@ -48,9 +49,14 @@ def latency(results):
             figures = [[median(measured[way], key, quantile) / 1e3 for way in ("direct", "through")]
                        for quantile in ("p50", "p99")]
             cells = [f"{direct:.3f} | {through:.3f} | **{through - direct:.3f}**" for direct, through in figures]
-            rows.append(f"| {title} | {' | '.join(cells)} |")
-    return table(
-        "| latency, ms | direct p50 | through | added | direct p99 | through | added |\n|---|--:|--:|--:|--:|--:|--:|", rows)
+            rows.append(f"| {title}{shortfall(measured['through'])} | {' | '.join(cells)} |")
+    return table("| latency, ms | direct p50 | through | added | direct p99 | through | added |", rows)
+
+
+def shortfall(figures):
+    """Said where the gateway did not keep up with the rate that was asked of it."""
+    asked, reached = figures[0]["rate"], median(figures, "rps")
+    return f" (only {reached:,.0f} were served)" if asked and reached < 0.98 * asked else ""
 
 
 def saturation(results):
@@ -58,10 +64,10 @@ def saturation(results):
     for name, title in SATURATION.items():
         if measured := results["measurements"].get(name):
             through = measured["through"]
-            rows.append(
-                f"| {title} | {median(measured['direct'], 'rps'):,.0f} | **{median(through, 'rps'):,.0f}** | "
-                f"{median(through, 'latency_us', 'p50') / 1e3:.2f} | {median(through, 'latency_us', 'p99') / 1e3:.2f} |")
-    return table("| saturation | direct, requests/s | through, requests/s | p50, ms | p99, ms |\n|---|--:|--:|--:|--:|", rows)
+            p50, p99 = (median(through, "latency_us", quantile) / 1e3 for quantile in ("p50", "p99"))
+            rows.append(f"| {title} | {median(measured['direct'], 'rps'):,.0f} | **{median(through, 'rps'):,.0f}** | "
+                        f"{p50:.2f} | {p99:.2f} |")
+    return table("| saturation | direct, requests/s | through, requests/s | p50, ms | p99, ms |", rows)
 
 
 def cpu(results):
@@ -70,7 +76,7 @@ def cpu(results):
         if measured := results["measurements"].get(name):
             used = [median(measured["through"], "cpu", process, "us_per_req") / 1e3 for process in processes]
             rows.append(f"| {title} | {' | '.join(f'{each:.3f}' for each in used)} | **{sum(used):.3f}** |")
-    return table("| CPU per request, ms | " + " | ".join(processes) + " | all |\n|---|--:|--:|--:|--:|", rows)
+    return table("| CPU per request, ms | " + " | ".join(processes) + " | all |", rows)
 
 
 def streams(results):
@@ -80,19 +86,19 @@ def streams(results):
     for way in ("direct", "through"):
         first = [f"{median(measured[way], 'ttft_us', quantile) / 1e3:.2f}" for quantile in ("p50", "p99")]
         rows.append(f"| {way} | {median(measured[way], 'rps'):,.0f} | {' | '.join(first)} |")
-    return table("| streams of 50 chunks, 16 connections | streams/s | first token p50, ms | p99, ms |\n|---|--:|--:|--:|", rows)
+    return table("| streams of 50 chunks, 16 connections | streams/s | first token p50, ms | p99, ms |", rows)
 
 
 def memory(results):
     if not (measured := results.get("memory")):
         return ""
-    samples, rows = measured["samples_mb"], []
+    samples, half = measured["samples_mb"], len(measured["samples_mb"]) // 2
+    rows = []
     for name in samples[0]:
-        at = [results["rss_mb_ready"][name], samples[0][name], samples[len(samples) // 2].get(name), samples[-1].get(name)]
-        rows.append(f"| {name} | {' | '.join('gone' if each is None else f'{each:,.0f}' for each in at)} |")
-    half = measured["requests"] // 2
-    return table(f"| memory, MB | when ready | before | after {half:,} requests | after {measured['requests']:,} |\n"
-                 "|---|--:|--:|--:|--:|", rows)
+        at = [results["rss_mb_ready"], samples[0], samples[half], samples[-1]]
+        rows.append(f"| {name} | {' | '.join(f'{sample[name]:,.0f}' if name in sample else 'gone' for sample in at)} |")
+    count = measured["requests"]
+    return table(f"| memory, MB | when ready | before | after {count // 2:,} requests | after {count:,} |", rows)
 
 
 def rest(results):
@@ -109,7 +115,8 @@ def rest(results):
 
 
 def table(header, rows):
-    return "\n".join([header, *rows]) if rows else ""
+    """Nothing where nothing was measured. All columns but the first hold numbers."""
+    return "\n".join([header, "|---|" + "--:|" * (header.count("|") - 2), *rows]) if rows else ""
 
 
 def median(figures, *path):
