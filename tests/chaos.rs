@@ -118,7 +118,7 @@ async fn quiet(world: &World) -> Vec<Value> {
         if waiting != Some(0) {
             return Err(format!("in NATS wait: {waiting:?}"));
         }
-        let rows = world.sql(rows).await;
+        let rows = world.try_sql(rows).await?;
         let known: HashSet<&str> = rows.iter().filter_map(|row| row["id"].as_str()).collect();
         let missing: Vec<&String> = wanted.keys().filter(|id| !known.contains(id.as_str())).collect();
         let running = rows.iter().filter(|row| row["running"] == true).count();

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bodies;
+mod broken;
 mod cancel;
 mod configuration;
 mod fallback;

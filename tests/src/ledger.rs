@@ -1,6 +1,6 @@
 //! The ledger as an operator asks it: `penstock sql … --format json`.
 
-use crate::wait::until;
+use crate::wait::until_right;
 use crate::world::World;
 use serde_json::Value;
 
@@ -12,23 +12,33 @@ impl World {
     /// # Panics
     /// When it does not answer.
     pub async fn sql(&self, statement: &str) -> Vec<Value> {
-        match self.tool(&["sql", statement]).await {
-            Value::Array(rows) => rows,
-            other => panic!("penstock sql --format json gives a list, not {other}"),
+        self.try_sql(statement).await.unwrap_or_else(|why| panic!("{statement}: {why}"))
+    }
+
+    /// Asks ClickHouse, which may be away just now.
+    ///
+    /// # Errors
+    /// What `penstock sql` says.
+    pub async fn try_sql(&self, statement: &str) -> Result<Vec<Value>, String> {
+        let output = self.run(&["sql", statement, "--format", "json"]).await;
+        if output.code != 0 {
+            return Err(output.err);
         }
+        serde_json::from_str(&output.out).map_err(|error| format!("not a list of rows: {error}: {}", output.out))
     }
 
     /// Every attempt so far, in order, such as `alpha 529`, `beta 200`, `alpha timeout`, `alpha 200 broken`. Waits until
     /// there are `count` that have ended, and one for each call that reached an upstream.
     pub async fn attempts(&self, count: usize) -> Vec<String> {
         let what = format!("{count} attempts in the ledger");
-        let rows = until(&what, async || {
-            let rows = self.sql(ATTEMPTS).await;
+        let rows = until_right(&what, async || {
+            let rows = self.try_sql(ATTEMPTS).await?;
             let ended: Vec<&str> =
                 rows.iter().filter(|row| row["outcome"] != "unknown").filter_map(|row| row["id"].as_str()).collect();
             let received = self.upstreams().iter().flat_map(|upstream| upstream.calls());
             let has_all = received.into_iter().all(|call| ended.contains(&call.attempt_id().as_str()));
-            (ended.len() >= count && has_all).then_some(rows)
+            let is_right = ended.len() >= count && has_all;
+            if is_right { Ok(rows) } else { Err(format!("there are {rows:#?}")) }
         });
         rows.await.iter().map(line).collect()
     }
@@ -46,21 +56,16 @@ impl World {
 
     /// What a statement gives, once it is as it should be.
     pub async fn sql_until(&self, statement: &str, is_right: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        until(&format!("the ledger to be right in: {statement}"), async || {
-            let rows = self.sql(statement).await;
-            is_right(&rows).then_some(rows)
+        until_right(&format!("the ledger to be right in: {statement}"), async || {
+            let rows = self.try_sql(statement).await?;
+            if is_right(&rows) { Ok(rows) } else { Err(format!("it says {rows:#?}")) }
         })
         .await
     }
 
     /// The rows of `requests`, once there are `count`, oldest first.
     pub async fn requests(&self, count: usize) -> Vec<Value> {
-        let what = format!("{count} requests in the ledger");
-        until(&what, async || {
-            let rows = self.sql("SELECT * FROM requests ORDER BY received_at").await;
-            (rows.len() >= count).then_some(rows)
-        })
-        .await
+        self.sql_until("SELECT * FROM requests ORDER BY received_at", |rows| rows.len() >= count).await
     }
 }
 

@@ -12,9 +12,10 @@
 //! # }
 //! ```
 
+mod answer;
+mod ask;
 mod binary;
 mod bus;
-mod client;
 mod folder;
 mod ledger;
 mod process;
@@ -23,8 +24,10 @@ mod upstream;
 mod wait;
 mod world;
 
+pub use answer::{Answer, Open, in_short};
+pub use ask::Ask;
 pub use binary::{checkout, penstock, tool};
-pub use client::{Answer, Ask, Open, in_short};
+
 pub use folder::Folder;
 pub use process::{Output, Process, is_running};
 pub use setup::Setup;

@@ -1,8 +1,8 @@
 //! A whole Penstock under test: `penstock up` on a folder of its own, roles in processes of their own where a test wants
 //! them, and the upstreams that stand for the providers.
 
+use crate::ask::Ask;
 use crate::binary::penstock;
-use crate::client::Ask;
 use crate::folder::Folder;
 use crate::process::{Output, Process, command_line, kill};
 use crate::setup::{ADMIN_KEY, Setup};
