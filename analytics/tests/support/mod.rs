@@ -193,7 +193,9 @@ impl World {
     }
 
     pub async fn start(&self, prices: Vec<(Target, PriceRow)>) -> Result<Analytics, StartError> {
-        Analytics::start(&self.config, &self.bus, &self.metrics, prices).await
+        // The role ends with its connection's life: each start has one of its own.
+        let bus = connect(&self.nats.url, "ps").await;
+        Analytics::start(&self.config, &bus, &self.metrics, prices).await
     }
 
     /// Writes events into the ledger, each as a message of its own, in this order.
