@@ -62,6 +62,11 @@ impl Subjects {
         format!("{}.query.spend", self.prefix)
     }
 
+    /// Where nobody listens: the server answers for itself.
+    pub fn nobody(&self) -> String {
+        format!("{}.nobody", self.prefix)
+    }
+
     /// The stream of usage events.
     pub fn usage_stream(&self) -> String {
         format!("{}_USAGE", self.prefix)

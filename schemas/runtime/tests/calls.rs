@@ -5,6 +5,7 @@
 mod server;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use penstock_runtime::bus::{Call, Calls, Desk, Inbox, Incoming, PassOn};
 use penstock_runtime::{Bus, clock};
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation};
@@ -193,6 +194,44 @@ async fn a_call_may_be_passed_on_to_another_pool_of_the_same_process() {
     drop(call);
     let cancelled = timeout(LONG, taken.replies.wait(std::future::pending::<()>())).await;
     assert_eq!(cancelled.unwrap(), None, "the one who holds it now hears of the cancel");
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_while_the_workers_first_word_is_unread_is_cancelled_too() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let envelope = envelope(&ingress, &["a/m"]);
+    let (mut incoming, call) = take(&worker, &desk, publish(&inbox, &envelope)).await;
+    incoming.replies.send(Payload::Chunk(Some(head(&worker)), Bytes::from_static(b"one"))).await.unwrap();
+    // Each answers after what came before: now it is here, and nobody has read it.
+    worker.keys().await.unwrap();
+    ingress.keys().await.unwrap();
+    drop(call);
+    let cancelled = timeout(LONG, incoming.replies.wait(std::future::pending::<()>())).await;
+    assert_eq!(cancelled.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_pool_that_closes_leaves_no_call_unanswered() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    for _ in 0..300 {
+        let calls = subscribe(&worker, &desk, "a").await;
+        let envelopes: Vec<Envelope> = (0..8).map(|_| envelope(&ingress, &["a/m"])).collect();
+        let publish = join_all(envelopes.iter().map(|envelope| publish(&inbox, envelope)));
+        let (mut open, leftovers) = tokio::join!(publish, calls.close());
+        for arrived in leftovers {
+            arrived.read().await.unwrap().replies.send(end(b"")).await.unwrap();
+        }
+        for call in &mut open {
+            match timeout(Duration::from_secs(1), call.next()).await.expect("an answer, or that there is no pool") {
+                Ok(payload) => assert!(matches!(payload, Payload::End(..)), "{payload:?}"),
+                Err(failure) => assert_eq!(failure.kind, FailureKind::NoPool),
+            }
+        }
+    }
 }
 
 #[tokio::test]

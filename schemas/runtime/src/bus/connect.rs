@@ -125,6 +125,12 @@ impl Bus {
         self.client.connection_state() == State::Connected
     }
 
+    /// Waits until the server has answered: everything that it sent before has come by then.
+    pub(super) async fn round_trip(&self) {
+        // That nobody is there is the answer.
+        let _ = self.client.request(self.subjects.nobody(), bytes::Bytes::new()).await;
+    }
+
     /// Waits until everything published so far is written to the socket.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 use super::{Bus, BusError, failed};
 use async_nats::{Message, StatusCode, Subscriber};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use penstock_schemas::envelope::{Body, Envelope};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Accepted, Control, FRAME_COST, Failed, Frame, Head, Payload, STREAM_CREDIT};
@@ -31,6 +31,11 @@ const MOMENT: Duration = Duration::from_millis(20);
 
 /// How long a subscription that is being closed may still give what was under way.
 const LEFTOVERS: Duration = Duration::from_secs(1);
+
+/// "After so many messages" that nats-server takes for none at all: it unsubscribes at once, while the client goes on to
+/// take what was on its way. async-nats's own `drain` forgets the subscription before the server has, and such calls with
+/// it. Source: `parseSize` and `processUnsub` in nats-server's `server/client.go`: more than nine digits are no number.
+const AT_ONCE: u64 = u64::MAX;
 
 /// The desk of one worker process: all calls that it holds. Cloning shares it.
 #[derive(Clone)]
@@ -174,15 +179,15 @@ impl Calls {
 
     /// Takes no more calls, and gives those that were already on their way.
     pub async fn close(mut self) -> Vec<Arrived> {
-        if let Err(error) = self.subscriber.drain().await {
+        if let Err(error) = self.subscriber.unsubscribe_after(AT_ONCE).await {
             warn!(%error, "a subscription could not be closed");
             return Vec::new();
         }
-        let mut leftovers = Vec::new();
-        while let Ok(Some(arrived)) = timeout(LEFTOVERS, self.next()).await {
-            leftovers.push(arrived);
+        // The answer comes after everything that the server had sent us before it knew.
+        if timeout(LEFTOVERS, self.desk.bus.round_trip()).await.is_err() {
+            warn!("NATS does not say whether there are more calls on their way");
         }
-        leftovers
+        std::iter::from_fn(|| self.next().now_or_never().flatten()).collect()
     }
 }
 
