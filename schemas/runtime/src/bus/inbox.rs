@@ -130,10 +130,16 @@ impl Inbox {
         }
     }
 
-    fn abandon(&self, call: &Call) {
+    fn abandon(&self, call: &mut Call) {
         let mut slots = self.slots();
         if slots.remove(&call.request).is_none() {
             return;
+        }
+        // What has come and was never read may be all that the worker ever says of itself.
+        while let Ok(message) = call.arrivals.try_recv() {
+            if self.stop_abandoned(call.request, &message) {
+                return;
+            }
         }
         if let Some(worker) = &call.worker {
             self.order(worker.clone(), call.request, Control::Cancel);
@@ -258,7 +264,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.done {
-            self.inbox.abandon(self);
+            self.inbox.clone().abandon(self);
         }
     }
 }
