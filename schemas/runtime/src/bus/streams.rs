@@ -10,8 +10,9 @@ use std::time::Duration;
 /// The most that waits for analytics before publishers are refused, in bytes: some 20 million attempts.
 const USAGE_MAX_BYTES: i64 = 16 << 30;
 
-/// How long a second copy of a message is recognized by its `Nats-Msg-Id`.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+/// How long a second copy of a message is recognized by its `Nats-Msg-Id`. The server keeps every id in memory so long; a
+/// copy that comes later makes no second row either, because rows collapse by their own ids.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// How long a stored request lives, if nobody removes it: longer than any call.
 const BODY_MAX_AGE: Duration = Duration::from_secs(3600);

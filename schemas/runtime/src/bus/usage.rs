@@ -215,9 +215,18 @@ async fn deliver(
     }
 }
 
+/// How often an empty ledger is looked at again. Messages are fetched and not pushed: pushed, each would be delivered in
+/// the middle of the call that it belongs to, and cost that call time.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Messages that are fetched together.
+const FETCH: usize = 1024;
+
 /// The reading side: one durable consumer, shared by all analytics processes.
 pub struct UsageReader {
-    messages: pull::Stream,
+    consumer: PullConsumer,
+    /// What is being fetched. Kept, so that nothing is forgotten when a wait is given up.
+    fetching: Option<pull::Batch>,
 }
 
 /// Events that were read together. Until it is acknowledged, the ledger keeps them, and gives them again after a while.
@@ -247,8 +256,7 @@ impl UsageReader {
         let stream = bus.jetstream.get_stream(bus.subjects.usage_stream()).await.map_err(failed("open the ledger"))?;
         let consumer: PullConsumer =
             stream.get_or_create_consumer("analytics", config).await.map_err(failed("open the ledger"))?;
-        let messages = consumer.stream().max_messages_per_batch(512).messages().await;
-        Ok(Self { messages: messages.map_err(failed("read the ledger"))? })
+        Ok(Self { consumer, fetching: None })
     }
 
     /// Waits for an event, then gathers what else comes within `linger`, up to about `most` events.
@@ -259,15 +267,13 @@ impl UsageReader {
         let mut batch = UsageBatch { events: Vec::new(), messages: Vec::new() };
         let mut until = None;
         while batch.events.len() < most {
-            let next = match until {
-                None => self.messages.next().await,
-                Some(until) => match timeout_at(until, self.messages.next()).await {
-                    Ok(next) => next,
+            let message = match until {
+                None => self.message().await?,
+                Some(until) => match timeout_at(until, self.message()).await {
+                    Ok(message) => message?,
                     Err(_) => break,
                 },
             };
-            let message =
-                next.ok_or("it ended").map_err(failed("read the ledger"))?.map_err(failed("read the ledger"))?;
             match decode_batch(&message.payload) {
                 Ok(events) => {
                     until.get_or_insert_with(|| Instant::now() + linger);
@@ -278,6 +284,28 @@ impl UsageReader {
             }
         }
         Ok(batch)
+    }
+}
+
+impl UsageReader {
+    async fn message(&mut self) -> Result<async_nats::jetstream::Message, BusError> {
+        loop {
+            let is_new = self.fetching.is_none();
+            let fetching = match &mut self.fetching {
+                Some(fetching) => fetching,
+                none => {
+                    let fetched = self.consumer.fetch().max_messages(FETCH).messages().await;
+                    none.insert(fetched.map_err(failed("read the ledger"))?)
+                }
+            };
+            if let Some(message) = fetching.next().await {
+                return message.map_err(failed("read the ledger"));
+            }
+            self.fetching = None;
+            if is_new {
+                sleep(LOOK).await;
+            }
+        }
     }
 }
 
