@@ -7,6 +7,7 @@ mod broken;
 mod cancel;
 mod configuration;
 mod fallback;
+mod full;
 mod keys;
 mod operations;
 mod passing;
