@@ -1,9 +1,11 @@
-//! What the ingress answers, path by path. The handlers stand in the files below; the pipeline's is `pipeline::chat`.
+//! What the ingress answers, path by path. The handlers stand in the files below; those of the model calls
+//! are all `pipeline::serve`.
 
 mod admin;
 mod models;
 mod operations;
 
+use crate::dialect::{self, Endpoint};
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::role::Shared;
@@ -14,13 +16,14 @@ use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use penstock_runtime::clock;
+use penstock_schemas::envelope::{Dialect, Operation};
 
 /// All paths.
 pub(crate) fn router(ingress: Shared) -> Router {
     let api = Router::new()
-        .route("/v1/chat/completions", post(pipeline::chat))
+        .route("/v1/chat/completions", ask(Dialect::Openai, Operation::Chat))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*model}", get(models::show))
         .route("/admin/v1/spend", get(admin::spend))
@@ -35,21 +38,31 @@ pub(crate) fn router(ingress: Shared) -> Router {
         .with_state(ingress)
 }
 
+/// The pipeline, for one path.
+fn ask(dialect: Dialect, operation: Operation) -> MethodRouter<Shared> {
+    post(move |State(ingress): State<Shared>, request: Request| async move {
+        pipeline::serve(ingress, Endpoint::new(dialect, operation), request).await
+    })
+}
+
 /// New requests are refused while those in flight finish; the connection is closed, so that the next one goes elsewhere.
 async fn refuse_while_stopping(State(ingress): State<Shared>, request: Request, next: Next) -> Response {
     if !ingress.life.is_stopping() {
         return next.run(request).await;
     }
-    let mut response = answer::refuse(&Refusal::Draining, clock::request_id());
+    let dialect = dialect::of_path(request.uri().path());
+    let mut response = answer::refuse(dialect, &Refusal::Draining, clock::request_id());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
 async fn unknown_path(request: Request) -> Response {
-    answer::refuse(&Refusal::UnknownPath(request.uri().path().to_owned()), clock::request_id())
+    let path = request.uri().path();
+    answer::refuse(dialect::of_path(path), &Refusal::UnknownPath(path.to_owned()), clock::request_id())
 }
 
 async fn wrong_method(request: Request) -> Response {
     let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-    answer::refuse(&Refusal::WrongMethod { method, path }, clock::request_id())
+    let dialect = dialect::of_path(&path);
+    answer::refuse(dialect, &Refusal::WrongMethod { method, path }, clock::request_id())
 }

@@ -2,6 +2,7 @@
 
 use penstock_runtime::Secret;
 use penstock_runtime::config::{Document, Section};
+use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::name::{ProjectId, Target};
 use penstock_schemas::plan::Link;
@@ -26,6 +27,8 @@ pub struct IngressConfig {
     pub drain: Duration,
     /// The operator's own model names.
     pub models: BTreeMap<String, VirtualModel>,
+    /// What happens to what a provider cannot express, unless the virtual model says otherwise.
+    pub unsupported: Unsupported,
     /// A first virtual key, from `PENSTOCK_KEY`.
     pub preset_key: Option<Secret>,
     /// The key of the admin API; without one it is closed.
@@ -39,6 +42,8 @@ pub struct VirtualModel {
     pub strategy: Strategy,
     /// The targets, in the operator's order, with their weights; never empty.
     pub links: Vec<(Link, u32)>,
+    /// What happens to what a provider cannot express; `None`: as `[ingress] unsupported` says.
+    pub unsupported: Option<Unsupported>,
 }
 
 /// How a plan is made of a virtual model's targets.
@@ -70,6 +75,7 @@ impl IngressConfig {
         let total_timeout = seconds("total_timeout", 600);
         let drain = seconds("drain", 30);
         let body_limit = section.size("body_limit").unwrap_or(32 << 20);
+        let unsupported = section.get("unsupported").unwrap_or_default();
         let models = document.sections("models").into_iter().filter_map(|(name, mut section)| {
             let model = read_model(&name, &mut section)?;
             Some((name, model))
@@ -83,6 +89,7 @@ impl IngressConfig {
             total_timeout,
             drain,
             models,
+            unsupported,
             preset_key: None,
             admin_key: None,
         }
@@ -111,7 +118,7 @@ fn read_model(name: &str, section: &mut Section) -> Option<VirtualModel> {
         section.mistake("targets", "at least one weight must be above 0");
         return None;
     }
-    Some(VirtualModel { strategy, links })
+    Some(VirtualModel { strategy, links, unsupported: section.get("unsupported") })
 }
 
 fn read_link(section: &mut Section) -> Option<(Link, u32)> {

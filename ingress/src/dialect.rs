@@ -1,3 +1,180 @@
-//! The client dialects: how a request is read and how an answer and an error are spelt. One file each; knows no provider.
+//! The client dialects: how a request is read and how an answer and an error are spelt. One file or folder each, chosen
+//! here by name; knows no provider. What a dialect reads and writes is the agnostic form of `penstock_schemas::chat`,
+//! unless the provider speaks the caller's own dialect: then bytes pass through untouched.
+
+use crate::refusal::Refusal;
+use bytes::Bytes;
+use penstock_schemas::envelope::{Delivery, Dialect, Operation};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::Summary;
+use penstock_schemas::name::RequestId;
+use penstock_schemas::sse;
+use serde_json::Value;
 
 pub(crate) mod openai;
+
+/// What a path asks for, before the body is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    /// The dialect of the path.
+    pub(crate) dialect: Dialect,
+    /// What is asked.
+    pub(crate) operation: Operation,
+    /// The model, where it stands in the path.
+    pub(crate) model: Option<String>,
+    /// How the answer is wanted, where the path says it.
+    pub(crate) delivery: Option<Delivery>,
+}
+
+/// A request, as far as the pipeline must know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The caller's dialect.
+    pub(crate) dialect: Dialect,
+    /// What is asked.
+    pub(crate) operation: Operation,
+    /// The model, as the caller names it.
+    pub(crate) model: String,
+    /// The end user.
+    pub(crate) user: Option<String>,
+    /// How the answer is wanted.
+    pub(crate) delivery: Delivery,
+    /// The caller's bytes, untouched.
+    pub(crate) body: Bytes,
+    /// The media type of a request that is not JSON.
+    pub(crate) content_type: Option<String>,
+}
+
+impl Endpoint {
+    /// A path that says no more than this.
+    pub(crate) fn new(dialect: Dialect, operation: Operation) -> Self {
+        Self { dialect, operation, model: None, delivery: None }
+    }
+
+    /// Reads what the pipeline must know of a request.
+    pub(crate) fn read(self, body: Bytes, _content_type: Option<String>) -> Result<Asked, Refusal> {
+        match self.dialect {
+            Dialect::Openai => openai::read(body),
+            other => unreachable!("no path is of the dialect {other:?}"),
+        }
+    }
+}
+
+impl Asked {
+    /// The request in its agnostic form, for a provider that does not speak the caller's dialect.
+    pub(crate) fn agnostic(&self) -> Result<Bytes, Refusal> {
+        match self.dialect {
+            Dialect::Openai => Ok(self.body.clone()),
+            other => unreachable!("no path is of the dialect {other:?}"),
+        }
+    }
+
+    /// A writer that turns an agnostic answer into the caller's dialect; `None` when that is the agnostic form itself.
+    pub(crate) fn writer(&self, _id: RequestId) -> Option<Box<dyn Writer>> {
+        match self.dialect {
+            Dialect::Openai => None,
+            other => unreachable!("no path is of the dialect {other:?}"),
+        }
+    }
+}
+
+/// Turns one agnostic answer into a client's dialect.
+pub(crate) trait Writer: Send {
+    /// A whole answer.
+    ///
+    /// # Errors
+    /// When the answer cannot be read.
+    fn whole(&mut self, answer: &Bytes, summary: &Summary) -> Result<Bytes, Failure>;
+
+    /// The next event of a stream: the JSON of one chunk.
+    ///
+    /// # Errors
+    /// When the chunk cannot be read.
+    fn chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Failure>;
+
+    /// The end of a stream that is complete.
+    fn end(&mut self, summary: &Summary, out: &mut Vec<u8>);
+}
+
+/// Turns an agnostic stream, which comes cut anywhere, into the caller's dialect, or passes it on.
+pub(crate) struct Rewriter {
+    writer: Option<Box<dyn Writer>>,
+    events: sse::Parser,
+}
+
+/// The longest event of a stream, in bytes, as in the workers.
+const EVENT_BYTES: usize = 16 * 1024 * 1024;
+
+impl Rewriter {
+    /// Passes everything on when there is no writer.
+    pub(crate) fn new(writer: Option<Box<dyn Writer>>) -> Self {
+        Self { writer, events: sse::Parser::new(EVENT_BYTES) }
+    }
+
+    /// Notes in which form the answer comes: the caller's own needs no writer.
+    pub(crate) fn answers_in(&mut self, form: Dialect, caller: Dialect) {
+        if form == caller {
+            self.writer = None;
+        }
+    }
+
+    /// A whole answer.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn whole(&mut self, answer: Bytes, summary: &Summary) -> Result<Bytes, Failure> {
+        match &mut self.writer {
+            None => Ok(answer),
+            Some(writer) => writer.whole(&answer, summary),
+        }
+    }
+
+    /// What the client gets for the next bytes of a stream; empty when they complete no event.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) fn next(&mut self, bytes: Bytes) -> Result<Bytes, Failure> {
+        let Some(writer) = &mut self.writer else { return Ok(bytes) };
+        self.events.push(&bytes);
+        let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 2);
+        while let Some(event) = self.events.next_event().map_err(|error| unreadable(&error))? {
+            let data = event.data.trim_ascii();
+            if data.starts_with(b"{") {
+                writer.chunk(data, &mut out)?;
+            }
+        }
+        Ok(out.into())
+    }
+
+    /// What the client gets for the last bytes of a stream that is complete.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) fn end(&mut self, bytes: Bytes, summary: &Summary) -> Result<Bytes, Failure> {
+        let last = self.next(bytes)?;
+        let Some(writer) = &mut self.writer else { return Ok(last) };
+        let mut out = Vec::from(last);
+        writer.end(summary, &mut out);
+        Ok(out.into())
+    }
+}
+
+/// That an answer came which is not of the agnostic form.
+pub(crate) fn unreadable(error: &impl ToString) -> Failure {
+    Failure::gateway(FailureKind::Internal, format!("the worker's answer cannot be read: {}", error.to_string()))
+}
+
+/// The dialect of a path, for what is refused before anybody reads the request.
+pub(crate) fn of_path(_path: &str) -> Dialect {
+    Dialect::Openai
+}
+
+/// An error in the words of a dialect.
+pub(crate) fn error_body(_dialect: Dialect, refusal: &Refusal, id: RequestId) -> Value {
+    openai::error_body(refusal, id)
+}
+
+/// The last event of a stream that broke after its first content.
+pub(crate) fn error_event(_dialect: Dialect, failure: &Failure, id: RequestId) -> Bytes {
+    openai::error_event(failure, id)
+}

@@ -3,8 +3,9 @@
 
 use crate::config::VirtualModel;
 use penstock_runtime::bus::{Bucket, Change};
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, ProviderCard};
-use penstock_schemas::name::Target;
+use penstock_schemas::name::{ProviderId, Target};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -99,6 +100,15 @@ impl Models {
             Some(targets) => Named::Ambiguous(targets.to_vec()),
             None => Named::Unknown(self.nearest(name, &served)),
         }
+    }
+
+    /// Whether a provider speaks a dialect, so that a request in it can be passed on untouched.
+    pub(crate) fn speaks(&self, provider: &ProviderId, dialect: Dialect) -> bool {
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.cards.get(provider.as_str()).is_some_and(|card| {
+            let mut all = std::iter::once(&card.dialect).chain(&card.also);
+            all.any(|spoken| spoken.form() == dialect.form())
+        })
     }
 
     fn nearest(&self, name: &str, served: &Served) -> Vec<String> {

@@ -2,34 +2,36 @@
 //! order, and nothing reaches a worker's subject without having been admitted. Stage 7, the call itself, is
 //! `workers/src/pool.rs`. Knows the order of things and none of the things themselves.
 
+use crate::dialect::{Endpoint, Rewriter};
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::answer::{self, Answer};
 use crate::stage::authenticate::{self, Known};
 use crate::stage::record::Record;
 use crate::stage::{admit, cache, dispatch, receive, route};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use penstock_runtime::clock;
 use penstock_schemas::name::RequestId;
 
-/// `POST /v1/chat/completions`.
-pub(crate) async fn chat(State(ingress): State<Shared>, request: Request) -> Response {
-    let id = clock::request_id();
-    let response = match run(&ingress, id, request).await {
+/// Answers one request for a model.
+pub(crate) async fn serve(ingress: Shared, endpoint: Endpoint, request: Request) -> Response {
+    let (id, dialect) = (clock::request_id(), endpoint.dialect);
+    let response = match run(&ingress, id, endpoint, request).await {
         Ok(response) => response,
-        Err(refusal) => answer::refuse(&refusal, id),
+        Err(refusal) => answer::refuse(dialect, &refusal, id),
     };
     ingress.metrics.count(response.status());
     response
 }
 
-async fn run(ingress: &Shared, id: RequestId, request: Request) -> Result<Response, Refusal> {
-    let received = receive::receive(request, id, &ingress.config).await?; //          1 receive
+async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Request) -> Result<Response, Refusal> {
+    let received = receive::receive(request, endpoint, id, &ingress.config).await?; // 1 receive
     let known = authenticate::authenticate(received, &ingress.keys)?; //              2 authenticate
     let mut record = Record::begin(&known, ingress); //                               8 record, from here to the last byte
+    let rewriter = Rewriter::new(known.received.asked.writer(id));
     match ask(ingress, known, &mut record).await {
-        Ok(answer) => Ok(answer.respond(id, record)),
+        Ok(answer) => answer.respond(id, record, rewriter),
         Err(refusal) => {
             record.refused(&refusal);
             Err(refusal)

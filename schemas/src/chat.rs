@@ -1,17 +1,25 @@
 //! The provider-agnostic chat request and reply. Their JSON form is OpenAI's chat completions schema, the one that most
 //! clients and providers already speak, so that between equal dialects bytes pass through untouched. Every level keeps
 //! the fields it does not know in `extra`. Source: <https://platform.openai.com/docs/api-reference/chat>.
+//!
+//! What other dialects can say and OpenAI's cannot has a field of its own here, under the name that the field has come to
+//! use for it: `reasoning_content` (DeepSeek), `reasoning` and `reasoning_details` (OpenRouter), `cache_control`
+//! (Anthropic, OpenRouter), `top_k`. A provider's adapter strikes out those that its provider does not take.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+mod message;
 mod reply;
+pub use message::{
+    Content, FilePart, FunctionCall, ImageUrl, InputAudio, Issuer, Message, Part, ReasoningDetail, SEAL, ToolCall,
+};
 pub use reply::{
     Choice, ChunkChoice, Completion, CompletionChunk, CompletionUsage, Delta, OutputDetails, PromptDetails,
 };
 
 /// A request for a chat completion.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChatRequest {
     /// The model, as the caller names it.
     pub model: String,
@@ -35,19 +43,46 @@ pub struct ChatRequest {
     /// What the model may call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<Tool>>,
-    /// Whether and what it must call.
+    /// Whether and what it must call: `"none"`, `"auto"`, `"required"`, `{"type": "function", "function": {"name"}}`,
+    /// `{"type": "allowed_tools", …}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<Value>,
+    /// Whether it may call several at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    /// What shape the answer has: `{"type": "json_schema", "json_schema": {"name", "schema", "strict"}}`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_format: Option<Value>,
+    /// How long the model thinks: `none`, `minimal`, `low`, `medium`, `high`, `xhigh`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_effort: Option<String>,
+    /// The same in tokens, for dialects that count it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Reasoning>,
     /// The end user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Everything else: `temperature`, `stop`, `logprobs`, `response_format`, …
+    /// Everything else: `temperature`, `top_p`, `top_k`, `stop`, `seed`, `logprobs`, `presence_penalty`, …
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// How much a model may think. Source: <https://openrouter.ai/docs/use-cases/reasoning-tokens>.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reasoning {
+    /// The most tokens of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// False: none at all, where the model can do without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// What we do not know, `effort` and `exclude` among it.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
 /// How a stream is made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StreamOptions {
     /// Whether a last chunk reports the usage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,92 +92,37 @@ pub struct StreamOptions {
     pub extra: Map<String, Value>,
 }
 
-/// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Message {
-    /// `system`, `developer`, `user`, `assistant`, `tool`.
-    pub role: String,
-    /// What is said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content: Option<Content>,
-    /// What an assistant called.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tool_calls: Option<Vec<ToolCall>>,
-    /// Which call a tool's message answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tool_call_id: Option<String>,
-    /// What we do not know.
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
-}
-
-/// What a message says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Content {
-    /// Text alone.
-    Text(String),
-    /// Text, images, audio, files.
-    Parts(Vec<Part>),
-}
-
-/// One part of a message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Part {
-    /// `text`, `image_url`, `input_audio`, `file`, …
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The text of a text part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// What we do not know, and the content of the other kinds.
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
-}
-
 /// What a model may call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tool {
-    /// `function`, or a kind of the provider's own.
+    /// `function`, or a kind of the provider's own, such as `web_search_20250305`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub function: Option<Value>,
-    /// What we do not know.
+    pub function: Option<Function>,
+    /// Anthropic's mark for its prompt cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<Value>,
+    /// What we do not know, and all of a tool of the provider's own.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// A call of a tool; in chunks all but `index` may be absent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ToolCall {
-    /// Which of several calls a chunk belongs to.
+/// A function that a model may call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// What it does, for the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub index: Option<u32>,
-    /// Pairs the call with its result.
+    pub description: Option<String>,
+    /// The JSON schema of its arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// `function`.
-    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// Name and arguments.
+    pub parameters: Option<Value>,
+    /// Whether the arguments follow the schema for certain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub function: Option<FunctionCall>,
-    /// What we do not know.
-    #[serde(flatten)]
-    pub extra: Map<String, Value>,
-}
-
-/// Name and arguments of a call; in chunks the arguments come in pieces.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FunctionCall {
-    /// The function.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// JSON as text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<String>,
+    pub strict: Option<bool>,
     /// What we do not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,

@@ -37,12 +37,45 @@ pub enum Dialect {
     Azure,
 }
 
-/// What is asked of a provider.
+impl Dialect {
+    /// The dialect whose JSON it is: Azure serves OpenAI's, Vertex Google's.
+    pub fn form(self) -> Self {
+        match self {
+            Self::Azure => Self::Openai,
+            Self::Vertex => Self::Google,
+            Self::Openai
+            | Self::Responses
+            | Self::Anthropic
+            | Self::Google
+            | Self::Mistral
+            | Self::Cohere
+            | Self::Bedrock => self,
+        }
+    }
+}
+
+/// What is asked of a provider. Each has one agnostic form: OpenAI's, save for `Rerank`, which has Cohere's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     /// A chat completion.
     Chat,
+    /// A completion of a text: `/v1/completions`.
+    Completions,
+    /// Vectors for texts.
+    Embeddings,
+    /// Whether texts are harmful.
+    Moderations,
+    /// Images from a text.
+    Images,
+    /// Speech from a text; the answer is audio, not JSON.
+    Speech,
+    /// A text from speech; the request is a form, not JSON.
+    Transcriptions,
+    /// The order of documents by a query, in Cohere's v2 shape.
+    Rerank,
+    /// How many tokens a chat request is, in Anthropic's shape: `{"input_tokens"}`.
+    CountTokens,
 }
 
 impl Operation {
@@ -50,6 +83,14 @@ impl Operation {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "chat",
+            Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
+            Self::Moderations => "moderations",
+            Self::Images => "images",
+            Self::Speech => "speech",
+            Self::Transcriptions => "transcriptions",
+            Self::Rerank => "rerank",
+            Self::CountTokens => "count_tokens",
         }
     }
 }
@@ -70,6 +111,23 @@ impl Delivery {
     /// Whether the answer comes in pieces.
     pub fn is_stream(self) -> bool {
         self != Self::Whole
+    }
+}
+
+/// What happens to what a provider cannot express.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unsupported {
+    /// The request is refused, and the field named.
+    #[default]
+    Refuse,
+    /// The field is left out, and named in `x-penstock-dropped-params`.
+    Drop,
+}
+
+impl Unsupported {
+    fn is_refuse(&self) -> bool {
+        *self == Self::Refuse
     }
 }
 
@@ -117,8 +175,18 @@ pub struct Envelope {
     pub plan: Plan,
     /// What is asked.
     pub operation: Operation,
-    /// The format of the request's bytes, and of the answer that the caller reads.
+    /// The caller's format: of the first `native` of the request's bytes, and of the answer that the caller reads.
     pub dialect: Dialect,
+    /// How many of the request's bytes are in `dialect`; the others are the same request in its agnostic form. Either may
+    /// be none, when no target of the plan wants it. Absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<u64>,
+    /// The media type of a request that is not JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// What happens to what a provider cannot express.
+    #[serde(default, skip_serializing_if = "Unsupported::is_refuse")]
+    pub unsupported: Unsupported,
     /// How the caller wants the answer.
     pub delivery: Delivery,
     /// The ingress whose inbox the reply frames go to.
@@ -154,6 +222,25 @@ pub enum Malformed {
 }
 
 impl Envelope {
+    /// The part of the request's bytes that is in the caller's own dialect; `None` when it does not travel along.
+    pub fn native(&self, body: &Bytes) -> Option<Bytes> {
+        let native = self.split(body);
+        (native > 0).then(|| body.slice(..native))
+    }
+
+    /// The part of the request's bytes that is in the agnostic form; `None` when it does not travel along.
+    pub fn agnostic(&self, body: &Bytes) -> Option<Bytes> {
+        if self.dialect == Dialect::Openai {
+            return Some(body.clone());
+        }
+        let native = self.split(body);
+        (native < body.len()).then(|| body.slice(native..))
+    }
+
+    fn split(&self, body: &Bytes) -> usize {
+        self.native.and_then(|native| usize::try_from(native).ok()).map_or(body.len(), |native| native.min(body.len()))
+    }
+
     /// The message: this header and the request's bytes.
     ///
     /// # Errors

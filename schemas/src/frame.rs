@@ -21,10 +21,16 @@ pub struct Head {
     pub worker: ProcessId,
     /// Who answers.
     pub target: Target,
-    /// The format of the answer's bytes.
+    /// The format of the answer's bytes: the caller's own, or the agnostic form (`openai`).
     pub dialect: Dialect,
     /// Attempts so far, this one included.
     pub attempts: u32,
+    /// The fields of the request that the provider cannot express and that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
+    /// The media type of an answer that is not JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
 }
 
 /// What the ingress learns when the answer is complete.

@@ -16,6 +16,7 @@ pub mod name;
 pub mod plan;
 pub mod price;
 pub mod spend;
+pub mod sse;
 pub mod subject;
 pub mod usage;
 

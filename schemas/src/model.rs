@@ -14,6 +14,9 @@ pub struct ProviderCard {
     pub provider: ProviderId,
     /// The format it speaks.
     pub dialect: Dialect,
+    /// The formats that it speaks besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Dialect>,
     /// The models of the catalogue and of the operator's own price list; others can be called by their full name.
     pub models: Vec<ModelCard>,
 }

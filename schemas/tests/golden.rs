@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation};
+use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Unsupported};
 use penstock_schemas::event::{
     AttemptEnded, AttemptStarted, CacheResult, Outcome, RequestEvent, UsageEvent, decode_batch, encode_batch,
 };
@@ -89,6 +89,9 @@ fn envelope() -> Envelope {
         plan: Plan::new(first, [Link::to(target("house/llama-3.3-70b"))]),
         operation: Operation::Chat,
         dialect: Dialect::Openai,
+        native: None,
+        content_type: None,
+        unsupported: Unsupported::Refuse,
         delivery: Delivery::StreamWithUsage,
         ingress: ProcessId::parse("ingress-1").unwrap(),
         attempts: 1,
@@ -171,8 +174,14 @@ fn an_envelope() {
 #[test]
 fn every_kind_of_frame() {
     let worker = ProcessId::parse("worker-1").unwrap();
-    let head =
-        Head { worker: worker.clone(), target: target("openai/gpt-4o-mini"), dialect: Dialect::Openai, attempts: 2 };
+    let head = Head {
+        worker: worker.clone(),
+        target: target("openai/gpt-4o-mini"),
+        dialect: Dialect::Openai,
+        attempts: 2,
+        dropped: Vec::new(),
+        content_type: None,
+    };
     let summary = Summary { usage: usage(), usage_source: UsageSource::Provider, cost: Some(Picodollars(6_300_000)) };
     let content = Bytes::from_static(b"data: {\"choices\":[]}\n\n");
     let failed = Failed { failure: failure(), target: Some(target("house/llama-3.3-70b")), attempts: 3 };

@@ -3,12 +3,13 @@
 
 use crate::cost::sum_up;
 use crate::provider::Provider;
-use crate::providers::{Observed, Refusal};
+use crate::providers::{Adapter, Ask, Form, Observed, Outgoing, Refusal, Wanted};
 use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
 use penstock_runtime::bus::{Pending, Replies};
 use penstock_runtime::{Secret, clock};
 use penstock_schemas::UnixMicros;
-use penstock_schemas::envelope::Envelope;
+use penstock_schemas::envelope::{Dialect, Envelope};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::model::ModelCard;
@@ -50,6 +51,8 @@ pub struct Report {
     pub first_token: Option<Duration>,
     /// The provider's HTTP status.
     pub status: Option<u16>,
+    /// The fields of the request that were left out.
+    pub dropped: Vec<String>,
 }
 
 /// How long to wait for what.
@@ -71,9 +74,13 @@ pub struct Call<'a> {
     pub provider: &'a Provider,
     /// What is known of the model.
     pub card: Option<&'a ModelCard>,
+    /// How it is spoken to, and in which form.
+    pub adapter: &'static dyn Adapter,
+    /// What the answer is to be.
+    pub wanted: Wanted,
     /// What is asked, by whom.
     pub envelope: &'a Envelope,
-    /// The request's bytes.
+    /// The request, in the form that is wanted.
     pub body: &'a Bytes,
     /// How long to wait for what.
     pub clocks: Clocks,
@@ -123,22 +130,10 @@ impl Call<'_> {
 
     /// Sends the request and waits for the answer's head.
     async fn ask(&self, key: Option<&Secret>, replies: &mut Replies, report: &mut Report) -> Step<Response> {
-        let adapter = self.provider.adapter;
-        let model = &self.envelope.plan.current().target.model;
-        let spelled = adapter.spell(self.body, model, self.envelope.delivery).map_err(Attempt::Refused)?;
+        let request = self.spell(key, report).map_err(Attempt::Refused)?;
         let client = self.provider.client(self.clocks.connect);
         let client = client.map_err(|error| refused(FailureKind::Internal, describe(&error)))?;
-        let mut request = client.post(self.provider.url(&spelled.path)).headers(spelled.headers).body(spelled.body);
-        if let Some(key) = key {
-            let (name, value) = adapter.authorize(key.reveal()).map_err(Attempt::Refused)?;
-            request = request.header(name, value);
-        }
-        // OpenAI's header for the caller's own id; others ignore it. It is what support asks for when figures differ.
-        // Source: <https://platform.openai.com/docs/api-reference/debugging-requests>.
-        request = request.header("x-client-request-id", self.id.to_string());
-        if let Some(traceparent) = &self.envelope.traceparent {
-            request = request.header("traceparent", traceparent);
-        }
+        let request = client.post(request.url).headers(request.headers).body(request.body);
         let until = if self.envelope.delivery.is_stream() { self.first_token_by() } else { self.total_by() };
         let response = replies.wait(timeout_at(until, request.send())).await.ok_or(Attempt::Cancelled)?;
         let response = response.map_err(|_| self.late("did not begin to answer in time"))?;
@@ -147,13 +142,41 @@ impl Call<'_> {
         Ok(response)
     }
 
+    /// The request, complete with its key.
+    fn spell(&self, key: Option<&Secret>, report: &mut Report) -> Result<Outgoing, Failure> {
+        let spelled = self.adapter.spell(&Ask {
+            wanted: self.wanted,
+            body: self.body,
+            content_type: self.envelope.content_type.as_deref(),
+            model: &self.envelope.plan.current().target.model,
+            card: self.card,
+            settings: &self.provider.settings,
+            unsupported: self.envelope.unsupported,
+        })?;
+        report.dropped = spelled.dropped;
+        let url = self.provider.url(&spelled.path);
+        let mut request = Outgoing { url, headers: spelled.headers, body: spelled.body };
+        // OpenAI's header for the caller's own id; others ignore it. It is what support asks for when figures differ.
+        // Source: <https://platform.openai.com/docs/api-reference/debugging-requests>.
+        let id = HeaderValue::from_str(&self.id.to_string()).expect("an id is a header value");
+        request.headers.insert("x-client-request-id", id);
+        if let Some(traceparent) = self.envelope.traceparent.as_ref().and_then(|text| HeaderValue::from_str(text).ok())
+        {
+            request.headers.insert("traceparent", traceparent);
+        }
+        if let Some(key) = key {
+            self.adapter.authorize(&mut request, key.reveal(), clock::now())?;
+        }
+        Ok(request)
+    }
+
     async fn refusal(&self, response: Response, key: Option<&Secret>, replies: &mut Replies) -> Step<Failure> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let read = timeout_at(self.total_by(), read_up_to(response, REFUSAL_BYTES));
         let body = replies.wait(read).await.ok_or(Attempt::Cancelled)?.ok().and_then(Result::ok).unwrap_or_default();
         let (provider, key) = (&self.provider.id, key.map(Secret::reveal));
         let refusal = Refusal { provider, key, status, headers: &headers, body: &body, now: clock::now() };
-        Ok(self.provider.adapter.refuse(&refusal))
+        Ok(self.adapter.refuse(&refusal))
     }
 
     async fn forward_whole(
@@ -167,18 +190,24 @@ impl Call<'_> {
         let body = replies.wait(read).await.ok_or(Attempt::Cancelled)?;
         let body = body.map_err(|_| self.late("did not finish its answer in time"))?;
         let body = body.map_err(|why| refused(FailureKind::Broken, format!("{} {why}", self.provider.id)))?;
-        report.observed = self.provider.adapter.read_whole(&body).map_err(Attempt::Refused)?;
+        let whole = self.adapter.read_whole(self.wanted, &body).map_err(Attempt::Refused)?;
+        report.observed = whole.observed;
         report.first_token = Some(self.began.elapsed());
         wait_for_ledger(start, replies).await?;
-        self.send(replies, Payload::End(self.ended(Some(self.head()), &report.observed), body)).await
+        self.send(replies, Payload::End(self.ended(Some(self.head(report)), &report.observed), whole.bytes)).await
     }
 
-    fn head(&self) -> Head {
+    fn head(&self, report: &Report) -> Head {
         Head {
             worker: self.worker.clone(),
             target: self.envelope.plan.current().target.clone(),
-            dialect: self.provider.dialect,
+            dialect: match self.wanted.form {
+                Form::Own => self.envelope.dialect,
+                Form::Agnostic => Dialect::Openai,
+            },
             attempts: self.number,
+            dropped: report.dropped.clone(),
+            content_type: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //! Knows nothing of calls.
 
 use crate::catalogue::{self, ProviderEntry};
-use crate::providers::{Adapter, demo};
+use crate::providers::{self, Settings, demo};
 use penstock_runtime::Secret;
 use penstock_runtime::config::{Document, Section};
 use penstock_schemas::UnixMicros;
@@ -31,6 +31,10 @@ pub struct ProviderConfig {
     pub id: ProviderId,
     /// How it is spoken to.
     pub dialect: Dialect,
+    /// What it speaks besides.
+    pub also: Vec<Dialect>,
+    /// What its dialect needs to know.
+    pub settings: Settings,
     /// Where it is: what its own SDK takes as its base URL.
     pub base_url: String,
     /// Its keys, used in turn; none for a server that wants none.
@@ -71,6 +75,8 @@ impl WorkersConfig {
         self.providers.push(ProviderConfig {
             id: ProviderId::parse(demo::NAME).expect("demo is a name"),
             dialect: entry.dialect,
+            also: entry.also,
+            settings: Settings::default(),
             base_url,
             keys: Vec::new(),
             concurrency: CONCURRENCY,
@@ -105,7 +111,7 @@ fn entry(name: &str) -> Option<ProviderEntry> {
 
 /// Whether its row alone says enough.
 fn can_be_served(entry: &ProviderEntry) -> bool {
-    Adapter::of(entry.dialect).is_some() && entry.base_url.as_ref().is_some_and(|url| !url.contains('{'))
+    providers::of(entry.dialect).is_some() && entry.base_url.as_ref().is_some_and(|url| !url.contains('{'))
 }
 
 /// Whether one of the alternatives has all its variables set.
@@ -126,13 +132,19 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
     if concurrency == 0 {
         section.mistake("concurrency", "must be at least 1");
     }
+    let settings = Settings {
+        api_version: section.get("api_version"),
+        region: section.get("region"),
+        project: section.get("project"),
+    };
+    let also = section.get("also").or(entry.as_ref().map(|entry| entry.also.clone())).unwrap_or_default();
     let keys = read_keys(section, entry.as_ref().map_or(&[][..], |entry| &entry.key_env));
     let models = entry.map(|entry| entry.models).unwrap_or_default();
     let Some(dialect) = dialect else {
         section.mistake("dialect", "is missing: the catalogue has no such provider. Most servers speak \"openai\"");
         return None;
     };
-    if Adapter::of(dialect).is_none() {
+    if providers::of(dialect).is_none() {
         section.mistake("dialect", "is not spoken yet by this version");
         return None;
     }
@@ -144,7 +156,7 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
     if keys.is_empty() && needs_key && own_url.is_none() {
         section.mistake("keys", "are missing, and none of the provider's variables is set");
     }
-    Some(ProviderConfig { id, dialect, base_url, keys, concurrency, models })
+    Some(ProviderConfig { id, dialect, also, settings, base_url, keys, concurrency, models })
 }
 
 fn check_url(section: &Section, base_url: &str) -> Option<()> {

@@ -13,7 +13,6 @@ mod provider;
 pub mod providers;
 mod retry;
 mod role;
-pub mod sse;
 
 pub use providers::demo;
 

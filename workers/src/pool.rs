@@ -5,6 +5,7 @@ use crate::attempt::{self, Attempt, Call, Clocks, Report};
 use crate::cost::{sum_up, worst_case};
 use crate::metrics::WorkerMetrics;
 use crate::provider::Provider;
+use crate::providers::{Adapter, Form, Wanted};
 use crate::retry::{Decision, History, Policy, WAITS, decide};
 use bytes::Bytes;
 use penstock_runtime::bus::{Arrived, BusError, Calls, Desk, Journal, PassOn, Replies};
@@ -14,6 +15,7 @@ use penstock_schemas::envelope::Envelope;
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, Outcome, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Failed, Payload};
+use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{ProcessId, Target};
 use penstock_schemas::plan::Link;
 use std::sync::Arc;
@@ -145,6 +147,9 @@ impl Pool {
     /// One attempt, between its start and its end in the ledger.
     async fn attempt(&self, held: &mut Held, link: &Link) -> Attempt {
         let card = self.provider.model(&link.target.model);
+        let Some((adapter, form, body)) = self.words(held, card) else { return cannot_speak(&link.target) };
+        let Envelope { operation, delivery, .. } = held.envelope;
+        let wanted = Wanted { operation, form, delivery };
         held.envelope.attempts += 1;
         let clocks = clocks(link, &held.envelope, card.is_some_and(|card| has(card, "reasoning")));
         let start = self.start(held, link, &clocks);
@@ -157,8 +162,10 @@ impl Pool {
         let call = Call {
             provider: &self.provider,
             card,
+            adapter,
+            wanted,
             envelope: &held.envelope,
-            body: &held.body,
+            body: &body,
             clocks,
             id: start.attempt_id,
             number: held.envelope.attempts,
@@ -178,6 +185,17 @@ impl Pool {
         }
         self.journal.note(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
         attempt
+    }
+
+    /// How to speak to the provider, and the request in the form for it.
+    fn words(&self, held: &Held, card: Option<&ModelCard>) -> Option<(&'static dyn Adapter, Form, Bytes)> {
+        let native = held.envelope.native(&held.body);
+        let (adapter, form) = self.provider.speak(held.envelope.dialect, native.is_some(), card)?;
+        let body = match form {
+            Form::Own => native?,
+            Form::Agnostic => held.envelope.agnostic(&held.body)?,
+        };
+        Some((adapter, form, body))
     }
 
     fn start(&self, held: &Held, link: &Link, clocks: &Clocks) -> AttemptStarted {
@@ -257,11 +275,16 @@ pub struct Ended {
     pub usage_mismatch: bool,
 }
 
+fn cannot_speak(target: &Target) -> Attempt {
+    let why = format!("no worker can turn this request into the dialect of {target}");
+    Attempt::Refused(Failure::gateway(FailureKind::Unsupported, why))
+}
+
 fn cancelled() -> Failure {
     Failure::gateway(FailureKind::Cancelled, "the caller went away")
 }
 
-fn has(card: &penstock_schemas::model::ModelCard, capability: &str) -> bool {
+fn has(card: &ModelCard, capability: &str) -> bool {
     card.capabilities.iter().any(|have| have == capability)
 }
 

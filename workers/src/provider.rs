@@ -1,7 +1,7 @@
 //! One provider as its pool calls it: where it is, its keys in turn, connections, models. Knows nothing of calls.
 
 use crate::config::ProviderConfig;
-use crate::providers::Adapter;
+use crate::providers::{self, Adapter, Form, Settings};
 use penstock_runtime::Secret;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::ModelCard;
@@ -21,10 +21,10 @@ const CLIENTS: usize = 16;
 pub struct Provider {
     /// Its name.
     pub id: ProviderId,
-    /// The format it speaks.
-    pub dialect: Dialect,
-    /// How it is spoken to.
-    pub adapter: Adapter,
+    /// The formats it speaks; the first, unless the caller or the model wants another.
+    pub dialects: Vec<Dialect>,
+    /// What the operator says of it.
+    pub settings: Settings,
     /// Calls at once.
     pub concurrency: usize,
     base_url: String,
@@ -36,19 +36,39 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// The provider that `config` describes. `None` when this version does not speak its dialect.
-    pub fn new(config: ProviderConfig) -> Option<Self> {
-        Some(Self {
-            adapter: Adapter::of(config.dialect)?,
+    /// The provider that `config` describes.
+    pub fn new(config: ProviderConfig) -> Self {
+        Self {
             id: config.id,
-            dialect: config.dialect,
+            dialects: std::iter::once(config.dialect).chain(config.also).collect(),
+            settings: config.settings,
             concurrency: config.concurrency,
             base_url: config.base_url.trim_end_matches('/').to_owned(),
             keys: config.keys,
             turn: AtomicUsize::new(0),
             models: config.models.into_iter().map(|card| (card.model.clone(), card)).collect(),
             clients: Mutex::default(),
-        })
+        }
+    }
+
+    /// How to speak to the provider: in the caller's own dialect where the provider knows it and `native` bytes are there,
+    /// else in the model's only one, else in the provider's usual one.
+    ///
+    /// # Errors
+    /// When this version does not speak it.
+    pub fn speak(
+        &self,
+        caller: Dialect,
+        native: bool,
+        card: Option<&ModelCard>,
+    ) -> Option<(&'static dyn Adapter, Form)> {
+        let only = card.is_some_and(|card| card.mode == "responses").then_some(Dialect::Responses);
+        let can = |dialect: &Dialect| only.is_none_or(|only| only == *dialect);
+        let own = self.dialects.iter().copied().filter(can).find(|dialect| dialect.form() == caller.form());
+        match own.filter(|_| native) {
+            Some(own) => Some((providers::of(own)?, Form::Own)),
+            None => Some((providers::of(only.or(self.dialects.first().copied())?)?, Form::Agnostic)),
+        }
     }
 
     /// What is known of a model.

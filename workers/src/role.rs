@@ -33,12 +33,16 @@ impl Workers {
         let models = bus.models().await?;
         let metrics = WorkerMetrics::register(metrics);
         for config in providers {
-            let card =
-                ProviderCard { provider: config.id.clone(), dialect: config.dialect, models: config.models.clone() };
+            let card = ProviderCard {
+                provider: config.id.clone(),
+                dialect: config.dialect,
+                also: config.also.clone(),
+                models: config.models.clone(),
+            };
             if models.get(config.id.as_str()).await?.as_ref() != Some(&card) {
                 models.put(config.id.as_str(), &card).await?;
             }
-            let Some(provider) = Provider::new(config) else { continue };
+            let provider = Provider::new(config);
             info!(provider = %provider.id, concurrency = provider.concurrency, "serving");
             let pool = Pool {
                 provider: Arc::new(provider),

@@ -8,6 +8,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use penstock_runtime::clock;
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::spend::{SpendQuery, SpendReply, SpendReport};
 use sha2::{Digest, Sha256};
 use tracing::warn;
@@ -17,7 +18,7 @@ pub(crate) async fn spend(State(ingress): State<Shared>, headers: HeaderMap, Raw
     let id = clock::request_id();
     match report(&ingress, &headers, query.as_deref().unwrap_or_default()).await {
         Ok(report) => answer::json(&report, id),
-        Err(refusal) => answer::refuse(&refusal, id),
+        Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
     }
 }
 

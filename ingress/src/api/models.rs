@@ -6,33 +6,39 @@ use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::answer;
 use crate::stage::authenticate::find_key;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use penstock_runtime::clock;
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::key::VirtualKey;
 use serde_json::{Value, json};
 
 /// The list.
-pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap) -> Response {
+pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
     let id = clock::request_id();
-    match find_key(&headers, &ingress.keys) {
+    match find_key(&headers, query.as_deref(), &ingress.keys) {
         Ok(key) => answer::json(&json!({ "object": "list", "data": allowed(&ingress, &key) }), id),
-        Err(refusal) => answer::refuse(&refusal, id),
+        Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
     }
 }
 
 /// One model.
-pub(crate) async fn show(State(ingress): State<Shared>, headers: HeaderMap, Path(name): Path<String>) -> Response {
+pub(crate) async fn show(
+    State(ingress): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    Path(name): Path<String>,
+) -> Response {
     let id = clock::request_id();
-    let found = find_key(&headers, &ingress.keys).and_then(|key| {
+    let found = find_key(&headers, query.as_deref(), &ingress.keys).and_then(|key| {
         let model = allowed(&ingress, &key).into_iter().find(|model| model["id"] == name.as_str());
         let hint = ": GET /v1/models lists those that do".to_owned();
         model.ok_or(Refusal::UnknownModel { name, hint })
     });
     match found {
         Ok(model) => answer::json(&model, id),
-        Err(refusal) => answer::refuse(&refusal, id),
+        Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
     }
 }
 

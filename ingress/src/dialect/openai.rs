@@ -1,26 +1,16 @@
 //! OpenAI's chat completions as a client speaks them. Only what the pipeline must know is read; the body's bytes travel
 //! on untouched. Source: <https://platform.openai.com/docs/api-reference>.
 
+use super::Asked;
 use crate::refusal::Refusal;
 use bytes::Bytes;
-use penstock_schemas::envelope::Delivery;
+use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::RequestId;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-
-/// What the pipeline must know of a chat request.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ChatHead {
-    /// The model, as the caller names it.
-    pub(crate) model: String,
-    /// The end user.
-    pub(crate) user: Option<String>,
-    /// How the answer is wanted.
-    pub(crate) delivery: Delivery,
-}
 
 #[derive(Deserialize)]
 struct RawHead<'a> {
@@ -42,8 +32,8 @@ struct StreamOptions {
 }
 
 /// Reads the head of a chat request; all of the body must be JSON.
-pub(crate) fn read_chat(body: &Bytes) -> Result<ChatHead, Refusal> {
-    let raw: RawHead<'_> = serde_json::from_slice(body).map_err(|error| {
+pub(crate) fn read(body: Bytes) -> Result<Asked, Refusal> {
+    let raw: RawHead<'_> = serde_json::from_slice(&body).map_err(|error| {
         if error.is_data() {
             Refusal::InvalidJson("it must be an object".to_owned())
         } else {
@@ -67,7 +57,9 @@ pub(crate) fn read_chat(body: &Bytes) -> Result<ChatHead, Refusal> {
         (Some(true), _) => Delivery::Stream,
         _ => Delivery::Whole,
     };
-    Ok(ChatHead { model, user: field("user", raw.user)?, delivery })
+    let user = field("user", raw.user)?;
+    let (dialect, operation) = (Dialect::Openai, Operation::Chat);
+    Ok(Asked { dialect, operation, model, user, delivery, body, content_type: None })
 }
 
 fn field<T: DeserializeOwned>(name: &'static str, raw: Option<&RawValue>) -> Result<Option<T>, Refusal> {
@@ -95,11 +87,6 @@ pub(crate) fn error_body(refusal: &Refusal, request_id: RequestId) -> Value {
 pub(crate) fn error_event(failure: &Failure, request_id: RequestId) -> Bytes {
     let body = error_body(&Refusal::from(failure.clone()), request_id);
     format!("data: {body}\n\n").into()
-}
-
-/// The media type of a stream, and that of everything else.
-pub(crate) fn content_type(delivery: Delivery) -> &'static str {
-    if delivery.is_stream() { "text/event-stream; charset=utf-8" } else { "application/json" }
 }
 
 /// OpenAI's `type` and `code` for a refusal. Where OpenAI has a code of its own, it is that one.
@@ -169,14 +156,14 @@ fn failure_words(failure: &Failure) -> (&'static str, Option<String>) {
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> Result<ChatHead, Refusal> {
-        read_chat(&Bytes::copy_from_slice(body.as_bytes()))
+    fn read(body: &str) -> Result<Asked, Refusal> {
+        super::read(Bytes::copy_from_slice(body.as_bytes()))
     }
 
     #[test]
     fn what_the_pipeline_must_know_is_read() {
         let head = read(r#"{"model":"m","messages":[{}],"stream":true,"user":"u","n":null}"#).unwrap();
-        assert_eq!(head, ChatHead { model: "m".into(), user: Some("u".into()), delivery: Delivery::Stream });
+        assert_eq!((head.model.as_str(), head.user.as_deref(), head.delivery), ("m", Some("u"), Delivery::Stream));
         let options = r#"{"model":"m","messages":[{}],"stream":true,"stream_options":{"include_usage":true}}"#;
         assert_eq!(read(options).unwrap().delivery, Delivery::StreamWithUsage);
     }

@@ -3,7 +3,7 @@
 
 use super::dispatch::Placed;
 use super::record::Record;
-use crate::dialect::openai;
+use crate::dialect::{self, Rewriter};
 use crate::refusal::Refusal;
 use crate::status;
 use axum::body::Body;
@@ -13,7 +13,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use penstock_runtime::bus::Call;
-use penstock_schemas::envelope::Delivery;
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::name::RequestId;
@@ -41,78 +41,115 @@ impl Answer {
     }
 
     /// The response. `record` goes with it, and is written when the last byte is out or the client is gone.
-    pub(crate) fn respond(self, id: RequestId, mut record: Record) -> Response {
+    ///
+    /// # Errors
+    /// When a whole answer cannot be put into the caller's dialect.
+    pub(crate) fn respond(self, id: RequestId, mut record: Record, rewriter: Rewriter) -> Result<Response, Refusal> {
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(openai::content_type(record.delivery())));
+        let is_stream = record.delivery().is_stream();
+        let kind = if is_stream { "text/event-stream; charset=utf-8" } else { "application/json" };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        if is_stream {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        }
         set(&mut headers, "x-penstock-cache", record.cache().as_str());
         let body = match self {
             Self::Whole(ended, bytes) => {
+                let mut rewriter = rewriter;
                 if let Some(head) = &ended.head {
                     describe(&mut headers, head);
+                    rewriter.answers_in(head.dialect, record.dialect());
                 }
-                if let Some(cost) = ended.summary.cost.filter(|_| record.delivery() == Delivery::Whole) {
+                if let Some(cost) = ended.summary.cost.filter(|_| !is_stream) {
                     set(&mut headers, "x-penstock-cost-usd", &cost.to_string());
                 }
+                let bytes =
+                    if is_stream { rewriter.end(bytes, &ended.summary) } else { rewriter.whole(bytes, &ended.summary) };
+                let bytes = bytes.inspect_err(|failure| record.broken(failure))?;
                 record.served(&ended.summary);
                 Body::from(bytes)
             }
             Self::Stream(streaming) => {
                 describe(&mut headers, &streaming.head);
-                streaming.body(id, record)
+                streaming.body(id, record, rewriter)
             }
         };
-        if headers[CONTENT_TYPE] != "application/json" {
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        }
-        finish(status::ANSWERED, headers, body, id)
+        Ok(finish(status::ANSWERED, headers, body, id))
     }
 }
 
+/// A stream that is being written to its client.
+struct Writing {
+    call: Call,
+    record: Record,
+    rewriter: Rewriter,
+    id: RequestId,
+    /// What has come and is not written yet.
+    first: Option<Bytes>,
+    _placed: Placed,
+}
+
 impl Streaming {
-    fn body(self, id: RequestId, record: Record) -> Body {
-        let Self { first, call, placed, .. } = self;
-        let state = (Some(first), call, placed, record);
-        let rest = stream::unfold(Some(state), move |state| async move {
-            let (first, mut call, placed, mut record) = state?;
-            if let Some(first) = first {
-                let next = (None, call, placed, record);
-                return Some((Ok::<_, Infallible>(first), Some(next)));
-            }
-            let (bytes, is_last) = next_bytes(&mut call, &mut record, id).await;
-            Some((Ok(bytes), (!is_last).then_some((None, call, placed, record))))
+    fn body(self, id: RequestId, record: Record, mut rewriter: Rewriter) -> Body {
+        let Self { head, first, call, placed } = self;
+        rewriter.answers_in(head.dialect, record.dialect());
+        let writing = Writing { call, record, rewriter, id, first: Some(first), _placed: placed };
+        let rest = stream::unfold(Some(writing), move |writing| async move {
+            let mut writing = writing?;
+            let (bytes, is_last) = writing.next().await;
+            Some((Ok::<_, Infallible>(bytes), (!is_last).then_some(writing)))
         });
         Body::from_stream(rest)
     }
 }
 
-/// The next bytes for the client, and whether they are the last.
-async fn next_bytes(call: &mut Call, record: &mut Record, id: RequestId) -> (Bytes, bool) {
-    let failure: Failure = loop {
-        match call.next().await {
-            Ok(Payload::Accepted(_) | Payload::Alive | Payload::Gone) => {}
-            Ok(Payload::Chunk(_, bytes)) => {
-                call.consumed(bytes.len());
-                return (bytes, false);
+impl Writing {
+    /// The next bytes for the client, and whether they are the last.
+    async fn next(&mut self) -> (Bytes, bool) {
+        let failure: Failure = loop {
+            match self.frame().await {
+                Ok((bytes, false)) if bytes.is_empty() => {}
+                Ok(next) => return next,
+                Err(failure) => break failure,
             }
-            Ok(Payload::End(ended, bytes)) => {
-                record.served(&ended.summary);
-                return (bytes, true);
-            }
-            Ok(Payload::Failed(failed)) => break failed.failure,
-            Err(failure) => break failure,
+        };
+        self.record.broken(&failure);
+        (dialect::error_event(self.record.dialect(), &failure, self.id), true)
+    }
+
+    async fn frame(&mut self) -> Result<(Bytes, bool), Failure> {
+        if let Some(first) = self.first.take() {
+            return Ok((self.rewriter.next(first)?, false));
         }
-    };
-    record.broken(&failure);
-    (openai::error_event(&failure, id), true)
+        match self.call.next().await? {
+            Payload::Accepted(_) | Payload::Alive | Payload::Gone => Ok((Bytes::new(), false)),
+            Payload::Chunk(_, bytes) => {
+                self.call.consumed(bytes.len());
+                Ok((self.rewriter.next(bytes)?, false))
+            }
+            Payload::End(ended, bytes) => {
+                let bytes = self.rewriter.end(bytes, &ended.summary)?;
+                self.record.served(&ended.summary);
+                Ok((bytes, true))
+            }
+            Payload::Failed(failed) => Err(failed.failure),
+        }
+    }
 }
 
 fn describe(headers: &mut HeaderMap, head: &Head) {
     set(headers, "x-penstock-target", &head.target.to_string());
     set(headers, "x-penstock-attempts", &head.attempts.to_string());
+    if !head.dropped.is_empty() {
+        set(headers, "x-penstock-dropped-params", &head.dropped.join(","));
+    }
+    if let Some(kind) = head.content_type.as_ref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
+        headers.insert(CONTENT_TYPE, kind);
+    }
 }
 
 /// The response that says why not.
-pub(crate) fn refuse(refusal: &Refusal, id: RequestId) -> Response {
+pub(crate) fn refuse(dialect: Dialect, refusal: &Refusal, id: RequestId) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(wait) = refusal.retry_after() {
@@ -120,7 +157,7 @@ pub(crate) fn refuse(refusal: &Refusal, id: RequestId) -> Response {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
         headers.insert(RETRY_AFTER, HeaderValue::from_str(&seconds.to_string()).expect("digits are a header value"));
     }
-    finish(status::of(refusal), headers, Body::from(openai::error_body(refusal, id).to_string()), id)
+    finish(status::of(refusal), headers, Body::from(dialect::error_body(dialect, refusal, id).to_string()), id)
 }
 
 /// Any other JSON.

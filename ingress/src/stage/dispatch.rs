@@ -4,13 +4,17 @@
 use super::answer::Answer;
 use super::record::Record;
 use super::route::Planned;
+use crate::dialect::Asked;
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use bytes::{Bytes, BytesMut};
+use memchr::memmem;
 use penstock_runtime::bus::{Bus, Call};
-use penstock_schemas::envelope::{Body, Dialect, Envelope, Operation};
+use penstock_schemas::chat::SEAL;
+use penstock_schemas::envelope::{Body, Dialect, Envelope};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Failed, Head, Payload};
+use penstock_schemas::plan::{Link, Plan};
 use tracing::warn;
 
 /// A large request in the object store, as long as its call lasts.
@@ -26,12 +30,13 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
         return Err(Refusal::NotReady("the connection to NATS is down"));
     }
     let request = &planned.missed.admitted.known.received;
-    let body = request.body.clone();
+    let (body, native) = forms(&request.asked, &planned.plan, ingress)?;
     let place = ingress.bus.place_body(request.id, &body).await.map_err(|error| internal(&error))?;
     let placed = Placed { bus: ingress.bus.clone(), life: ingress.life.clone(), body: place };
     let mut call = ingress.inbox.expect(request.id, request.deadline);
     record.looked_up(planned.missed.cache);
     let mut envelope = envelope(planned, ingress, placed.body.clone());
+    envelope.native = native;
     record.planned(&envelope);
     loop {
         call.publish(&envelope, &body).await.map_err(|error| internal(&error))?;
@@ -51,6 +56,25 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
             Err(failure) => return Err(explain(failure, &envelope).into()),
         }
     }
+}
+
+/// The request in every form that a link of the plan wants, and how much of it is the caller's own.
+fn forms(asked: &Asked, plan: &Plan, ingress: &Shared) -> Result<(Bytes, Option<u64>), Refusal> {
+    if asked.dialect == Dialect::Openai {
+        return Ok((asked.body.clone(), None));
+    }
+    // What another provider has sealed, the provider of this dialect would refuse.
+    let is_sealed = memmem::find(&asked.body, SEAL.as_bytes()).is_some();
+    let takes_native = |link: &Link| !is_sealed && ingress.models.speaks(&link.target.provider, asked.dialect);
+    if plan.links().iter().all(takes_native) {
+        return Ok((asked.body.clone(), None));
+    }
+    let agnostic = asked.agnostic()?;
+    if !plan.links().iter().any(takes_native) {
+        return Ok((agnostic, Some(0)));
+    }
+    let native = asked.body.len();
+    Ok(([&asked.body[..], &agnostic].concat().into(), Some(native as u64)))
 }
 
 enum Begun {
@@ -111,7 +135,7 @@ fn refused(failed: Failed, record: &mut Record) -> Failure {
 }
 
 fn envelope(planned: Planned, ingress: &Shared, body: Body) -> Envelope {
-    let Planned { missed, plan, virtual_model } = planned;
+    let Planned { missed, plan, virtual_model, unsupported } = planned;
     let known = missed.admitted.known;
     let traceparent = super::receive::header(&known.received.headers, "traceparent").map(ToOwned::to_owned);
     Envelope {
@@ -121,9 +145,12 @@ fn envelope(planned: Planned, ingress: &Shared, body: Body) -> Envelope {
         traceparent,
         virtual_model,
         plan,
-        operation: Operation::Chat,
-        dialect: Dialect::Openai,
-        delivery: known.received.chat.delivery,
+        operation: known.received.asked.operation,
+        dialect: known.received.asked.dialect,
+        native: None,
+        content_type: known.received.asked.content_type,
+        unsupported: unsupported.unwrap_or(ingress.config.unsupported),
+        delivery: known.received.asked.delivery,
         ingress: ingress.bus.process().clone(),
         attempts: 0,
         next_seq: 0,

@@ -1,7 +1,7 @@
 //! Stage 1: bytes into a request of a known shape, within limits of size and time. Knows nothing of who asks.
 
 use crate::config::IngressConfig;
-use crate::dialect::openai::{self, ChatHead};
+use crate::dialect::{Asked, Endpoint};
 use crate::refusal::Refusal;
 use axum::extract::Request;
 use axum::http::HeaderMap;
@@ -23,25 +23,31 @@ pub(crate) struct Received {
     pub(crate) id: RequestId,
     pub(crate) at: UnixMicros,
     pub(crate) headers: HeaderMap,
-    pub(crate) chat: ChatHead,
+    /// The query of the address.
+    pub(crate) query: Option<String>,
+    pub(crate) asked: Asked,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) deadline: UnixMicros,
-    /// The client's bytes, untouched.
-    pub(crate) body: Bytes,
 }
 
 /// Reads the whole request.
-pub(crate) async fn receive(request: Request, id: RequestId, config: &IngressConfig) -> Result<Received, Refusal> {
+pub(crate) async fn receive(
+    request: Request,
+    endpoint: Endpoint,
+    id: RequestId,
+    config: &IngressConfig,
+) -> Result<Received, Refusal> {
     let at = clock::now();
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
     let expected = header(&parts.headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
     let body = read_body(body, expected, config).await?;
-    let chat = openai::read_chat(&body)?;
+    let asked = endpoint.read(body, None)?;
     let tags = read_tags(&parts.headers)?;
     let deadline =
         at.after(read_timeout(&parts.headers)?.map_or(config.total_timeout, |asked| asked.min(config.total_timeout)));
-    Ok(Received { id, at, headers: parts.headers, chat, tags, deadline, body })
+    let query = parts.uri.query().map(ToOwned::to_owned);
+    Ok(Received { id, at, headers: parts.headers, query, asked, tags, deadline })
 }
 
 /// A header's value, when it is text.

@@ -7,7 +7,7 @@ use crate::role::Shared;
 use crate::status;
 use penstock_runtime::bus::Journal;
 use penstock_runtime::{Life, clock};
-use penstock_schemas::envelope::{Delivery, Dialect, Envelope, Operation};
+use penstock_schemas::envelope::{Delivery, Dialect, Envelope};
 use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Summary};
@@ -24,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Record {
     event: Option<Box<RequestEvent>>,
     delivery: Delivery,
+    dialect: Dialect,
     journal: Journal,
     life: Life,
     /// Drain waits for the request.
@@ -39,12 +40,12 @@ impl Record {
             received_at: received.at,
             ended_at: received.at,
             caller: known.caller.clone(),
-            dialect: Dialect::Openai,
-            operation: Operation::Chat,
-            model: received.chat.model.clone(),
+            dialect: received.asked.dialect,
+            operation: received.asked.operation,
+            model: received.asked.model.clone(),
             target: None,
             attempts: 0,
-            stream: received.chat.delivery.is_stream(),
+            stream: received.asked.delivery.is_stream(),
             outcome: Outcome::Cancelled,
             failure: Some(FailureKind::Cancelled),
             status: status::cancelled().as_u16(),
@@ -54,7 +55,8 @@ impl Record {
         };
         Self {
             event: Some(Box::new(event)),
-            delivery: received.chat.delivery,
+            delivery: received.asked.delivery,
+            dialect: received.asked.dialect,
             journal: ingress.journal.clone(),
             life: ingress.life.clone(),
             _in_flight: ingress.life.hold(),
@@ -64,6 +66,11 @@ impl Record {
     /// How the caller wants the answer.
     pub(crate) fn delivery(&self) -> Delivery {
         self.delivery
+    }
+
+    /// The caller's dialect.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Notes what the cache did.

@@ -4,6 +4,7 @@ use super::cache::Missed;
 use crate::config::{Strategy, VirtualModel};
 use crate::models::{Models, Named};
 use crate::refusal::Refusal;
+use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::Target;
 use penstock_schemas::plan::{Link, Plan};
@@ -15,19 +16,21 @@ pub(crate) struct Planned {
     pub(crate) plan: Plan,
     /// The name that the caller asked for, when it is the operator's own.
     pub(crate) virtual_model: Option<String>,
+    /// What happens to what a provider cannot express; `None`: as for every model.
+    pub(crate) unsupported: Option<Unsupported>,
 }
 
 /// Makes the plan.
 pub(crate) fn route(missed: Missed, models: &Models) -> Result<Planned, Refusal> {
     let known = &missed.admitted.known;
-    let name = &known.received.chat.model;
-    let (plan, virtual_model) = match models.find(name) {
+    let name = &known.received.asked.model;
+    let (plan, virtual_model, unsupported) = match models.find(name) {
         Named::Own(model) => {
             // The same user stays with the same arm; without a user, each request draws anew.
             let arm = known.caller.user.as_ref().map_or_else(|| draw(&known.received.id), |user| draw(&(name, user)));
-            (plan(model, arm), Some(name.clone()))
+            (plan(model, arm), Some(name.clone()), model.unsupported)
         }
-        Named::Target(target) => (Plan::new(Link::to(target), []), None),
+        Named::Target(target) => (Plan::new(Link::to(target), []), None, None),
         Named::Ambiguous(targets) => return Err(unknown(name, "several providers have it: say", &targets)),
         Named::Unknown(near) if near.is_empty() => {
             return Err(unknown::<String>(name, "GET /v1/models lists those that do", &[]));
@@ -35,7 +38,7 @@ pub(crate) fn route(missed: Missed, models: &Models) -> Result<Planned, Refusal>
         Named::Unknown(near) => return Err(unknown(name, "did you mean", &near)),
     };
     check_allowed(&known.key, name, &plan)?;
-    Ok(Planned { missed, plan, virtual_model })
+    Ok(Planned { missed, plan, virtual_model, unsupported })
 }
 
 fn unknown<T: ToString>(name: &str, hint: &str, names: &[T]) -> Refusal {

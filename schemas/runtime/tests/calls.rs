@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use penstock_runtime::bus::{Call, Calls, Desk, Inbox, Incoming, PassOn};
 use penstock_runtime::{Bus, clock};
-use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation};
+use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Failed, Head, Payload, STREAM_CREDIT, Summary};
 use penstock_schemas::name::{KeyId, ProjectId, ProviderId, Target};
@@ -37,6 +37,9 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
         plan: Plan::new(links.next().unwrap(), links),
         operation: Operation::Chat,
         dialect: Dialect::Openai,
+        native: None,
+        content_type: None,
+        unsupported: Unsupported::Refuse,
         delivery: Delivery::Stream,
         ingress: ingress.process().clone(),
         attempts: 0,
@@ -68,7 +71,14 @@ async fn take(worker: &Bus, desk: &Desk, call: impl Future<Output = Call>) -> (I
 
 fn head(worker: &Bus) -> Head {
     let target = Target::parse("a/m").unwrap();
-    Head { worker: worker.process().clone(), target, dialect: Dialect::Openai, attempts: 1 }
+    Head {
+        worker: worker.process().clone(),
+        target,
+        dialect: Dialect::Openai,
+        attempts: 1,
+        dropped: Vec::new(),
+        content_type: None,
+    }
 }
 
 fn end(bytes: &'static [u8]) -> Payload {

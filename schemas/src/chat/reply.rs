@@ -1,12 +1,12 @@
 //! The answer to a chat request, whole and in chunks. Knows nothing of server-sent events.
 
-use super::{Message, ToolCall};
+use super::{Message, ReasoningDetail, ToolCall};
 use crate::usage::Usage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// A whole answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     /// The provider's id of the answer.
     #[serde(default)]
@@ -31,7 +31,7 @@ pub struct Completion {
 }
 
 /// One answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// Its place, from 0.
     pub index: u32,
@@ -45,7 +45,7 @@ pub struct Choice {
 }
 
 /// A piece of an answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CompletionChunk {
     /// The provider's id of the answer.
     #[serde(default)]
@@ -71,7 +71,7 @@ pub struct CompletionChunk {
 }
 
 /// A piece of one answer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChunkChoice {
     /// Which answer.
     pub index: u32,
@@ -93,6 +93,15 @@ pub struct Delta {
     /// Text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// Why the model will not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+    /// What the model thinks, as text to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    /// The same, with what its issuer needs to take it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_details: Option<Vec<ReasoningDetail>>,
     /// Calls of tools, in pieces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<Vec<ToolCall>>,
@@ -103,7 +112,7 @@ pub struct Delta {
 
 /// The counts as OpenAI spells them: the details are parts of the totals.
 /// Source: <https://platform.openai.com/docs/api-reference/chat/object#chat/object-usage>.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CompletionUsage {
     /// All input tokens, cached and audio ones included.
     pub prompt_tokens: u64,
@@ -130,6 +139,9 @@ pub struct PromptDetails {
     /// Read from the provider's cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_tokens: Option<u64>,
+    /// Written to it; OpenRouter's name. Source: <https://openrouter.ai/docs/use-cases/usage-accounting>.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_tokens: Option<u64>,
     /// Audio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audio_tokens: Option<u64>,
@@ -159,16 +171,46 @@ impl CompletionUsage {
         let prompt = self.prompt_tokens_details.clone().unwrap_or_default();
         let output = self.completion_tokens_details.clone().unwrap_or_default();
         let part = |value: Option<u64>| value.unwrap_or(0);
-        let input = self.prompt_tokens.checked_sub(part(prompt.cached_tokens))?;
+        let cached = part(prompt.cached_tokens).checked_add(part(prompt.cache_write_tokens))?;
+        let input = self.prompt_tokens.checked_sub(cached)?;
         let text = self.completion_tokens.checked_sub(part(output.reasoning_tokens))?;
         Some(Usage {
             input: Some(input.checked_sub(part(prompt.audio_tokens))?),
             cache_read: prompt.cached_tokens,
+            cache_write: prompt.cache_write_tokens,
             input_audio: prompt.audio_tokens,
             output: Some(text.checked_sub(part(output.audio_tokens))?),
             reasoning: output.reasoning_tokens,
             output_audio: output.audio_tokens,
             ..Usage::default()
+        })
+    }
+
+    /// The counts as OpenAI spells them, from the disjoint classes; `None` when nothing at all is known.
+    pub fn of(usage: &Usage) -> Option<Self> {
+        if *usage == Usage::default() {
+            return None;
+        }
+        let cache_write = match (usage.cache_write, usage.cache_write_1h) {
+            (None, None) => None,
+            (short, long) => Some(short.unwrap_or(0) + long.unwrap_or(0)),
+        };
+        let (prompt_tokens, completion_tokens) = (usage.input_total(), usage.output_total());
+        let prompt = PromptDetails {
+            cached_tokens: usage.cache_read,
+            cache_write_tokens: cache_write,
+            audio_tokens: usage.input_audio,
+            extra: Map::new(),
+        };
+        let output =
+            OutputDetails { reasoning_tokens: usage.reasoning, audio_tokens: usage.output_audio, extra: Map::new() };
+        Some(Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+            prompt_tokens_details: (prompt != PromptDetails::default()).then_some(prompt),
+            completion_tokens_details: (output != OutputDetails::default()).then_some(output),
+            extra: Map::new(),
         })
     }
 }

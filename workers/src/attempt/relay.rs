@@ -3,12 +3,12 @@
 
 use super::{Attempt, Call, Report, Step, wait_for_ledger};
 use crate::providers::{Step as Verdict, StreamReader};
-use crate::sse;
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, Stream, StreamExt};
 use penstock_runtime::bus::{Pending, Replies};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Payload};
+use penstock_schemas::sse;
 use reqwest::Response;
 use std::pin::Pin;
 use std::time::Duration;
@@ -24,16 +24,13 @@ const FULL: usize = 16 * 1024;
 /// How long a provider may keep its connection after its last word; then it is closed instead of used again.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
-/// The end of a stream, for providers that forget it.
-const DONE: &[u8] = b"data: [DONE]\n\n";
-
 type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
 
 struct Relay<'a> {
     call: &'a Call<'a>,
     chunks: Chunks,
     parser: sse::Parser,
-    reader: StreamReader,
+    reader: Box<dyn StreamReader>,
     /// Ready to go out, or waiting for the first content.
     out: BytesMut,
     /// The attempt's entry in the ledger, until the first content.
@@ -55,7 +52,7 @@ pub(super) async fn relay(
         call,
         chunks: Box::pin(response.bytes_stream()),
         parser: sse::Parser::new(EVENT_BYTES),
-        reader: call.provider.adapter.stream(call.envelope.delivery),
+        reader: call.adapter.stream(call.wanted),
         out: BytesMut::new(),
         start: Some(start),
         has_content: false,
@@ -85,12 +82,10 @@ impl Relay<'_> {
         if let Some(event) = self.parser.finish().map_err(|error| broken(error.to_string()))? {
             self.take(&event)?;
         }
-        let observed = self.reader.finished().map_err(Attempt::Broken)?;
-        if !self.reader.is_done() {
-            self.out.extend_from_slice(DONE);
-        }
+        let last = self.reader.finish().map_err(Attempt::Broken)?;
+        self.out.extend_from_slice(&last);
         let head = self.begin(replies, report).await?;
-        let ended = self.call.ended(head, &observed);
+        let ended = self.call.ended(head, self.reader.observed());
         self.call.send(replies, Payload::End(ended, self.out.split().freeze())).await?;
         self.finish_reading().await;
         Ok(())
@@ -98,7 +93,7 @@ impl Relay<'_> {
 
     fn take(&mut self, event: &sse::Event) -> Step<()> {
         match self.reader.read(event).map_err(Attempt::Broken)? {
-            Verdict::Hold(bytes) | Verdict::Done(bytes) => self.out.extend_from_slice(&bytes),
+            Verdict::Hold(bytes) => self.out.extend_from_slice(&bytes),
             Verdict::Content(bytes) => {
                 self.has_content = true;
                 self.out.extend_from_slice(&bytes);
@@ -144,7 +139,7 @@ impl Relay<'_> {
         report.first_token = Some(self.call.began.elapsed());
         wait_for_ledger(start, replies).await?;
         self.is_begun = true;
-        Ok(Some(self.call.head()))
+        Ok(Some(self.call.head(report)))
     }
 
     /// Reads to the end of the body, so that the connection can be used again.

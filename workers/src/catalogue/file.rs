@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 #[serde(deny_unknown_fields)]
 struct RawProvider {
     dialect: Dialect,
+    #[serde(default)]
+    also: Vec<Dialect>,
     base_url: Option<String>,
     #[serde(default)]
     key_env: Vec<String>,
@@ -96,6 +98,7 @@ pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
     Ok(ProviderEntry {
         id: ProviderId::parse(id).map_err(|error| error.to_string())?,
         dialect: raw.dialect,
+        also: raw.also,
         base_url: raw.base_url,
         key_env: raw.key_env.iter().map(|names| names.split(" + ").map(str::to_owned).collect()).collect(),
         models: models.collect::<Result<_, _>>()?,

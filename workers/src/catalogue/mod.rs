@@ -19,6 +19,8 @@ pub struct ProviderEntry {
     pub id: ProviderId,
     /// The format it speaks.
     pub dialect: Dialect,
+    /// What it speaks besides.
+    pub also: Vec<Dialect>,
     /// What its own SDK takes as its base URL; `{name}` stands for a setting. `None`: only the operator can know it.
     pub base_url: Option<String>,
     /// The environment variables that hold its key: alternatives, each of one or more that are needed together.

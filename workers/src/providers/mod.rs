@@ -1,26 +1,123 @@
 //! How providers are spoken to: one folder per dialect, chosen here by name. Spells requests and reads answers; has no
 //! sockets, clocks or retries, and knows nothing of plans, pools or money.
 //!
-//! A new dialect is a folder beside `openai` and a line in each `match` below; the compiler names the lines.
+//! A new dialect is a folder beside `openai`, and its line in [`of`]; a provider that copies a dialect is a row of the
+//! catalogue.
 
-use crate::sse;
 use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use penstock_schemas::UnixMicros;
-use penstock_schemas::envelope::{Delivery, Dialect};
+use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{ModelId, ProviderId};
+use penstock_schemas::sse;
 use penstock_schemas::usage::Usage;
 use std::borrow::Cow;
+use std::fmt::Debug;
 
 pub mod demo;
 pub mod openai;
 
+/// The adapter for a dialect; `None` when this worker does not speak it yet.
+pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
+    match dialect {
+        Dialect::Openai => Some(&openai::Openai),
+        Dialect::Responses
+        | Dialect::Anthropic
+        | Dialect::Google
+        | Dialect::Vertex
+        | Dialect::Mistral
+        | Dialect::Cohere
+        | Dialect::Bedrock
+        | Dialect::Azure => None,
+    }
+}
+
 /// One way to speak to a provider.
+pub trait Adapter: Debug + Send + Sync {
+    /// The request as the provider wants it.
+    ///
+    /// # Errors
+    /// When the request cannot be read, or holds something that the provider cannot express; the failure names the field.
+    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure>;
+
+    /// Puts the key into a request that is otherwise complete; as a bearer token, unless the dialect has another way.
+    ///
+    /// # Errors
+    /// When the key holds characters that no header can hold.
+    fn authorize(&self, request: &mut Outgoing, key: &str, _now: UnixMicros) -> Result<(), Failure> {
+        request.secret(AUTHORIZATION, &format!("Bearer {key}"))
+    }
+
+    /// Whether the provider fetches images and documents from their addresses itself. Else the worker does, and `spell`
+    /// sees data URLs only.
+    fn takes_urls(&self) -> bool {
+        true
+    }
+
+    /// Reads a complete answer of status 200.
+    ///
+    /// # Errors
+    /// When it holds an error or no answer, or cannot be understood.
+    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>;
+
+    /// A reader for one stream of status 200.
+    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader>;
+
+    /// Why the provider refused, from an answer of another status than 200.
+    fn refuse(&self, refusal: &Refusal<'_>) -> Failure;
+}
+
+/// In which form a request is and its answer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Adapter {
-    /// OpenAI's chat completions.
-    Openai,
+pub enum Form {
+    /// The caller's own bytes, in this very dialect: they stay as they are, and so do the provider's.
+    Own,
+    /// The agnostic form, see [`penstock_schemas::chat`].
+    Agnostic,
+}
+
+/// What an answer is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// What was asked.
+    pub operation: Operation,
+    /// In which form.
+    pub form: Form,
+    /// Whole, or as a stream.
+    pub delivery: Delivery,
+}
+
+/// What is asked of a provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// What the answer is to be.
+    pub wanted: Wanted,
+    /// The request.
+    pub body: &'a Bytes,
+    /// The media type of a request that is not JSON.
+    pub content_type: Option<&'a str>,
+    /// The model, as the provider spells it.
+    pub model: &'a ModelId,
+    /// What is known of the model.
+    pub card: Option<&'a ModelCard>,
+    /// What the operator says of this provider.
+    pub settings: &'a Settings,
+    /// What to do with what the provider cannot express.
+    pub unsupported: Unsupported,
+}
+
+/// What the operator says of a provider, besides where it is; each dialect has its own use for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The version of the provider's API: Azure's `api-version`, Anthropic's `anthropic-version`.
+    pub api_version: Option<String>,
+    /// Where the provider's machines stand: `us-east-1`.
+    pub region: Option<String>,
+    /// The provider's own project.
+    pub project: Option<String>,
 }
 
 /// A request as the provider wants it.
@@ -32,6 +129,28 @@ pub struct Spelled {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// The fields that the provider cannot express and that were left out: `messages[0].name`, `seed`.
+    pub dropped: Vec<String>,
+}
+
+/// A request on its way out.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The whole address.
+    pub url: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A complete answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// In the form that was wanted.
+    pub bytes: Bytes,
+    /// What it says besides its content.
+    pub observed: Observed,
 }
 
 /// What an answer says besides its content.
@@ -49,7 +168,7 @@ pub struct Observed {
     pub finish_reason: Option<String>,
 }
 
-/// What to do with a piece of a stream. The bytes are what the client reads, in the provider-agnostic form.
+/// What to do with a piece of a stream. The bytes are what the client reads, in the form that was wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// No content in it (a role, an empty delta): before the first content it waits for that, after that it goes along.
@@ -58,8 +177,27 @@ pub enum Step {
     Content(Bytes),
     /// Not for the client.
     Hide,
-    /// The provider's last word, `[DONE]`.
-    Done(Bytes),
+}
+
+/// Reads one stream, event by event.
+pub trait StreamReader: Debug + Send {
+    /// What to do with the next event.
+    ///
+    /// # Errors
+    /// When the event is an error, or cannot be understood.
+    fn read(&mut self, event: &sse::Event) -> Result<Step, Failure>;
+
+    /// Whether the provider's last word came; some never send it.
+    fn is_done(&self) -> bool;
+
+    /// The last bytes for the client. Ask once, when the provider's stream has ended.
+    ///
+    /// # Errors
+    /// When it ended before it was complete.
+    fn finish(&mut self) -> Result<Bytes, Failure>;
+
+    /// What the stream said so far besides its content, complete or not.
+    fn observed(&self) -> &Observed;
 }
 
 /// An answer that is not a success, and what is needed to understand it.
@@ -79,114 +217,34 @@ pub struct Refusal<'a> {
     pub now: UnixMicros,
 }
 
-impl Adapter {
-    /// The adapter for a dialect; `None` when this worker does not speak it yet.
-    pub fn of(dialect: Dialect) -> Option<Self> {
-        match dialect {
-            Dialect::Openai => Some(Self::Openai),
-            Dialect::Responses
-            | Dialect::Anthropic
-            | Dialect::Google
-            | Dialect::Vertex
-            | Dialect::Mistral
-            | Dialect::Cohere
-            | Dialect::Bedrock
-            | Dialect::Azure => None,
-        }
-    }
-
-    /// The request as the provider wants it, from the provider-agnostic one.
+impl Outgoing {
+    /// Adds a header that is never logged.
     ///
     /// # Errors
-    /// When the request is not a JSON object, or holds something that the provider cannot express.
-    pub fn spell(self, request: &Bytes, model: &ModelId, delivery: Delivery) -> Result<Spelled, Failure> {
-        match self {
-            Self::Openai => openai::spell(request, model, delivery),
-        }
-    }
-
-    /// The header that carries the key. It is marked sensitive.
-    ///
-    /// # Errors
-    /// When the key holds characters that no header can hold.
-    pub fn authorize(self, key: &str) -> Result<(HeaderName, HeaderValue), Failure> {
-        match self {
-            Self::Openai => secret(http::header::AUTHORIZATION, &format!("Bearer {key}")),
-        }
-    }
-
-    /// Reads a complete answer of status 200; its content stays unread.
-    ///
-    /// # Errors
-    /// When it holds an error or no answer, or cannot be understood.
-    pub fn read_whole(self, body: &Bytes) -> Result<Observed, Failure> {
-        match self {
-            Self::Openai => openai::read_whole(body),
-        }
-    }
-
-    /// A reader for one stream of status 200.
-    pub fn stream(self, delivery: Delivery) -> StreamReader {
-        match self {
-            Self::Openai => StreamReader::Openai(openai::StreamReader::new(delivery)),
-        }
-    }
-
-    /// Why the provider refused, from an answer of another status than 200.
-    pub fn refuse(self, refusal: &Refusal<'_>) -> Failure {
-        match self {
-            Self::Openai => openai::refuse(refusal),
-        }
+    /// When `value` holds characters that no header can hold.
+    pub fn secret(&mut self, name: HeaderName, value: &str) -> Result<(), Failure> {
+        let mut value = HeaderValue::from_str(value).map_err(|_| {
+            Failure::gateway(FailureKind::ProviderAuth, "the provider's key holds characters that no header can hold")
+        })?;
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        Ok(())
     }
 }
 
-/// Reads one stream, event by event.
-#[derive(Debug)]
-pub enum StreamReader {
-    /// OpenAI's chunks.
-    Openai(openai::StreamReader),
+/// The headers of a JSON request for an answer of this delivery.
+pub(crate) fn json_headers(delivery: Delivery) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
+    let accept = if delivery.is_stream() { "text/event-stream" } else { "application/json" };
+    headers.insert(ACCEPT, HeaderValue::from_static(accept));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers
 }
 
-impl StreamReader {
-    /// What to do with the next event.
-    ///
-    /// # Errors
-    /// When the event is an error, or cannot be understood.
-    pub fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
-        match self {
-            Self::Openai(reader) => reader.read(event),
-        }
-    }
-
-    /// What the stream said besides its content. Ask when the provider's stream has ended.
-    ///
-    /// # Errors
-    /// When it ended before it was complete.
-    pub fn finished(&self) -> Result<Observed, Failure> {
-        match self {
-            Self::Openai(reader) => reader.finished(),
-        }
-    }
-
-    /// What the stream said so far, complete or not: for the ledger, when the answer breaks or the client goes.
-    pub fn observed(&self) -> &Observed {
-        match self {
-            Self::Openai(reader) => reader.observed(),
-        }
-    }
-
-    /// Whether the provider's last word came; some never send it.
-    pub fn is_done(&self) -> bool {
-        match self {
-            Self::Openai(reader) => reader.is_done(),
-        }
-    }
-}
-
-fn secret(name: HeaderName, value: &str) -> Result<(HeaderName, HeaderValue), Failure> {
-    let mut value = HeaderValue::from_str(value).map_err(|_| {
-        Failure::gateway(FailureKind::ProviderAuth, "the provider's key holds characters that no header can hold")
-    })?;
-    value.set_sensitive(true);
-    Ok((name, value))
+/// That a provider cannot express a field, for a request whose caller would rather be refused.
+pub(crate) fn unsupported(field: impl Into<String>, why: &str) -> Failure {
+    let field = field.into();
+    let mut failure = Failure::gateway(FailureKind::Unsupported, format!("`{field}` is not supported: {why}"));
+    failure.param = Some(field);
+    failure
 }

@@ -12,7 +12,7 @@ pub(super) fn asked_for(request: &ChatRequest, asked: &str) -> Vec<ToolCall> {
     if choice.is_some_and(|choice| choice == "none") || !(is_asked || choice.is_some_and(Value::is_object)) {
         return Vec::new();
     }
-    let function = |tool: &Tool| tool.function.as_ref()?["name"].as_str().map(str::to_owned);
+    let function = |tool: &Tool| tool.function.as_ref().map(|function| function.name.clone());
     let named = choice.and_then(|choice| choice["function"]["name"].as_str());
     let text = asked.to_lowercase();
     let is_wanted = |tool: &&Tool| match (named, function(tool)) {
@@ -26,11 +26,12 @@ pub(super) fn asked_for(request: &ChatRequest, asked: &str) -> Vec<ToolCall> {
     if wanted.is_empty() && (text.contains("tool") || choice.is_some_and(|choice| choice == "required")) {
         wanted.extend(tools.iter().find(|tool| function(tool).is_some()));
     }
-    if request.extra.get("parallel_tool_calls").is_some_and(|parallel| parallel == false) {
+    if request.parallel_tool_calls == Some(false) {
         wanted.truncate(1);
     }
     let call = |(number, tool): (usize, &Tool)| {
-        let parameters = tool.function.as_ref().map_or(&Value::Null, |function| &function["parameters"]);
+        let parameters =
+            tool.function.as_ref().and_then(|function| function.parameters.as_ref()).unwrap_or(&Value::Null);
         let arguments = if parameters.is_null() { json!({}) } else { sample(parameters, subject(asked)) };
         let called = FunctionCall { name: function(tool), arguments: Some(arguments.to_string()), extra: Map::new() };
         let id = Some(format!("call_demo{:04}", request.messages.len() * 10 + number));

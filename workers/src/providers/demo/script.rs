@@ -140,7 +140,7 @@ fn prose(request: &ChatRequest, model: &str, asked: &str) -> String {
 
 /// A JSON answer, where the request wants one.
 fn structured(request: &ChatRequest, asked: &str) -> Option<Value> {
-    let format = request.extra.get("response_format")?;
+    let format = request.response_format.as_ref()?;
     match format["type"].as_str()? {
         "json_schema" => Some(sample(&format["json_schema"]["schema"], subject(asked))),
         "json_object" => Some(json!({"simulation": true, "answer": subject(asked)})),

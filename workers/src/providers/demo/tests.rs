@@ -1,13 +1,14 @@
 //! The simulator, read by the adapter that reads real providers; its time is simulated too, but for the last test.
 
 use super::{chat, serve};
-use crate::providers::{Adapter, Observed, Step};
-use crate::sse::Parser;
+use crate::providers::openai::Openai;
+use crate::providers::{Adapter, Form, Observed, Wanted};
 use axum::body::to_bytes;
 use bytes::Bytes;
 use penstock_schemas::chat::{Completion, CompletionChunk, Content, ToolCall};
-use penstock_schemas::envelope::{Delivery, Dialect};
+use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::sse::Parser;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -24,11 +25,15 @@ async fn ask(request: &Value) -> (u16, Option<String>, Result<Bytes, axum::Error
     (response.status().as_u16(), retry_after, to_bytes(response.into_body(), usize::MAX).await)
 }
 
+fn wanted(delivery: Delivery) -> Wanted {
+    Wanted { operation: Operation::Chat, form: Form::Own, delivery }
+}
+
 async fn whole(request: &Value) -> (Completion, Observed) {
     let (status, _, body) = ask(request).await;
     assert_eq!(status, 200);
     let body = body.unwrap();
-    (serde_json::from_slice(&body).unwrap(), Adapter::of(Dialect::Openai).unwrap().read_whole(&body).unwrap())
+    (serde_json::from_slice(&body).unwrap(), Openai.read_whole(wanted(Delivery::Whole), &body).unwrap().observed)
 }
 
 /// The chunks of a stream, and what the adapter makes of it.
@@ -39,16 +44,17 @@ async fn stream(request: &Value) -> (Vec<CompletionChunk>, Result<Observed, Fail
     let (_, _, body) = ask(&request).await;
     let mut parser = Parser::new(1 << 20);
     parser.push(&body.unwrap());
-    let mut reader = Adapter::of(Dialect::Openai).unwrap().stream(Delivery::StreamWithUsage);
+    let mut reader = Openai.stream(wanted(Delivery::StreamWithUsage));
     let mut chunks = Vec::new();
     while let Some(event) = parser.next_event().unwrap() {
         match reader.read(&event) {
-            Ok(Step::Done(_)) => {}
+            Ok(_) if reader.is_done() => {}
             Ok(_) => chunks.push(serde_json::from_slice(&event.data).unwrap()),
             Err(failure) => return (chunks, Err(failure)),
         }
     }
-    (chunks, reader.finished())
+    let last = reader.finish();
+    (chunks, last.map(|_| reader.observed().clone()))
 }
 
 /// The text of choice `index`, put together.
@@ -148,7 +154,7 @@ async fn faults_come_as_they_are_asked_for() {
 
     for (model, kind) in [("fast~e", FailureKind::ServerError), ("fast~m", FailureKind::Broken)] {
         let body = ask(&request(model, "Hi", &json!({}))).await.2.unwrap();
-        assert_eq!(Adapter::of(Dialect::Openai).unwrap().read_whole(&body).unwrap_err().kind, kind);
+        assert_eq!(Openai.read_whole(wanted(Delivery::Whole), &body).unwrap_err().kind, kind);
         assert_eq!(stream(&request(model, "Hi", &json!({}))).await.1.unwrap_err().kind, kind);
     }
 }

@@ -12,7 +12,28 @@ mod stream;
 mod usage;
 mod whole;
 
-pub(super) use refusal::refuse;
-pub(super) use request::spell;
-pub use stream::StreamReader;
-pub(super) use whole::read_whole;
+use super::{Adapter, Ask, Refusal, Spelled, StreamReader, Wanted, Whole};
+use bytes::Bytes;
+use penstock_schemas::failure::Failure;
+
+/// OpenAI's chat completions.
+#[derive(Debug)]
+pub struct Openai;
+
+impl Adapter for Openai {
+    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+        request::spell(ask.body, ask.model, ask.wanted.delivery)
+    }
+
+    fn read_whole(&self, _wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        Ok(Whole { bytes: body.clone(), observed: whole::read_whole(body)? })
+    }
+
+    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
+        Box::new(stream::Reader::new(wanted.delivery))
+    }
+
+    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+        refusal::refuse(refusal)
+    }
+}

@@ -10,7 +10,7 @@ use serde_json::Value;
 const SHORTEST_KEY: usize = 8;
 
 /// Why the provider refused.
-pub(in crate::providers) fn refuse(refusal: &Refusal<'_>) -> Failure {
+pub(super) fn refuse(refusal: &Refusal<'_>) -> Failure {
     let Refusal { provider, status, .. } = refusal;
     let json = serde_json::from_slice::<Value>(refusal.body);
     let parts = json.as_ref().map(ErrorParts::of).unwrap_or_default();

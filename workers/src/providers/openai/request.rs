@@ -1,10 +1,8 @@
 //! Spells a request: the model's name and what a stream needs are put into the caller's bytes, and every other byte stays
 //! as it came.
 
-use crate::providers::Spelled;
+use crate::providers::{Spelled, json_headers};
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
 use penstock_schemas::envelope::Delivery;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::ModelId;
@@ -15,7 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// The request for `chat/completions`, with a usage report asked for on every stream: the ledger needs it.
-pub(in crate::providers) fn spell(request: &Bytes, model: &ModelId, delivery: Delivery) -> Result<Spelled, Failure> {
+pub(super) fn spell(request: &Bytes, model: &ModelId, delivery: Delivery) -> Result<Spelled, Failure> {
     let body = text(request)?;
     let fields = Fields::read(body)?;
     let mut edit = Edit::of(body);
@@ -26,11 +24,8 @@ pub(in crate::providers) fn spell(request: &Bytes, model: &ModelId, delivery: De
     } else if fields.last("stream").is_some() {
         edit.set(&fields, "stream", "false");
     }
-    let mut headers = HeaderMap::with_capacity(4);
-    let accept = if delivery.is_stream() { "text/event-stream" } else { "application/json" };
-    headers.insert(ACCEPT, HeaderValue::from_static(accept));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(Spelled { path: Cow::Borrowed("chat/completions"), headers, body: edit.finish().into() })
+    let (path, headers) = (Cow::Borrowed("chat/completions"), json_headers(delivery));
+    Ok(Spelled { path, headers, body: edit.finish().into(), dropped: Vec::new() })
 }
 
 /// The caller's stream options, with a usage report asked for.

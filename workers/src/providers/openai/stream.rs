@@ -3,14 +3,18 @@
 
 use super::answer::Answer;
 use super::{errors, glance};
-use crate::providers::{Observed, Step};
-use crate::sse;
+use crate::providers::{Observed, Step, StreamReader};
+use bytes::Bytes;
 use penstock_schemas::envelope::Delivery;
 use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::sse;
+
+/// The end of a stream, for providers that forget it.
+const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
 /// What is known of one stream.
 #[derive(Debug)]
-pub struct StreamReader {
+pub(super) struct Reader {
     delivery: Delivery,
     has_content: bool,
     is_done: bool,
@@ -19,13 +23,8 @@ pub struct StreamReader {
     observed: Observed,
 }
 
-impl StreamReader {
-    pub(in crate::providers) fn new(delivery: Delivery) -> Self {
-        let observed = Observed::default();
-        Self { delivery, has_content: false, is_done: false, choices: Vec::new(), observed }
-    }
-
-    pub(in crate::providers) fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
+impl StreamReader for Reader {
+    fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
         let raw = event.raw.clone();
         if event.event.as_deref() == Some(b"error") {
             return Err(errors::within_stream(&event.data));
@@ -48,7 +47,7 @@ impl StreamReader {
                 return Err(without_answer());
             }
             self.is_done = true;
-            return Ok(Step::Done(raw));
+            return Ok(Step::Hold(raw));
         }
         let chunk = Answer::read(&event.data)?;
         if let Some(error) = chunk.error() {
@@ -59,6 +58,35 @@ impl StreamReader {
             return Ok(Step::Hide);
         }
         Ok(if self.note_choices(&chunk) { Step::Content(raw) } else { Step::Hold(raw) })
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    fn finish(&mut self) -> Result<Bytes, Failure> {
+        let all_stopped = self.choices.iter().all(|(_, stopped)| *stopped);
+        if !self.has_content {
+            return Err(without_answer());
+        }
+        match (self.is_done, all_stopped) {
+            (true, _) => Ok(Bytes::new()),
+            (false, true) => Ok(DONE),
+            (false, false) => {
+                Err(Failure::provider(FailureKind::Broken, "the provider's stream ended before it was complete"))
+            }
+        }
+    }
+
+    fn observed(&self) -> &Observed {
+        &self.observed
+    }
+}
+
+impl Reader {
+    pub(super) fn new(delivery: Delivery) -> Self {
+        let observed = Observed::default();
+        Self { delivery, has_content: false, is_done: false, choices: Vec::new(), observed }
     }
 
     /// Notes which choices the chunk brings on; whether any of them has content.
@@ -74,25 +102,6 @@ impl StreamReader {
         }
         self.has_content |= has_content;
         has_content
-    }
-
-    pub(in crate::providers) fn finished(&self) -> Result<Observed, Failure> {
-        let all_stopped = self.choices.iter().all(|(_, stopped)| *stopped);
-        if self.has_content && (self.is_done || all_stopped) {
-            return Ok(self.observed.clone());
-        }
-        if !self.has_content {
-            return Err(without_answer());
-        }
-        Err(Failure::provider(FailureKind::Broken, "the provider's stream ended before it was complete"))
-    }
-
-    pub(in crate::providers) fn observed(&self) -> &Observed {
-        &self.observed
-    }
-
-    pub(in crate::providers) fn is_done(&self) -> bool {
-        self.is_done
     }
 }
 

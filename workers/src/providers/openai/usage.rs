@@ -32,6 +32,10 @@ pub(super) fn read(value: &Value) -> Option<Read> {
                 "prompt_cache_hit_tokens", // DeepSeek: https://api-docs.deepseek.com/guides/kv_cache
                 "cached_tokens",           // Moonshot
             ]),
+            cache_write_tokens: count(&[
+                "prompt_tokens_details/cache_write_tokens", // OpenRouter: https://openrouter.ai/docs/use-cases/usage-accounting
+                "prompt_tokens_details/cache_creation_input_tokens", // Alibaba's model studio
+            ]),
             audio_tokens: count(&["prompt_tokens_details/audio_tokens"]),
             extra: Map::new(),
         }),
@@ -42,11 +46,7 @@ pub(super) fn read(value: &Value) -> Option<Read> {
         }),
         extra: Map::new(),
     };
-    let cache_write = count(&[
-        "prompt_tokens_details/cache_write_tokens", // OpenRouter: https://openrouter.ai/docs/use-cases/usage-accounting
-        "prompt_tokens_details/cache_creation_input_tokens", // Alibaba's model studio
-    ]);
-    let classes = counts.classes().and_then(|usage| written_to_cache(usage, cache_write));
+    let classes = counts.classes();
     let totals = Usage { input: Some(prompt), output: Some(counts.completion_tokens), ..Usage::default() };
     let mut usage = classes.unwrap_or(totals);
     usage.searches = count(&["num_search_queries"]); // Perplexity: https://docs.perplexity.ai/getting-started/pricing
@@ -63,12 +63,6 @@ fn reasoning_outside(prompt: u64, completion: u64, reasoning: Option<u64>, total
         None => reasoning > completion,
     };
     if is_outside { reasoning } else { 0 }
-}
-
-/// Takes the tokens that were written to the cache out of the input, which holds them.
-fn written_to_cache(usage: Usage, written: Option<u64>) -> Option<Usage> {
-    let input = usage.input?.checked_sub(written.unwrap_or(0))?;
-    Some(Usage { input: Some(input), cache_write: written, ..usage })
 }
 
 /// The value at a place such as `prompt_tokens_details/cached_tokens`; `Value::pointer` would allocate for each name.

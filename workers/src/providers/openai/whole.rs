@@ -10,7 +10,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 ///
 /// # Errors
 /// When it is an error in spite of its status, holds no choice, or is not JSON.
-pub(in crate::providers) fn read_whole(body: &Bytes) -> Result<Observed, Failure> {
+pub(super) fn read_whole(body: &Bytes) -> Result<Observed, Failure> {
     let answer = Answer::read(body)?;
     if let Some(error) = answer.error() {
         return Err(errors::within_success(&error, body));
