@@ -13,10 +13,16 @@ pub(crate) enum Refusal {
     MissingField(&'static str),
     #[error("the field `{field}` is not valid: {why}")]
     WrongField { field: &'static str, why: String },
+    #[error("the field `{place}` is not valid: {why}")]
+    WrongPart { place: String, why: String },
     #[error("the header `{header}` is not valid: {why}")]
     WrongHeader { header: &'static str, why: String },
     #[error("the content type `{0}` is not supported: send application/json")]
     WrongContentType(String),
+    #[error("the content type `{0}` is not supported: send multipart/form-data")]
+    NoForm(String),
+    #[error("the content encoding `{0}` is not supported: send the body uncompressed")]
+    WrongEncoding(String),
     #[error("the model `{name}` does not exist{hint}")]
     UnknownModel { name: String, hint: String },
     #[error("the body is longer than {limit} bytes, which is the limit here ([ingress] body_limit)")]
@@ -71,6 +77,7 @@ impl Refusal {
     pub(crate) fn param(&self) -> Option<&str> {
         match self {
             Self::MissingField(field) | Self::WrongField { field, .. } => Some(field),
+            Self::WrongPart { place, .. } => Some(place),
             Self::UnknownModel { .. } | Self::ModelForbidden { .. } => Some("model"),
             Self::Failed(failure) => failure.param.as_deref(),
             _ => None,

@@ -16,6 +16,7 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         Refusal::InvalidJson(_)
         | Refusal::MissingField(_)
         | Refusal::WrongField { .. }
+        | Refusal::WrongPart { .. }
         | Refusal::WrongHeader { .. }
         | Refusal::BrokenBody
         | Refusal::BadQuery(_) => StatusCode::BAD_REQUEST,
@@ -25,7 +26,9 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         Refusal::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
         Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        Refusal::WrongContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Refusal::WrongContentType(_) | Refusal::NoForm(_) | Refusal::WrongEncoding(_) => {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE
+        }
         Refusal::Draining | Refusal::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Failed(failure) => of_failure(failure),
     }

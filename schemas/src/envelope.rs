@@ -72,6 +72,8 @@ pub enum Operation {
     Speech,
     /// A text from speech; the request is a form, not JSON.
     Transcriptions,
+    /// An English text from speech in any language; otherwise as `Transcriptions`.
+    Translations,
     /// The order of documents by a query, in Cohere's v2 shape.
     Rerank,
     /// How many tokens a chat request is, in Anthropic's shape: `{"input_tokens"}`.
@@ -89,6 +91,7 @@ impl Operation {
             Self::Images => "images",
             Self::Speech => "speech",
             Self::Transcriptions => "transcriptions",
+            Self::Translations => "translations",
             Self::Rerank => "rerank",
             Self::CountTokens => "count_tokens",
         }

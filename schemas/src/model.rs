@@ -17,6 +17,9 @@ pub struct ProviderCard {
     /// The formats that it speaks besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Dialect>,
+    /// The most texts that one request for embeddings may hold; `None`: nobody knows of a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_inputs: Option<u32>,
     /// The models of the catalogue and of the operator's own price list; others can be called by their full name.
     pub models: Vec<ModelCard>,
 }

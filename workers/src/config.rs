@@ -39,6 +39,8 @@ pub struct ProviderConfig {
     pub base_url: String,
     /// Its keys, used in turn; none for a server that wants none.
     pub keys: Vec<Secret>,
+    /// The most texts that one request for embeddings may hold.
+    pub most_inputs: Option<u32>,
     /// Calls at once, per worker process.
     pub concurrency: usize,
     /// The models that are known.
@@ -79,6 +81,7 @@ impl WorkersConfig {
             settings: Settings::default(),
             base_url,
             keys: Vec::new(),
+            most_inputs: entry.most_inputs,
             concurrency: CONCURRENCY,
             models: entry.models,
         });
@@ -138,16 +141,22 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
         project: section.get("project"),
     };
     let also = section.get("also").or(entry.as_ref().map(|entry| entry.also.clone())).unwrap_or_default();
+    let of_row = entry.as_ref().and_then(|entry| entry.most_inputs);
+    let most_inputs = section.get("most_inputs").or(of_row);
+    if most_inputs == Some(0) {
+        section.mistake("most_inputs", "must be at least 1");
+    }
     let keys = read_keys(section, entry.as_ref().map_or(&[][..], |entry| &entry.key_env));
     let models = entry.map(|entry| entry.models).unwrap_or_default();
     let Some(dialect) = dialect else {
         section.mistake("dialect", "is missing: the catalogue has no such provider. Most servers speak \"openai\"");
         return None;
     };
-    if providers::of(dialect).is_none() {
+    let Some(adapter) = providers::of(dialect) else {
         section.mistake("dialect", "is not spoken yet by this version");
         return None;
-    }
+    };
+    let most_inputs = most_inputs.or(adapter.most_inputs());
     let Some(base_url) = base_url else {
         section.mistake("base_url", "is missing: the catalogue knows none for this provider");
         return None;
@@ -156,7 +165,7 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
     if keys.is_empty() && needs_key && own_url.is_none() {
         section.mistake("keys", "are missing, and none of the provider's variables is set");
     }
-    Some(ProviderConfig { id, dialect, also, settings, base_url, keys, concurrency, models })
+    Some(ProviderConfig { id, dialect, also, settings, base_url, keys, most_inputs, concurrency, models })
 }
 
 fn check_url(section: &Section, base_url: &str) -> Option<()> {

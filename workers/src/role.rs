@@ -37,6 +37,7 @@ impl Workers {
                 provider: config.id.clone(),
                 dialect: config.dialect,
                 also: config.also.clone(),
+                most_inputs: config.most_inputs,
                 models: config.models.clone(),
             };
             if models.get(config.id.as_str()).await?.as_ref() != Some(&card) {

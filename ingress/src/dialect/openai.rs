@@ -95,9 +95,10 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
     let (kind, code) = match refusal {
         Refusal::InvalidJson(_) => (REQUEST, "invalid_json"),
         Refusal::MissingField(_) => (REQUEST, "missing_required_parameter"),
-        Refusal::WrongField { .. } | Refusal::BadQuery(_) => (REQUEST, "invalid_value"),
+        Refusal::WrongField { .. } | Refusal::WrongPart { .. } | Refusal::BadQuery(_) => (REQUEST, "invalid_value"),
         Refusal::WrongHeader { .. } => (REQUEST, "invalid_header"),
-        Refusal::WrongContentType(_) => (REQUEST, "unsupported_content_type"),
+        Refusal::WrongContentType(_) | Refusal::NoForm(_) => (REQUEST, "unsupported_content_type"),
+        Refusal::WrongEncoding(_) => (REQUEST, "unsupported_content_encoding"),
         Refusal::UnknownModel { .. } => (REQUEST, "model_not_found"),
         Refusal::BodyTooLarge { .. } => (REQUEST, "request_too_large"),
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => (REQUEST, "request_timeout"),

@@ -20,6 +20,7 @@ struct RawProvider {
     base_url: Option<String>,
     #[serde(default)]
     key_env: Vec<String>,
+    most_inputs: Option<u32>,
     priced_on: Date,
     #[serde(default)]
     models: BTreeMap<String, RawModel>,
@@ -100,6 +101,7 @@ pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
         dialect: raw.dialect,
         also: raw.also,
         base_url: raw.base_url,
+        most_inputs: raw.most_inputs,
         key_env: raw.key_env.iter().map(|names| names.split(" + ").map(str::to_owned).collect()).collect(),
         models: models.collect::<Result<_, _>>()?,
     })

@@ -23,6 +23,8 @@ pub struct ProviderEntry {
     pub also: Vec<Dialect>,
     /// What its own SDK takes as its base URL; `{name}` stands for a setting. `None`: only the operator can know it.
     pub base_url: Option<String>,
+    /// The most texts that one request for embeddings may hold, where it is not the dialect's usual limit.
+    pub most_inputs: Option<u32>,
     /// The environment variables that hold its key: alternatives, each of one or more that are needed together.
     /// Empty: it needs no key.
     pub key_env: Vec<Vec<String>>,

@@ -57,6 +57,12 @@ pub trait Adapter: Debug + Send + Sync {
         true
     }
 
+    /// The most texts that one request for embeddings may hold; longer lists are cut up, and the answers joined. `None`:
+    /// there is no limit that we know of. The operator and the catalogue can say otherwise.
+    fn most_inputs(&self) -> Option<u32> {
+        None
+    }
+
     /// Reads a complete answer of status 200.
     ///
     /// # Errors
