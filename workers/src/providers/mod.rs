@@ -18,7 +18,11 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 
 pub mod demo;
+mod edit;
+mod errors;
 pub mod openai;
+mod refusal;
+mod retry_after;
 
 /// The adapter for a dialect; `None` when this worker does not speak it yet.
 pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {

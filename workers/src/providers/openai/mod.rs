@@ -5,9 +5,7 @@
 mod answer;
 mod errors;
 mod glance;
-mod refusal;
 mod request;
-mod retry_after;
 mod stream;
 mod usage;
 mod whole;
@@ -34,6 +32,6 @@ impl Adapter for Openai {
     }
 
     fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
-        refusal::refuse(refusal)
+        crate::providers::refusal::refuse(refusal)
     }
 }

@@ -1,20 +1,24 @@
 //! Turns an answer that is not a success into a failure: what kind, what to tell the caller, how long to wait.
 
 use super::errors::{self, ErrorParts};
-use super::retry_after;
-use crate::providers::Refusal;
+use super::{Refusal, retry_after};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
 /// A shorter text could stand in a message by chance.
 const SHORTEST_KEY: usize = 8;
 
-/// Why the provider refused.
-pub(super) fn refuse(refusal: &Refusal<'_>) -> Failure {
+/// Why the provider refused, by OpenAI's words and those of its copies.
+pub(crate) fn refuse(refusal: &Refusal<'_>) -> Failure {
+    refuse_by(refusal, errors::kind)
+}
+
+/// Why the provider refused; `kind_of` knows what the dialect's statuses and codes mean.
+pub(crate) fn refuse_by(refusal: &Refusal<'_>, kind_of: fn(u16, &ErrorParts) -> FailureKind) -> Failure {
     let Refusal { provider, status, .. } = refusal;
     let json = serde_json::from_slice::<Value>(refusal.body);
     let parts = json.as_ref().map(ErrorParts::of).unwrap_or_default();
-    let kind = errors::kind(*status, &parts);
+    let kind = kind_of(*status, &parts);
     let clean = |text: String| strike(&text, refusal.key);
     let message = match (kind, status, &parts.message) {
         (_, 402, _) => format!("{provider} refused: its account is not paid up (402)"),

@@ -7,7 +7,7 @@ use penstock_schemas::UnixMicros;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The wait that the headers of an answer ask for.
-pub(super) fn read(status: u16, headers: &HeaderMap, now: UnixMicros) -> Option<Duration> {
+pub(crate) fn read(status: u16, headers: &HeaderMap, now: UnixMicros) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let asked = text("retry-after-ms")
         .and_then(|text| span(text, 0.001))

@@ -1,0 +1,106 @@
+//! Changes single fields of a JSON object in its text, so that every other byte stays as it came. Knows no dialect.
+
+use bytes::Bytes;
+use penstock_schemas::failure::{Failure, FailureKind};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// The request as text.
+///
+/// # Errors
+/// When it is not UTF-8.
+pub(crate) fn text(request: &Bytes) -> Result<&str, Failure> {
+    std::str::from_utf8(request)
+        .map_err(|_| Failure::gateway(FailureKind::BadRequest, "the request is not valid UTF-8"))
+}
+
+/// The fields of a JSON object, in their order, their values unread.
+pub(crate) struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'a> Fields<'a> {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When `object` is not a JSON object.
+    pub(crate) fn read(object: &'a str) -> Result<Self, Failure> {
+        serde_json::from_str(object).map_err(|error| {
+            Failure::gateway(FailureKind::BadRequest, format!("the request is not a JSON object: {error}"))
+        })
+    }
+
+    /// The field's value; the last one counts when it comes twice.
+    pub(crate) fn last(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        #[derive(Deserialize)]
+        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                    fields.push((name, value.get()));
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// A copy of an object's text in the making, with some values changed.
+pub(crate) struct Edit<'a> {
+    object: &'a str,
+    /// Where something changes, in the object's text: from, to, and what stands there instead.
+    changes: Vec<(usize, usize, String)>,
+    added: String,
+}
+
+impl<'a> Edit<'a> {
+    /// One of `object`, whose fields were read from the same text.
+    pub(crate) fn of(object: &'a str) -> Self {
+        Self { object, changes: Vec::new(), added: String::new() }
+    }
+
+    /// Gives the field this value wherever it stands, or adds it at the end.
+    pub(crate) fn set(&mut self, fields: &Fields<'a>, name: &str, value: &str) {
+        let before = self.changes.len();
+        for (_, old) in fields.0.iter().filter(|(key, _)| key == name) {
+            let from = old.as_ptr() as usize - self.object.as_ptr() as usize; // `old` is a part of `object`
+            self.changes.push((from, from + old.len(), value.to_owned()));
+        }
+        if self.changes.len() == before {
+            let comma = if fields.0.is_empty() && self.added.is_empty() { "" } else { "," };
+            self.added.push_str(&format!("{comma}\"{name}\":{value}"));
+        }
+    }
+
+    /// The text with its changes.
+    pub(crate) fn finish(mut self) -> String {
+        let end = self.object.rfind('}').unwrap_or(self.object.len());
+        self.changes.push((end, end, std::mem::take(&mut self.added)));
+        self.changes.sort_unstable_by_key(|(from, _, _)| *from);
+        let longer: usize = self.changes.iter().map(|(_, _, value)| value.len()).sum();
+        let mut out = String::with_capacity(self.object.len() + longer);
+        let mut copied = 0;
+        for (from, to, value) in &self.changes {
+            out.push_str(&self.object[copied..*from]);
+            out.push_str(value);
+            copied = *to;
+        }
+        out.push_str(&self.object[copied..]);
+        out
+    }
+}
