@@ -165,7 +165,7 @@ impl Call<'_> {
             request.headers.insert("traceparent", traceparent);
         }
         if let Some(key) = key {
-            self.adapter.authorize(&mut request, key.reveal(), clock::now())?;
+            self.adapter.authorize(&mut request, key.reveal(), &self.provider.settings, clock::now())?;
         }
         Ok(request)
     }

@@ -114,7 +114,31 @@ fn entry(name: &str) -> Option<ProviderEntry> {
 
 /// Whether its row alone says enough.
 fn can_be_served(entry: &ProviderEntry) -> bool {
-    providers::of(entry.dialect).is_some() && entry.base_url.as_ref().is_some_and(|url| !url.contains('{'))
+    let settings = Settings {
+        api_version: from_environment(entry, "api_version"),
+        region: from_environment(entry, "region"),
+        project: from_environment(entry, "project"),
+    };
+    let url = entry.base_url.as_ref().map(|url| fill(url, &settings));
+    providers::of(entry.dialect).is_some() && url.is_some_and(|url| !url.contains('{'))
+}
+
+/// A setting that a variable of the catalogue's row holds.
+fn from_environment(entry: &ProviderEntry, setting: &str) -> Option<String> {
+    let names = entry.setting_env.get(setting)?;
+    names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// The URL with the settings in the places that are named like them.
+fn fill(url: &str, settings: &Settings) -> String {
+    let Settings { api_version, region, project } = settings;
+    let mut filled = url.to_owned();
+    for (place, setting) in [("{api_version}", api_version), ("{region}", region), ("{project}", project)] {
+        if let Some(setting) = setting {
+            filled = filled.replace(place, setting);
+        }
+    }
+    filled
 }
 
 /// Whether one of the alternatives has all its variables set.
@@ -135,11 +159,10 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
     if concurrency == 0 {
         section.mistake("concurrency", "must be at least 1");
     }
-    let settings = Settings {
-        api_version: section.get("api_version"),
-        region: section.get("region"),
-        project: section.get("project"),
-    };
+    let mut setting =
+        |name: &str| section.get(name).or_else(|| entry.as_ref().and_then(|entry| from_environment(entry, name)));
+    let settings =
+        Settings { api_version: setting("api_version"), region: setting("region"), project: setting("project") };
     let also = section.get("also").or(entry.as_ref().map(|entry| entry.also.clone())).unwrap_or_default();
     let of_row = entry.as_ref().and_then(|entry| entry.most_inputs);
     let most_inputs = section.get("most_inputs").or(of_row);
@@ -161,6 +184,7 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
         section.mistake("base_url", "is missing: the catalogue knows none for this provider");
         return None;
     };
+    let base_url = fill(&base_url, &settings);
     check_url(section, &base_url)?;
     if keys.is_empty() && needs_key && own_url.is_none() {
         section.mistake("keys", "are missing, and none of the provider's variables is set");
@@ -171,7 +195,7 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
 fn check_url(section: &Section, base_url: &str) -> Option<()> {
     if let Some(brace) = base_url.find('{') {
         let setting = base_url[brace..].split('}').next().unwrap_or_default();
-        let why = format!("the catalogue's `{base_url}` needs `{}` filled in: write the whole URL here", &setting[1..]);
+        let why = format!("`{base_url}` needs `{}`: set that, or write the whole URL here", &setting[1..]);
         section.mistake("base_url", &why);
         return None;
     }
@@ -184,8 +208,9 @@ fn check_url(section: &Section, base_url: &str) -> Option<()> {
 
 fn read_keys(section: &mut Section, key_env: &[Vec<String>]) -> Vec<Secret> {
     let Some(texts) = section.get::<Vec<String>>("keys") else {
-        let first = key_env.iter().find(|names| has_key(std::slice::from_ref(*names))).and_then(|names| names.first());
-        return first.and_then(|name| Secret::resolve(&format!("env:{name}")).ok()).into_iter().collect();
+        let found = key_env.iter().find(|names| has_key(std::slice::from_ref(*names)));
+        let parts = found.map(|names| names.iter().filter_map(|name| std::env::var(name).ok()).collect::<Vec<_>>());
+        return parts.map(|parts| Secret::new(parts.join(":"))).into_iter().collect();
     };
     let mut keys = Vec::new();
     for text in texts {

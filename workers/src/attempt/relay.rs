@@ -2,6 +2,7 @@
 //! goes out before the first content, so a stream that fails at its start can still be had from elsewhere.
 
 use super::{Attempt, Call, Report, Step, wait_for_ledger};
+use crate::providers::framing::Cutter;
 use crate::providers::{Step as Verdict, StreamReader};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, Stream, StreamExt};
@@ -29,7 +30,7 @@ type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
 struct Relay<'a> {
     call: &'a Call<'a>,
     chunks: Chunks,
-    parser: sse::Parser,
+    cutter: Cutter,
     reader: Box<dyn StreamReader>,
     /// Ready to go out, or waiting for the first content.
     out: BytesMut,
@@ -51,7 +52,7 @@ pub(super) async fn relay(
     let mut relay = Relay {
         call,
         chunks: Box::pin(response.bytes_stream()),
-        parser: sse::Parser::new(EVENT_BYTES),
+        cutter: call.adapter.framing().cutter(EVENT_BYTES),
         reader: call.adapter.stream(call.wanted),
         out: BytesMut::new(),
         start: Some(start),
@@ -71,15 +72,15 @@ impl Relay<'_> {
     async fn run(&mut self, replies: &mut Replies, report: &mut Report) -> Step<()> {
         while !self.reader.is_done() {
             let Some(chunk) = self.next_chunk(replies, report).await? else { break };
-            self.parser.push(&chunk);
-            while let Some(event) = self.parser.next_event().map_err(|error| broken(error.to_string()))? {
+            self.cutter.push(&chunk);
+            while let Some(event) = self.cutter.next_event().map_err(|error| broken(error.to_string()))? {
                 self.take(&event)?;
             }
             if self.out.len() >= FULL {
                 self.flush(replies, report).await?;
             }
         }
-        if let Some(event) = self.parser.finish().map_err(|error| broken(error.to_string()))? {
+        if let Some(event) = self.cutter.finish().map_err(|error| broken(error.to_string()))? {
             self.take(&event)?;
         }
         let last = self.reader.finish().map_err(Attempt::Broken)?;

@@ -21,6 +21,8 @@ struct RawProvider {
     #[serde(default)]
     key_env: Vec<String>,
     most_inputs: Option<u32>,
+    #[serde(default)]
+    setting_env: BTreeMap<String, Vec<String>>,
     priced_on: Date,
     #[serde(default)]
     models: BTreeMap<String, RawModel>,
@@ -103,6 +105,7 @@ pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
         base_url: raw.base_url,
         most_inputs: raw.most_inputs,
         key_env: raw.key_env.iter().map(|names| names.split(" + ").map(str::to_owned).collect()).collect(),
+        setting_env: raw.setting_env,
         models: models.collect::<Result<_, _>>()?,
     })
 }
@@ -162,6 +165,7 @@ mod tests {
             dialect = "openai"
             base_url = "https://{region}.example.com/v1"
             key_env = ["ALPHA_KEY", "ALPHA_ID + ALPHA_SECRET"]
+            setting_env = { region = ["ALPHA_REGION"] }
             priced_on = "2026-11-22"
             [models]
             "b/2" = { mode = "embedding", priced_on = "2026-12-01", input = "0.02" }
@@ -172,6 +176,7 @@ mod tests {
         .unwrap();
         assert_eq!(entry.base_url.as_deref(), Some("https://{region}.example.com/v1"));
         assert_eq!(entry.key_env, [vec!["ALPHA_KEY"], vec!["ALPHA_ID", "ALPHA_SECRET"]]);
+        assert_eq!(entry.setting_env["region"], ["ALPHA_REGION"]);
         let [a, b, c] = &entry.models[..] else { panic!("three models") };
         let (price_a, price_b) = (a.price.as_ref().unwrap(), b.price.as_ref().unwrap());
         assert_eq!(

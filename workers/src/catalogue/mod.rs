@@ -9,6 +9,7 @@ mod checks;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ProviderId, Target};
+use std::collections::BTreeMap;
 
 include!(concat!(env!("OUT_DIR"), "/catalogue.rs"));
 
@@ -28,6 +29,9 @@ pub struct ProviderEntry {
     /// The environment variables that hold its key: alternatives, each of one or more that are needed together.
     /// Empty: it needs no key.
     pub key_env: Vec<Vec<String>>,
+    /// The environment variables that hold a setting which the operator does not give, by the setting's name; the first
+    /// that is set counts.
+    pub setting_env: BTreeMap<String, Vec<String>>,
     /// Its models, sorted by name.
     pub models: Vec<ModelCard>,
 }

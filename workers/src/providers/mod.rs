@@ -5,6 +5,7 @@
 //! catalogue.
 
 use bytes::Bytes;
+use framing::Framing;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use penstock_schemas::UnixMicros;
@@ -20,6 +21,7 @@ use std::fmt::Debug;
 pub mod demo;
 mod edit;
 mod errors;
+pub mod framing;
 pub mod openai;
 mod refusal;
 mod retry_after;
@@ -50,8 +52,14 @@ pub trait Adapter: Debug + Send + Sync {
     /// Puts the key into a request that is otherwise complete; as a bearer token, unless the dialect has another way.
     ///
     /// # Errors
-    /// When the key holds characters that no header can hold.
-    fn authorize(&self, request: &mut Outgoing, key: &str, _now: UnixMicros) -> Result<(), Failure> {
+    /// When the key holds characters that no header can hold, or is not of the form that the dialect needs.
+    fn authorize(
+        &self,
+        request: &mut Outgoing,
+        key: &str,
+        _settings: &Settings,
+        _now: UnixMicros,
+    ) -> Result<(), Failure> {
         request.secret(AUTHORIZATION, &format!("Bearer {key}"))
     }
 
@@ -72,6 +80,11 @@ pub trait Adapter: Debug + Send + Sync {
     /// # Errors
     /// When it holds an error or no answer, or cannot be understood.
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>;
+
+    /// How the events of a stream are told apart.
+    fn framing(&self) -> Framing {
+        Framing::ServerSentEvents
+    }
 
     /// A reader for one stream of status 200.
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader>;

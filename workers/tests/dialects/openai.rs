@@ -5,7 +5,7 @@ use bytes::Bytes;
 use penstock_schemas::envelope::Delivery;
 use penstock_schemas::name::ModelId;
 use penstock_workers::providers::openai::Openai;
-use penstock_workers::providers::{Adapter, Form, Outgoing, Step};
+use penstock_workers::providers::{Adapter, Form, Outgoing, Settings, Step};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -88,8 +88,8 @@ fn errors_are_understood() {
 #[test]
 fn the_key_travels_in_a_header_that_is_never_printed() {
     let mut request = Outgoing { url: String::new(), headers: http::HeaderMap::new(), body: Bytes::new() };
-    Openai.authorize(&mut request, "sk-secret", NOW).unwrap();
+    Openai.authorize(&mut request, "sk-secret", &Settings::default(), NOW).unwrap();
     let value = &request.headers["authorization"];
     assert_eq!((value.to_str().unwrap(), value.is_sensitive()), ("Bearer sk-secret", true));
-    assert!(Openai.authorize(&mut request, "sk\n", NOW).is_err());
+    assert!(Openai.authorize(&mut request, "sk\n", &Settings::default(), NOW).is_err());
 }
