@@ -118,6 +118,7 @@ fn can_be_served(entry: &ProviderEntry) -> bool {
         api_version: from_environment(entry, "api_version"),
         region: from_environment(entry, "region"),
         project: from_environment(entry, "project"),
+        quirks: Vec::new(),
     };
     let url = entry.base_url.as_ref().map(|url| fill(url, &settings));
     providers::of(entry.dialect).is_some() && url.is_some_and(|url| !url.contains('{'))
@@ -131,7 +132,7 @@ fn from_environment(entry: &ProviderEntry, setting: &str) -> Option<String> {
 
 /// The URL with the settings in the places that are named like them.
 fn fill(url: &str, settings: &Settings) -> String {
-    let Settings { api_version, region, project } = settings;
+    let Settings { api_version, region, project, .. } = settings;
     let mut filled = url.to_owned();
     for (place, setting) in [("{api_version}", api_version), ("{region}", region), ("{project}", project)] {
         if let Some(setting) = setting {
@@ -161,8 +162,9 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
     }
     let mut setting =
         |name: &str| section.get(name).or_else(|| entry.as_ref().and_then(|entry| from_environment(entry, name)));
-    let settings =
-        Settings { api_version: setting("api_version"), region: setting("region"), project: setting("project") };
+    let (api_version, region, project) = (setting("api_version"), setting("region"), setting("project"));
+    let quirks = section.get("quirks").or(entry.as_ref().map(|entry| entry.quirks.clone())).unwrap_or_default();
+    let settings = Settings { api_version, region, project, quirks };
     let also = section.get("also").or(entry.as_ref().map(|entry| entry.also.clone())).unwrap_or_default();
     let of_row = entry.as_ref().and_then(|entry| entry.most_inputs);
     let most_inputs = section.get("most_inputs").or(of_row);

@@ -1,6 +1,7 @@
 //! Reads one file of the catalogue. Knows the format, not the folder.
 
 use super::ProviderEntry;
+use crate::providers::Quirk;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use penstock_schemas::UnixMicros;
@@ -23,6 +24,8 @@ struct RawProvider {
     most_inputs: Option<u32>,
     #[serde(default)]
     setting_env: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    quirks: Vec<Quirk>,
     priced_on: Date,
     #[serde(default)]
     models: BTreeMap<String, RawModel>,
@@ -106,6 +109,7 @@ pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
         most_inputs: raw.most_inputs,
         key_env: raw.key_env.iter().map(|names| names.split(" + ").map(str::to_owned).collect()).collect(),
         setting_env: raw.setting_env,
+        quirks: raw.quirks,
         models: models.collect::<Result<_, _>>()?,
     })
 }

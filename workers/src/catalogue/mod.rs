@@ -6,6 +6,7 @@ mod file;
 #[cfg(test)]
 mod checks;
 
+use crate::providers::Quirk;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ProviderId, Target};
@@ -32,6 +33,8 @@ pub struct ProviderEntry {
     /// The environment variables that hold a setting which the operator does not give, by the setting's name; the first
     /// that is set counts.
     pub setting_env: BTreeMap<String, Vec<String>>,
+    /// In what it differs from the dialect it copies.
+    pub quirks: Vec<Quirk>,
     /// Its models, sorted by name.
     pub models: Vec<ModelCard>,
 }

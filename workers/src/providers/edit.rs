@@ -18,7 +18,7 @@ pub(crate) fn text(request: &Bytes) -> Result<&str, Failure> {
 }
 
 /// The fields of a JSON object, in their order, their values unread.
-pub(crate) struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
+pub(crate) struct Fields<'a>(pub(crate) Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Fields<'a> {
     /// Reads them.
@@ -78,13 +78,18 @@ impl<'a> Edit<'a> {
     pub(crate) fn set(&mut self, fields: &Fields<'a>, name: &str, value: &str) {
         let before = self.changes.len();
         for (_, old) in fields.0.iter().filter(|(key, _)| key == name) {
-            let from = old.as_ptr() as usize - self.object.as_ptr() as usize; // `old` is a part of `object`
-            self.changes.push((from, from + old.len(), value.to_owned()));
+            self.replace(old, value.to_owned());
         }
         if self.changes.len() == before {
             let comma = if fields.0.is_empty() && self.added.is_empty() { "" } else { "," };
             self.added.push_str(&format!("{comma}\"{name}\":{value}"));
         }
+    }
+
+    /// Puts something else in the place of a part of the object's text.
+    pub(crate) fn replace(&mut self, old: &str, new: String) {
+        let from = old.as_ptr() as usize - self.object.as_ptr() as usize; // `old` is a part of `object`
+        self.changes.push((from, from + old.len(), new));
     }
 
     /// The text with its changes.

@@ -21,10 +21,15 @@ use std::fmt::Debug;
 pub mod demo;
 mod edit;
 mod errors;
+mod fit;
 pub mod framing;
 pub mod openai;
+mod quirk;
 mod refusal;
 mod retry_after;
+mod tool_ids;
+
+pub use quirk::Quirk;
 
 /// The adapter for a dialect; `None` when this worker does not speak it yet.
 pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
@@ -73,6 +78,11 @@ pub trait Adapter: Debug + Send + Sync {
     /// there is no limit that we know of. The operator and the catalogue can say otherwise.
     fn most_inputs(&self) -> Option<u32> {
         None
+    }
+
+    /// The same for documents alone.
+    fn takes_document_urls(&self) -> bool {
+        self.takes_urls()
     }
 
     /// Reads a complete answer of status 200.
@@ -141,6 +151,8 @@ pub struct Settings {
     pub region: Option<String>,
     /// The provider's own project.
     pub project: Option<String>,
+    /// In what it differs from the dialect it copies.
+    pub quirks: Vec<Quirk>,
 }
 
 /// A request as the provider wants it.

@@ -20,6 +20,7 @@ static SETTINGS: std::sync::LazyLock<Settings> = std::sync::LazyLock::new(|| Set
     api_version: None,
     region: Some("us-east-1".to_owned()),
     project: Some("acme".to_owned()),
+    ..Settings::default()
 });
 
 /// The folder of a dialect.

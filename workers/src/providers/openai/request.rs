@@ -1,23 +1,26 @@
 //! Spells a request: the model's name and what a stream needs are put into the caller's bytes, and every other byte stays
 //! as it came.
 
+use super::copies;
 use crate::providers::edit::{Edit, Fields, text};
-use crate::providers::{Spelled, json_headers};
-use bytes::Bytes;
-use penstock_schemas::envelope::Delivery;
+use crate::providers::{Ask, Quirk, Spelled, json_headers};
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::name::ModelId;
 use std::borrow::Cow;
 
 /// The request for `chat/completions`, with a usage report asked for on every stream: the ledger needs it.
-pub(super) fn spell(request: &Bytes, model: &ModelId, delivery: Delivery) -> Result<Spelled, Failure> {
-    let body = text(request)?;
+pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    let delivery = ask.wanted.delivery;
+    let body = text(ask.body)?;
+    let fitted = copies::fit(body, ask.settings)?;
+    let body = fitted.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
     let mut edit = Edit::of(body);
-    edit.set(&fields, "model", &serde_json::json!(model.as_str()).to_string());
+    edit.set(&fields, "model", &serde_json::json!(ask.model.as_str()).to_string());
     if delivery.is_stream() {
         edit.set(&fields, "stream", "true");
-        edit.set(&fields, "stream_options", &with_usage(fields.last("stream_options"))?);
+        if !ask.settings.has(Quirk::NoStreamOptions) {
+            edit.set(&fields, "stream_options", &with_usage(fields.last("stream_options"))?);
+        }
     } else if fields.last("stream").is_some() {
         edit.set(&fields, "stream", "false");
     }
@@ -41,11 +44,25 @@ fn with_usage(options: Option<&str>) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::providers::{Form, Settings, Wanted};
+    use bytes::Bytes;
+    use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
+    use penstock_schemas::name::ModelId;
+
+    fn try_spell(request: &[u8], delivery: Delivery) -> Result<Spelled, Failure> {
+        spell(&Ask {
+            wanted: Wanted { operation: Operation::Chat, form: Form::Own, delivery },
+            body: &Bytes::copy_from_slice(request),
+            content_type: None,
+            model: &ModelId::parse("up\"stream").unwrap(),
+            card: None,
+            settings: &Settings::default(),
+            unsupported: Unsupported::Refuse,
+        })
+    }
 
     fn spelt(request: &str, delivery: Delivery) -> String {
-        let model = ModelId::parse("up\"stream").unwrap();
-        let spelled = spell(&Bytes::copy_from_slice(request.as_bytes()), &model, delivery).unwrap();
-        String::from_utf8(spelled.body.to_vec()).unwrap()
+        String::from_utf8(try_spell(request.as_bytes(), delivery).unwrap().body.to_vec()).unwrap()
     }
 
     #[test]
@@ -91,9 +108,8 @@ mod tests {
 
     #[test]
     fn what_is_not_an_object_is_refused() {
-        let model = ModelId::parse("m").unwrap();
         for request in [&b"[]"[..], b"", b"{", b"{\"a\":\xff}", b"{\"stream_options\":1}"] {
-            let failure = spell(&Bytes::copy_from_slice(request), &model, Delivery::Stream).unwrap_err();
+            let failure = try_spell(request, Delivery::Stream).unwrap_err();
             assert_eq!(failure.kind, FailureKind::BadRequest);
         }
     }

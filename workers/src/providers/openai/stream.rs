@@ -1,9 +1,10 @@
 //! Reads a stream chunk by chunk: what is content, what the client did not ask for, when it is complete. Knows nothing of
 //! where the chunks go.
 
+use super::agnostic::Mender;
 use super::answer::Answer;
 use super::{errors, glance};
-use crate::providers::{Observed, Step, StreamReader};
+use crate::providers::{Form, Observed, Step, StreamReader};
 use bytes::Bytes;
 use penstock_schemas::envelope::Delivery;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -21,10 +22,53 @@ pub(super) struct Reader {
     /// Each choice seen, and whether it has stopped.
     choices: Vec<(u64, bool)>,
     observed: Observed,
+    /// Where the agnostic form is wanted.
+    mender: Option<Mender>,
 }
 
 impl StreamReader for Reader {
     fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
+        let step = self.pass(event)?;
+        let Some(mender) = &mut self.mender else { return Ok(step) };
+        if !event.data.trim_ascii_start().starts_with(b"{") {
+            return Ok(step);
+        }
+        let mended = |mender: &mut Mender| -> Bytes {
+            [b"data: ".as_slice(), &mender.mend(&event.data), b"\n\n"].concat().into()
+        };
+        Ok(match step {
+            Step::Hold(_) => Step::Hold(mended(mender)),
+            Step::Content(_) => Step::Content(mended(mender)),
+            Step::Hide => Step::Hide,
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    fn finish(&mut self) -> Result<Bytes, Failure> {
+        let all_stopped = self.choices.iter().all(|(_, stopped)| *stopped);
+        if !self.has_content {
+            return Err(without_answer());
+        }
+        match (self.is_done, all_stopped) {
+            (true, _) => Ok(Bytes::new()),
+            (false, true) => Ok(DONE),
+            (false, false) => {
+                Err(Failure::provider(FailureKind::Broken, "the provider's stream ended before it was complete"))
+            }
+        }
+    }
+
+    fn observed(&self) -> &Observed {
+        &self.observed
+    }
+}
+
+impl Reader {
+    /// What to do with an event whose bytes go on as they are.
+    fn pass(&mut self, event: &sse::Event) -> Result<Step, Failure> {
         let raw = event.raw.clone();
         if event.event.as_deref() == Some(b"error") {
             return Err(errors::within_stream(&event.data));
@@ -60,33 +104,10 @@ impl StreamReader for Reader {
         Ok(if self.note_choices(&chunk) { Step::Content(raw) } else { Step::Hold(raw) })
     }
 
-    fn is_done(&self) -> bool {
-        self.is_done
-    }
-
-    fn finish(&mut self) -> Result<Bytes, Failure> {
-        let all_stopped = self.choices.iter().all(|(_, stopped)| *stopped);
-        if !self.has_content {
-            return Err(without_answer());
-        }
-        match (self.is_done, all_stopped) {
-            (true, _) => Ok(Bytes::new()),
-            (false, true) => Ok(DONE),
-            (false, false) => {
-                Err(Failure::provider(FailureKind::Broken, "the provider's stream ended before it was complete"))
-            }
-        }
-    }
-
-    fn observed(&self) -> &Observed {
-        &self.observed
-    }
-}
-
-impl Reader {
-    pub(super) fn new(delivery: Delivery) -> Self {
+    pub(super) fn new(delivery: Delivery, form: Form) -> Self {
         let observed = Observed::default();
-        Self { delivery, has_content: false, is_done: false, choices: Vec::new(), observed }
+        let mender = (form == Form::Agnostic).then(Mender::default);
+        Self { delivery, has_content: false, is_done: false, choices: Vec::new(), observed, mender }
     }
 
     /// Notes which choices the chunk brings on; whether any of them has content.

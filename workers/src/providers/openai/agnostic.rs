@@ -1,0 +1,220 @@
+//! Answers of OpenAI and its copies in the agnostic form, strictly: whoever reads them on may rely on the types in
+//! `penstock_schemas::chat`. Odd spellings of copies are mended here, by their fields. Knows nothing of whose answer it is.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+/// What is known of one answer: the calls of tools that were seen, since some copies give all of them one index.
+#[derive(Debug, Default)]
+pub(crate) struct Mender {
+    calls: Vec<Seen>,
+}
+
+/// A call of a tool.
+#[derive(Debug)]
+struct Seen {
+    choice: u64,
+    /// As the server counts.
+    theirs: u64,
+    /// As we do.
+    ours: u64,
+    id: String,
+}
+
+impl Mender {
+    /// A whole answer, or a chunk; as it came when nothing in it needs mending.
+    pub(crate) fn mend(&mut self, json: &Bytes) -> Bytes {
+        let Ok(Value::Object(mut answer)) = serde_json::from_slice(json) else { return json.clone() };
+        for (name, is_right) in [
+            ("id", Value::is_string as fn(&Value) -> bool),
+            ("object", Value::is_string),
+            ("model", Value::is_string),
+            ("created", Value::is_u64),
+            ("choices", Value::is_array),
+            ("usage", Value::is_object),
+        ] {
+            if answer.get(name).is_some_and(|value| !is_right(value)) {
+                answer.shift_remove(name);
+            }
+        }
+        // The figures travel apart, read and checked; here they could only be misread.
+        if answer.get("usage").is_some_and(|usage| !usage["prompt_tokens"].is_u64()) {
+            answer.shift_remove("usage");
+        }
+        let choices = answer.entry("choices").or_insert_with(|| Value::Array(Vec::new()));
+        for (place, choice) in choices.as_array_mut().into_iter().flatten().enumerate() {
+            if let Value::Object(choice) = choice {
+                self.mend_choice(choice, place as u64);
+            }
+        }
+        serde_json::to_vec(&answer).map_or_else(|_| json.clone(), Bytes::from)
+    }
+
+    fn mend_choice(&mut self, choice: &mut Map<String, Value>, place: u64) {
+        let index = choice.get("index").and_then(Value::as_u64).unwrap_or(place);
+        choice.insert("index".to_owned(), index.into());
+        let reason = choice.get("finish_reason").and_then(Value::as_str).and_then(finish_reason);
+        choice.insert("finish_reason".to_owned(), reason.into());
+        let is_delta = choice.contains_key("delta") || !choice.contains_key("message");
+        let said = choice.entry(if is_delta { "delta" } else { "message" }).or_insert(Value::Null);
+        if !said.is_object() {
+            *said = Value::Object(Map::new());
+        }
+        if let Value::Object(said) = said {
+            mend_text(said, is_delta);
+            self.mend_calls(said, index, is_delta);
+        }
+    }
+
+    fn mend_calls(&mut self, said: &mut Map<String, Value>, choice: u64, is_delta: bool) {
+        if let Some(call) = said.shift_remove("function_call").filter(Value::is_object) {
+            // The older spelling of the only call there is.
+            let call = serde_json::json!([{ "index": 0, "type": "function", "function": call }]);
+            said.entry("tool_calls").or_insert(call);
+        }
+        if !said.get("tool_calls").is_some_and(Value::is_array) {
+            said.shift_remove("tool_calls");
+            return;
+        }
+        let calls = said.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for (place, call) in calls.into_iter().flatten().enumerate() {
+            let Value::Object(call) = call else {
+                *call = Value::Object(Map::new());
+                continue;
+            };
+            call.retain(|name, value| !matches!(name.as_str(), "id" | "type") || value.is_string());
+            let theirs = call.get("index").and_then(Value::as_u64).unwrap_or(place as u64);
+            let id = call.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let index = if is_delta { self.index(choice, theirs, id) } else { place as u64 };
+            call.insert("index".to_owned(), index.into());
+            mend_function(call);
+        }
+    }
+
+    /// The index of a call: a new id at an index that is taken is another call.
+    fn index(&mut self, choice: u64, theirs: u64, id: String) -> u64 {
+        let seen = self.calls.iter_mut().rev().find(|seen| (seen.choice, seen.theirs) == (choice, theirs));
+        if let Some(seen) = seen {
+            if id.is_empty() || seen.id.is_empty() || seen.id == id {
+                if seen.id.is_empty() {
+                    seen.id = id;
+                }
+                return seen.ours;
+            }
+            if let Some(again) = self.calls.iter().find(|seen| seen.choice == choice && seen.id == id) {
+                return again.ours;
+            }
+        }
+        let ours = self.calls.iter().filter(|seen| seen.choice == choice).count() as u64;
+        self.calls.push(Seen { choice, theirs, ours, id });
+        ours
+    }
+}
+
+fn mend_function(call: &mut Map<String, Value>) {
+    let Some(Value::Object(function)) = call.get_mut("function") else {
+        call.shift_remove("function");
+        return;
+    };
+    if !function.get("name").is_some_and(Value::is_string) {
+        function.shift_remove("name");
+    }
+    match function.get("arguments") {
+        None | Some(Value::String(_)) => {}
+        Some(Value::Null) => drop(function.shift_remove("arguments")),
+        Some(other) => {
+            let text = other.to_string();
+            function.insert("arguments".to_owned(), text.into());
+        }
+    }
+}
+
+fn mend_text(said: &mut Map<String, Value>, is_delta: bool) {
+    // vLLM and OpenRouter call it `reasoning`, as the newer of two names; DeepSeek's is the agnostic one.
+    if let Some(thought) = said.shift_remove("reasoning").filter(Value::is_string) {
+        let known = said.get("reasoning_content").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        if !known {
+            said.insert("reasoning_content".to_owned(), thought);
+        }
+    }
+    for name in ["role", "refusal", "reasoning_content"] {
+        if said.get(name).is_some_and(|value| !value.is_string()) {
+            said.shift_remove(name);
+        }
+    }
+    let is_detail = |detail: &Value| detail.get("type").is_some_and(Value::is_string);
+    if !said.get("reasoning_details").and_then(Value::as_array).is_some_and(|details| details.iter().all(is_detail)) {
+        said.shift_remove("reasoning_details");
+    }
+    if !is_delta {
+        said.entry("role").or_insert_with(|| "assistant".into());
+    }
+    if let Some(Value::Array(parts)) = said.get("content") {
+        let text: String = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+        said.insert("content".to_owned(), text.into());
+    } else if !said.get("content").is_some_and(Value::is_string) {
+        said.shift_remove("content");
+    }
+}
+
+/// The reason in OpenAI's word; some copies write an empty one while there is none, or their engine's own.
+fn finish_reason(theirs: &str) -> Option<&str> {
+    match theirs {
+        "" => None,
+        "function_call" | "tool_use" => Some("tool_calls"),
+        "eos" | "eos_token" | "stop_sequence" | "end_turn" => Some("stop"),
+        "max_tokens" | "model_length" => Some("length"),
+        other => Some(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_schemas::chat::{Completion, CompletionChunk};
+    use serde_json::json;
+
+    #[test]
+    fn what_copies_spell_otherwise_is_mended() {
+        for (theirs, ours) in [
+            (
+                json!({"id": 7, "created": 1.5, "usage": {}, "choices": [{"message": {"reasoning": "hm", "content": null, "tool_calls": [
+                    {"function": {"name": "f", "arguments": {"n": 9_007_199_254_740_993_u64}}, "id": "a"}]}, "finish_reason": "tool_use"}]}),
+                json!({"choices": [{"message": {"role": "assistant", "reasoning_content": "hm", "tool_calls": [
+                    {"function": {"name": "f", "arguments": "{\"n\":9007199254740993}"}, "id": "a", "index": 0}]},
+                    "finish_reason": "tool_calls", "index": 0}]}),
+            ),
+            (
+                json!({"choices": [{"message": {"content": [{"type": "text", "text": "a"}], "function_call": {"name": "f", "arguments": ""}}}]}),
+                json!({"choices": [{"index": 0, "finish_reason": null, "message": {"role": "assistant", "content": "a",
+                    "tool_calls": [{"index": 0, "type": "function", "function": {"name": "f", "arguments": ""}}]}}]}),
+            ),
+        ] {
+            let mended = Mender::default().mend(&theirs.to_string().into());
+            assert_eq!(serde_json::from_slice::<Value>(&mended).unwrap(), ours);
+            serde_json::from_slice::<Completion>(&mended).unwrap();
+        }
+    }
+
+    #[test]
+    fn calls_that_share_an_index_get_their_own() {
+        let mut mender = Mender::default();
+        let mut indexes = Vec::new();
+        for (index, id) in [(0, "a"), (0, ""), (0, "b"), (0, ""), (0, "a"), (1, "c"), (1, "c")] {
+            let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": index, "id": id, "function": {"arguments": "{"}}]}}]});
+            let mended = mender.mend(&chunk.to_string().into());
+            let chunk: CompletionChunk = serde_json::from_slice(&mended).unwrap();
+            indexes.push(chunk.choices[0].delta.tool_calls.as_ref().unwrap()[0].index.unwrap());
+        }
+        assert_eq!(indexes, [0, 0, 1, 1, 0, 2, 2]);
+    }
+
+    #[test]
+    fn nothing_that_comes_is_too_odd() {
+        for odd in
+            ["", "[]", "{\"choices\":3}", "{\"choices\":[3,{\"delta\":3},{\"message\":{\"tool_calls\":[3,null]}}]}"]
+        {
+            Mender::default().mend(&Bytes::from_static(odd.as_bytes()));
+        }
+    }
+}
