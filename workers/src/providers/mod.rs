@@ -26,6 +26,7 @@ pub mod framing;
 pub mod openai;
 mod quirk;
 mod refusal;
+pub mod responses;
 mod retry_after;
 mod tool_ids;
 
@@ -35,8 +36,8 @@ pub use quirk::Quirk;
 pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
     match dialect {
         Dialect::Openai => Some(&openai::Openai),
-        Dialect::Responses
-        | Dialect::Anthropic
+        Dialect::Responses => Some(&responses::Responses),
+        Dialect::Anthropic
         | Dialect::Google
         | Dialect::Vertex
         | Dialect::Mistral

@@ -1,0 +1,142 @@
+//! Messages as items: an assistant's turn falls into its reasoning, its message and its calls. Knows nothing of options.
+//! Source: <https://platform.openai.com/docs/guides/conversation-state>.
+
+use super::content::{Side, output_text, parts};
+use super::request::{Spelling, wrong};
+use penstock_schemas::chat::{Issuer, Message, ReasoningDetail, ToolCall};
+use penstock_schemas::failure::Failure;
+use serde_json::{Map, Value, json};
+
+/// The items that the messages come to.
+pub(super) fn items(messages: Vec<Message>, spelling: &mut Spelling) -> Result<Vec<Value>, Failure> {
+    let mut items = Vec::with_capacity(messages.len());
+    let mut open: Vec<String> = Vec::new();
+    for (at, message) in messages.into_iter().enumerate() {
+        let place = format!("messages[{at}]");
+        check(&message, &place, spelling)?;
+        if message.role != "tool"
+            && let Some(id) = open.first()
+        {
+            return Err(wrong(place, &format!("the call `{id}` before it has no result")));
+        }
+        match message.role.as_str() {
+            "system" | "developer" | "user" => {
+                let content = match message.content {
+                    Some(content) => parts(content, Side::Input, &place, spelling)?,
+                    None => return Err(wrong(format!("{place}.content"), "it is missing")),
+                };
+                items.push(json!({ "type": "message", "role": message.role, "content": content }));
+            }
+            "assistant" => {
+                open = ids(&message, &place)?;
+                assistant(message, &place, &mut items, spelling)?;
+            }
+            "tool" => {
+                let id = message.tool_call_id.clone().unwrap_or_default();
+                let Some(called) = open.iter().position(|open| *open == id) else {
+                    return Err(wrong(format!("{place}.tool_call_id"), "it answers no call of the turn before it"));
+                };
+                open.remove(called);
+                let is_custom =
+                    items.iter().rev().any(|item| item["type"] == "custom_tool_call" && item["call_id"] == id);
+                items.push(result(message, (&place, is_custom), spelling)?);
+            }
+            _ => return Err(wrong(format!("{place}.role"), "it is none of those that there are")),
+        }
+    }
+    Ok(items)
+}
+
+/// What a message may hold beyond what is read of it.
+fn check(message: &Message, place: &str, spelling: &mut Spelling) -> Result<(), Failure> {
+    for (name, value) in &message.extra {
+        match name.as_str() {
+            _ if value.is_null() => {}
+            "annotations" | "reasoning" | "images" | "phase" => {}
+            "name" => spelling.dropped.push(format!("{place}.{name}")),
+            _ => spelling.cannot(format!("{place}.{name}"), "the provider takes no such field of a message")?,
+        }
+    }
+    Ok(())
+}
+
+fn ids(message: &Message, place: &str) -> Result<Vec<String>, Failure> {
+    let calls = message.tool_calls.as_deref().unwrap_or_default().iter().enumerate();
+    let id = |(at, call): (usize, &ToolCall)| {
+        call.id.clone().ok_or_else(|| wrong(format!("{place}.tool_calls[{at}].id"), "it is missing"))
+    };
+    calls.map(id).collect()
+}
+
+fn assistant(message: Message, place: &str, items: &mut Vec<Value>, spelling: &mut Spelling) -> Result<(), Failure> {
+    reasoning(message.reasoning_details.unwrap_or_default(), items);
+    let mut content = match message.content {
+        Some(content) => parts(content, Side::Output, place, spelling)?,
+        None => Vec::new(),
+    };
+    content.retain(|part| *part != output_text(""));
+    if let Some(refusal) = message.refusal.filter(|refusal| !refusal.is_empty()) {
+        content.push(json!({ "type": "refusal", "refusal": refusal }));
+    }
+    if !content.is_empty() {
+        items.push(json!({ "type": "message", "role": "assistant", "content": content }));
+    }
+    for (at, call) in message.tool_calls.unwrap_or_default().into_iter().enumerate() {
+        items.push(self::call(call, &format!("{place}.tool_calls[{at}]"))?);
+    }
+    Ok(())
+}
+
+fn call(call: ToolCall, place: &str) -> Result<Value, Failure> {
+    if let Some(custom) = call.extra.get("custom").filter(|custom| custom.is_object()) {
+        return Ok(json!({
+            "type": "custom_tool_call", "call_id": call.id, "name": custom["name"], "input": custom["input"],
+        }));
+    }
+    let function = call.function.ok_or_else(|| wrong(format!("{place}.function"), "it is missing"))?;
+    let name = function.name.ok_or_else(|| wrong(format!("{place}.function.name"), "it is missing"))?;
+    let arguments = function.arguments.filter(|text| !text.trim().is_empty()).unwrap_or_else(|| "{}".to_owned());
+    Ok(json!({ "type": "function_call", "call_id": call.id, "name": name, "arguments": arguments }))
+}
+
+fn result(message: Message, (place, is_custom): (&str, bool), spelling: &mut Spelling) -> Result<Value, Failure> {
+    use penstock_schemas::chat::Content;
+    let output = match message.content {
+        None => Value::from(""),
+        Some(Content::Text(text)) => text.into(),
+        Some(Content::Parts(all)) if all.iter().all(|part| part.kind == "text") => Content::Parts(all).text().into(),
+        Some(content) => parts(content, Side::Input, place, spelling)?.into(),
+    };
+    let kind = if is_custom { "custom_tool_call_output" } else { "function_call_output" };
+    Ok(json!({ "type": kind, "call_id": message.tool_call_id, "output": output }))
+}
+
+/// What this provider's models thought, for them to go on with. Without its encrypted form a piece means nothing to a
+/// provider that has not kept it.
+fn reasoning(details: Vec<ReasoningDetail>, items: &mut Vec<Value>) {
+    let mut pieces: Vec<(Option<String>, Map<String, Value>)> = Vec::new();
+    for detail in details.into_iter().filter(|detail| detail.format == Some(Issuer::Openai)) {
+        let is_new = pieces.last().is_none_or(|(id, item)| *id != detail.id || item.contains_key("encrypted_content"));
+        if is_new {
+            let mut item = Map::from_iter([("type".to_owned(), Value::from("reasoning"))]);
+            item.extend(detail.id.clone().map(|id| ("id".to_owned(), id.into())));
+            item.insert("summary".to_owned(), json!([]));
+            pieces.push((detail.id.clone(), item));
+        }
+        let Some((_, item)) = pieces.last_mut() else { continue };
+        if let Some(data) = detail.data {
+            item.insert("encrypted_content".to_owned(), data.into());
+        }
+        for (list, kind, text) in
+            [("summary", "summary_text", detail.summary), ("content", "reasoning_text", detail.text)]
+        {
+            if let Some(text) = text
+                && let Value::Array(list) = item.entry(list).or_insert_with(|| json!([]))
+            {
+                list.push(json!({ "type": kind, "text": text }));
+            }
+        }
+    }
+    let whole = pieces.into_iter().map(|(_, item)| item).filter(|item| item.contains_key("encrypted_content"));
+    items.extend(whole.map(Value::Object));
+}
