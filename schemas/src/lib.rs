@@ -8,6 +8,7 @@ pub mod chat;
 pub mod envelope;
 pub mod event;
 pub mod failure;
+pub mod form;
 pub mod frame;
 pub mod key;
 pub mod model;

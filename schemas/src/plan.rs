@@ -78,6 +78,13 @@ impl Plan {
         (self.at + 1 < self.links.len()).then(|| Self { links: self.links.clone(), at: self.at + 1 })
     }
 
+    /// The same plan, ending with the link to `target`, whose turn it is: what begins there stays there. `None` when no
+    /// link leads there.
+    pub fn up_to(&self, target: &Target) -> Option<Self> {
+        let at = self.links.iter().position(|link| link.target == *target)?;
+        Some(Self { links: self.links[..=at].to_vec(), at })
+    }
+
     /// All links, in their order.
     pub fn links(&self) -> &[Link] {
         &self.links
@@ -100,6 +107,10 @@ mod tests {
         let second = plan.next().unwrap();
         assert_eq!(second.current().target.to_string(), "b/m");
         assert_eq!(second.next(), None);
+        let plan = Plan::new(link("a/m"), [link("b/m"), link("c/m")]);
+        let pinned = plan.up_to(&Target::parse("b/m").unwrap()).unwrap();
+        assert_eq!((pinned.current().target.to_string().as_str(), pinned.next()), ("b/m", None));
+        assert_eq!(plan.up_to(&Target::parse("d/m").unwrap()), None);
     }
 
     #[test]

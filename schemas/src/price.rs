@@ -154,9 +154,13 @@ impl Prices {
     }
 
     /// What `usage` costs, rounded half up to a whole picodollar. `None` when something was used that has no price.
+    /// Images, seconds and characters beside output tokens with a price are only told, not charged a second time.
     pub fn cost(&self, usage: &Usage) -> Option<Picodollars> {
         let p = self.for_input(usage.input_total());
         let cache_write = p.cache_write.or(p.input);
+        let by_tokens = [(usage.output, p.output), (usage.output_audio, p.output_audio.or(p.output))];
+        let by_tokens = by_tokens.iter().any(|(count, price)| count.is_some_and(|count| count > 0) && price.is_some());
+        let unit = |count: Option<u64>| count.filter(|_| !by_tokens);
         let by_million = [
             (usage.input, p.input),
             (usage.cache_read, p.cache_read.or(p.input)),
@@ -167,10 +171,13 @@ impl Prices {
             (usage.output, p.output),
             (usage.reasoning, p.reasoning.or(p.output)),
             (usage.output_audio, p.output_audio.or(p.output)),
-            (usage.characters, self.per_million_characters),
+            (unit(usage.characters), self.per_million_characters),
         ];
-        let by_unit =
-            [(usage.images, self.per_image), (usage.seconds, self.per_second), (usage.searches, self.per_search)];
+        let by_unit = [
+            (unit(usage.images), self.per_image),
+            (unit(usage.seconds), self.per_second),
+            (usage.searches, self.per_search),
+        ];
 
         let mut millionths: u128 = 0;
         for (count, price) in by_million
@@ -217,6 +224,16 @@ mod tests {
         let prices = prices(r#"{"input":"1"}"#);
         assert_eq!(prices.cost(&Usage { output: Some(1), ..Usage::default() }), None);
         assert_eq!(prices.cost(&Usage { output: Some(0), ..Usage::default() }), Some(Picodollars::ZERO));
+    }
+
+    #[test]
+    fn an_image_is_charged_by_its_tokens_or_by_itself() {
+        let usage = Usage { input: Some(10), output: Some(1000), images: Some(2), ..Usage::default() };
+        let by_tokens = prices(r#"{"input":"1","output":"10"}"#);
+        assert_eq!(by_tokens.cost(&usage).unwrap().to_string(), "0.01001");
+        let by_image = prices(r#"{"per_image":"0.04"}"#);
+        assert_eq!(by_image.cost(&Usage { images: Some(2), ..Usage::default() }).unwrap().to_string(), "0.08");
+        assert_eq!(by_image.cost(&usage), None);
     }
 
     #[test]

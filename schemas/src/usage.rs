@@ -56,6 +56,30 @@ impl Usage {
         classes.into_iter().flatten().sum()
     }
 
+    /// The sum of both, class by class.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let add = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            (a, b) => a.or(b),
+        };
+        Self {
+            input: add(self.input, other.input),
+            cache_read: add(self.cache_read, other.cache_read),
+            cache_write: add(self.cache_write, other.cache_write),
+            cache_write_1h: add(self.cache_write_1h, other.cache_write_1h),
+            input_audio: add(self.input_audio, other.input_audio),
+            input_image: add(self.input_image, other.input_image),
+            output: add(self.output, other.output),
+            reasoning: add(self.reasoning, other.reasoning),
+            output_audio: add(self.output_audio, other.output_audio),
+            images: add(self.images, other.images),
+            seconds: add(self.seconds, other.seconds),
+            characters: add(self.characters, other.characters),
+            searches: add(self.searches, other.searches),
+        }
+    }
+
     /// All output tokens.
     pub fn output_total(&self) -> u64 {
         [self.output, self.reasoning, self.output_audio].into_iter().flatten().sum()

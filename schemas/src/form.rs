@@ -1,0 +1,221 @@
+//! Forms (`multipart/form-data`) read in place: where each part's value stands in the bytes, so that one part can be
+//! changed and every other byte stays as it came. Knows nothing of what the parts mean.
+//! Sources: <https://www.rfc-editor.org/rfc/rfc7578>, <https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1>.
+
+use memchr::memmem::Finder;
+use std::ops::Range;
+
+/// The most parts of one form. A file and its options are a dozen.
+const MOST_PARTS: usize = 256;
+
+/// The longest head of a part, in bytes.
+const LONGEST_HEAD: usize = 16 * 1024;
+
+/// A form whose parts are known by where they stand.
+#[derive(Debug)]
+pub struct Form<'a> {
+    body: &'a [u8],
+    boundary: String,
+    parts: Vec<Part>,
+}
+
+/// One part of a form.
+#[derive(Debug)]
+struct Part {
+    name: String,
+    is_file: bool,
+    value: Range<usize>,
+}
+
+/// Why bytes are not a form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadForm {
+    /// The media type does not say what parts the parts.
+    #[error("its content type names no boundary")]
+    NoBoundary,
+    /// There is no part at all.
+    #[error("it holds no part that begins with the boundary of its content type")]
+    Empty,
+    /// The closing boundary never comes.
+    #[error("it is cut short")]
+    Short,
+    /// A part without a name, or with a head that cannot be read.
+    #[error("a part of it has no readable name")]
+    NoName,
+    /// More than anybody needs.
+    #[error("it has more than {MOST_PARTS} parts")]
+    TooMany,
+}
+
+impl<'a> Form<'a> {
+    /// Reads the places of all parts.
+    ///
+    /// # Errors
+    /// When `body` is no form with the boundary that `content_type` names.
+    pub fn read(body: &'a [u8], content_type: &str) -> Result<Self, BadForm> {
+        let boundary = parameter(content_type, "boundary").filter(|boundary| (1..=70).contains(&boundary.len()));
+        let boundary = boundary.ok_or(BadForm::NoBoundary)?;
+        let line = format!("\r\n--{boundary}");
+        let (finder, head_end) = (Finder::new(&line), Finder::new("\r\n\r\n"));
+        // The first boundary may stand at the very beginning, without a line before it.
+        let mut at = if body.starts_with(&line.as_bytes()[2..]) {
+            line.len() - 2
+        } else {
+            finder.find(body).ok_or(BadForm::Empty)? + line.len()
+        };
+        let mut parts = Vec::new();
+        loop {
+            let rest = body.get(at..).ok_or(BadForm::Short)?;
+            if rest.starts_with(b"--") {
+                break;
+            }
+            if parts.len() == MOST_PARTS {
+                return Err(BadForm::TooMany);
+            }
+            // Searched from the boundary's own line end on: a part may have no headers at all.
+            let near = &rest[..rest.len().min(LONGEST_HEAD)];
+            let blank =
+                head_end.find(near).ok_or(if near.len() < LONGEST_HEAD { BadForm::Short } else { BadForm::NoName })?;
+            let start = at + blank + 4;
+            // Of an empty value the line before the boundary is the blank line's own end.
+            let end = start - 2 + finder.find(&body[start - 2..]).ok_or(BadForm::Short)?;
+            let (name, is_file) = disposition(&rest[..blank]).ok_or(BadForm::NoName)?;
+            parts.push(Part { name, is_file, value: start..end.max(start) });
+            at = end + line.len();
+        }
+        if parts.is_empty() { Err(BadForm::Empty) } else { Ok(Self { body, boundary, parts }) }
+    }
+
+    /// Whether there is a part of this name that is a file.
+    pub fn has_file(&self, name: &str) -> bool {
+        self.parts.iter().any(|part| part.is_file && part.name == name)
+    }
+
+    /// The value of the last part of this name that is no file.
+    pub fn value(&self, name: &str) -> Option<&'a [u8]> {
+        let part = self.parts.iter().rev().find(|part| !part.is_file && part.name == name)?;
+        self.body.get(part.value.clone())
+    }
+
+    /// The same form with another value of this name, wherever it stands; at the front when there was none.
+    pub fn with(&self, name: &str, value: &str) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.body.len() + value.len() + 128);
+        let mut copied = 0;
+        let mut is_there = false;
+        for part in self.parts.iter().filter(|part| !part.is_file && part.name == name) {
+            out.extend_from_slice(&self.body[copied..part.value.start]);
+            out.extend_from_slice(value.as_bytes());
+            copied = part.value.end;
+            is_there = true;
+        }
+        if !is_there {
+            let head = format!("--{}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n", self.boundary);
+            out.extend_from_slice(head.as_bytes());
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(&self.body[copied..]);
+        out
+    }
+}
+
+/// The name in a part's head, and whether the part is a file.
+fn disposition(head: &[u8]) -> Option<(String, bool)> {
+    let head = String::from_utf8_lossy(head);
+    let line = head.split("\r\n").find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
+    })?;
+    let is_file = parameter(line, "filename").is_some() || parameter(line, "filename*").is_some();
+    Some((parameter(line, "name")?, is_file))
+}
+
+/// A parameter of a header's value: `b` of `a/b; boundary=b`, quoted or not.
+fn parameter(value: &str, wanted: &str) -> Option<String> {
+    let mut rest = value.split_once(';')?.1;
+    loop {
+        let (name, after) = rest.split_once('=')?;
+        let name = name.trim_start_matches([';', ' ', '\t']).trim_end();
+        let after = after.trim_start();
+        let (text, left) = match after.strip_prefix('"') {
+            Some(quoted) => unquote(quoted)?,
+            None => {
+                let end = after.find(';').unwrap_or(after.len());
+                (after[..end].trim_end().to_owned(), &after[end..])
+            }
+        };
+        if name.eq_ignore_ascii_case(wanted) {
+            return Some(text);
+        }
+        rest = left;
+    }
+}
+
+/// What stands before the closing quote, and what behind it.
+fn unquote(quoted: &str) -> Option<(String, &str)> {
+    let mut text = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((text, &quoted[at + 1..])),
+            // Browsers send a file's path with plain backslashes: only a quote or a backslash can be escaped.
+            '\\' if quoted[at + 1..].starts_with(['"', '\\']) => text.extend(chars.next().map(|(_, c)| c)),
+            c => text.push(c),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TYPE: &str = "multipart/form-data; charset=utf-8; boundary=\"x y\"";
+    const BODY: &str = "--x y\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a;\\\"b.wav\"\r\nContent-Type: audio/wav\r\n\r\nRIFF\r\n--x\r\n\r\n--x y\r\ncontent-disposition:form-data;name=model\r\n\r\nwhisper\r\n--x y\r\nContent-Disposition: form-data; name=\"empty\"\r\n\r\n\r\n--x y--\r\n";
+
+    #[test]
+    fn a_form_is_read_in_place_and_one_value_changed() {
+        let form = Form::read(BODY.as_bytes(), TYPE).unwrap();
+        assert!(form.has_file("file") && !form.has_file("model"));
+        assert_eq!(
+            (form.value("model"), form.value("empty"), form.value("file")),
+            (Some(&b"whisper"[..]), Some(&b""[..]), None)
+        );
+        let changed = String::from_utf8(form.with("model", "whisper-1")).unwrap();
+        assert_eq!(changed, BODY.replace("whisper", "whisper-1"));
+        let added = form.with("stream", "true");
+        assert_eq!(Form::read(&added, TYPE).unwrap().value("stream"), Some(&b"true"[..]));
+        assert!(added.ends_with(BODY.as_bytes()));
+    }
+
+    #[test]
+    fn what_is_no_form_is_told() {
+        let read = |body: &str, content_type: &str| Form::read(body.as_bytes(), content_type).map(|_| ()).unwrap_err();
+        assert_eq!(read(BODY, "multipart/form-data"), BadForm::NoBoundary);
+        assert_eq!(read(BODY, "multipart/form-data; boundary="), BadForm::NoBoundary);
+        assert_eq!(read("", "multipart/form-data; boundary=x"), BadForm::Empty);
+        assert_eq!(read("--x--", "multipart/form-data; boundary=x"), BadForm::Empty);
+        assert_eq!(read("--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--", "a/b; boundary=x"), BadForm::NoName);
+        assert_eq!(read("--x\r\n\r\na\r\n--x--", "a/b; boundary=x"), BadForm::NoName);
+        let part = "--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n";
+        assert_eq!(read(&part.repeat(MOST_PARTS + 1), "a/b; boundary=x"), BadForm::TooMany);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_and_every_cut_is_noticed() {
+        for end in 0..BODY.len() - 4 {
+            assert!(Form::read(&BODY.as_bytes()[..end], TYPE).is_err(), "cut at {end}");
+        }
+        for at in 0..BODY.len() {
+            for byte in [0, b'\r', b'\n', b'-', b'"', b';', 0xff] {
+                let mut body = BODY.as_bytes().to_vec();
+                body[at] = byte;
+                // What can be read can be read again with another model, and says that one.
+                if let Ok(form) = Form::read(&body, TYPE) {
+                    let changed = form.with("model", "m");
+                    assert_eq!(Form::read(&changed, TYPE).unwrap().value("model"), Some(&b"m"[..]));
+                }
+            }
+        }
+    }
+}
