@@ -51,10 +51,15 @@ impl Endpoint {
         Self { dialect, operation, model: None, delivery: None }
     }
 
+    /// Whether the request is a form and not JSON.
+    pub(crate) fn takes_form(&self) -> bool {
+        self.dialect == Dialect::Openai && openai::is_form(self.operation)
+    }
+
     /// Reads what the pipeline must know of a request.
-    pub(crate) fn read(self, body: Bytes, _content_type: Option<String>) -> Result<Asked, Refusal> {
+    pub(crate) fn read(self, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
         match self.dialect {
-            Dialect::Openai => openai::read(body),
+            Dialect::Openai => openai::read(self.operation, body, content_type),
             other => unreachable!("no path is of the dialect {other:?}"),
         }
     }

@@ -1,75 +1,17 @@
-//! OpenAI's chat completions as a client speaks them. Only what the pipeline must know is read; the body's bytes travel
-//! on untouched. Source: <https://platform.openai.com/docs/api-reference>.
+//! OpenAI's API as a client speaks it: chat completions and the other endpoints. Only what the pipeline must know is read;
+//! the body's bytes travel on untouched. Source: <https://platform.openai.com/docs/api-reference>.
 
-use super::Asked;
+mod chat;
+mod fields;
+mod request;
+
+pub(crate) use request::{is_form, read};
+
 use crate::refusal::Refusal;
 use bytes::Bytes;
-use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::RequestId;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
-
-#[derive(Deserialize)]
-struct RawHead<'a> {
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    #[serde(borrow)]
-    messages: Option<&'a RawValue>,
-    #[serde(borrow)]
-    stream: Option<&'a RawValue>,
-    #[serde(borrow)]
-    stream_options: Option<&'a RawValue>,
-    #[serde(borrow)]
-    user: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct StreamOptions {
-    include_usage: Option<bool>,
-}
-
-/// Reads the head of a chat request; all of the body must be JSON.
-pub(crate) fn read(body: Bytes) -> Result<Asked, Refusal> {
-    let raw: RawHead<'_> = serde_json::from_slice(&body).map_err(|error| {
-        if error.is_data() {
-            Refusal::InvalidJson("it must be an object".to_owned())
-        } else {
-            Refusal::InvalidJson(error.to_string())
-        }
-    })?;
-    let model: String = field("model", raw.model)?.ok_or(Refusal::MissingField("model"))?;
-    if model.is_empty() {
-        return Err(Refusal::MissingField("model"));
-    }
-    let messages: Vec<&RawValue> = match raw.messages {
-        None => return Err(Refusal::MissingField("messages")),
-        Some(messages) => serde_json::from_str(messages.get()).map_err(|_| wrong("messages", "it must be a list"))?,
-    };
-    if messages.is_empty() {
-        return Err(wrong("messages", "it must hold at least one message"));
-    }
-    let options: Option<StreamOptions> = field("stream_options", raw.stream_options)?;
-    let delivery = match (field("stream", raw.stream)?, options.and_then(|options| options.include_usage)) {
-        (Some(true), Some(true)) => Delivery::StreamWithUsage,
-        (Some(true), _) => Delivery::Stream,
-        _ => Delivery::Whole,
-    };
-    let user = field("user", raw.user)?;
-    let (dialect, operation) = (Dialect::Openai, Operation::Chat);
-    Ok(Asked { dialect, operation, model, user, delivery, body, content_type: None })
-}
-
-fn field<T: DeserializeOwned>(name: &'static str, raw: Option<&RawValue>) -> Result<Option<T>, Refusal> {
-    let Some(raw) = raw else { return Ok(None) };
-    serde_json::from_str(raw.get()).map_err(|error| wrong(name, &error.to_string()))
-}
-
-fn wrong(field: &'static str, why: &str) -> Refusal {
-    Refusal::WrongField { field, why: why.to_owned() }
-}
 
 /// An error as OpenAI spells it: `{"error": {"message", "type", "param", "code", "request_id"}}`.
 pub(crate) fn error_body(refusal: &Refusal, request_id: RequestId) -> Value {
@@ -151,37 +93,4 @@ fn failure_words(failure: &Failure) -> (&'static str, Option<String>) {
         (None, kind) => Some(kind.as_str().to_owned()),
     };
     (kind, code)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(body: &str) -> Result<Asked, Refusal> {
-        super::read(Bytes::copy_from_slice(body.as_bytes()))
-    }
-
-    #[test]
-    fn what_the_pipeline_must_know_is_read() {
-        let head = read(r#"{"model":"m","messages":[{}],"stream":true,"user":"u","n":null}"#).unwrap();
-        assert_eq!((head.model.as_str(), head.user.as_deref(), head.delivery), ("m", Some("u"), Delivery::Stream));
-        let options = r#"{"model":"m","messages":[{}],"stream":true,"stream_options":{"include_usage":true}}"#;
-        assert_eq!(read(options).unwrap().delivery, Delivery::StreamWithUsage);
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        for (body, message) in [
-            ("{", "the body is not valid JSON: EOF while parsing an object at line 1 column 1"),
-            ("[]", "the body is not valid JSON: it must be an object"),
-            ("{}", "the field `model` is missing"),
-            (r#"{"model":"m"}"#, "the field `messages` is missing"),
-            (r#"{"model":"m","messages":[]}"#, "the field `messages` is not valid: it must hold at least one message"),
-            (r#"{"model":"m","messages":"hi"}"#, "the field `messages` is not valid: it must be a list"),
-        ] {
-            assert_eq!(read(body).unwrap_err().to_string(), message);
-        }
-        let refusal = read(r#"{"model":3,"messages":[{}]}"#).unwrap_err();
-        assert_eq!(refusal.param(), Some("model"));
-    }
 }

@@ -5,7 +5,7 @@ use crate::dialect::{Asked, Endpoint};
 use crate::refusal::Refusal;
 use axum::extract::Request;
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use penstock_runtime::clock;
@@ -39,10 +39,11 @@ pub(crate) async fn receive(
 ) -> Result<Received, Refusal> {
     let at = clock::now();
     let (parts, body) = request.into_parts();
-    check_content_type(&parts.headers)?;
+    check_encoding(&parts.headers)?;
+    let content_type = check_content_type(&parts.headers, &endpoint)?;
     let expected = header(&parts.headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
     let body = read_body(body, expected, config).await?;
-    let asked = endpoint.read(body, None)?;
+    let asked = endpoint.read(body, content_type)?;
     let tags = read_tags(&parts.headers)?;
     let deadline =
         at.after(read_timeout(&parts.headers)?.map_or(config.total_timeout, |asked| asked.min(config.total_timeout)));
@@ -55,15 +56,30 @@ pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     headers.get(name)?.to_str().ok()
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let value = value.to_str().unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
-        Ok(())
-    } else {
-        Err(Refusal::WrongContentType(value.chars().take(100).collect()))
+/// The body's media type, where it is one that the endpoint takes. Without any, it is taken for JSON.
+fn check_content_type(headers: &HeaderMap, endpoint: &Endpoint) -> Result<Option<String>, Refusal> {
+    let value = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    let essence = value.map(|value| value.split(';').next().unwrap_or_default().trim());
+    let is = |wanted: &str| essence.is_some_and(|essence| essence.eq_ignore_ascii_case(wanted));
+    let short = || value.unwrap_or_default().chars().take(100).collect();
+    if endpoint.takes_form() {
+        return if is("multipart/form-data") {
+            Ok(value.map(ToOwned::to_owned))
+        } else {
+            Err(Refusal::NoForm(short()))
+        };
     }
+    if value.is_none() || is("application/json") { Ok(None) } else { Err(Refusal::WrongContentType(short())) }
+}
+
+/// A compressed body could be any size once it is unpacked: nobody sends one but by mistake.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(()) };
+    let value = value.to_str().unwrap_or_default();
+    if value.trim().is_empty() || value.trim().eq_ignore_ascii_case("identity") {
+        return Ok(());
+    }
+    Err(Refusal::WrongEncoding(value.chars().take(100).collect()))
 }
 
 async fn read_body(body: axum::body::Body, expected: Option<usize>, config: &IngressConfig) -> Result<Bytes, Refusal> {
@@ -119,6 +135,7 @@ fn read_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
+    use penstock_schemas::envelope::{Dialect, Operation};
 
     fn headers(name: &'static str, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))])
@@ -132,9 +149,21 @@ mod tests {
     }
 
     #[test]
-    fn only_json_is_taken() {
-        assert!(check_content_type(&headers("content-type", "application/json; charset=utf-8")).is_ok());
-        assert!(check_content_type(&HeaderMap::new()).is_ok());
-        assert!(check_content_type(&headers("content-type", "text/plain")).is_err());
+    fn only_json_is_taken_but_where_it_is_a_form() {
+        let endpoint = |operation| Endpoint::new(Dialect::Openai, operation);
+        let (chat, audio) = (endpoint(Operation::Chat), endpoint(Operation::Transcriptions));
+        assert!(check_content_type(&headers("content-type", "application/json; charset=utf-8"), &chat).is_ok());
+        assert!(check_content_type(&HeaderMap::new(), &chat).is_ok());
+        assert!(check_content_type(&headers("content-type", "text/plain"), &chat).is_err());
+        let form = headers("content-type", "multipart/form-data; boundary=b");
+        assert!(check_content_type(&form, &chat).is_err());
+        assert_eq!(check_content_type(&form, &audio).unwrap().as_deref(), Some("multipart/form-data; boundary=b"));
+        assert!(check_content_type(&HeaderMap::new(), &audio).is_err());
+    }
+
+    #[test]
+    fn what_is_compressed_is_refused() {
+        assert!(check_encoding(&headers("content-encoding", "identity")).is_ok());
+        assert!(check_encoding(&headers("content-encoding", "gzip")).is_err());
     }
 }
