@@ -4,20 +4,23 @@
 use crate::cost::sum_up;
 use crate::provider::Provider;
 use crate::providers::{Adapter, Ask, Form, Observed, Outgoing, Refusal, Wanted};
-use bytes::{Bytes, BytesMut};
+use ::bytes::{Bytes, BytesMut};
 use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use penstock_runtime::bus::{Pending, Replies};
 use penstock_runtime::{Secret, clock};
 use penstock_schemas::UnixMicros;
-use penstock_schemas::envelope::{Dialect, Envelope};
+use penstock_schemas::envelope::{Dialect, Envelope, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{AttemptId, ProcessId};
+use penstock_schemas::usage::Usage;
 use reqwest::Response;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
+mod bytes;
 mod relay;
 
 /// Longest wait until the ledger has the start of an attempt.
@@ -53,6 +56,17 @@ pub struct Report {
     pub status: Option<u16>,
     /// The fields of the request that were left out.
     pub dropped: Vec<String>,
+    /// What was counted here, because the provider counts no such thing.
+    pub counted: Option<Usage>,
+    /// The media type of an answer that need not be JSON.
+    pub content_type: Option<String>,
+}
+
+/// How an answer of status 200 comes.
+enum Manner {
+    Whole,
+    Events,
+    Bytes,
 }
 
 /// How long to wait for what.
@@ -121,10 +135,31 @@ impl Call<'_> {
         if response.status() != reqwest::StatusCode::OK {
             return Err(Attempt::Refused(self.refusal(response, key, replies).await?));
         }
-        if self.envelope.delivery.is_stream() {
-            relay::relay(self, response, start, replies, report).await
-        } else {
-            self.forward_whole(response, start, replies, report).await
+        match self.manner(&response, report) {
+            Manner::Whole => self.forward_whole(response, start, replies, report).await,
+            Manner::Events => relay::relay(self, response, start, replies, report).await,
+            Manner::Bytes => bytes::pass_on(self, response, start, replies, report).await,
+        }
+    }
+
+    /// How the answer comes: of audio and texts of audio, the provider's own media type says it. Models that cannot
+    /// stream answer in one piece.
+    fn manner(&self, response: &Response, report: &mut Report) -> Manner {
+        let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let is = |wanted: &str| kind.get(..wanted.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(wanted));
+        if matches!(self.wanted.operation, Operation::Speech | Operation::Transcriptions | Operation::Translations) {
+            report.content_type = Some(kind.to_owned()).filter(|kind| !kind.is_empty());
+        }
+        match (self.envelope.delivery.is_stream(), self.wanted.operation) {
+            (false, _) => Manner::Whole,
+            (true, Operation::Speech) if is("application/json") => Manner::Whole,
+            (true, Operation::Speech) if !is("text/event-stream") => Manner::Bytes,
+            (true, Operation::Transcriptions | Operation::Translations | Operation::Images)
+                if !is("text/event-stream") =>
+            {
+                Manner::Whole
+            }
+            (true, _) => Manner::Events,
         }
     }
 
@@ -194,7 +229,7 @@ impl Call<'_> {
         report.observed = whole.observed;
         report.first_token = Some(self.began.elapsed());
         wait_for_ledger(start, replies).await?;
-        self.send(replies, Payload::End(self.ended(Some(self.head(report)), &report.observed), whole.bytes)).await
+        self.send(replies, Payload::End(self.ended(Some(self.head(report)), report), whole.bytes)).await
     }
 
     fn head(&self, report: &Report) -> Head {
@@ -207,12 +242,12 @@ impl Call<'_> {
             },
             attempts: self.number,
             dropped: report.dropped.clone(),
-            content_type: None,
+            content_type: report.content_type.clone(),
         }
     }
 
-    fn ended(&self, head: Option<Head>, observed: &Observed) -> Ended {
-        Ended { head, summary: sum_up(self.card, observed.usage) }
+    fn ended(&self, head: Option<Head>, report: &Report) -> Ended {
+        Ended { head, summary: sum_up(self.card, report.observed.usage, report.counted) }
     }
 
     /// Sends a frame; a client that does not read does not hold it up beyond the total time.

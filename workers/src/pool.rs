@@ -214,7 +214,7 @@ impl Pool {
             number: envelope.attempts,
             link: u32::try_from(envelope.plan.position()).unwrap_or(u32::MAX),
             stream: envelope.delivery.is_stream(),
-            worst_case: worst_case(card, &held.body),
+            worst_case: worst_case(card, envelope.operation, &held.body),
             price_id: card.and_then(|card| card.price.as_ref()).map(|price| price.price_id.clone()),
         }
     }
@@ -226,7 +226,7 @@ impl Pool {
             Attempt::Broken(failure) => (Outcome::Broken, Some(failure.kind)),
             Attempt::Cancelled => (Outcome::Cancelled, Some(FailureKind::Cancelled)),
         };
-        let summary = sum_up(self.provider.model(&start.target.model), report.observed.usage);
+        let summary = sum_up(self.provider.model(&start.target.model), report.observed.usage, report.counted);
         let event = AttemptEnded {
             ended_at: start.started_at.after(total),
             outcome,

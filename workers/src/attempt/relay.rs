@@ -2,6 +2,7 @@
 //! goes out before the first content, so a stream that fails at its start can still be had from elsewhere.
 
 use super::{Attempt, Call, Report, Step, wait_for_ledger};
+use crate::cost::counted;
 use crate::providers::framing::Cutter;
 use crate::providers::{Step as Verdict, StreamReader};
 use bytes::{Bytes, BytesMut};
@@ -86,7 +87,8 @@ impl Relay<'_> {
         let last = self.reader.finish().map_err(Attempt::Broken)?;
         self.out.extend_from_slice(&last);
         let head = self.begin(replies, report).await?;
-        let ended = self.call.ended(head, self.reader.observed());
+        report.observed = self.reader.observed().clone();
+        let ended = self.call.ended(head, report);
         self.call.send(replies, Payload::End(ended, self.out.split().freeze())).await?;
         self.finish_reading().await;
         Ok(())
@@ -138,6 +140,7 @@ impl Relay<'_> {
     async fn begin(&mut self, replies: &mut Replies, report: &mut Report) -> Step<Option<Head>> {
         let Some(start) = self.start.take() else { return Ok(None) };
         report.first_token = Some(self.call.began.elapsed());
+        report.counted = counted(self.call.wanted.operation, self.call.body);
         wait_for_ledger(start, replies).await?;
         self.is_begun = true;
         Ok(Some(self.call.head(report)))

@@ -29,6 +29,8 @@ pub(super) struct Choice {
     index: Option<Value>,
     finish_reason: Option<Value>,
     delta: Option<Delta>,
+    /// What a completion of a text adds.
+    text: Option<Value>,
     /// One provider's streams report the usage here.
     usage: Option<Value>,
 }
@@ -134,6 +136,7 @@ impl Choice {
     /// Whether it brings anything that a client could act on.
     pub(super) fn has_content(&self) -> bool {
         self.finish_reason().is_some()
+            || is_filled(self.text.as_ref())
             || self.delta.as_ref().is_some_and(|delta| {
                 [
                     &delta.content,
@@ -152,7 +155,7 @@ impl Choice {
     }
 }
 
-fn is_filled(value: Option<&Value>) -> bool {
+pub(super) fn is_filled(value: Option<&Value>) -> bool {
     match value {
         None | Some(Value::Null) => false,
         Some(Value::String(text)) => !text.is_empty(),

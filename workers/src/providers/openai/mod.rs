@@ -1,4 +1,4 @@
-//! OpenAI's chat completions, the dialect that most providers copy; also the provider-agnostic form, so that bytes pass
+//! OpenAI's chat completions and other endpoints, the dialect that most providers copy; also the provider-agnostic form, so that bytes pass
 //! through untouched in both directions. Knows the copies' differences by their fields, never by their names.
 //! Source: <https://platform.openai.com/docs/api-reference/chat>.
 
@@ -6,7 +6,9 @@ pub(crate) mod agnostic;
 mod answer;
 mod copies;
 mod errors;
+mod events;
 mod glance;
+mod other;
 pub(crate) mod parts;
 mod request;
 mod stream;
@@ -17,6 +19,7 @@ mod whole;
 use super::{Adapter, Ask, Form, Refusal, Spelled, StreamReader, Wanted, Whole};
 use agnostic::Mender;
 use bytes::Bytes;
+use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
 
 /// OpenAI's chat completions.
@@ -25,9 +28,10 @@ pub struct Openai;
 
 impl Adapter for Openai {
     fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
-        match ask.wanted.form {
-            Form::Own => request::spell(ask),
-            Form::Agnostic => translate::spell(ask),
+        match (ask.wanted.form, ask.wanted.operation) {
+            (Form::Agnostic, Operation::Chat) => translate::spell(ask),
+            // Of the other operations the agnostic form is this one.
+            (Form::Own | Form::Agnostic, _) => request::spell(ask),
         }
     }
 
@@ -37,20 +41,34 @@ impl Adapter for Openai {
         false
     }
 
+    /// Source: <https://platform.openai.com/docs/api-reference/embeddings/create#embeddings-create-input>.
+    fn most_inputs(&self) -> Option<u32> {
+        Some(2048)
+    }
+
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
-        let observed = whole::read_whole(body)?;
-        let bytes = match wanted.form {
-            Form::Own => body.clone(),
-            Form::Agnostic => Mender::default().mend(body),
+        let observed = if has_choices(wanted.operation) { whole::read_whole(body) } else { other::read(wanted, body) }?;
+        let bytes = match (wanted.form, wanted.operation) {
+            (Form::Agnostic, Operation::Chat) => Mender::default().mend(body),
+            (Form::Own | Form::Agnostic, _) => body.clone(),
         };
         Ok(Whole { bytes, observed })
     }
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
-        Box::new(stream::Reader::new(wanted.delivery, wanted.form))
+        if has_choices(wanted.operation) {
+            Box::new(stream::Reader::new(wanted.delivery, wanted.form))
+        } else {
+            Box::new(events::Reader::new(wanted.operation))
+        }
     }
 
     fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
         crate::providers::refusal::refuse(refusal)
     }
+}
+
+/// Whether an answer is a list of choices.
+fn has_choices(operation: Operation) -> bool {
+    matches!(operation, Operation::Chat | Operation::Completions)
 }

@@ -131,7 +131,7 @@ fn without_answer() -> Failure {
 }
 
 /// Some answer with plain JSON where a stream was asked for, mostly to say what is wrong.
-fn not_a_stream(body: &[u8]) -> Failure {
+pub(super) fn not_a_stream(body: &[u8]) -> Failure {
     match Answer::read(body) {
         Err(failure) => failure,
         Ok(answer) => match answer.error() {

@@ -66,13 +66,13 @@ fn reasoning_outside(prompt: u64, completion: u64, reasoning: Option<u64>, total
 }
 
 /// The value at a place such as `prompt_tokens_details/cached_tokens`; `Value::pointer` would allocate for each name.
-fn at<'a>(value: &'a Value, place: &str) -> Option<&'a Value> {
+pub(super) fn at<'a>(value: &'a Value, place: &str) -> Option<&'a Value> {
     place.split('/').try_fold(value, |value, name| value.get(name))
 }
 
 /// A count; some copies write it as a float. What is larger than any real one is none, so that sums cannot overflow.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie within the exact integers")]
-fn whole_number(value: &Value) -> Option<u64> {
+pub(super) fn whole_number(value: &Value) -> Option<u64> {
     let number = value.as_f64().filter(|number| (0.0..9e15).contains(number))?;
     value.as_u64().or(Some(number.round() as u64))
 }
