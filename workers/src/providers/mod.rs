@@ -23,6 +23,7 @@ mod edit;
 mod errors;
 mod fit;
 pub mod framing;
+pub mod google;
 pub mod openai;
 mod quirk;
 mod refusal;
@@ -37,13 +38,9 @@ pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
     match dialect {
         Dialect::Openai => Some(&openai::Openai),
         Dialect::Responses => Some(&responses::Responses),
-        Dialect::Anthropic
-        | Dialect::Google
-        | Dialect::Vertex
-        | Dialect::Mistral
-        | Dialect::Cohere
-        | Dialect::Bedrock
-        | Dialect::Azure => None,
+        Dialect::Google => Some(&google::Gemini),
+        Dialect::Vertex => Some(&google::Vertex),
+        Dialect::Anthropic | Dialect::Mistral | Dialect::Cohere | Dialect::Bedrock | Dialect::Azure => None,
     }
 }
 

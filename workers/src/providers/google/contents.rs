@@ -1,0 +1,291 @@
+//! The conversation as `contents`: turns of `user` and `model`, with one system instruction apart. Calls and results are
+//! paired here: a result stands directly behind its call's turn, in the order of the calls.
+//! Source: <https://ai.google.dev/api/caching#Content>.
+
+use super::media::{self, Blob, FileData};
+use crate::providers::fit::wrong;
+use penstock_schemas::chat::{self, Issuer, Message, ReasoningDetail, ToolCall};
+use penstock_schemas::failure::Failure;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+
+/// What Google's own guide says to send where a call of Gemini 3 or later comes from elsewhere and has no signature.
+/// Source: <https://ai.google.dev/gemini-api/docs/thought-signatures#faqs>.
+const UNSIGNED: &str = "skip_thought_signature_validator";
+
+/// One turn.
+#[derive(Debug, Serialize)]
+pub(super) struct Content {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    parts: Vec<Part>,
+}
+
+/// One part of a turn.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Part {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inline_data: Option<Blob>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_data: Option<FileData>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_call: Option<FunctionCall>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_response: Option<FunctionResponse>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thought: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thought_signature: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct FunctionCall {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    name: String,
+    args: Box<RawValue>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct FunctionResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    name: String,
+    response: Box<RawValue>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<Part>,
+}
+
+/// The conversation.
+#[derive(Debug, Default)]
+pub(super) struct Conversation {
+    pub(super) system: Option<Content>,
+    pub(super) contents: Vec<Content>,
+}
+
+impl Part {
+    pub(super) fn text(text: String) -> Self {
+        Self { text: Some(text), ..Self::default() }
+    }
+
+    pub(super) fn inline(blob: Blob) -> Self {
+        Self { inline_data: Some(blob), ..Self::default() }
+    }
+
+    pub(super) fn file(file: FileData) -> Self {
+        Self { file_data: Some(file), ..Self::default() }
+    }
+}
+
+/// Turns messages into contents; `is_signed` when the model insists on signatures, and takes images in results.
+pub(super) fn conversation(messages: Vec<Message>, is_signed: bool) -> Result<Conversation, Failure> {
+    let mut builder = Builder { is_signed, system: Vec::new(), contents: Vec::new() };
+    let mut rest: VecDeque<(usize, Message)> = messages.into_iter().enumerate().collect();
+    while let Some((at, message)) = rest.pop_front() {
+        match message.role.as_str() {
+            "system" | "developer" => builder.system(message),
+            "user" => builder.user(at, message)?,
+            "assistant" => {
+                let results = rest.iter().take_while(|(_, next)| next.role == "tool").count();
+                let results: Vec<(usize, Message)> = rest.drain(..results).collect();
+                builder.assistant(at, message, results, rest.is_empty())?;
+            }
+            "tool" => {
+                return Err(wrong(&format!("messages[{at}]"), "it is the result of no call: none stands before it"));
+            }
+            other => {
+                let why = format!("it is no role that is known: `{}`", other.chars().take(32).collect::<String>());
+                return Err(wrong(&format!("messages[{at}].role"), &why));
+            }
+        }
+    }
+    builder.finish()
+}
+
+struct Builder {
+    is_signed: bool,
+    system: Vec<String>,
+    contents: Vec<Content>,
+}
+
+impl Builder {
+    fn finish(self) -> Result<Conversation, Failure> {
+        if self.contents.is_empty() {
+            return Err(wrong("messages", "it must hold a message of the user or the assistant"));
+        }
+        let system = (!self.system.is_empty())
+            .then(|| Content { role: None, parts: vec![Part::text(self.system.join("\n\n"))] });
+        Ok(Conversation { system, contents: self.contents })
+    }
+
+    /// The provider has one system instruction: all of them are joined, wherever they stand.
+    fn system(&mut self, message: Message) {
+        let text = message.content.map(|content| content.text()).unwrap_or_default();
+        if !text.is_empty() {
+            self.system.push(text);
+        }
+    }
+
+    fn push(&mut self, role: &'static str, parts: Vec<Part>) {
+        if !parts.is_empty() {
+            self.contents.push(Content { role: Some(role), parts });
+        }
+    }
+
+    fn user(&mut self, at: usize, message: Message) -> Result<(), Failure> {
+        let content = message.content.ok_or_else(|| wrong(&format!("messages[{at}].content"), "it is missing"))?;
+        let parts = parts(content, at)?;
+        self.push("user", parts);
+        Ok(())
+    }
+
+    fn assistant(
+        &mut self,
+        at: usize,
+        message: Message,
+        results: Vec<(usize, Message)>,
+        is_last: bool,
+    ) -> Result<(), Failure> {
+        let mut signatures = Signatures::of(message.reasoning_details.unwrap_or_default());
+        let mut turn = std::mem::take(&mut signatures.thoughts);
+        let mut said = message.content.map_or(Ok(Vec::new()), |content| parts(content, at))?;
+        said.extend(message.refusal.map(Part::text));
+        said.retain(|part| part.text.as_deref() != Some(""));
+        if let Some(signature) = signatures.text.take() {
+            match said.last_mut() {
+                Some(last) => last.thought_signature = Some(signature),
+                // It came with an empty text, and goes back with one.
+                None => said.push(Part { thought_signature: Some(signature), ..Part::text(String::new()) }),
+            }
+        }
+        turn.append(&mut said);
+        let calls = message.tool_calls.unwrap_or_default();
+        for (number, call) in calls.iter().enumerate() {
+            let mut signature = signatures.take(call.id.as_deref());
+            if number == 0 && self.is_signed {
+                signature = signature.or_else(|| Some(UNSIGNED.to_owned()));
+            }
+            let function_call = Some(function_call(call, &format!("messages[{at}].tool_calls[{number}]"))?);
+            turn.push(Part { function_call, thought_signature: signature, ..Part::default() });
+        }
+        self.push("model", turn);
+        self.results(at, &calls, results, is_last)
+    }
+
+    /// The results of one turn's calls, as one turn of the user's.
+    fn results(
+        &mut self,
+        at: usize,
+        calls: &[ToolCall],
+        mut results: Vec<(usize, Message)>,
+        is_last: bool,
+    ) -> Result<(), Failure> {
+        if results.is_empty() && (calls.is_empty() || is_last) {
+            return Ok(());
+        }
+        let (mut turn, mut behind) = (Vec::new(), Vec::new());
+        for (number, call) in calls.iter().enumerate() {
+            let Some(found) = results.iter().position(|(_, result)| result.tool_call_id == call.id) else {
+                let why = "it has no result: each call needs one before the conversation goes on";
+                return Err(wrong(&format!("messages[{at}].tool_calls[{number}]"), why));
+            };
+            let (at, result) = results.remove(found);
+            turn.push(self.result(at, call, result, &mut behind)?);
+        }
+        if let Some((at, _)) = results.first() {
+            let why = "it names no call of the assistant's message before it";
+            return Err(wrong(&format!("messages[{at}].tool_call_id"), why));
+        }
+        self.push("user", turn);
+        self.push("user", behind);
+        Ok(())
+    }
+
+    /// One result. Images go into it where the model takes them there, else behind it in a turn of the user's.
+    fn result(&self, at: usize, call: &ToolCall, result: Message, behind: &mut Vec<Part>) -> Result<Part, Failure> {
+        let is_error = result.is_error == Some(true);
+        let all = result.content.map_or(Ok(Vec::new()), |content| parts(content, at))?;
+        let (texts, media): (Vec<Part>, Vec<Part>) = all.into_iter().partition(|part| part.text.is_some());
+        let text: String = texts.into_iter().filter_map(|part| part.text).collect();
+        let mut parts = media;
+        if !self.is_signed {
+            behind.append(&mut parts);
+        }
+        let name = call.function.as_ref().and_then(|function| function.name.clone()).unwrap_or_default();
+        let function_response =
+            Some(FunctionResponse { id: call.id.clone(), name, response: response(&text, is_error), parts });
+        Ok(Part { function_response, ..Part::default() })
+    }
+}
+
+/// The signatures that Google gave for a turn; those of others are never sent to it.
+struct Signatures {
+    /// The thoughts that are signed themselves.
+    thoughts: Vec<Part>,
+    text: Option<String>,
+    calls: Vec<(String, String)>,
+}
+
+impl Signatures {
+    fn of(details: Vec<ReasoningDetail>) -> Self {
+        let mut found = Self { thoughts: Vec::new(), text: None, calls: Vec::new() };
+        for detail in details.into_iter().filter(|detail| detail.format == Some(Issuer::Google)) {
+            match (detail.id, detail.data, detail.signature) {
+                (Some(id), Some(data), _) => found.calls.push((id, data)),
+                (None, Some(data), _) => found.text = Some(data),
+                (_, None, Some(signature)) => found.thoughts.push(Part {
+                    thought: Some(true),
+                    thought_signature: Some(signature),
+                    ..Part::text(detail.text.unwrap_or_default())
+                }),
+                (_, None, None) => {}
+            }
+        }
+        found
+    }
+
+    fn take(&mut self, id: Option<&str>) -> Option<String> {
+        let found = self.calls.iter().position(|(call, _)| Some(call.as_str()) == id)?;
+        Some(self.calls.swap_remove(found).1)
+    }
+}
+
+fn parts(content: chat::Content, at: usize) -> Result<Vec<Part>, Failure> {
+    match content {
+        chat::Content::Text(text) => Ok(vec![Part::text(text)]),
+        chat::Content::Parts(parts) => (parts.into_iter().enumerate())
+            .map(|(number, part)| media::part(part, &format!("messages[{at}].content[{number}]")))
+            .collect(),
+    }
+}
+
+fn function_call(call: &ToolCall, place: &str) -> Result<FunctionCall, Failure> {
+    let kind = call.kind.as_deref().unwrap_or("function");
+    let function = call.function.as_ref().filter(|_| kind == "function");
+    let function = function.ok_or_else(|| wrong(&format!("{place}.function"), "it is missing"))?;
+    let name = function.name.clone().ok_or_else(|| wrong(&format!("{place}.function.name"), "it is missing"))?;
+    let text = function.arguments.as_deref().map(str::trim).filter(|text| !text.is_empty()).unwrap_or("{}");
+    let args = object(text).ok_or_else(|| wrong(&format!("{place}.function.arguments"), "they are no JSON object"))?;
+    Ok(FunctionCall { id: call.id.clone(), name, args })
+}
+
+/// The text's own digits, if it is a JSON object.
+fn object(text: &str) -> Option<Box<RawValue>> {
+    let raw: Box<RawValue> = serde_json::from_str(text).ok()?;
+    raw.get().starts_with('{').then_some(raw)
+}
+
+/// A result: an object as it is, anything else under the names that Google's guide has for it.
+/// Source: <https://ai.google.dev/api/caching#FunctionResponse>.
+fn response(text: &str, is_error: bool) -> Box<RawValue> {
+    let own = object(text.trim()).filter(|_| !is_error);
+    own.unwrap_or_else(|| {
+        let wrapped: Value = if is_error { json!({ "error": text }) } else { json!({ "output": text }) };
+        to_raw_value(&wrapped).expect("a JSON value has a JSON form")
+    })
+}

@@ -1,0 +1,150 @@
+//! Google's Gemini API, and Vertex AI, which speaks the same JSON at other addresses and with tokens instead of keys. Knows
+//! how both spell requests and answers; tokens are fetched elsewhere.
+//! Sources: <https://ai.google.dev/api/generate-content>,
+//! <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>.
+
+mod annotations;
+mod answer;
+mod chunks;
+mod contents;
+mod count;
+mod embeddings;
+mod errors;
+mod generation;
+mod media;
+mod own;
+mod request;
+mod schema;
+mod stream;
+mod thinking;
+mod tools;
+mod usage;
+mod whole;
+
+use super::{Adapter, Ask, Form, Outgoing, Refusal, Settings, Spelled, StreamReader, Wanted, Whole, unsupported};
+use bytes::Bytes;
+use http::HeaderName;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::envelope::Operation;
+use penstock_schemas::failure::Failure;
+
+/// The Gemini API.
+#[derive(Debug)]
+pub struct Gemini;
+
+/// Vertex AI.
+#[derive(Debug)]
+pub struct Vertex;
+
+/// Which of the two is spoken to, where they differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Gemini,
+    Vertex,
+}
+
+impl Adapter for Gemini {
+    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+        spell(ask, Service::Gemini)
+    }
+
+    // Source: <https://ai.google.dev/gemini-api/docs/api-key>.
+    fn authorize(
+        &self,
+        request: &mut Outgoing,
+        key: &str,
+        _settings: &Settings,
+        _now: UnixMicros,
+    ) -> Result<(), Failure> {
+        request.secret(HeaderName::from_static("x-goog-api-key"), key)
+    }
+
+    fn takes_urls(&self) -> bool {
+        false
+    }
+
+    // Source: <https://ai.google.dev/api/embeddings#method:-models.batchembedcontents>.
+    fn most_inputs(&self) -> Option<u32> {
+        Some(100)
+    }
+
+    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        read_whole(wanted, body)
+    }
+
+    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
+        Box::new(stream::Reader::new(wanted))
+    }
+
+    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+        errors::refuse(refusal)
+    }
+}
+
+impl Adapter for Vertex {
+    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+        spell(ask, Service::Vertex)
+    }
+
+    fn takes_urls(&self) -> bool {
+        false
+    }
+
+    // Of the current model; older ones take more, but one by one is right for all.
+    // Source: <https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings#get_text_embeddings_for_a_snippet_of_text>.
+    fn most_inputs(&self) -> Option<u32> {
+        Some(1)
+    }
+
+    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        read_whole(wanted, body)
+    }
+
+    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
+        Box::new(stream::Reader::new(wanted))
+    }
+
+    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+        errors::refuse(refusal)
+    }
+}
+
+fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
+    match (ask.wanted.form, ask.wanted.operation) {
+        (Form::Own, _) => own::spell(ask, service),
+        (Form::Agnostic, Operation::Chat) => request::spell(ask, service),
+        (Form::Agnostic, Operation::Embeddings) => embeddings::spell(ask, service),
+        (Form::Agnostic, Operation::CountTokens) => count::spell(ask, service),
+        (
+            Form::Agnostic,
+            operation @ (Operation::Completions
+            | Operation::Moderations
+            | Operation::Images
+            | Operation::Speech
+            | Operation::Transcriptions
+            | Operation::Translations
+            | Operation::Rerank),
+        ) => Err(unsupported(operation.as_str(), "this provider has no such endpoint")),
+    }
+}
+
+fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+    match wanted.operation {
+        Operation::Embeddings => embeddings::read(wanted.form, body),
+        Operation::CountTokens => count::read(wanted.form, body),
+        _ => whole::read(wanted.form, body),
+    }
+}
+
+/// The path of a method of a model. A model that is not Google's own names its publisher: `publishers/meta/models/…`.
+fn path(ask: &Ask<'_>, service: Service, method: &str) -> String {
+    let model = ask.model.as_str();
+    match service {
+        Service::Gemini if model.starts_with("tunedModels/") => format!("{model}:{method}"),
+        Service::Gemini => format!("models/{model}:{method}"),
+        Service::Vertex if model.starts_with("publishers/") || model.starts_with("endpoints/") => {
+            format!("{model}:{method}")
+        }
+        Service::Vertex => format!("publishers/google/models/{model}:{method}"),
+    }
+}
