@@ -6,6 +6,7 @@ mod bodies;
 mod broken;
 mod cancel;
 mod configuration;
+mod counted;
 mod fallback;
 mod full;
 mod keys;

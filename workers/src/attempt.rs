@@ -2,13 +2,14 @@
 //! retries and other links, and leaves every word of the provider's language to the adapter.
 
 use crate::cost::sum_up;
+use crate::count::{self, Sent};
 use crate::provider::Provider;
 use crate::providers::{Adapter, Ask, Form, Observed, Outgoing, Refusal, Wanted};
 use ::bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use penstock_runtime::bus::{Pending, Replies};
-use penstock_runtime::{Secret, clock};
+use penstock_runtime::{Life, Secret, clock};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Dialect, Envelope, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -17,6 +18,7 @@ use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{AttemptId, ProcessId};
 use penstock_schemas::usage::Usage;
 use reqwest::Response;
+use std::mem;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -56,10 +58,12 @@ pub struct Report {
     pub status: Option<u16>,
     /// The fields of the request that were left out.
     pub dropped: Vec<String>,
-    /// What was counted here, because the provider counts no such thing.
+    /// What was counted here, because the provider did not report it.
     pub counted: Option<Usage>,
     /// The media type of an answer that need not be JSON.
     pub content_type: Option<String>,
+    /// What was sent to the client of an answer that comes in pieces.
+    pub sent: Sent,
 }
 
 /// How an answer of status 200 comes.
@@ -67,6 +71,28 @@ enum Manner {
     Whole,
     Events,
     Bytes,
+}
+
+impl Report {
+    /// Whether the answer was cut off before the provider could say what it comes to, so that it must be counted. Who said
+    /// why it stopped has also said that, or never would.
+    pub fn is_cut(&self, attempt: &Attempt, operation: Operation) -> bool {
+        let is_known = self.observed.usage.is_some() && self.observed.finish_reason.is_some();
+        let is_cut = matches!(attempt, Attempt::Broken(_) | Attempt::Cancelled) && self.status == Some(200);
+        is_cut && !is_known && is_counted(operation)
+    }
+
+    /// Counts what was sent.
+    pub async fn count(&mut self, life: &Life, request: Bytes) {
+        if let Some(counted) = count::usage(life, request, mem::take(&mut self.sent)).await {
+            self.counted = Some(count::larger(self.observed.usage.take(), counted));
+        }
+    }
+}
+
+/// Whether it is tokens that this operation costs.
+fn is_counted(operation: Operation) -> bool {
+    matches!(operation, Operation::Chat | Operation::Completions | Operation::Embeddings)
 }
 
 /// How long to wait for what.
@@ -104,6 +130,8 @@ pub struct Call<'a> {
     pub number: u32,
     /// This process.
     pub worker: &'a ProcessId,
+    /// Its tasks.
+    pub life: &'a Life,
     /// When it began.
     pub began: Instant,
 }
@@ -125,6 +153,13 @@ impl Call<'_> {
             Err(attempt) => attempt,
         };
         (attempt, report)
+    }
+
+    /// Counts an answer that is complete, where the provider did not report its usage.
+    async fn count_served(&self, answer: Sent, report: &mut Report) {
+        if report.observed.usage.is_none() && is_counted(self.wanted.operation) {
+            report.counted = count::usage(self.life, self.body.clone(), answer).await;
+        }
     }
 
     async fn answer(&self, mut start: Pending, replies: &mut Replies, report: &mut Report) -> Step<()> {
@@ -228,6 +263,9 @@ impl Call<'_> {
         let whole = self.adapter.read_whole(self.wanted, &body).map_err(Attempt::Refused)?;
         report.observed = whole.observed;
         report.first_token = Some(self.began.elapsed());
+        if report.observed.usage.is_none() {
+            self.count_served(Sent::whole(&whole.bytes), report).await;
+        }
         wait_for_ledger(start, replies).await?;
         self.send(replies, Payload::End(self.ended(Some(self.head(report)), report), whole.bytes)).await
     }

@@ -1,12 +1,14 @@
 //! Provider pools: attempts, retry, fallback, the provider adapters, the catalogue of models and prices. Knows no client.
 //!
 //! Read `pool` first: it takes a call and decides. `attempt` makes one call to a provider, `providers` has the words for
-//! it, `retry` the decision, `cost` the money.
+//! it, `retry` the decision, `cost` the money, `count` the tokens
+//! that a provider did not report.
 
 mod attempt;
 pub mod catalogue;
 mod config;
 mod cost;
+mod count;
 mod metrics;
 mod pool;
 mod provider;

@@ -3,6 +3,7 @@
 
 use crate::attempt::{self, Attempt, Call, Clocks, Report};
 use crate::cost::{sum_up, worst_case};
+use crate::count;
 use crate::metrics::WorkerMetrics;
 use crate::provider::Provider;
 use crate::providers::{Adapter, Form, Wanted};
@@ -11,13 +12,15 @@ use bytes::Bytes;
 use penstock_runtime::bus::{Arrived, BusError, Calls, Desk, Journal, PassOn, Replies};
 use penstock_runtime::schedule::full_jitter;
 use penstock_runtime::{Life, clock};
-use penstock_schemas::envelope::Envelope;
+use penstock_schemas::envelope::{Dialect, Envelope, Operation};
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, Outcome, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Failed, Payload};
+use penstock_schemas::frame::{self, Failed, Head, Payload, Summary};
 use penstock_schemas::model::ModelCard;
+use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::{ProcessId, Target};
 use penstock_schemas::plan::Link;
+use penstock_schemas::usage::{Usage, UsageSource};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -120,6 +123,9 @@ impl Pool {
     /// Attempts at this link until one is served, or the decision is to go on or to stop.
     async fn work_off(&self, held: &mut Held) -> Result<(), BusError> {
         let link = held.envelope.plan.current().clone();
+        if let Some(counted) = self.count(held, &link).await {
+            return held.replies.send(counted).await;
+        }
         let policy = Policy { retries: link.retries.unwrap_or(RETRIES), on: link.on.clone() };
         for attempts in 1.. {
             let refused = match self.attempt(held, &link).await {
@@ -170,21 +176,63 @@ impl Pool {
             id: start.attempt_id,
             number: held.envelope.attempts,
             worker: &self.worker,
+            life: &self.life,
             began: Instant::now(),
         };
         let (attempt, report) = call.make(pending, &mut held.replies).await;
         let total = call.began.elapsed();
-        let ended = self.end(start, &attempt, report, total);
-        self.metrics.count(&ended);
         if let Attempt::Refused(failure) | Attempt::Broken(failure) = &attempt {
             let (request_id, failure) = (&held.envelope.request_id, failure.kind.as_str());
             warn!(%request_id, model = %link.target, attempt = call.number, failure, "an attempt failed");
         }
-        if ended.usage_mismatch {
+        if report.observed.usage_mismatch {
             warn!(model = %link.target, "the provider's usage figures contradict each other");
         }
-        self.journal.note(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
+        let (is_cut, ended) = (report.is_cut(&attempt, operation), End::of(&attempt, total));
+        if is_cut {
+            // The caller does not wait for the count.
+            self.life.work(self.clone().note_cut(start, ended, report, body));
+        } else {
+            self.note(start, ended, report).await;
+        }
         attempt
+    }
+
+    async fn note_cut(self, start: AttemptStarted, end: End, mut report: Report, body: Bytes) {
+        report.count(&self.life, body).await;
+        self.note(start, end, report).await;
+    }
+
+    /// Writes the end of an attempt into the ledger.
+    async fn note(&self, start: AttemptStarted, end: End, report: Report) {
+        let ended = self.end(start, end, report);
+        self.metrics.count(&ended);
+        self.journal.note(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
+    }
+
+    /// The answer to the question how many tokens a request is, where the provider has none: counted here, and said so. No
+    /// provider is called, so there is no attempt either.
+    async fn count(&self, held: &Held, link: &Link) -> Option<Payload> {
+        if held.envelope.operation != Operation::CountTokens {
+            return None;
+        }
+        let (adapter, form, body) = self.words(held, self.provider.model(&link.target.model))?;
+        if adapter.counts_tokens() {
+            return None;
+        }
+        let tokens = count::input(&self.life, body).await?;
+        let head = Head {
+            worker: self.worker.clone(),
+            target: link.target.clone(),
+            dialect: if form == Form::Own { held.envelope.dialect } else { Dialect::Openai },
+            attempts: held.envelope.attempts,
+            dropped: Vec::new(),
+            content_type: None,
+        };
+        let cost = Some(Picodollars::default());
+        let summary = Summary { usage: Usage::default(), usage_source: UsageSource::Counted, cost };
+        let ended = frame::Ended { head: Some(head), summary };
+        Some(Payload::End(ended, serde_json::json!({ "input_tokens": tokens }).to_string().into()))
     }
 
     /// How to speak to the provider, and the request in the form for it.
@@ -219,13 +267,8 @@ impl Pool {
         }
     }
 
-    fn end(&self, start: AttemptStarted, attempt: &Attempt, report: Report, total: Duration) -> Ended {
-        let (outcome, failure) = match attempt {
-            Attempt::Served => (Outcome::Served, None),
-            Attempt::Refused(failure) => (Outcome::Refused, Some(failure.kind)),
-            Attempt::Broken(failure) => (Outcome::Broken, Some(failure.kind)),
-            Attempt::Cancelled => (Outcome::Cancelled, Some(FailureKind::Cancelled)),
-        };
+    fn end(&self, start: AttemptStarted, end: End, report: Report) -> Ended {
+        let End { outcome, failure, total } = end;
         let summary = sum_up(self.provider.model(&start.target.model), report.observed.usage, report.counted);
         let event = AttemptEnded {
             ended_at: start.started_at.after(total),
@@ -264,6 +307,25 @@ impl Pool {
         let target: Target = held.envelope.plan.current().target.clone();
         let failed = Failed { failure, target: Some(target), attempts: held.envelope.attempts };
         held.replies.send(Payload::Failed(failed)).await
+    }
+}
+
+/// How and when an attempt ended.
+struct End {
+    outcome: Outcome,
+    failure: Option<FailureKind>,
+    total: Duration,
+}
+
+impl End {
+    fn of(attempt: &Attempt, total: Duration) -> Self {
+        let (outcome, failure) = match attempt {
+            Attempt::Served => (Outcome::Served, None),
+            Attempt::Refused(failure) => (Outcome::Refused, Some(failure.kind)),
+            Attempt::Broken(failure) => (Outcome::Broken, Some(failure.kind)),
+            Attempt::Cancelled => (Outcome::Cancelled, Some(FailureKind::Cancelled)),
+        };
+        Self { outcome, failure, total }
     }
 }
 

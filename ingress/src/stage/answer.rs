@@ -17,6 +17,7 @@ use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::name::RequestId;
+use penstock_schemas::usage::UsageSource;
 use std::convert::Infallible;
 
 /// An answer that has begun.
@@ -59,6 +60,9 @@ impl Answer {
                 if let Some(head) = &ended.head {
                     describe(&mut headers, head);
                     rewriter.answers_in(head.dialect, record.dialect());
+                }
+                if ended.summary.usage_source == UsageSource::Counted {
+                    set(&mut headers, "x-penstock-usage", "counted");
                 }
                 if let Some(cost) = ended.summary.cost.filter(|_| !is_stream) {
                     set(&mut headers, "x-penstock-cost-usd", &cost.to_string());

@@ -12,6 +12,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Payload};
 use penstock_schemas::sse;
 use reqwest::Response;
+use std::mem;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::task::yield_now;
@@ -88,6 +89,11 @@ impl Relay<'_> {
         self.out.extend_from_slice(&last);
         let head = self.begin(replies, report).await?;
         report.observed = self.reader.observed().clone();
+        if report.observed.usage.is_none() {
+            report.sent.push(&self.out);
+            let sent = mem::take(&mut report.sent);
+            self.call.count_served(sent, report).await;
+        }
         let ended = self.call.ended(head, report);
         self.call.send(replies, Payload::End(ended, self.out.split().freeze())).await?;
         self.finish_reading().await;
@@ -133,6 +139,7 @@ impl Relay<'_> {
             return Ok(());
         }
         let head = self.begin(replies, report).await?;
+        report.sent.push(&self.out);
         self.call.send(replies, Payload::Chunk(head, self.out.split().freeze())).await
     }
 

@@ -83,6 +83,11 @@ pub trait Adapter: Debug + Send + Sync {
         self.takes_urls()
     }
 
+    /// Whether the provider counts a request's tokens itself: [`Operation::CountTokens`]. Else the worker does.
+    fn counts_tokens(&self) -> bool {
+        false
+    }
+
     /// Reads a complete answer of status 200.
     ///
     /// # Errors
