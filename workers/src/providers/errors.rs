@@ -101,7 +101,7 @@ impl ErrorParts {
         };
         let text = |names: &[&str]| names.iter().find_map(|name| word(fields.get(*name)?));
         let own = Self {
-            message: text(&["message", "msg"]).map(|message| tidy(&message)),
+            message: text(&["message", "msg", "Message"]).map(|message| tidy(&message)),
             code: text(&["code", "error_code"]).map(|code| tidy(&code)),
             class: text(&["type", "error_type"]),
             param: text(&["param"]).or_else(|| place(fields.get("loc")?)).map(|param| tidy(&param)),

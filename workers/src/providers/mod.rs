@@ -18,6 +18,7 @@ use penstock_schemas::usage::Usage;
 use std::borrow::Cow;
 use std::fmt::Debug;
 
+pub mod bedrock;
 pub mod demo;
 mod edit;
 mod errors;
@@ -40,7 +41,8 @@ pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
         Dialect::Responses => Some(&responses::Responses),
         Dialect::Google => Some(&google::Gemini),
         Dialect::Vertex => Some(&google::Vertex),
-        Dialect::Anthropic | Dialect::Mistral | Dialect::Cohere | Dialect::Bedrock | Dialect::Azure => None,
+        Dialect::Bedrock => Some(&bedrock::Bedrock),
+        Dialect::Anthropic | Dialect::Mistral | Dialect::Cohere | Dialect::Azure => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! All dialects that are not the agnostic form itself, by their folders.
 
+use crate::streams::{cut, golden_stream};
 use crate::support::{ask, errors_of, events, expect, files, golden, observed, wanted};
 use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Unsupported};
@@ -91,7 +92,8 @@ fn read_stream(adapter: &dyn Adapter, stream: &[u8], form: Form) -> Value {
     let mut reader = adapter.stream(wanted(form, Delivery::StreamWithUsage));
     let (mut out, mut began_at) = (Vec::new(), None);
     let mut failure = None;
-    for event in events([stream]) {
+    let (events_of_stream, damage) = cut(adapter.framing(), [stream]);
+    for event in events_of_stream {
         if reader.is_done() {
             break;
         }
@@ -108,6 +110,7 @@ fn read_stream(adapter: &dyn Adapter, stream: &[u8], form: Form) -> Value {
             }
         }
     }
+    failure = failure.or(damage);
     if failure.is_none() {
         match reader.finish() {
             Ok(last) => out.extend_from_slice(&last),
@@ -133,8 +136,8 @@ fn read_stream(adapter: &dyn Adapter, stream: &[u8], form: Form) -> Value {
 #[test]
 fn streams_are_read() {
     for (name, adapter) in dialects() {
-        for path in files(&name, "streams", ".sse") {
-            let stream = fs::read(&path).unwrap();
+        for path in [files(&name, "streams", ".sse"), files(&name, "streams", ".eventstream")].concat() {
+            let stream = golden_stream(&path);
             expect(&path, &read_stream(adapter, &stream, form(&path)));
         }
     }

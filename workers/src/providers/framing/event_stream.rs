@@ -74,17 +74,17 @@ fn event(raw: Bytes, message: &Message) -> Event {
         found.value().as_string().ok().map(|text| text.as_str().to_owned())
     };
     let (name, data) = match header(":message-type").as_deref() {
-        Some("exception") => (header(":exception-type").map(exception), message.payload().clone()),
+        Some("exception") => (header(":exception-type").as_deref().map(exception), message.payload().clone()),
         Some("error") => {
             let words = json!({ "message": header(":error-message") }).to_string();
-            (header(":error-code").map(exception), words.into())
+            (header(":error-code").as_deref().map(exception), words.into())
         }
         _ => (header(":event-type"), message.payload().clone()),
     };
     Event { raw, event: name.map(Bytes::from), data }
 }
 
-fn exception(name: String) -> String {
+fn exception(name: &str) -> String {
     format!("exception:{name}")
 }
 

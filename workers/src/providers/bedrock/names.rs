@@ -1,0 +1,45 @@
+//! Ids of calls and names of documents, in the characters that Bedrock allows.
+
+use std::collections::HashSet;
+
+/// The longest id of a call.
+const LONGEST_ID: usize = 64;
+
+/// Whether a call's id may be so.
+/// Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html>.
+pub(super) fn is_call_id(id: &str) -> bool {
+    (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-'))
+}
+
+/// The names of one request's documents, no two alike.
+#[derive(Debug, Default)]
+pub(super) struct DocumentNames(HashSet<String>);
+
+impl DocumentNames {
+    /// A name like this one. Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_DocumentBlock.html>.
+    pub(super) fn get(&mut self, name: Option<&str>) -> String {
+        let name = name.unwrap_or_default();
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '(' | ')' | '[' | ']');
+        let clean: String = stem.chars().map(|c| if is_allowed(c) { c } else { ' ' }).take(100).collect();
+        let words: Vec<&str> = clean.split_whitespace().collect();
+        let name = if words.is_empty() { "document".to_owned() } else { words.join(" ") };
+        let numbered = |count: usize| if count == 1 { name.clone() } else { format!("{name} ({count})") };
+        let free = (1..).map(numbered).find(|name| !self.0.contains(name)).unwrap_or(name.clone());
+        self.0.insert(free.clone());
+        free
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_have_names_of_allowed_characters_each_its_own() {
+        let mut names = DocumentNames::default();
+        let made = [Some("Q3_report  (final).v2.pdf"), None, Some("Q3_report (final).v2.txt"), Some("日本.pdf")]
+            .map(|name| names.get(name));
+        assert_eq!(made, ["Q3 report (final) v2", "document", "Q3 report (final) v2 (2)", "document (2)"]);
+    }
+}
