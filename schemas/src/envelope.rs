@@ -187,6 +187,9 @@ pub struct Envelope {
     /// The media type of a request that is not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+    /// The caller's own headers that its dialect passes on to a provider of the same dialect, such as `anthropic-beta`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// What happens to what a provider cannot express.
     #[serde(default, skip_serializing_if = "Unsupported::is_refuse")]
     pub unsupported: Unsupported,

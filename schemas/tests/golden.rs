@@ -91,6 +91,7 @@ fn envelope() -> Envelope {
         dialect: Dialect::Openai,
         native: None,
         content_type: None,
+        headers: [].into(),
         unsupported: Unsupported::Refuse,
         delivery: Delivery::StreamWithUsage,
         ingress: ProcessId::parse("ingress-1").unwrap(),

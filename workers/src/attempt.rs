@@ -218,6 +218,7 @@ impl Call<'_> {
             wanted: self.wanted,
             body: self.body,
             content_type: self.envelope.content_type.as_deref(),
+            headers: &self.envelope.headers,
             model: &self.envelope.plan.current().target.model,
             card: self.card,
             settings: &self.provider.settings,

@@ -4,7 +4,7 @@
 use super::answer::Answer;
 use super::record::Record;
 use super::route::Planned;
-use crate::dialect::Asked;
+use crate::dialect::{self, Asked};
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use bytes::{Bytes, BytesMut};
@@ -137,6 +137,7 @@ fn refused(failed: Failed, record: &mut Record) -> Failure {
 fn envelope(planned: Planned, ingress: &Shared, body: Body) -> Envelope {
     let Planned { missed, plan, virtual_model, unsupported } = planned;
     let known = missed.admitted.known;
+    let headers = dialect::carried(known.received.asked.dialect, &known.received.headers);
     let traceparent = super::receive::header(&known.received.headers, "traceparent").map(ToOwned::to_owned);
     Envelope {
         request_id: known.received.id,
@@ -149,6 +150,7 @@ fn envelope(planned: Planned, ingress: &Shared, body: Body) -> Envelope {
         dialect: known.received.asked.dialect,
         native: None,
         content_type: known.received.asked.content_type,
+        headers,
         unsupported: unsupported.unwrap_or(ingress.config.unsupported),
         delivery: known.received.asked.delivery,
         ingress: ingress.bus.process().clone(),

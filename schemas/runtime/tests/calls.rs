@@ -39,6 +39,7 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
         dialect: Dialect::Openai,
         native: None,
         content_type: None,
+        headers: [].into(),
         unsupported: Unsupported::Refuse,
         delivery: Delivery::Stream,
         ingress: ingress.process().clone(),

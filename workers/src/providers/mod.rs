@@ -16,8 +16,10 @@ use penstock_schemas::name::{ModelId, ProviderId};
 use penstock_schemas::sse;
 use penstock_schemas::usage::Usage;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+pub mod anthropic;
 pub mod bedrock;
 pub mod demo;
 mod edit;
@@ -42,7 +44,8 @@ pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
         Dialect::Google => Some(&google::Gemini),
         Dialect::Vertex => Some(&google::Vertex),
         Dialect::Bedrock => Some(&bedrock::Bedrock),
-        Dialect::Anthropic | Dialect::Mistral | Dialect::Cohere | Dialect::Azure => None,
+        Dialect::Anthropic => Some(&anthropic::Anthropic),
+        Dialect::Mistral | Dialect::Cohere | Dialect::Azure => None,
     }
 }
 
@@ -137,6 +140,8 @@ pub struct Ask<'a> {
     pub body: &'a Bytes,
     /// The media type of a request that is not JSON.
     pub content_type: Option<&'a str>,
+    /// The caller's own headers that its dialect passes on, by their names in lower case.
+    pub headers: &'a BTreeMap<String, String>,
     /// The model, as the provider spells it.
     pub model: &'a ModelId,
     /// What is known of the model.

@@ -23,6 +23,9 @@ static SETTINGS: std::sync::LazyLock<Settings> = std::sync::LazyLock::new(|| Set
     ..Settings::default()
 });
 
+/// What callers send besides: nothing.
+static HEADERS: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+
 /// The folder of a dialect.
 pub fn golden(dialect: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(dialect)
@@ -70,7 +73,16 @@ pub fn wanted(form: Form, delivery: Delivery) -> Wanted {
 
 /// A request with nothing known of the model.
 pub fn ask<'a>(body: &'a Bytes, model: &'a ModelId, wanted: Wanted) -> Ask<'a> {
-    Ask { wanted, body, content_type: None, model, card: None, settings: &SETTINGS, unsupported: Unsupported::Refuse }
+    Ask {
+        wanted,
+        body,
+        content_type: None,
+        headers: &HEADERS,
+        model,
+        card: None,
+        settings: &SETTINGS,
+        unsupported: Unsupported::Refuse,
+    }
 }
 
 /// The events of a stream that comes in these pieces.

@@ -1,0 +1,53 @@
+//! Anthropic's messages. Bytes of a caller who speaks the dialect pass untouched; the agnostic form is translated both ways.
+//! Source: <https://platform.claude.com/docs/en/api/messages>.
+
+mod answer;
+mod content;
+mod errors;
+mod messages;
+mod models;
+mod request;
+mod schema;
+mod stream;
+mod thinking;
+mod tools;
+mod translating;
+mod usage;
+mod whole;
+mod wire;
+
+use super::{Adapter, Ask, Form, Outgoing, Refusal, Spelled, StreamReader, Wanted, Whole, refusal};
+use bytes::Bytes;
+use http::HeaderName;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::failure::Failure;
+
+/// Anthropic's messages.
+#[derive(Debug)]
+pub struct Anthropic;
+
+impl Adapter for Anthropic {
+    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+        request::spell(ask)
+    }
+
+    /// Source: <https://platform.claude.com/docs/en/api/overview#authentication>.
+    fn authorize(&self, request: &mut Outgoing, key: &str, _now: UnixMicros) -> Result<(), Failure> {
+        request.secret(HeaderName::from_static("x-api-key"), key)
+    }
+
+    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        whole::read_whole(wanted, body)
+    }
+
+    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
+        match wanted.form {
+            Form::Own => Box::new(stream::Passing::default()),
+            Form::Agnostic => Box::new(translating::Translating::new(wanted.delivery)),
+        }
+    }
+
+    fn refuse(&self, refused: &Refusal<'_>) -> Failure {
+        refusal::refuse_by(refused, errors::kind)
+    }
+}
