@@ -3,6 +3,7 @@
 //! unless the provider speaks the caller's own dialect: then bytes pass through untouched.
 
 use crate::refusal::Refusal;
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -10,7 +11,10 @@ use penstock_schemas::frame::Summary;
 use penstock_schemas::name::RequestId;
 use penstock_schemas::sse;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
+pub(crate) mod anthropic;
+mod fields;
 pub(crate) mod openai;
 
 /// What a path asks for, before the body is read.
@@ -60,6 +64,7 @@ impl Endpoint {
     pub(crate) fn read(self, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
         match self.dialect {
             Dialect::Openai => openai::read(self.operation, body, content_type),
+            Dialect::Anthropic => anthropic::read(self.operation, body),
             other => unreachable!("no path is of the dialect {other:?}"),
         }
     }
@@ -70,14 +75,18 @@ impl Asked {
     pub(crate) fn agnostic(&self) -> Result<Bytes, Refusal> {
         match self.dialect {
             Dialect::Openai => Ok(self.body.clone()),
+            Dialect::Anthropic => anthropic::agnostic(&self.body),
             other => unreachable!("no path is of the dialect {other:?}"),
         }
     }
 
     /// A writer that turns an agnostic answer into the caller's dialect; `None` when that is the agnostic form itself.
-    pub(crate) fn writer(&self, _id: RequestId) -> Option<Box<dyn Writer>> {
+    pub(crate) fn writer(&self, id: RequestId) -> Option<Box<dyn Writer>> {
         match self.dialect {
             Dialect::Openai => None,
+            // The agnostic count of tokens is Anthropic's.
+            Dialect::Anthropic if self.operation == Operation::CountTokens => None,
+            Dialect::Anthropic => Some(Box::new(anthropic::Messages::new(id, self.model.clone()))),
             other => unreachable!("no path is of the dialect {other:?}"),
         }
     }
@@ -170,16 +179,32 @@ pub(crate) fn unreadable(error: &impl ToString) -> Failure {
 }
 
 /// The dialect of a path, for what is refused before anybody reads the request.
-pub(crate) fn of_path(_path: &str) -> Dialect {
-    Dialect::Openai
+pub(crate) fn of_path(path: &str) -> Dialect {
+    if path == "/v1/messages" || path.starts_with("/v1/messages/") { Dialect::Anthropic } else { Dialect::Openai }
 }
 
 /// An error in the words of a dialect.
-pub(crate) fn error_body(_dialect: Dialect, refusal: &Refusal, id: RequestId) -> Value {
-    openai::error_body(refusal, id)
+pub(crate) fn error_body(dialect: Dialect, refusal: &Refusal, id: RequestId) -> Value {
+    match dialect {
+        Dialect::Anthropic => anthropic::error_body(refusal, id),
+        _ => openai::error_body(refusal, id),
+    }
 }
 
 /// The last event of a stream that broke after its first content.
-pub(crate) fn error_event(_dialect: Dialect, failure: &Failure, id: RequestId) -> Bytes {
-    openai::error_event(failure, id)
+pub(crate) fn error_event(dialect: Dialect, failure: &Failure, id: RequestId) -> Bytes {
+    match dialect {
+        Dialect::Anthropic => anthropic::error_event(failure, id),
+        _ => openai::error_event(failure, id),
+    }
+}
+
+/// The caller's headers that a provider of the same dialect is to see.
+pub(crate) fn carried(dialect: Dialect, headers: &HeaderMap) -> BTreeMap<String, String> {
+    let names = match dialect {
+        Dialect::Anthropic => &anthropic::CARRIED[..],
+        _ => &[],
+    };
+    let value = |name: &str| Some((name.to_owned(), headers.get(name)?.to_str().ok()?.to_owned()));
+    names.iter().filter_map(|name| value(name)).collect()
 }

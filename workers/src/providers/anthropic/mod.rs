@@ -16,7 +16,7 @@ mod usage;
 mod whole;
 mod wire;
 
-use super::{Adapter, Ask, Form, Outgoing, Refusal, Spelled, StreamReader, Wanted, Whole, refusal};
+use super::{Adapter, Ask, Form, Outgoing, Refusal, Settings, Spelled, StreamReader, Wanted, Whole, refusal};
 use bytes::Bytes;
 use http::HeaderName;
 use penstock_schemas::UnixMicros;
@@ -32,7 +32,13 @@ impl Adapter for Anthropic {
     }
 
     /// Source: <https://platform.claude.com/docs/en/api/overview#authentication>.
-    fn authorize(&self, request: &mut Outgoing, key: &str, _now: UnixMicros) -> Result<(), Failure> {
+    fn authorize(
+        &self,
+        request: &mut Outgoing,
+        key: &str,
+        _settings: &Settings,
+        _now: UnixMicros,
+    ) -> Result<(), Failure> {
         request.secret(HeaderName::from_static("x-api-key"), key)
     }
 

@@ -105,6 +105,7 @@ mod tests {
             wanted: Wanted { operation, form: Form::Own, delivery },
             body: &Bytes::copy_from_slice(request),
             content_type: Some("multipart/form-data; boundary=b"),
+            headers: &std::collections::BTreeMap::new(),
             model: &ModelId::parse("up\"stream").unwrap(),
             card: None,
             settings: &Settings::default(),

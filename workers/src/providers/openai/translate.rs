@@ -121,6 +121,7 @@ mod tests {
             wanted: Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery },
             body: &request.to_string().into(),
             content_type: None,
+            headers: &std::collections::BTreeMap::new(),
             model: &ModelId::parse("m").unwrap(),
             card: None,
             settings: &Settings { quirks: quirks.to_vec(), ..Settings::default() },

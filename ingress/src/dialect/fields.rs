@@ -90,6 +90,11 @@ impl<'a> Fields<'a> {
         found.filter(|value| kind(value) != Kind::Null)
     }
 
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Cow<'a, str>, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (name, *value))
+    }
+
     /// Checks every field for which there is a rule.
     pub(super) fn check(&self, rule: impl Fn(&str) -> Option<Rule>) -> Result<(), Refusal> {
         for (name, value) in &self.0 {
