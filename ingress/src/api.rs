@@ -24,6 +24,8 @@ use penstock_schemas::envelope::{Dialect, Operation};
 pub(crate) fn router(ingress: Shared) -> Router {
     let api = Router::new()
         .route("/v1/chat/completions", ask(Dialect::Openai, Operation::Chat))
+        .route("/v1/messages", ask(Dialect::Anthropic, Operation::Chat))
+        .route("/v1/messages/count_tokens", ask(Dialect::Anthropic, Operation::CountTokens))
         .route("/v1/completions", ask(Dialect::Openai, Operation::Completions))
         .route("/v1/embeddings", ask(Dialect::Openai, Operation::Embeddings))
         .route("/v1/moderations", ask(Dialect::Openai, Operation::Moderations))

@@ -1,5 +1,5 @@
-//! `GET /v1/models` and `/v1/models/{model}`: what the caller's key may use, in OpenAI's shape, with what the catalogue
-//! knows of it besides.
+//! `GET /v1/models` and `/v1/models/{model}`: what the caller's key may use, in OpenAI's shape with what the catalogue knows
+//! of it besides, or in Anthropic's where the caller says which version of that API it speaks.
 
 use crate::models::Listed;
 use crate::refusal::Refusal;
@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 
 /// The list.
 pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    let id = clock::request_id();
+    let (id, dialect) = (clock::request_id(), dialect(&headers));
     match find_key(&headers, query.as_deref(), &ingress.keys) {
-        Ok(key) => answer::json(&json!({ "object": "list", "data": allowed(&ingress, &key) }), id),
-        Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
+        Ok(key) => answer::json(&page(dialect, allowed(&ingress, &key, dialect)), id),
+        Err(refusal) => answer::refuse(dialect, &refusal, id),
     }
 }
 
@@ -30,21 +30,51 @@ pub(crate) async fn show(
     RawQuery(query): RawQuery,
     Path(name): Path<String>,
 ) -> Response {
-    let id = clock::request_id();
+    let (id, dialect) = (clock::request_id(), dialect(&headers));
     let found = find_key(&headers, query.as_deref(), &ingress.keys).and_then(|key| {
-        let model = allowed(&ingress, &key).into_iter().find(|model| model["id"] == name.as_str());
+        let model = allowed(&ingress, &key, dialect).into_iter().find(|model| model["id"] == name.as_str());
         let hint = ": GET /v1/models lists those that do".to_owned();
         model.ok_or(Refusal::UnknownModel { name, hint })
     });
     match found {
         Ok(model) => answer::json(&model, id),
-        Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
+        Err(refusal) => answer::refuse(dialect, &refusal, id),
     }
 }
 
-fn allowed(ingress: &Shared, key: &VirtualKey) -> Vec<Value> {
+/// In whose shape the caller wants to read it: only Anthropic's clients say which version they speak.
+/// Source: <https://platform.claude.com/docs/en/api/versioning>.
+fn dialect(headers: &HeaderMap) -> Dialect {
+    if headers.contains_key("anthropic-version") { Dialect::Anthropic } else { Dialect::Openai }
+}
+
+/// All of it on one page.
+fn page(dialect: Dialect, models: Vec<Value>) -> Value {
+    if dialect != Dialect::Anthropic {
+        return json!({ "object": "list", "data": models });
+    }
+    let id = |model: Option<&Value>| model.map(|model| model["id"].clone());
+    json!({ "first_id": id(models.first()), "last_id": id(models.last()), "has_more": false, "data": models })
+}
+
+fn allowed(ingress: &Shared, key: &VirtualKey, dialect: Dialect) -> Vec<Value> {
     let models = ingress.models.list().into_iter().filter(|model| key.may_use([model.name.as_str()]));
-    models.map(describe).collect()
+    models.map(if dialect == Dialect::Anthropic { describe_for_anthropic } else { describe }).collect()
+}
+
+/// Source: <https://platform.claude.com/docs/en/api/models/list>. Nobody knows when the models were made: the day 0 stands
+/// for that there too.
+fn describe_for_anthropic(listed: Listed) -> Value {
+    let model = listed.model.as_ref();
+    json!({
+        "type": "model",
+        "id": listed.name,
+        "display_name": listed.name,
+        "created_at": "1970-01-01T00:00:00Z",
+        "lifecycle": "active",
+        "max_input_tokens": model.and_then(|model| model.context),
+        "max_tokens": model.and_then(|model| model.max_output),
+    })
 }
 
 /// OpenAI's fields, and ours beside them.

@@ -174,8 +174,9 @@ pub(crate) fn json(value: &impl serde::Serialize, id: RequestId) -> Response {
 
 fn finish(status: StatusCode, mut headers: HeaderMap, body: Body, id: RequestId) -> Response {
     let id = id.to_string();
-    // The official OpenAI SDKs show `x-request-id` with their errors.
+    // The official SDKs show these with their errors: OpenAI's the first, Anthropic's the second.
     set(&mut headers, "x-request-id", &id);
+    set(&mut headers, "request-id", &id);
     set(&mut headers, "x-penstock-request-id", &id);
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -48,6 +48,9 @@ struct Shared {
 #[derive(Debug)]
 pub struct Scripted<'a>(&'a Upstream);
 
+/// Where something is answered.
+const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"];
+
 type Body = StreamBody<Pin<Box<dyn stream::Stream<Item = Result<Frame<Bytes>, Error>> + Send>>>;
 
 impl Upstream {
@@ -140,7 +143,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     let (parts, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return Ok(respond(Reply::error(400), false, None)) };
     let body = body.to_bytes();
-    if parts.uri.path() != "/v1/chat/completions" {
+    if !PATHS.contains(&parts.uri.path()) {
         return Ok(respond(Reply::error(404), false, None));
     }
     let streamed = serde_json::from_slice::<Value>(&body).is_ok_and(|body| body["stream"] == true);

@@ -80,7 +80,8 @@ fn add_field(name: &str, value: &RawValue, chat: &mut ChatRequest) -> Result<(),
         "stream" => chat.stream = read(value, name)?,
         "tools" => {
             let tools = items(value).into_iter().enumerate();
-            let tools: Result<Vec<_>, _> = tools.map(|(at, tool)| choice::tool(tool, &format!("tools[{at}]"))).collect();
+            let tools: Result<Vec<_>, _> =
+                tools.map(|(at, tool)| choice::tool(tool, &format!("tools[{at}]"))).collect();
             chat.tools = Some(tools?).filter(|tools| !tools.is_empty());
         }
         "tool_choice" => choice::tool_choice(&Fields::of(value), chat)?,

@@ -139,7 +139,8 @@ pub(super) fn part(fields: &Fields<'_>, place: &str) -> Result<Part, Refusal> {
                 "url" => Part::image(string(&source, "url", &here)?),
                 "base64" => Part::image(data_url(&source, &here)?),
                 "file" => {
-                    let mut file = FilePart { file_id: Some(string(&source, "file_id", &here)?), ..FilePart::default() };
+                    let mut file =
+                        FilePart { file_id: Some(string(&source, "file_id", &here)?), ..FilePart::default() };
                     file.extra.insert("kind".to_owned(), "image".into());
                     file_part(file)
                 }

@@ -46,7 +46,11 @@ impl Lanes {
             block.braces.note(&delta);
             if is_open {
                 let index = self.next;
-                write(out, "content_block_delta", &json!({ "type": "content_block_delta", "index": index, "delta": delta }));
+                write(
+                    out,
+                    "content_block_delta",
+                    &json!({ "type": "content_block_delta", "index": index, "delta": delta }),
+                );
             } else {
                 block.waiting.push(delta);
             }
@@ -136,7 +140,11 @@ impl Lanes {
         let start = json!({ "type": "content_block_start", "index": index, "content_block": block.start });
         write(out, "content_block_start", &start);
         for delta in block.waiting.drain(..) {
-            write(out, "content_block_delta", &json!({ "type": "content_block_delta", "index": index, "delta": delta }));
+            write(
+                out,
+                "content_block_delta",
+                &json!({ "type": "content_block_delta", "index": index, "delta": delta }),
+            );
         }
         self.open = Some(block);
     }
@@ -147,7 +155,11 @@ impl Lanes {
         if let Lane::Thought(_) = block.lane {
             let signature = thoughts::signature(&block.thought);
             let delta = json!({ "type": "signature_delta", "signature": signature });
-            write(out, "content_block_delta", &json!({ "type": "content_block_delta", "index": index, "delta": delta }));
+            write(
+                out,
+                "content_block_delta",
+                &json!({ "type": "content_block_delta", "index": index, "delta": delta }),
+            );
         }
         write(out, "content_block_stop", &json!({ "type": "content_block_stop", "index": index }));
         self.next += 1;

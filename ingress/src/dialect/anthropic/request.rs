@@ -81,7 +81,10 @@ mod tests {
             (r#"{"model":"m","messages":[{"role":"user"}]}"#, "messages[0].content"),
             (r#"{"model":"m","messages":[{"role":"user","content":5}]}"#, "messages[0].content"),
             (r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":"many"}"#, "max_tokens"),
-            (r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"metadata":{"user_id":7}}"#, "metadata.user_id"),
+            (
+                r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"metadata":{"user_id":7}}"#,
+                "metadata.user_id",
+            ),
         ] {
             assert_eq!(read(body).unwrap_err().param(), Some(param), "{body}");
         }

@@ -58,7 +58,11 @@ pub(super) fn signed(thinking: &str, signature: &str, index: u32) -> Option<Reas
         Some((issuer, opaque)) => unsealed(issuer, opaque)?,
     };
     let text = Some(thinking.to_owned()).filter(|text| !text.is_empty());
-    if detail.kind == "reasoning.summary" { detail.summary = text } else { detail.text = text }
+    if detail.kind == "reasoning.summary" {
+        detail.summary = text
+    } else {
+        detail.text = text
+    }
     detail.index = Some(index);
     Some(detail)
 }
@@ -121,9 +125,7 @@ mod tests {
         ] {
             let block = block(&detail);
             let back = match block["type"].as_str().unwrap() {
-                "thinking" => {
-                    signed(block["thinking"].as_str().unwrap(), block["signature"].as_str().unwrap(), 3)
-                }
+                "thinking" => signed(block["thinking"].as_str().unwrap(), block["signature"].as_str().unwrap(), 3),
                 _ => redacted(block["data"].as_str().unwrap(), 3),
             };
             assert_eq!(back, Some(detail));

@@ -273,8 +273,7 @@ fn usage(usage: &Usage) -> Value {
     });
     if let Some(long) = usage.cache_write_1h {
         let short = usage.cache_write.unwrap_or(0);
-        counts["cache_creation"] =
-            json!({ "ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long });
+        counts["cache_creation"] = json!({ "ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": long });
     }
     if let Some(reasoning) = usage.reasoning {
         counts["output_tokens_details"] = json!({ "thinking_tokens": reasoning });
