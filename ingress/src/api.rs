@@ -2,6 +2,7 @@
 //! are all `pipeline::serve`.
 
 mod admin;
+mod google;
 mod models;
 mod operations;
 
@@ -36,7 +37,9 @@ pub(crate) fn router(ingress: Shared) -> Router {
         .route("/v1/rerank", ask(Dialect::Openai, Operation::Rerank))
         .route("/v2/rerank", ask(Dialect::Openai, Operation::Rerank))
         .route("/v1/models", get(models::list))
-        .route("/v1/models/{*model}", get(models::show))
+        .route("/v1/models/{*model}", get(models::show).post(google::call))
+        .route("/v1beta/models", get(google::list))
+        .route("/v1beta/models/{*model}", get(google::show).post(google::call))
         .route("/admin/v1/spend", get(admin::spend))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)

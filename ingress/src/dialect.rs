@@ -5,6 +5,8 @@
 use crate::refusal::Refusal;
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use memchr::memmem;
+use penstock_schemas::chat::SEAL;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::Summary;
@@ -15,6 +17,7 @@ use std::collections::BTreeMap;
 
 pub(crate) mod anthropic;
 mod fields;
+pub(crate) mod google;
 pub(crate) mod openai;
 
 /// What a path asks for, before the body is read.
@@ -65,6 +68,7 @@ impl Endpoint {
         match self.dialect {
             Dialect::Openai => openai::read(self.operation, body, content_type),
             Dialect::Anthropic => anthropic::read(self.operation, body),
+            Dialect::Google => google::read(self, body),
             other => unreachable!("no path is of the dialect {other:?}"),
         }
     }
@@ -76,7 +80,16 @@ impl Asked {
         match self.dialect {
             Dialect::Openai => Ok(self.body.clone()),
             Dialect::Anthropic => anthropic::agnostic(&self.body),
+            Dialect::Google => google::agnostic(self),
             other => unreachable!("no path is of the dialect {other:?}"),
+        }
+    }
+
+    /// Whether the request holds what another provider has sealed: the provider of this dialect would refuse it.
+    pub(crate) fn holds_seal(&self) -> bool {
+        match self.dialect {
+            Dialect::Google => google::holds_seal(&self.body),
+            _ => memmem::find(&self.body, SEAL.as_bytes()).is_some(),
         }
     }
 
@@ -87,6 +100,7 @@ impl Asked {
             // The agnostic count of tokens is Anthropic's.
             Dialect::Anthropic if self.operation == Operation::CountTokens => None,
             Dialect::Anthropic => Some(Box::new(anthropic::Messages::new(id, self.model.clone()))),
+            Dialect::Google => Some(google::writer(self, id)),
             other => unreachable!("no path is of the dialect {other:?}"),
         }
     }
@@ -180,13 +194,18 @@ pub(crate) fn unreadable(error: &impl ToString) -> Failure {
 
 /// The dialect of a path, for what is refused before anybody reads the request.
 pub(crate) fn of_path(path: &str) -> Dialect {
-    if path == "/v1/messages" || path.starts_with("/v1/messages/") { Dialect::Anthropic } else { Dialect::Openai }
+    match path {
+        path if path == "/v1/messages" || path.starts_with("/v1/messages/") => Dialect::Anthropic,
+        path if google::is_path(path) => Dialect::Google,
+        _ => Dialect::Openai,
+    }
 }
 
 /// An error in the words of a dialect.
 pub(crate) fn error_body(dialect: Dialect, refusal: &Refusal, id: RequestId) -> Value {
     match dialect {
         Dialect::Anthropic => anthropic::error_body(refusal, id),
+        Dialect::Google => google::error_body(refusal, id),
         _ => openai::error_body(refusal, id),
     }
 }
@@ -195,6 +214,7 @@ pub(crate) fn error_body(dialect: Dialect, refusal: &Refusal, id: RequestId) -> 
 pub(crate) fn error_event(dialect: Dialect, failure: &Failure, id: RequestId) -> Bytes {
     match dialect {
         Dialect::Anthropic => anthropic::error_event(failure, id),
+        Dialect::Google => google::error_event(failure, id),
         _ => openai::error_event(failure, id),
     }
 }

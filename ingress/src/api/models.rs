@@ -1,6 +1,7 @@
 //! `GET /v1/models` and `/v1/models/{model}`: what the caller's key may use, in OpenAI's shape with what the catalogue knows
 //! of it besides, or in Anthropic's where the caller says which version of that API it speaks.
 
+use super::google;
 use crate::models::Listed;
 use crate::refusal::Refusal;
 use crate::role::Shared;
@@ -16,6 +17,9 @@ use serde_json::{Value, json};
 
 /// The list.
 pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    if google::is_asking(&headers, query.as_deref()) {
+        return google::list(State(ingress), headers, RawQuery(query)).await;
+    }
     let (id, dialect) = (clock::request_id(), dialect(&headers));
     match find_key(&headers, query.as_deref(), &ingress.keys) {
         Ok(key) => answer::json(&page(dialect, allowed(&ingress, &key, dialect)), id),
@@ -30,6 +34,9 @@ pub(crate) async fn show(
     RawQuery(query): RawQuery,
     Path(name): Path<String>,
 ) -> Response {
+    if google::is_asking(&headers, query.as_deref()) {
+        return google::show(State(ingress), headers, RawQuery(query), Path(name)).await;
+    }
     let (id, dialect) = (clock::request_id(), dialect(&headers));
     let found = find_key(&headers, query.as_deref(), &ingress.keys).and_then(|key| {
         let model = allowed(&ingress, &key, dialect).into_iter().find(|model| model["id"] == name.as_str());
@@ -57,7 +64,8 @@ fn page(dialect: Dialect, models: Vec<Value>) -> Value {
     json!({ "first_id": id(models.first()), "last_id": id(models.last()), "has_more": false, "data": models })
 }
 
-fn allowed(ingress: &Shared, key: &VirtualKey, dialect: Dialect) -> Vec<Value> {
+/// The models that a key may use, in the shape of a dialect.
+pub(super) fn allowed(ingress: &Shared, key: &VirtualKey, dialect: Dialect) -> Vec<Value> {
     let models = ingress.models.list().into_iter().filter(|model| key.may_use([model.name.as_str()]));
     models.map(if dialect == Dialect::Anthropic { describe_for_anthropic } else { describe }).collect()
 }

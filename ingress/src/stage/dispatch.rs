@@ -8,9 +8,7 @@ use crate::dialect::{self, Asked};
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use bytes::{Bytes, BytesMut};
-use memchr::memmem;
 use penstock_runtime::bus::{Bus, Call};
-use penstock_schemas::chat::SEAL;
 use penstock_schemas::envelope::{Body, Dialect, Envelope};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Failed, Head, Payload};
@@ -64,7 +62,7 @@ fn forms(asked: &Asked, plan: &Plan, ingress: &Shared) -> Result<(Bytes, Option<
         return Ok((asked.body.clone(), None));
     }
     // What another provider has sealed, the provider of this dialect would refuse.
-    let is_sealed = memmem::find(&asked.body, SEAL.as_bytes()).is_some();
+    let is_sealed = asked.holds_seal();
     let takes_native = |link: &Link| !is_sealed && ingress.models.speaks(&link.target.provider, asked.dialect);
     if plan.links().iter().all(takes_native) {
         return Ok((asked.body.clone(), None));

@@ -96,11 +96,11 @@ pub(super) fn conversation(messages: Vec<Message>, is_signed: bool) -> Result<Co
                 builder.assistant(at, message, results, rest.is_empty())?;
             }
             "tool" => {
-                return Err(wrong(&format!("messages[{at}]"), "it is the result of no call: none stands before it"));
+                return Err(wrong(format!("messages[{at}]"), "it is the result of no call: none stands before it"));
             }
             other => {
                 let why = format!("it is no role that is known: `{}`", other.chars().take(32).collect::<String>());
-                return Err(wrong(&format!("messages[{at}].role"), &why));
+                return Err(wrong(format!("messages[{at}].role"), &why));
             }
         }
     }
@@ -138,7 +138,7 @@ impl Builder {
     }
 
     fn user(&mut self, at: usize, message: Message) -> Result<(), Failure> {
-        let content = message.content.ok_or_else(|| wrong(&format!("messages[{at}].content"), "it is missing"))?;
+        let content = message.content.ok_or_else(|| wrong(format!("messages[{at}].content"), "it is missing"))?;
         let parts = parts(content, at)?;
         self.push("user", parts);
         Ok(())
@@ -192,14 +192,14 @@ impl Builder {
         for (number, call) in calls.iter().enumerate() {
             let Some(found) = results.iter().position(|(_, result)| result.tool_call_id == call.id) else {
                 let why = "it has no result: each call needs one before the conversation goes on";
-                return Err(wrong(&format!("messages[{at}].tool_calls[{number}]"), why));
+                return Err(wrong(format!("messages[{at}].tool_calls[{number}]"), why));
             };
             let (at, result) = results.remove(found);
             turn.push(self.result(at, call, result, &mut behind)?);
         }
         if let Some((at, _)) = results.first() {
             let why = "it names no call of the assistant's message before it";
-            return Err(wrong(&format!("messages[{at}].tool_call_id"), why));
+            return Err(wrong(format!("messages[{at}].tool_call_id"), why));
         }
         self.push("user", turn);
         self.push("user", behind);
@@ -267,10 +267,10 @@ fn parts(content: chat::Content, at: usize) -> Result<Vec<Part>, Failure> {
 fn function_call(call: &ToolCall, place: &str) -> Result<FunctionCall, Failure> {
     let kind = call.kind.as_deref().unwrap_or("function");
     let function = call.function.as_ref().filter(|_| kind == "function");
-    let function = function.ok_or_else(|| wrong(&format!("{place}.function"), "it is missing"))?;
-    let name = function.name.clone().ok_or_else(|| wrong(&format!("{place}.function.name"), "it is missing"))?;
+    let function = function.ok_or_else(|| wrong(format!("{place}.function"), "it is missing"))?;
+    let name = function.name.clone().ok_or_else(|| wrong(format!("{place}.function.name"), "it is missing"))?;
     let text = function.arguments.as_deref().map(str::trim).filter(|text| !text.is_empty()).unwrap_or("{}");
-    let args = object(text).ok_or_else(|| wrong(&format!("{place}.function.arguments"), "they are no JSON object"))?;
+    let args = object(text).ok_or_else(|| wrong(format!("{place}.function.arguments"), "they are no JSON object"))?;
     Ok(FunctionCall { id: call.id.clone(), name, args })
 }
 

@@ -56,7 +56,7 @@ pub(super) fn config(request: &mut ChatRequest, model: &str, fit: &mut Fit) -> R
         config.insert("responseModalities".to_owned(), modalities);
     }
     if let Some(format) = request.response_format.take() {
-        shape(format, &mut config, fit)?;
+        shape(&format, &mut config, fit)?;
     }
     if let Some(thinking) = thinking::config(request, model)? {
         config.insert("thinkingConfig".to_owned(), thinking);
@@ -88,7 +88,7 @@ fn modalities(request: &mut ChatRequest, fit: &mut Fit) -> Result<Option<Value>,
 }
 
 /// The shape of the answer.
-fn shape(format: Value, config: &mut Map<String, Value>, fit: &mut Fit) -> Result<(), Failure> {
+fn shape(format: &Value, config: &mut Map<String, Value>, fit: &mut Fit) -> Result<(), Failure> {
     const PLACE: &str = "response_format.json_schema.schema";
     let json_type = |config: &mut Map<String, Value>| {
         config.insert("responseMimeType".to_owned(), "application/json".into());

@@ -27,7 +27,7 @@ pub(super) struct FileData {
 
 /// One part of a message; `place` is where it stands: `messages[0].content[1]`.
 pub(super) fn part(part: chat::Part, place: &str) -> Result<Part, Failure> {
-    let missing = |field: &str| wrong(&format!("{place}.{field}"), "it is missing");
+    let missing = |field: &str| wrong(format!("{place}.{field}"), "it is missing");
     match part.kind.as_str() {
         "text" | "refusal" => {
             let refusal = part.extra.get("refusal").and_then(|text| text.as_str()).map(str::to_owned);

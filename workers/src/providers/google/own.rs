@@ -57,7 +57,7 @@ fn batch<'a>(body: &'a str, fields: &Fields<'a>, model: &str) -> Result<String, 
     let mut renamed = Vec::with_capacity(requests.len());
     for (at, request) in requests.into_iter().enumerate() {
         let request = request.get();
-        let fields = Fields::read(request).map_err(|_| wrong(&format!("requests[{at}]"), "it must be an object"))?;
+        let fields = Fields::read(request).map_err(|_| wrong(format!("requests[{at}]"), "it must be an object"))?;
         renamed.push(set(request, &fields, "model", model));
     }
     Ok(set(body, fields, "requests", &format!("[{}]", renamed.join(","))))

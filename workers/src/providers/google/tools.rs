@@ -40,7 +40,7 @@ pub(super) fn tools(tools: Vec<Tool>, fit: &mut Fit) -> Result<Vec<Value>, Failu
 }
 
 fn declaration(tool: Tool, at: usize, fit: &mut Fit) -> Result<Value, Failure> {
-    let function = tool.function.ok_or_else(|| wrong(&format!("tools[{at}].function"), "it is missing"))?;
+    let function = tool.function.ok_or_else(|| wrong(format!("tools[{at}].function"), "it is missing"))?;
     let mut declaration = Map::new();
     declaration.insert("name".to_owned(), function.name.into());
     if let Some(description) = function.description {
@@ -52,7 +52,7 @@ fn declaration(tool: Tool, at: usize, fit: &mut Fit) -> Result<Value, Failure> {
             // All of JSON Schema may be sent here: what the model does not know is passed over.
             declaration.insert("parametersJsonSchema".to_owned(), schema);
         }
-        Some(_) => return Err(wrong(&format!("tools[{at}].function.parameters"), "it must be a JSON schema")),
+        Some(_) => return Err(wrong(format!("tools[{at}].function.parameters"), "it must be a JSON schema")),
     }
     if function.strict == Some(true) {
         fit.omit(format!("tools[{at}].function.strict"));

@@ -1,0 +1,163 @@
+//! The paths of Google's API: `/v1beta/models` and what stands below it. Its methods stand behind a colon in the path's
+//! last part, so that one route takes them all. A stream without `alt=sse` is a JSON list that grows.
+
+use super::models::allowed;
+use crate::dialect::google;
+use crate::pipeline;
+use crate::refusal::Refusal;
+use crate::role::Shared;
+use crate::stage::answer;
+use crate::stage::authenticate::find_key;
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use penstock_runtime::clock;
+use penstock_schemas::envelope::Dialect;
+use penstock_schemas::sse;
+use serde_json::{Value, json};
+
+/// The longest event of a stream, in bytes, as in the workers.
+const EVENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// A method of a model.
+pub(crate) async fn call(
+    State(ingress): State<Shared>,
+    Path(rest): Path<String>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Response {
+    let Some(endpoint) = google::read_path(&rest) else {
+        let path = request.uri().path().to_owned();
+        return answer::refuse(crate::dialect::of_path(&path), &Refusal::UnknownPath(path), clock::request_id());
+    };
+    let is_stream = endpoint.delivery.is_some_and(|delivery| delivery.is_stream());
+    let response = pipeline::serve(ingress, endpoint, request).await;
+    if is_stream && !has_alt_sse(query.as_deref()) { as_list(response) } else { response }
+}
+
+/// The models that the caller's key may use.
+pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    let id = clock::request_id();
+    match find_key(&headers, query.as_deref(), &ingress.keys) {
+        Ok(key) => {
+            let models: Vec<Value> = allowed(&ingress, &key, Dialect::Openai).iter().map(describe).collect();
+            answer::json(&json!({ "models": models }), id)
+        }
+        Err(refusal) => answer::refuse(Dialect::Google, &refusal, id),
+    }
+}
+
+/// One model.
+pub(crate) async fn show(
+    State(ingress): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    Path(name): Path<String>,
+) -> Response {
+    let id = clock::request_id();
+    let found = find_key(&headers, query.as_deref(), &ingress.keys).and_then(|key| {
+        let model = allowed(&ingress, &key, Dialect::Openai).into_iter().find(|model| model["id"] == name.as_str());
+        let hint = ": GET /v1beta/models lists those that do".to_owned();
+        model.ok_or(Refusal::UnknownModel { name, hint })
+    });
+    match found {
+        Ok(model) => answer::json(&describe(&model), id),
+        Err(refusal) => answer::refuse(Dialect::Google, &refusal, id),
+    }
+}
+
+/// Whether a request for the models is one of Google's clients, which send their key in a way of their own.
+pub(crate) fn is_asking(headers: &HeaderMap, query: Option<&str>) -> bool {
+    let has_key = query.is_some_and(|query| form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "key"));
+    headers.contains_key("x-goog-api-key") || has_key
+}
+
+/// A model as Google describes one. Source: <https://ai.google.dev/api/models>.
+fn describe(model: &Value) -> Value {
+    let id = model["id"].as_str().unwrap_or_default();
+    let methods = match model["mode"].as_str() {
+        Some("embedding") => json!(["embedContent", "batchEmbedContents"]),
+        _ => json!(["generateContent", "streamGenerateContent", "countTokens"]),
+    };
+    let mut described =
+        json!({ "name": format!("models/{id}"), "displayName": id, "supportedGenerationMethods": methods });
+    for (field, known) in [("inputTokenLimit", "context_window"), ("outputTokenLimit", "max_output_tokens")] {
+        if let Some(tokens) = model[known].as_u64() {
+            described[field] = tokens.into();
+        }
+    }
+    if let Some(capabilities) = model["capabilities"].as_array() {
+        described["thinking"] = capabilities.iter().any(|capability| capability == "reasoning").into();
+    }
+    described
+}
+
+fn has_alt_sse(query: Option<&str>) -> bool {
+    let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    pairs.any(|(name, value)| (name == "alt" || name == "$alt") && value == "sse")
+}
+
+/// A stream on its way into a list.
+struct Listing {
+    stream: BodyDataStream,
+    events: sse::Parser,
+    has_begun: bool,
+}
+
+/// The events of a stream as the items of a JSON list, each as soon as it is there.
+fn as_list(response: Response) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("text/event-stream") {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    let listing = Listing { stream: body.into_data_stream(), events: sse::Parser::new(EVENT_BYTES), has_begun: false };
+    let items = stream::unfold(Some(listing), |listing| async move {
+        let mut listing = listing?;
+        match listing.stream.next().await {
+            Some(Err(error)) => Some((Err(error), None)),
+            Some(Ok(bytes)) => {
+                listing.events.push(&bytes);
+                let out = listing.items();
+                Some((Ok(out), Some(listing)))
+            }
+            None => Some((Ok(listing.end()), None)),
+        }
+    });
+    let items = items.filter(|item| std::future::ready(item.as_ref().map_or(true, |bytes: &Bytes| !bytes.is_empty())));
+    Response::from_parts(head, Body::from_stream(items))
+}
+
+impl Listing {
+    fn items(&mut self) -> Bytes {
+        let mut out = Vec::new();
+        // An event that is too long was refused by the worker before.
+        while let Ok(Some(event)) = self.events.next_event() {
+            self.item(&event.data, &mut out);
+        }
+        out.into()
+    }
+
+    fn item(&mut self, data: &[u8], out: &mut Vec<u8>) {
+        if data.is_empty() {
+            return;
+        }
+        out.extend_from_slice(if self.has_begun { b",\r\n" } else { b"[" });
+        self.has_begun = true;
+        out.extend_from_slice(data);
+    }
+
+    fn end(&mut self) -> Bytes {
+        let mut out = Vec::new();
+        if let Ok(Some(event)) = self.events.finish() {
+            self.item(&event.data, &mut out);
+        }
+        out.extend_from_slice(if self.has_begun { b"]" } else { b"[]" });
+        out.into()
+    }
+}

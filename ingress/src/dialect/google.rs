@@ -1,0 +1,71 @@
+//! Google's Gemini API as a client speaks it. Only what the pipeline must know is read; the body's bytes travel on
+//! untouched to a provider that speaks it too. Names are in camelCase or snake_case, as protobuf's JSON allows.
+//! Source: <https://ai.google.dev/api/generate-content>.
+
+mod base64;
+mod contents;
+mod embed;
+mod error;
+mod object;
+mod path;
+mod request;
+mod schema;
+mod seal;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod whole;
+
+pub(crate) use error::{error_body, error_event};
+pub(crate) use path::{is_path, read as read_path};
+pub(crate) use seal::holds_seal;
+
+use super::{Asked, Endpoint, Writer};
+use crate::refusal::Refusal;
+use bytes::Bytes;
+use object::Object;
+use penstock_schemas::envelope::{Delivery, Operation};
+use penstock_schemas::name::RequestId;
+
+/// Reads the head of a request, whose path has said the most of it.
+pub(crate) fn read(endpoint: Endpoint, body: Bytes) -> Result<Asked, Refusal> {
+    let mut object = Object::of_body(&body)?;
+    match endpoint.operation {
+        Operation::Embeddings if object.has("requests") => drop(embed::requests(&mut object)?),
+        Operation::Embeddings => object.needs("content")?,
+        Operation::CountTokens if object.has("generate_content_request") => {}
+        _ => {
+            object.needs("contents")?;
+            if object.list("contents")?.is_empty() {
+                return Err(object.wrong("contents", "it must hold at least one content"));
+            }
+        }
+    }
+    Ok(Asked {
+        dialect: endpoint.dialect,
+        operation: endpoint.operation,
+        model: endpoint.model.unwrap_or_default(),
+        user: None,
+        delivery: endpoint.delivery.unwrap_or(Delivery::Whole),
+        body,
+        content_type: None,
+    })
+}
+
+/// The request in its agnostic form.
+pub(crate) fn agnostic(asked: &Asked) -> Result<Bytes, Refusal> {
+    match asked.operation {
+        Operation::Embeddings => embed::agnostic(asked),
+        _ => request::agnostic(asked),
+    }
+}
+
+/// What turns an agnostic answer into Google's.
+pub(crate) fn writer(asked: &Asked, id: RequestId) -> Box<dyn Writer> {
+    match asked.operation {
+        Operation::Embeddings => Box::new(embed::Embedded::of(asked)),
+        Operation::CountTokens => Box::new(whole::Counted),
+        _ => Box::new(stream::Google::new(id)),
+    }
+}
