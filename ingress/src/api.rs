@@ -41,6 +41,7 @@ pub(crate) fn router(ingress: Shared) -> Router {
         .route("/v1beta/models", get(google::list))
         .route("/v1beta/models/{*model}", get(google::show).post(google::call))
         .route("/admin/v1/spend", get(admin::spend))
+        .route("/admin/v1/targets", get(admin::targets))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .layer(from_fn_with_state(ingress.clone(), refuse_while_stopping));

@@ -25,6 +25,10 @@ pub struct IngressConfig {
     pub total_timeout: Duration,
     /// Longest wait for the requests in flight when the process is told to stop.
     pub drain: Duration,
+    /// Calls that may wait for one provider's workers when all are busy.
+    pub queue: usize,
+    /// Longest wait there.
+    pub queue_timeout: Duration,
     /// The operator's own model names.
     pub models: BTreeMap<String, VirtualModel>,
     /// What happens to what a provider cannot express, unless the virtual model says otherwise.
@@ -75,6 +79,8 @@ impl IngressConfig {
         let total_timeout = seconds("total_timeout", 600);
         let drain = seconds("drain", 30);
         let body_limit = section.size("body_limit").unwrap_or(32 << 20);
+        let queue_timeout = section.duration("queue_timeout").unwrap_or(Duration::from_secs(10));
+        let queue = section.or("queue", 1000);
         let unsupported = section.get("unsupported").unwrap_or_default();
         let models = document.sections("models").into_iter().filter_map(|(name, mut section)| {
             let model = read_model(&name, &mut section)?;
@@ -90,6 +96,8 @@ impl IngressConfig {
             drain,
             models,
             unsupported,
+            queue,
+            queue_timeout,
             preset_key: None,
             admin_key: None,
         }
@@ -130,11 +138,19 @@ fn read_link(section: &mut Section) -> Option<(Link, u32)> {
     if retries.is_some_and(|retries| retries > 10) {
         section.mistake("retries", "must be at most 10");
     }
+    let error_threshold: Option<u32> = section.get("error_threshold");
+    if error_threshold.is_some_and(|percent| percent > 100) {
+        section.mistake("error_threshold", "is a percentage: 0 (never) to 100");
+    }
+    let slow_ms = millis(section.duration("slow"));
     let on: Option<Vec<FailureKind>> = section.get("on");
     let Some(model) = section.get::<String>("model") else {
         section.mistake("model", "is missing: write it as provider/model");
         return None;
     };
     let target = Target::parse(&model).map_err(|error| section.mistake("model", &error.to_string())).ok()?;
-    Some((Link { target, connect_ms, first_token_ms, idle_ms, total_ms, retries, on }, weight))
+    Some((
+        Link { target, connect_ms, first_token_ms, idle_ms, total_ms, retries, on, error_threshold, slow_ms },
+        weight,
+    ))
 }

@@ -9,6 +9,7 @@ pub mod keys;
 mod metrics;
 mod models;
 mod pipeline;
+mod queue;
 mod refusal;
 mod role;
 mod server;

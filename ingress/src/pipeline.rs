@@ -42,6 +42,6 @@ async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Reque
 async fn ask(ingress: &Shared, known: Known, record: &mut Record) -> Result<Answer, Refusal> {
     let admitted = admit::admit(known)?; //                                           3 admit
     let missed = cache::look_up(admitted); //                                         4 cache
-    let planned = route::route(missed, &ingress.models)?; //                          5 route
+    let planned = route::route(missed, &ingress.models, &ingress.health)?; //         5 route
     dispatch::dispatch(planned, ingress, record).await //                             6 dispatch, 7 call
 }

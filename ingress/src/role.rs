@@ -4,10 +4,12 @@ use crate::config::IngressConfig;
 use crate::keys::{self, KeyRing};
 use crate::metrics::IngressMetrics;
 use crate::models::Models;
+use crate::queue::Queues;
 use crate::{api, server};
-use penstock_runtime::Life;
 use penstock_runtime::bus::{Bus, BusError, Inbox, Journal};
+use penstock_runtime::health::Health;
 use penstock_runtime::metrics::Metrics;
+use penstock_runtime::{Life, clock};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -30,6 +32,8 @@ pub(crate) struct Parts {
     pub(crate) journal: Journal,
     pub(crate) keys: KeyRing,
     pub(crate) models: Models,
+    pub(crate) health: Health,
+    pub(crate) queues: Queues,
     pub(crate) metrics: IngressMetrics,
 }
 
@@ -79,6 +83,10 @@ impl Ingress {
         let (keys, models) = (KeyRing::default(), Models::new(config.models.clone()));
         keys.follow(&key_bucket);
         models.follow(&bus.models().await?);
+        let health = Health::follow(bus, |_| ()).await?;
+        let known = health.clone();
+        bus.answer_targets(move || known.report(clock::now())).await?;
+        let queues = Queues::new(config.queue);
         let shared = Shared(Arc::new(Parts {
             config,
             bus: bus.clone(),
@@ -87,6 +95,8 @@ impl Ingress {
             journal: Journal::open(bus).await?,
             keys,
             models,
+            health,
+            queues,
             metrics: IngressMetrics::register(metrics),
         }));
         life.service("http", server::serve(listener, api::router(shared.clone()), shared.clone()));

@@ -15,10 +15,12 @@ pub mod model;
 pub mod money;
 pub mod name;
 pub mod plan;
+pub mod pool;
 pub mod price;
 pub mod spend;
 pub mod sse;
 pub mod subject;
+pub mod target;
 pub mod usage;
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z.

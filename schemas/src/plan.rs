@@ -28,12 +28,28 @@ pub struct Link {
     /// The failures that move on to the next link; absent: those that another provider may not have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<Vec<FailureKind>>,
+    /// The share of failed calls, in percent, at which calls go elsewhere for a while; 0: never. Absent: 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_threshold: Option<u32>,
+    /// The time to the first content, in milliseconds, from which calls go elsewhere: when 1 of 20 calls waits so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_ms: Option<u64>,
 }
 
 impl Link {
     /// A link to `target` with every default.
     pub fn to(target: Target) -> Self {
-        Self { target, connect_ms: None, first_token_ms: None, idle_ms: None, total_ms: None, retries: None, on: None }
+        Self {
+            target,
+            connect_ms: None,
+            first_token_ms: None,
+            idle_ms: None,
+            total_ms: None,
+            retries: None,
+            on: None,
+            error_threshold: None,
+            slow_ms: None,
+        }
     }
 }
 
@@ -85,6 +101,20 @@ impl Plan {
         Some(Self { links: self.links[..=at].to_vec(), at })
     }
 
+    /// The same plan with the turn of the link at this place; `None` when there is none.
+    pub fn turn_to(&self, at: usize) -> Option<Self> {
+        (at < self.links.len()).then(|| Self { links: self.links.clone(), at })
+    }
+
+    /// The same plan, but of the links from place `from` on, those that `is_later` names come last.
+    pub fn postpone(mut self, from: usize, is_later: impl Fn(&Link) -> bool) -> Self {
+        let rest = self.links.split_off(from.min(self.links.len()));
+        let (later, sooner): (Vec<Link>, Vec<Link>) = rest.into_iter().partition(is_later);
+        self.links.extend(sooner);
+        self.links.extend(later);
+        self
+    }
+
     /// All links, in their order.
     pub fn links(&self) -> &[Link] {
         &self.links
@@ -111,6 +141,17 @@ mod tests {
         let pinned = plan.up_to(&Target::parse("b/m").unwrap()).unwrap();
         assert_eq!((pinned.current().target.to_string().as_str(), pinned.next()), ("b/m", None));
         assert_eq!(plan.up_to(&Target::parse("d/m").unwrap()), None);
+    }
+
+    #[test]
+    fn links_that_are_postponed_keep_their_order() {
+        let link = |text| Link::to(Target::parse(text).unwrap());
+        let plan = Plan::new(link("a/m"), [link("b/m"), link("c/m"), link("d/m")]);
+        let order = |plan: &Plan| plan.links().iter().map(|link| link.target.to_string()).collect::<Vec<_>>().join(" ");
+        let is_later = |link: &Link| ["a", "c"].contains(&link.target.provider.as_str());
+        assert_eq!(order(&plan.clone().postpone(0, is_later)), "b/m d/m a/m c/m");
+        assert_eq!(order(&plan.clone().postpone(1, is_later)), "a/m b/m d/m c/m");
+        assert_eq!(plan.clone().postpone(0, |_| true), plan);
     }
 
     #[test]

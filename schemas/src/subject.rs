@@ -32,6 +32,21 @@ impl Subjects {
         format!("{}.call.{provider}.*", self.prefix)
     }
 
+    /// Where calls for one worker's pool of the provider are published, past the queue: for a call whose worker is gone.
+    pub fn direct(&self, worker: &ProcessId, provider: &ProviderId) -> String {
+        format!("{}.direct.{worker}.{provider}", self.prefix)
+    }
+
+    /// Where a worker tells how its pool of the provider is.
+    pub fn pool(&self, provider: &ProviderId) -> String {
+        format!("{}.pool.{provider}", self.prefix)
+    }
+
+    /// How all pools are.
+    pub fn pools(&self) -> String {
+        format!("{}.pool.*", self.prefix)
+    }
+
     /// Where the reply frames of one call go.
     pub fn reply(&self, ingress: &ProcessId, request: RequestId) -> String {
         format!("{}.reply.{ingress}.{request}", self.prefix)
@@ -60,6 +75,11 @@ impl Subjects {
     /// Where spend is asked for.
     pub fn spend(&self) -> String {
         format!("{}.query.spend", self.prefix)
+    }
+
+    /// Where it is asked how the targets are.
+    pub fn targets(&self) -> String {
+        format!("{}.query.targets", self.prefix)
     }
 
     /// Where nobody listens: the server answers for itself.

@@ -56,7 +56,7 @@ async fn a_caller_who_leaves_in_the_middle_of_a_stream_is_cancelled_at_the_provi
 #[tokio::test]
 async fn a_caller_who_leaves_during_a_wait_between_attempts_causes_no_more_of_them() {
     let world = World::start().await;
-    let limited = Reply::error(429).header("retry-after-ms", "1500");
+    let limited = Reply::error(429).header("retry-after-ms", "900");
     world.upstream("alpha").replies(limited).always();
     let waiting = Box::pin(world.ask("fast").open());
     tokio::select! {

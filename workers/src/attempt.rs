@@ -3,7 +3,9 @@
 
 use crate::cost::sum_up;
 use crate::count::{self, Sent};
+use crate::limits::Pick;
 use crate::provider::Provider;
+use crate::providers::quota::{self, Left};
 use crate::providers::{Adapter, Ask, Form, Observed, Outgoing, Refusal, Wanted};
 use ::bytes::{Bytes, BytesMut};
 use http::HeaderValue;
@@ -56,6 +58,8 @@ pub struct Report {
     pub first_token: Option<Duration>,
     /// The provider's HTTP status.
     pub status: Option<u16>,
+    /// What the provider says of its limits.
+    pub left: Left,
     /// The fields of the request that were left out.
     pub dropped: Vec<String>,
     /// What was counted here, because the provider did not report it.
@@ -128,6 +132,8 @@ pub struct Call<'a> {
     pub id: AttemptId,
     /// Which attempt of the request this is, from 1.
     pub number: u32,
+    /// The key for it.
+    pub key: Pick,
     /// This process.
     pub worker: &'a ProcessId,
     /// Its tasks.
@@ -165,7 +171,7 @@ impl Call<'_> {
     async fn answer(&self, mut start: Pending, replies: &mut Replies, report: &mut Report) -> Step<()> {
         let written = replies.wait(timeout(LEDGER, start.written())).await.ok_or(Attempt::Cancelled)?;
         written.map_err(|_| ledger_failed())?;
-        let key = self.provider.key();
+        let key = self.provider.limits.secret(self.key);
         let response = self.ask(key, replies, report).await?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(Attempt::Refused(self.refusal(response, key, replies).await?));
@@ -209,6 +215,10 @@ impl Call<'_> {
         let response = response.map_err(|_| self.late("did not begin to answer in time"))?;
         let response = response.map_err(|error| self.unreachable(&error))?;
         report.status = Some(response.status().as_u16());
+        report.left = quota::read(response.headers(), clock::now());
+        if response.status().is_success() {
+            report.left.retry_after = None; // it belongs to refusals
+        }
         Ok(response)
     }
 

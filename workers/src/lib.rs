@@ -9,12 +9,15 @@ pub mod catalogue;
 mod config;
 mod cost;
 mod count;
+mod gossip;
+mod limits;
 mod metrics;
 mod pool;
 mod provider;
 pub mod providers;
 mod retry;
 mod role;
+mod vitals;
 
 pub use providers::demo;
 

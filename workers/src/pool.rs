@@ -4,12 +4,15 @@
 use crate::attempt::{self, Attempt, Call, Clocks, Report};
 use crate::cost::{sum_up, worst_case};
 use crate::count;
+use crate::gossip::News;
+use crate::limits::Pick;
 use crate::metrics::WorkerMetrics;
 use crate::provider::Provider;
 use crate::providers::{Adapter, Form, Wanted};
-use crate::retry::{Decision, History, Policy, WAITS, decide};
+use crate::retry::{Decision, History, IsLast, Policy, RetryBudget, WAITS, decide};
 use bytes::Bytes;
 use penstock_runtime::bus::{Arrived, BusError, Calls, Desk, Journal, PassOn, Replies};
+use penstock_runtime::health::Health;
 use penstock_runtime::schedule::full_jitter;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::envelope::{Dialect, Envelope, Operation};
@@ -18,14 +21,23 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{self, Failed, Head, Payload, Summary};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::money::Picodollars;
-use penstock_schemas::name::{ProcessId, Target};
+use penstock_schemas::name::{ModelId, ProcessId, Target};
 use penstock_schemas::plan::Link;
 use penstock_schemas::usage::{Usage, UsageSource};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, warn};
+
+/// What a caller is told to wait when a pool is full, in milliseconds.
+const BUSY_MS: u64 = 1000;
+
+/// Bytes of a request that are taken for one token when only the order of size counts.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// The least time over which calls that waited for the same moment are spread.
+const AFTER_PAUSE: Duration = Duration::from_millis(20);
 
 /// Attempts after the first at one link, when the plan does not say.
 const RETRIES: u32 = 2;
@@ -46,8 +58,16 @@ pub struct Pool {
     pub provider: Arc<Provider>,
     /// The way to the ingresses.
     pub desk: Desk,
+    /// Its places: one call each.
+    pub slots: Arc<Semaphore>,
     /// The ledger.
     pub journal: Journal,
+    /// How all pools of the cluster are.
+    pub health: Health,
+    /// What this one has to tell.
+    pub news: Arc<News>,
+    /// How much may be tried again.
+    pub retries: Arc<Mutex<RetryBudget>>,
     /// This process's tasks.
     pub life: Life,
     /// What is counted.
@@ -66,7 +86,7 @@ struct Held {
 impl Pool {
     /// Takes calls until the role stops: only while a slot is free, so that calls go to workers that have one.
     pub async fn run(self) {
-        let slots = Arc::new(Semaphore::new(self.provider.concurrency));
+        let slots = self.slots.clone();
         let stopping = self.life.clone();
         while !stopping.is_stopping() {
             let free = tokio::select! {
@@ -84,6 +104,30 @@ impl Pool {
         }
     }
 
+    /// Takes the calls that are given to this very worker because another one is gone.
+    pub async fn run_direct(self) {
+        let mut calls = match self.desk.direct_calls(&self.provider.id).await {
+            Ok(calls) => calls,
+            Err(error) => return error!(provider = %self.provider.id, %error, "no calls can be given to this worker"),
+        };
+        loop {
+            let arrived = tokio::select! {
+                arrived = calls.next() => arrived,
+                () = self.life.stopping() => None,
+            };
+            let Some(arrived) = arrived else { break };
+            self.take(arrived);
+        }
+        calls.close().await.into_iter().for_each(|arrived| self.take(arrived));
+    }
+
+    fn take(&self, arrived: Arrived) {
+        match self.slots.clone().try_acquire_owned() {
+            Ok(slot) => self.life.work(self.clone().serve(arrived, slot)),
+            Err(_) => self.life.work(self.clone().turn_away(arrived)),
+        }
+    }
+
     async fn take_while_free(&self, mut calls: Calls, slots: &Arc<Semaphore>) {
         while let Ok(slot) = slots.clone().try_acquire_owned() {
             let arrived = tokio::select! {
@@ -93,12 +137,7 @@ impl Pool {
             let Some(arrived) = arrived else { return };
             self.life.work(self.clone().serve(arrived, slot));
         }
-        for arrived in calls.close().await {
-            match slots.clone().try_acquire_owned() {
-                Ok(slot) => self.life.work(self.clone().serve(arrived, slot)),
-                Err(_) => self.life.work(self.clone().turn_away(arrived)),
-            }
-        }
+        calls.close().await.into_iter().for_each(|arrived| self.take(arrived));
     }
 
     async fn serve(self, arrived: Arrived, _slot: OwnedSemaphorePermit) {
@@ -114,7 +153,9 @@ impl Pool {
     async fn turn_away(self, arrived: Arrived) {
         let Some(incoming) = arrived.read().await else { return };
         let mut held = Held { envelope: incoming.envelope, body: incoming.body, replies: incoming.replies };
-        let busy = Failure::gateway(FailureKind::Busy, format!("all workers of {} are busy", self.provider.id));
+        let mut busy = Failure::gateway(FailureKind::Busy, format!("all workers of {} are busy", self.provider.id));
+        busy.retry_after_ms = Some(BUSY_MS);
+        let busy = held.envelope.last_failure.take().unwrap_or(busy);
         if let Err(error) = self.pass_on(&mut held, busy).await {
             error!(request_id = %held.envelope.request_id, %error, "a call could not be turned away");
         }
@@ -126,17 +167,21 @@ impl Pool {
         if let Some(counted) = self.count(held, &link).await {
             return held.replies.send(counted).await;
         }
-        let policy = Policy { retries: link.retries.unwrap_or(RETRIES), on: link.on.clone() };
+        let is_last = if held.envelope.plan.next().is_none() { IsLast::Yes } else { IsLast::No };
+        let policy = Policy::of(&link, RETRIES, is_last);
+        self.retries().earn();
         for attempts in 1.. {
-            let refused = match self.attempt(held, &link).await {
+            let attempt = match self.open_key(held, &link, &policy).await {
+                Ok(key) => self.attempt(held, &link, key).await,
+                Err(attempt) => attempt,
+            };
+            let refused = match attempt {
                 Attempt::Served => return Ok(()),
                 Attempt::Broken(failure) => return self.fail(held, failure).await,
                 Attempt::Cancelled => return self.fail(held, cancelled()).await,
                 Attempt::Refused(failure) => failure,
             };
-            let drawn = full_jitter(attempts, WAITS.0, WAITS.1);
-            let history = History { attempts, drawn, deadline: held.envelope.deadline };
-            match decide(&policy, history, &refused, clock::now()) {
+            match self.decide(&policy, &link, held, attempts, &refused) {
                 Decision::Again(wait) => {
                     debug!(model = %link.target, attempts, ?wait, failure = refused.kind.as_str(), "trying again");
                     if held.replies.wait(sleep(wait)).await.is_none() {
@@ -150,8 +195,53 @@ impl Pool {
         Ok(())
     }
 
+    /// What the policy says, within the retry budget, and not against a target that is known to be in trouble.
+    fn decide(&self, policy: &Policy, link: &Link, held: &Held, attempts: u32, refused: &Failure) -> Decision {
+        let now = clock::now();
+        let drawn = full_jitter(attempts, WAITS.0, WAITS.1);
+        let history = History { attempts, drawn, deadline: held.envelope.deadline };
+        match decide(policy, history, refused, now) {
+            Decision::Again(wait) => {
+                let is_open = held.envelope.plan.next().is_some() && !self.health.is_closed(link, now);
+                let may = !is_open && self.retries().spend(now);
+                if may { Decision::Again(wait) } else { policy.move_on(refused.kind) }
+            }
+            other => other,
+        }
+    }
+
+    fn retries(&self) -> MutexGuard<'_, RetryBudget> {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A key that the provider has not closed, after a short wait if need be.
+    async fn open_key(&self, held: &mut Held, link: &Link, policy: &Policy) -> Result<Pick, Attempt> {
+        let model = &link.target.model;
+        let tokens = held.body.len() as u64 / BYTES_PER_TOKEN;
+        let began = clock::now();
+        loop {
+            let now = clock::now();
+            let until = match self.provider.limits.pick(model, tokens, now) {
+                Pick::Wait(until) => until,
+                pick => return Ok(pick),
+            };
+            let wait = until.since(now);
+            if until.since(began) > policy.patience || until >= held.envelope.deadline {
+                let mut failure = Failure::provider(
+                    FailureKind::RateLimited,
+                    format!("{} takes no calls of {model} for {wait:.1?}: it has said so", self.provider.id),
+                );
+                failure.retry_after_ms = u64::try_from(wait.as_millis()).ok();
+                return Err(Attempt::Refused(failure));
+            }
+            // Not all at once when the wait is over.
+            let wait = wait + full_jitter(1, wait / 10 + AFTER_PAUSE, wait / 10 + AFTER_PAUSE);
+            held.replies.wait(sleep(wait)).await.ok_or(Attempt::Cancelled)?;
+        }
+    }
+
     /// One attempt, between its start and its end in the ledger.
-    async fn attempt(&self, held: &mut Held, link: &Link) -> Attempt {
+    async fn attempt(&self, held: &mut Held, link: &Link, key: Pick) -> Attempt {
         let card = self.provider.model(&link.target.model);
         let Some((adapter, form, body)) = self.words(held, card) else { return cannot_speak(&link.target) };
         let Envelope { operation, delivery, .. } = held.envelope;
@@ -170,6 +260,7 @@ impl Pool {
             card,
             adapter,
             wanted,
+            key,
             envelope: &held.envelope,
             body: &body,
             clocks,
@@ -181,6 +272,7 @@ impl Pool {
         };
         let (attempt, report) = call.make(pending, &mut held.replies).await;
         let total = call.began.elapsed();
+        self.learn(&link.target.model, key, &attempt, &report);
         if let Attempt::Refused(failure) | Attempt::Broken(failure) = &attempt {
             let (request_id, failure) = (&held.envelope.request_id, failure.kind.as_str());
             warn!(%request_id, model = %link.target, attempt = call.number, failure, "an attempt failed");
@@ -233,6 +325,24 @@ impl Pool {
         let summary = Summary { usage: Usage::default(), usage_source: UsageSource::Counted, cost };
         let ended = frame::Ended { head: Some(head), summary };
         Some(Payload::End(ended, serde_json::json!({ "input_tokens": tokens }).to_string().into()))
+    }
+
+    /// Notes what the attempt says of the provider, for all pools.
+    fn learn(&self, model: &ModelId, key: Pick, attempt: &Attempt, report: &Report) {
+        let now = clock::now();
+        let failure = match attempt {
+            Attempt::Served => None,
+            Attempt::Refused(failure) | Attempt::Broken(failure) => Some(failure),
+            Attempt::Cancelled => return,
+        };
+        let is_closed = self.provider.limits.learn(key, model, report.left, now);
+        let first_token = report.first_token.map(|time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
+        let mut vitals = self.news.vitals.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fault = vitals.note(model, failure.map(|failure| failure.kind), first_token, now);
+        drop(vitals);
+        if is_closed || is_fault {
+            self.news.is_urgent();
+        }
     }
 
     /// How to speak to the provider, and the request in the form for it.
@@ -290,7 +400,10 @@ impl Pool {
 
     /// Gives the call to the next link that has a pool; when none has, the caller learns of the last real failure.
     async fn pass_on(&self, held: &mut Held, refused: Failure) -> Result<(), BusError> {
-        let mut plan = held.envelope.plan.next();
+        let now = clock::now();
+        let rest = held.envelope.plan.position() + 1;
+        let plan = held.envelope.plan.clone().postpone(rest, |link| !self.health.is_closed(link, now));
+        let mut plan = plan.next();
         held.envelope.last_failure = Some(refused.clone());
         while let Some(next) = plan {
             debug!(request_id = %held.envelope.request_id, model = %next.current().target, "passing the call on");

@@ -1,13 +1,12 @@
 //! One provider as its pool calls it: where it is, its keys in turn, connections, models. Knows nothing of calls.
 
 use crate::config::ProviderConfig;
+use crate::limits::Limits;
 use crate::providers::{self, Adapter, Form, Settings};
-use penstock_runtime::Secret;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{ModelId, ProviderId};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,8 +27,8 @@ pub struct Provider {
     /// Calls at once.
     pub concurrency: usize,
     base_url: String,
-    keys: Vec<Secret>,
-    turn: AtomicUsize,
+    /// Its keys, and what it has said of their limits.
+    pub limits: Limits,
     models: HashMap<ModelId, ModelCard>,
     /// By connect time-out: it belongs to the client, not to the request.
     clients: Mutex<HashMap<Duration, reqwest::Client>>,
@@ -44,8 +43,7 @@ impl Provider {
             settings: config.settings,
             concurrency: config.concurrency,
             base_url: config.base_url.trim_end_matches('/').to_owned(),
-            keys: config.keys,
-            turn: AtomicUsize::new(0),
+            limits: Limits::new(config.keys),
             models: config.models.into_iter().map(|card| (card.model.clone(), card)).collect(),
             clients: Mutex::default(),
         }
@@ -74,12 +72,6 @@ impl Provider {
     /// What is known of a model.
     pub fn model(&self, model: &ModelId) -> Option<&ModelCard> {
         self.models.get(model)
-    }
-
-    /// The next key in turn; `None` when the provider wants none.
-    pub fn key(&self) -> Option<&Secret> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.keys.get(turn.checked_rem(self.keys.len())?)
     }
 
     /// Where a relative path leads.

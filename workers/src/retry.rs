@@ -3,10 +3,14 @@
 
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::plan::Link;
 use std::time::Duration;
 
 /// The first wait before a repetition, and the longest that we choose by ourselves.
 pub const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
+
+/// The longest wait for a provider's limit when other links are there to be asked instead.
+const IMPATIENT: Duration = Duration::from_secs(1);
 
 /// How patient a link is.
 #[derive(Clone, Debug)]
@@ -15,6 +19,77 @@ pub struct Policy {
     pub retries: u32,
     /// The failures that move on to the next link; `None`: those that another provider may not have.
     pub on: Option<Vec<FailureKind>>,
+    /// The longest wait that is better than going on.
+    pub patience: Duration,
+}
+
+impl Policy {
+    /// The policy of a link; a link that is not the last need not wait long.
+    pub fn of(link: &Link, retries: u32, is_last: IsLast) -> Self {
+        let patience = match is_last {
+            IsLast::Yes => WAITS.1,
+            IsLast::No => IMPATIENT,
+        };
+        Self { retries: link.retries.unwrap_or(retries), on: link.on.clone(), patience }
+    }
+
+    /// What happens when this link is not tried again.
+    pub fn move_on(&self, kind: FailureKind) -> Decision {
+        match &self.on {
+            Some(kinds) if kinds.contains(&kind) => Decision::Next,
+            Some(_) => Decision::Stop,
+            None if elsewhere_may_differ(kind) => Decision::Next,
+            None => Decision::Stop,
+        }
+    }
+}
+
+/// Whether other links follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsLast {
+    /// None.
+    Yes,
+    /// Some.
+    No,
+}
+
+/// Retries as a share of traffic, so that a provider in trouble is not given more of it: one retry for every ten calls,
+/// and a few for quiet times. Source of the idea: <https://sre.google/sre-book/handling-overload/>.
+#[derive(Debug)]
+pub struct RetryBudget {
+    /// In tenths of a retry.
+    tenths: u64,
+    refilled: UnixMicros,
+}
+
+/// What a budget holds at most, in retries; what it starts with; and what each second adds whatever the traffic is.
+const BUDGET: (u64, u64, u64) = (50, 10, 1);
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { tenths: BUDGET.1 * 10, refilled: UnixMicros(0) }
+    }
+}
+
+impl RetryBudget {
+    /// A call that is no retry.
+    pub fn earn(&mut self) {
+        self.tenths = (self.tenths + 1).min(BUDGET.0 * 10);
+    }
+
+    /// Whether one more retry is within the budget; if so, it is taken out of it.
+    pub fn spend(&mut self, now: UnixMicros) -> bool {
+        let seconds = now.since(self.refilled).as_secs();
+        if self.refilled == UnixMicros(0) {
+            self.refilled = now;
+        } else if seconds > 0 {
+            self.tenths = (self.tenths + seconds.min(60) * BUDGET.2 * 10).min(BUDGET.0 * 10);
+            self.refilled = now;
+        }
+        let is_within = self.tenths >= 10;
+        self.tenths -= if is_within { 10 } else { 0 };
+        is_within
+    }
 }
 
 /// What has happened at this link so far.
@@ -45,18 +120,15 @@ pub fn decide(policy: &Policy, history: History, refused: &Failure, now: UnixMic
     if now >= history.deadline {
         return Decision::Stop;
     }
-    let move_on = match &policy.on {
-        Some(kinds) if kinds.contains(&refused.kind) => Decision::Next,
-        Some(_) => Decision::Stop,
-        None if elsewhere_may_differ(refused.kind) => Decision::Next,
-        None => Decision::Stop,
-    };
+    let move_on = policy.move_on(refused.kind);
     if history.attempts > policy.retries || !same_may_differ(refused.kind) {
         return move_on;
     }
     // What the provider asks for is a floor. A wait that the caller cannot afford is no wait.
     let wait = history.drawn.max(Duration::from_millis(refused.retry_after_ms.unwrap_or(0)));
-    if now.after(wait) < history.deadline && wait <= WAITS.1 { Decision::Again(wait) } else { move_on }
+    let asked = Duration::from_millis(refused.retry_after_ms.unwrap_or(0));
+    let is_worth_it = now.after(wait) < history.deadline && (asked <= policy.patience || move_on == Decision::Stop);
+    if is_worth_it && wait <= WAITS.1 { Decision::Again(wait) } else { move_on }
 }
 
 /// Whether the same provider may answer the same request better in a moment.
@@ -125,7 +197,7 @@ mod tests {
         let mut failure = Failure::provider(kind, "");
         failure.retry_after_ms = retry_after_ms;
         let history = History { attempts, drawn: Duration::from_millis(100), deadline: DEADLINE };
-        decide(&Policy { retries: 2, on: None }, history, &failure, UnixMicros(now))
+        decide(&Policy { retries: 2, on: None, patience: WAITS.1 }, history, &failure, UnixMicros(now))
     }
 
     #[test]
@@ -150,9 +222,31 @@ mod tests {
 
     #[test]
     fn a_link_may_say_which_failures_move_on() {
-        let policy = Policy { retries: 0, on: Some(vec![FailureKind::ContentRefused]) };
+        let policy = Policy { retries: 0, on: Some(vec![FailureKind::ContentRefused]), patience: WAITS.1 };
         let history = History { attempts: 1, drawn: Duration::ZERO, deadline: DEADLINE };
         let at = |kind| decide(&policy, history, &Failure::provider(kind, ""), UnixMicros(0));
         assert_eq!((at(FailureKind::ContentRefused), at(FailureKind::Overloaded)), (Decision::Next, Decision::Stop));
+    }
+
+    #[test]
+    fn with_other_links_behind_it_nobody_waits_long_for_a_limit() {
+        let policy = Policy { retries: 2, on: None, patience: IMPATIENT };
+        let history = History { attempts: 1, drawn: Duration::from_millis(100), deadline: DEADLINE };
+        let mut failure = Failure::provider(FailureKind::RateLimited, "");
+        failure.retry_after_ms = Some(900);
+        assert_eq!(decide(&policy, history, &failure, UnixMicros(0)), Decision::Again(Duration::from_millis(900)));
+        failure.retry_after_ms = Some(1_100);
+        assert_eq!(decide(&policy, history, &failure, UnixMicros(0)), Decision::Next);
+    }
+
+    #[test]
+    fn retries_are_a_tenth_of_the_traffic() {
+        let (mut budget, now) = (RetryBudget::default(), UnixMicros(1));
+        let mut spend = |calls: u32| {
+            (0..calls).for_each(|_| budget.earn());
+            (0..1000).filter(|_| budget.spend(now)).count()
+        };
+        assert_eq!([spend(0), spend(100), spend(9), spend(1)], [10, 10, 0, 1]);
+        assert!(budget.spend(UnixMicros(1_000_001)) && !budget.spend(UnixMicros(1_000_001)));
     }
 }

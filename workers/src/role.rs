@@ -1,15 +1,19 @@
 //! The worker role: a pool for each provider that it is to serve, from start to drain. Knows nothing of calls.
 
 use crate::config::ProviderConfig;
+use crate::gossip;
 use crate::metrics::WorkerMetrics;
 use crate::pool::Pool;
 use crate::provider::Provider;
-use penstock_runtime::Life;
 use penstock_runtime::bus::{Bus, BusError, Desk, Journal};
+use penstock_runtime::health::Health;
 use penstock_runtime::metrics::Metrics;
+use penstock_runtime::{Life, clock};
 use penstock_schemas::model::ProviderCard;
+use penstock_schemas::pool::PoolState;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tracing::info;
 
 /// The time that the ledger gets for the last events, after the last call is over.
@@ -32,6 +36,7 @@ impl Workers {
         let desk = Desk::open(bus).await?;
         let models = bus.models().await?;
         let metrics = WorkerMetrics::register(metrics);
+        let mut served = Vec::new();
         for config in providers {
             let card = ProviderCard {
                 provider: config.id.clone(),
@@ -43,16 +48,25 @@ impl Workers {
             if models.get(config.id.as_str()).await?.as_ref() != Some(&card) {
                 models.put(config.id.as_str(), &card).await?;
             }
-            let provider = Provider::new(config);
+            served.push(Arc::new(Provider::new(config)));
+        }
+        let health = Health::follow(bus, learn_limits(served.clone())).await?;
+        for provider in served {
             info!(provider = %provider.id, concurrency = provider.concurrency, "serving");
             let pool = Pool {
-                provider: Arc::new(provider),
+                slots: Arc::new(Semaphore::new(provider.concurrency)),
+                provider,
                 desk: desk.clone(),
                 journal: journal.clone(),
+                health: health.clone(),
+                news: Arc::default(),
+                retries: Arc::default(),
                 life: life.clone(),
                 metrics: metrics.clone(),
                 worker: bus.process().clone(),
             };
+            life.work(gossip::tell(pool.clone(), bus.clone()));
+            life.work(pool.clone().run_direct());
             life.work(pool.run());
         }
         Ok(Self { life: life.clone(), journal })
@@ -63,5 +77,14 @@ impl Workers {
     pub async fn drain(self, limit: Duration) -> bool {
         let undone = self.life.drain(limit).await;
         self.journal.finish(LAST_EVENTS).await && undone == 0
+    }
+}
+
+/// What other workers hear of a provider's limits holds here too, from the moment on that they tell it.
+fn learn_limits(served: Vec<Arc<Provider>>) -> impl Fn(&PoolState) + Send + Sync + 'static {
+    move |state| {
+        if let Some(provider) = served.iter().find(|provider| provider.id == state.provider) {
+            state.quotas.iter().for_each(|quota| provider.limits.hear(quota.clone(), clock::now()));
+        }
     }
 }

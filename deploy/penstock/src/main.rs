@@ -75,6 +75,8 @@ enum Command {
     Spend(tools::spend::Options),
     /// Ask ClickHouse: tables attempts, requests, prices
     Sql(tools::sql::Options),
+    /// Which targets are well, and why not: circuits, limits, free workers
+    Targets(tools::targets::Options),
     /// The models that can be asked for
     Models(tools::models::Options),
 }
@@ -134,6 +136,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => tools::keys::run(&place, command).await,
         Command::Spend(options) => tools::spend::run(&place, &options).await,
         Command::Sql(options) => tools::sql::run(&place, &options).await,
+        Command::Targets(options) => tools::targets::run(&place, &options).await,
         Command::Models(options) => tools::models::run(&place, &options).await,
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod models;
 mod output;
 pub(crate) mod spend;
 pub(crate) mod sql;
+pub(crate) mod targets;
 
 use crate::Place;
 use crate::config::Config;

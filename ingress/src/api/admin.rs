@@ -1,4 +1,5 @@
-//! The admin API: `GET /admin/v1/spend`. Asks the analytics role over the bus; knows nothing of where the numbers are.
+//! The admin API: `GET /admin/v1/spend` and `/admin/v1/targets`. Asks the analytics role over the bus; knows nothing of where
+//! its numbers are.
 
 use crate::refusal::Refusal;
 use crate::role::Shared;
@@ -10,6 +11,7 @@ use axum::response::Response;
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::spend::{SpendQuery, SpendReply, SpendReport};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
@@ -18,6 +20,15 @@ pub(crate) async fn spend(State(ingress): State<Shared>, headers: HeaderMap, Raw
     let id = clock::request_id();
     match report(&ingress, &headers, query.as_deref().unwrap_or_default()).await {
         Ok(report) => answer::json(&report, id),
+        Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
+    }
+}
+
+/// `GET /admin/v1/targets`: which targets are well, and why not.
+pub(crate) async fn targets(State(ingress): State<Shared>, headers: HeaderMap) -> Response {
+    let id = clock::request_id();
+    match check_admin(&ingress, &headers) {
+        Ok(()) => answer::json(&json!({ "targets": ingress.health.report(clock::now()) }), id),
         Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
     }
 }

@@ -1,5 +1,5 @@
-//! Stage 6: the call onto the bus, and its frames back. Steps over links that nobody serves; everything else about
-//! retry and fallback is the workers' business. Knows no provider.
+//! Stage 6: the call onto the bus, and its frames back. Whom it is sent to, and to whom again, is `sending`'s; everything
+//! else about retry and fallback is the workers' business. Knows no provider.
 
 use super::answer::Answer;
 use super::record::Record;
@@ -14,6 +14,9 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Failed, Head, Payload};
 use penstock_schemas::plan::{Link, Plan};
 use tracing::warn;
+
+mod sending;
+use sending::Sending;
 
 /// A large request in the object store, as long as its call lasts.
 pub(crate) struct Placed {
@@ -31,27 +34,19 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
     let (body, native) = forms(&request.asked, &planned.plan, ingress)?;
     let place = ingress.bus.place_body(request.id, &body).await.map_err(|error| internal(&error))?;
     let placed = Placed { bus: ingress.bus.clone(), life: ingress.life.clone(), body: place };
-    let mut call = ingress.inbox.expect(request.id, request.deadline);
+    let call = ingress.inbox.expect(request.id, request.deadline);
     record.looked_up(planned.missed.cache);
-    let mut envelope = envelope(planned, ingress, placed.body.clone());
-    envelope.native = native;
+    let envelope = Envelope { native, ..envelope(planned, ingress, placed.body.clone()) };
     record.planned(&envelope);
-    loop {
-        call.publish(&envelope, &body).await.map_err(|error| internal(&error))?;
-        match first_content(&mut call, record).await {
-            Ok(Begun::Whole(ended, bytes)) => return Ok(Answer::Whole(ended, bytes)),
-            Ok(Begun::Stream(head, bytes)) if envelope.delivery.is_stream() => {
-                return Ok(Answer::stream(head, bytes, call, placed));
-            }
-            Ok(Begun::Stream(head, bytes)) => {
-                let (ended, bytes) = collect(&mut call, head, bytes, record).await?;
-                return Ok(Answer::Whole(ended, bytes));
-            }
-            Err(failure) if failure.kind == FailureKind::NoPool && envelope.plan.next().is_some() => {
-                envelope.plan = envelope.plan.next().expect("it was just there");
-                envelope.next_seq = call.next_seq();
-            }
-            Err(failure) => return Err(explain(failure, &envelope).into()),
+    let mut sending = Sending::new(ingress, call, envelope, body);
+    match sending.answer(record).await? {
+        Begun::Whole(ended, bytes) => Ok(Answer::Whole(ended, bytes)),
+        Begun::Stream(head, bytes) if record.delivery().is_stream() => {
+            Ok(Answer::stream(head, bytes, sending.into_call(), placed))
+        }
+        Begun::Stream(head, bytes) => {
+            let (ended, bytes) = collect(&mut sending.into_call(), head, bytes, record).await?;
+            Ok(Answer::Whole(ended, bytes))
         }
     }
 }
@@ -75,6 +70,7 @@ fn forms(asked: &Asked, plan: &Plan, ingress: &Shared) -> Result<(Bytes, Option<
     Ok(([&asked.body[..], &agnostic].concat().into(), Some(native as u64)))
 }
 
+/// The beginning of an answer.
 enum Begun {
     /// Head and end came together.
     Whole(Box<Ended>, Bytes),
@@ -157,16 +153,6 @@ fn envelope(planned: Planned, ingress: &Shared, body: Body) -> Envelope {
         last_failure: None,
         body,
     }
-}
-
-/// Says which targets nobody serves.
-fn explain(failure: Failure, envelope: &Envelope) -> Failure {
-    if failure.kind != FailureKind::NoPool {
-        return failure;
-    }
-    let targets: Vec<String> = envelope.plan.links().iter().map(|link| link.target.to_string()).collect();
-    let message = format!("no worker serves {} now: is one running for this provider?", targets.join(" or "));
-    Failure { message, ..failure }
 }
 
 fn internal(error: &penstock_runtime::bus::BusError) -> Refusal {

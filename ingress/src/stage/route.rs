@@ -4,6 +4,8 @@ use super::cache::Missed;
 use crate::config::{Strategy, VirtualModel};
 use crate::models::{Models, Named};
 use crate::refusal::Refusal;
+use penstock_runtime::clock;
+use penstock_runtime::health::Health;
 use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::Target;
@@ -21,7 +23,7 @@ pub(crate) struct Planned {
 }
 
 /// Makes the plan.
-pub(crate) fn route(missed: Missed, models: &Models) -> Result<Planned, Refusal> {
+pub(crate) fn route(missed: Missed, models: &Models, health: &Health) -> Result<Planned, Refusal> {
     let known = &missed.admitted.known;
     let name = &known.received.asked.model;
     let (plan, virtual_model, unsupported) = match models.find(name) {
@@ -38,7 +40,19 @@ pub(crate) fn route(missed: Missed, models: &Models) -> Result<Planned, Refusal>
         Named::Unknown(near) => return Err(unknown(name, "did you mean", &near)),
     };
     check_allowed(&known.key, name, &plan)?;
+    let plan = around_trouble(plan, health);
     Ok(Planned { missed, plan, virtual_model, unsupported })
+}
+
+/// Puts targets that are in trouble last, so that they are still there when nothing else is.
+fn around_trouble(plan: Plan, health: &Health) -> Plan {
+    if plan.next().is_none() {
+        return plan;
+    }
+    let (first, now) = (plan.current().clone(), clock::now());
+    // Only a first link is worth one of the few trials that a half-open circuit allows.
+    let is_well = |link: &Link| if *link == first { health.admits(link, now) } else { health.is_closed(link, now) };
+    plan.postpone(0, |link| !is_well(link))
 }
 
 fn unknown<T: ToString>(name: &str, hint: &str, names: &[T]) -> Refusal {

@@ -4,6 +4,7 @@
 pub mod bus;
 pub mod clock;
 pub mod config;
+pub mod health;
 pub mod life;
 pub mod logs;
 pub mod metrics;

@@ -52,7 +52,7 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
 
 async fn publish(inbox: &Inbox, envelope: &Envelope) -> Call {
     let mut call = inbox.expect(envelope.request_id, envelope.deadline);
-    call.publish(envelope, &Bytes::from_static(b"request")).await.unwrap();
+    call.publish(envelope, &Bytes::from_static(b"request"), None).await.unwrap();
     call
 }
 
@@ -285,7 +285,7 @@ async fn a_request_above_the_payload_limit_is_claimed_from_the_store() {
     assert!(matches!(envelope.body, Body::Stored(_)));
     let call = async {
         let mut call = inbox.expect(envelope.request_id, envelope.deadline);
-        call.publish(&envelope, &body).await.unwrap();
+        call.publish(&envelope, &body, None).await.unwrap();
         call
     };
     let (incoming, _call) = take(&worker, &desk, call).await;

@@ -29,6 +29,7 @@ pub mod framing;
 pub mod google;
 pub mod openai;
 mod quirk;
+pub mod quota;
 mod refusal;
 pub mod responses;
 mod retry_after;

@@ -9,9 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 /// The wait that the headers of an answer ask for.
 pub(crate) fn read(status: u16, headers: &HeaderMap, now: UnixMicros) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let asked = text("retry-after-ms")
-        .and_then(|text| span(text, 0.001))
-        .or_else(|| text("retry-after").and_then(|text| span(text, 1.0).or_else(|| until(text, now))));
+    let asked = asked(headers, now);
     if asked.is_some() || status != 429 {
         return asked;
     }
@@ -25,6 +23,14 @@ pub(crate) fn read(status: u16, headers: &HeaderMap, now: UnixMicros) -> Option<
     used_up.or_else(|| resets.iter().flatten().map(|(reset, _)| *reset).min())
 }
 
+/// The wait that an answer asks for in so many words.
+pub(crate) fn asked(headers: &HeaderMap, now: UnixMicros) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    text("retry-after-ms")
+        .and_then(|text| span(text, 0.001))
+        .or_else(|| text("retry-after").and_then(|text| span(text, 1.0).or_else(|| until(text, now))))
+}
+
 /// A plain number of units of this many seconds.
 fn span(text: &str, unit: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(text.parse::<f64>().ok()? * unit).ok()
@@ -36,7 +42,7 @@ fn until(date: &str, now: UnixMicros) -> Option<Duration> {
 }
 
 /// `6m0s`, `1h2m3.5s`, `20ms`, or a plain number of seconds.
-fn units(text: &str) -> Option<Duration> {
+pub(crate) fn units(text: &str) -> Option<Duration> {
     if let Some(seconds) = span(text, 1.0) {
         return Some(seconds);
     }

@@ -119,6 +119,16 @@ impl Desk {
         Ok(Calls { desk: self.clone(), subscriber })
     }
 
+    /// Begins to take the calls that are given to this very worker, past the queue.
+    ///
+    /// # Errors
+    /// When the subscription cannot be made.
+    pub async fn direct_calls(&self, provider: &ProviderId) -> Result<Calls, BusError> {
+        let subject = self.bus.subjects.direct(self.bus.process(), provider);
+        let subscriber = self.bus.client.subscribe(subject).await.map_err(failed("subscribe to calls"))?;
+        Ok(Calls { desk: self.clone(), subscriber })
+    }
+
     fn held(&self) -> MutexGuard<'_, HashMap<RequestId, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -215,6 +225,10 @@ impl Desk {
             replies.accepted().await?;
             let taken = serde_json::to_vec(&Control::Taken).map_err(failed("write a control message"))?;
             self.bus.client.publish(passer, taken.into()).await.map_err(failed("take a call"))?;
+        }
+        if matches!(envelope.body, Body::Stored(_)) && replies.next_seq == next_seq {
+            // Fetching takes its time, and a worker that nobody knows is soon given up.
+            replies.accepted().await?;
         }
         let body = match self.bus.fetch_body(&envelope.body, inline).await {
             Ok(body) => body,

@@ -25,10 +25,23 @@ use uuid::Uuid;
 const FRAMES: usize = (STREAM_CREDIT / FRAME_COST) as usize + 16;
 
 /// Silence after which the worker is asked whether it still holds the call.
-const PROBE: Duration = Duration::from_millis(250);
+const PROBE: Duration = Duration::from_millis(150);
 
-/// Probes without an answer after which the worker is given up.
-const PROBES: u32 = 8;
+/// Probes without an answer after which the worker is given up: 450 ms of silence in all. Each is a wait of its own, so
+/// that a machine that stands still for a while gives up nobody.
+const PROBES: u32 = 2;
+
+/// A wait that ends so much too late says that this machine is short of time, and a worker on it may be too: such waits
+/// do not count, up to so many of them.
+const LATE: Duration = Duration::from_millis(25);
+const LATE_WAITS: u32 = 10;
+
+/// Each time a call is given to another worker, its frames are numbered from the next multiple of this on: so frames of
+/// the worker that was given up are known when they come after all.
+const TURN: u32 = 1 << 24;
+
+/// How long a message that has come may take to its call.
+const SORTED: Duration = Duration::from_millis(1);
 
 /// Orders to workers that may wait for the socket.
 const ORDERS: usize = 4096;
@@ -56,6 +69,8 @@ pub struct Call {
     request: RequestId,
     deadline: UnixMicros,
     arrivals: mpsc::Receiver<Message>,
+    /// What has come and was looked at, but not read.
+    peeked: Option<Message>,
     worker: Option<ProcessId>,
     next_seq: u32,
     unpaid: u32,
@@ -83,7 +98,7 @@ impl Inbox {
         let (arrive, arrivals) = mpsc::channel(FRAMES);
         self.slots().insert(request, Slot::Open(arrive));
         let inbox = self.clone();
-        Call { inbox, request, deadline, arrivals, worker: None, next_seq: 0, unpaid: 0, done: false }
+        Call { inbox, request, deadline, arrivals, peeked: None, worker: None, next_seq: 0, unpaid: 0, done: false }
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<RequestId, Slot>> {
@@ -169,14 +184,18 @@ async fn give_orders(bus: Bus, mut orders: mpsc::Receiver<(ProcessId, RequestId,
 }
 
 impl Call {
-    /// Publishes the call for the pool of its plan's current link.
+    /// Publishes the call for the pool of its plan's current link: for any worker of it, or for this one.
     ///
     /// # Errors
     /// When the connection is closed for good.
-    pub async fn publish(&mut self, envelope: &Envelope, body: &Bytes) -> Result<(), BusError> {
+    pub async fn publish(&mut self, envelope: &Envelope, body: &Bytes, to: Option<&ProcessId>) -> Result<(), BusError> {
         let bus = &self.inbox.0.bus;
         self.worker = None;
-        let subject = bus.subjects.call(&envelope.plan.current().target.provider, envelope.operation);
+        let provider = &envelope.plan.current().target.provider;
+        let subject = match to {
+            None => bus.subjects.call(provider, envelope.operation),
+            Some(worker) => bus.subjects.direct(worker, provider),
+        };
         let reply = bus.subjects.reply(bus.process(), self.request);
         let inline =
             if matches!(envelope.body, penstock_schemas::envelope::Body::Inline) { body } else { &Bytes::new() };
@@ -190,10 +209,17 @@ impl Call {
     /// `NoPool` when nobody serves the provider that the call was published for; `Deadline`; `Lost` when the worker that
     /// holds the call is gone or a frame is missing.
     pub async fn next(&mut self) -> Result<Payload, Failure> {
-        let mut unanswered = 0;
+        let (mut unanswered, mut late_waits) = (0, 0);
         loop {
-            let left = self.deadline.since(clock::now());
-            match timeout(left.min(PROBE), self.arrivals.recv()).await {
+            let began = clock::now();
+            let left = self.deadline.since(began);
+            let next = async {
+                match self.peeked.take() {
+                    Some(message) => Some(message),
+                    None => self.arrivals.recv().await,
+                }
+            };
+            match timeout(left.min(PROBE), next).await {
                 Ok(Some(message)) => {
                     unanswered = 0;
                     if let Some(payload) = self.read(&message)? {
@@ -203,7 +229,8 @@ impl Call {
                 Ok(None) => return Err(lost("the answer came faster than it was read")),
                 Err(_) if left <= PROBE => return Err(late()),
                 Err(_) => {
-                    unanswered += 1;
+                    let is_late = clock::now().since(began) > PROBE + LATE && late_waits < LATE_WAITS;
+                    *(if is_late { &mut late_waits } else { &mut unanswered }) += 1;
                     if unanswered > PROBES {
                         return Err(lost("the worker that held the call does not answer"));
                     }
@@ -212,6 +239,20 @@ impl Call {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether a call that was just published has found a pool. Asks the server, since no message says so.
+    pub async fn found_pool(&mut self) -> bool {
+        self.inbox.0.bus.round_trip().await;
+        // What the server said before its answer to us is here, or with the task that sorts it.
+        match timeout(SORTED, self.arrivals.recv()).await {
+            Ok(Some(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => false,
+            Ok(message) => {
+                self.peeked = message;
+                true
+            }
+            Err(_) => true,
         }
     }
 
@@ -228,7 +269,10 @@ impl Call {
         })?;
         match &frame.payload {
             Payload::Alive => return Ok(None),
+            // Of a worker that was given up, it is no news.
+            Payload::Gone if self.worker.is_none() => return Ok(None),
             Payload::Gone => return Err(lost("the worker no longer knows the call")),
+            _ if frame.seq / TURN < self.next_seq / TURN => return Ok(None),
             _ if frame.seq != self.next_seq => return Err(lost("a part of the answer was lost on the bus")),
             Payload::Accepted(accepted) => self.worker = Some(accepted.worker.clone()),
             Payload::Chunk(Some(head), _) => self.worker = Some(head.worker.clone()),
@@ -248,6 +292,19 @@ impl Call {
             self.inbox.order(worker.clone(), self.request, Control::Credit(self.unpaid));
             self.unpaid = 0;
         }
+    }
+
+    /// Gives up the worker that holds the call; what it still says is ignored. Gives its name, if it ever told it.
+    pub fn give_up_worker(&mut self) -> Option<ProcessId> {
+        self.next_seq = (self.next_seq / TURN).saturating_add(1).saturating_mul(TURN);
+        let worker = self.worker.take()?;
+        self.inbox.order(worker.clone(), self.request, Control::Cancel);
+        Some(worker)
+    }
+
+    /// The worker that holds the call, once it has told its name.
+    pub fn worker(&self) -> Option<&ProcessId> {
+        self.worker.as_ref()
     }
 
     /// The sequence number of the frame that is due next.

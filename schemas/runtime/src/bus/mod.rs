@@ -6,6 +6,7 @@
 mod bucket;
 mod connect;
 mod desk;
+mod gossip;
 mod inbox;
 mod query;
 mod store;

@@ -1,10 +1,13 @@
-//! Questions over the bus: one asks, one of those who know answers. Knows the spend query only.
+//! Questions over the bus: one asks, one of those who know answers. Knows what is asked, and none of the answers.
 
 use super::{Bus, BusError, failed};
 use async_nats::Request;
 use futures_util::StreamExt;
 use penstock_schemas::spend::{SpendQuery, SpendReply};
 use penstock_schemas::subject::QUEUE_GROUP;
+use penstock_schemas::target::TargetReport;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
@@ -13,19 +16,15 @@ use tracing::warn;
 const ANSWER: Duration = Duration::from_secs(30);
 
 impl Bus {
-    /// Asks the analytics role.
+    /// Asks the analytics role for spend.
     ///
     /// # Errors
     /// When no analytics role answers.
     pub async fn ask_spend(&self, query: &SpendQuery) -> Result<SpendReply, BusError> {
-        let what = "ask the analytics role";
-        let request = Request::new().payload(serde_json::to_vec(query).map_err(failed(what))?.into());
-        let request = request.timeout(Some(ANSWER));
-        let answer = self.client.send_request(self.subjects.spend(), request).await.map_err(failed(what))?;
-        serde_json::from_slice(&answer.payload).map_err(failed(what))
+        self.ask(self.subjects.spend(), query, "ask the analytics role").await
     }
 
-    /// Answers such questions as long as the role lives, each in a task of its own.
+    /// Answers questions for spend as long as the role lives, each in a task of its own.
     ///
     /// # Errors
     /// When the connection is closed for good.
@@ -34,22 +33,69 @@ impl Bus {
         F: Fn(SpendQuery) -> A + Send + Sync + 'static,
         A: Future<Output = SpendReply> + Send + 'static,
     {
-        let group = QUEUE_GROUP.to_owned();
-        let questions = self.client.queue_subscribe(self.subjects.spend(), group).await;
-        let mut questions = questions.map_err(failed("listen for spend queries"))?;
-        let (bus, answer) = (self.clone(), Arc::new(answer));
-        self.life.service("spend queries", async move {
+        let answer = Arc::new(answer);
+        self.answer(self.subjects.spend(), move |question: Result<SpendQuery, _>| {
+            let answer = answer.clone();
+            async move {
+                match question {
+                    Ok(query) => answer(query).await,
+                    Err(error) => SpendReply::BadQuery(error.to_string()),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Asks an ingress how the targets are.
+    ///
+    /// # Errors
+    /// When no ingress answers.
+    pub async fn ask_targets(&self) -> Result<Vec<TargetReport>, BusError> {
+        self.ask(self.subjects.targets(), &(), "ask an ingress").await
+    }
+
+    /// Answers questions for the targets as long as the role lives.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn answer_targets(
+        &self,
+        answer: impl Fn() -> Vec<TargetReport> + Send + Sync + 'static,
+    ) -> Result<(), BusError> {
+        self.answer(self.subjects.targets(), move |_: Result<(), _>| std::future::ready(answer())).await
+    }
+
+    async fn ask<A: DeserializeOwned>(
+        &self,
+        subject: String,
+        question: &impl Serialize,
+        what: &'static str,
+    ) -> Result<A, BusError> {
+        let request = Request::new().payload(serde_json::to_vec(question).map_err(failed(what))?.into());
+        let request = request.timeout(Some(ANSWER));
+        let answer = self.client.send_request(subject, request).await.map_err(failed(what))?;
+        serde_json::from_slice(&answer.payload).map_err(failed(what))
+    }
+
+    async fn answer<Q, R, F, A>(&self, subject: String, answer: F) -> Result<(), BusError>
+    where
+        Q: DeserializeOwned + Send,
+        R: Serialize + Send,
+        F: Fn(Result<Q, serde_json::Error>) -> A + Send + Sync + 'static,
+        A: Future<Output = R> + Send + 'static,
+    {
+        let questions = self.client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await;
+        let mut questions = questions.map_err(failed("listen for questions"))?;
+        let bus = self.clone();
+        self.life.service("questions", async move {
             while let Some(question) = questions.next().await {
                 let Some(reply) = question.reply.clone() else { continue };
-                let (bus, answer) = (bus.clone(), answer.clone());
+                let answering = answer(serde_json::from_slice(&question.payload));
+                let bus = bus.clone();
                 bus.life.clone().work(async move {
-                    let answer = match serde_json::from_slice(&question.payload) {
-                        Ok(query) => answer(query).await,
-                        Err(error) => SpendReply::BadQuery(error.to_string()),
-                    };
-                    let payload = serde_json::to_vec(&answer).expect("a spend reply has a JSON form");
+                    let payload = serde_json::to_vec(&answering.await).expect("answers have a JSON form");
                     if let Err(error) = bus.client.publish(reply, payload.into()).await {
-                        warn!(%error, "the answer to a spend query could not be sent");
+                        warn!(%error, "the answer to a question could not be sent");
                     }
                 });
             }

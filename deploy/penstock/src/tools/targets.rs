@@ -1,0 +1,43 @@
+//! `penstock targets`: the same view as `GET /admin/v1/targets`, from an ingress.
+
+use super::output::print;
+use crate::{Format, Place};
+use penstock_runtime::clock;
+use penstock_schemas::UnixMicros;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  penstock targets --format json")]
+pub(crate) struct Options {
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
+    let targets = super::bus(place).await?.ask_targets().await?;
+    let now = clock::now();
+    let ago = |at: UnixMicros| format!("{} s", now.since(at).as_secs());
+    let number = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
+    let rows: Vec<[String; 9]> = targets
+        .iter()
+        .map(|report| {
+            let pause = report.paused_until.map(|until| format!("its limit is reached for {:.1?}", until.since(now)));
+            let reasons: Vec<String> = report.reason.clone().into_iter().chain(pause).collect();
+            [
+                report.target.to_string(),
+                report.circuit.as_str().to_owned(),
+                ago(report.since),
+                reasons.join("; "),
+                report.succeeded.to_string(),
+                report.failed.to_string(),
+                number(report.first_token_p95_ms),
+                report.workers.to_string(),
+                format!("{}/{}", report.free, report.slots),
+            ]
+        })
+        .collect();
+    let columns = ["target", "circuit", "since", "reason", "ok", "failed", "first_token_p95_ms", "workers", "free"];
+    print(options.format, &columns, &rows, &targets)?;
+    Ok(ExitCode::SUCCESS)
+}

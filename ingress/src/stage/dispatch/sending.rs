@@ -1,0 +1,170 @@
+//! Whom a call is sent to: the first link that is served; a place in the queue when all workers are busy; and another
+//! worker when the one that held the call is gone before anything came of it. Reads no content.
+
+use super::{Begun, first_content, internal};
+use crate::queue::Place;
+use crate::refusal::Refusal;
+use crate::role::Shared;
+use crate::stage::record::Record;
+use bytes::Bytes;
+use penstock_runtime::bus::Call;
+use penstock_runtime::clock;
+use penstock_schemas::envelope::Envelope;
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::name::{ProcessId, ProviderId};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+/// Times that a call is given to another worker: each costs half a second at least.
+const OTHERS: u32 = 8;
+
+/// Between two looks for a free worker.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What the answer of a call counts in the queue, in bytes, besides its request.
+const ANSWER_COST: u64 = 2048;
+
+/// A call on its way to its first content.
+pub(super) struct Sending<'a> {
+    ingress: &'a Shared,
+    call: Call,
+    envelope: Envelope,
+    body: Bytes,
+    /// Workers that held the call and are gone.
+    gone: BTreeSet<ProcessId>,
+    others: u32,
+}
+
+impl<'a> Sending<'a> {
+    pub(super) fn new(ingress: &'a Shared, call: Call, envelope: Envelope, body: Bytes) -> Self {
+        Self { ingress, call, envelope, body, gone: BTreeSet::new(), others: 0 }
+    }
+
+    /// The call, for the rest of its answer.
+    pub(super) fn into_call(self) -> Call {
+        self.call
+    }
+
+    /// Sends the call until an answer begins.
+    pub(super) async fn answer(&mut self, record: &mut Record) -> Result<Begun, Refusal> {
+        if self.ingress.queues.length(self.provider()) > 0 && self.envelope.plan.next().is_none() {
+            self.wait_for_place().await?; // behind those who came before
+        } else {
+            self.publish().await?;
+        }
+        loop {
+            match first_content(&mut self.call, record).await {
+                Ok(begun) => return Ok(begun),
+                Err(failure) if failure.kind == FailureKind::Lost => self.ask_another(failure).await?,
+                Err(failure) if failure.kind == FailureKind::NoPool => self.go_on(failure).await?,
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    fn provider(&self) -> &ProviderId {
+        &self.envelope.plan.current().target.provider
+    }
+
+    /// Publishes the call for any worker of its link; past the queue when NATS might still give it to one that is gone.
+    async fn publish(&mut self) -> Result<(), Refusal> {
+        let (health, now) = (&self.ingress.health, clock::now());
+        let is_doubtful = !self.gone.is_empty() || health.has_silent_worker(self.provider(), now);
+        let to = is_doubtful.then(|| health.worker_of(self.provider(), &self.gone, now)).flatten();
+        let sent = self.call.publish(&self.envelope, &self.body, to.as_ref()).await;
+        sent.map_err(|error| internal(&error))
+    }
+
+    /// The worker that held the call is gone, and the client has nothing yet: another one gets it. What the first one did
+    /// is in the ledger, or becomes an attempt of unknown outcome there.
+    async fn ask_another(&mut self, lost: Failure) -> Result<(), Refusal> {
+        let request_id = self.envelope.request_id;
+        let worker = self.call.give_up_worker();
+        self.others += 1;
+        if self.others > OTHERS {
+            return Err(lost.into());
+        }
+        warn!(%request_id, worker = worker.as_ref().map(tracing::field::display), "a worker is gone: another gets its call");
+        self.gone.extend(worker);
+        self.envelope.attempts += 1;
+        self.envelope.next_seq = self.call.next_seq();
+        while !self.ingress.bus.is_connected() {
+            if clock::now() >= self.envelope.deadline {
+                return Err(lost.into());
+            }
+            sleep(LOOK).await;
+        }
+        self.publish().await
+    }
+
+    /// Nobody takes the call at this link: another link, or a place in the queue.
+    async fn go_on(&mut self, failure: Failure) -> Result<(), Refusal> {
+        self.envelope.next_seq = self.call.next_seq();
+        if let Some(next) = self.envelope.plan.next() {
+            self.envelope.plan = next;
+            return self.publish().await;
+        }
+        let is_served = |provider: &ProviderId| self.is_served(provider);
+        let busy = self.envelope.plan.links().iter().position(|link| is_served(&link.target.provider));
+        match busy.and_then(|at| self.envelope.plan.turn_to(at)) {
+            Some(plan) => self.envelope.plan = plan,
+            None => return Err(self.explain(failure).into()),
+        }
+        self.wait_for_place().await
+    }
+
+    fn is_served(&self, provider: &ProviderId) -> bool {
+        self.ingress.health.capacity(provider, &self.gone, clock::now()).workers > 0
+    }
+
+    /// Waits until a worker takes the call, in a fair order, and no longer than that can be expected to help.
+    async fn wait_for_place(&mut self) -> Result<(), Refusal> {
+        let (provider, now) = (self.provider().clone(), clock::now());
+        let queues = &self.ingress.queues;
+        let per_second = self.ingress.health.capacity(&provider, &self.gone, now).ended_per_second.max(1);
+        let expected = Duration::from_secs(1).saturating_mul(as_u32(queues.length(&provider))) / per_second;
+        let left = self.envelope.deadline.since(now).min(self.ingress.config.queue_timeout);
+        if expected > left {
+            return Err(busy(&provider, expected).into());
+        }
+        let project = self.envelope.caller.project.clone();
+        let place = Place { provider: &provider, project: &project, cost: self.body.len() as u64 + ANSWER_COST };
+        let waited = timeout(left, async {
+            let turn = queues.turn(place).await;
+            let turn = turn.map_err(|_| Refusal::from(busy(&provider, expected.max(Duration::from_secs(1)))))?;
+            loop {
+                self.publish().await?;
+                if self.call.found_pool().await {
+                    drop(turn);
+                    return Ok(());
+                }
+                if !self.is_served(&provider) {
+                    let failure = Failure::gateway(FailureKind::NoPool, "");
+                    return Err(self.explain(failure).into());
+                }
+                sleep(LOOK).await;
+            }
+        });
+        waited.await.unwrap_or_else(|_| Err(busy(&provider, left).into()))
+    }
+
+    /// Says which targets nobody serves.
+    fn explain(&self, failure: Failure) -> Failure {
+        let targets: Vec<String> = self.envelope.plan.links().iter().map(|link| link.target.to_string()).collect();
+        let message = format!("no worker serves {} now: is one running for this provider?", targets.join(" or "));
+        Failure { message, retry_after_ms: Some(1000), ..failure }
+    }
+}
+
+fn busy(provider: &ProviderId, wait: Duration) -> Failure {
+    let message = format!("all workers of {provider} are busy, and the queue in front of them is too long");
+    let mut failure = Failure::gateway(FailureKind::Busy, message);
+    failure.retry_after_ms = u64::try_from(wait.as_millis()).ok();
+    failure
+}
+
+fn as_u32(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

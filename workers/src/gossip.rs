@@ -1,0 +1,70 @@
+//! Tells the cluster how this worker's pools are, each second and at once when something changes that others should act
+//! on. Decides nothing.
+
+use crate::pool::Pool;
+use crate::vitals::Vitals;
+use penstock_runtime::bus::Bus;
+use penstock_runtime::clock;
+use penstock_schemas::pool::PoolState;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+/// Between two messages when nothing changes.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Between a change and its telling: so many failures are one message.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// What one pool has to tell.
+#[derive(Debug, Default)]
+pub struct News {
+    /// What became of its last calls.
+    pub vitals: Mutex<Vitals>,
+    changed: Notify,
+}
+
+impl News {
+    /// That others should know at once.
+    pub fn is_urgent(&self) {
+        self.changed.notify_one();
+    }
+}
+
+/// Tells how a pool is, as long as it takes calls, and that it leaves.
+pub async fn tell(pool: Pool, bus: Bus) {
+    while !pool.life.is_stopping() {
+        send(&pool, &bus).await;
+        tokio::select! {
+            // That nothing has changed is no reason to be silent.
+            _ = timeout(BEAT, pool.news.changed.notified()) => sleep(MOMENT).await,
+            () = pool.life.stopping() => {}
+        }
+    }
+    send(&pool, &bus).await;
+}
+
+async fn send(pool: &Pool, bus: &Bus) {
+    let now = clock::now();
+    let (targets, ended_per_second) = {
+        let mut vitals = pool.news.vitals.lock().unwrap_or_else(PoisonError::into_inner);
+        (vitals.tell(now), vitals.ended_per_second(now))
+    };
+    let count = |slots: usize| u32::try_from(slots).unwrap_or(u32::MAX);
+    let state = PoolState {
+        worker: pool.worker.clone(),
+        provider: pool.provider.id.clone(),
+        at: now,
+        slots: count(pool.provider.concurrency),
+        free: count(pool.slots.available_permits()),
+        ended_per_second,
+        leaving: pool.life.is_stopping(),
+        targets,
+        quotas: pool.provider.limits.tell(now),
+    };
+    if let Err(error) = bus.tell_pool(&state).await {
+        warn!(provider = %pool.provider.id, %error, "the pool's state could not be told");
+    }
+}
