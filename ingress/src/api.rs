@@ -5,6 +5,7 @@ mod admin;
 mod google;
 mod models;
 mod operations;
+mod responses;
 
 use crate::dialect::{self, Endpoint};
 use crate::pipeline;
@@ -36,6 +37,10 @@ pub(crate) fn router(ingress: Shared) -> Router {
         .route("/v1/audio/translations", ask(Dialect::Openai, Operation::Translations))
         .route("/v1/rerank", ask(Dialect::Openai, Operation::Rerank))
         .route("/v2/rerank", ask(Dialect::Openai, Operation::Rerank))
+        .route("/v1/responses", ask(Dialect::Responses, Operation::Chat))
+        .route("/v1/responses/{id}", get(responses::show).delete(responses::forget))
+        .route("/v1/responses/{id}/input_items", get(responses::items))
+        .route("/v1/responses/{id}/cancel", post(responses::cancel))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*model}", get(models::show).post(google::call))
         .route("/v1beta/models", get(google::list))

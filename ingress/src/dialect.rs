@@ -19,6 +19,7 @@ pub(crate) mod anthropic;
 mod fields;
 pub(crate) mod google;
 pub(crate) mod openai;
+pub(crate) mod responses;
 
 /// What a path asks for, before the body is read.
 #[derive(Clone, Debug)]
@@ -69,6 +70,7 @@ impl Endpoint {
             Dialect::Openai => openai::read(self.operation, body, content_type),
             Dialect::Anthropic => anthropic::read(self.operation, body),
             Dialect::Google => google::read(self, body),
+            Dialect::Responses => responses::read(body),
             other => unreachable!("no path is of the dialect {other:?}"),
         }
     }
@@ -81,6 +83,7 @@ impl Asked {
             Dialect::Openai => Ok(self.body.clone()),
             Dialect::Anthropic => anthropic::agnostic(&self.body),
             Dialect::Google => google::agnostic(self),
+            Dialect::Responses => responses::agnostic(&self.body),
             other => unreachable!("no path is of the dialect {other:?}"),
         }
     }
@@ -101,6 +104,7 @@ impl Asked {
             Dialect::Anthropic if self.operation == Operation::CountTokens => None,
             Dialect::Anthropic => Some(Box::new(anthropic::Messages::new(id, self.model.clone()))),
             Dialect::Google => Some(google::writer(self, id)),
+            Dialect::Responses => Some(responses::writer(self, id)),
             other => unreachable!("no path is of the dialect {other:?}"),
         }
     }
@@ -122,6 +126,30 @@ pub(crate) trait Writer: Send {
 
     /// The end of a stream that is complete.
     fn end(&mut self, summary: &Summary, out: &mut Vec<u8>);
+
+    /// The next event of a stream as it came.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn event(&mut self, event: &sse::Event, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let data = event.data.trim_ascii();
+        if data.starts_with(b"{") { self.chunk(data, out) } else { Ok(()) }
+    }
+
+    /// The writer for an answer that comes in the caller's own dialect; `None` when its bytes pass untouched.
+    fn native(self: Box<Self>) -> Option<Box<dyn Writer>> {
+        None
+    }
+
+    /// The last event of a stream that broke, where it must know what came before.
+    fn broken(&mut self, _failure: &Failure) -> Option<Bytes> {
+        None
+    }
+
+    /// The finished answer, once, where somebody may ask for it again; and whether a provider wrote it in this dialect.
+    fn kept(&mut self) -> Option<(Bytes, bool)> {
+        None
+    }
 }
 
 /// Turns an agnostic stream, which comes cut anywhere, into the caller's dialect, or passes it on.
@@ -142,7 +170,7 @@ impl Rewriter {
     /// Notes in which form the answer comes: the caller's own needs no writer.
     pub(crate) fn answers_in(&mut self, form: Dialect, caller: Dialect) {
         if form == caller {
-            self.writer = None;
+            self.writer = self.writer.take().and_then(Writer::native);
         }
     }
 
@@ -166,10 +194,7 @@ impl Rewriter {
         self.events.push(&bytes);
         let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 2);
         while let Some(event) = self.events.next_event().map_err(|error| unreadable(&error))? {
-            let data = event.data.trim_ascii();
-            if data.starts_with(b"{") {
-                writer.chunk(data, &mut out)?;
-            }
+            writer.event(&event, &mut out)?;
         }
         Ok(out.into())
     }
@@ -184,6 +209,17 @@ impl Rewriter {
         let mut out = Vec::from(last);
         writer.end(summary, &mut out);
         Ok(out.into())
+    }
+
+    /// The last event of a stream that broke.
+    pub(crate) fn broken(&mut self, dialect: Dialect, failure: &Failure, id: RequestId) -> Bytes {
+        let own = self.writer.as_mut().and_then(|writer| writer.broken(failure));
+        own.unwrap_or_else(|| error_event(dialect, failure, id))
+    }
+
+    /// The finished answer, once, where somebody may ask for it again; and whether a provider wrote it in this dialect.
+    pub(crate) fn kept(&mut self) -> Option<(Bytes, bool)> {
+        self.writer.as_mut().and_then(|writer| writer.kept())
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod api;
 mod config;
+mod conversation;
 mod dialect;
 pub mod keys;
 mod metrics;

@@ -2,6 +2,7 @@
 //! order, and nothing reaches a worker's subject without having been admitted. Stage 7, the call itself, is
 //! `workers/src/pool.rs`. Knows the order of things and none of the things themselves.
 
+use crate::conversation::{background, recall};
 use crate::dialect::{Endpoint, Rewriter};
 use crate::refusal::Refusal;
 use crate::role::Shared;
@@ -30,16 +31,19 @@ async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Reque
     let known = authenticate::authenticate(received, &ingress.keys)?; //              2 authenticate
     let mut record = Record::begin(&known, ingress); //                               8 record, from here to the last byte
     let rewriter = Rewriter::new(known.received.asked.writer(id));
-    match ask(ingress, known, &mut record).await {
-        Ok(answer) => answer.respond(id, record, rewriter),
-        Err(refusal) => {
-            record.refused(&refusal);
-            Err(refusal)
+    let (known, memory) = recall(known, ingress).await.inspect_err(|refusal| record.refused(refusal))?;
+    let memory = match memory {
+        Some(memory) if memory.is_background => {
+            return background::begin(ingress, known, memory, (record, rewriter)).await;
         }
-    }
+        memory => memory,
+    };
+    let answer = ask(ingress, known, &mut record).await.inspect_err(|refusal| record.refused(refusal))?;
+    answer.respond(id, record, rewriter, memory).await
 }
 
-async fn ask(ingress: &Shared, known: Known, record: &mut Record) -> Result<Answer, Refusal> {
+/// From the admission to the beginning of the answer.
+pub(crate) async fn ask(ingress: &Shared, known: Known, record: &mut Record) -> Result<Answer, Refusal> {
     let admitted = admit::admit(known)?; //                                           3 admit
     let missed = cache::look_up(admitted); //                                         4 cache
     let planned = route::route(missed, &ingress.models, &ingress.health)?; //         5 route

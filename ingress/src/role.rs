@@ -1,12 +1,13 @@
 //! The ingress role, from start to drain: what its handlers share, and the order in which things begin and end.
 
 use crate::config::IngressConfig;
+use crate::conversation::background;
 use crate::keys::{self, KeyRing};
 use crate::metrics::IngressMetrics;
 use crate::models::Models;
 use crate::queue::Queues;
 use crate::{api, server};
-use penstock_runtime::bus::{Bus, BusError, Inbox, Journal};
+use penstock_runtime::bus::{Bus, BusError, Inbox, Journal, Kept};
 use penstock_runtime::health::Health;
 use penstock_runtime::metrics::Metrics;
 use penstock_runtime::{Life, clock};
@@ -15,6 +16,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 /// The time that the ledger gets for the last events, after the last request is over.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
@@ -34,6 +36,9 @@ pub(crate) struct Parts {
     pub(crate) models: Models,
     pub(crate) health: Health,
     pub(crate) queues: Queues,
+    pub(crate) conversations: Kept,
+    /// Room for responses in the background.
+    pub(crate) background: Arc<Semaphore>,
     pub(crate) metrics: IngressMetrics,
 }
 
@@ -97,6 +102,8 @@ impl Ingress {
             models,
             health,
             queues,
+            conversations: bus.kept().await?,
+            background: Arc::new(Semaphore::new(background::AT_ONCE)),
             metrics: IngressMetrics::register(metrics),
         }));
         life.service("http", server::serve(listener, api::router(shared.clone()), shared.clone()));

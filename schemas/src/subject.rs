@@ -102,6 +102,11 @@ impl Subjects {
         format!("{}_MODELS", self.prefix)
     }
 
+    /// The bucket of kept responses.
+    pub fn responses_bucket(&self) -> String {
+        format!("{}_RESPONSES", self.prefix)
+    }
+
     /// The object store of requests above the payload limit.
     pub fn bodies_bucket(&self) -> String {
         format!("{}_BODIES", self.prefix)

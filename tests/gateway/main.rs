@@ -13,6 +13,7 @@ mod keys;
 mod operations;
 mod passing;
 mod raw;
+mod responses;
 mod roles;
 mod sdk;
 mod spend;

@@ -35,7 +35,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Adds to the configuration.
+    /// Adds to the configuration; `{alpha}` and `{beta}` in it are the upstreams' base URLs.
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
         self.config += toml;
@@ -75,7 +75,10 @@ impl Setup {
     /// What `up` and the ingresses read.
     pub(crate) fn front(&self, upstreams: &[Upstream]) -> String {
         let workers = if self.apart { String::new() } else { providers(upstreams) };
-        format!("{MODELS}{workers}{}", self.config)
+        let with_urls =
+            |config: String, upstream: &Upstream| config.replace(&format!("{{{}}}", upstream.name()), &upstream.url());
+        let config = upstreams.iter().fold(self.config.clone(), with_urls);
+        format!("{MODELS}{workers}{config}")
     }
 
     /// What workers of their own read.

@@ -3,6 +3,7 @@
 
 use super::dispatch::Placed;
 use super::record::Record;
+use crate::conversation::Memory;
 use crate::dialect::{self, Rewriter};
 use crate::refusal::Refusal;
 use crate::status;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use penstock_runtime::bus::Call;
 use penstock_schemas::envelope::Dialect;
-use penstock_schemas::failure::Failure;
+use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::name::RequestId;
 use penstock_schemas::usage::UsageSource;
@@ -41,11 +42,18 @@ impl Answer {
         Self::Stream(Box::new(Streaming { head, first, call, placed }))
     }
 
-    /// The response. `record` goes with it, and is written when the last byte is out or the client is gone.
+    /// The response. `record` goes with it, and is written when the last byte is out or the client is gone; `memory` keeps
+    /// the answer before its end goes out, so that the next request finds it.
     ///
     /// # Errors
     /// When a whole answer cannot be put into the caller's dialect.
-    pub(crate) fn respond(self, id: RequestId, mut record: Record, rewriter: Rewriter) -> Result<Response, Refusal> {
+    pub(crate) async fn respond(
+        self,
+        id: RequestId,
+        mut record: Record,
+        rewriter: Rewriter,
+        memory: Option<Memory>,
+    ) -> Result<Response, Refusal> {
         let mut headers = HeaderMap::new();
         let is_stream = record.delivery().is_stream();
         let kind = if is_stream { "text/event-stream; charset=utf-8" } else { "application/json" };
@@ -67,18 +75,47 @@ impl Answer {
                 if let Some(cost) = ended.summary.cost.filter(|_| !is_stream) {
                     set(&mut headers, "x-penstock-cost-usd", &cost.to_string());
                 }
-                let bytes =
-                    if is_stream { rewriter.end(bytes, &ended.summary) } else { rewriter.whole(bytes, &ended.summary) };
-                let bytes = bytes.inspect_err(|failure| record.broken(failure))?;
-                record.served(&ended.summary);
+                let bytes = finished(&ended, bytes, &mut record, &mut rewriter)?;
+                keep(memory, &mut rewriter).await;
                 Body::from(bytes)
             }
             Self::Stream(streaming) => {
                 describe(&mut headers, &streaming.head);
-                streaming.body(id, record, rewriter)
+                streaming.body(id, record, rewriter, memory)
             }
         };
         Ok(finish(status::ANSWERED, headers, body, id))
+    }
+
+    /// A whole answer in the caller's dialect, for a caller who is not there.
+    ///
+    /// # Errors
+    /// When it cannot be put into that dialect.
+    pub(crate) fn into_bytes(self, record: &mut Record, rewriter: &mut Rewriter) -> Result<Bytes, Failure> {
+        let Self::Whole(ended, bytes) = self else {
+            return Err(Failure::gateway(FailureKind::Internal, "a stream came where nobody reads one"));
+        };
+        if let Some(head) = &ended.head {
+            rewriter.answers_in(head.dialect, record.dialect());
+        }
+        finished(&ended, bytes, record, rewriter)
+    }
+}
+
+/// The caller's bytes of an answer that is complete.
+fn finished(ended: &Ended, bytes: Bytes, record: &mut Record, rewriter: &mut Rewriter) -> Result<Bytes, Failure> {
+    let is_stream = record.delivery().is_stream();
+    let bytes = if is_stream { rewriter.end(bytes, &ended.summary) } else { rewriter.whole(bytes, &ended.summary) };
+    let bytes = bytes.inspect_err(|failure| record.broken(failure))?;
+    record.served(&ended.summary);
+    Ok(bytes)
+}
+
+async fn keep(memory: Option<Memory>, rewriter: &mut Rewriter) {
+    if let Some(memory) = memory
+        && let Some((response, native)) = rewriter.kept()
+    {
+        memory.keep(response, native).await;
     }
 }
 
@@ -87,6 +124,7 @@ struct Writing {
     call: Call,
     record: Record,
     rewriter: Rewriter,
+    memory: Option<Memory>,
     id: RequestId,
     /// What has come and is not written yet.
     first: Option<Bytes>,
@@ -94,10 +132,10 @@ struct Writing {
 }
 
 impl Streaming {
-    fn body(self, id: RequestId, record: Record, mut rewriter: Rewriter) -> Body {
+    fn body(self, id: RequestId, record: Record, mut rewriter: Rewriter, memory: Option<Memory>) -> Body {
         let Self { head, first, call, placed } = self;
         rewriter.answers_in(head.dialect, record.dialect());
-        let writing = Writing { call, record, rewriter, id, first: Some(first), _placed: placed };
+        let writing = Writing { call, record, rewriter, memory, id, first: Some(first), _placed: placed };
         let rest = stream::unfold(Some(writing), move |writing| async move {
             let mut writing = writing?;
             let (bytes, is_last) = writing.next().await;
@@ -118,7 +156,7 @@ impl Writing {
             }
         };
         self.record.broken(&failure);
-        (dialect::error_event(self.record.dialect(), &failure, self.id), true)
+        (self.rewriter.broken(self.record.dialect(), &failure, self.id), true)
     }
 
     async fn frame(&mut self) -> Result<(Bytes, bool), Failure> {
@@ -134,6 +172,7 @@ impl Writing {
             Payload::End(ended, bytes) => {
                 let bytes = self.rewriter.end(bytes, &ended.summary)?;
                 self.record.served(&ended.summary);
+                keep(self.memory.take(), &mut self.rewriter).await;
                 Ok((bytes, true))
             }
             Payload::Failed(failed) => Err(failed.failure),

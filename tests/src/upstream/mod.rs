@@ -49,7 +49,7 @@ struct Shared {
 pub struct Scripted<'a>(&'a Upstream);
 
 /// Where something is answered.
-const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"];
+const PATHS: [&str; 4] = ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens", "/v1/responses"];
 
 type Body = StreamBody<Pin<Box<dyn stream::Stream<Item = Result<Frame<Bytes>, Error>> + Send>>>;
 

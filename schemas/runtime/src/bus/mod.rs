@@ -1,13 +1,14 @@
 //! The bus: everything that is said over NATS, in types. Knows the names of `schemas::subject`, and no role.
 //!
 //! `inbox` is an ingress's side of a call and `desk` a worker's; `usage` is the durable ledger; `bucket` holds what every
-//! process keeps in memory; `query` is for questions.
+//! process keeps in memory; `kept` holds conversations; `query` is for questions.
 
 mod bucket;
 mod connect;
 mod desk;
 mod gossip;
 mod inbox;
+mod kept;
 mod query;
 mod store;
 mod streams;
@@ -17,6 +18,7 @@ pub use bucket::{Bucket, Change};
 pub use connect::{Bus, NatsConfig};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
 pub use inbox::{Call, Inbox};
+pub use kept::{Kept, Version};
 pub use usage::{Journal, Pending, UsageBatch, UsageReader};
 
 /// Why something on the bus did not work.

@@ -38,9 +38,15 @@ impl Bus {
     }
 
     pub(super) async fn key_value(&self, bucket: &str) -> Result<kv::Store, BusError> {
+        self.key_value_for(bucket, Duration::ZERO).await
+    }
+
+    /// A bucket whose values are gone at this age; with zero, never.
+    pub(super) async fn key_value_for(&self, bucket: &str, max_age: Duration) -> Result<kv::Store, BusError> {
         let config = kv::Config {
             bucket: bucket.to_owned(),
             history: 1,
+            max_age,
             storage: StorageType::File,
             num_replicas: self.replicas,
             ..kv::Config::default()

@@ -1,0 +1,182 @@
+//! `/v1/responses/{id}`: kept responses, asked for, forgotten, cancelled; each project has its own.
+//! Source: <https://platform.openai.com/docs/api-reference/responses/get>.
+
+use crate::conversation::shelf::{Shelf, status, with_status};
+use crate::conversation::{unavailable, unknown};
+use crate::dialect::responses::fields::Fields;
+use crate::dialect::responses::wrong;
+use crate::refusal::Refusal;
+use crate::role::Shared;
+use crate::stage::answer;
+use crate::stage::authenticate::find_key;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use penstock_runtime::clock;
+use penstock_schemas::conversation::{KeptInput, KeptResponse};
+use penstock_schemas::envelope::Dialect;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+
+/// What refusals call the id in the path.
+const PARAM: &str = "response_id";
+
+/// How many items a page has: if nobody says, and at most.
+const PAGE: (usize, usize) = (20, 100);
+
+/// `GET`: a response as it is now.
+pub(crate) async fn show(
+    State(ingress): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+) -> Response {
+    respond(get(&ingress, &headers, query.as_deref(), &id).await)
+}
+
+/// `DELETE`: a response is forgotten.
+pub(crate) async fn forget(
+    State(ingress): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+) -> Response {
+    let forgotten = async {
+        let shelf = shelf(&ingress, &headers, query.as_deref())?;
+        shelf.get(&id, PARAM, clock::now()).await?;
+        shelf.forget(&id).await?;
+        Ok(json!({ "id": id, "object": "response", "deleted": true }))
+    };
+    respond(forgotten.await)
+}
+
+/// `POST …/cancel`: a response in the background is no longer wanted. One that is over stays as it is.
+pub(crate) async fn cancel(
+    State(ingress): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+) -> Response {
+    let cancelled = async {
+        let shelf = shelf(&ingress, &headers, query.as_deref())?;
+        loop {
+            let (kept, version) = shelf.get(&id, PARAM, clock::now()).await?;
+            if !is_background(&kept) {
+                return Err(wrong(PARAM.to_owned(), "only a response in the background can be cancelled"));
+            }
+            if !matches!(status(&kept).as_str(), "queued" | "in_progress") {
+                return Ok(kept.response);
+            }
+            let kept = with_status(kept, "cancelled");
+            let replaced = shelf.replace(&id, &kept, Some(version)).await;
+            // Whoever works on it has written to it meanwhile: look again.
+            if replaced.map_err(|error| unavailable(&error))?.is_some() {
+                return Ok(kept.response);
+            }
+        }
+    };
+    respond(cancelled.await)
+}
+
+/// `GET …/input_items`: what a response was asked, the newest first unless told otherwise.
+pub(crate) async fn items(
+    State(ingress): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    Path(id): Path<String>,
+) -> Response {
+    let listed = async {
+        let shelf = shelf(&ingress, &headers, query.as_deref())?;
+        shelf.get(&id, PARAM, clock::now()).await?;
+        page(&id, shelf.input(&id).await?, query.as_deref().unwrap_or_default())
+    };
+    respond(listed.await)
+}
+
+fn shelf(ingress: &Shared, headers: &HeaderMap, query: Option<&str>) -> Result<Shelf, Refusal> {
+    let key = find_key(headers, query, &ingress.keys)?;
+    Ok(Shelf::new(&ingress.conversations, &key.project))
+}
+
+async fn get(ingress: &Shared, headers: &HeaderMap, query: Option<&str>, id: &str) -> Result<Box<RawValue>, Refusal> {
+    let shelf = shelf(ingress, headers, query)?;
+    if parameter(query.unwrap_or_default(), "stream").as_deref() == Some("true") {
+        return Err(Refusal::BadQuery("`stream` is not supported here: a kept response comes in one piece".to_owned()));
+    }
+    Ok(shelf.get(id, PARAM, clock::now()).await?.0.response)
+}
+
+fn respond<T: serde::Serialize>(result: Result<T, Refusal>) -> Response {
+    let id = clock::request_id();
+    match result {
+        Ok(value) => answer::json(&value, id),
+        Err(refusal) => answer::refuse(Dialect::Responses, &refusal, id),
+    }
+}
+
+fn is_background(kept: &KeptResponse) -> bool {
+    let fields = Fields::read(kept.response.get().as_bytes()).unwrap_or_default();
+    fields.get("background").is_some_and(|value| value.get() == "true")
+}
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+/// One page of the items.
+fn page(id: &str, items: KeptInput, query: &str) -> Result<Value, Refusal> {
+    let limit = match parameter(query, "limit") {
+        None => PAGE.0,
+        Some(limit) => limit
+            .parse()
+            .ok()
+            .filter(|limit| (1..=PAGE.1).contains(limit))
+            .ok_or_else(|| Refusal::BadQuery(format!("`limit` must be a number from 1 to {}", PAGE.1)))?,
+    };
+    let mut items: Vec<(String, Box<RawValue>)> =
+        items.into_iter().enumerate().map(|(at, item)| named(id, at, item)).collect();
+    match parameter(query, "order").as_deref() {
+        None | Some("desc") => items.reverse(),
+        Some("asc") => {}
+        Some(_) => return Err(Refusal::BadQuery("`order` must be `asc` or `desc`".to_owned())),
+    }
+    let start = match parameter(query, "after") {
+        None => 0,
+        Some(after) => {
+            let found = items.iter().position(|(name, _)| *name == after);
+            found.map(|at| at + 1).ok_or_else(|| unknown(&after, "after"))?
+        }
+    };
+    let mut rest = items.into_iter().skip(start);
+    let page: Vec<(String, Box<RawValue>)> = rest.by_ref().take(limit).collect();
+    Ok(json!({
+        "object": "list",
+        "data": page.iter().map(|(_, item)| item).collect::<Vec<_>>(),
+        "first_id": page.first().map(|(name, _)| name),
+        "last_id": page.last().map(|(name, _)| name),
+        "has_more": rest.next().is_some(),
+    }))
+}
+
+/// An item under its name, or one that tells its place; messages as the list has them, with parts.
+fn named(id: &str, at: usize, item: Box<RawValue>) -> (String, Box<RawValue>) {
+    let Ok(mut fields) = Fields::read(item.get().as_bytes()) else { return (at.to_string(), item) };
+    let own = fields.get("id").and_then(|own| serde_json::from_str(own.get()).ok());
+    let name: String = own.unwrap_or_else(|| {
+        let hex = id.split('_').nth(1).unwrap_or_default();
+        format!("item_{hex}_{at}")
+    });
+    fields.set("id", &name);
+    if fields.get("type").is_none() {
+        fields.set("type", &"message");
+    }
+    if fields.get("type").is_some_and(|kind| kind.get() == "\"message\"")
+        && let Some(text) = fields.get("content").filter(|content| content.get().starts_with('"'))
+    {
+        let is_own = fields.get("role").is_some_and(|role| role.get() == "\"assistant\"");
+        let kind = if is_own { "output_text" } else { "input_text" };
+        let part = json!([{ "type": kind, "text": text }]);
+        fields.set("content", &part);
+    }
+    (name, to_raw_value(&fields).expect("fields are JSON"))
+}

@@ -1,0 +1,81 @@
+//! What was said before: responses are kept for whoever asked for them, and a request that goes on from one is given all of
+//! it again, so that any provider can answer. Knows no provider, and nothing of how a response is made.
+//!
+//! One way for all providers: the id that a caller sees is ours, `previous_response_id` never leaves the gateway, and a
+//! project sees only its own. A response is kept without what came before it; it names its predecessors instead.
+
+pub(crate) mod background;
+mod recall;
+pub(crate) mod shelf;
+
+pub(crate) use recall::recall;
+
+use bytes::Bytes;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::conversation::{KeptInput, KeptResponse};
+use penstock_schemas::failure::{Failure, FailureKind};
+use serde_json::value::RawValue;
+use shelf::Shelf;
+use std::time::Duration;
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::refusal::Refusal;
+
+/// Longest wait for the store, in front of a caller who has his answer otherwise.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is to be kept of one request and its answer.
+pub(crate) struct Memory {
+    shelf: Shelf,
+    /// The response's id.
+    id: String,
+    /// The request as it came.
+    body: Bytes,
+    /// What this request asked, without what came before.
+    input: KeptInput,
+    /// The responses that it goes on from.
+    before: Vec<String>,
+    /// Whether the caller comes back for the answer.
+    pub(crate) is_background: bool,
+}
+
+impl Memory {
+    /// Keeps an answer. A store that does not take it costs the caller nothing but the next turn.
+    pub(crate) async fn keep(self, response: Bytes, native: bool) {
+        let Some(record) = self.record(&response, native, None) else { return };
+        let both =
+            async { tokio::try_join!(self.shelf.put_input(&self.id, &self.input), self.shelf.put(&self.id, &record)) };
+        match timeout(PATIENCE, both).await {
+            Ok(Ok((true, true))) => {}
+            Ok(Ok(_)) => warn!(response = self.id, "a response was not kept: it is too large"),
+            Ok(Err(error)) => warn!(response = self.id, %error, "a response was not kept"),
+            Err(_) => warn!(response = self.id, "a response was not kept: the store did not answer"),
+        }
+    }
+
+    fn record(&self, response: &[u8], native: bool, due: Option<UnixMicros>) -> Option<KeptResponse> {
+        let response: Box<RawValue> = serde_json::from_slice(response).ok()?;
+        Some(KeptResponse { response, before: self.before.clone(), native, due })
+    }
+}
+
+/// That a project has no such response; another project's is none.
+pub(crate) fn unknown(id: &str, param: &str) -> Refusal {
+    // The id is the caller's: it is not repeated at any length.
+    let id: String = id.chars().take(64).collect();
+    let mut failure = Failure::gateway(FailureKind::NotFound, format!("the response `{id}` does not exist"));
+    failure.provider_code = Some(if param == "previous_response_id" {
+        "previous_response_not_found".to_owned()
+    } else {
+        FailureKind::NotFound.as_str().to_owned()
+    });
+    failure.param = Some(param.to_owned());
+    failure.into()
+}
+
+/// That the store does not answer.
+pub(crate) fn unavailable(error: &impl ToString) -> Refusal {
+    warn!(error = error.to_string(), "the store of responses failed");
+    Refusal::NotReady("the store of responses does not answer")
+}

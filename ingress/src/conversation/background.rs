@@ -1,0 +1,167 @@
+//! Responses that nobody waits for: answered at once as `queued`, worked on here as a task that a stop waits for, and asked
+//! for by their ids at any ingress. The kept response is the only thing that those share: a worker that finds it changed by
+//! somebody else lets go, and one that is gone is known by a pulse that no longer comes.
+
+use super::{Memory, unavailable};
+use crate::dialect::{Rewriter, responses};
+use crate::pipeline;
+use crate::refusal::Refusal;
+use crate::role::Shared;
+use crate::stage::answer;
+use crate::stage::authenticate::Known;
+use crate::stage::record::Record;
+use axum::response::Response;
+use bytes::Bytes;
+use penstock_runtime::bus::Version;
+use penstock_runtime::clock;
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::name::RequestId;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::sleep;
+use tracing::{error, warn};
+
+/// How many of them one ingress works on at once.
+pub(crate) const AT_ONCE: usize = 512;
+
+/// How soon a cancel is noticed.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// After so many looks the pulse is renewed.
+const PULSE: u32 = 20;
+
+/// How long after its last pulse a worker is believed to be gone.
+const GONE: Duration = Duration::from_secs(60);
+
+/// Wait before the store is tried again, and how often.
+const AGAIN: (Duration, u32) = (Duration::from_secs(1), 5);
+
+/// A response in the making.
+struct Task {
+    id: RequestId,
+    memory: Memory,
+    version: Version,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Begins to work on a response, and answers that it will come.
+pub(crate) async fn begin(
+    ingress: &Shared,
+    known: Known,
+    memory: Memory,
+    (record, rewriter): (Record, Rewriter),
+) -> Result<Response, Refusal> {
+    let Ok(permit) = ingress.background.clone().try_acquire_owned() else {
+        let why = "too many responses are in the background here: send the request again later";
+        return Err(Failure::gateway(FailureKind::Busy, why).into());
+    };
+    let id = known.received.id;
+    let queued = responses::waiting(&memory.body, id, false);
+    let due = clock::now().after(GONE);
+    let state = memory.record(queued.to_string().as_bytes(), false, Some(due)).expect("a response is JSON");
+    let kept = memory.shelf.put_input(&memory.id, &memory.input).await.map_err(|error| unavailable(&error))?;
+    let version = memory.shelf.replace(&memory.id, &state, None).await.map_err(|error| unavailable(&error))?;
+    let Some(version) = version.filter(|_| kept) else {
+        let why = "the request is too large to be kept until it is answered";
+        return Err(Failure::gateway(FailureKind::TooLarge, why).into());
+    };
+    let task = Task { id, memory, version, _permit: permit };
+    ingress.life.work(task.run(ingress.clone(), known, record, rewriter));
+    Ok(answer::json(&queued, id))
+}
+
+impl Task {
+    async fn run(mut self, ingress: Shared, known: Known, mut record: Record, mut rewriter: Rewriter) {
+        if !self.pulse().await {
+            return;
+        }
+        let outcome = {
+            let mut work = std::pin::pin!(work(&ingress, known, &mut record, &mut rewriter));
+            let mut looks = 0;
+            loop {
+                tokio::select! {
+                    outcome = &mut work => break outcome,
+                    () = sleep(LOOK) => {
+                        looks += 1;
+                        let goes_on = if looks % PULSE == 0 { self.pulse().await } else { self.is_wanted().await };
+                        if !goes_on {
+                            return; // What is dropped here is cancelled, at the provider too.
+                        }
+                    }
+                }
+            }
+        };
+        let (response, native) = match outcome {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                record.refused(&refusal);
+                (self.failed(&refusal).to_string().into(), false)
+            }
+        };
+        self.finish(&response, native).await;
+    }
+
+    fn failed(&self, refusal: &Refusal) -> Value {
+        let failure = match refusal {
+            Refusal::Failed(failure) => (**failure).clone(),
+            other => Failure::gateway(FailureKind::BadRequest, other.to_string()),
+        };
+        responses::failed(&self.memory.body, self.id, &failure)
+    }
+
+    /// Says that it is worked on. False when nobody wants it any more.
+    async fn pulse(&mut self) -> bool {
+        let state = responses::waiting(&self.memory.body, self.id, true).to_string();
+        let due = clock::now().after(GONE);
+        let Some(state) = self.memory.record(state.as_bytes(), false, Some(due)) else { return true };
+        match self.memory.shelf.replace(&self.memory.id, &state, Some(self.version)).await {
+            Ok(Some(version)) => {
+                self.version = version;
+                true
+            }
+            Ok(None) => false,
+            // The answer may still be kept once the store is back.
+            Err(error) => {
+                warn!(response = self.memory.id, %error, "a pulse could not be written");
+                true
+            }
+        }
+    }
+
+    async fn is_wanted(&self) -> bool {
+        self.memory.shelf.is_still(&self.memory.id, self.version).await.unwrap_or(true)
+    }
+
+    async fn finish(&self, response: &[u8], native: bool) {
+        let Some(record) = self.memory.record(response, native, None) else { return };
+        for _ in 0..AGAIN.1 {
+            match self.memory.shelf.replace(&self.memory.id, &record, Some(self.version)).await {
+                Ok(Some(_)) => return,
+                Ok(None) if self.is_wanted().await => {
+                    let too_large = Failure::gateway(FailureKind::TooLarge, "the response is too large to be kept");
+                    let failed = responses::failed(&self.memory.body, self.id, &too_large).to_string();
+                    let Some(record) = self.memory.record(failed.as_bytes(), false, None) else { return };
+                    let replaced = self.memory.shelf.replace(&self.memory.id, &record, Some(self.version)).await;
+                    return drop(replaced);
+                }
+                Ok(None) => return,
+                Err(error) => warn!(response = self.memory.id, %error, "a response could not be kept yet"),
+            }
+            sleep(AGAIN.0).await;
+        }
+        error!(response = self.memory.id, "a response in the background is lost: the store does not take it");
+    }
+}
+
+/// The answer in the caller's dialect, and whether it came in it.
+async fn work(
+    ingress: &Shared,
+    known: Known,
+    record: &mut Record,
+    rewriter: &mut Rewriter,
+) -> Result<(Bytes, bool), Refusal> {
+    let answer = pipeline::ask(ingress, known, record).await?;
+    let bytes = answer.into_bytes(record, rewriter)?;
+    Ok(rewriter.kept().unwrap_or((bytes, false)))
+}

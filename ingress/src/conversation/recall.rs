@@ -1,0 +1,158 @@
+//! A request that goes on from an earlier response becomes one that says all of it. Knows nothing of models.
+
+use super::shelf::{Shelf, status};
+use super::{Memory, unknown};
+use crate::dialect::responses::fields::Fields;
+use crate::dialect::responses::{fields, value, wrong};
+use crate::refusal::Refusal;
+use crate::role::Shared;
+use crate::stage::authenticate::Known;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use penstock_runtime::clock;
+use penstock_schemas::conversation::{KeptInput, KeptResponse, response_id, response_of_item};
+use penstock_schemas::envelope::Dialect;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+
+/// The longest conversation, in responses.
+const LONGEST: usize = 1000;
+
+/// Responses that are fetched at once.
+const AT_ONCE: usize = 16;
+
+/// The request with everything that it refers to, and what is to be kept of it; nothing when the caller does not want that.
+pub(crate) async fn recall(mut known: Known, ingress: &Shared) -> Result<(Known, Option<Memory>), Refusal> {
+    if known.received.asked.dialect != Dialect::Responses {
+        return Ok((known, None));
+    }
+    let asked = &mut known.received.asked;
+    let body = asked.body.clone();
+    let mut fields = fields(&body)?;
+    let is_kept = value(&fields, "store")?.unwrap_or(true);
+    let is_background = value(&fields, "background")?.unwrap_or(false);
+    if is_background && !is_kept {
+        return Err(wrong("background".to_owned(), "a response that is not stored cannot be asked for later"));
+    }
+    if is_background && asked.delivery.is_stream() {
+        return Err(wrong("background".to_owned(), "here it cannot be streamed: ask for it by its id"));
+    }
+    let shelf = Shelf::new(&ingress.conversations, &known.caller.project);
+    let mut input = items(&fields)?;
+    let has_references = resolve(&mut input, &shelf).await?;
+    let previous: Option<String> = value(&fields, "previous_response_id")?;
+    let (before, history) = match &previous {
+        Some(id) => history(id, &shelf).await?,
+        None => (Vec::new(), Vec::new()),
+    };
+    if previous.is_some() || has_references || is_background {
+        let all: Vec<&RawValue> = history.iter().chain(&input).map(|item| &**item).collect();
+        let limit = ingress.config.body_limit;
+        if all.iter().map(|item| item.get().len()).sum::<usize>() > limit {
+            return Err(Refusal::BodyTooLarge { limit });
+        }
+        fields.set("input", &all);
+        fields.remove("previous_response_id");
+        fields.remove("background");
+        asked.body = fields.to_vec().into();
+    }
+    let id = response_id(known.received.id);
+    Ok((known, is_kept.then_some(Memory { shelf, id, body, input, before, is_background })))
+}
+
+/// What a request asks, as items.
+fn items(fields: &Fields) -> Result<KeptInput, Refusal> {
+    let Some(input) = fields.get("input") else { return Ok(Vec::new()) };
+    if input.get().starts_with('"') {
+        let text = to_raw_value(&json!({ "type": "message", "role": "user", "content": input })).expect("it is JSON");
+        return Ok(vec![text]);
+    }
+    Ok(value(fields, "input")?.unwrap_or_default())
+}
+
+/// Everything up to a response, and the names of all responses on the way.
+async fn history(id: &str, shelf: &Shelf) -> Result<(Vec<String>, KeptInput), Refusal> {
+    const PARAM: &str = "previous_response_id";
+    let now = clock::now();
+    let (last, _) = shelf.get(id, PARAM, now).await?;
+    if !matches!(status(&last).as_str(), "completed" | "incomplete") {
+        return Err(wrong(PARAM.to_owned(), &format!("that response is {}", status(&last))));
+    }
+    let mut names = last.before.clone();
+    names.push(id.to_owned());
+    if names.len() >= LONGEST {
+        return Err(wrong(PARAM.to_owned(), "the conversation is too long: send its items yourself"));
+    }
+    let fetch = |id: &String| {
+        let id = id.clone();
+        async move {
+            let (response, input) = tokio::try_join!(shelf.get(&id, PARAM, now), shelf.input(&id))?;
+            Ok::<_, Refusal>((response.0, input))
+        }
+    };
+    let earlier: Vec<(KeptResponse, KeptInput)> =
+        stream::iter(last.before.iter().map(fetch)).buffered(AT_ONCE).try_collect().await?;
+    let asked = shelf.input(id).await?;
+    let turns = earlier.into_iter().chain([(last, asked)]);
+    let said = turns.flat_map(|(response, input)| input.into_iter().chain(output(&response)));
+    Ok((names, said.collect()))
+}
+
+/// The items of a response, for it to be said again. An id that we gave means nothing to a provider; those of reasoning
+/// are sealed, and so never get there.
+fn output(response: &KeptResponse) -> KeptInput {
+    let fields = Fields::read(response.response.get().as_bytes()).unwrap_or_default();
+    let items: KeptInput =
+        fields.get("output").and_then(|output| serde_json::from_str(output.get()).ok()).unwrap_or_default();
+    if response.native {
+        return items;
+    }
+    items.into_iter().map(|item| nameless(&item)).collect()
+}
+
+fn nameless(item: &RawValue) -> Box<RawValue> {
+    let Ok(mut fields) = Fields::read(item.get().as_bytes()) else { return item.to_owned() };
+    if fields.get("type").is_none_or(|kind| kind.get() != "\"reasoning\"") {
+        fields.remove("id");
+    }
+    to_raw_value(&fields).expect("fields are JSON")
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    id: Option<String>,
+}
+
+/// Puts items of ours in the place of references to them; a provider's own it knows itself. Whether there were any.
+async fn resolve(input: &mut KeptInput, shelf: &Shelf) -> Result<bool, Refusal> {
+    let mut found = false;
+    let mut last: Option<(String, KeptResponse)> = None;
+    for (at, item) in input.iter_mut().enumerate() {
+        // Most items are none, and some are large.
+        if item.get().len() > 1024 || !item.get().contains("item_reference") {
+            continue;
+        }
+        let Ok(Reference { kind: Some(kind), id: Some(id) }) = serde_json::from_str(item.get()) else { continue };
+        let Some(response_id) = response_of_item(&id).filter(|_| kind == "item_reference") else { continue };
+        let param = format!("input[{at}].id");
+        if last.as_ref().is_none_or(|(known, _)| *known != response_id) {
+            let (response, _) = shelf.get(&response_id, &param, clock::now()).await?;
+            last = Some((response_id.clone(), response));
+        }
+        let Some((_, response)) = &last else { continue };
+        *item = item_of(response, &id).ok_or_else(|| unknown(&response_id, &param))?;
+        found = true;
+    }
+    Ok(found)
+}
+
+fn item_of(response: &KeptResponse, id: &str) -> Option<Box<RawValue>> {
+    let fields = Fields::read(response.response.get().as_bytes()).ok()?;
+    let items: KeptInput = serde_json::from_str(fields.get("output")?.get()).ok()?;
+    let is_it = |item: &&Box<RawValue>| {
+        serde_json::from_str::<Reference>(item.get()).is_ok_and(|found| found.id.as_deref() == Some(id))
+    };
+    items.iter().find(is_it).map(|item| nameless(item))
+}

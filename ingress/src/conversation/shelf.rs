@@ -1,0 +1,119 @@
+//! The kept responses of one project, as types. Knows nothing of requests.
+
+use super::{unavailable, unknown};
+use crate::dialect::responses::fields::Fields;
+use crate::refusal::Refusal;
+use bytes::Bytes;
+use penstock_runtime::bus::{BusError, Kept, Version};
+use penstock_schemas::UnixMicros;
+use penstock_schemas::conversation::{KeptInput, KeptResponse, is_response_id};
+use penstock_schemas::name::ProjectId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+/// The responses of a project.
+#[derive(Clone)]
+pub(crate) struct Shelf {
+    kept: Kept,
+    project: ProjectId,
+}
+
+impl Shelf {
+    pub(crate) fn new(kept: &Kept, project: &ProjectId) -> Self {
+        Self { kept: kept.clone(), project: project.clone() }
+    }
+
+    /// A response, as it stands at `now`.
+    ///
+    /// # Errors
+    /// When there is none, or the store does not answer; `param` names who asks.
+    pub(crate) async fn get(&self, id: &str, param: &str, now: UnixMicros) -> Result<(KeptResponse, Version), Refusal> {
+        if !is_response_id(id) {
+            return Err(unknown(id, param));
+        }
+        let found = self.kept.get(&self.project, id).await.map_err(|error| unavailable(&error))?;
+        let (bytes, version) = found.ok_or_else(|| unknown(id, param))?;
+        let mut response: KeptResponse = read(&bytes)?;
+        if response.due.is_some_and(|due| due < now) {
+            response = given_up(response);
+        }
+        Ok((response, version))
+    }
+
+    /// What a response was asked; nothing, when that is no longer known.
+    pub(crate) async fn input(&self, id: &str) -> Result<KeptInput, Refusal> {
+        let found = self.kept.get(&self.project, &input_of(id)).await.map_err(|error| unavailable(&error))?;
+        found.map_or_else(|| Ok(Vec::new()), |(bytes, _)| read(&bytes))
+    }
+
+    /// Keeps what a response was asked; false when it is too large.
+    pub(crate) async fn put_input(&self, id: &str, input: &KeptInput) -> Result<bool, BusError> {
+        self.kept.put(&self.project, &input_of(id), &write(input)).await
+    }
+
+    /// Keeps a response; false when it is too large.
+    pub(crate) async fn put(&self, id: &str, response: &KeptResponse) -> Result<bool, BusError> {
+        self.kept.put(&self.project, id, &write(response)).await
+    }
+
+    /// Keeps a response instead of the one of this version; `None` when that is no longer there.
+    pub(crate) async fn replace(
+        &self,
+        id: &str,
+        response: &KeptResponse,
+        last: Option<Version>,
+    ) -> Result<Option<Version>, BusError> {
+        self.kept.replace((&self.project, id), &write(response), last).await
+    }
+
+    /// Whether a response is still the one of this version.
+    pub(crate) async fn is_still(&self, id: &str, version: Version) -> Result<bool, BusError> {
+        Ok(self.kept.get(&self.project, id).await?.is_some_and(|(_, found)| found == version))
+    }
+
+    /// Forgets a response and what it was asked.
+    pub(crate) async fn forget(&self, id: &str) -> Result<(), Refusal> {
+        let input = input_of(id);
+        let both =
+            async { tokio::try_join!(self.kept.forget(&self.project, id), self.kept.forget(&self.project, &input)) };
+        both.await.map(drop).map_err(|error| unavailable(&error))
+    }
+}
+
+fn input_of(id: &str) -> String {
+    format!("{id}.input")
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes).map_err(|error| unavailable(&error))
+}
+
+fn write(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("what is kept has a JSON form").into()
+}
+
+/// Where a response is: `queued`, `completed`, …
+pub(crate) fn status(response: &KeptResponse) -> String {
+    let fields = Fields::read(response.response.get().as_bytes()).unwrap_or_default();
+    let status = fields.get("status").and_then(|status| serde_json::from_str(status.get()).ok());
+    status.unwrap_or_default()
+}
+
+/// With another status.
+pub(crate) fn with_status(mut response: KeptResponse, status: &str) -> KeptResponse {
+    let mut fields = Fields::read(response.response.get().as_bytes()).unwrap_or_default();
+    fields.set("status", &status);
+    response.due = None;
+    response.response = serde_json::from_slice(&fields.to_vec()).expect("fields are JSON");
+    response
+}
+
+/// The process that worked on it is gone without a word.
+fn given_up(response: KeptResponse) -> KeptResponse {
+    let mut response = with_status(response, "failed");
+    let mut fields = Fields::read(response.response.get().as_bytes()).unwrap_or_default();
+    fields.set("error", &json!({ "code": "server_error", "message": "the process that worked on it is gone" }));
+    response.response = serde_json::from_slice(&fields.to_vec()).expect("fields are JSON");
+    response
+}

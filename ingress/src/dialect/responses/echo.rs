@@ -1,0 +1,126 @@
+//! The response around its items: what was asked, said back as the SDKs' types want it. Knows nothing of how items are made.
+//! Source: <https://platform.openai.com/docs/api-reference/responses/object>.
+
+use penstock_schemas::conversation::{response_id, seconds};
+use penstock_schemas::failure::Failure;
+use penstock_schemas::name::RequestId;
+use penstock_schemas::usage::Usage;
+use serde_json::{Map, Value, json};
+
+/// What is said back of a request.
+#[derive(Debug)]
+pub(super) struct Echo {
+    id: String,
+    created_at: u64,
+    request: Map<String, Value>,
+}
+
+/// How far a response is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Queued,
+    InProgress,
+    Completed,
+    /// Cut, and why.
+    Incomplete(&'static str),
+    Failed,
+}
+
+impl Status {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Incomplete(_) => "incomplete",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Echo {
+    /// Of a request that was read before.
+    pub(super) fn of(body: &[u8], id: RequestId) -> Self {
+        let request = serde_json::from_slice(body).unwrap_or_default();
+        Self { id: response_id(id), created_at: seconds(id), request }
+    }
+
+    /// The response, as far as it is; without a model it is the one that was asked for.
+    pub(super) fn response(&self, status: Status, model: &str, output: Vec<Value>, usage: Option<&Usage>) -> Value {
+        let said = |name: &str| self.request.get(name).cloned().filter(|value| !value.is_null());
+        let or = |name: &str, other: Value| said(name).unwrap_or(other);
+        let why = match status {
+            Status::Incomplete(reason) => json!({ "reason": reason }),
+            _ => Value::Null,
+        };
+        let text = or("text", json!({}));
+        let format = text.get("format").filter(|format| !format.is_null()).cloned();
+        let mut text = text.as_object().cloned().unwrap_or_default();
+        text.insert("format".to_owned(), format.unwrap_or_else(|| json!({ "type": "text" })));
+        let reasoning = or("reasoning", json!({}));
+        let of_reasoning = |name: &str| reasoning.get(name).cloned().unwrap_or(Value::Null);
+        let mut response = json!({
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created_at,
+            "status": status.as_str(),
+            "background": or("background", false.into()),
+            "error": null,
+            "incomplete_details": why,
+            "instructions": or("instructions", Value::Null),
+            "max_output_tokens": or("max_output_tokens", Value::Null),
+            "max_tool_calls": or("max_tool_calls", Value::Null),
+            "model": if model.is_empty() { or("model", "".into()) } else { model.into() },
+            "output": output,
+            "parallel_tool_calls": or("parallel_tool_calls", true.into()),
+            "previous_response_id": or("previous_response_id", Value::Null),
+            "reasoning": { "effort": of_reasoning("effort"), "summary": of_reasoning("summary") },
+            "store": or("store", true.into()),
+            "temperature": or("temperature", json!(1.0)),
+            "text": text,
+            "tool_choice": or("tool_choice", "auto".into()),
+            "tools": or("tools", json!([])),
+            "top_logprobs": or("top_logprobs", 0.into()),
+            "top_p": or("top_p", json!(1.0)),
+            "truncation": or("truncation", "disabled".into()),
+            "usage": usage.map_or(Value::Null, self::usage),
+            "metadata": or("metadata", json!({})),
+        });
+        for name in ["user", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"] {
+            if let Some(value) = said(name) {
+                response[name] = value;
+            }
+        }
+        response
+    }
+}
+
+/// What an answer consumed; the details are parts of the totals.
+fn usage(usage: &Usage) -> Value {
+    if *usage == Usage::default() {
+        return Value::Null;
+    }
+    let (input, output) = (usage.input_total(), usage.output_total());
+    let written = usage.cache_write.unwrap_or(0) + usage.cache_write_1h.unwrap_or(0);
+    json!({
+        "input_tokens": input,
+        "input_tokens_details": { "cached_tokens": usage.cache_read.unwrap_or(0), "cache_write_tokens": written },
+        "output_tokens": output,
+        "output_tokens_details": { "reasoning_tokens": usage.reasoning.unwrap_or(0) },
+        "total_tokens": input + output,
+    })
+}
+
+/// A response in the background before anybody works on it, and while somebody does.
+pub(crate) fn waiting(body: &[u8], id: RequestId, is_begun: bool) -> Value {
+    let status = if is_begun { Status::InProgress } else { Status::Queued };
+    Echo::of(body, id).response(status, "", Vec::new(), None)
+}
+
+/// A response that will never be complete.
+pub(crate) fn failed(body: &[u8], id: RequestId, failure: &Failure) -> Value {
+    let mut response = Echo::of(body, id).response(Status::Failed, "", Vec::new(), None);
+    let code = failure.provider_code.clone().unwrap_or_else(|| failure.kind.as_str().to_owned());
+    response["error"] = json!({ "code": code, "message": failure.message });
+    response
+}

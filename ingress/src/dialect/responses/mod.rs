@@ -1,0 +1,99 @@
+//! OpenAI's responses as a client speaks them, in front of any provider. Knows neither where conversations are kept nor who
+//! answers. Source: <https://platform.openai.com/docs/api-reference/responses>.
+
+mod echo;
+pub(crate) mod fields;
+mod input;
+mod native;
+mod reasoning;
+mod request;
+mod said;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use super::{Asked, openai};
+use crate::refusal::Refusal;
+use bytes::Bytes;
+use fields::Fields;
+use penstock_schemas::envelope::{Delivery, Dialect, Operation};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::name::RequestId;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(crate) use echo::{failed, waiting};
+pub(crate) use request::agnostic;
+pub(crate) use writer::writer;
+
+/// Reads the head of a request; all of the body must be JSON.
+pub(crate) fn read(body: Bytes) -> Result<Asked, Refusal> {
+    super::fields::text(&body)?;
+    let fields = fields(&body)?;
+    let model: String = value(&fields, "model")?.ok_or(Refusal::MissingField("model"))?;
+    if model.is_empty() {
+        return Err(Refusal::MissingField("model"));
+    }
+    match fields.get("input").map(|input| input.get().as_bytes().first().copied()) {
+        None if fields.get("prompt").is_none() => return Err(Refusal::MissingField("input")),
+        Some(Some(b'"' | b'[')) | None => {}
+        Some(_) => return Err(wrong("input".to_owned(), "it must be a text or a list of items")),
+    }
+    let is_stream = value(&fields, "stream")?.unwrap_or(false);
+    let delivery = if is_stream { Delivery::Stream } else { Delivery::Whole };
+    let user = value(&fields, "user")?;
+    let (dialect, operation) = (Dialect::Responses, Operation::Chat);
+    Ok(Asked { dialect, operation, model, user, delivery, body, content_type: None })
+}
+
+/// The fields of a request.
+pub(crate) fn fields(body: &[u8]) -> Result<Fields, Refusal> {
+    Fields::read(body).map_err(|error| {
+        let what = if error.is_data() { "it must be an object".to_owned() } else { error.to_string() };
+        Refusal::InvalidJson(what)
+    })
+}
+
+/// A field's value.
+pub(crate) fn value<T: DeserializeOwned>(fields: &Fields, name: &'static str) -> Result<Option<T>, Refusal> {
+    let Some(raw) = fields.get(name) else { return Ok(None) };
+    serde_json::from_str(raw.get()).map(Some).map_err(|error| wrong(name.to_owned(), &error.to_string()))
+}
+
+/// That the request is wrong at this place.
+pub(crate) fn wrong(place: String, why: &str) -> Refusal {
+    Refusal::WrongPart { place, why: why.to_owned() }
+}
+
+/// That only a provider of this dialect could do this.
+fn foreign(place: String) -> Refusal {
+    let why = format!("`{place}` is not supported: the model's provider does not speak the responses dialect");
+    let mut failure = Failure::gateway(FailureKind::Unsupported, why);
+    failure.param = Some(place);
+    Refusal::from(failure)
+}
+
+/// The last event of a stream that broke: with the fields that the reference names, and with the `error` that the official
+/// SDKs raise as an exception.
+pub(crate) fn error_event(failure: &Failure, id: RequestId, sequence_number: u64) -> Bytes {
+    let mut body = openai::error_body(&Refusal::from(failure.clone()), id);
+    let error = body["error"].take();
+    let event = serde_json::json!({
+        "type": "error",
+        "sequence_number": sequence_number,
+        "code": error["code"],
+        "message": error["message"],
+        "param": error["param"],
+        "error": error,
+    });
+    let mut out = Vec::new();
+    put(&event, &mut out);
+    out.into()
+}
+
+/// Writes an event under its type's name.
+fn put(event: &Value, out: &mut Vec<u8>) {
+    let kind = event.get("type").and_then(Value::as_str).unwrap_or("message");
+    out.extend_from_slice(format!("event: {kind}\ndata: {event}\n\n").as_bytes());
+}

@@ -1,0 +1,151 @@
+//! What is kept of conversations, by project and name: bytes of any size up to a limit, gone after a month. A value that
+//! is larger than a message lies in pieces beside its entry. Knows nothing of what the bytes mean.
+
+use super::{Bus, BusError, failed};
+use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use penstock_schemas::name::ProjectId;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long a value lives: as long as OpenAI keeps a response.
+/// Source: <https://platform.openai.com/docs/guides/your-data>.
+const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The largest value, in bytes.
+const LONGEST: usize = 64 * 1024 * 1024;
+
+/// What a message needs besides its payload, in bytes.
+const ROOM: usize = 4 * 1024;
+
+/// Pieces that are under way at once.
+const AT_ONCE: usize = 4;
+
+/// The first byte of an entry: all of the value follows.
+const WHOLE: u8 = 0;
+
+/// The first byte of an entry: how many pieces, and what they are called, follow.
+const PIECES: u8 = 1;
+
+/// A value's place among the writes of its bucket: a later write can insist on being the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version(u64);
+
+/// The bucket of conversations.
+#[derive(Clone)]
+pub struct Kept {
+    store: Store,
+    piece: usize,
+}
+
+impl Bus {
+    /// What is kept of conversations.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn kept(&self) -> Result<Kept, BusError> {
+        let store = self.key_value_for(&self.subjects.responses_bucket(), MAX_AGE).await?;
+        let piece = self.client.max_payload().saturating_sub(ROOM).max(ROOM);
+        Ok(Kept { store, piece })
+    }
+}
+
+impl Kept {
+    /// Keeps a value; false when it is too large for that.
+    ///
+    /// # Errors
+    /// When JetStream does not confirm it.
+    pub async fn put(&self, project: &ProjectId, name: &str, value: &Bytes) -> Result<bool, BusError> {
+        let key = key(project, name);
+        let Some(entry) = self.place(&key, value).await? else { return Ok(false) };
+        self.store.put(key, entry).await.map_err(failed("keep a response"))?;
+        Ok(true)
+    }
+
+    /// Keeps a value instead of the one that was read or written last; `None` when somebody else was faster, or it is too
+    /// large.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn replace(
+        &self,
+        (project, name): (&ProjectId, &str),
+        value: &Bytes,
+        last: Option<Version>,
+    ) -> Result<Option<Version>, BusError> {
+        let key = key(project, name);
+        let Some(entry) = self.place(&key, value).await? else { return Ok(None) };
+        match self.store.update(key, entry, last.map_or(0, |Version(last)| last)).await {
+            Ok(revision) => Ok(Some(Version(revision))),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) => Err(failed("keep a response")(error)),
+        }
+    }
+
+    /// A value that is kept.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or a piece is missing.
+    pub async fn get(&self, project: &ProjectId, name: &str) -> Result<Option<(Bytes, Version)>, BusError> {
+        let entry = self.store.entry(key(project, name)).await.map_err(failed("read a kept response"))?;
+        let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
+        let version = Version(entry.revision);
+        match entry.value.first() {
+            Some(&WHOLE) => Ok(Some((entry.value.slice(1..), version))),
+            Some(&PIECES) => Ok(self.gather(&names(&entry.value)).await?.map(|value| (value, version))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Forgets a value.
+    ///
+    /// # Errors
+    /// When JetStream does not confirm it.
+    pub async fn forget(&self, project: &ProjectId, name: &str) -> Result<(), BusError> {
+        let key = key(project, name);
+        let entry = self.store.get(key.as_str()).await.map_err(failed("forget a response"))?;
+        for piece in entry.map(|entry| names(&entry)).unwrap_or_default() {
+            self.store.delete(piece).await.map_err(failed("forget a response"))?;
+        }
+        self.store.delete(key).await.map_err(failed("forget a response"))
+    }
+
+    /// The entry for a value; its pieces are there before it is.
+    async fn place(&self, key: &str, value: &Bytes) -> Result<Option<Bytes>, BusError> {
+        if value.len() > LONGEST {
+            return Ok(None);
+        }
+        if value.len() < self.piece {
+            return Ok(Some([&[WHOLE], &value[..]].concat().into()));
+        }
+        let name = format!("{key}.{}", Uuid::now_v7().simple());
+        let pieces: Vec<Bytes> = value.chunks(self.piece).map(|piece| value.slice_ref(piece)).collect();
+        let count = pieces.len();
+        let put = |(at, piece): (usize, Bytes)| self.store.put(format!("{name}.{at}"), piece);
+        let done = stream::iter(pieces.into_iter().enumerate()).map(put).buffer_unordered(AT_ONCE);
+        done.try_for_each(|_| async { Ok(()) }).await.map_err(failed("keep a response"))?;
+        Ok(Some([&[PIECES], format!("{count} {name}").as_bytes()].concat().into()))
+    }
+
+    async fn gather(&self, names: &[String]) -> Result<Option<Bytes>, BusError> {
+        let get = |name: &String| self.store.get(name.clone());
+        let pieces = stream::iter(names.iter().map(get)).buffered(AT_ONCE);
+        let pieces: Vec<Option<Bytes>> = pieces.try_collect().await.map_err(failed("read a kept response"))?;
+        let whole: Option<Vec<Bytes>> = pieces.into_iter().collect();
+        Ok(whole.map(|pieces| pieces.concat().into()))
+    }
+}
+
+fn key(project: &ProjectId, name: &str) -> String {
+    format!("{project}.{name}")
+}
+
+/// The keys of an entry's pieces; none when the entry is the value.
+fn names(entry: &[u8]) -> Vec<String> {
+    let Some((&PIECES, rest)) = entry.split_first() else { return Vec::new() };
+    let text = String::from_utf8_lossy(rest);
+    let Some((count, name)) = text.split_once(' ') else { return Vec::new() };
+    let count: usize = count.parse().unwrap_or(0);
+    (0..count.min(LONGEST)).map(|at| format!("{name}.{at}")).collect()
+}

@@ -1,0 +1,75 @@
+//! A response that is kept, so that it can be asked for again and a later request can go on from it. What was asked is kept
+//! beside it, as a list of items. Knows nothing of where.
+
+use crate::UnixMicros;
+use crate::name::RequestId;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// What the ids of responses begin with.
+const PREFIX: &str = "resp_";
+
+/// A kept response.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeptResponse {
+    /// As the caller got it, or would get it now.
+    pub response: Box<RawValue>,
+    /// The responses that it goes on from, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<String>,
+    /// Whether a provider of the same dialect wrote its items: their ids mean something there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub native: bool,
+    /// While it is worked on in the background: when to believe that nobody does so any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<UnixMicros>,
+}
+
+/// What a caller asked, item by item.
+pub type KeptInput = Vec<Box<RawValue>>;
+
+/// The id of the response to a request: the one that callers see, whoever answers.
+pub fn response_id(request: RequestId) -> String {
+    format!("{PREFIX}{}", hex(request))
+}
+
+/// What a response's id and those of its items have in common.
+pub fn hex(request: RequestId) -> String {
+    request.0.simple().to_string()
+}
+
+/// Whether a text is the id of a response of ours; nothing else is ever looked for in a bucket.
+pub fn is_response_id(id: &str) -> bool {
+    id.strip_prefix(PREFIX).is_some_and(is_hex)
+}
+
+/// The response that an item of ours belongs to: `msg_<hex>_0` → `resp_<hex>`.
+pub fn response_of_item(id: &str) -> Option<String> {
+    let hex = id.split('_').nth(1).filter(|hex| is_hex(hex))?;
+    Some(format!("{PREFIX}{hex}"))
+}
+
+/// Seconds since 1970 of a request, as its id has them.
+pub fn seconds(request: RequestId) -> u64 {
+    request.0.get_timestamp().map_or(0, |at| at.to_unix().0)
+}
+
+fn is_hex(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_tells_its_response() {
+        let request = RequestId("0193e6a0-7c2d-7cc0-8000-000000000001".parse().unwrap());
+        let id = response_id(request);
+        assert_eq!(id, "resp_0193e6a07c2d7cc08000000000000001");
+        assert!(is_response_id(&id) && !is_response_id("resp_abc") && !is_response_id("resp_*"));
+        assert_eq!(response_of_item("msg_0193e6a07c2d7cc08000000000000001_0"), Some(id));
+        assert_eq!(response_of_item("msg_68abc"), None);
+        assert_eq!(seconds(request), 1_734_630_079);
+    }
+}
