@@ -1,6 +1,8 @@
 //! `/v1/responses` in front of any provider: what is asked and answered, what is kept and who finds it again, and responses
 //! that nobody waits for.
 
+#![expect(clippy::unwrap_used, reason = "a test that finds something else has failed")]
+
 use http::Method;
 use penstock_tests::{Answer, Ask, Gate, Part, Reply, World, until, words};
 use serde_json::{Value, json};
@@ -14,9 +16,11 @@ async fn world() -> World {
 }
 
 /// A request for a response of a model.
-fn ask(world: &World, model: &str, fields: Value) -> Ask {
+fn ask(world: &World, model: &str, fields: &Value) -> Ask {
     let mut body = json!({ "model": model, "input": "Hello!" });
-    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        body[name] = value.clone();
+    }
     world.ask(model).path("/v1/responses").body(body.to_string())
 }
 
@@ -67,7 +71,7 @@ async fn a_chat_provider_answers_a_request_for_a_response() {
     let world = world().await;
     let fields = json!({ "instructions": "Be brief.", "max_output_tokens": 50, "metadata": { "a": "b" }, "store": false,
         "tools": [{ "type": "function", "name": "f", "parameters": { "type": "object" }, "strict": true }] });
-    let answer = ask(&world, "alpha/m", fields).await;
+    let answer = ask(&world, "alpha/m", &fields).await;
     let sent = world.upstream("alpha").received(1).await.json();
     assert_eq!(
         sent["messages"],
@@ -90,13 +94,12 @@ async fn a_chat_provider_answers_a_request_for_a_response() {
     assert_eq!(kept(&world, &response["id"], "").await.error(), "404 invalid_request_error not_found (response_id)");
 }
 
-#[tokio::test]
-async fn a_stream_tells_every_step_in_order() {
-    let world = world().await;
+/// A stream that thinks, speaks, and calls two functions in turns.
+fn thinks_says_and_calls() -> Reply {
     let call = |delta: &str| {
         words::event(&format!(r#"{{"index":0,"delta":{{"tool_calls":[{delta}]}},"finish_reason":null}}"#), "null")
     };
-    let parts = [
+    Reply::stream([
         words::role(),
         words::event(r#"{"index":0,"delta":{"reasoning_content":"Hm"},"finish_reason":null}"#, "null"),
         words::content("let me "),
@@ -108,9 +111,35 @@ async fn a_stream_tells_every_step_in_order() {
         words::event(r#"{"index":0,"delta":{},"finish_reason":"tool_calls"}"#, "null"),
         words::usage(),
         words::DONE.to_owned(),
-    ];
-    world.upstream("alpha").replies(Reply::stream(parts)).always();
-    let answer = ask(&world, "alpha/m", json!({ "stream": true })).await;
+    ])
+}
+
+/// The next turn after that, by reference, as some SDKs do it, and with the results alone.
+async fn go_on(world: &World, response: &Value) {
+    let output = response["output"].as_array().unwrap();
+    let results =
+        |ids: [&str; 2]| ids.map(|id| json!({ "type": "function_call_output", "call_id": id, "output": "42" }));
+    let references = output.iter().map(|item| json!({ "type": "item_reference", "id": item["id"] }));
+    let user = json!({ "role": "user", "content": [{ "type": "input_text", "text": "Hello!" }] });
+    let whole: Vec<Value> = [user].into_iter().chain(references).chain(results(["call_b", "call_a"])).collect();
+    let previous = json!({ "input": results(["call_b", "call_a"]), "previous_response_id": response["id"] });
+    world.upstream("alpha").answers("42").always();
+    for (count, fields) in [(2, json!({ "input": whole })), (3, previous)] {
+        let answer = ask(world, "alpha/m", &fields).await;
+        assert_eq!(text(&answer.json()), "42", "{}", answer.raw());
+        let messages = &world.upstream("alpha").received(count).await.json()["messages"];
+        assert_eq!((messages.as_array().unwrap().len(), &messages[0]["content"]), (4, &json!("Hello!")));
+        assert_eq!((&messages[1]["role"], &messages[1]["content"]), (&json!("assistant"), &json!("let me see")));
+        assert_eq!(messages[1]["tool_calls"][0]["function"]["arguments"], "{\"n\":9007199254740993}");
+        assert_eq!((&messages[2]["tool_call_id"], &messages[3]["tool_call_id"]), (&json!("call_b"), &json!("call_a")));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_tells_every_step_in_order() {
+    let world = world().await;
+    world.upstream("alpha").replies(thinks_says_and_calls()).always();
+    let answer = ask(&world, "alpha/m", &json!({ "stream": true })).await;
     let events = events(&answer);
     assert_eq!(
         types(&events),
@@ -152,24 +181,7 @@ async fn a_stream_tells_every_step_in_order() {
     assert_eq!((&output[3]["call_id"], &output[3]["arguments"]), (&json!("call_b"), &json!("{}")));
     assert_eq!(response["usage"]["total_tokens"], 15);
     assert_eq!(kept(&world, &response["id"], "").await.json(), *response);
-
-    // The next turn: by reference, as some SDKs do it, and with the results alone.
-    let results =
-        |ids: [&str; 2]| ids.map(|id| json!({ "type": "function_call_output", "call_id": id, "output": "42" }));
-    let references = output.iter().map(|item| json!({ "type": "item_reference", "id": item["id"] }));
-    let user = json!({ "role": "user", "content": [{ "type": "input_text", "text": "Hello!" }] });
-    let whole: Vec<Value> = [user].into_iter().chain(references).chain(results(["call_b", "call_a"])).collect();
-    let previous = json!({ "input": results(["call_b", "call_a"]), "previous_response_id": response["id"] });
-    world.upstream("alpha").answers("42").always();
-    for (count, fields) in [(2, json!({ "input": whole })), (3, previous)] {
-        let answer = ask(&world, "alpha/m", fields).await;
-        assert_eq!(text(&answer.json()), "42", "{}", answer.raw());
-        let messages = &world.upstream("alpha").received(count).await.json()["messages"];
-        assert_eq!((messages.as_array().unwrap().len(), &messages[0]["content"]), (4, &json!("Hello!")));
-        assert_eq!((&messages[1]["role"], &messages[1]["content"]), (&json!("assistant"), &json!("let me see")));
-        assert_eq!(messages[1]["tool_calls"][0]["function"]["arguments"], "{\"n\":9007199254740993}");
-        assert_eq!((&messages[2]["tool_call_id"], &messages[3]["tool_call_id"]), (&json!("call_b"), &json!("call_a")));
-    }
+    go_on(&world, response).await;
 }
 
 #[tokio::test]
@@ -178,7 +190,7 @@ async fn a_stream_that_is_cut_ends_with_an_error_and_is_not_kept() {
     let gate = Gate::new();
     let parts = [words::role().into(), words::content("one ").into(), Part::Wait(gate.clone()), Part::Cut];
     world.upstream("alpha").replies(Reply::stream(parts)).always();
-    let mut open = ask(&world, "alpha/m", json!({ "stream": true })).open().await;
+    let mut open = ask(&world, "alpha/m", &json!({ "stream": true })).open().await;
     let begun = open.until("one ").await;
     gate.open();
     let rest = open.rest().await;
@@ -196,12 +208,12 @@ async fn a_conversation_goes_on_at_any_ingress_and_belongs_to_its_project() {
     let mut world = world().await;
     let (_ingress, line) = world.role("ingress").await;
     let other = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
-    let first = ask(&world, "alpha/m", json!({ "stream": true })).await;
+    let first = ask(&world, "alpha/m", &json!({ "stream": true })).await;
     let first = events(&first).last().unwrap()["response"].clone();
     let next = |previous: &Value, fields: Value| {
         let mut fields = fields;
         fields["previous_response_id"] = previous.clone();
-        ask(&world, "alpha/m", fields)
+        ask(&world, "alpha/m", &fields)
     };
     let second = next(&first["id"], json!({ "input": "And now?" })).at(&other).await.json();
     assert_eq!(second["previous_response_id"], first["id"]);
@@ -246,7 +258,7 @@ async fn a_provider_of_the_same_dialect_gets_what_was_sent_and_says_what_it_says
     assert!(id.starts_with("resp_0"), "{id}");
     assert_eq!(answer.raw(), own("hello").replace("resp_of_the_provider", id));
 
-    let next = ask(&world, "native/m", json!({ "previous_response_id": id, "input": "more" })).await.json();
+    let next = ask(&world, "native/m", &json!({ "previous_response_id": id, "input": "more" })).await.json();
     assert_eq!(next["previous_response_id"], id);
     let sent = world.upstream("beta").received(2).await.json();
     assert!(sent.get("previous_response_id").is_none());
@@ -266,7 +278,7 @@ async fn a_provider_of_the_same_dialect_gets_what_was_sent_and_says_what_it_says
         event("response.completed", 2, json!({ "response": response })),
     ];
     world.upstream("beta").replies(Reply::stream(stream)).always();
-    let answer = ask(&world, "native/m", json!({ "stream": true })).await;
+    let answer = ask(&world, "native/m", &json!({ "stream": true })).await;
     assert!(answer.raw().contains(&delta));
     let events = events(&answer);
     assert_eq!(events[0]["response"]["id"], events[2]["response"]["id"]);
@@ -281,11 +293,11 @@ async fn a_response_in_the_background_is_asked_for_until_it_is_there() {
     let other = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
     let gate = Gate::new();
     world.upstream("alpha").replies(Reply::answer("at last").held(&gate)).once();
-    let queued = ask(&world, "alpha/m", json!({ "background": true })).await.json();
+    let queued = ask(&world, "alpha/m", &json!({ "background": true })).await.json();
     assert_eq!((&queued["status"], &queued["background"]), (&json!("queued"), &json!(true)));
     world.upstream("alpha").received(1).await;
     assert_eq!(kept(&world, &queued["id"], "").at(&other).await.json()["status"], "in_progress");
-    let early = ask(&world, "alpha/m", json!({ "previous_response_id": queued["id"] })).await;
+    let early = ask(&world, "alpha/m", &json!({ "previous_response_id": queued["id"] })).await;
     assert_eq!(early.error(), "400 invalid_request_error invalid_value (previous_response_id)");
     gate.open();
     let done = until("the response to be complete", async || {
@@ -296,7 +308,7 @@ async fn a_response_in_the_background_is_asked_for_until_it_is_there() {
     assert_eq!((text(&done), &done["id"]), ("at last", &queued["id"]));
 
     world.upstream("alpha").fails(400).once();
-    let queued = ask(&world, "alpha/m", json!({ "background": true })).await.json();
+    let queued = ask(&world, "alpha/m", &json!({ "background": true })).await.json();
     let failed = until("the response to have failed", async || {
         let response = kept(&world, &queued["id"], "").await.json();
         (response["status"] == "failed").then_some(response)
@@ -311,19 +323,19 @@ async fn a_response_in_the_background_is_cancelled_from_anywhere_and_outlives_a_
     let (_ingress, line) = world.role("ingress").await;
     let other = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
     world.upstream("alpha").replies(Reply::answer("never").held(&Gate::new())).once();
-    let queued = ask(&world, "alpha/m", json!({ "background": true })).await.json();
+    let queued = ask(&world, "alpha/m", &json!({ "background": true })).await.json();
     let call = world.upstream("alpha").received(1).await;
     let cancel = || kept(&world, &queued["id"], "/cancel").method(Method::POST);
     assert_eq!(cancel().at(&other).await.json()["status"], "cancelled");
     call.closed().await;
     assert_eq!(cancel().await.json()["status"], "cancelled");
     assert_eq!(kept(&world, &queued["id"], "").await.json()["status"], "cancelled");
-    let whole = ask(&world, "beta/m", json!({})).await.json();
+    let whole = ask(&world, "beta/m", &json!({})).await.json();
     assert_eq!(kept(&world, &whole["id"], "/cancel").method(Method::POST).await.status, 400);
 
     let gate = Gate::new();
     world.upstream("alpha").replies(Reply::answer("in time").held(&gate)).once();
-    let queued = ask(&world, "alpha/m", json!({ "background": true })).await.json();
+    let queued = ask(&world, "alpha/m", &json!({ "background": true })).await.json();
     world.upstream("alpha").received(2).await;
     world.terminate();
     gate.open();
@@ -351,7 +363,7 @@ async fn what_is_wrong_or_cannot_be_done_elsewhere_is_named() {
         (json!({ "background": true, "store": false }), "400 invalid_request_error invalid_value (background)"),
         (json!({ "background": true, "stream": true }), "400 invalid_request_error invalid_value (background)"),
     ] {
-        assert_eq!(ask(&world, "alpha/m", fields.clone()).await.error(), error, "{fields}");
+        assert_eq!(ask(&world, "alpha/m", &fields).await.error(), error, "{fields}");
     }
     assert_eq!(world.upstream("alpha").calls().len(), 0);
 }

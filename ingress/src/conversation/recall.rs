@@ -151,8 +151,8 @@ async fn resolve(input: &mut KeptInput, shelf: &Shelf) -> Result<bool, Refusal> 
 fn item_of(response: &KeptResponse, id: &str) -> Option<Box<RawValue>> {
     let fields = Fields::read(response.response.get().as_bytes()).ok()?;
     let items: KeptInput = serde_json::from_str(fields.get("output")?.get()).ok()?;
-    let is_it = |item: &&Box<RawValue>| {
+    let is_it = |item: &RawValue| {
         serde_json::from_str::<Reference>(item.get()).is_ok_and(|found| found.id.as_deref() == Some(id))
     };
-    items.iter().find(is_it).map(|item| nameless(item))
+    items.iter().find(|item| is_it(item)).map(|item| nameless(item))
 }

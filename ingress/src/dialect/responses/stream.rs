@@ -72,8 +72,8 @@ impl Stream {
     pub(super) fn begin(&mut self, out: &mut Vec<u8>) {
         if !self.is_begun {
             self.is_begun = true;
-            let response = self.echo.response(Status::InProgress, &self.model, Vec::new(), None);
-            self.emit("response.created", json!({ "response": response.clone() }), out);
+            let response = self.echo.response(Status::InProgress, &self.model, &[], None);
+            self.emit("response.created", json!({ "response": response }), out);
             self.emit("response.in_progress", json!({ "response": response }), out);
         }
     }
@@ -206,10 +206,10 @@ impl Stream {
         let item = |status: &str, result: Value| json!({ "id": id, "type": "image_generation_call", "status": status, "output_format": head, "result": result });
         let (begun, done) = (item("in_progress", Value::Null), item("completed", data.into()));
         self.emit("response.output_item.added", json!({ "output_index": at, "item": begun }), out);
-        self.finish(at, done, out);
+        self.finish(at, &done, out);
     }
 
-    fn finish(&mut self, at: usize, item: Value, out: &mut Vec<u8>) {
+    fn finish(&mut self, at: usize, item: &Value, out: &mut Vec<u8>) {
         if let Some(place) = self.output.get_mut(at) {
             *place = item.clone();
         }
@@ -224,7 +224,7 @@ impl Stream {
                 let is_cut = self.status() != Status::Completed;
                 let events = said.close();
                 self.emit_all(events, out);
-                self.finish(said.at, said.item(if is_cut { "incomplete" } else { "completed" }), out);
+                self.finish(said.at, &said.item(if is_cut { "incomplete" } else { "completed" }), out);
             }
             Some(Open::Thought { at, id, thought, has_part }) => {
                 if has_part {
@@ -234,7 +234,7 @@ impl Stream {
                     let part = json!({ "type": "summary_text", "text": text });
                     self.emit("response.reasoning_summary_part.done", with(&place, "part", part), out);
                 }
-                self.finish(at, thought.item(&id), out);
+                self.finish(at, &thought.item(&id), out);
             }
         }
     }
@@ -257,7 +257,7 @@ impl Stream {
         for call in std::mem::take(&mut self.calls) {
             let events = call.close();
             self.emit_all(events, out);
-            self.finish(call.at, call.item("completed"), out);
+            self.finish(call.at, &call.item("completed"), out);
         }
         let late = std::mem::take(&mut self.late);
         if !late.is_empty() {
@@ -265,12 +265,12 @@ impl Stream {
             let id = self.id("rs", at);
             let item = json!({ "id": id, "type": "reasoning", "status": "in_progress", "summary": [] });
             self.emit("response.output_item.added", json!({ "output_index": at, "item": item }), out);
-            self.finish(at, late.item(&id), out);
+            self.finish(at, &late.item(&id), out);
         }
         let status = self.status();
-        let response = self.echo.response(status, &self.model, std::mem::take(&mut self.output), Some(usage));
+        let response = self.echo.response(status, &self.model, &std::mem::take(&mut self.output), Some(usage));
         let kind = if status == Status::Completed { "response.completed" } else { "response.incomplete" };
-        self.emit(kind, json!({ "response": response.clone() }), out);
+        self.emit(kind, json!({ "response": response }), out);
         response
     }
 }

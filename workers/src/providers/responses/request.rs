@@ -125,7 +125,7 @@ fn reason(spelling: &mut Spelling, effort: Option<String>, reasoning: Option<Rea
     let off = (reasoning.enabled == Some(false)).then(|| "none".to_owned());
     let effort = effort.or(own).or(off).or(reasoning.max_tokens.map(effort_of));
     let is_off = effort.as_deref() == Some("none");
-    if thinks && !is_off || asked && !is_off {
+    if !is_off && (thinks || asked) {
         spelling.include.push("reasoning.encrypted_content");
     }
     let mut out = Map::new();
