@@ -10,6 +10,7 @@ mod counted;
 mod fallback;
 mod full;
 mod keys;
+mod media;
 mod operations;
 mod passing;
 mod raw;

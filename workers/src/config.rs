@@ -2,6 +2,7 @@
 //! Knows nothing of calls.
 
 use crate::catalogue::{self, ProviderEntry};
+use crate::media::MediaGuard;
 use crate::providers::{self, Settings, demo};
 use penstock_runtime::Secret;
 use penstock_runtime::config::{Document, Section};
@@ -43,6 +44,8 @@ pub struct ProviderConfig {
     pub most_inputs: Option<u32>,
     /// Calls at once, per worker process.
     pub concurrency: usize,
+    /// Which addresses of images and documents are fetched for it.
+    pub media: MediaGuard,
     /// The models that are known.
     pub models: Vec<ModelCard>,
 }
@@ -67,6 +70,9 @@ impl WorkersConfig {
                 config.providers.push(provider);
             }
         }
+        if document.section("workers").or("allow_private_media", false) {
+            config.providers.iter_mut().for_each(|provider| provider.media = MediaGuard::Open);
+        }
         config.price_models();
         config
     }
@@ -83,6 +89,7 @@ impl WorkersConfig {
             keys: Vec::new(),
             most_inputs: entry.most_inputs,
             concurrency: CONCURRENCY,
+            media: MediaGuard::Public,
             models: entry.models,
         });
     }
@@ -191,7 +198,18 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
     if keys.is_empty() && needs_key && own_url.is_none() {
         section.mistake("keys", "are missing, and none of the provider's variables is set");
     }
-    Some(ProviderConfig { id, dialect, also, settings, base_url, keys, most_inputs, concurrency, models })
+    Some(ProviderConfig {
+        id,
+        dialect,
+        also,
+        settings,
+        base_url,
+        keys,
+        most_inputs,
+        concurrency,
+        media: MediaGuard::Public,
+        models,
+    })
 }
 
 fn check_url(section: &Section, base_url: &str) -> Option<()> {

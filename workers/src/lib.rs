@@ -11,6 +11,7 @@ mod cost;
 mod count;
 mod gossip;
 mod limits;
+mod media;
 mod metrics;
 mod pool;
 mod provider;

@@ -6,12 +6,13 @@ use crate::cost::{sum_up, worst_case};
 use crate::count;
 use crate::gossip::News;
 use crate::limits::Pick;
+use crate::media::Wanted as Fetched;
 use crate::metrics::WorkerMetrics;
 use crate::provider::Provider;
-use crate::providers::{Adapter, Form, Wanted};
+use crate::providers::{Adapter, Form, Quirk, Wanted};
 use crate::retry::{Decision, History, IsLast, Policy, RetryBudget, WAITS, decide};
 use bytes::Bytes;
-use penstock_runtime::bus::{Arrived, BusError, Calls, Desk, Journal, PassOn, Replies};
+use penstock_runtime::bus::{Arrived, BusError, Calls, Desk, Incoming, Journal, PassOn, Replies};
 use penstock_runtime::health::Health;
 use penstock_runtime::schedule::full_jitter;
 use penstock_runtime::{Life, clock};
@@ -80,7 +81,16 @@ pub struct Pool {
 struct Held {
     envelope: Envelope,
     body: Bytes,
+    /// The request for this link with its images and documents in it, once they were fetched.
+    fetched: Option<Bytes>,
     replies: Replies,
+}
+
+impl Held {
+    fn new(incoming: Incoming) -> Self {
+        let Incoming { envelope, body, replies } = incoming;
+        Self { envelope, body, fetched: None, replies }
+    }
 }
 
 impl Pool {
@@ -142,7 +152,7 @@ impl Pool {
 
     async fn serve(self, arrived: Arrived, _slot: OwnedSemaphorePermit) {
         let Some(incoming) = arrived.read().await else { return };
-        let mut held = Held { envelope: incoming.envelope, body: incoming.body, replies: incoming.replies };
+        let mut held = Held::new(incoming);
         let _running = self.metrics.running(&self.provider.id);
         if let Err(error) = self.work_off(&mut held).await {
             error!(request_id = %held.envelope.request_id, %error, "the bus failed in the middle of a call");
@@ -152,7 +162,7 @@ impl Pool {
     /// A call that came after the last slot was taken: another link may have one.
     async fn turn_away(self, arrived: Arrived) {
         let Some(incoming) = arrived.read().await else { return };
-        let mut held = Held { envelope: incoming.envelope, body: incoming.body, replies: incoming.replies };
+        let mut held = Held::new(incoming);
         let mut busy = Failure::gateway(FailureKind::Busy, format!("all workers of {} are busy", self.provider.id));
         busy.retry_after_ms = Some(BUSY_MS);
         let busy = held.envelope.last_failure.take().unwrap_or(busy);
@@ -246,6 +256,10 @@ impl Pool {
         let Some((adapter, form, body)) = self.words(held, card) else { return cannot_speak(&link.target) };
         let Envelope { operation, delivery, .. } = held.envelope;
         let wanted = Wanted { operation, form, delivery };
+        let body = match self.fetch(held, adapter, wanted, body).await {
+            Ok(body) => body,
+            Err(attempt) => return attempt,
+        };
         held.envelope.attempts += 1;
         let clocks = clocks(link, &held.envelope, card.is_some_and(|card| has(card, "reasoning")));
         let start = self.start(held, link, &clocks);
@@ -288,6 +302,42 @@ impl Pool {
             self.note(start, ended, report).await;
         }
         attempt
+    }
+
+    /// The request with the images and documents in it that the provider would not fetch itself; fetched once for all
+    /// attempts at this link.
+    async fn fetch(
+        &self,
+        held: &mut Held,
+        adapter: &'static dyn Adapter,
+        wanted: Wanted,
+        body: Bytes,
+    ) -> Result<Bytes, Attempt> {
+        let Some(addresses) = self.not_taken(adapter, wanted, held.envelope.dialect) else { return Ok(body) };
+        if let Some(fetched) = &held.fetched {
+            return Ok(fetched.clone());
+        }
+        let left = held.envelope.deadline.since(clock::now());
+        let fetched = held.replies.wait(timeout(left, self.provider.media.inline(&body, addresses))).await;
+        let fetched = fetched.ok_or(Attempt::Cancelled)?.map_err(|_| {
+            let why = "the images and documents of the request could not be fetched in time";
+            Attempt::Refused(Failure::gateway(FailureKind::Deadline, why))
+        })?;
+        let fetched = fetched.map_err(Attempt::Refused)?.unwrap_or(body);
+        held.fetched = Some(fetched.clone());
+        Ok(fetched)
+    }
+
+    /// What the provider does not fetch itself. The caller's own bytes are left alone, unless they are in OpenAI's form and
+    /// go to a server that takes less than OpenAI.
+    fn not_taken(&self, adapter: &dyn Adapter, wanted: Wanted, caller: Dialect) -> Option<Fetched> {
+        let takes_images = adapter.takes_urls() && !self.provider.settings.has(Quirk::NoUrls);
+        let is_agnostic = wanted.form == Form::Agnostic;
+        match wanted.operation {
+            Operation::Chat if !takes_images && (is_agnostic || caller.form() == Dialect::Openai) => Some(Fetched::All),
+            Operation::Chat if is_agnostic && !adapter.takes_document_urls() => Some(Fetched::Documents),
+            _ => None,
+        }
     }
 
     async fn note_cut(self, start: AttemptStarted, end: End, mut report: Report, body: Bytes) {

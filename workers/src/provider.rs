@@ -2,6 +2,7 @@
 
 use crate::config::ProviderConfig;
 use crate::limits::Limits;
+use crate::media::Media;
 use crate::providers::{self, Adapter, Form, Settings};
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::ModelCard;
@@ -26,6 +27,8 @@ pub struct Provider {
     pub settings: Settings,
     /// Calls at once.
     pub concurrency: usize,
+    /// Fetches what a request names by address.
+    pub media: Media,
     base_url: String,
     /// Its keys, and what it has said of their limits.
     pub limits: Limits,
@@ -42,6 +45,7 @@ impl Provider {
             dialects: std::iter::once(config.dialect).chain(config.also).collect(),
             settings: config.settings,
             concurrency: config.concurrency,
+            media: Media::new(config.media),
             base_url: config.base_url.trim_end_matches('/').to_owned(),
             limits: Limits::new(config.keys),
             models: config.models.into_iter().map(|card| (card.model.clone(), card)).collect(),

@@ -22,7 +22,7 @@ use std::fmt::Debug;
 pub mod anthropic;
 pub mod bedrock;
 pub mod demo;
-mod edit;
+pub(crate) mod edit;
 mod errors;
 mod fit;
 pub mod framing;

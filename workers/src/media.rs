@@ -1,0 +1,169 @@
+//! Images and documents that a request names by their addresses, for providers that take data alone: fetched once, checked,
+//! and put into the request in their place. The addresses are the callers', so none may lead into the operator's own
+//! network. Knows no provider.
+
+mod address;
+mod guard;
+mod kind;
+
+use crate::providers::edit::Edit;
+use address::Place;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use guard::Guard;
+use kind::Kind;
+use penstock_schemas::failure::{Failure, FailureKind};
+use reqwest::header::LOCATION;
+use reqwest::{Client, Url};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The largest image or document, and all of a request's together, in bytes.
+const LARGEST: usize = 20 * 1024 * 1024;
+const ALL: usize = 50 * 1024 * 1024;
+
+/// The most addresses in one request, and how many are fetched at once.
+const MOST: usize = 20;
+const AT_ONCE: usize = 4;
+
+/// Redirects that are followed.
+const HOPS: usize = 3;
+
+/// Longest wait for one, in all and for the connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Fetches what requests name by address. Cloning shares its connections.
+#[derive(Clone)]
+pub struct Media {
+    guard: Guard,
+    /// Made when it is first needed.
+    client: Arc<OnceLock<Client>>,
+}
+
+/// Which addresses are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Images and documents.
+    All,
+    /// Documents alone: the provider fetches images itself.
+    Documents,
+}
+
+impl Media {
+    /// One that fetches from public addresses alone, unless `allow_private` says otherwise.
+    pub fn new(guard: Guard) -> Self {
+        Self { guard, client: Arc::default() }
+    }
+
+    /// The chat request with data in the place of addresses; `None` when it names none.
+    ///
+    /// # Errors
+    /// When one cannot be fetched, or is not what it should be: it is named by its place.
+    pub async fn inline(&self, request: &Bytes, wanted: Wanted) -> Result<Option<Bytes>, Failure> {
+        let text = crate::providers::edit::text(request)?;
+        let places = address::find(text, wanted);
+        if places.is_empty() {
+            return Ok(None);
+        }
+        if let Some(one_too_many) = places.get(MOST) {
+            return Err(refused(one_too_many, &format!("at most {MOST} addresses are fetched for a request")));
+        }
+        let fetches: Vec<_> =
+            places.iter().map(|place| self.clone().fetch(place.url.clone(), place.is_document)).collect();
+        let fetched: Vec<_> = stream::iter(fetches).buffered(AT_ONCE).collect().await;
+        let mut edit = Edit::of(text);
+        let mut all = 0;
+        for (place, fetched) in places.iter().zip(fetched) {
+            let (kind, data) = fetched.map_err(|why| refused(place, &why))?;
+            all += data.len();
+            if all > ALL {
+                return Err(refused(place, &format!("all together are larger than {} MB", ALL >> 20)));
+            }
+            let url = format!("data:{};base64,{}", kind.media_type(), STANDARD.encode(&data));
+            edit.replace(place.value, place.with_data(&url));
+        }
+        Ok(Some(edit.finish().into()))
+    }
+
+    async fn fetch(self, address: String, is_document: bool) -> Result<(Kind, Bytes), String> {
+        let data = timeout(PATIENCE, self.follow(&address)).await.map_err(|_| "it takes too long".to_owned())??;
+        match Kind::of(&data) {
+            Some(kind) if kind.is_document() == is_document => Ok((kind, data)),
+            _ if is_document => Err("it is no PDF".to_owned()),
+            _ => Err("it is no PNG, JPEG, GIF or WebP image".to_owned()),
+        }
+    }
+
+    /// Each redirect is a new address to be checked.
+    async fn follow(&self, address: &str) -> Result<Bytes, String> {
+        let mut url = Url::parse(address).map_err(|error| error.to_string())?;
+        for _ in 0..=HOPS {
+            self.guard.check(&url)?;
+            let response = self.client()?.get(url.clone()).send().await.map_err(|error| describe(&error))?;
+            if response.status().is_redirection() {
+                let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+                let location = location.ok_or("it leads elsewhere without saying where")?;
+                url = url.join(location).map_err(|error| error.to_string())?;
+                continue;
+            }
+            if !response.status().is_success() {
+                return Err(format!("its server answers {}", response.status().as_u16()));
+            }
+            return read(response).await;
+        }
+        Err(format!("it leads elsewhere more than {HOPS} times"))
+    }
+
+    fn client(&self) -> Result<&Client, String> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        // A proxy would connect where the guard cannot see.
+        let client = Client::builder()
+            .dns_resolver(Arc::new(self.guard))
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(self.client.get_or_init(|| client))
+    }
+}
+
+pub use guard::Guard as MediaGuard;
+
+async fn read(mut response: reqwest::Response) -> Result<Bytes, String> {
+    let too_large = || format!("it is larger than {} MB", LARGEST >> 20);
+    if response.content_length().is_some_and(|length| length > LARGEST as u64) {
+        return Err(too_large());
+    }
+    let mut data = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| describe(&error))? {
+        if data.len() + chunk.len() > LARGEST {
+            return Err(too_large());
+        }
+        data.extend_from_slice(&chunk);
+    }
+    Ok(data.freeze())
+}
+
+/// The innermost reason, which names no address.
+fn describe(error: &reqwest::Error) -> String {
+    let mut reason: &dyn std::error::Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    reason.to_string()
+}
+
+fn refused(place: &Place<'_>, why: &str) -> Failure {
+    let field = place.field();
+    let mut failure = Failure::gateway(FailureKind::BadRequest, format!("`{field}` could not be fetched: {why}"));
+    failure.param = Some(field);
+    failure
+}
