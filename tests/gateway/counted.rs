@@ -1,6 +1,6 @@
 //! Usage that no provider reported is counted, and the ledger says so: nothing that was sent is free.
 
-use penstock_tests::{Part, Reply, World, words};
+use penstock_tests::{Gate, Part, Reply, World, words};
 use serde_json::{Value, json};
 
 /// What the ledger knows of each attempt.
@@ -38,14 +38,30 @@ async fn an_answer_without_a_usage_is_counted_and_says_so() {
 #[tokio::test]
 async fn what_was_sent_of_a_stream_that_was_cut_is_not_free() {
     let world = World::start().await;
-    let parts = [words::role().into(), words::content("hello world").into(), Part::Cut];
+    let gate = Gate::new();
+    let parts = [words::role().into(), words::content("hello world").into(), Part::Wait(gate.clone()), Part::Cut];
     world.upstream("alpha").replies(Reply::stream(parts)).once();
     let parts = [words::role().into(), words::content("hello world").into(), Part::Silence];
     world.upstream("alpha").replies(Reply::stream(parts)).always();
-    assert!(!world.ask("alpha/m").stream().await.raw().contains("[DONE]"));
+    let mut open = world.ask("alpha/m").stream().open().await;
+    open.until("hello world").await;
+    gate.open();
+    assert!(!open.rest().await.raw().contains("[DONE]"));
     let mut open = world.ask("alpha/m").stream().open().await;
     open.until("hello world").await;
     drop(open);
     assert_eq!(world.attempts(2).await, ["alpha 200 broken", "alpha 200 cancelled"]);
     assert_eq!(world.sql(ROWS).await, [row("broken", 2, "0.000029"), row("cancelled", 2, "0.000029")]);
+}
+
+#[tokio::test]
+async fn tokens_are_counted_in_front_of_a_provider_that_does_not() {
+    let world = World::start().await;
+    let answer = world.ask("alpha/m").path("/v1/messages/count_tokens").header("anthropic-version", "2023-06-01").await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({"input_tokens": 9})));
+    assert_eq!(answer.header("x-penstock-usage"), "counted");
+    let requests = world.requests(1).await;
+    assert_eq!((&requests[0]["outcome"], &requests[0]["attempts"]), (&json!("served"), &json!(0)));
+    assert!(world.upstream("alpha").calls().is_empty(), "nobody is asked");
+    assert_eq!(world.count("SELECT count() FROM attempts").await, 0);
 }

@@ -106,7 +106,7 @@ impl ErrorParts {
             class: text(&["type", "error_type"]),
             param: text(&["param"]).or_else(|| place(fields.get("loc")?)).map(|param| tidy(&param)),
         };
-        let inner = ["error", "detail", "errors"].into_iter().find_map(|name| {
+        let inner = ["error", "detail", "errors", "message"].into_iter().find_map(|name| {
             fields.get(name).map(Self::of).filter(|inner| inner.message.is_some() || inner.code.is_some())
         });
         let Some(inner) = inner else { return own };

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 pub mod anthropic;
+pub mod azure;
 pub mod bedrock;
 pub mod demo;
 pub(crate) mod edit;
@@ -27,6 +28,7 @@ mod errors;
 mod fit;
 pub mod framing;
 pub mod google;
+pub mod mistral;
 pub mod openai;
 mod quirk;
 pub mod quota;
@@ -46,7 +48,9 @@ pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
         Dialect::Vertex => Some(&google::Vertex),
         Dialect::Bedrock => Some(&bedrock::Bedrock),
         Dialect::Anthropic => Some(&anthropic::Anthropic),
-        Dialect::Mistral | Dialect::Cohere | Dialect::Azure => None,
+        Dialect::Mistral => Some(&mistral::Mistral),
+        Dialect::Azure => Some(&azure::Azure),
+        Dialect::Cohere => None,
     }
 }
 

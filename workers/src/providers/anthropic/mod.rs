@@ -42,6 +42,10 @@ impl Adapter for Anthropic {
         request.secret(HeaderName::from_static("x-api-key"), key)
     }
 
+    fn counts_tokens(&self) -> bool {
+        true
+    }
+
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
         whole::read_whole(wanted, body)
     }

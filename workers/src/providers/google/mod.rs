@@ -68,6 +68,10 @@ impl Adapter for Gemini {
         Some(100)
     }
 
+    fn counts_tokens(&self) -> bool {
+        true
+    }
+
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
         read_whole(wanted, body)
     }
@@ -94,6 +98,10 @@ impl Adapter for Vertex {
     // Source: <https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings#get_text_embeddings_for_a_snippet_of_text>.
     fn most_inputs(&self) -> Option<u32> {
         Some(1)
+    }
+
+    fn counts_tokens(&self) -> bool {
+        true
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

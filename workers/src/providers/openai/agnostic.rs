@@ -85,8 +85,15 @@ impl Mender {
             call.retain(|name, value| !matches!(name.as_str(), "id" | "type") || value.is_string());
             let theirs = call.get("index").and_then(Value::as_u64).unwrap_or(place as u64);
             let id = call.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let index = if is_delta { self.index(choice, theirs, id) } else { place as u64 };
-            call.insert("index".to_owned(), index.into());
+            if !id.is_empty() {
+                call.entry("type").or_insert_with(|| "function".into());
+            }
+            if is_delta {
+                let index = self.index(choice, theirs, id);
+                call.insert("index".to_owned(), index.into());
+            } else {
+                call.shift_remove("index");
+            }
             mend_function(call);
         }
     }
@@ -154,6 +161,9 @@ fn mend_text(said: &mut Map<String, Value>, is_delta: bool) {
         said.insert("content".to_owned(), text.into());
     } else if !said.get("content").is_some_and(Value::is_string) {
         said.shift_remove("content");
+        if !is_delta {
+            said.insert("content".to_owned(), Value::Null);
+        }
     }
 }
 
@@ -180,14 +190,14 @@ mod tests {
             (
                 json!({"id": 7, "created": 1.5, "usage": {}, "choices": [{"message": {"reasoning": "hm", "content": null, "tool_calls": [
                     {"function": {"name": "f", "arguments": {"n": 9_007_199_254_740_993_u64}}, "id": "a"}]}, "finish_reason": "tool_use"}]}),
-                json!({"choices": [{"message": {"role": "assistant", "reasoning_content": "hm", "tool_calls": [
-                    {"function": {"name": "f", "arguments": "{\"n\":9007199254740993}"}, "id": "a", "index": 0}]},
+                json!({"choices": [{"message": {"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [
+                    {"function": {"name": "f", "arguments": "{\"n\":9007199254740993}"}, "id": "a", "type": "function"}]},
                     "finish_reason": "tool_calls", "index": 0}]}),
             ),
             (
                 json!({"choices": [{"message": {"content": [{"type": "text", "text": "a"}], "function_call": {"name": "f", "arguments": ""}}}]}),
                 json!({"choices": [{"index": 0, "finish_reason": null, "message": {"role": "assistant", "content": "a",
-                    "tool_calls": [{"index": 0, "type": "function", "function": {"name": "f", "arguments": ""}}]}}]}),
+                    "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": ""}}]}}]}),
             ),
         ] {
             let mended = Mender::default().mend(&theirs.to_string().into());

@@ -90,6 +90,11 @@ impl Answer {
         self.usage.is_some() && self.choices.as_ref().is_none_or(Vec::is_empty)
     }
 
+    /// Whether it holds neither a choice nor a usage, as Azure's report on the prompt does.
+    pub(super) fn is_empty(&self) -> bool {
+        self.usage.is_none() && self.choices.as_ref().is_none_or(Vec::is_empty)
+    }
+
     /// Adds what it says to what is known.
     pub(super) fn observe(&self, observed: &mut Observed) {
         let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);

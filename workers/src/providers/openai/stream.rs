@@ -101,6 +101,9 @@ impl Reader {
         if chunk.is_usage_alone() && self.delivery != Delivery::StreamWithUsage {
             return Ok(Step::Hide);
         }
+        if self.mender.is_some() && chunk.is_empty() {
+            return Ok(Step::Hide);
+        }
         Ok(if self.note_choices(&chunk) { Step::Content(raw) } else { Step::Hold(raw) })
     }
 

@@ -31,6 +31,7 @@ pub(super) fn read(value: &Value) -> Option<Read> {
                 "prompt_tokens_details/cached_tokens",
                 "prompt_cache_hit_tokens", // DeepSeek: https://api-docs.deepseek.com/guides/kv_cache
                 "cached_tokens",           // Moonshot
+                "num_cached_tokens",       // Mistral: https://docs.mistral.ai/api/endpoint/chat
             ]),
             cache_write_tokens: count(&[
                 "prompt_tokens_details/cache_write_tokens", // OpenRouter: https://openrouter.ai/docs/use-cases/usage-accounting

@@ -1,0 +1,124 @@
+//! Azure OpenAI: OpenAI's requests and answers at addresses of its own. With an `api_version`, deployments have addresses
+//! of their own; without one, it is the v1 API, which names the deployment in the request as OpenAI does. Knows nothing of
+//! what is in the requests.
+//! Sources: <https://learn.microsoft.com/azure/ai-services/openai/reference>,
+//! <https://learn.microsoft.com/azure/ai-services/openai/api-version-lifecycle>.
+
+use super::openai::Openai;
+use super::{Adapter, Ask, Outgoing, Quirk, Refusal, Settings, Spelled, StreamReader, Wanted, Whole};
+use bytes::Bytes;
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::failure::Failure;
+
+/// Azure OpenAI.
+#[derive(Debug)]
+pub struct Azure;
+
+impl Adapter for Azure {
+    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+        let mut settings = Settings { quirks: ask.settings.quirks.clone(), ..Settings::default() };
+        settings.quirks.push(Quirk::MaxCompletionTokens);
+        let spelled = Openai.spell(&Ask { settings: &settings, ..*ask })?;
+        let path = match &ask.settings.api_version {
+            None => format!("openai/v1/{}", spelled.path),
+            Some(version) => {
+                let (deployment, version) = (encode(ask.model.as_str()), encode(version));
+                format!("openai/deployments/{deployment}/{}?api-version={version}", spelled.path)
+            }
+        };
+        Ok(Spelled { path: path.into(), ..spelled })
+    }
+
+    /// A key of the resource, or a token of Entra ID, which is a JWT.
+    fn authorize(
+        &self,
+        request: &mut Outgoing,
+        key: &str,
+        _settings: &Settings,
+        _now: UnixMicros,
+    ) -> Result<(), Failure> {
+        if key.starts_with("eyJ") {
+            return request.secret(AUTHORIZATION, &format!("Bearer {key}"));
+        }
+        request.secret(HeaderName::from_static("api-key"), key)
+    }
+
+    fn takes_document_urls(&self) -> bool {
+        Openai.takes_document_urls()
+    }
+
+    fn most_inputs(&self) -> Option<u32> {
+        Openai.most_inputs()
+    }
+
+    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        Openai.read_whole(wanted, body)
+    }
+
+    /// The first chunk tells what the content filter makes of the prompt, and holds no choice: it waits for the content.
+    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
+        Openai.stream(wanted)
+    }
+
+    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+        Openai.refuse(refusal)
+    }
+}
+
+/// A piece of a path or a query in which nothing means anything else.
+fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::Form;
+    use http::HeaderMap;
+    use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
+    use penstock_schemas::name::ModelId;
+
+    fn path(version: Option<&str>, operation: Operation) -> String {
+        let settings = Settings { api_version: version.map(str::to_owned), ..Settings::default() };
+        let spelled = Azure.spell(&Ask {
+            wanted: Wanted { operation, form: Form::Own, delivery: Delivery::Whole },
+            body: &Bytes::from_static(b"{}"),
+            content_type: None,
+            headers: &std::collections::BTreeMap::new(),
+            model: &ModelId::parse("my/gpt").unwrap(),
+            card: None,
+            settings: &settings,
+            unsupported: Unsupported::Refuse,
+        });
+        spelled.unwrap().path.into_owned()
+    }
+
+    #[test]
+    fn a_version_decides_on_the_address() {
+        assert_eq!(path(None, Operation::Chat), "openai/v1/chat/completions");
+        let version = Some("2025-04-01-preview");
+        let expected = "openai/deployments/my%2Fgpt/chat/completions?api-version=2025-04-01-preview";
+        assert_eq!(path(version, Operation::Chat), expected);
+        assert!(path(version, Operation::Embeddings).starts_with("openai/deployments/my%2Fgpt/embeddings?"));
+    }
+
+    #[test]
+    fn a_key_and_a_token_travel_apart() {
+        for (key, header, value) in [("k3y", "api-key", "k3y"), ("eyJ0eXAi", "authorization", "Bearer eyJ0eXAi")] {
+            let mut request = Outgoing { url: String::new(), headers: HeaderMap::new(), body: Bytes::new() };
+            Azure.authorize(&mut request, key, &Settings::default(), UnixMicros(0)).unwrap();
+            assert_eq!(request.headers[header], value);
+            assert!(request.headers.len() == 1 && request.headers[header].is_sensitive());
+        }
+    }
+}
