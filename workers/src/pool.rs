@@ -354,7 +354,7 @@ impl Pool {
 
     /// The answer to the question how many tokens a request is, where the provider has none: counted here, and said so. No
     /// provider is called, so there is no attempt either.
-    async fn count(&self, held: &Held, link: &Link) -> Option<Payload> {
+    async fn count(&self, held: &mut Held, link: &Link) -> Option<Payload> {
         if held.envelope.operation != Operation::CountTokens {
             return None;
         }
@@ -362,7 +362,8 @@ impl Pool {
         if adapter.counts_tokens() {
             return None;
         }
-        let tokens = count::input(&self.life, body).await?;
+        // Within `wait`, the ingress learns that the call is still held: the vocabulary takes a while to load.
+        let tokens = held.replies.wait(count::input(&self.life, body)).await??;
         let head = Head {
             worker: self.worker.clone(),
             target: link.target.clone(),

@@ -22,7 +22,7 @@ pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap, RawQ
     }
     let (id, dialect) = (clock::request_id(), dialect(&headers));
     match find_key(&headers, query.as_deref(), &ingress.keys) {
-        Ok(key) => answer::json(&page(dialect, allowed(&ingress, &key, dialect)), id),
+        Ok(key) => answer::json(&page(dialect, &allowed(&ingress, &key, dialect)), id),
         Err(refusal) => answer::refuse(dialect, &refusal, id),
     }
 }
@@ -56,7 +56,7 @@ fn dialect(headers: &HeaderMap) -> Dialect {
 }
 
 /// All of it on one page.
-fn page(dialect: Dialect, models: Vec<Value>) -> Value {
+fn page(dialect: Dialect, models: &[Value]) -> Value {
     if dialect != Dialect::Anthropic {
         return json!({ "object": "list", "data": models });
     }
@@ -67,12 +67,14 @@ fn page(dialect: Dialect, models: Vec<Value>) -> Value {
 /// The models that a key may use, in the shape of a dialect.
 pub(super) fn allowed(ingress: &Shared, key: &VirtualKey, dialect: Dialect) -> Vec<Value> {
     let models = ingress.models.list().into_iter().filter(|model| key.may_use([model.name.as_str()]));
-    models.map(if dialect == Dialect::Anthropic { describe_for_anthropic } else { describe }).collect()
+    models
+        .map(|model| if dialect == Dialect::Anthropic { describe_for_anthropic(&model) } else { describe(model) })
+        .collect()
 }
 
 /// Source: <https://platform.claude.com/docs/en/api/models/list>. Nobody knows when the models were made: the day 0 stands
 /// for that there too.
-fn describe_for_anthropic(listed: Listed) -> Value {
+fn describe_for_anthropic(listed: &Listed) -> Value {
     let model = listed.model.as_ref();
     json!({
         "type": "model",

@@ -6,6 +6,8 @@ mod blocks;
 mod choice;
 mod lanes;
 mod request;
+#[cfg(test)]
+mod tests;
 mod thoughts;
 mod writer;
 

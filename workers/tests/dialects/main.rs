@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its golden files has failed")]
 
 mod openai;
+mod robust;
 mod streams;
 mod support;
 mod translated;

@@ -59,9 +59,9 @@ pub(super) fn signed(thinking: &str, signature: &str, index: u32) -> Option<Reas
     };
     let text = Some(thinking.to_owned()).filter(|text| !text.is_empty());
     if detail.kind == "reasoning.summary" {
-        detail.summary = text
+        detail.summary = text;
     } else {
-        detail.text = text
+        detail.text = text;
     }
     detail.index = Some(index);
     Some(detail)

@@ -137,7 +137,7 @@ pub(super) fn hidden_thought(index: u32, data: Option<String>) -> ReasoningDetai
 /// A citation as OpenAI spells annotations, with Anthropic's own words under `citation`. `span` is where the text that it
 /// stands behind lies in the answer, in characters.
 /// Source: <https://platform.openai.com/docs/api-reference/chat/object#chat-object-choices-message-annotations>.
-pub(super) fn annotation(citation: Value, span: (usize, usize)) -> Value {
+pub(super) fn annotation(citation: &Value, span: (usize, usize)) -> Value {
     let (start, end) = span;
     match citation.get("url").and_then(Value::as_str) {
         Some(url) => {

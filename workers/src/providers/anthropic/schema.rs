@@ -95,7 +95,7 @@ fn walk(schema: &Value, place: &str, depth: usize, fit: &mut Fit) -> Result<Valu
             "items" if value.is_object() => drop(out.insert(name.clone(), walk(value, &here, depth + 1, fit)?)),
             _ if is_taken(name, value) => drop(out.insert(name.clone(), value.clone())),
             "additionalProperties" => {
-                fit.cannot(here, "the provider's objects hold what is listed and nothing else")?
+                fit.cannot(here, "the provider's objects hold what is listed and nothing else")?;
             }
             _ => fit.cannot(here, "the provider's structured output does not know it")?,
         }

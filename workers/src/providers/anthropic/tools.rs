@@ -135,7 +135,7 @@ fn spell_format(format: &Value, has_schemas: bool, request: &mut Request, fit: &
     match format["type"].as_str() {
         Some("text") => Ok(()),
         Some("json_object") => {
-            force(request, "json", json!({ "type": "object" }));
+            force(request, "json", &json!({ "type": "object" }));
             Ok(())
         }
         Some("json_schema") => {
@@ -151,7 +151,7 @@ fn spell_format(format: &Value, has_schemas: bool, request: &mut Request, fit: &
                 if let Some(fields) = schema.as_object_mut() {
                     fields.entry("type").or_insert_with(|| "object".into());
                 }
-                force(request, named["name"].as_str().unwrap_or("json"), schema);
+                force(request, named["name"].as_str().unwrap_or("json"), &schema);
             }
             Ok(())
         }
@@ -160,7 +160,7 @@ fn spell_format(format: &Value, has_schemas: bool, request: &mut Request, fit: &
 }
 
 /// Makes the answer the arguments of a tool; beside the caller's own tools the model may call one of those first.
-fn force(request: &mut Request, name: &str, schema: Value) {
+fn force(request: &mut Request, name: &str, schema: &Value) {
     let safe = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' });
     let name: String = ANSWER_TOOL.chars().chain(safe).take(LONGEST_NAME).collect();
     let choice = if request.tools.is_empty() {

@@ -134,7 +134,7 @@ impl Translating {
             }
             (Lane::Text, Some("citations_delta")) => {
                 let Some(citation) = added.citation else { return Ok(Step::Hide) };
-                let annotation = annotation(citation, (self.block_start, self.length));
+                let annotation = annotation(&citation, (self.block_start, self.length));
                 let extra = Map::from_iter([("annotations".to_owned(), Value::Array(vec![annotation]))]);
                 Delta { extra, ..Delta::default() }
             }

@@ -104,7 +104,7 @@ impl Saying {
         self.length += text.chars().count();
         self.text.push_str(text);
         self.has_text = true;
-        self.annotations.extend(citations.into_iter().map(|citation| annotation(citation, (start, self.length))));
+        self.annotations.extend(citations.into_iter().map(|citation| annotation(&citation, (start, self.length))));
     }
 
     fn add_call(&mut self, id: Option<String>, name: Option<String>, arguments: &str) {
