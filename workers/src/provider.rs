@@ -67,9 +67,10 @@ impl Provider {
         let only = card.is_some_and(|card| card.mode == "responses").then_some(Dialect::Responses);
         let can = |dialect: &Dialect| only.is_none_or(|only| only == *dialect);
         let own = self.dialects.iter().copied().filter(can).find(|dialect| dialect.form() == caller.form());
+        let usual = self.dialects.first().copied()?;
         match own.filter(|_| native) {
-            Some(own) => Some((providers::of(own)?, Form::Own)),
-            None => Some((providers::of(only.or(self.dialects.first().copied())?)?, Form::Agnostic)),
+            Some(own) => Some((providers::at(usual, own)?, Form::Own)),
+            None => Some((providers::at(usual, only.unwrap_or(usual))?, Form::Agnostic)),
         }
     }
 

@@ -54,6 +54,14 @@ pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
     }
 }
 
+/// The adapter for a dialect at a provider whose usual one is `usual`: addresses and keys are the provider's.
+pub fn at(usual: Dialect, dialect: Dialect) -> Option<&'static dyn Adapter> {
+    match (usual, dialect) {
+        (Dialect::Azure, Dialect::Responses) => Some(&azure::AzureResponses),
+        _ => of(dialect),
+    }
+}
+
 /// One way to speak to a provider.
 pub trait Adapter: Debug + Send + Sync {
     /// The request as the provider wants it.

@@ -4,6 +4,10 @@
 //! Sources: <https://learn.microsoft.com/azure/ai-services/openai/reference>,
 //! <https://learn.microsoft.com/azure/ai-services/openai/api-version-lifecycle>.
 
+mod responses;
+
+pub use responses::AzureResponses;
+
 use super::openai::Openai;
 use super::{Adapter, Ask, Outgoing, Quirk, Refusal, Settings, Spelled, StreamReader, Wanted, Whole};
 use bytes::Bytes;
@@ -110,6 +114,28 @@ mod tests {
         let expected = "openai/deployments/my%2Fgpt/chat/completions?api-version=2025-04-01-preview";
         assert_eq!(path(version, Operation::Chat), expected);
         assert!(path(version, Operation::Embeddings).starts_with("openai/deployments/my%2Fgpt/embeddings?"));
+    }
+
+    #[test]
+    fn responses_have_an_address_without_a_deployment() {
+        for (version, expected) in [
+            (None, "openai/v1/responses"),
+            (Some("2025-04-01-preview"), "openai/responses?api-version=2025-04-01-preview"),
+        ] {
+            let settings = Settings { api_version: version.map(str::to_owned), ..Settings::default() };
+            let wanted = Wanted { operation: Operation::Chat, form: Form::Own, delivery: Delivery::Whole };
+            let spelled = AzureResponses.spell(&Ask {
+                wanted,
+                body: &Bytes::from_static(b"{}"),
+                content_type: None,
+                headers: &std::collections::BTreeMap::new(),
+                model: &ModelId::parse("my/gpt").unwrap(),
+                card: None,
+                settings: &settings,
+                unsupported: Unsupported::Refuse,
+            });
+            assert_eq!(spelled.unwrap().path, expected);
+        }
     }
 
     #[test]

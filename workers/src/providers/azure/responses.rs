@@ -1,0 +1,47 @@
+//! OpenAI's responses at Azure's addresses, with Azure's keys. Knows nothing of what is in the requests.
+//! Source: <https://learn.microsoft.com/azure/ai-services/openai/how-to/responses>.
+
+use super::{Azure, encode};
+use crate::providers::responses::Responses;
+use crate::providers::{Adapter, Ask, Outgoing, Refusal, Settings, Spelled, StreamReader, Wanted, Whole};
+use bytes::Bytes;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::failure::Failure;
+
+/// OpenAI's responses at Azure.
+#[derive(Debug)]
+pub struct AzureResponses;
+
+impl Adapter for AzureResponses {
+    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+        let spelled = Responses.spell(ask)?;
+        // The deployment stands in the request, whatever the version.
+        let path = match &ask.settings.api_version {
+            None => format!("openai/v1/{}", spelled.path),
+            Some(version) => format!("openai/{}?api-version={}", spelled.path, encode(version)),
+        };
+        Ok(Spelled { path: path.into(), ..spelled })
+    }
+
+    fn authorize(
+        &self,
+        request: &mut Outgoing,
+        key: &str,
+        settings: &Settings,
+        now: UnixMicros,
+    ) -> Result<(), Failure> {
+        Azure.authorize(request, key, settings, now)
+    }
+
+    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        Responses.read_whole(wanted, body)
+    }
+
+    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
+        Responses.stream(wanted)
+    }
+
+    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+        Responses.refuse(refusal)
+    }
+}
