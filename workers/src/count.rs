@@ -27,7 +27,7 @@ const MOST: usize = 2 * 1024 * 1024;
 
 /// Tokens of `text`.
 fn tokens(text: &str) -> u64 {
-    let head = &text[..text.floor_char_boundary(MOST)];
+    let head = &text[..boundary(text, MOST)];
     let (mut count, mut rest) = (0, head);
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(end_of_piece(rest));
@@ -40,12 +40,17 @@ fn tokens(text: &str) -> u64 {
     count.saturating_mul(text.len() as u64) / (head.len() as u64).max(1)
 }
 
+/// The last place up to `most` that does not cut a character in two.
+fn boundary(text: &str, most: usize) -> usize {
+    (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
 /// Where a piece ends: before a space where there is one, since no word goes across it.
 fn end_of_piece(text: &str) -> usize {
     if text.len() <= PIECE {
         return text.len();
     }
-    let end = text.floor_char_boundary(PIECE);
+    let end = boundary(text, PIECE);
     match memchr::memrchr(b' ', &text.as_bytes()[..end]) {
         Some(space) if space > 0 => space,
         _ => end,

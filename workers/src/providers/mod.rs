@@ -22,6 +22,7 @@ use std::fmt::Debug;
 pub mod anthropic;
 pub mod azure;
 pub mod bedrock;
+pub mod cohere;
 pub mod demo;
 pub(crate) mod edit;
 mod errors;
@@ -50,7 +51,7 @@ pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
         Dialect::Anthropic => Some(&anthropic::Anthropic),
         Dialect::Mistral => Some(&mistral::Mistral),
         Dialect::Azure => Some(&azure::Azure),
-        Dialect::Cohere => None,
+        Dialect::Cohere => Some(&cohere::Cohere),
     }
 }
 

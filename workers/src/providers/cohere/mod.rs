@@ -1,0 +1,58 @@
+//! Cohere's API, version 2: chat, embed and rerank. Rerank is the agnostic form itself.
+//! Sources: <https://docs.cohere.com/reference/chat>, <https://docs.cohere.com/reference/embed>,
+//! <https://docs.cohere.com/reference/rerank>.
+
+mod answer;
+mod embed;
+mod messages;
+mod request;
+mod stream;
+mod usage;
+
+use super::openai::Openai;
+use super::{Adapter, Ask, Form, Refusal, Spelled, StreamReader, Wanted, Whole, unsupported};
+use bytes::Bytes;
+use penstock_schemas::envelope::Operation;
+use penstock_schemas::failure::{Failure, FailureKind};
+
+/// Cohere.
+#[derive(Debug)]
+pub struct Cohere;
+
+impl Adapter for Cohere {
+    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+        match (ask.wanted.operation, ask.wanted.form) {
+            (Operation::Chat, Form::Agnostic) => request::spell(ask),
+            (Operation::Embeddings, Form::Agnostic) => embed::spell(ask),
+            (Operation::Rerank, _) => Openai.spell(ask),
+            (other, _) => Err(unsupported(other.as_str(), "Cohere has no such endpoint")),
+        }
+    }
+
+    /// Source: <https://docs.cohere.com/reference/embed#request.body.texts>.
+    fn most_inputs(&self) -> Option<u32> {
+        Some(96)
+    }
+
+    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        match wanted.operation {
+            Operation::Embeddings => embed::read(body),
+            Operation::Rerank => Openai.read_whole(wanted, body),
+            _ => answer::read(body),
+        }
+    }
+
+    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
+        Box::new(stream::Reader::new(wanted.delivery))
+    }
+
+    /// Errors are `{"id", "message"}`, told apart by their status alone.
+    /// Source: <https://docs.cohere.com/reference/errors>.
+    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+        super::refusal::refuse_by(refusal, |status, parts| match status {
+            498 => FailureKind::ProviderAuth, // an invalid token
+            499 => FailureKind::ServerError,  // cancelled, though not by us: to be tried again
+            _ => super::errors::kind(status, parts),
+        })
+    }
+}
