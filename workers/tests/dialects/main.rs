@@ -7,7 +7,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its golden files has failed")]
 
-mod odd;
 mod openai;
 mod robust;
 mod streams;
