@@ -11,7 +11,6 @@ pub(crate) mod cache;
 pub(crate) mod route;
 
 pub(crate) mod dispatch;
-mod pieces;
 
 pub(crate) mod answer;
 pub(crate) mod record;

@@ -2,25 +2,20 @@
 //! linked once.
 
 mod anthropic;
-mod audio;
 mod bad_input;
 mod bodies;
 mod broken;
 mod cancel;
-mod completions;
 mod configuration;
 mod counted;
-mod embeddings;
 mod fallback;
 mod full;
-mod images;
+mod google;
 mod keys;
 mod media;
-mod moderations;
 mod operations;
 mod passing;
 mod raw;
-mod rerank;
 mod responses;
 mod roles;
 mod sdk;

@@ -171,7 +171,10 @@ impl Call<'_> {
     async fn answer(&self, mut start: Pending, replies: &mut Replies, report: &mut Report) -> Step<()> {
         let written = replies.wait(timeout(LEDGER, start.written())).await.ok_or(Attempt::Cancelled)?;
         written.map_err(|_| ledger_failed())?;
-        let key = self.provider.limits.secret(self.key);
+        let key = replies.wait(timeout_at(self.total_by(), self.provider.secret(self.key))).await;
+        let key = key.ok_or(Attempt::Cancelled)?.map_err(|_| self.late("got no access token in time"))?;
+        let key = key.map_err(Attempt::Refused)?;
+        let key = key.as_ref();
         let response = self.ask(key, replies, report).await?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(Attempt::Refused(self.refusal(response, key, replies).await?));

@@ -18,6 +18,7 @@ mod provider;
 pub mod providers;
 mod retry;
 mod role;
+mod token;
 mod vitals;
 
 pub use providers::demo;

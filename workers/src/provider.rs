@@ -1,10 +1,13 @@
 //! One provider as its pool calls it: where it is, its keys in turn, connections, models. Knows nothing of calls.
 
 use crate::config::ProviderConfig;
-use crate::limits::Limits;
+use crate::limits::{Limits, Pick};
 use crate::media::Media;
 use crate::providers::{self, Adapter, Form, Settings};
+use crate::token::Tokens;
+use penstock_runtime::Secret;
 use penstock_schemas::envelope::Dialect;
+use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{ModelId, ProviderId};
 use std::collections::HashMap;
@@ -32,6 +35,8 @@ pub struct Provider {
     base_url: String,
     /// Its keys, and what it has said of their limits.
     pub limits: Limits,
+    /// What each key is exchanged for; empty where the keys are sent themselves.
+    tokens: Vec<Tokens>,
     models: HashMap<ModelId, ModelCard>,
     /// By connect time-out: it belongs to the client, not to the request.
     clients: Mutex<HashMap<Duration, reqwest::Client>>,
@@ -40,7 +45,9 @@ pub struct Provider {
 impl Provider {
     /// The provider that `config` describes.
     pub fn new(config: ProviderConfig) -> Self {
+        let takes_tokens = providers::of(config.dialect).is_some_and(Adapter::takes_tokens);
         Self {
+            tokens: config.keys.iter().filter(|_| takes_tokens).map(Tokens::of).collect(),
             id: config.id,
             dialects: std::iter::once(config.dialect).chain(config.also).collect(),
             settings: config.settings,
@@ -77,6 +84,29 @@ impl Provider {
     /// What is known of a model.
     pub fn model(&self, model: &ModelId) -> Option<&ModelCard> {
         self.models.get(model)
+    }
+
+    /// The key that was picked, or the token that it is exchanged for; `None` when the provider wants none.
+    ///
+    /// # Errors
+    /// When no token is to be had.
+    pub async fn secret(&self, pick: Pick) -> Result<Option<Secret>, Failure> {
+        let tokens = if let Pick::Key(at) = pick { self.tokens.get(at) } else { None };
+        let Some(tokens) = tokens else { return Ok(self.limits.secret(pick).cloned()) };
+        let client =
+            self.client(None).map_err(|error| Failure::gateway(FailureKind::Internal, error.to_string()))?;
+        tokens.current(&client).await.map(Some)
+    }
+
+    /// Renews the tokens ahead of their end, for ever; ends at once where there are none.
+    pub async fn keep_tokens_fresh(&self) {
+        let Ok(client) = self.client(None) else { return };
+        futures_util::future::join_all(self.tokens.iter().map(|tokens| tokens.keep_fresh(&client))).await;
+    }
+
+    /// Whether its keys are exchanged for tokens.
+    pub fn has_tokens(&self) -> bool {
+        !self.tokens.is_empty()
     }
 
     /// Where a relative path leads.

@@ -52,6 +52,10 @@ impl Workers {
         }
         let health = Health::follow(bus, learn_limits(served.clone())).await?;
         for provider in served {
+            if provider.has_tokens() {
+                let provider = provider.clone();
+                life.service("tokens", async move { provider.keep_tokens_fresh().await });
+            }
             info!(provider = %provider.id, concurrency = provider.concurrency, "serving");
             let pool = Pool {
                 slots: Arc::new(Semaphore::new(provider.concurrency)),

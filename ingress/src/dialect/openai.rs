@@ -2,11 +2,11 @@
 //! the body's bytes travel on untouched. Source: <https://platform.openai.com/docs/api-reference>.
 
 mod chat;
-pub(crate) mod lists;
 mod request;
 
 pub(crate) use request::{is_form, read};
 
+use super::fields;
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};

@@ -19,10 +19,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::name::RequestId;
 use penstock_schemas::usage::UsageSource;
-use tokio::task::yield_now;
-
-/// The media type of server-sent events.
-const EVENTS: &str = "text/event-stream";
+use std::convert::Infallible;
 
 /// An answer that has begun.
 pub(crate) enum Answer {
@@ -129,8 +126,6 @@ struct Writing {
     rewriter: Rewriter,
     memory: Option<Memory>,
     id: RequestId,
-    /// Whether an error can be told as an event; else the connection is broken off, so that nobody takes a part for the whole.
-    has_events: bool,
     /// What has come and is not written yet.
     first: Option<Bytes>,
     _placed: Placed,
@@ -140,14 +135,11 @@ impl Streaming {
     fn body(self, id: RequestId, record: Record, mut rewriter: Rewriter, memory: Option<Memory>) -> Body {
         let Self { head, first, call, placed } = self;
         rewriter.answers_in(head.dialect, record.dialect());
-        let has_events = head.content_type.as_ref().is_none_or(|kind| kind.starts_with(EVENTS));
-        let writing = Writing { call, record, rewriter, memory, id, has_events, first: Some(first), _placed: placed };
+        let writing = Writing { call, record, rewriter, memory, id, first: Some(first), _placed: placed };
         let rest = stream::unfold(Some(writing), move |writing| async move {
             let mut writing = writing?;
-            match writing.next().await {
-                Ok((bytes, is_last)) => Some((Ok(bytes), (!is_last).then_some(writing))),
-                Err(failure) => Some((Err(failure), None)),
-            }
+            let (bytes, is_last) = writing.next().await;
+            Some((Ok::<_, Infallible>(bytes), (!is_last).then_some(writing)))
         });
         Body::from_stream(rest)
     }
@@ -155,21 +147,16 @@ impl Streaming {
 
 impl Writing {
     /// The next bytes for the client, and whether they are the last.
-    async fn next(&mut self) -> Result<(Bytes, bool), Failure> {
+    async fn next(&mut self) -> (Bytes, bool) {
         let failure: Failure = loop {
             match self.frame().await {
                 Ok((bytes, false)) if bytes.is_empty() => {}
-                Ok(next) => return Ok(next),
+                Ok(next) => return next,
                 Err(failure) => break failure,
             }
         };
         self.record.broken(&failure);
-        if !self.has_events {
-            // What came before is to arrive: a connection that has nothing to do writes what it holds.
-            yield_now().await;
-            return Err(failure);
-        }
-        Ok((self.rewriter.broken(self.record.dialect(), &failure, self.id), true))
+        (self.rewriter.broken(self.record.dialect(), &failure, self.id), true)
     }
 
     async fn frame(&mut self) -> Result<(Bytes, bool), Failure> {

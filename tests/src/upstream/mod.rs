@@ -29,22 +29,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// What it answers at, below its base URL.
-const PATHS: [&str; 12] = [
-    "chat/completions",
-    "completions",
-    "embeddings",
-    "moderations",
-    "images/generations",
-    "audio/speech",
-    "audio/transcriptions",
-    "audio/translations",
-    "rerank",
-    "messages",
-    "messages/count_tokens",
-    "responses",
-];
-
 /// The server. Dropping it ends it.
 #[derive(Debug)]
 pub struct Upstream {
@@ -63,6 +47,9 @@ struct Shared {
 /// An answer that was just added to a script: for ever, unless it says otherwise.
 #[derive(Debug)]
 pub struct Scripted<'a>(&'a Upstream);
+
+/// Where something is answered.
+const PATHS: [&str; 4] = ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens", "/v1/responses"];
 
 type Body = StreamBody<Pin<Box<dyn stream::Stream<Item = Result<Frame<Bytes>, Error>> + Send>>>;
 
@@ -156,12 +143,13 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     let (parts, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return Ok(respond(Reply::error(400), false, None)) };
     let body = body.to_bytes();
-    let path = parts.uri.path().strip_prefix("/v1/").unwrap_or_default().to_owned();
-    if !PATHS.contains(&path.as_str()) {
+    let path = parts.uri.path();
+    // Google has the model in the path, and asks for its tokens at another one.
+    if !PATHS.contains(&path) && !path.contains("/models/") && !path.ends_with("/token") {
         return Ok(respond(Reply::error(404), false, None));
     }
     let streamed = serde_json::from_slice::<Value>(&body).is_ok_and(|body| body["stream"] == true);
-    let call = Call::new(path, parts.headers, body);
+    let call = Call::new(parts.headers, body);
     let watch = call.watch();
     let reply = lock(&shared.script).next();
     lock(&shared.calls).push(call);
@@ -181,9 +169,7 @@ fn respond(reply: Reply, streamed: bool, watch: Option<Watch>) -> Response<Body>
     if let Some(length) = length {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    for (name, value) in headers {
-        response.headers_mut().insert(name, value);
-    }
+    response.headers_mut().extend(headers);
     response
 }
 

@@ -85,6 +85,11 @@ pub trait Adapter: Debug + Send + Sync {
         request.secret(AUTHORIZATION, &format!("Bearer {key}"))
     }
 
+    /// Whether its keys are credentials that are exchanged for tokens first; `authorize` then gets the token.
+    fn takes_tokens(&self) -> bool {
+        false
+    }
+
     /// Whether the provider fetches images and documents from their addresses itself. Else the worker does, and `spell`
     /// sees data URLs only.
     fn takes_urls(&self) -> bool {

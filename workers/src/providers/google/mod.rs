@@ -90,6 +90,10 @@ impl Adapter for Vertex {
         spell(ask, Service::Vertex)
     }
 
+    fn takes_tokens(&self) -> bool {
+        true
+    }
+
     fn takes_urls(&self) -> bool {
         false
     }
