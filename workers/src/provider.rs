@@ -93,8 +93,7 @@ impl Provider {
     pub async fn secret(&self, pick: Pick) -> Result<Option<Secret>, Failure> {
         let tokens = if let Pick::Key(at) = pick { self.tokens.get(at) } else { None };
         let Some(tokens) = tokens else { return Ok(self.limits.secret(pick).cloned()) };
-        let client =
-            self.client(None).map_err(|error| Failure::gateway(FailureKind::Internal, error.to_string()))?;
+        let client = self.client(None).map_err(|error| Failure::gateway(FailureKind::Internal, error.to_string()))?;
         tokens.current(&client).await.map(Some)
     }
 

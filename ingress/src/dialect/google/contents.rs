@@ -66,9 +66,9 @@ impl Conversation {
             self.part(Object::read(part)?, is_model, &mut turn)?;
         }
         if is_model {
-            self.model(turn)
+            self.model(turn);
         } else {
-            self.user(turn)
+            self.user(turn);
         }
         Ok(())
     }
@@ -319,14 +319,14 @@ fn message(role: &str) -> Message {
 }
 
 /// A tool's choice of one function or several.
-pub(super) fn choice(mode: Option<&str>, names: Vec<String>) -> Option<Value> {
+pub(super) fn choice(mode: Option<&str>, names: &[String]) -> Option<Value> {
     let function = |name: &String| json!({ "type": "function", "function": { "name": name } });
     let mode = match mode {
         Some("NONE") => return Some(json!("none")),
         Some("ANY") => "required",
         _ => "auto",
     };
-    Some(match names.as_slice() {
+    Some(match names {
         [] => json!(mode),
         [name] if mode == "required" => function(name),
         names => {

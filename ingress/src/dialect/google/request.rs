@@ -192,5 +192,5 @@ fn tool_choice(mut config: Object<'_>) -> Result<Option<Value>, Refusal> {
     let names: Vec<String> = calling.take("allowed_function_names")?.unwrap_or_default();
     calling.end()?;
     config.end()?;
-    Ok(choice(mode.as_deref(), names))
+    Ok(choice(mode.as_deref(), &names))
 }

@@ -191,8 +191,8 @@ impl Turn {
 
 /// Arguments as the object that Google has; what is none goes into one, so that nothing is lost.
 fn arguments(text: &str) -> Box<RawValue> {
-    let own: Option<Box<RawValue>> =
-        serde_json::from_str(text.trim()).ok().filter(|raw: &Box<RawValue>| raw.get().starts_with('{'));
+    let own = serde_json::from_str::<Box<RawValue>>(text.trim()).ok();
+    let own = own.and_then(|raw| raw.get().starts_with('{').then_some(raw));
     own.unwrap_or_else(|| {
         let wrapped = if text.trim().is_empty() { json!({}) } else { json!({ "arguments": text }) };
         to_raw_value(&wrapped).expect("a JSON value has a JSON form")

@@ -90,7 +90,7 @@ fn leftovers(request: ChatRequest, fit: &mut Fit) -> Result<Map<String, Value>, 
             own.insert((*theirs).to_owned(), value);
         } else if WITHOUT_MEANING.contains(&name.as_str()) {
             fit.omit(name);
-        } else if !value.is_null() && !(name == "logit_bias" && value == json!({})) {
+        } else if !value.is_null() && (name != "logit_bias" || value != json!({})) {
             fit.cannot(&name, "the provider has no such field")?;
         }
     }

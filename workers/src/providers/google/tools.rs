@@ -30,7 +30,7 @@ pub(super) fn tools(tools: Vec<Tool>, fit: &mut Fit) -> Result<Vec<Value>, Failu
             all.push(json!({ *theirs: settings.cloned().unwrap_or_else(|| json!({})) }));
         } else {
             let kind: String = tool.kind.chars().take(64).collect();
-            fit.cannot(&format!("tools[{at}].type"), &format!("the provider has no tool of the kind `{kind}`"))?;
+            fit.cannot(format!("tools[{at}].type"), &format!("the provider has no tool of the kind `{kind}`"))?;
         }
     }
     if !declarations.is_empty() {
@@ -58,7 +58,7 @@ fn declaration(tool: Tool, at: usize, fit: &mut Fit) -> Result<Value, Failure> {
         fit.omit(format!("tools[{at}].function.strict"));
     }
     for field in function.extra.keys() {
-        fit.cannot(&format!("tools[{at}].function.{field}"), "the provider has no such field")?;
+        fit.cannot(format!("tools[{at}].function.{field}"), "the provider has no such field")?;
     }
     Ok(Value::Object(declaration))
 }
