@@ -7,6 +7,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its golden files has failed")]
 
+#[path = "../../../schemas/tests/support/mutate.rs"]
+mod mutate;
 mod openai;
 mod robust;
 mod streams;
