@@ -20,6 +20,8 @@ mod fields;
 pub(crate) mod google;
 pub(crate) mod openai;
 pub(crate) mod responses;
+#[cfg(test)]
+mod robust;
 
 /// What a path asks for, before the body is read.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use aws_sigv4::sign::v4;
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use bytes::Bytes;
-use penstock_tests::{Call, Part, Reply, World, in_short};
+use penstock_tests::{Call, Gate, Part, Reply, World, in_short};
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
@@ -150,17 +150,22 @@ async fn a_stream_of_bedrock_that_breaks_is_an_error_to_the_client() {
     let world = world().await;
     let model = format!("bedrock/{MODEL}");
     let throttled = message("exception", "throttlingException", &json!({ "message": "Too many tokens." }));
-    let whole = [begin(), text("Hel"), text("lo"), end()].concat();
-    let mut damaged = whole.clone();
-    damaged[begin().len() + text("Hel").len() + 40] ^= 1;
-    for (bytes, class) in [
-        ([begin(), text("Hel"), throttled].concat(), "rate_limit"),
+    let mut damaged = text("lo");
+    damaged[20] ^= 1;
+    for (rest, class) in [
+        (throttled.clone(), "rate_limit"),
         (damaged, "damaged"),
-        ([begin(), text("Hel")].concat(), "ended before"),
-        (whole[..whole.len() - end().len() - 3].to_vec(), "in the middle"),
+        (Vec::new(), "ended before"),
+        (text("lo")[..30].to_vec(), "in the middle"),
     ] {
-        world.upstream("alpha").replies(stream(&bytes)).always();
-        let answer = world.ask(&model).stream().await;
+        let gate = Gate::new();
+        let first = Part::Send([begin(), text("Hel")].concat().into());
+        let reply = Reply::stream([first, Part::Wait(gate.clone()), Part::Send(rest.into())]);
+        world.upstream("alpha").replies(reply).always();
+        let mut open = world.ask(&model).stream().open().await;
+        open.until("Hel").await;
+        gate.open();
+        let answer = open.rest().await;
         assert_eq!(answer.status, 200, "{}", answer.raw());
         let events = answer.events();
         let last = events.last().expect("a stream has events");
@@ -168,4 +173,7 @@ async fn a_stream_of_bedrock_that_breaks_is_an_error_to_the_client() {
         assert!(format!("{} {}", in_short(&last["error"]), last["error"]["message"]).contains(class), "{last}");
         assert!(!answer.raw().contains("[DONE]"), "{}", answer.raw());
     }
+    // Before the first content the client gets a plain refusal, as from elsewhere.
+    world.upstream("alpha").replies(stream(&throttled)).always();
+    assert_eq!(world.ask(&model).stream().await.status, 429);
 }

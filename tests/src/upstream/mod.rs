@@ -144,8 +144,8 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     let Ok(body) = body.collect().await else { return Ok(respond(Reply::error(400), false, None)) };
     let body = body.to_bytes();
     let path = parts.uri.path();
-    // Google has the model in the path, and asks for its tokens at another one.
-    if !PATHS.contains(&path) && !path.contains("/models/") && !path.ends_with("/token") {
+    // Google and Bedrock have the model in the path, and Google asks for its tokens at another one.
+    if !PATHS.contains(&path) && !path.contains("/model") && !path.ends_with("/token") {
         return Ok(respond(Reply::error(404), false, None));
     }
     let streamed = serde_json::from_slice::<Value>(&body).is_ok_and(|body| body["stream"] == true);
