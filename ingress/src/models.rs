@@ -111,6 +111,19 @@ impl Models {
         })
     }
 
+    /// The most texts that one request for embeddings may hold at a provider.
+    pub(crate) fn most_inputs(&self, provider: &ProviderId) -> Option<u32> {
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.cards.get(provider.as_str())?.most_inputs
+    }
+
+    /// What a model is for, where the catalogue says it.
+    pub(crate) fn mode(&self, target: &Target) -> Option<String> {
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        let card = served.cards.get(target.provider.as_str())?;
+        card.models.iter().find(|card| card.model == target.model).map(|card| card.mode.clone())
+    }
+
     fn nearest(&self, name: &str, served: &Served) -> Vec<String> {
         let full = served.bare.values().flatten().map(ToString::to_string);
         let mut near: Vec<(f64, String)> = (self.0.own.keys().cloned())

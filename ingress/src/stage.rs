@@ -11,6 +11,7 @@ pub(crate) mod cache;
 pub(crate) mod route;
 
 pub(crate) mod dispatch;
+mod pieces;
 
 pub(crate) mod answer;
 pub(crate) mod record;

@@ -164,6 +164,9 @@ pub enum Body {
 pub struct Envelope {
     /// The request.
     pub request_id: RequestId,
+    /// The id of this one call, where a request makes several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<RequestId>,
     /// Who asks and who pays.
     pub caller: Caller,
     /// When the caller stops waiting.
@@ -228,6 +231,11 @@ pub enum Malformed {
 }
 
 impl Envelope {
+    /// What the call is known by on the bus: the request's id, unless the request makes several calls.
+    pub fn call_id(&self) -> RequestId {
+        self.call.unwrap_or(self.request_id)
+    }
+
     /// The part of the request's bytes that is in the caller's own dialect; `None` when it does not travel along.
     pub fn native(&self, body: &Bytes) -> Option<Bytes> {
         let native = self.split(body);

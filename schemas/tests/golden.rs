@@ -82,6 +82,7 @@ fn envelope() -> Envelope {
     };
     Envelope {
         request_id: RequestId(id(1)),
+        call: None,
         caller: caller(),
         deadline: UnixMicros(1_795_000_000_000_000),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),

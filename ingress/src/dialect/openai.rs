@@ -2,6 +2,7 @@
 //! the body's bytes travel on untouched. Source: <https://platform.openai.com/docs/api-reference>.
 
 mod chat;
+pub(crate) mod lists;
 mod request;
 
 pub(crate) use request::{is_form, read};

@@ -19,7 +19,9 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::name::RequestId;
 use penstock_schemas::usage::UsageSource;
-use std::convert::Infallible;
+
+/// The media type of server-sent events.
+const EVENTS: &str = "text/event-stream";
 
 /// An answer that has begun.
 pub(crate) enum Answer {
@@ -126,6 +128,8 @@ struct Writing {
     rewriter: Rewriter,
     memory: Option<Memory>,
     id: RequestId,
+    /// Whether an error can be told as an event; else the connection is broken off, so that nobody takes a part for the whole.
+    has_events: bool,
     /// What has come and is not written yet.
     first: Option<Bytes>,
     _placed: Placed,
@@ -135,11 +139,14 @@ impl Streaming {
     fn body(self, id: RequestId, record: Record, mut rewriter: Rewriter, memory: Option<Memory>) -> Body {
         let Self { head, first, call, placed } = self;
         rewriter.answers_in(head.dialect, record.dialect());
-        let writing = Writing { call, record, rewriter, memory, id, first: Some(first), _placed: placed };
+        let has_events = head.content_type.as_ref().is_none_or(|kind| kind.starts_with(EVENTS));
+        let writing = Writing { call, record, rewriter, memory, id, has_events, first: Some(first), _placed: placed };
         let rest = stream::unfold(Some(writing), move |writing| async move {
             let mut writing = writing?;
-            let (bytes, is_last) = writing.next().await;
-            Some((Ok::<_, Infallible>(bytes), (!is_last).then_some(writing)))
+            match writing.next().await {
+                Ok((bytes, is_last)) => Some((Ok(bytes), (!is_last).then_some(writing))),
+                Err(failure) => Some((Err(failure), None)),
+            }
         });
         Body::from_stream(rest)
     }
@@ -147,16 +154,19 @@ impl Streaming {
 
 impl Writing {
     /// The next bytes for the client, and whether they are the last.
-    async fn next(&mut self) -> (Bytes, bool) {
+    async fn next(&mut self) -> Result<(Bytes, bool), Failure> {
         let failure: Failure = loop {
             match self.frame().await {
                 Ok((bytes, false)) if bytes.is_empty() => {}
-                Ok(next) => return next,
+                Ok(next) => return Ok(next),
                 Err(failure) => break failure,
             }
         };
         self.record.broken(&failure);
-        (self.rewriter.broken(self.record.dialect(), &failure, self.id), true)
+        if !self.has_events {
+            return Err(failure);
+        }
+        Ok((self.rewriter.broken(self.record.dialect(), &failure, self.id), true))
     }
 
     async fn frame(&mut self) -> Result<(Bytes, bool), Failure> {

@@ -2,6 +2,7 @@
 //! else about retry and fallback is the workers' business. Knows no provider.
 
 use super::answer::Answer;
+use super::pieces;
 use super::record::Record;
 use super::route::Planned;
 use crate::dialect::{self, Asked};
@@ -31,13 +32,31 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
         return Err(Refusal::NotReady("the connection to NATS is down"));
     }
     let request = &planned.missed.admitted.known.received;
-    let (body, native) = forms(&request.asked, &planned.plan, ingress)?;
-    let place = ingress.bus.place_body(request.id, &body).await.map_err(|error| internal(&error))?;
-    let placed = Placed { bus: ingress.bus.clone(), life: ingress.life.clone(), body: place };
-    let call = ingress.inbox.expect(request.id, request.deadline);
+    let pieces = pieces::cut(&request.asked, &planned.plan, &ingress.models)?;
+    let (body, native) = match &pieces {
+        None => forms(&request.asked, &planned.plan, ingress)?,
+        Some(_) => (Bytes::new(), (request.asked.dialect != Dialect::Openai).then_some(0)),
+    };
     record.looked_up(planned.missed.cache);
-    let envelope = Envelope { native, ..envelope(planned, ingress, placed.body.clone()) };
+    let envelope = Envelope { native, ..envelope(planned, ingress) };
     record.planned(&envelope);
+    match pieces {
+        None => send(envelope, body, ingress, record).await,
+        Some(pieces) => pieces::send_all(envelope, pieces, ingress, record).await,
+    }
+}
+
+/// Sends one call, and waits for the beginning of its answer.
+pub(super) async fn send(
+    mut envelope: Envelope,
+    body: Bytes,
+    ingress: &Shared,
+    record: &mut Record,
+) -> Result<Answer, Refusal> {
+    let id = envelope.call_id();
+    envelope.body = ingress.bus.place_body(id, &body).await.map_err(|error| internal(&error))?;
+    let placed = Placed { bus: ingress.bus.clone(), life: ingress.life.clone(), body: envelope.body.clone() };
+    let call = ingress.inbox.expect(id, envelope.deadline);
     let mut sending = Sending::new(ingress, call, envelope, body);
     match sending.answer(record).await? {
         Begun::Whole(ended, bytes) => Ok(Answer::Whole(ended, bytes)),
@@ -128,13 +147,14 @@ fn refused(failed: Failed, record: &mut Record) -> Failure {
     failed.failure
 }
 
-fn envelope(planned: Planned, ingress: &Shared, body: Body) -> Envelope {
+fn envelope(planned: Planned, ingress: &Shared) -> Envelope {
     let Planned { missed, plan, virtual_model, unsupported } = planned;
     let known = missed.admitted.known;
     let headers = dialect::carried(known.received.asked.dialect, &known.received.headers);
     let traceparent = super::receive::header(&known.received.headers, "traceparent").map(ToOwned::to_owned);
     Envelope {
         request_id: known.received.id,
+        call: None,
         caller: known.caller,
         deadline: known.received.deadline,
         traceparent,
@@ -151,7 +171,7 @@ fn envelope(planned: Planned, ingress: &Shared, body: Body) -> Envelope {
         attempts: 0,
         next_seq: 0,
         last_failure: None,
-        body,
+        body: Body::Inline,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::models::{Models, Named};
 use crate::refusal::Refusal;
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
-use penstock_schemas::envelope::Unsupported;
+use penstock_schemas::envelope::{Operation, Unsupported};
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::Target;
 use penstock_schemas::plan::{Link, Plan};
@@ -40,6 +40,7 @@ pub(crate) fn route(missed: Missed, models: &Models, health: &Health) -> Result<
         Named::Unknown(near) => return Err(unknown(name, "did you mean", &near)),
     };
     check_allowed(&known.key, name, &plan)?;
+    check_mode(known.received.asked.operation, name, &plan, models)?;
     let plan = around_trouble(plan, health);
     Ok(Planned { missed, plan, virtual_model, unsupported })
 }
@@ -68,6 +69,36 @@ fn check_allowed(key: &VirtualKey, name: &str, plan: &Plan) -> Result<(), Refusa
         return Ok(());
     }
     Err(Refusal::ModelForbidden { key_id: key.id.to_string(), model: name.to_owned() })
+}
+
+/// Refuses what none of the plan's models is made for, as far as the catalogue is sure of it.
+fn check_mode(operation: Operation, name: &str, plan: &Plan, models: &Models) -> Result<(), Refusal> {
+    let mut mode = None;
+    for link in plan.links() {
+        mode = models.mode(&link.target).filter(|mode| is_surely_other(mode, operation));
+        if mode.is_none() {
+            return Ok(());
+        }
+    }
+    let mode = mode.unwrap_or_default().replace('_', " ");
+    let why = format!("`{name}` is a model for {mode}, which {} is not", operation.as_str().replace('_', " "));
+    Err(Refusal::WrongField { field: "model", why })
+}
+
+/// Whether a model of this mode cannot do this. `chat` is what the catalogue says of models that it knows little of; and
+/// some models that draw, listen or speak also chat.
+fn is_surely_other(mode: &str, operation: Operation) -> bool {
+    use Operation::{Chat, Completions, Embeddings, Images, Moderations, Rerank, Speech, Transcriptions, Translations};
+    let own: &[Operation] = match mode {
+        "embedding" => &[Embeddings],
+        "rerank" => &[Rerank],
+        "moderation" => &[Moderations],
+        "image_generation" => &[Images, Chat, Completions],
+        "audio_transcription" => &[Transcriptions, Translations, Chat],
+        "audio_speech" => &[Speech, Chat],
+        _ => return false,
+    };
+    operation != Operation::CountTokens && !own.contains(&operation)
 }
 
 /// A number that is the same for the same `what`, in every ingress.

@@ -25,6 +25,7 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
     let mut links = targets.iter().map(|text| Link::to(Target::parse(text).unwrap()));
     Envelope {
         request_id: clock::request_id(),
+        call: None,
         caller: Caller {
             project: ProjectId::parse("p").unwrap(),
             key_id: KeyId::parse("k").unwrap(),

@@ -1,7 +1,7 @@
 //! The shape of a chat request: messages and tools. Checks types only; roles, kinds of parts and the pairing of calls and
 //! results are judged by whoever translates them.
 
-use super::fields::{Fields, Kind, Rule, check as check_value, items, kind, wrong};
+use crate::dialect::fields::{Fields, Kind, Rule, check as check_value, items, kind, wrong};
 use crate::refusal::Refusal;
 use serde_json::value::RawValue;
 

@@ -3,7 +3,7 @@
 //! Source: <https://platform.openai.com/docs/api-reference>; rerank: <https://docs.cohere.com/reference/rerank>.
 
 use super::chat;
-use super::fields::{Fields, Kind, Rule, items, kind, text, wrong};
+use crate::dialect::fields::{Fields, Kind, Rule, items, kind, text, wrong};
 use crate::dialect::Asked;
 use crate::refusal::Refusal;
 use bytes::Bytes;

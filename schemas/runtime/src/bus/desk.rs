@@ -212,12 +212,12 @@ impl Arrived {
 impl Desk {
     async fn accept(&self, message: Message) -> Result<Incoming, BusError> {
         let (envelope, inline) = Envelope::decode(&message.payload).map_err(failed("read a call"))?;
-        let subject = self.bus.subjects.reply(&envelope.ingress, envelope.request_id);
+        let subject = self.bus.subjects.reply(&envelope.ingress, envelope.call_id());
         let credit = Arc::new(Semaphore::new(STREAM_CREDIT as usize));
         let cancelled = CancellationToken::new();
         let held = Held { cancelled: cancelled.clone(), credit: credit.clone() };
-        self.held().insert(envelope.request_id, held);
-        let (desk, request, next_seq) = (self.clone(), envelope.request_id, envelope.next_seq);
+        self.held().insert(envelope.call_id(), held);
+        let (desk, request, next_seq) = (self.clone(), envelope.call_id(), envelope.next_seq);
         let taken = Instant::now();
         let mut replies = Replies { desk, request, subject, next_seq, credit, cancelled, taken, first_seq: next_seq };
         if let Some(passer) = message.reply.filter(|reply| **reply != *replies.subject) {
