@@ -45,6 +45,92 @@ async fn a_field_that_is_missing_or_wrong_is_named() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_deep_in_a_request_is_named_with_its_place() {
+    let world = World::start().await;
+    let message = json!({ "role": "user", "content": "Hello!" });
+    for (more, place) in [
+        (json!({ "messages": ["Hello!"] }), "messages[0]"),
+        (json!({ "messages": [message, { "content": "Hello!" }] }), "messages[1].role"),
+        (json!({ "messages": [{ "role": "user", "content": 3 }] }), "messages[0].content"),
+        (json!({ "messages": [{ "role": "user", "content": ["Hello!"] }] }), "messages[0].content[0]"),
+        (json!({ "messages": [message], "tools": {} }), "tools"),
+        (json!({ "messages": [message], "tools": ["f"] }), "tools[0]"),
+        (json!({ "messages": [message], "tools": [{ "type": "function", "function": {} }] }), "tools[0].function.name"),
+        (json!({ "messages": [message], "tool_choice": 1 }), "tool_choice"),
+        (json!({ "messages": [message], "max_tokens": "10" }), "max_tokens"),
+        (json!({ "messages": [message], "max_completion_tokens": -1 }), "max_completion_tokens"),
+        (json!({ "messages": [message], "n": 0 }), "n"),
+        (json!({ "messages": [message], "temperature": "hot" }), "temperature"),
+        (json!({ "messages": [message], "response_format": "json" }), "response_format"),
+        (
+            json!({ "messages": [message], "stream_options": { "include_usage": "yes" } }),
+            "stream_options.include_usage",
+        ),
+    ] {
+        let mut body = more;
+        body["model"] = json!("fast");
+        let answer = world.ask("fast").body(body.to_string()).await;
+        assert_eq!(answer.error(), format!("400 invalid_request_error invalid_value ({place})"), "{body}");
+    }
+    assert_eq!(world.upstream("alpha").calls().len(), 0);
+}
+
+/// Every path that takes a request for a model.
+const PATHS: [&str; 8] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/moderations",
+    "/v1/images/generations",
+    "/v1/audio/speech",
+    "/v1/rerank",
+    "/v2/rerank",
+];
+
+#[tokio::test]
+async fn no_bytes_at_any_path_are_answered_with_500() {
+    let world = World::start().await;
+    let deep = format!("{{\"model\":\"fast\",\"input\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let bodies: [(&[u8], &str); 7] = [
+        (b"", "line 1 column 0"),
+        (b"\xff\xfe", "UTF-8 from byte 0"),
+        (b"{\"model\":\"fast\xff\"}", "UTF-8 from byte 14"),
+        (deep.as_bytes(), "nested"),
+        (b"{\"model\":\"\\ud800\",\"x\":1}", "model"),
+        (b"\"fast\"", "it must be an object"),
+        (b"{\"model\":\"fast\"", "EOF"),
+    ];
+    for path in PATHS {
+        for (body, told) in bodies {
+            let answer = world.ask("fast").path(path).body(body.to_vec()).await;
+            let error = answer.error();
+            assert!(error.starts_with("400 invalid_request_error invalid_"), "{path}: {error}");
+            assert!(answer.message().contains(told), "{path}: {}", answer.message());
+        }
+    }
+    assert_eq!(world.upstream("alpha").calls().len(), 0);
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused() {
+    let world = World::start().await;
+    for path in PATHS {
+        let answer = world.ask("fast").path(path).header("content-encoding", "gzip").await;
+        assert_eq!(answer.error(), "415 invalid_request_error unsupported_content_encoding", "{path}");
+        assert!(answer.message().contains("gzip"), "{}", answer.message());
+    }
+}
+
+#[tokio::test]
+async fn a_length_of_ten_gigabytes_is_refused_before_a_byte_of_it_is_read() {
+    let world = World::start().await;
+    for length in ["10737418240", "9223372036854775807"] {
+        let answer = raw(&world, head(&world, &[&format!("content-length: {length}")])).await;
+        assert_eq!(answer.error(), "413 invalid_request_error request_too_large", "{length}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_model_is_refused_with_the_nearest_names() {
     let world = World::start().await;
     let answer = world.ask("fasst").await;

@@ -2,21 +2,27 @@
 //! linked once.
 
 mod anthropic;
+mod audio;
 mod bad_input;
 mod bedrock;
 mod bodies;
 mod broken;
 mod cancel;
+mod completions;
 mod configuration;
 mod counted;
+mod embeddings;
 mod fallback;
 mod full;
 mod google;
+mod images;
 mod keys;
 mod media;
+mod moderations;
 mod operations;
 mod passing;
 mod raw;
+mod rerank;
 mod responses;
 mod roles;
 mod sdk;

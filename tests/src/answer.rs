@@ -47,6 +47,18 @@ impl Open {
         }
     }
 
+    /// Reads until the connection ends, and gives what came; whether it ended as HTTP has it.
+    pub async fn until_the_end(mut self) -> (Bytes, bool) {
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = self.body.frame().await {
+            match frame {
+                Ok(frame) => bytes.extend_from_slice(&frame.into_data().unwrap_or_default()),
+                Err(_) => return (bytes.freeze(), false),
+            }
+        }
+        (bytes.freeze(), true)
+    }
+
     /// Reads until `words` have come, and gives all that was read.
     ///
     /// # Panics

@@ -114,6 +114,11 @@ impl World {
         Ask::chat(&self.url, &self.key, model)
     }
 
+    /// A request of another kind, with the world's key.
+    pub fn post(&self, path: &str, body: &Value) -> Ask {
+        Ask::chat(&self.url, &self.key, "").path(path).body(body.to_string())
+    }
+
     /// Any other request.
     pub fn get(&self, path: &str) -> Ask {
         Ask::get(&self.url, path)

@@ -10,7 +10,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ProviderId, Target};
-use penstock_schemas::price::{PerMillion, Prices, TokenPrices};
+use penstock_schemas::price::{PerMillion, PerUnit, Prices, TokenPrices};
 use std::collections::BTreeMap;
 
 /// Calls at once, when a provider's section does not say.
@@ -261,11 +261,18 @@ fn read_price(mut section: Section) -> Option<(Target, PriceRow)> {
         input_image: price("input_image"),
         ..TokenPrices::default()
     };
+    let per_million_characters = price("characters");
+    let mut unit = |class: &str| {
+        let key = format!("usd_per_{class}");
+        let text: String = section.get(&key)?;
+        PerUnit::parse(&text).map_err(|error| section.mistake(&key, &error.to_string())).ok()
+    };
+    let (per_image, per_second, per_search) = (unit("image"), unit("second"), unit("search"));
     let Some(model) = model else {
         section.mistake("model", "is missing: write it as provider/model");
         return None;
     };
     let target = Target::parse(&model).map_err(|error| section.mistake("model", &error.to_string())).ok()?;
-    let prices = Prices { base, ..Prices::default() };
+    let prices = Prices { base, per_million_characters, per_image, per_second, per_search, tiers: Vec::new() };
     Some((target, PriceRow { price_id: format!("own/{model}"), valid_from: UnixMicros(0), prices }))
 }

@@ -410,6 +410,8 @@ impl Pool {
     fn start(&self, held: &Held, link: &Link, clocks: &Clocks) -> AttemptStarted {
         let envelope = &held.envelope;
         let card = self.provider.model(&link.target.model);
+        // Limits stand in the agnostic form, which every dialect's own can be told from only by its adapter.
+        let request = envelope.agnostic(&held.body).unwrap_or_else(|| held.body.clone());
         let now = clock::now();
         AttemptStarted {
             attempt_id: clock::attempt_id(),
@@ -423,7 +425,7 @@ impl Pool {
             number: envelope.attempts,
             link: u32::try_from(envelope.plan.position()).unwrap_or(u32::MAX),
             stream: envelope.delivery.is_stream(),
-            worst_case: worst_case(card, envelope.operation, &held.body),
+            worst_case: worst_case(card, envelope.operation, &request),
             price_id: card.and_then(|card| card.price.as_ref()).map(|price| price.price_id.clone()),
         }
     }

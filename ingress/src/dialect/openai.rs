@@ -7,7 +7,6 @@ mod request;
 
 pub(crate) use request::{is_form, read};
 
-use super::fields;
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};

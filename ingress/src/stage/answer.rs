@@ -19,6 +19,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::name::RequestId;
 use penstock_schemas::usage::UsageSource;
+use tokio::task::yield_now;
 
 /// The media type of server-sent events.
 const EVENTS: &str = "text/event-stream";
@@ -164,6 +165,8 @@ impl Writing {
         };
         self.record.broken(&failure);
         if !self.has_events {
+            // What came before is to arrive: a connection that has nothing to do writes what it holds.
+            yield_now().await;
             return Err(failure);
         }
         Ok((self.rewriter.broken(self.record.dialect(), &failure, self.id), true))

@@ -13,6 +13,8 @@ use std::time::Instant;
 pub struct Call {
     /// When its last byte came.
     pub at: Instant,
+    /// Where it came, below the base URL: `chat/completions`.
+    pub path: String,
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body.
@@ -40,8 +42,8 @@ pub enum End {
 pub(super) struct Watch(Arc<Mutex<Progress>>);
 
 impl Call {
-    pub(super) fn new(headers: HeaderMap, body: Bytes) -> Self {
-        Self { at: Instant::now(), headers, body, progress: Arc::default() }
+    pub(super) fn new(path: String, headers: HeaderMap, body: Bytes) -> Self {
+        Self { at: Instant::now(), path, headers, body, progress: Arc::default() }
     }
 
     pub(super) fn watch(&self) -> Watch {

@@ -29,6 +29,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+/// What it answers at, below its base URL.
+const PATHS: [&str; 12] = [
+    "chat/completions",
+    "completions",
+    "embeddings",
+    "moderations",
+    "images/generations",
+    "audio/speech",
+    "audio/transcriptions",
+    "audio/translations",
+    "rerank",
+    "messages",
+    "messages/count_tokens",
+    "responses",
+];
+
 /// The server. Dropping it ends it.
 #[derive(Debug)]
 pub struct Upstream {
@@ -47,9 +63,6 @@ struct Shared {
 /// An answer that was just added to a script: for ever, unless it says otherwise.
 #[derive(Debug)]
 pub struct Scripted<'a>(&'a Upstream);
-
-/// Where something is answered.
-const PATHS: [&str; 4] = ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens", "/v1/responses"];
 
 type Body = StreamBody<Pin<Box<dyn stream::Stream<Item = Result<Frame<Bytes>, Error>> + Send>>>;
 
@@ -143,13 +156,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     let (parts, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return Ok(respond(Reply::error(400), false, None)) };
     let body = body.to_bytes();
-    let path = parts.uri.path();
-    // Google and Bedrock have the model in the path, and Google asks for its tokens at another one.
-    if !PATHS.contains(&path) && !path.contains("/model") && !path.ends_with("/token") {
+    let whole = parts.uri.path();
+    let path = whole.strip_prefix("/v1/").unwrap_or(whole).to_owned();
+    // Google has the model in the path, and asks for its tokens at another one.
+    if !PATHS.contains(&path.as_str()) && !whole.contains("/model") && !whole.ends_with("/token") {
         return Ok(respond(Reply::error(404), false, None));
     }
     let streamed = serde_json::from_slice::<Value>(&body).is_ok_and(|body| body["stream"] == true);
-    let call = Call::new(parts.headers, body);
+    let call = Call::new(path, parts.headers, body);
     let watch = call.watch();
     let reply = lock(&shared.script).next();
     lock(&shared.calls).push(call);
@@ -169,7 +183,9 @@ fn respond(reply: Reply, streamed: bool, watch: Option<Watch>) -> Response<Body>
     if let Some(length) = length {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
-    response.headers_mut().extend(headers);
+    for (name, value) in headers {
+        response.headers_mut().insert(name, value);
+    }
     response
 }
 

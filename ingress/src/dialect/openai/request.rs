@@ -3,8 +3,8 @@
 //! Source: <https://platform.openai.com/docs/api-reference>; rerank: <https://docs.cohere.com/reference/rerank>.
 
 use super::chat;
-use crate::dialect::fields::{Fields, Kind, Rule, items, kind, text, wrong};
 use crate::dialect::Asked;
+use crate::dialect::fields::{Fields, Kind, Rule, items, kind, text, wrong};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};

@@ -2,13 +2,18 @@
 //! on request, its faults; so that everything behind a key can be tried without one. The pool calls it like any other
 //! provider and does not know that it is one of ours. Nothing but `--demo` starts it.
 //!
+//! `embed`, `rank`, `moderate`, `paint`, `voice` and `listen` are for the endpoints without a chat. Here any model answers at
+//! any endpoint: which of them is for what, the catalogue says.
+//!
 //! A name says what happens: `fast`, `slow`, `reasoner` and `echo`, and then any of `~s429` status, `~r1` Retry-After in
 //! seconds, `~c50` chunks, `~d1000` microseconds before each, `~l20000` microseconds before the first, `~a3` hang up after
 //! three chunks, `~e` an error instead of the first chunk, `~m` malformed JSON: `demo/fast~c50~a3`.
 
 mod calls;
 mod model;
+mod others;
 mod pace;
+mod picture;
 mod sample;
 mod script;
 mod stream;
@@ -26,6 +31,7 @@ use bytes::Bytes;
 use model::Model;
 use pace::Pace;
 use penstock_schemas::chat::ChatRequest;
+use penstock_schemas::envelope::Operation;
 use script::Script;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tokio::net::TcpListener;
@@ -43,6 +49,14 @@ pub const EXAMPLE: &str = "demo/fast";
 pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) {
     let router = Router::new()
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/completions", post(|body| others::answer(Operation::Completions, body)))
+        .route("/v1/embeddings", post(|body| others::answer(Operation::Embeddings, body)))
+        .route("/v1/moderations", post(|body| others::answer(Operation::Moderations, body)))
+        .route("/v1/images/generations", post(|body| others::answer(Operation::Images, body)))
+        .route("/v1/audio/speech", post(|body| others::answer(Operation::Speech, body)))
+        .route("/v1/audio/transcriptions", post(others::listen))
+        .route("/v1/audio/translations", post(others::listen))
+        .route("/v1/rerank", post(|body| others::answer(Operation::Rerank, body)))
         .route("/v1/models", get(wire::models))
         .layer(DefaultBodyLimit::disable()); // only the gateway calls, and it has its own limit
     let listener = listener.tap_io(|connection| {

@@ -3,11 +3,17 @@
 use std::time::Duration;
 
 /// The models, each with how long it takes.
-const TEMPI: [(&str, Tempo); 4] = [
+const TEMPI: [(&str, Tempo); 10] = [
     ("fast", Tempo { first_token_ms: (120, 400), tokens_per_second: 60, reasoning_words: 0 }),
     ("slow", Tempo { first_token_ms: (800, 1_600), tokens_per_second: 15, reasoning_words: 0 }),
     ("reasoner", Tempo { first_token_ms: (300, 700), tokens_per_second: 80, reasoning_words: 90 }),
     ("echo", Tempo { first_token_ms: (20, 60), tokens_per_second: 200, reasoning_words: 0 }),
+    ("embed", Tempo { first_token_ms: (20, 60), tokens_per_second: 2_000, reasoning_words: 0 }),
+    ("rank", Tempo { first_token_ms: (30, 90), tokens_per_second: 2_000, reasoning_words: 0 }),
+    ("moderate", Tempo { first_token_ms: (30, 90), tokens_per_second: 2_000, reasoning_words: 0 }),
+    ("paint", Tempo { first_token_ms: (800, 1_600), tokens_per_second: 200, reasoning_words: 0 }),
+    ("listen", Tempo { first_token_ms: (200, 600), tokens_per_second: 100, reasoning_words: 0 }),
+    ("voice", Tempo { first_token_ms: (100, 300), tokens_per_second: 100, reasoning_words: 0 }),
 ];
 
 /// The most chunks that a name may ask for.
@@ -123,7 +129,7 @@ mod tests {
     #[test]
     fn what_it_cannot_do_is_refused_with_what_it_can() {
         for (name, told) in [
-            ("gpt-4o", "there are: fast, slow, reasoner, echo"),
+            ("gpt-4o", "there are: fast, slow, reasoner, echo, embed"),
             ("fast~x1", "`~x1` is no fault"),
             ("fast~c", "`~c` is no fault"),
             ("fast~s99", "`~s99` is no fault"),

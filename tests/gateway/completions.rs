@@ -1,0 +1,74 @@
+//! Completions of a text: `/v1/completions`, whole and as a stream.
+
+use penstock_tests::{Gate, Part, Reply, World, words};
+use serde_json::json;
+
+const WHOLE: &str = r#"{ "id":"cmpl-1","object":"text_completion","model":"m-1","choices":[{"text":" there","index":0,"logprobs":null,"finish_reason":"stop"}],
+"usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3} }"#;
+
+fn piece(text: &str, reason: &str) -> String {
+    format!(
+        "data: {{ \"id\":\"cmpl-1\",\"choices\":[{{\"text\":{},\"index\":0,\"finish_reason\":{reason}}}],\"usage\":null}}\n\n",
+        json!(text)
+    )
+}
+
+const USAGE: &str = "data: {\"id\":\"cmpl-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":2,\"total_tokens\":4}}\n\n";
+
+fn stream() -> Vec<String> {
+    vec![
+        piece(" over", "null"),
+        piece(" there", "null"),
+        piece("", "\"stop\""),
+        USAGE.to_owned(),
+        words::DONE.to_owned(),
+    ]
+}
+
+#[tokio::test]
+async fn a_whole_answer_passes_and_is_counted() {
+    let world = World::start().await;
+    world.upstream("alpha").replies(Reply::whole(200, WHOLE)).always();
+    let request = json!({"model": "alpha/m", "prompt": "Hi", "max_tokens": 4, "user": "ann"});
+    let answer = world.post("/v1/completions", &request).await;
+    assert_eq!((answer.raw().as_str(), answer.header("x-penstock-cost-usd")), (WHOLE, "0.000012"));
+    let call = world.upstream("alpha").received(1).await;
+    assert_eq!((call.path.as_str(), call.json()["model"].as_str()), ("completions", Some("m")));
+    let sql = "SELECT operation, user, finish_reason FROM attempts WHERE outcome = 'served'";
+    let rows = world.sql_until(sql, |rows| rows.len() == 1).await;
+    assert_eq!(rows[0], json!({"operation": "completions", "user": "ann", "finish_reason": "stop"}));
+}
+
+#[tokio::test]
+async fn a_stream_hides_the_usage_that_nobody_asked_for() {
+    let world = World::start().await;
+    world.upstream("alpha").replies(Reply::stream(stream().into_iter().map(Part::from))).always();
+    let request = json!({"model": "alpha/m", "prompt": ["Hi"], "stream": true});
+    let answer = world.post("/v1/completions", &request).await;
+    assert_eq!(answer.raw(), stream().concat().replace(USAGE, ""));
+    assert_eq!(world.upstream("alpha").received(1).await.json()["stream_options"], json!({"include_usage": true}));
+    let request =
+        json!({"model": "alpha/m", "prompt": "Hi", "stream": true, "stream_options": {"include_usage": true}});
+    assert_eq!(world.post("/v1/completions", &request).await.raw(), stream().concat());
+    let sql = "SELECT input_tokens, output_tokens FROM attempts WHERE outcome = 'served'";
+    let rows = world.sql_until(sql, |rows| rows.len() == 2).await;
+    assert_eq!(rows[0], json!({"input_tokens": 2, "output_tokens": 2}));
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_early_is_had_from_elsewhere_or_ends_with_an_error() {
+    let world = World::start().await;
+    world.upstream("alpha").replies(Reply::stream([Part::from(piece("", "null")), Part::Cut])).always();
+    world.upstream("beta").replies(Reply::stream(stream().into_iter().map(Part::from))).once();
+    let request = json!({"model": "fast", "prompt": "Hi", "stream": true});
+    let answer = world.post("/v1/completions", &request).await;
+    assert_eq!((answer.raw(), answer.header("x-penstock-target")), (stream().concat().replace(USAGE, ""), "beta/m"));
+    let gate = Gate::new();
+    let parts = [Part::from(piece(" over", "null")), Part::Wait(gate.clone()), Part::Cut];
+    world.upstream("beta").replies(Reply::stream(parts)).always();
+    let mut open = world.post("/v1/completions", &request).open().await;
+    assert_eq!(open.until("\n\n").await, piece(" over", "null"));
+    gate.open();
+    let rest = open.rest().await.raw();
+    assert!(rest.contains("\"error\"") && !rest.contains("[DONE]"), "{rest}");
+}
