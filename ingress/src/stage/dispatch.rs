@@ -42,7 +42,8 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
     record.planned(&envelope);
     match pieces {
         None => send(envelope, body, ingress, record).await,
-        Some(pieces) => pieces::send_all(envelope, pieces, ingress, record).await,
+        // Boxed, so that the many requests in one piece do not pay for the few in several.
+        Some(pieces) => Box::pin(pieces::send_all(envelope, pieces, ingress, record)).await,
     }
 }
 
