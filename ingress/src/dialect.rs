@@ -3,6 +3,7 @@
 //! unless the provider speaks the caller's own dialect: then bytes pass through untouched.
 
 use crate::refusal::Refusal;
+use crate::stage::number::Numbers;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use memchr::memmem;
@@ -158,6 +159,8 @@ pub(crate) trait Writer: Send {
 pub(crate) struct Rewriter {
     writer: Option<Box<dyn Writer>>,
     events: sse::Parser,
+    /// The numbers of the events, where the client can come back to them.
+    numbers: Option<Numbers>,
 }
 
 /// The longest event of a stream, in bytes, as in the workers.
@@ -165,8 +168,8 @@ const EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 impl Rewriter {
     /// Passes everything on when there is no writer.
-    pub(crate) fn new(writer: Option<Box<dyn Writer>>) -> Self {
-        Self { writer, events: sse::Parser::new(EVENT_BYTES) }
+    pub(crate) fn new(writer: Option<Box<dyn Writer>>, numbers: Option<Numbers>) -> Self {
+        Self { writer, events: sse::Parser::new(EVENT_BYTES), numbers }
     }
 
     /// Notes in which form the answer comes: the caller's own needs no writer.
@@ -192,6 +195,19 @@ impl Rewriter {
     /// # Errors
     /// When they cannot be read.
     pub(crate) fn next(&mut self, bytes: Bytes) -> Result<Bytes, Failure> {
+        let bytes = self.rewrite(bytes)?;
+        Ok(self.number(bytes))
+    }
+
+    /// What the client gets for an event that is of its own dialect already.
+    pub(crate) fn number(&mut self, bytes: Bytes) -> Bytes {
+        match &mut self.numbers {
+            None => bytes,
+            Some(numbers) => numbers.number(&bytes),
+        }
+    }
+
+    fn rewrite(&mut self, bytes: Bytes) -> Result<Bytes, Failure> {
         let Some(writer) = &mut self.writer else { return Ok(bytes) };
         self.events.push(&bytes);
         let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 2);
@@ -206,17 +222,18 @@ impl Rewriter {
     /// # Errors
     /// When they cannot be read.
     pub(crate) fn end(&mut self, bytes: Bytes, summary: &Summary) -> Result<Bytes, Failure> {
-        let last = self.next(bytes)?;
-        let Some(writer) = &mut self.writer else { return Ok(last) };
+        let last = self.rewrite(bytes)?;
+        let Some(writer) = &mut self.writer else { return Ok(self.number(last)) };
         let mut out = Vec::from(last);
         writer.end(summary, &mut out);
-        Ok(out.into())
+        Ok(self.number(out.into()))
     }
 
     /// The last event of a stream that broke.
     pub(crate) fn broken(&mut self, dialect: Dialect, failure: &Failure, id: RequestId) -> Bytes {
         let own = self.writer.as_mut().and_then(|writer| writer.broken(failure));
-        own.unwrap_or_else(|| error_event(dialect, failure, id))
+        let event = own.unwrap_or_else(|| error_event(dialect, failure, id));
+        self.number(event)
     }
 
     /// The finished answer, once, where somebody may ask for it again; and whether a provider wrote it in this dialect.

@@ -8,10 +8,14 @@ use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::answer::{self, Answer};
 use crate::stage::authenticate::{self, Known};
+use crate::stage::number::Numbers;
+use crate::stage::receive::Received;
 use crate::stage::record::Record;
+use crate::stage::repeat::{self, Repeat};
 use crate::stage::{admit, cache, dispatch, receive, route};
 use axum::extract::Request;
 use axum::response::Response;
+use penstock_runtime::bus::Replay;
 use penstock_runtime::clock;
 use penstock_schemas::name::RequestId;
 
@@ -30,7 +34,26 @@ async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Reque
     let received = receive::receive(request, endpoint, id, &ingress.config).await?; // 1 receive
     let known = authenticate::authenticate(received, &ingress.keys)?; //              2 authenticate
     let mut record = Record::begin(&known, ingress); //                               8 record, from here to the last byte
-    let rewriter = Rewriter::new(known.received.asked.writer(id));
+    match repeat::look_up(&known, ingress).await.inspect_err(|refusal| record.refused(refusal))? {
+        Repeat::First(claims) => {
+            let rewriter = rewriter(&known.received, id, claims.is_numbered.then(|| Numbers::new(id, 0)));
+            let answered = once(ingress, Known { is_kept: claims.is_kept(), ..known }, record, rewriter).await;
+            claims.settle(&answered, ingress).await;
+            answered
+        }
+        Repeat::Again(replay, claims, seen) => {
+            let call = replay.request_id();
+            let rewriter = rewriter(&known.received, call, claims.is_numbered.then(|| Numbers::new(call, seen)));
+            let answered = again(id, *replay, record, rewriter).await;
+            claims.settle(&answered, ingress).await;
+            answered
+        }
+    }
+}
+
+/// A request that is no repetition.
+async fn once(ingress: &Shared, known: Known, mut record: Record, rewriter: Rewriter) -> Result<Response, Refusal> {
+    let id = known.received.id;
     let (known, memory) = recall(known, ingress).await.inspect_err(|refusal| record.refused(refusal))?;
     let memory = match memory {
         Some(memory) if memory.is_background => {
@@ -40,6 +63,18 @@ async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Reque
     };
     let answer = ask(ingress, known, &mut record).await.inspect_err(|refusal| record.refused(refusal))?;
     answer.respond(id, record, rewriter, memory).await
+}
+
+/// A request that was asked before: its answer costs nothing.
+async fn again(id: RequestId, replay: Replay, mut record: Record, rewriter: Rewriter) -> Result<Response, Refusal> {
+    let answer = dispatch::read_again(replay, &mut record).await.inspect_err(|refusal| record.refused(refusal))?;
+    let mut response = answer.respond(id, record, rewriter, None).await?;
+    answer::mark_as_repeated(&mut response);
+    Ok(response)
+}
+
+fn rewriter(received: &Received, call: RequestId, numbers: Option<Numbers>) -> Rewriter {
+    Rewriter::new(received.asked.writer(call), numbers)
 }
 
 /// From the admission to the beginning of the answer.

@@ -47,6 +47,10 @@ pub(crate) enum Refusal {
     UnknownPath(String),
     #[error("{path} does not take {method}")]
     WrongMethod { method: String, path: String },
+    #[error("the {what} was used for another request before: a key stands for one request, in every byte")]
+    OtherRequest { what: &'static str },
+    #[error("there is no stream to go on with: it is older than a day, was never begun, or was not resumable")]
+    UnknownStream,
     #[error("this process is stopping: send the request again")]
     Draining,
     #[error("this process is not ready: {0}")]

@@ -7,7 +7,7 @@ use crate::metrics::IngressMetrics;
 use crate::models::Models;
 use crate::queue::Queues;
 use crate::{api, server};
-use penstock_runtime::bus::{Bus, BusError, Inbox, Journal, Kept};
+use penstock_runtime::bus::{Bus, BusError, Inbox, Journal, Kept, Replays};
 use penstock_runtime::health::Health;
 use penstock_runtime::metrics::Metrics;
 use penstock_runtime::{Life, clock};
@@ -35,6 +35,7 @@ pub(crate) struct Parts {
     pub(crate) keys: KeyRing,
     pub(crate) models: Models,
     pub(crate) health: Health,
+    pub(crate) replays: Replays,
     pub(crate) queues: Queues,
     pub(crate) conversations: Kept,
     /// Room for responses in the background.
@@ -101,6 +102,7 @@ impl Ingress {
             keys,
             models,
             health,
+            replays: bus.replays().await?,
             queues,
             conversations: bus.kept().await?,
             background: Arc::new(Semaphore::new(background::AT_ONCE)),

@@ -4,6 +4,8 @@ pub(crate) mod receive;
 
 pub(crate) mod authenticate;
 
+pub(crate) mod repeat;
+
 pub(crate) mod admit;
 
 pub(crate) mod cache;
@@ -14,4 +16,6 @@ pub(crate) mod dispatch;
 mod pieces;
 
 pub(crate) mod answer;
+mod frames;
+pub(crate) mod number;
 pub(crate) mod record;

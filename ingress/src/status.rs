@@ -29,6 +29,9 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         Refusal::WrongContentType(_) | Refusal::NoForm(_) | Refusal::WrongEncoding(_) => {
             StatusCode::UNSUPPORTED_MEDIA_TYPE
         }
+        // 409 would be right too, but every official SDK tries a 409 again by itself.
+        Refusal::OtherRequest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::UnknownStream => StatusCode::NOT_FOUND,
         Refusal::Draining | Refusal::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Failed(failure) => of_failure(failure),
     }

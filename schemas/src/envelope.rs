@@ -200,6 +200,9 @@ pub struct Envelope {
     pub delivery: Delivery,
     /// The ingress whose inbox the reply frames go to.
     pub ingress: ProcessId,
+    /// Whether the answer is kept, for a caller who asks again or comes back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
     /// Attempts that were made so far, at earlier links.
     #[serde(default)]
     pub attempts: u32,

@@ -177,3 +177,6 @@ pub const STREAM_CREDIT: u32 = 256 * 1024;
 
 /// The least that a frame takes from the credit, so that many small frames are bounded too.
 pub const FRAME_COST: u32 = 256;
+
+/// The same for an answer that is kept: it goes on when its client is gone, and even its ingress.
+pub const KEPT_CREDIT: u32 = 8 * 1024 * 1024;

@@ -5,6 +5,7 @@
 //! golden files under `schemas/tests/golden` are what older processes may still send, and must keep decoding.
 
 pub mod chat;
+pub mod claim;
 pub mod conversation;
 pub mod envelope;
 pub mod event;

@@ -57,6 +57,31 @@ impl Subjects {
         format!("{}.reply.{ingress}.*", self.prefix)
     }
 
+    /// Where the reply frames of a call go whose answer is kept: read by its ingress, and stored.
+    pub fn kept_reply(&self, ingress: &ProcessId, request: RequestId) -> String {
+        format!("{}.kept.{ingress}.{request}", self.prefix)
+    }
+
+    /// The inbox of one ingress for such calls.
+    pub fn kept_replies(&self, ingress: &ProcessId) -> String {
+        format!("{}.kept.{ingress}.*", self.prefix)
+    }
+
+    /// All frames that are kept.
+    pub fn all_kept_replies(&self) -> String {
+        format!("{}.kept.*.*", self.prefix)
+    }
+
+    /// The stream that keeps them.
+    pub fn kept_stream(&self) -> String {
+        format!("{}_KEPT", self.prefix)
+    }
+
+    /// The bucket of requests whose answers are kept.
+    pub fn claims_bucket(&self) -> String {
+        format!("{}_CLAIMS", self.prefix)
+    }
+
     /// Where control messages for one call at one worker go.
     pub fn control(&self, worker: &ProcessId, request: RequestId) -> String {
         format!("{}.worker.{worker}.{request}", self.prefix)

@@ -91,6 +91,7 @@ fn envelope() -> Envelope {
         operation: Operation::Chat,
         dialect: Dialect::Openai,
         native: None,
+        kept: false,
         content_type: None,
         headers: [].into(),
         unsupported: Unsupported::Refuse,

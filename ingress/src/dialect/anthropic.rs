@@ -57,6 +57,8 @@ fn class(refusal: &Refusal) -> &'static str {
         Refusal::BodyTooLarge { .. } => "request_too_large",
         Refusal::NoKey | Refusal::WrongKey | Refusal::WrongAdminKey => "authentication_error",
         Refusal::AdminClosed | Refusal::ModelForbidden { .. } => "permission_error",
+        Refusal::OtherRequest { .. } => "invalid_request_error",
+        Refusal::UnknownStream => "not_found_error",
         Refusal::Draining | Refusal::NotReady(_) => "overloaded_error",
         Refusal::Failed(failure) => class_of_failure(failure.kind),
     }

@@ -51,6 +51,8 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::ModelForbidden { .. } => ("permission_error", "model_forbidden"),
         Refusal::UnknownPath(_) => (REQUEST, "unknown_url"),
         Refusal::WrongMethod { .. } => (REQUEST, "method_not_allowed"),
+        Refusal::OtherRequest { .. } => (REQUEST, "idempotency_key_reused"),
+        Refusal::UnknownStream => (REQUEST, "stream_not_found"),
         Refusal::Draining => ("service_unavailable_error", "draining"),
         Refusal::NotReady(_) => ("service_unavailable_error", "not_ready"),
         Refusal::Failed(failure) => return failure_words(failure),

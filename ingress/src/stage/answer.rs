@@ -2,6 +2,7 @@
 //! own: `status` and `dialect` do.
 
 use super::dispatch::Placed;
+use super::frames::{Frames, Source};
 use super::record::Record;
 use crate::conversation::Memory;
 use crate::dialect::{self, Rewriter};
@@ -13,7 +14,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use penstock_runtime::bus::Call;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
@@ -36,13 +36,13 @@ pub(crate) enum Answer {
 pub(crate) struct Streaming {
     head: Head,
     first: Bytes,
-    call: Call,
-    placed: Placed,
+    source: Source,
+    placed: Option<Placed>,
 }
 
 impl Answer {
-    pub(crate) fn stream(head: Head, first: Bytes, call: Call, placed: Placed) -> Self {
-        Self::Stream(Box::new(Streaming { head, first, call, placed }))
+    pub(crate) fn stream(head: Head, first: Bytes, source: Source, placed: Option<Placed>) -> Self {
+        Self::Stream(Box::new(Streaming { head, first, source, placed }))
     }
 
     /// The response. `record` goes with it, and is written when the last byte is out or the client is gone; `memory` keeps
@@ -124,7 +124,7 @@ async fn keep(memory: Option<Memory>, rewriter: &mut Rewriter) {
 
 /// A stream that is being written to its client.
 struct Writing {
-    call: Call,
+    source: Source,
     record: Record,
     rewriter: Rewriter,
     memory: Option<Memory>,
@@ -133,15 +133,15 @@ struct Writing {
     has_events: bool,
     /// What has come and is not written yet.
     first: Option<Bytes>,
-    _placed: Placed,
+    _placed: Option<Placed>,
 }
 
 impl Streaming {
     fn body(self, id: RequestId, record: Record, mut rewriter: Rewriter, memory: Option<Memory>) -> Body {
-        let Self { head, first, call, placed } = self;
+        let Self { head, first, source, placed } = self;
         rewriter.answers_in(head.dialect, record.dialect());
         let has_events = head.content_type.as_ref().is_none_or(|kind| kind.starts_with(EVENTS));
-        let writing = Writing { call, record, rewriter, memory, id, has_events, first: Some(first), _placed: placed };
+        let writing = Writing { source, record, rewriter, memory, id, has_events, first: Some(first), _placed: placed };
         let rest = stream::unfold(Some(writing), move |writing| async move {
             let mut writing = writing?;
             match writing.next().await {
@@ -176,10 +176,10 @@ impl Writing {
         if let Some(first) = self.first.take() {
             return Ok((self.rewriter.next(first)?, false));
         }
-        match self.call.next().await? {
+        match self.source.next().await? {
             Payload::Accepted(_) | Payload::Alive | Payload::Gone => Ok((Bytes::new(), false)),
             Payload::Chunk(_, bytes) => {
-                self.call.consumed(bytes.len());
+                self.source.consumed(bytes.len());
                 Ok((self.rewriter.next(bytes)?, false))
             }
             Payload::End(ended, bytes) => {
@@ -202,6 +202,11 @@ fn describe(headers: &mut HeaderMap, head: &Head) {
     if let Some(kind) = head.content_type.as_ref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
         headers.insert(CONTENT_TYPE, kind);
     }
+}
+
+/// Says that an answer was given before. Stripe's name for it: <https://docs.stripe.com/api/idempotent_requests>.
+pub(crate) fn mark_as_repeated(response: &mut Response) {
+    response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
 }
 
 /// The response that says why not.

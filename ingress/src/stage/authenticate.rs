@@ -14,6 +14,8 @@ pub(crate) struct Known {
     pub(crate) received: Received,
     pub(crate) key: Arc<VirtualKey>,
     pub(crate) caller: Caller,
+    /// Whether the answer is kept, for a caller who asks again.
+    pub(crate) is_kept: bool,
 }
 
 /// Finds the caller by the request's key.
@@ -25,7 +27,7 @@ pub(crate) fn authenticate(received: Received, keys: &KeyRing) -> Result<Known, 
     tags.extend(received.tags.clone());
     let caller =
         Caller { project: key.project.clone(), key_id: key.id.clone(), user: user.or_else(|| key.user.clone()), tags };
-    Ok(Known { received, key, caller })
+    Ok(Known { received, key, caller, is_kept: false })
 }
 
 /// The key that a request carries, in any of the ways that clients send one.

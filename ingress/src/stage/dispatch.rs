@@ -2,6 +2,7 @@
 //! else about retry and fallback is the workers' business. Knows no provider.
 
 use super::answer::Answer;
+use super::frames::{Frames, Source};
 use super::pieces;
 use super::record::Record;
 use super::route::Planned;
@@ -9,7 +10,7 @@ use crate::dialect::{self, Asked};
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use bytes::{Bytes, BytesMut};
-use penstock_runtime::bus::{Bus, Call};
+use penstock_runtime::bus::{Bus, Replay};
 use penstock_schemas::envelope::{Body, Dialect, Envelope};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Failed, Head, Payload};
@@ -38,7 +39,9 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
         Some(_) => (Bytes::new(), (request.asked.dialect != Dialect::Openai).then_some(0)),
     };
     record.looked_up(planned.missed.cache);
-    let envelope = Envelope { native, ..envelope(planned, ingress) };
+    // The pieces of a list are calls of their own: what is put together of them is not kept.
+    let kept = planned.missed.admitted.known.is_kept && pieces.is_none();
+    let envelope = Envelope { native, kept, ..envelope(planned, ingress) };
     record.planned(&envelope);
     match pieces {
         None => send(envelope, body, ingress, record).await,
@@ -57,12 +60,16 @@ pub(super) async fn send(
     let id = envelope.call_id();
     envelope.body = ingress.bus.place_body(id, &body).await.map_err(|error| internal(&error))?;
     let placed = Placed { bus: ingress.bus.clone(), life: ingress.life.clone(), body: envelope.body.clone() };
-    let call = ingress.inbox.expect(id, envelope.deadline);
+    let call = if envelope.kept {
+        ingress.inbox.expect_kept(id, envelope.deadline)
+    } else {
+        ingress.inbox.expect(id, envelope.deadline)
+    };
     let mut sending = Sending::new(ingress, call, envelope, body);
     match sending.answer(record).await? {
         Begun::Whole(ended, bytes) => Ok(Answer::Whole(ended, bytes)),
         Begun::Stream(head, bytes) if record.delivery().is_stream() => {
-            Ok(Answer::stream(head, bytes, sending.into_call(), placed))
+            Ok(Answer::stream(head, bytes, Source::Live(Box::new(sending.into_call())), Some(placed)))
         }
         Begun::Stream(head, bytes) => {
             let (ended, bytes) = collect(&mut sending.into_call(), head, bytes, record).await?;
@@ -98,9 +105,23 @@ enum Begun {
     Stream(Head, Bytes),
 }
 
-async fn first_content(call: &mut Call, record: &mut Record) -> Result<Begun, Failure> {
+/// Gives an answer that is kept.
+pub(crate) async fn read_again(mut replay: Replay, record: &mut Record) -> Result<Answer, Refusal> {
+    match first_content(&mut replay, record).await? {
+        Begun::Whole(ended, bytes) => Ok(Answer::Whole(ended, bytes)),
+        Begun::Stream(head, bytes) if record.delivery().is_stream() => {
+            Ok(Answer::stream(head, bytes, Source::Again(Box::new(replay)), None))
+        }
+        Begun::Stream(head, bytes) => {
+            let (ended, bytes) = collect(&mut replay, head, bytes, record).await?;
+            Ok(Answer::Whole(ended, bytes))
+        }
+    }
+}
+
+async fn first_content(frames: &mut impl Frames, record: &mut Record) -> Result<Begun, Failure> {
     loop {
-        match call.next().await? {
+        match frames.next().await? {
             Payload::Accepted(_) | Payload::Alive | Payload::Gone => {}
             Payload::Chunk(Some(head), bytes) => {
                 record.first_content(&head);
@@ -120,7 +141,7 @@ async fn first_content(call: &mut Call, record: &mut Record) -> Result<Begun, Fa
 
 /// The rest of an answer that is wanted in one piece, and was too large for one frame.
 async fn collect(
-    call: &mut Call,
+    call: &mut impl Frames,
     head: Head,
     first: Bytes,
     record: &mut Record,
@@ -164,6 +185,7 @@ fn envelope(planned: Planned, ingress: &Shared) -> Envelope {
         operation: known.received.asked.operation,
         dialect: known.received.asked.dialect,
         native: None,
+        kept: false,
         content_type: known.received.asked.content_type,
         headers,
         unsupported: unsupported.unwrap_or(ingress.config.unsupported),

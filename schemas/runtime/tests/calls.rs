@@ -39,6 +39,7 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
         operation: Operation::Chat,
         dialect: Dialect::Openai,
         native: None,
+        kept: false,
         content_type: None,
         headers: [].into(),
         unsupported: Unsupported::Refuse,

@@ -55,6 +55,8 @@ fn reason(refusal: &Refusal) -> String {
         Refusal::NoKey | Refusal::WrongKey | Refusal::WrongAdminKey => "api_key_invalid".to_owned(),
         Refusal::UnknownModel { .. } => "model_not_found".to_owned(),
         Refusal::ModelForbidden { .. } => "model_forbidden".to_owned(),
+        Refusal::OtherRequest { .. } => "idempotency_key_reused".to_owned(),
+        Refusal::UnknownStream => "stream_not_found".to_owned(),
         Refusal::Draining | Refusal::NotReady(_) => "not_ready".to_owned(),
         _ => "invalid_request".to_owned(),
     }

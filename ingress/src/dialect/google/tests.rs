@@ -34,7 +34,7 @@ fn rewriter(method: &str) -> Rewriter {
         "embedContent" => json!({"content": {}}),
         _ => json!({"contents": [{}]}),
     };
-    Rewriter::new(asked(method, &body).unwrap().writer(penstock_runtime::clock::request_id()))
+    Rewriter::new(asked(method, &body).unwrap().writer(penstock_runtime::clock::request_id()), None)
 }
 
 fn whole(method: &str, answer: &Value) -> Value {

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use penstock_schemas::envelope::{Body, Envelope};
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Accepted, Control, FRAME_COST, Failed, Frame, Head, Payload, STREAM_CREDIT};
+use penstock_schemas::frame::{
+    Accepted, Control, FRAME_COST, Failed, Frame, Head, KEPT_CREDIT, Payload, STREAM_CREDIT,
+};
 use penstock_schemas::name::{ProviderId, RequestId};
 use penstock_schemas::subject::{QUEUE_GROUP, last_token};
 use std::collections::HashMap;
@@ -212,8 +214,13 @@ impl Arrived {
 impl Desk {
     async fn accept(&self, message: Message) -> Result<Incoming, BusError> {
         let (envelope, inline) = Envelope::decode(&message.payload).map_err(failed("read a call"))?;
-        let subject = self.bus.subjects.reply(&envelope.ingress, envelope.call_id());
-        let credit = Arc::new(Semaphore::new(STREAM_CREDIT as usize));
+        let subjects = &self.bus.subjects;
+        let (subject, credit) = if envelope.kept {
+            (subjects.kept_reply(&envelope.ingress, envelope.call_id()), KEPT_CREDIT)
+        } else {
+            (subjects.reply(&envelope.ingress, envelope.call_id()), STREAM_CREDIT)
+        };
+        let credit = Arc::new(Semaphore::new(credit as usize));
         let cancelled = CancellationToken::new();
         let held = Held { cancelled: cancelled.clone(), credit: credit.clone() };
         self.held().insert(envelope.call_id(), held);

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Envelope;
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Control, FRAME_COST, Frame, Payload, STREAM_CREDIT};
+use penstock_schemas::frame::{Control, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT};
 use penstock_schemas::name::{ProcessId, RequestId};
 use penstock_schemas::subject::last_token;
 use std::collections::HashMap;
@@ -23,6 +23,9 @@ use uuid::Uuid;
 
 /// Frames that may wait for one call: the credit allows no more.
 const FRAMES: usize = (STREAM_CREDIT / FRAME_COST) as usize + 16;
+
+/// The same for an answer that is kept.
+const KEPT_FRAMES: usize = (KEPT_CREDIT / FRAME_COST) as usize + 16;
 
 /// Silence after which the worker is asked whether it still holds the call.
 const PROBE: Duration = Duration::from_millis(150);
@@ -63,7 +66,8 @@ enum Slot {
     Abandoned(UnixMicros),
 }
 
-/// A call that is under way. Dropping it before its terminal frame cancels it, at the provider too.
+/// A call that is under way. Dropping it before its terminal frame cancels it, at the provider too, unless its answer is
+/// kept.
 pub struct Call {
     inbox: Inbox,
     request: RequestId,
@@ -75,6 +79,7 @@ pub struct Call {
     next_seq: u32,
     unpaid: u32,
     done: bool,
+    is_kept: bool,
 }
 
 impl Inbox {
@@ -85,9 +90,12 @@ impl Inbox {
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
         let replies =
             bus.client.subscribe(bus.subjects.replies(bus.process())).await.map_err(failed("open the inbox"))?;
+        let kept = bus.client.subscribe(bus.subjects.kept_replies(bus.process())).await;
+        let kept = kept.map_err(failed("open the inbox"))?;
         let (orders, to_send) = mpsc::channel(ORDERS);
         let inbox = Self(Arc::new(Shared { bus: bus.clone(), slots: Mutex::default(), orders }));
         bus.life.service("inbox", inbox.clone().sort(replies));
+        bus.life.service("inbox of kept answers", inbox.clone().sort(kept));
         bus.life.service("orders to workers", give_orders(bus.clone(), to_send));
         bus.flush().await?;
         Ok(inbox)
@@ -97,8 +105,32 @@ impl Inbox {
     pub fn expect(&self, request: RequestId, deadline: UnixMicros) -> Call {
         let (arrive, arrivals) = mpsc::channel(FRAMES);
         self.slots().insert(request, Slot::Open(arrive));
+        self.call(request, deadline, arrivals)
+    }
+
+    /// The same for a call whose answer is kept: it goes on when nobody reads it.
+    pub fn expect_kept(&self, request: RequestId, deadline: UnixMicros) -> Call {
+        let (arrive, arrivals) = mpsc::channel(KEPT_FRAMES);
+        self.slots().insert(request, Slot::Open(arrive));
+        let mut call = self.call(request, deadline, arrivals);
+        call.is_kept = true;
+        call
+    }
+
+    fn call(&self, request: RequestId, deadline: UnixMicros, arrivals: mpsc::Receiver<Message>) -> Call {
         let inbox = self.clone();
-        Call { inbox, request, deadline, arrivals, peeked: None, worker: None, next_seq: 0, unpaid: 0, done: false }
+        Call {
+            is_kept: false,
+            inbox,
+            request,
+            deadline,
+            arrivals,
+            peeked: None,
+            worker: None,
+            next_seq: 0,
+            unpaid: 0,
+            done: false,
+        }
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<RequestId, Slot>> {
@@ -196,7 +228,11 @@ impl Call {
             None => bus.subjects.call(provider, envelope.operation),
             Some(worker) => bus.subjects.direct(worker, provider),
         };
-        let reply = bus.subjects.reply(bus.process(), self.request);
+        let reply = if self.is_kept {
+            bus.subjects.kept_reply(bus.process(), self.request)
+        } else {
+            bus.subjects.reply(bus.process(), self.request)
+        };
         let inline =
             if matches!(envelope.body, penstock_schemas::envelope::Body::Inline) { body } else { &Bytes::new() };
         let message = envelope.encode(inline).map_err(failed("write a call"))?;
@@ -320,7 +356,9 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if !self.done {
+        if self.is_kept {
+            self.inbox.slots().remove(&self.request);
+        } else if !self.done {
             self.inbox.clone().abandon(self);
         }
     }

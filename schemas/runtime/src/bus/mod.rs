@@ -10,6 +10,7 @@ mod gossip;
 mod inbox;
 mod kept;
 mod query;
+mod replay;
 mod store;
 mod streams;
 mod usage;
@@ -19,6 +20,7 @@ pub use connect::{Bus, NatsConfig};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
 pub use inbox::{Call, Inbox};
 pub use kept::{Kept, Version};
+pub use replay::{Claimed, Replay, Replays, Standing};
 pub use usage::{Journal, Pending, UsageBatch, UsageReader};
 
 /// Why something on the bus did not work.

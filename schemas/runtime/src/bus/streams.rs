@@ -2,7 +2,7 @@
 //! server ignores settings in silence, so the server's own answer is compared with what was wanted.
 
 use super::{Bus, BusError, failed};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{kv, object_store};
 use std::fmt::Debug;
 use std::time::Duration;
@@ -13,6 +13,12 @@ const USAGE_MAX_BYTES: i64 = 16 << 30;
 /// How long a second copy of a message is recognized by its `Nats-Msg-Id`. The server keeps every id in memory so long; a
 /// copy that comes later makes no second row either, because rows collapse by their own ids.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// How long an answer is kept for those who ask again.
+pub(super) const KEPT_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// The most that is kept of them, in bytes.
+const KEPT_MAX_BYTES: i64 = 4 << 30;
 
 /// How long a stored request lives, if nobody removes it: longer than any call.
 const BODY_MAX_AGE: Duration = Duration::from_secs(3600);
@@ -69,6 +75,26 @@ impl Bus {
         };
         compare(have, &wanted)?;
         Ok(store)
+    }
+
+    /// The stream of answers that are kept: the oldest go when it is full.
+    pub(super) async fn kept_stream(&self) -> Result<Stream, BusError> {
+        let wanted = Config {
+            name: self.subjects.kept_stream(),
+            subjects: vec![self.subjects.all_kept_replies()],
+            retention: RetentionPolicy::Limits,
+            storage: StorageType::File,
+            discard: DiscardPolicy::Old,
+            max_bytes: KEPT_MAX_BYTES,
+            max_age: KEPT_MAX_AGE,
+            duplicate_window: DUPLICATE_WINDOW,
+            num_replicas: self.replicas,
+            ..Config::default()
+        };
+        let stream = self.jetstream.get_or_create_stream(wanted.clone()).await;
+        let stream = stream.map_err(failed("set up the stream of kept answers"))?;
+        compare(&stream.cached_info().config, &wanted)?;
+        Ok(stream)
     }
 
     pub(super) async fn object_store(&self, bucket: &str) -> Result<object_store::ObjectStore, BusError> {
