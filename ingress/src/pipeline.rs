@@ -38,14 +38,18 @@ async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Reque
         Repeat::First(claims) => {
             let rewriter = rewriter(&known.received, id, claims.is_numbered.then(|| Numbers::new(id, 0)));
             let answered = once(ingress, Known { is_kept: claims.is_kept(), ..known }, record, rewriter).await;
-            claims.settle(&answered, ingress).await;
+            if answered.is_err() {
+                claims.release(ingress).await;
+            }
             answered
         }
         Repeat::Again(replay, claims, seen) => {
             let call = replay.request_id();
             let rewriter = rewriter(&known.received, call, claims.is_numbered.then(|| Numbers::new(call, seen)));
             let answered = again(id, *replay, record, rewriter).await;
-            claims.settle(&answered, ingress).await;
+            if answered.is_err() {
+                claims.release(ingress).await;
+            }
             answered
         }
     }

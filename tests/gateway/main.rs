@@ -22,6 +22,7 @@ mod moderations;
 mod operations;
 mod passing;
 mod raw;
+mod repeat;
 mod rerank;
 mod responses;
 mod roles;

@@ -50,15 +50,8 @@ impl Claims {
         !self.keys.is_empty()
     }
 
-    /// Gives the keys free when there is no answer.
-    pub(crate) async fn settle<T>(&self, answered: &Result<T, Refusal>, ingress: &Shared) {
-        if answered.is_err() {
-            self.release(ingress).await;
-        }
-    }
-
     /// Gives the keys free.
-    async fn release(&self, ingress: &Shared) {
+    pub(crate) async fn release(&self, ingress: &Shared) {
         for key in &self.keys {
             if let Err(error) = ingress.replays.release(key).await {
                 warn!(%error, "a key whose answer failed stays claimed for a day");
