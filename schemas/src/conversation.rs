@@ -70,6 +70,6 @@ mod tests {
         assert!(is_response_id(&id) && !is_response_id("resp_abc") && !is_response_id("resp_*"));
         assert_eq!(response_of_item("msg_0193e6a07c2d7cc08000000000000001_0"), Some(id));
         assert_eq!(response_of_item("msg_68abc"), None);
-        assert_eq!(seconds(request), 1_734_630_079);
+        assert_eq!(seconds(request), 1_734_741_097);
     }
 }

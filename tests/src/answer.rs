@@ -115,7 +115,7 @@ impl Answer {
     /// The events of a stream, without `[DONE]`.
     pub fn events(&self) -> Vec<Value> {
         let raw = self.raw();
-        let data = raw.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+        let data = raw.split("\n\n").filter_map(|event| event.lines().find_map(|line| line.strip_prefix("data: ")));
         data.filter(|data| *data != "[DONE]")
             .map(|data| serde_json::from_str(data).expect("an event is JSON"))
             .collect()
