@@ -37,7 +37,8 @@ async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Reque
     match repeat::look_up(&known, ingress).await.inspect_err(|refusal| record.refused(refusal))? {
         Repeat::First(claims) => {
             let rewriter = rewriter(&known.received, id, claims.is_numbered.then(|| Numbers::new(id, 0)));
-            let answered = once(ingress, Known { is_kept: claims.is_kept(), ..known }, record, rewriter).await;
+            let known = Known { is_kept: claims.is_kept(), ..known };
+            let answered = Box::pin(once(ingress, known, record, rewriter)).await;
             if answered.is_err() {
                 claims.release(ingress).await;
             }
@@ -46,7 +47,7 @@ async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Reque
         Repeat::Again(replay, claims, seen) => {
             let call = replay.request_id();
             let rewriter = rewriter(&known.received, call, claims.is_numbered.then(|| Numbers::new(call, seen)));
-            let answered = again(id, *replay, record, rewriter).await;
+            let answered = Box::pin(again(id, *replay, record, rewriter)).await;
             if answered.is_err() {
                 claims.release(ingress).await;
             }

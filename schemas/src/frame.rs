@@ -62,7 +62,7 @@ pub enum Payload {
     /// Content, and the head if it is the first.
     Chunk(Option<Head>, Bytes),
     /// The rest of the content, the head if it is also the first, and the sum. Terminal.
-    End(Ended, Bytes),
+    End(Box<Ended>, Bytes),
     /// No answer, or no more of it. Terminal.
     Failed(Failed),
     /// Answer to a probe, outside the sequence: the worker still holds the call.

@@ -1,5 +1,7 @@
 //! Anthropic's messages, as clients and as providers speak them: passed on untouched between the two, translated elsewhere.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use penstock_tests::{Answer, Ask, Gate, Part, Reply, Upstream, World, words};
 use serde_json::{Value, json};
 

@@ -1,6 +1,8 @@
 //! Images and documents by address, in front of a server that takes data alone: fetched once by the worker, from public
 //! addresses only, and refused by their place in the request otherwise.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use penstock_tests::{World, words};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};

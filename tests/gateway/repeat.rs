@@ -1,5 +1,7 @@
 //! Asking again: one `Idempotency-Key` stands for one answer, and a client comes back to its stream at any ingress.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use penstock_tests::{Gate, Part, Process, Reply, World, in_short, words};
 
 /// A second ingress of the same deployment.

@@ -281,7 +281,7 @@ impl Call<'_> {
             self.count_served(Sent::whole(&whole.bytes), report).await;
         }
         wait_for_ledger(start, replies).await?;
-        self.send(replies, Payload::End(self.ended(Some(self.head(report)), report), whole.bytes)).await
+        self.send(replies, Payload::End(Box::new(self.ended(Some(self.head(report)), report)), whole.bytes)).await
     }
 
     fn head(&self, report: &Report) -> Head {

@@ -21,6 +21,8 @@ pub struct Policy {
     pub on: Option<Vec<FailureKind>>,
     /// The longest wait that is better than going on.
     pub patience: Duration,
+    /// Whether other links follow.
+    pub is_last: IsLast,
 }
 
 impl Policy {
@@ -30,7 +32,7 @@ impl Policy {
             IsLast::Yes => WAITS.1,
             IsLast::No => IMPATIENT,
         };
-        Self { retries: link.retries.unwrap_or(retries), on: link.on.clone(), patience }
+        Self { retries: link.retries.unwrap_or(retries), on: link.on.clone(), patience, is_last }
     }
 
     /// What happens when this link is not tried again.
@@ -197,7 +199,12 @@ mod tests {
         let mut failure = Failure::provider(kind, "");
         failure.retry_after_ms = retry_after_ms;
         let history = History { attempts, drawn: Duration::from_millis(100), deadline: DEADLINE };
-        decide(&Policy { retries: 2, on: None, patience: WAITS.1 }, history, &failure, UnixMicros(now))
+        decide(
+            &Policy { retries: 2, on: None, patience: WAITS.1, is_last: IsLast::Yes },
+            history,
+            &failure,
+            UnixMicros(now),
+        )
     }
 
     #[test]
@@ -222,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_link_may_say_which_failures_move_on() {
-        let policy = Policy { retries: 0, on: Some(vec![FailureKind::ContentRefused]), patience: WAITS.1 };
+        let policy =
+            Policy { retries: 0, on: Some(vec![FailureKind::ContentRefused]), patience: WAITS.1, is_last: IsLast::Yes };
         let history = History { attempts: 1, drawn: Duration::ZERO, deadline: DEADLINE };
         let at = |kind| decide(&policy, history, &Failure::provider(kind, ""), UnixMicros(0));
         assert_eq!((at(FailureKind::ContentRefused), at(FailureKind::Overloaded)), (Decision::Next, Decision::Stop));
@@ -230,7 +238,7 @@ mod tests {
 
     #[test]
     fn with_other_links_behind_it_nobody_waits_long_for_a_limit() {
-        let policy = Policy { retries: 2, on: None, patience: IMPATIENT };
+        let policy = Policy { retries: 2, on: None, patience: IMPATIENT, is_last: IsLast::No };
         let history = History { attempts: 1, drawn: Duration::from_millis(100), deadline: DEADLINE };
         let mut failure = Failure::provider(FailureKind::RateLimited, "");
         failure.retry_after_ms = Some(900);

@@ -131,7 +131,7 @@ async fn first_content(frames: &mut impl Frames, record: &mut Record) -> Result<
                 if let Some(head) = &ended.head {
                     record.first_content(head);
                 }
-                return Ok(Begun::Whole(Box::new(ended), bytes));
+                return Ok(Begun::Whole(ended, bytes));
             }
             Payload::Chunk(None, _) => return Err(Failure::gateway(FailureKind::Internal, "an answer without a head")),
             Payload::Failed(failed) => return Err(refused(failed, record)),
@@ -157,7 +157,7 @@ async fn collect(
             }
             Payload::End(ended, bytes) => {
                 whole.extend_from_slice(&bytes);
-                return Ok((Box::new(Ended { head: Some(head), ..ended }), whole.freeze()));
+                return Ok((Box::new(Ended { head: Some(head), ..*ended }), whole.freeze()));
             }
             Payload::Failed(failed) => return Err(refused(failed, record).into()),
         }

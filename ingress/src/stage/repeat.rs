@@ -65,7 +65,7 @@ pub(crate) async fn look_up(known: &Known, ingress: &Shared) -> Result<Repeat, R
     let headers = &known.received.headers;
     let is_stream = known.received.asked.delivery.is_stream();
     if let Some(last) = headers.get(LAST_EVENT).filter(|_| is_stream) {
-        return resume(last.to_str().unwrap_or_default(), known, ingress).await;
+        return Box::pin(resume(last.to_str().unwrap_or_default(), known, ingress)).await;
     }
     let is_numbered = is_stream && header(headers, RESUMABLE).is_some_and(|value| value == "true" || value == "1");
     let mut claims = Claims { keys: Vec::new(), is_numbered };
@@ -74,7 +74,7 @@ pub(crate) async fn look_up(known: &Known, ingress: &Shared) -> Result<Repeat, R
         let why = || format!("it must be 1 to {LONGEST_KEY} printable ASCII characters");
         let key = key.ok_or_else(|| Refusal::WrongHeader { header: KEY, why: why() })?;
         claims.keys.push(place(known, "key", key));
-        if let Some(again) = claim(known, ingress, &mut claims).await? {
+        if let Some(again) = Box::pin(claim(known, ingress, &mut claims)).await? {
             return Ok(again);
         }
     }

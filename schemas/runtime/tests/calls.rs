@@ -86,7 +86,7 @@ fn head(worker: &Bus) -> Head {
 
 fn end(bytes: &'static [u8]) -> Payload {
     let summary = Summary { usage: Usage::default(), usage_source: UsageSource::Unknown, cost: None };
-    Payload::End(Ended { head: None, summary }, Bytes::from_static(bytes))
+    Payload::End(Box::new(Ended { head: None, summary }), Bytes::from_static(bytes))
 }
 
 fn failed(kind: FailureKind) -> Payload {

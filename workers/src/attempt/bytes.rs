@@ -29,7 +29,10 @@ pub(super) async fn pass_on(
         match next(call, &mut response, until, replies).await.map_err(begun)? {
             Some(bytes) => call.send(replies, Payload::Chunk(None, bytes)).await.map_err(begun)?,
             None => {
-                return call.send(replies, Payload::End(call.ended(None, report), Bytes::new())).await.map_err(begun);
+                return call
+                    .send(replies, Payload::End(Box::new(call.ended(None, report)), Bytes::new()))
+                    .await
+                    .map_err(begun);
             }
         }
     }

@@ -95,7 +95,7 @@ impl Relay<'_> {
             self.call.count_served(sent, report).await;
         }
         let ended = self.call.ended(head, report);
-        self.call.send(replies, Payload::End(ended, self.out.split().freeze())).await?;
+        self.call.send(replies, Payload::End(Box::new(ended), self.out.split().freeze())).await?;
         self.finish_reading().await;
         Ok(())
     }

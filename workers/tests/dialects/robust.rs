@@ -13,7 +13,7 @@ use penstock_workers::providers::{self, Adapter, Ask, Form, Refusal, Step, Wante
 use serde_json::{Value, json};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Spoilt copies of each golden file.
 const COPIES: usize = 40;
@@ -43,7 +43,7 @@ fn dialects() -> Vec<(String, &'static dyn Adapter)> {
 }
 
 /// Tries `read` on the file and on spoilt copies of it; a panic names the copy.
-fn each_copy(path: &PathBuf, good: &[u8], read: impl Fn(&[u8])) {
+fn each_copy(path: &Path, good: &[u8], read: impl Fn(&[u8])) {
     let mut dice = Dice::of(path.to_str().unwrap());
     let value = serde_json::from_slice::<Value>(good).ok();
     for copy in 0..=COPIES {

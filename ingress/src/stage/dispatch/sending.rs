@@ -50,15 +50,15 @@ impl<'a> Sending<'a> {
     /// Sends the call until an answer begins.
     pub(super) async fn answer(&mut self, record: &mut Record) -> Result<Begun, Refusal> {
         if self.ingress.queues.length(self.provider()) > 0 && self.envelope.plan.next().is_none() {
-            self.wait_for_place().await?; // behind those who came before
+            Box::pin(self.wait_for_place()).await?; // behind those who came before
         } else {
             self.publish().await?;
         }
         loop {
             match first_content(&mut self.call, record).await {
                 Ok(begun) => return Ok(begun),
-                Err(failure) if failure.kind == FailureKind::Lost => self.ask_another(failure).await?,
-                Err(failure) if failure.kind == FailureKind::NoPool => self.go_on(failure).await?,
+                Err(failure) if failure.kind == FailureKind::Lost => Box::pin(self.ask_another(failure)).await?,
+                Err(failure) if failure.kind == FailureKind::NoPool => Box::pin(self.go_on(failure)).await?,
                 Err(failure) => return Err(failure.into()),
             }
         }
@@ -112,7 +112,7 @@ impl<'a> Sending<'a> {
             Some(plan) => self.envelope.plan = plan,
             None => return Err(self.explain(failure).into()),
         }
-        self.wait_for_place().await
+        Box::pin(self.wait_for_place()).await
     }
 
     fn is_served(&self, provider: &ProviderId) -> bool {

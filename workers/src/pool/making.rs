@@ -1,0 +1,232 @@
+//! One attempt of a pool: a key that is open, the request in the provider's words, the call between its two entries in the
+//! ledger, and what it teaches. Decides nothing about other attempts.
+
+use super::ledger::End;
+use super::{Held, Pool};
+use crate::attempt::{self, Attempt, Call, Clocks, Report};
+use crate::count;
+use crate::limits::Pick;
+use crate::media::Wanted as Fetched;
+use crate::providers::{Adapter, Form, Quirk, Wanted};
+use crate::retry::Policy;
+use bytes::Bytes;
+use penstock_runtime::clock;
+use penstock_runtime::schedule::full_jitter;
+use penstock_schemas::envelope::{Dialect, Envelope, Operation};
+use penstock_schemas::event::UsageEvent;
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::{self, Head, Payload, Summary};
+use penstock_schemas::model::ModelCard;
+use penstock_schemas::money::Picodollars;
+use penstock_schemas::name::{ModelId, Target};
+use penstock_schemas::plan::Link;
+use penstock_schemas::usage::{Usage, UsageSource};
+use std::sync::PoisonError;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
+
+/// Bytes of a request that are taken for one token when only the order of size counts.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// The least time over which calls that waited for the same moment are spread.
+const AFTER_PAUSE: Duration = Duration::from_millis(20);
+
+/// Default times of a link: first content, first content of a reasoning model, silence, all.
+const FIRST_TOKEN: Duration = Duration::from_secs(60);
+const FIRST_TOKEN_REASONING: Duration = Duration::from_secs(600);
+const IDLE: Duration = Duration::from_secs(60);
+const TOTAL: Duration = Duration::from_secs(600);
+
+impl Pool {
+    /// A key that the provider has not closed, after a short wait if need be.
+    pub(super) async fn open_key(&self, held: &mut Held, link: &Link, policy: &Policy) -> Result<Pick, Attempt> {
+        let model = &link.target.model;
+        let tokens = held.body.len() as u64 / BYTES_PER_TOKEN;
+        let began = clock::now();
+        loop {
+            let now = clock::now();
+            let until = match self.provider.limits.pick(model, tokens, now) {
+                Pick::Wait(until) => until,
+                pick => return Ok(pick),
+            };
+            let wait = until.since(now);
+            if until.since(began) > policy.patience || until >= held.envelope.deadline {
+                let mut failure = Failure::provider(
+                    FailureKind::RateLimited,
+                    format!("{} takes no calls of {model} for {wait:.1?}: it has said so", self.provider.id),
+                );
+                failure.retry_after_ms = u64::try_from(wait.as_millis()).ok();
+                return Err(Attempt::Refused(failure));
+            }
+            // Not all at once when the wait is over.
+            let wait = wait + full_jitter(1, wait / 10 + AFTER_PAUSE, wait / 10 + AFTER_PAUSE);
+            held.replies.wait(sleep(wait)).await.ok_or(Attempt::Cancelled)?;
+        }
+    }
+
+    /// One attempt, between its start and its end in the ledger.
+    pub(super) async fn attempt(&self, held: &mut Held, link: &Link, key: Pick) -> Attempt {
+        let card = self.provider.model(&link.target.model);
+        let Some((adapter, form, body)) = self.words(held, card) else { return cannot_speak(&link.target) };
+        let Envelope { operation, delivery, .. } = held.envelope;
+        let wanted = Wanted { operation, form, delivery };
+        let body = match self.fetch(held, adapter, wanted, body).await {
+            Ok(body) => body,
+            Err(attempt) => return attempt,
+        };
+        held.envelope.attempts += 1;
+        let clocks = clocks(link, &held.envelope, card.is_some_and(|card| has(card, "reasoning")));
+        let start = self.start(held, link, &clocks);
+        let appending = self.journal.append(UsageEvent::AttemptStarted(Box::new(start.clone())));
+        let pending = match held.replies.wait(timeout(attempt::LEDGER, appending)).await {
+            Some(Ok(pending)) => pending,
+            Some(Err(_)) => return attempt::ledger_failed(),
+            None => return Attempt::Cancelled,
+        };
+        let call = Call {
+            provider: &self.provider,
+            card,
+            adapter,
+            wanted,
+            key,
+            envelope: &held.envelope,
+            body: &body,
+            clocks,
+            id: start.attempt_id,
+            number: held.envelope.attempts,
+            worker: &self.worker,
+            life: &self.life,
+            began: Instant::now(),
+        };
+        let (attempt, report) = call.make(pending, &mut held.replies).await;
+        let total = call.began.elapsed();
+        self.learn(&link.target.model, key, &attempt, &report);
+        if let Attempt::Refused(failure) | Attempt::Broken(failure) = &attempt {
+            let (request_id, failure) = (&held.envelope.request_id, failure.kind.as_str());
+            warn!(%request_id, model = %link.target, attempt = call.number, failure, "an attempt failed");
+        }
+        if report.observed.usage_mismatch {
+            warn!(model = %link.target, "the provider's usage figures contradict each other");
+        }
+        let (is_cut, ended) = (report.is_cut(&attempt, operation), End::of(&attempt, total));
+        if is_cut {
+            // The caller does not wait for the count.
+            self.life.work(self.clone().note_cut(start, ended, report, body));
+        } else {
+            self.note(start, ended, report).await;
+        }
+        attempt
+    }
+
+    /// The request with the images and documents in it that the provider would not fetch itself; fetched once for all
+    /// attempts at this link.
+    async fn fetch(
+        &self,
+        held: &mut Held,
+        adapter: &'static dyn Adapter,
+        wanted: Wanted,
+        body: Bytes,
+    ) -> Result<Bytes, Attempt> {
+        let Some(addresses) = self.not_taken(adapter, wanted, held.envelope.dialect) else { return Ok(body) };
+        if let Some(fetched) = &held.fetched {
+            return Ok(fetched.clone());
+        }
+        let left = held.envelope.deadline.since(clock::now());
+        let fetched = held.replies.wait(timeout(left, self.provider.media.inline(&body, addresses))).await;
+        let fetched = fetched.ok_or(Attempt::Cancelled)?.map_err(|_| {
+            let why = "the images and documents of the request could not be fetched in time";
+            Attempt::Refused(Failure::gateway(FailureKind::Deadline, why))
+        })?;
+        let fetched = fetched.map_err(Attempt::Refused)?.unwrap_or(body);
+        held.fetched = Some(fetched.clone());
+        Ok(fetched)
+    }
+
+    /// What the provider does not fetch itself. The caller's own bytes are left alone, unless they are in OpenAI's form and
+    /// go to a server that takes less than OpenAI.
+    fn not_taken(&self, adapter: &dyn Adapter, wanted: Wanted, caller: Dialect) -> Option<Fetched> {
+        let takes_images = adapter.takes_urls() && !self.provider.settings.has(Quirk::NoUrls);
+        let is_agnostic = wanted.form == Form::Agnostic;
+        match wanted.operation {
+            Operation::Chat if !takes_images && (is_agnostic || caller.form() == Dialect::Openai) => Some(Fetched::All),
+            Operation::Chat if is_agnostic && !adapter.takes_document_urls() => Some(Fetched::Documents),
+            _ => None,
+        }
+    }
+
+    /// The answer to the question how many tokens a request is, where the provider has none: counted here, and said so. No
+    /// provider is called, so there is no attempt either.
+    pub(super) async fn count(&self, held: &mut Held, link: &Link) -> Option<Payload> {
+        if held.envelope.operation != Operation::CountTokens {
+            return None;
+        }
+        let (adapter, form, body) = self.words(held, self.provider.model(&link.target.model))?;
+        if adapter.counts_tokens() {
+            return None;
+        }
+        // Within `wait`, the ingress learns that the call is still held: the vocabulary takes a while to load.
+        let tokens = held.replies.wait(count::input(&self.life, body)).await??;
+        let head = Head {
+            worker: self.worker.clone(),
+            target: link.target.clone(),
+            dialect: if form == Form::Own { held.envelope.dialect } else { Dialect::Openai },
+            attempts: held.envelope.attempts,
+            dropped: Vec::new(),
+            content_type: None,
+        };
+        let cost = Some(Picodollars::default());
+        let summary = Summary { usage: Usage::default(), usage_source: UsageSource::Counted, cost };
+        let ended = frame::Ended { head: Some(head), summary };
+        Some(Payload::End(Box::new(ended), serde_json::json!({ "input_tokens": tokens }).to_string().into()))
+    }
+
+    /// Notes what the attempt says of the provider, for all pools.
+    fn learn(&self, model: &ModelId, key: Pick, attempt: &Attempt, report: &Report) {
+        let now = clock::now();
+        let failure = match attempt {
+            Attempt::Served => None,
+            Attempt::Refused(failure) | Attempt::Broken(failure) => Some(failure),
+            Attempt::Cancelled => return,
+        };
+        let is_closed = self.provider.limits.learn(key, model, report.left, now);
+        let first_token = report.first_token.map(|time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
+        let mut vitals = self.news.vitals.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fault = vitals.note(model, failure.map(|failure| failure.kind), first_token, now);
+        drop(vitals);
+        if is_closed || is_fault {
+            self.news.is_urgent();
+        }
+    }
+
+    /// How to speak to the provider, and the request in the form for it.
+    fn words(&self, held: &Held, card: Option<&ModelCard>) -> Option<(&'static dyn Adapter, Form, Bytes)> {
+        let native = held.envelope.native(&held.body);
+        let (adapter, form) = self.provider.speak(held.envelope.dialect, native.is_some(), card)?;
+        let body = match form {
+            Form::Own => native?,
+            Form::Agnostic => held.envelope.agnostic(&held.body)?,
+        };
+        Some((adapter, form, body))
+    }
+}
+
+fn cannot_speak(target: &Target) -> Attempt {
+    let why = format!("no worker can turn this request into the dialect of {target}");
+    Attempt::Refused(Failure::gateway(FailureKind::Unsupported, why))
+}
+
+fn has(card: &ModelCard, capability: &str) -> bool {
+    card.capabilities.iter().any(|have| have == capability)
+}
+
+fn clocks(link: &Link, envelope: &Envelope, reasons: bool) -> Clocks {
+    let or = |millis: Option<u64>, default| millis.map_or(default, Duration::from_millis);
+    let left = envelope.deadline.since(clock::now());
+    Clocks {
+        connect: link.connect_ms.map(Duration::from_millis),
+        first_token: or(link.first_token_ms, if reasons { FIRST_TOKEN_REASONING } else { FIRST_TOKEN }),
+        idle: or(link.idle_ms, IDLE),
+        total: or(link.total_ms, TOTAL).min(left),
+    }
+}
