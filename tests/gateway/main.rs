@@ -13,6 +13,7 @@ mod configuration;
 mod counted;
 mod embeddings;
 mod fallback;
+mod faults;
 mod full;
 mod google;
 mod images;

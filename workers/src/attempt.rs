@@ -326,8 +326,12 @@ impl Call<'_> {
 
     fn unreachable(&self, error: &reqwest::Error) -> Attempt {
         let target = &self.envelope.plan.current().target;
-        let kind = if error.is_timeout() { FailureKind::Timeout } else { FailureKind::Connect };
-        refused(kind, format!("{target} could not be reached: {}", describe(error)))
+        let (kind, what) = match error {
+            error if error.is_timeout() => (FailureKind::Timeout, "could not be reached"),
+            error if error.is_connect() => (FailureKind::Connect, "could not be reached"),
+            _ => (FailureKind::Broken, "broke off before its answer began"),
+        };
+        refused(kind, format!("{target} {what}: {}", describe(error)))
     }
 }
 

@@ -21,13 +21,15 @@ use hyper_util::rt::TokioIo;
 use script::Script;
 use serde_json::Value;
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 /// What it answers at, below its base URL.
 const PATHS: [&str; 12] = [
@@ -44,6 +46,9 @@ const PATHS: [&str; 12] = [
     "messages/count_tokens",
     "responses",
 ];
+
+/// Between two pieces of an endless answer.
+const BETWEEN: Duration = Duration::from_millis(5);
 
 /// The server. Dropping it ends it.
 #[derive(Debug)]
@@ -79,6 +84,15 @@ impl Upstream {
         let mut server = JoinSet::new();
         server.spawn(serve(listener, shared.clone()));
         Self { name: name.to_owned(), address, shared, _server: server }
+    }
+
+    /// The base URL of one that does not run.
+    ///
+    /// # Panics
+    /// When the machine has no port for it.
+    pub fn nowhere() -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the machine has a free port");
+        format!("http://{}/v1", listener.local_addr().expect("a listener has an address"))
     }
 
     /// Its name as a provider.
@@ -144,15 +158,20 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         let shared = shared.clone();
         connections.spawn(async move {
             stream.set_nodelay(true).expect("a socket can be told not to wait");
-            let service = service_fn(move |request| answer(shared.clone(), request));
+            let service = service_fn(move |request| Box::pin(answer(shared.clone(), request)));
+            let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             // A caller that goes away in the middle is what some tests are about; its call says so.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+            if ended.is_err_and(|error| error.is_user()) {
+                let stream = connection.into_parts().io.into_inner();
+                stream.set_zero_linger().expect("a socket can be told to be reset when it is closed");
+            }
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Error> {
     let (parts, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return Ok(respond(Reply::error(400), false, None)) };
     let body = body.to_bytes();
@@ -169,6 +188,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     lock(&shared.calls).push(call);
     if let Some(gate) = &reply.hold {
         gate.passed().await;
+    }
+    if reply.is_reset() {
+        return Err(Error::from(ErrorKind::ConnectionReset));
     }
     Ok(respond(reply, streamed, Some(watch)))
 }
@@ -210,6 +232,12 @@ async fn next_frame((mut parts, mut watch): Rest) -> Option<(Result<Frame<Bytes>
                 return Some((Err(Error::from(ErrorKind::ConnectionAborted)), (parts, watch)));
             }
             Part::Silence => std::future::pending().await,
+            Part::Pause(time) => sleep(time).await,
+            Part::Endless(bytes) => {
+                sleep(BETWEEN).await;
+                parts.push_front(Part::Endless(bytes.clone()));
+                return Some((Ok(Frame::data(bytes)), (parts, watch)));
+            }
         }
     }
 }

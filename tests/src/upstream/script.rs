@@ -4,6 +4,7 @@ use super::words;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::collections::VecDeque;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Something that an upstream waits for and the test opens. Cloning shares it.
@@ -44,6 +45,10 @@ pub enum Part {
     Cut,
     /// Nothing, for ever.
     Silence,
+    /// Nothing for this long: what is tested is a clock.
+    Pause(Duration),
+    /// These bytes, again and again.
+    Endless(Bytes),
 }
 
 impl From<String> for Part {
@@ -73,6 +78,8 @@ pub(super) enum Body {
     InKind(String),
     Whole(Bytes),
     Parts(VecDeque<Part>),
+    /// No answer: the connection is reset.
+    Reset,
 }
 
 impl Reply {
@@ -102,6 +109,11 @@ impl Reply {
         Self::new(200, Body::Parts(parts.into_iter().map(Into::into).collect()))
     }
 
+    /// None: the connection is reset before a head is sent.
+    pub fn reset() -> Self {
+        Self::new(200, Body::Reset)
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
@@ -115,6 +127,10 @@ impl Reply {
     pub fn held(mut self, gate: &Gate) -> Self {
         self.hold = Some(gate.clone());
         self
+    }
+
+    pub(super) fn is_reset(&self) -> bool {
+        matches!(self.body, Body::Reset)
     }
 
     /// The pieces of the answer to a request that wants a stream, or does not.
@@ -132,6 +148,7 @@ impl Reply {
             Body::InKind(text) => whole(words::whole(&text).into()),
             Body::Whole(bytes) => whole(bytes),
             Body::Parts(parts) => (parts, EVENTS, None),
+            Body::Reset => (VecDeque::new(), EVENTS, None),
         }
     }
 }
