@@ -55,7 +55,7 @@ pub(crate) async fn run(place: &Place, options: Options) -> anyhow::Result<ExitC
     }
     let data = DataDir::open(place)?;
     let key = choose_keys(&mut config, &data)?;
-    let (running, run_file) = start(config, &data, options.demo).await?;
+    let (running, run_file) = Box::pin(start(config, &data, options.demo)).await?;
     data.write_run_file(&run_file)?;
     announce(&run_file, &key, config::file(place), options.demo);
     let asked = wait_for_stop(running.stopping()).await?;
