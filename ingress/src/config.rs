@@ -25,6 +25,10 @@ pub struct IngressConfig {
     pub total_timeout: Duration,
     /// Longest wait for the requests in flight when the process is told to stop.
     pub drain: Duration,
+    /// The memory that requests may take together, in bytes.
+    pub memory: usize,
+    /// Connections at once; others wait in the system's queue.
+    pub connections: usize,
     /// Calls that may wait for one provider's workers when all are busy.
     pub queue: usize,
     /// Longest wait there.
@@ -48,6 +52,17 @@ pub struct VirtualModel {
     pub links: Vec<(Link, u32)>,
     /// What happens to what a provider cannot express; `None`: as `[ingress] unsupported` says.
     pub unsupported: Option<Unsupported>,
+    /// When a second target is asked too; `None`: never.
+    pub hedge: Option<Hedge>,
+}
+
+/// How long the first content of the first target may take before the second is asked too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hedge {
+    /// As long as 19 of 20 calls of it took lately.
+    P95,
+    /// So long.
+    After(Duration),
 }
 
 /// How a plan is made of a virtual model's targets.
@@ -81,6 +96,8 @@ impl IngressConfig {
         let body_limit = section.size("body_limit").unwrap_or(32 << 20);
         let queue_timeout = section.duration("queue_timeout").unwrap_or(Duration::from_secs(10));
         let queue = section.or("queue", 1000);
+        let memory = section.size("memory").unwrap_or(1 << 30);
+        let connections = section.or("connections", 10_000);
         let unsupported = section.get("unsupported").unwrap_or_default();
         let models = document.sections("models").into_iter().filter_map(|(name, mut section)| {
             let model = read_model(&name, &mut section)?;
@@ -97,6 +114,8 @@ impl IngressConfig {
             models,
             unsupported,
             queue,
+            memory,
+            connections,
             queue_timeout,
             preset_key: None,
             admin_key: None,
@@ -126,7 +145,14 @@ fn read_model(name: &str, section: &mut Section) -> Option<VirtualModel> {
         section.mistake("targets", "at least one weight must be above 0");
         return None;
     }
-    Some(VirtualModel { strategy, links, unsupported: section.get("unsupported") })
+    Some(VirtualModel { strategy, links, unsupported: section.get("unsupported"), hedge: read_hedge(section) })
+}
+
+fn read_hedge(section: &mut Section) -> Option<Hedge> {
+    if section.get::<String>("hedge").as_deref() == Some("p95") {
+        return Some(Hedge::P95);
+    }
+    section.duration("hedge").map(Hedge::After)
 }
 
 fn read_link(section: &mut Section) -> Option<(Link, u32)> {

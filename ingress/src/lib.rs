@@ -13,6 +13,7 @@ mod pipeline;
 mod queue;
 mod refusal;
 mod role;
+mod room;
 mod server;
 mod stage;
 mod status;

@@ -6,6 +6,7 @@ use crate::keys::{self, KeyRing};
 use crate::metrics::IngressMetrics;
 use crate::models::Models;
 use crate::queue::Queues;
+use crate::room::Room;
 use crate::{api, server};
 use penstock_runtime::bus::{Bus, BusError, Inbox, Journal, Kept, Replays};
 use penstock_runtime::health::Health;
@@ -37,6 +38,7 @@ pub(crate) struct Parts {
     pub(crate) health: Health,
     pub(crate) replays: Replays,
     pub(crate) queues: Queues,
+    pub(crate) room: Room,
     pub(crate) conversations: Kept,
     /// Room for responses in the background.
     pub(crate) background: Arc<Semaphore>,
@@ -93,6 +95,7 @@ impl Ingress {
         let known = health.clone();
         bus.answer_targets(move || known.report(clock::now())).await?;
         let queues = Queues::new(config.queue);
+        let room = Room::new(config.memory);
         let shared = Shared(Arc::new(Parts {
             config,
             bus: bus.clone(),
@@ -104,6 +107,7 @@ impl Ingress {
             health,
             replays: bus.replays().await?,
             queues,
+            room,
             conversations: bus.kept().await?,
             background: Arc::new(Semaphore::new(background::AT_ONCE)),
             metrics: IngressMetrics::register(metrics),

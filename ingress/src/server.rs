@@ -11,9 +11,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use penstock_runtime::clock;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -25,10 +27,16 @@ const CLOSE: Duration = Duration::from_secs(1);
 
 /// Accepts connections as long as the role lives.
 pub(crate) async fn serve(listener: TcpListener, router: Router, ingress: Shared) {
+    let places = Arc::new(Semaphore::new(ingress.config.connections));
     loop {
+        let place = places.clone().acquire_owned().await.expect("the places are never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
-                ingress.life.side(connection(stream, router.clone(), ingress.clone()));
+                let connection = connection(stream, router.clone(), ingress.clone());
+                ingress.life.side(async move {
+                    connection.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");

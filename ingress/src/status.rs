@@ -47,6 +47,7 @@ fn of_failure(failure: &Failure) -> StatusCode {
         | FailureKind::Connect
         | FailureKind::Broken
         | FailureKind::ProviderAuth
+        | FailureKind::Hedge
         | FailureKind::Lost => StatusCode::BAD_GATEWAY,
         FailureKind::Timeout | FailureKind::Deadline => StatusCode::GATEWAY_TIMEOUT,
         FailureKind::ContextTooLong

@@ -48,6 +48,8 @@ pub enum FailureKind {
     Lost,
     /// The caller went away.
     Cancelled,
+    /// Another call of the same request was faster: see `hedge` of a virtual model.
+    Hedge,
     /// A mistake of ours.
     Internal,
 }
@@ -77,6 +79,7 @@ impl FailureKind {
             Self::Deadline => "deadline",
             Self::Lost => "lost",
             Self::Cancelled => "cancelled",
+            Self::Hedge => "hedge",
             Self::Internal => "internal",
         }
     }

@@ -163,6 +163,8 @@ fn read<T: DeserializeOwned>(header: &[u8]) -> Result<T, Malformed> {
 pub enum Control {
     /// The client is gone: stop, and let go of the provider.
     Cancel,
+    /// Another call of the same request was faster: the same.
+    Outrun,
     /// The client has read this many more bytes of the stream.
     Credit(u32),
     /// To the worker that passed a call on: another one has it now.

@@ -16,6 +16,7 @@ mod fallback;
 mod faults;
 mod full;
 mod google;
+mod hedge;
 mod images;
 mod keys;
 mod media;

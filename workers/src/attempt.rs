@@ -278,7 +278,9 @@ impl Call<'_> {
         report.observed = whole.observed;
         report.first_token = Some(self.began.elapsed());
         if report.observed.usage.is_none() {
-            self.count_served(Sent::whole(&whole.bytes), report).await;
+            // Within `wait`, so that the ingress knows that somebody holds its call.
+            let count = self.count_served(Sent::whole(&whole.bytes), report);
+            replies.wait(count).await.ok_or(Attempt::Cancelled)?;
         }
         wait_for_ledger(start, replies).await?;
         self.send(replies, Payload::End(Box::new(self.ended(Some(self.head(report)), report)), whole.bytes)).await

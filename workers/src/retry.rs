@@ -156,6 +156,7 @@ fn same_may_differ(kind: FailureKind) -> bool {
         | FailureKind::Ledger
         | FailureKind::Deadline
         | FailureKind::Lost
+        | FailureKind::Hedge
         | FailureKind::Cancelled
         | FailureKind::Internal => false,
     }
@@ -184,6 +185,7 @@ fn elsewhere_may_differ(kind: FailureKind) -> bool {
         | FailureKind::Ledger
         | FailureKind::Deadline
         | FailureKind::Lost
+        | FailureKind::Hedge
         | FailureKind::Cancelled
         | FailureKind::Internal => false,
     }

@@ -51,6 +51,7 @@ pub fn speaks_against(kind: FailureKind) -> bool {
         | FailureKind::Ledger
         | FailureKind::Deadline
         | FailureKind::Lost
+        | FailureKind::Hedge
         | FailureKind::Cancelled
         | FailureKind::Internal => false,
     }

@@ -118,7 +118,7 @@ async fn prepare(cli: Cli) -> ExitCode {
     if let Err(error) = penstock_runtime::logs::start(&wish) {
         return fail(&anyhow::anyhow!("PENSTOCK_LOG: `{wish}` is not a filter: {error}"));
     }
-    match run(cli).await {
+    match Box::pin(run(cli)).await {
         Ok(code) => code,
         Err(error) => fail(&error),
     }

@@ -83,6 +83,7 @@ fn class_of_failure(kind: FailureKind) -> &'static str {
         | FailureKind::Connect
         | FailureKind::Broken
         | FailureKind::Lost
+        | FailureKind::Hedge
         | FailureKind::Cancelled
         | FailureKind::Internal => "api_error",
     }

@@ -80,6 +80,7 @@ fn failure_words(failure: &Failure) -> (&'static str, Option<String>) {
         | FailureKind::Broken
         | FailureKind::ProviderAuth
         | FailureKind::Lost
+        | FailureKind::Hedge
         | FailureKind::Cancelled
         | FailureKind::Internal => "server_error",
     };

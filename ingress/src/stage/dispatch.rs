@@ -6,6 +6,7 @@ use super::frames::{Frames, Source};
 use super::pieces;
 use super::record::Record;
 use super::route::Planned;
+use crate::config::Hedge;
 use crate::dialect::{self, Asked};
 use crate::refusal::Refusal;
 use crate::role::Shared;
@@ -14,6 +15,7 @@ use penstock_runtime::bus::{Bus, Replay};
 use penstock_schemas::envelope::{Body, Dialect, Envelope};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Failed, Head, Payload};
+use penstock_schemas::name::Target;
 use penstock_schemas::plan::{Link, Plan};
 use tracing::warn;
 
@@ -33,6 +35,7 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
         return Err(Refusal::NotReady("the connection to NATS is down"));
     }
     let request = &planned.missed.admitted.known.received;
+    let hedge = planned.hedge;
     let pieces = pieces::cut(&request.asked, &planned.plan, &ingress.models)?;
     let (body, native) = match &pieces {
         None => forms(&request.asked, &planned.plan, ingress)?,
@@ -44,7 +47,7 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
     let envelope = Envelope { native, kept, ..envelope(planned, ingress) };
     record.planned(&envelope);
     match pieces {
-        None => send(envelope, body, ingress, record).await,
+        None => send(envelope, body, hedge, ingress, record).await,
         // Boxed, so that the many requests in one piece do not pay for the few in several.
         Some(pieces) => Box::pin(pieces::send_all(envelope, pieces, ingress, record)).await,
     }
@@ -54,6 +57,7 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
 pub(super) async fn send(
     mut envelope: Envelope,
     body: Bytes,
+    hedge: Option<Hedge>,
     ingress: &Shared,
     record: &mut Record,
 ) -> Result<Answer, Refusal> {
@@ -66,7 +70,11 @@ pub(super) async fn send(
         ingress.inbox.expect(id, envelope.deadline)
     };
     let mut sending = Sending::new(ingress, call, envelope, body);
-    match sending.answer(record).await? {
+    let begun = match hedge.and_then(|hedge| sending.hedge(hedge)) {
+        None => sending.answer().await,
+        Some((wait, second)) => Box::pin(sending.race(wait, second)).await,
+    };
+    match note(begun, record)? {
         Begun::Whole(ended, bytes) => Ok(Answer::Whole(ended, bytes)),
         Begun::Stream(head, bytes) if record.delivery().is_stream() => {
             Ok(Answer::stream(head, bytes, Source::Live(Box::new(sending.into_call())), Some(placed)))
@@ -107,7 +115,8 @@ enum Begun {
 
 /// Gives an answer that is kept.
 pub(crate) async fn read_again(mut replay: Replay, record: &mut Record) -> Result<Answer, Refusal> {
-    match first_content(&mut replay, record).await? {
+    let begun = first_content(&mut replay).await;
+    match note(begun.map_err(Fallen::into_unsent), record)? {
         Begun::Whole(ended, bytes) => Ok(Answer::Whole(ended, bytes)),
         Begun::Stream(head, bytes) if record.delivery().is_stream() => {
             Ok(Answer::stream(head, bytes, Source::Again(Box::new(replay)), None))
@@ -119,22 +128,59 @@ pub(crate) async fn read_again(mut replay: Replay, record: &mut Record) -> Resul
     }
 }
 
-async fn first_content(frames: &mut impl Frames, record: &mut Record) -> Result<Begun, Failure> {
+/// Why no answer has begun, and who was tried last.
+struct Fallen {
+    failure: Failure,
+    tried: Option<(Option<Target>, u32)>,
+}
+
+/// The same, as the caller is told it.
+struct Unsent {
+    refusal: Refusal,
+    tried: Option<(Option<Target>, u32)>,
+}
+
+impl From<Failure> for Fallen {
+    fn from(failure: Failure) -> Self {
+        Self { failure, tried: None }
+    }
+}
+
+impl Fallen {
+    fn into_unsent(self) -> Unsent {
+        Unsent { refusal: self.failure.into(), tried: self.tried }
+    }
+}
+
+impl From<Refusal> for Unsent {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, tried: None }
+    }
+}
+
+/// Notes how an answer begins, or why it does not.
+fn note(begun: Result<Begun, Unsent>, record: &mut Record) -> Result<Begun, Refusal> {
+    match &begun {
+        Ok(Begun::Stream(head, _)) => record.first_content(head),
+        Ok(Begun::Whole(ended, _)) => ended.head.iter().for_each(|head| record.first_content(head)),
+        Err(Unsent { tried: Some((target, attempts)), .. }) => record.tried(target.clone(), *attempts),
+        Err(Unsent { tried: None, .. }) => {}
+    }
+    begun.map_err(|unsent| unsent.refusal)
+}
+
+async fn first_content(frames: &mut impl Frames) -> Result<Begun, Fallen> {
     loop {
         match frames.next().await? {
             Payload::Accepted(_) | Payload::Alive | Payload::Gone => {}
-            Payload::Chunk(Some(head), bytes) => {
-                record.first_content(&head);
-                return Ok(Begun::Stream(head, bytes));
+            Payload::Chunk(Some(head), bytes) => return Ok(Begun::Stream(head, bytes)),
+            Payload::End(ended, bytes) => return Ok(Begun::Whole(ended, bytes)),
+            Payload::Chunk(None, _) => {
+                return Err(Failure::gateway(FailureKind::Internal, "an answer without a head").into());
             }
-            Payload::End(ended, bytes) => {
-                if let Some(head) = &ended.head {
-                    record.first_content(head);
-                }
-                return Ok(Begun::Whole(ended, bytes));
+            Payload::Failed(failed) => {
+                return Err(Fallen { failure: failed.failure, tried: Some((failed.target, failed.attempts)) });
             }
-            Payload::Chunk(None, _) => return Err(Failure::gateway(FailureKind::Internal, "an answer without a head")),
-            Payload::Failed(failed) => return Err(refused(failed, record)),
         }
     }
 }
@@ -170,7 +216,7 @@ fn refused(failed: Failed, record: &mut Record) -> Failure {
 }
 
 fn envelope(planned: Planned, ingress: &Shared) -> Envelope {
-    let Planned { missed, plan, virtual_model, unsupported } = planned;
+    let Planned { missed, plan, virtual_model, unsupported, .. } = planned;
     let known = missed.admitted.known;
     let headers = dialect::carried(known.received.asked.dialect, &known.received.headers);
     let traceparent = super::receive::header(&known.received.headers, "traceparent").map(ToOwned::to_owned);

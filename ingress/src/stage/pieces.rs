@@ -41,7 +41,7 @@ pub(super) async fn send_all(
     let mut sum: Option<Ended> = None;
     for (piece, count) in pieces {
         envelope.call = Some(clock::request_id());
-        let Answer::Whole(ended, bytes) = send(envelope.clone(), piece, ingress, record).await? else {
+        let Answer::Whole(ended, bytes) = send(envelope.clone(), piece, None, ingress, record).await? else {
             return Err(Failure::gateway(FailureKind::Internal, "a stream came where none was asked for").into());
         };
         joined.add(bytes, count)?;

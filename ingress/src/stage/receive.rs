@@ -3,6 +3,8 @@
 use crate::config::IngressConfig;
 use crate::dialect::{Asked, Endpoint};
 use crate::refusal::Refusal;
+use crate::role::Shared;
+use crate::room::{Reserved, Room};
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
@@ -12,6 +14,7 @@ use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::name::RequestId;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -28,6 +31,8 @@ pub(crate) struct Received {
     pub(crate) asked: Asked,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) deadline: UnixMicros,
+    /// Its place in the process's memory, as long as the request lasts.
+    pub(crate) room: Arc<Reserved>,
 }
 
 /// Reads the whole request.
@@ -35,20 +40,21 @@ pub(crate) async fn receive(
     request: Request,
     endpoint: Endpoint,
     id: RequestId,
-    config: &IngressConfig,
+    ingress: &Shared,
 ) -> Result<Received, Refusal> {
+    let (config, room) = (&ingress.config, &ingress.room);
     let at = clock::now();
     let (parts, body) = request.into_parts();
     check_encoding(&parts.headers)?;
     let content_type = check_content_type(&parts.headers, &endpoint)?;
     let expected = header(&parts.headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
-    let body = read_body(body, expected, config).await?;
+    let (body, room) = read_body(body, expected, config, room).await?;
     let asked = endpoint.read(body, content_type)?;
     let tags = read_tags(&parts.headers)?;
     let deadline =
         at.after(read_timeout(&parts.headers)?.map_or(config.total_timeout, |asked| asked.min(config.total_timeout)));
     let query = parts.uri.query().map(ToOwned::to_owned);
-    Ok(Received { id, at, headers: parts.headers, query, asked, tags, deadline })
+    Ok(Received { id, at, headers: parts.headers, query, asked, tags, deadline, room: Arc::new(room) })
 }
 
 /// A header's value, when it is text.
@@ -82,16 +88,28 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::WrongEncoding(value.chars().take(100).collect()))
 }
 
-async fn read_body(body: axum::body::Body, expected: Option<usize>, config: &IngressConfig) -> Result<Bytes, Refusal> {
+async fn read_body(
+    body: axum::body::Body,
+    expected: Option<usize>,
+    config: &IngressConfig,
+    room: &Room,
+) -> Result<(Bytes, Reserved), Refusal> {
     let limit = config.body_limit;
     if expected.is_some_and(|expected| expected > limit) {
         return Err(Refusal::BodyTooLarge { limit });
     }
-    let read = timeout(config.body_timeout, collect(body, expected.unwrap_or(0), limit)).await;
-    read.map_err(|_| Refusal::SlowBody(config.body_timeout))?
+    let mut reserved = room.reserve(expected.unwrap_or(0))?;
+    let read = timeout(config.body_timeout, collect(body, expected.unwrap_or(0), limit, &mut reserved)).await;
+    let body = read.map_err(|_| Refusal::SlowBody(config.body_timeout))??;
+    Ok((body, reserved))
 }
 
-async fn collect(mut body: axum::body::Body, expected: usize, limit: usize) -> Result<Bytes, Refusal> {
+async fn collect(
+    mut body: axum::body::Body,
+    expected: usize,
+    limit: usize,
+    reserved: &mut Reserved,
+) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Refusal::BrokenBody)?.into_data() else { continue };
@@ -100,6 +118,9 @@ async fn collect(mut body: axum::body::Body, expected: usize, limit: usize) -> R
         }
         if bytes.is_empty() && data.len() == expected {
             return Ok(data);
+        }
+        if bytes.len() + data.len() > expected {
+            reserved.grow(data.len())?;
         }
         bytes.extend_from_slice(&data);
     }

@@ -4,6 +4,7 @@
 use super::authenticate::Known;
 use crate::refusal::Refusal;
 use crate::role::Shared;
+use crate::room::Reserved;
 use crate::status;
 use penstock_runtime::bus::Journal;
 use penstock_runtime::{Life, clock};
@@ -12,6 +13,7 @@ use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Summary};
 use penstock_schemas::name::Target;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -29,6 +31,8 @@ pub(crate) struct Record {
     life: Life,
     /// Drain waits for the request.
     _in_flight: TaskTrackerToken,
+    /// Its place in the process's memory.
+    _room: Arc<Reserved>,
 }
 
 impl Record {
@@ -60,6 +64,7 @@ impl Record {
             journal: ingress.journal.clone(),
             life: ingress.life.clone(),
             _in_flight: ingress.life.hold(),
+            _room: received.room.clone(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Stage 5: a model's name into a plan. Knows the operator's strategies; knows no provider and makes no call.
 
 use super::cache::Missed;
-use crate::config::{Strategy, VirtualModel};
+use crate::config::{Hedge, Strategy, VirtualModel};
 use crate::models::{Models, Named};
 use crate::refusal::Refusal;
 use penstock_runtime::clock;
@@ -20,19 +20,21 @@ pub(crate) struct Planned {
     pub(crate) virtual_model: Option<String>,
     /// What happens to what a provider cannot express; `None`: as for every model.
     pub(crate) unsupported: Option<Unsupported>,
+    /// When a second target is asked too, if ever.
+    pub(crate) hedge: Option<Hedge>,
 }
 
 /// Makes the plan.
 pub(crate) fn route(missed: Missed, models: &Models, health: &Health) -> Result<Planned, Refusal> {
     let known = &missed.admitted.known;
     let name = &known.received.asked.model;
-    let (plan, virtual_model, unsupported) = match models.find(name) {
+    let (plan, virtual_model, unsupported, hedge) = match models.find(name) {
         Named::Own(model) => {
             // The same user stays with the same arm; without a user, each request draws anew.
             let arm = known.caller.user.as_ref().map_or_else(|| draw(&known.received.id), |user| draw(&(name, user)));
-            (plan(model, arm), Some(name.clone()), model.unsupported)
+            (plan(model, arm), Some(name.clone()), model.unsupported, model.hedge)
         }
-        Named::Target(target) => (Plan::new(Link::to(target), []), None, None),
+        Named::Target(target) => (Plan::new(Link::to(target), []), None, None, None),
         Named::Ambiguous(targets) => return Err(unknown(name, "several providers have it: say", &targets)),
         Named::Unknown(near) if near.is_empty() => {
             return Err(unknown::<String>(name, "GET /v1/models lists those that do", &[]));
@@ -42,7 +44,7 @@ pub(crate) fn route(missed: Missed, models: &Models, health: &Health) -> Result<
     check_allowed(&known.key, name, &plan)?;
     check_mode(known.received.asked.operation, name, &plan, models)?;
     let plan = around_trouble(plan, health);
-    Ok(Planned { missed, plan, virtual_model, unsupported })
+    Ok(Planned { missed, plan, virtual_model, unsupported, hedge })
 }
 
 /// Puts targets that are in trouble last, so that they are still there when nothing else is.

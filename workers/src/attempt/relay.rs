@@ -92,7 +92,8 @@ impl Relay<'_> {
         if report.observed.usage.is_none() {
             report.sent.push(&self.out);
             let sent = mem::take(&mut report.sent);
-            self.call.count_served(sent, report).await;
+            let count = self.call.count_served(sent, report);
+            replies.wait(count).await.ok_or(Attempt::Cancelled)?;
         }
         let ended = self.call.ended(head, report);
         self.call.send(replies, Payload::End(Box::new(ended), self.out.split().freeze())).await?;

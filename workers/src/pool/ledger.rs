@@ -77,12 +77,13 @@ pub(super) struct End {
 }
 
 impl End {
-    pub(super) fn of(attempt: &Attempt, total: Duration) -> Self {
+    /// `cancelled` is why, if it was.
+    pub(super) fn of(attempt: &Attempt, total: Duration, cancelled: FailureKind) -> Self {
         let (outcome, failure) = match attempt {
             Attempt::Served => (Outcome::Served, None),
             Attempt::Refused(failure) => (Outcome::Refused, Some(failure.kind)),
             Attempt::Broken(failure) => (Outcome::Broken, Some(failure.kind)),
-            Attempt::Cancelled => (Outcome::Cancelled, Some(FailureKind::Cancelled)),
+            Attempt::Cancelled => (Outcome::Cancelled, Some(cancelled)),
         };
         Self { outcome, failure, total }
     }

@@ -102,6 +102,7 @@ impl Pool {
         let (attempt, report) = call.make(pending, &mut held.replies).await;
         let total = call.began.elapsed();
         self.learn(&link.target.model, key, &attempt, &report);
+        let cancelled = if held.replies.is_outrun() { FailureKind::Hedge } else { FailureKind::Cancelled };
         if let Attempt::Refused(failure) | Attempt::Broken(failure) = &attempt {
             let (request_id, failure) = (&held.envelope.request_id, failure.kind.as_str());
             warn!(%request_id, model = %link.target, attempt = call.number, failure, "an attempt failed");
@@ -109,7 +110,7 @@ impl Pool {
         if report.observed.usage_mismatch {
             warn!(model = %link.target, "the provider's usage figures contradict each other");
         }
-        let (is_cut, ended) = (report.is_cut(&attempt, operation), End::of(&attempt, total));
+        let (is_cut, ended) = (report.is_cut(&attempt, operation), End::of(&attempt, total, cancelled));
         if is_cut {
             // The caller does not wait for the count.
             self.life.work(self.clone().note_cut(start, ended, report, body));

@@ -1,11 +1,12 @@
 //! Whom a call is sent to: the first link that is served; a place in the queue when all workers are busy; and another
-//! worker when the one that held the call is gone before anything came of it. Reads no content.
+//! worker when the one that held the call is gone before anything came of it. And, where the operator wants it, a second
+//! target beside one that is slow. Reads no content.
 
-use super::{Begun, first_content, internal};
+use super::{Begun, Unsent, first_content, internal};
+use crate::config::Hedge;
 use crate::queue::Place;
 use crate::refusal::Refusal;
 use crate::role::Shared;
-use crate::stage::record::Record;
 use bytes::Bytes;
 use penstock_runtime::bus::Call;
 use penstock_runtime::clock;
@@ -13,7 +14,9 @@ use penstock_schemas::envelope::Envelope;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::{ProcessId, ProviderId};
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::time::Duration;
+use tokio::select;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -48,20 +51,70 @@ impl<'a> Sending<'a> {
     }
 
     /// Sends the call until an answer begins.
-    pub(super) async fn answer(&mut self, record: &mut Record) -> Result<Begun, Refusal> {
+    pub(super) async fn answer(&mut self) -> Result<Begun, Unsent> {
         if self.ingress.queues.length(self.provider()) > 0 && self.envelope.plan.next().is_none() {
             Box::pin(self.wait_for_place()).await?; // behind those who came before
         } else {
             self.publish().await?;
         }
         loop {
-            match first_content(&mut self.call, record).await {
+            let fallen = match first_content(&mut self.call).await {
                 Ok(begun) => return Ok(begun),
-                Err(failure) if failure.kind == FailureKind::Lost => Box::pin(self.ask_another(failure)).await?,
-                Err(failure) if failure.kind == FailureKind::NoPool => Box::pin(self.go_on(failure)).await?,
-                Err(failure) => return Err(failure.into()),
+                Err(fallen) => fallen,
+            };
+            match fallen.failure.kind {
+                FailureKind::Lost => Box::pin(self.ask_another(fallen.failure)).await?,
+                FailureKind::NoPool => Box::pin(self.go_on(fallen.failure)).await?,
+                _ => return Err(fallen.into_unsent()),
             }
         }
+    }
+
+    /// When to ask the second target too, and what. `None` when there is none, or nobody knows how long the first one
+    /// usually takes.
+    pub(super) fn hedge(&self, hedge: Hedge) -> Option<(Duration, Envelope)> {
+        let envelope = &self.envelope;
+        let wait = match hedge {
+            Hedge::After(wait) => wait,
+            Hedge::P95 => self.ingress.health.first_token_p95(&envelope.plan.current().target, clock::now())?,
+        };
+        // Two answers cannot both be kept under one name.
+        let plan = envelope.plan.next().filter(|_| !envelope.kept)?;
+        let (call, attempts) = (Some(clock::request_id()), envelope.attempts + 1);
+        Some((wait, Envelope { plan, call, attempts, ..envelope.clone() }))
+    }
+
+    /// Sends the call, and `second` too if nothing has come after `wait`. The first content wins; the other call is given
+    /// up, and its cost is in the ledger as that of a hedge.
+    pub(super) async fn race(&mut self, wait: Duration, envelope: Envelope) -> Result<Begun, Unsent> {
+        let (ingress, body) = (self.ingress, self.body.clone());
+        let mut second = None;
+        let winner = {
+            let mut own = pin!(self.answer());
+            if let Ok(begun) = timeout(wait, &mut own).await {
+                return begun;
+            }
+            let call = ingress.inbox.expect(envelope.call_id(), envelope.deadline);
+            let second = second.insert(Self::new(ingress, call, envelope, body));
+            let mut other = pin!(second.answer());
+            select! {
+                begun = &mut own => match begun {
+                    Ok(begun) => Winner::Own(Ok(begun)),
+                    Err(unsent) => other.await.map_or(Winner::Own(Err(unsent)), Winner::Other),
+                },
+                begun = &mut other => match begun {
+                    Ok(begun) => Winner::Other(begun),
+                    Err(_) => Winner::Own(own.await),
+                },
+            }
+        };
+        let (loser, begun) = match (winner, second) {
+            (Winner::Other(begun), Some(second)) => (std::mem::replace(self, second).call, Ok(begun)),
+            (Winner::Own(begun), Some(second)) => (second.call, begun),
+            (_, None) => unreachable!("the second call was made above"),
+        };
+        loser.outrun();
+        begun
     }
 
     fn provider(&self) -> &ProviderId {
@@ -156,6 +209,12 @@ impl<'a> Sending<'a> {
         let message = format!("no worker serves {} now: is one running for this provider?", targets.join(" or "));
         Failure { message, retry_after_ms: Some(1000), ..failure }
     }
+}
+
+/// Whose answer begins first.
+enum Winner {
+    Own(Result<Begun, Unsent>),
+    Other(Begun),
 }
 
 fn busy(provider: &ProviderId, wait: Duration) -> Failure {

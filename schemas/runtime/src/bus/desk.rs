@@ -13,6 +13,7 @@ use penstock_schemas::frame::{
 use penstock_schemas::name::{ProviderId, RequestId};
 use penstock_schemas::subject::{QUEUE_GROUP, last_token};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -50,6 +51,7 @@ pub struct Desk {
 
 struct Held {
     cancelled: CancellationToken,
+    is_outrun: Arc<AtomicBool>,
     credit: Arc<Semaphore>,
 }
 
@@ -92,6 +94,7 @@ pub struct Replies {
     next_seq: u32,
     credit: Arc<Semaphore>,
     cancelled: CancellationToken,
+    is_outrun: Arc<AtomicBool>,
     taken: Instant,
     first_seq: u32,
 }
@@ -150,8 +153,9 @@ impl Desk {
             match serde_json::from_slice(&message.payload) {
                 Ok(Control::Probe) => self.answer_probe(request, message).await,
                 Ok(Control::Taken) => self.tell_passer(request, PassOn::Taken),
-                Ok(Control::Cancel) => {
+                Ok(control @ (Control::Cancel | Control::Outrun)) => {
                     if let Some(held) = self.held().get(&request) {
+                        held.is_outrun.store(control == Control::Outrun, Ordering::Release);
                         held.cancelled.cancel();
                     }
                 }
@@ -222,11 +226,13 @@ impl Desk {
         };
         let credit = Arc::new(Semaphore::new(credit as usize));
         let cancelled = CancellationToken::new();
-        let held = Held { cancelled: cancelled.clone(), credit: credit.clone() };
+        let is_outrun = Arc::new(AtomicBool::new(false));
+        let held = Held { cancelled: cancelled.clone(), is_outrun: is_outrun.clone(), credit: credit.clone() };
         self.held().insert(envelope.call_id(), held);
         let (desk, request, next_seq) = (self.clone(), envelope.call_id(), envelope.next_seq);
         let taken = Instant::now();
-        let mut replies = Replies { desk, request, subject, next_seq, credit, cancelled, taken, first_seq: next_seq };
+        let mut replies =
+            Replies { desk, request, subject, next_seq, credit, cancelled, is_outrun, taken, first_seq: next_seq };
         if let Some(passer) = message.reply.filter(|reply| **reply != *replies.subject) {
             // First to the ingress and then to the worker that passed it on: there is no moment when nobody holds it.
             replies.accepted().await?;
@@ -281,6 +287,11 @@ impl Replies {
     async fn accepted(&mut self) -> Result<(), BusError> {
         let worker = self.desk.bus.process().clone();
         self.publish(Payload::Accepted(Accepted { worker })).await
+    }
+
+    /// Whether the call was given up because another one was faster.
+    pub fn is_outrun(&self) -> bool {
+        self.is_outrun.load(Ordering::Acquire)
     }
 
     /// Sends a frame; waits while the client reads more slowly than the provider writes. Large content is cut up.

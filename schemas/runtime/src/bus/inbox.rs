@@ -63,7 +63,7 @@ enum Slot {
     /// Somebody reads the call's frames.
     Open(mpsc::Sender<Message>),
     /// The client went away before anyone knew the worker: whoever names itself is told to stop. Forgotten at the deadline.
-    Abandoned(UnixMicros),
+    Abandoned(UnixMicros, Control),
 }
 
 /// A call that is under way. Dropping it before its terminal frame cancels it, at the provider too, unless its answer is
@@ -80,6 +80,8 @@ pub struct Call {
     unpaid: u32,
     done: bool,
     is_kept: bool,
+    /// What the worker is told when nobody waits any more.
+    farewell: Control,
 }
 
 impl Inbox {
@@ -121,6 +123,7 @@ impl Inbox {
         let inbox = self.clone();
         Call {
             is_kept: false,
+            farewell: Control::Cancel,
             inbox,
             request,
             deadline,
@@ -146,7 +149,9 @@ impl Inbox {
             let over = match slots.get(&request) {
                 None => false,
                 Some(Slot::Open(arrive)) => arrive.try_send(message).is_err(),
-                Some(Slot::Abandoned(until)) => *until < clock::now() || self.stop_abandoned(request, &message),
+                Some(Slot::Abandoned(until, farewell)) => {
+                    *until < clock::now() || self.stop_abandoned(request, &message, *farewell)
+                }
             };
             if over {
                 slots.remove(&request);
@@ -155,16 +160,16 @@ impl Inbox {
     }
 
     /// Tells the worker behind a message for an abandoned call to stop. True when there is nothing more to wait for.
-    fn stop_abandoned(&self, request: RequestId, message: &Message) -> bool {
+    fn stop_abandoned(&self, request: RequestId, message: &Message, farewell: Control) -> bool {
         let Ok(frame) = Frame::decode(&message.payload) else { return true };
         match frame.payload {
             Payload::End(..) | Payload::Failed(_) | Payload::Gone => true,
             Payload::Accepted(accepted) => {
-                self.order(accepted.worker, request, Control::Cancel);
+                self.order(accepted.worker, request, farewell);
                 false
             }
             Payload::Chunk(Some(head), _) => {
-                self.order(head.worker, request, Control::Cancel);
+                self.order(head.worker, request, farewell);
                 false
             }
             Payload::Chunk(None, _) | Payload::Alive => false,
@@ -184,17 +189,17 @@ impl Inbox {
         }
         // What has come and was never read may be all that the worker ever says of itself.
         while let Ok(message) = call.arrivals.try_recv() {
-            if self.stop_abandoned(call.request, &message) {
+            if self.stop_abandoned(call.request, &message, call.farewell) {
                 return;
             }
         }
         if let Some(worker) = &call.worker {
-            self.order(worker.clone(), call.request, Control::Cancel);
+            self.order(worker.clone(), call.request, call.farewell);
         }
         // A worker that passes the call on just now may never read the order: its successor will name itself here.
         let now = clock::now();
-        slots.retain(|_, slot| !matches!(slot, Slot::Abandoned(until) if *until < now));
-        slots.insert(call.request, Slot::Abandoned(call.deadline));
+        slots.retain(|_, slot| !matches!(slot, Slot::Abandoned(until, _) if *until < now));
+        slots.insert(call.request, Slot::Abandoned(call.deadline, call.farewell));
     }
 }
 
@@ -336,6 +341,11 @@ impl Call {
         let worker = self.worker.take()?;
         self.inbox.order(worker.clone(), self.request, Control::Cancel);
         Some(worker)
+    }
+
+    /// Gives the call up because another one was faster.
+    pub fn outrun(mut self) {
+        self.farewell = Control::Outrun;
     }
 
     /// The worker that holds the call, once it has told its name.
