@@ -1,7 +1,7 @@
 //! How the ingress listens, waits and routes: sections `[ingress]` and `[models.NAME]`. Knows nothing of requests.
 
 use penstock_runtime::Secret;
-use penstock_runtime::config::{Document, Section};
+use penstock_runtime::config::{Document, Section, parse_duration};
 use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::name::{ProjectId, Target};
@@ -149,10 +149,15 @@ fn read_model(name: &str, section: &mut Section) -> Option<VirtualModel> {
 }
 
 fn read_hedge(section: &mut Section) -> Option<Hedge> {
-    if section.get::<String>("hedge").as_deref() == Some("p95") {
+    let text: String = section.get("hedge")?;
+    if text == "p95" {
         return Some(Hedge::P95);
     }
-    section.duration("hedge").map(Hedge::After)
+    let after = parse_duration(&text).map(Hedge::After);
+    if after.is_none() {
+        section.mistake("hedge", &format!("`{text}` is not known: write \"p95\", or a time such as \"800ms\""));
+    }
+    after
 }
 
 fn read_link(section: &mut Section) -> Option<(Link, u32)> {

@@ -128,7 +128,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let place = cli.place;
     match cli.command {
         Command::Up(options) => up::run(&place, options).await,
-        Command::Ingress { listen } => roles::ingress(&place, listen).await,
+        Command::Ingress { listen } => Box::pin(roles::ingress(&place, listen)).await,
         Command::Worker { providers } => roles::worker(&place, &providers).await,
         Command::Analytics => roles::analytics(&place).await,
         Command::Clickhouse(options) => up::clickhouse::run(options).await,

@@ -181,10 +181,13 @@ mod tests {
         UnixMicros(second * 1_000_000)
     }
 
+    /// When, and what is told then.
+    type Moment<'a> = (u64, &'a [(u64, u32, u32)]);
+
     /// Runs a circuit over what is seen at each second.
-    fn states(threshold: Threshold, seen: &[(u64, &[(u64, u32, u32)])]) -> Vec<&'static str> {
+    fn states(threshold: Threshold, seen: &[Moment<'_>]) -> Vec<&'static str> {
         let mut circuit = Circuit::new(at(0));
-        let mut step = |(now, seconds): &(u64, &[(u64, u32, u32)])| {
+        let mut step = |(now, seconds): &Moment<'_>| {
             let state = state(seconds);
             let seen = Seen::sum(std::iter::once(&state), circuit.counts_from(), at(*now));
             circuit.update(&seen, threshold, at(*now));
@@ -205,7 +208,7 @@ mod tests {
     #[test]
     fn it_half_opens_after_a_while_and_closes_on_a_success_alone() {
         let old = (99, 0, 20);
-        let course: &[(u64, &[_])] = &[
+        let course: &[Moment<'_>] = &[
             (100, &[old]),
             (104, &[old]),
             (105, &[old]),
