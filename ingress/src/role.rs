@@ -12,15 +12,20 @@ use penstock_runtime::bus::{Bus, BusError, Inbox, Journal, Kept, Replays};
 use penstock_runtime::health::Health;
 use penstock_runtime::metrics::Metrics;
 use penstock_runtime::{Life, clock};
+use penstock_schemas::UnixMicros;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 /// The time that the ledger gets for the last events, after the last request is over.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// Between two looks whether this process is ready.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What all handlers share.
 #[derive(Clone)]
@@ -39,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) replays: Replays,
     pub(crate) queues: Queues,
     pub(crate) room: Room,
+    /// Room for requests that wait until this process is ready.
+    early: Semaphore,
     pub(crate) conversations: Kept,
     /// Room for responses in the background.
     pub(crate) background: Arc<Semaphore>,
@@ -94,8 +101,8 @@ impl Ingress {
         let health = Health::follow(bus, |_| ()).await?;
         let known = health.clone();
         bus.answer_targets(move || known.report(clock::now())).await?;
-        let queues = Queues::new(config.queue);
         let room = Room::new(config.memory);
+        let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
         let shared = Shared(Arc::new(Parts {
             config,
             bus: bus.clone(),
@@ -108,6 +115,7 @@ impl Ingress {
             replays: bus.replays().await?,
             queues,
             room,
+            early,
             conversations: bus.kept().await?,
             background: Arc::new(Semaphore::new(background::AT_ONCE)),
             metrics: IngressMetrics::register(metrics),
@@ -124,7 +132,7 @@ impl Ingress {
     /// Waits until every key and model that existed at the start is known.
     pub async fn ready(&self) {
         while !self.shared.is_ready() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            sleep(LOOK).await;
         }
     }
 
@@ -137,6 +145,20 @@ impl Ingress {
 }
 
 impl Shared {
+    /// Waits for a process that is just starting, or has lost its connection for a moment: as long as a call may wait for
+    /// a worker, and for no more requests than may do so. What cannot be served then is refused by who needs what is
+    /// missing.
+    pub(crate) async fn soon_ready(&self, deadline: UnixMicros) {
+        if self.is_ready() {
+            return;
+        }
+        let Ok(_room) = self.early.try_acquire() else { return };
+        let until = clock::now().after(self.config.queue_timeout).min(deadline);
+        while !self.is_ready() && !self.life.is_stopping() && clock::now() < until {
+            sleep(LOOK).await;
+        }
+    }
+
     /// Whether requests can be served.
     pub(crate) fn is_ready(&self) -> bool {
         self.keys.is_current() && self.models.is_current() && self.bus.is_connected() && !self.life.is_stopping()

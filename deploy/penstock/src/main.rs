@@ -1,5 +1,6 @@
 //! The `penstock` binary: the command line. It composes the roles and holds none of their logic.
 
+mod chaos;
 mod config;
 mod roles;
 mod tools;
@@ -77,6 +78,8 @@ enum Command {
     Sql(tools::sql::Options),
     /// Which targets are well, and why not: circuits, limits, free workers
     Targets(tools::targets::Options),
+    /// Try the configuration against failures: simulated providers, and processes that are killed
+    Chaos(chaos::Options),
     /// The models that can be asked for
     Models(tools::models::Options),
 }
@@ -132,6 +135,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Worker { providers } => roles::worker(&place, &providers).await,
         Command::Analytics => roles::analytics(&place).await,
         Command::Clickhouse(options) => up::clickhouse::run(options).await,
+        Command::Chaos(options) => chaos::run(&place, &options).await,
         Command::Check => tools::check::run(&place),
         Command::Keys(command) => tools::keys::run(&place, command).await,
         Command::Spend(options) => tools::spend::run(&place, &options).await,

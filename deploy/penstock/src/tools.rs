@@ -3,7 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod keys;
 pub(crate) mod models;
-mod output;
+pub(crate) mod output;
 pub(crate) mod spend;
 pub(crate) mod sql;
 pub(crate) mod targets;

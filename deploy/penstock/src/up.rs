@@ -1,10 +1,10 @@
 //! `penstock up`: every role in this process, a NATS server and the embedded ClickHouse as its children. Composes and
 //! waits; knows nothing of requests.
 
-mod child;
+pub(crate) mod child;
 pub(crate) mod clickhouse;
-mod data;
-mod nats;
+pub(crate) mod data;
+pub(crate) mod nats;
 
 use crate::config::Config;
 use crate::roles::{code, connect_soon, prices, wait_for_stop};

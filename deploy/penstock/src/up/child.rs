@@ -5,7 +5,9 @@ use anyhow::Context;
 use penstock_runtime::Life;
 use penstock_runtime::schedule::full_jitter;
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::HashMap;
 use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -24,7 +26,11 @@ const STOP: Duration = Duration::from_secs(15);
 #[derive(Default)]
 pub(crate) struct Children {
     life: Life,
+    pids: Pids,
 }
+
+/// The running children by their names.
+type Pids = Arc<Mutex<HashMap<&'static str, u32>>>;
 
 impl Children {
     /// Starts a child and keeps it running. `make` gives the command anew for each start.
@@ -36,7 +42,13 @@ impl Children {
         name: &'static str,
         make: impl Fn() -> anyhow::Result<Command> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let first = start(name, &make)?;
+        let pids = self.pids.clone();
+        let start = move || {
+            let child = start(name, &make)?;
+            pids.lock().unwrap_or_else(PoisonError::into_inner).extend(child.id().map(|pid| (name, pid)));
+            anyhow::Ok(child)
+        };
+        let first = start()?;
         let life = self.life.clone();
         self.life.work(async move {
             let mut child = first;
@@ -56,7 +68,7 @@ impl Children {
                     if life.is_stopping() {
                         return;
                     }
-                    match start(name, &make) {
+                    match start() {
                         Ok(child) => break child,
                         Err(error) => error!(child = name, %error, "a child process cannot be started"),
                     }
@@ -65,6 +77,12 @@ impl Children {
             }
         });
         Ok(())
+    }
+
+    /// Ends a child as a crash does; it is started again.
+    pub(crate) fn kill(&self, name: &str) {
+        let pid = self.pids.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
+        signal(pid, Signal::KILL);
     }
 
     /// Stops all of them and waits.
@@ -96,11 +114,15 @@ async fn stop(name: &str, mut child: Child, input: Option<ChildStdin>) {
 
 /// Asks a process to stop.
 pub(crate) fn terminate(pid: Option<u32>) {
+    signal(pid, Signal::TERM);
+}
+
+fn signal(pid: Option<u32>, signal: Signal) {
     let pid = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
     if let Some(pid) = pid
-        && let Err(error) = kill_process(pid, Signal::TERM)
+        && let Err(error) = kill_process(pid, signal)
     {
-        warn!(%error, "a process could not be asked to stop");
+        warn!(%error, "a process could not be sent a signal");
     }
 }
 

@@ -10,6 +10,7 @@
 //! three chunks, `~e` an error instead of the first chunk, `~m` malformed JSON: `demo/fast~c50~a3`.
 
 mod calls;
+mod faulty;
 mod model;
 mod others;
 mod pace;
@@ -20,6 +21,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod wire;
+
+pub use faulty::{Faults, serve_faulty};
 
 use axum::Router;
 use axum::body::Body;
@@ -59,6 +62,10 @@ pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()> + Send 
         .route("/v1/rerank", post(|body| others::answer(Operation::Rerank, body)))
         .route("/v1/models", get(wire::models))
         .layer(DefaultBodyLimit::disable()); // only the gateway calls, and it has its own limit
+    run(listener, router, stop).await;
+}
+
+async fn run(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send + 'static) {
     let listener = listener.tap_io(|connection| {
         // Without it every other chunk would wait for an acknowledgement; a failure only costs that.
         let _ = connection.set_nodelay(true);
@@ -69,10 +76,14 @@ pub async fn serve(listener: TcpListener, stop: impl Future<Output = ()> + Send 
 }
 
 async fn chat(body: Bytes) -> Response {
-    let request: ChatRequest = match serde_json::from_slice(&body) {
-        Ok(request) => request,
-        Err(error) => return wire::refuse(400, &format!("The request cannot be read: {error}"), None),
-    };
+    match serde_json::from_slice(&body) {
+        Ok(request) => answer(request, &body).await,
+        Err(error) => wire::refuse(400, &format!("The request cannot be read: {error}"), None),
+    }
+}
+
+/// The answer to a request that was read from `body`.
+async fn answer(request: ChatRequest, body: &Bytes) -> Response {
     let model = match Model::parse(&request.model) {
         Ok(model) => model,
         Err(unknown) => return wire::refuse(404, &unknown, None),
