@@ -19,6 +19,7 @@ mod google;
 mod hedge;
 mod images;
 mod keys;
+mod matrix;
 mod media;
 mod moderations;
 mod operations;

@@ -20,12 +20,14 @@ use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{AttemptId, ProcessId};
 use penstock_schemas::usage::Usage;
 use reqwest::Response;
+use stamp::Stamp;
 use std::mem;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 mod bytes;
 mod relay;
+mod stamp;
 
 /// Longest wait until the ledger has the start of an attempt.
 pub const LEDGER: Duration = Duration::from_secs(5);
@@ -282,8 +284,22 @@ impl Call<'_> {
             let count = self.count_served(Sent::whole(&whole.bytes), report);
             replies.wait(count).await.ok_or(Attempt::Cancelled)?;
         }
+        let mut bytes = whole.bytes;
+        if let Some(stamp) = self.stamp() {
+            let mut stamped = BytesMut::with_capacity(bytes.len() + 128);
+            stamp.put_on(&bytes, &mut stamped);
+            bytes = stamped.freeze();
+        }
         wait_for_ledger(start, replies).await?;
-        self.send(replies, Payload::End(Box::new(self.ended(Some(self.head(report)), report)), whole.bytes)).await
+        self.send(replies, Payload::End(Box::new(self.ended(Some(self.head(report)), report)), bytes)).await
+    }
+
+    /// What a translated answer may lack; the provider's own bytes lack nothing.
+    fn stamp(&self) -> Option<Stamp> {
+        let is_translated = self.wanted.form == Form::Agnostic;
+        let has_head = matches!(self.wanted.operation, Operation::Chat | Operation::Embeddings);
+        (is_translated && has_head)
+            .then(|| Stamp::new(self.envelope.request_id, &self.envelope.plan.current().target.model))
     }
 
     fn head(&self, report: &Report) -> Head {

@@ -1,6 +1,7 @@
 //! The streamed half of an attempt: events as they come, in as few frames as possible and without delaying one. Nothing
 //! goes out before the first content, so a stream that fails at its start can still be had from elsewhere.
 
+use super::stamp::Stamp;
 use super::{Attempt, Call, Report, Step, wait_for_ledger};
 use crate::cost::counted;
 use crate::providers::framing::Cutter;
@@ -34,6 +35,7 @@ struct Relay<'a> {
     chunks: Chunks,
     cutter: Cutter,
     reader: Box<dyn StreamReader>,
+    stamp: Option<Stamp>,
     /// Ready to go out, or waiting for the first content.
     out: BytesMut,
     /// The attempt's entry in the ledger, until the first content.
@@ -56,6 +58,7 @@ pub(super) async fn relay(
         chunks: Box::pin(response.bytes_stream()),
         cutter: call.adapter.framing().cutter(EVENT_BYTES),
         reader: call.adapter.stream(call.wanted),
+        stamp: call.stamp(),
         out: BytesMut::new(),
         start: Some(start),
         has_content: false,
@@ -86,7 +89,7 @@ impl Relay<'_> {
             self.take(&event)?;
         }
         let last = self.reader.finish().map_err(Attempt::Broken)?;
-        self.out.extend_from_slice(&last);
+        self.put(&last);
         let head = self.begin(replies, report).await?;
         report.observed = self.reader.observed().clone();
         if report.observed.usage.is_none() {
@@ -103,14 +106,21 @@ impl Relay<'_> {
 
     fn take(&mut self, event: &sse::Event) -> Step<()> {
         match self.reader.read(event).map_err(Attempt::Broken)? {
-            Verdict::Hold(bytes) => self.out.extend_from_slice(&bytes),
+            Verdict::Hold(bytes) => self.put(&bytes),
             Verdict::Content(bytes) => {
                 self.has_content = true;
-                self.out.extend_from_slice(&bytes);
+                self.put(&bytes);
             }
             Verdict::Hide => {}
         }
         Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        match &self.stamp {
+            None => self.out.extend_from_slice(bytes),
+            Some(stamp) => stamp.put_on(bytes, &mut self.out),
+        }
     }
 
     /// The next bytes. What is there already comes first; before a wait, everything that is ready goes out.

@@ -154,6 +154,8 @@ fn check_extra(message: &Message, place: &str, fit: &mut Fit) -> Result<(), Fail
             _ if value.is_null() => {}
             // Of answers that are sent back.
             "annotations" | "reasoning" => {}
+            // Mistral's SDK always sends it.
+            "prefix" if value == false => {}
             "name" => fit.omit(format!("{place}.name")),
             _ => fit.cannot(format!("{place}.{name}"), "the provider has nothing like it")?,
         }

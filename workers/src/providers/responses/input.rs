@@ -53,6 +53,8 @@ fn check(message: &Message, place: &str, spelling: &mut Spelling) -> Result<(), 
         match name.as_str() {
             _ if value.is_null() => {}
             "annotations" | "reasoning" | "images" | "phase" => {}
+            // Mistral's SDK always sends it.
+            "prefix" if value == false => {}
             "name" => spelling.dropped.push(format!("{place}.{name}")),
             _ => spelling.cannot(format!("{place}.{name}"), "the provider takes no such field of a message")?,
         }
