@@ -6,6 +6,7 @@ use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::name::{ProjectId, Target};
 use penstock_schemas::plan::Link;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -54,6 +55,19 @@ pub struct VirtualModel {
     pub unsupported: Option<Unsupported>,
     /// When a second target is asked too; `None`: never.
     pub hedge: Option<Hedge>,
+    /// What becomes of a stream that breaks.
+    pub on_break: OnBreak,
+}
+
+/// What becomes of a stream that breaks after its first content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBreak {
+    /// It ends in an error event.
+    #[default]
+    Error,
+    /// The next link that can continue a text goes on with it.
+    Resume,
 }
 
 /// How long the first content of the first target may take before the second is asked too.
@@ -145,7 +159,13 @@ fn read_model(name: &str, section: &mut Section) -> Option<VirtualModel> {
         section.mistake("targets", "at least one weight must be above 0");
         return None;
     }
-    Some(VirtualModel { strategy, links, unsupported: section.get("unsupported"), hedge: read_hedge(section) })
+    Some(VirtualModel {
+        strategy,
+        links,
+        unsupported: section.get("unsupported"),
+        hedge: read_hedge(section),
+        on_break: section.get("on_break").unwrap_or_default(),
+    })
 }
 
 fn read_hedge(section: &mut Section) -> Option<Hedge> {
@@ -174,6 +194,7 @@ fn read_link(section: &mut Section) -> Option<(Link, u32)> {
         section.mistake("error_threshold", "is a percentage: 0 (never) to 100");
     }
     let slow_ms = millis(section.duration("slow"));
+    let prefill = section.or("prefill", false);
     let on: Option<Vec<FailureKind>> = section.get("on");
     let Some(model) = section.get::<String>("model") else {
         section.mistake("model", "is missing: write it as provider/model");
@@ -181,7 +202,7 @@ fn read_link(section: &mut Section) -> Option<(Link, u32)> {
     };
     let target = Target::parse(&model).map_err(|error| section.mistake("model", &error.to_string())).ok()?;
     Some((
-        Link { target, connect_ms, first_token_ms, idle_ms, total_ms, retries, on, error_threshold, slow_ms },
+        Link { target, connect_ms, first_token_ms, idle_ms, total_ms, retries, on, error_threshold, slow_ms, prefill },
         weight,
     ))
 }

@@ -19,3 +19,4 @@ pub(crate) mod answer;
 mod frames;
 pub(crate) mod number;
 pub(crate) mod record;
+mod resume;

@@ -34,6 +34,9 @@ pub struct Link {
     /// The time to the first content, in milliseconds, from which calls go elsewhere: when 1 of 20 calls waits so long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_ms: Option<u64>,
+    /// Whether the target continues a text that the conversation ends with, so that it can go on with a broken stream.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prefill: bool,
 }
 
 impl Link {
@@ -49,6 +52,7 @@ impl Link {
             on: None,
             error_threshold: None,
             slow_ms: None,
+            prefill: false,
         }
     }
 }
@@ -99,6 +103,13 @@ impl Plan {
     pub fn up_to(&self, target: &Target) -> Option<Self> {
         let at = self.links.iter().position(|link| link.target == *target)?;
         Some(Self { links: self.links[..=at].to_vec(), at })
+    }
+
+    /// The links behind the one to `target` that can continue a text; `None` when there is none.
+    pub fn after(&self, target: &Target) -> Option<Self> {
+        let at = self.links.iter().position(|link| link.target == *target)?;
+        let links: Vec<Link> = self.links[at + 1..].iter().filter(|link| link.prefill).cloned().collect();
+        (!links.is_empty()).then_some(Self { links, at: 0 })
     }
 
     /// The same plan with the turn of the link at this place; `None` when there is none.

@@ -28,6 +28,7 @@ mod raw;
 mod repeat;
 mod rerank;
 mod responses;
+mod resume;
 mod roles;
 mod sdk;
 mod spend;

@@ -165,7 +165,7 @@ mod tests {
     fn models_are_bounded() {
         let mut vitals = Vitals::default();
         for number in 0..2 * MODELS {
-            vitals.note(&ModelId::parse(&format!("m{number}")).unwrap(), None, None, at(100));
+            vitals.note(&ModelId::parse(format!("m{number}")).unwrap(), None, None, at(100));
         }
         assert_eq!(vitals.tell(at(100)).len(), MODELS);
     }

@@ -4,6 +4,7 @@
 use super::dispatch::Placed;
 use super::frames::{Frames, Source};
 use super::record::Record;
+use super::resume::Resume;
 use crate::conversation::Memory;
 use crate::dialect::{self, Rewriter};
 use crate::refusal::Refusal;
@@ -17,7 +18,7 @@ use futures_util::stream;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
-use penstock_schemas::name::RequestId;
+use penstock_schemas::name::{RequestId, Target};
 use penstock_schemas::usage::UsageSource;
 use tokio::task::yield_now;
 
@@ -38,11 +39,23 @@ pub(crate) struct Streaming {
     first: Bytes,
     source: Source,
     placed: Option<Placed>,
+    resume: Option<Box<Resume>>,
 }
 
 impl Answer {
     pub(crate) fn stream(head: Head, first: Bytes, source: Source, placed: Option<Placed>) -> Self {
-        Self::Stream(Box::new(Streaming { head, first, source, placed }))
+        Self::Stream(Box::new(Streaming { head, first, source, placed, resume: None }))
+    }
+
+    /// The same answer; if it is a stream that breaks, another target goes on with it.
+    pub(crate) fn resumable(self, resume: impl FnOnce(Target) -> Resume) -> Self {
+        match self {
+            Self::Stream(streaming) => {
+                let resume = Some(Box::new(resume(streaming.head.target.clone())));
+                Self::Stream(Box::new(Streaming { resume, ..*streaming }))
+            }
+            whole => whole,
+        }
     }
 
     /// The response. `record` goes with it, and is written when the last byte is out or the client is gone; `memory` keeps
@@ -125,6 +138,7 @@ async fn keep(memory: Option<Memory>, rewriter: &mut Rewriter) {
 /// A stream that is being written to its client.
 struct Writing {
     source: Source,
+    resume: Option<Box<Resume>>,
     record: Record,
     rewriter: Rewriter,
     memory: Option<Memory>,
@@ -138,10 +152,14 @@ struct Writing {
 
 impl Streaming {
     fn body(self, id: RequestId, record: Record, mut rewriter: Rewriter, memory: Option<Memory>) -> Body {
-        let Self { head, first, source, placed } = self;
+        let Self { head, mut first, source, placed, mut resume } = self;
+        if let Some(resume) = &mut resume {
+            first = resume.pass(first);
+        }
         rewriter.answers_in(head.dialect, record.dialect());
         let has_events = head.content_type.as_ref().is_none_or(|kind| kind.starts_with(EVENTS));
-        let writing = Writing { source, record, rewriter, memory, id, has_events, first: Some(first), _placed: placed };
+        let writing =
+            Writing { source, resume, record, rewriter, memory, id, has_events, first: Some(first), _placed: placed };
         let rest = stream::unfold(Some(writing), move |writing| async move {
             let mut writing = writing?;
             match writing.next().await {
@@ -160,7 +178,11 @@ impl Writing {
             match self.frame().await {
                 Ok((bytes, false)) if bytes.is_empty() => {}
                 Ok(next) => return Ok(next),
-                Err(failure) => break failure,
+                Err(failure) => {
+                    let Some(resume) = &mut self.resume else { break failure };
+                    let Some((source, first)) = resume.go_on(&failure, &mut self.record).await else { break failure };
+                    (self.source, self.first) = (source, Some(first));
+                }
             }
         };
         self.record.broken(&failure);
@@ -172,6 +194,13 @@ impl Writing {
         Ok((self.rewriter.broken(self.record.dialect(), &failure, self.id), true))
     }
 
+    fn pass(&mut self, bytes: Bytes) -> Bytes {
+        match &mut self.resume {
+            None => bytes,
+            Some(resume) => resume.pass(bytes),
+        }
+    }
+
     async fn frame(&mut self) -> Result<(Bytes, bool), Failure> {
         if let Some(first) = self.first.take() {
             return Ok((self.rewriter.next(first)?, false));
@@ -180,9 +209,11 @@ impl Writing {
             Payload::Accepted(_) | Payload::Alive | Payload::Gone => Ok((Bytes::new(), false)),
             Payload::Chunk(_, bytes) => {
                 self.source.consumed(bytes.len());
+                let bytes = self.pass(bytes);
                 Ok((self.rewriter.next(bytes)?, false))
             }
             Payload::End(ended, bytes) => {
+                let bytes = self.pass(bytes);
                 let bytes = self.rewriter.end(bytes, &ended.summary)?;
                 self.record.served(&ended.summary);
                 keep(self.memory.take(), &mut self.rewriter).await;

@@ -5,14 +5,15 @@ use super::answer::Answer;
 use super::frames::{Frames, Source};
 use super::pieces;
 use super::record::Record;
+use super::resume::Resume;
 use super::route::Planned;
-use crate::config::Hedge;
+use crate::config::{Hedge, OnBreak};
 use crate::dialect::{self, Asked};
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use bytes::{Bytes, BytesMut};
 use penstock_runtime::bus::{Bus, Replay};
-use penstock_schemas::envelope::{Body, Dialect, Envelope};
+use penstock_schemas::envelope::{Body, Dialect, Envelope, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Failed, Head, Payload};
 use penstock_schemas::name::Target;
@@ -35,9 +36,14 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
         return Err(Refusal::NotReady("the connection to NATS is down"));
     }
     let request = &planned.missed.admitted.known.received;
-    let hedge = planned.hedge;
+    let (hedge, on_break) = (planned.hedge, planned.on_break);
+    let is_resumable = on_break == OnBreak::Resume
+        && request.asked.operation == Operation::Chat
+        && !planned.missed.admitted.known.is_kept;
     let pieces = pieces::cut(&request.asked, &planned.plan, &ingress.models)?;
     let (body, native) = match &pieces {
+        // What is gone on with must be read, so it comes in the agnostic form.
+        None if is_resumable => (request.asked.agnostic()?, (request.asked.dialect != Dialect::Openai).then_some(0)),
         None => forms(&request.asked, &planned.plan, ingress)?,
         Some(_) => (Bytes::new(), (request.asked.dialect != Dialect::Openai).then_some(0)),
     };
@@ -47,7 +53,16 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
     let envelope = Envelope { native, kept, ..envelope(planned, ingress) };
     record.planned(&envelope);
     match pieces {
-        None => send(envelope, body, hedge, ingress, record).await,
+        None => {
+            let resumed = is_resumable.then(|| (envelope.clone(), body.clone()));
+            let answer = send(envelope, body, hedge, ingress, record).await?;
+            Ok(match resumed {
+                None => answer,
+                Some((envelope, body)) => {
+                    answer.resumable(|target| Resume::new(ingress.clone(), envelope, body, target))
+                }
+            })
+        }
         // Boxed, so that the many requests in one piece do not pay for the few in several.
         Some(pieces) => Box::pin(pieces::send_all(envelope, pieces, ingress, record)).await,
     }
@@ -83,6 +98,22 @@ pub(super) async fn send(
             let (ended, bytes) = collect(&mut sending.into_call(), head, bytes, record).await?;
             Ok(Answer::Whole(ended, bytes))
         }
+    }
+}
+
+/// Sends a call for the rest of a stream, and waits for its beginning. `None` when there is none.
+pub(super) async fn send_stream(envelope: Envelope, body: Bytes, ingress: &Shared) -> Option<(Head, Bytes, Source)> {
+    let envelope = Envelope { body: Body::Inline, kept: false, ..envelope };
+    let call = ingress.inbox.expect(envelope.call_id(), envelope.deadline);
+    let mut sending = Sending::new(ingress, call, envelope, body);
+    match Box::pin(sending.answer()).await {
+        Ok(Begun::Stream(head, first)) => Some((head, first, Source::Live(Box::new(sending.into_call())))),
+        // All of it came at once: there is nothing to wait for, and the source says so.
+        Ok(Begun::Whole(ended, bytes)) => {
+            let head = ended.head.clone()?;
+            Some((head, Bytes::new(), Source::Whole(Some((ended, bytes)))))
+        }
+        Err(_) => None,
     }
 }
 

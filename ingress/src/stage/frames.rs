@@ -1,8 +1,9 @@
 //! Where the pieces of an answer come from: a call that is under way, or an answer that is kept. Reads no content.
 
+use bytes::Bytes;
 use penstock_runtime::bus::{Call, Replay};
-use penstock_schemas::failure::Failure;
-use penstock_schemas::frame::Payload;
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::{Ended, Payload};
 
 /// What gives the pieces of an answer, one after the other.
 pub(crate) trait Frames: Send {
@@ -37,6 +38,8 @@ pub(crate) enum Source {
     Live(Box<Call>),
     /// An answer that is read again.
     Again(Box<Replay>),
+    /// An answer that came all at once.
+    Whole(Option<(Box<Ended>, Bytes)>),
 }
 
 impl Frames for Source {
@@ -44,6 +47,7 @@ impl Frames for Source {
         match self {
             Self::Live(call) => call.next().await,
             Self::Again(replay) => replay.next().await,
+            Self::Whole(answer) => answer.take().map(|(ended, bytes)| Payload::End(ended, bytes)).ok_or_else(over),
         }
     }
 
@@ -51,6 +55,11 @@ impl Frames for Source {
         match self {
             Self::Live(call) => call.consumed(bytes),
             Self::Again(replay) => replay.consumed(bytes),
+            Self::Whole(_) => {}
         }
     }
+}
+
+fn over() -> Failure {
+    Failure::gateway(FailureKind::Internal, "an answer was read on behind its end")
 }

@@ -1,7 +1,7 @@
 //! Stage 5: a model's name into a plan. Knows the operator's strategies; knows no provider and makes no call.
 
 use super::cache::Missed;
-use crate::config::{Hedge, Strategy, VirtualModel};
+use crate::config::{Hedge, OnBreak, Strategy, VirtualModel};
 use crate::models::{Models, Named};
 use crate::refusal::Refusal;
 use penstock_runtime::clock;
@@ -22,14 +22,18 @@ pub(crate) struct Planned {
     pub(crate) unsupported: Option<Unsupported>,
     /// When a second target is asked too, if ever.
     pub(crate) hedge: Option<Hedge>,
+    /// What becomes of a stream that breaks.
+    pub(crate) on_break: OnBreak,
 }
 
 /// Makes the plan.
 pub(crate) fn route(missed: Missed, models: &Models, health: &Health) -> Result<Planned, Refusal> {
     let known = &missed.admitted.known;
     let name = &known.received.asked.model;
+    let mut on_break = OnBreak::Error;
     let (plan, virtual_model, unsupported, hedge) = match models.find(name) {
         Named::Own(model) => {
+            on_break = model.on_break;
             // The same user stays with the same arm; without a user, each request draws anew.
             let arm = known.caller.user.as_ref().map_or_else(|| draw(&known.received.id), |user| draw(&(name, user)));
             (plan(model, arm), Some(name.clone()), model.unsupported, model.hedge)
@@ -44,7 +48,7 @@ pub(crate) fn route(missed: Missed, models: &Models, health: &Health) -> Result<
     check_allowed(&known.key, name, &plan)?;
     check_mode(known.received.asked.operation, name, &plan, models)?;
     let plan = around_trouble(plan, health);
-    Ok(Planned { missed, plan, virtual_model, unsupported, hedge })
+    Ok(Planned { missed, plan, virtual_model, unsupported, hedge, on_break })
 }
 
 /// Puts targets that are in trouble last, so that they are still there when nothing else is.

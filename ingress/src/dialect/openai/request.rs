@@ -175,6 +175,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table")]
     #[test]
     fn what_is_wrong_is_named() {
         use Operation::{Chat, Completions, Embeddings, Images, Moderations, Rerank, Speech};
