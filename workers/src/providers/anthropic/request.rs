@@ -144,6 +144,8 @@ fn rest(chat: &ChatRequest, ask: &Ask<'_>, request: &mut Request, fit: &mut Fit)
             | "prompt_cache_key"
             | "prompt_cache_retention"
             | "safety_identifier"
+            // The thresholds of Google's own filters, which its clients send along.
+            | "safety_settings"
             | "verbosity" => fit.omit(name.as_str()),
             _ if is_nothing(name, value) => {}
             _ => fit.cannot(name.as_str(), "the provider has nothing like it")?,

@@ -29,11 +29,12 @@ const MADE_ID: usize = 24;
 const OWN: [&str; 4] = ["guardrailConfig", "performanceConfig", "additionalModelResponseFieldPaths", "promptVariables"];
 
 /// Fields without which the answer means the same.
-const HARMLESS: [&str; 8] = [
+const HARMLESS: [&str; 9] = [
     "store",
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
+    "safety_settings", // the thresholds of Google's own filters
     "prediction",
     "verbosity",
     "cache_control",

@@ -22,13 +22,14 @@ const KNOWN: [&str; 9] = [
 ];
 
 /// What an answer means the same without.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 10] = [
     "metadata",
     "store",
     "service_tier",
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
+    "safety_settings", // the thresholds of Google's own filters
     "verbosity",
     "stream_options",
     "prediction",

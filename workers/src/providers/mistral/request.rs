@@ -21,13 +21,14 @@ const KNOWN: [&str; 8] = [
 ];
 
 /// What an answer means the same without.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 10] = [
     "metadata",
     "store",
     "service_tier",
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
+    "safety_settings", // the thresholds of Google's own filters
     "verbosity",
     "stream_options",
     "user",
@@ -185,8 +186,11 @@ pub(super) fn embeddings(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     if let Some(dimensions) = request.shift_remove("dimensions").filter(|dimensions| !dimensions.is_null()) {
         request.insert("output_dimension".to_owned(), dimensions);
     }
-    if request.shift_remove("user").is_some() {
-        fit.omit("user");
+    // It makes the same vectors for every purpose.
+    for name in ["user", "input_type"] {
+        if request.shift_remove(name).is_some() {
+            fit.omit(name);
+        }
     }
     let (path, headers) = (Cow::Borrowed("embeddings"), json_headers(ask.wanted.delivery));
     let body = Value::Object(request).to_string().into();

@@ -30,6 +30,7 @@ impl Adapter for Openai {
     fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
         match (ask.wanted.form, ask.wanted.operation) {
             (Form::Agnostic, Operation::Chat) => translate::spell(ask),
+            (Form::Agnostic, Operation::Embeddings) => translate::embeddings(ask),
             // Of the other operations the agnostic form is this one.
             (Form::Own | Form::Agnostic, _) => request::spell(ask),
         }

@@ -1,12 +1,13 @@
 //! Spells a request out of the agnostic form for OpenAI and its copies: the named extensions that the server does not take
 //! are struck out, and what it spells otherwise is spelt so. Knows the copies by their quirks alone.
 
-use super::parts;
+use super::{parts, request};
 use crate::providers::fit::{Fit, wrong};
 use crate::providers::{Ask, Quirk, Spelled, json_headers, tool_ids};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, StreamOptions, Tool};
 use penstock_schemas::failure::Failure;
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// The longest tool-call id that OpenAI takes, in characters; it refuses longer ones by this figure.
@@ -16,6 +17,18 @@ const LONGEST_ID: usize = 40;
 pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     let (body, dropped) = body(ask)?;
     Ok(Spelled { path: Cow::Borrowed("chat/completions"), headers: json_headers(ask.wanted.delivery), body, dropped })
+}
+
+/// The request for `embeddings`, without what the vectors are for: OpenAI makes the same for every purpose.
+pub(super) fn embeddings(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    let mut fields: Map<String, Value> =
+        serde_json::from_slice(ask.body).map_err(|error| wrong("input", &error.to_string()))?;
+    if fields.shift_remove("input_type").is_none() {
+        return request::spell(ask);
+    }
+    let body = Bytes::from(Value::Object(fields).to_string());
+    let spelled = request::spell(&Ask { body: &body, ..*ask })?;
+    Ok(Spelled { dropped: vec!["input_type".to_owned()], ..spelled })
 }
 
 /// The body alone, and what was left out.
@@ -30,6 +43,10 @@ pub(super) fn body(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     settle_tools(&mut request, ask, &mut fit)?;
     if !ask.settings.has(Quirk::TopK) && request.extra.shift_remove("top_k").is_some_and(|top_k| !top_k.is_null()) {
         fit.cannot("top_k", "the server does not take it")?;
+    }
+    // The thresholds of Google's own filters, which its clients send along.
+    if request.extra.shift_remove("safety_settings").is_some() {
+        fit.omit("safety_settings");
     }
     tool_ids::map(&mut request.messages, LONGEST_ID, |id| id.len() <= LONGEST_ID);
     request.messages = parts::fit_messages(std::mem::take(&mut request.messages), ask.settings, &mut fit)?;
@@ -113,7 +130,7 @@ mod tests {
     use crate::providers::{Form, Settings, Wanted};
     use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
     use penstock_schemas::name::ModelId;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn spelt(request: &Value, quirks: &[Quirk], unsupported: Unsupported) -> Result<(Value, Vec<String>), Failure> {
         let delivery = if request["stream"] == true { Delivery::Stream } else { Delivery::Whole };
@@ -128,6 +145,27 @@ mod tests {
             unsupported,
         })?;
         Ok((serde_json::from_slice(&body).unwrap(), dropped))
+    }
+
+    #[test]
+    fn what_only_googles_clients_say_is_left_out_and_listed() {
+        let request = json!({"model": "x", "messages": [], "safety_settings": [{"category": "C", "threshold": "T"}]});
+        let (sent, dropped) = spelt(&request, &[], Unsupported::Refuse).unwrap();
+        assert_eq!((sent, dropped), (json!({"model": "m", "messages": []}), vec!["safety_settings".to_owned()]));
+
+        let spelled = embeddings(&Ask {
+            wanted: Wanted { operation: Operation::Embeddings, form: Form::Agnostic, delivery: Delivery::Whole },
+            body: &json!({"model": "x", "input": ["a"], "input_type": "search_query"}).to_string().into(),
+            content_type: None,
+            headers: &std::collections::BTreeMap::new(),
+            model: &ModelId::parse("m").unwrap(),
+            card: None,
+            settings: &Settings::default(),
+            unsupported: Unsupported::Refuse,
+        })
+        .unwrap();
+        assert_eq!(json!({"model": "m", "input": ["a"]}).to_string(), spelled.body);
+        assert_eq!(spelled.dropped, ["input_type"]);
     }
 
     #[test]

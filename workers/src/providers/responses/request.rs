@@ -157,7 +157,8 @@ fn effort_of(budget: u64) -> String {
 fn others(extra: Map<String, Value>, spelling: &mut Spelling) -> Result<(), Failure> {
     const SAMPLING: &str = "the responses dialect has no such option";
     for (name, value) in extra {
-        let is_nothing = value.is_null() || value == json!(false) || value.as_f64() == Some(0.0);
+        let is_empty = value == json!({}) || value == json!([]);
+        let is_nothing = is_empty || value.is_null() || value == json!(false) || value.as_f64() == Some(0.0);
         match name.as_str() {
             "temperature"
             | "top_p"
@@ -175,10 +176,10 @@ fn others(extra: Map<String, Value>, spelling: &mut Spelling) -> Result<(), Fail
             "top_logprobs" if !is_nothing => {
                 spelling.out.insert(name, value);
             }
-            "prediction" if !is_nothing => spelling.dropped.push(name),
+            // The second are the thresholds of Google's own filters.
+            "prediction" | "safety_settings" if !is_nothing => spelling.dropped.push(name),
             "verbosity" | "web_search_options" | "cache_control" => {}
             "modalities" if value == json!(["text"]) => {}
-            "stop" if value == json!([]) => {}
             _ if is_nothing && name != "seed" => {}
             "seed" if value.is_null() => {}
             _ => spelling.cannot(name, SAMPLING)?,
