@@ -1,6 +1,8 @@
 //! Everything is killed under load, one thing after another, twice; and not a call is lost from the ledger, and none is in it
 //! twice. The upstreams count: they keep the id of every attempt that reached them.
 
+mod availability;
+
 use futures_util::stream::{self, StreamExt};
 use penstock_tests::{Answer, Process, World, is_running, until, until_right};
 use serde_json::Value;

@@ -8,13 +8,15 @@ mod ledger;
 mod load;
 mod report;
 
+use crate::roles::wait_for_stop;
 use crate::{Format, Place, config};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use cluster::Cluster;
 use copy::Copied;
 use penstock_runtime::Life;
 use penstock_workers::demo::{Faults, serve_faulty};
 use report::Report;
+use std::future::pending;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -67,6 +69,17 @@ struct Upstream {
 }
 
 pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        done = Box::pin(try_out(place, options)) => done,
+        // The children end with the runtime.
+        asked = wait_for_stop(pending()) => {
+            asked?;
+            bail!("stopped before the end")
+        }
+    }
+}
+
+async fn try_out(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
     let mut copied = Copied::read(config::file(place).as_deref(), &options.models)?;
     let life = Life::new();
     let mut upstreams = Vec::new();
