@@ -17,8 +17,17 @@ CONFIG = """[providers.mock]
 dialect = "openai"
 base_url = "{upstream}/v1"
 
+[providers.foreign]
+dialect = "anthropic"
+base_url = "{upstream}"
+
 [[prices]]
 model = "mock/mock-model"
+input_usd_per_million = "0.15"
+output_usd_per_million = "0.60"
+
+[[prices]]
+model = "foreign/mock-model"
 input_usd_per_million = "0.15"
 output_usd_per_million = "0.60"
 
@@ -68,13 +77,17 @@ class Gateway:
         self.environment = {**ours, **tools, "PENSTOCK_KEY": self.key}
         self.listen = f"127.0.0.1:{free_port()}"
         header = f"authorization: Bearer {self.key}"
-        self.target = [f"http://{self.listen}{PATH}", "-H", header, "--model", "mock/mock-model"]
+        self.target = [f"http://{self.listen}{PATH}", "-H", header, "--model"]
         self.process, self.children = None, {}
         try:
             self.start_seconds = self.start()
         except BaseException:
             self.stop()
             raise
+
+    def targets(self, name):
+        """Where loadgen sends the requests of a measurement."""
+        return [*self.target, "foreign/mock-model" if name == "translated" else "mock/mock-model"]
 
     def start(self):
         """Starts it, and gives the seconds until it said that it is ready."""

@@ -8,6 +8,7 @@ LATENCY = {
     "one": "1 connection, closed loop",
     "100": "100 requests/s",
     "500": "500 requests/s",
+    "translated": "500 requests/s, OpenAI to Anthropic",
     "2000": "2,000 requests/s",
     "prompt": "100K-token prompt (400 KB), 20/s",
 }

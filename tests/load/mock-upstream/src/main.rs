@@ -29,6 +29,7 @@ static IN_FLIGHT: AtomicU64 = AtomicU64::new(0);
 static MAX_IN_FLIGHT: AtomicU64 = AtomicU64::new(0);
 
 const COMPLETION: &str = r#"{"id":"chatcmpl-mock0001","object":"chat.completion","created":1700000000,"model":"mock-model","choices":[{"index":0,"message":{"role":"assistant","content":"Hello! This is a fixed reply from the mock upstream, long enough to look like one sentence.","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":20,"total_tokens":32,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}},"system_fingerprint":"fp_mock"}"#;
+const MESSAGE: &str = r#"{"id":"msg_mock0001","type":"message","role":"assistant","model":"mock-model","content":[{"type":"text","text":"Hello! This is a fixed reply from the mock upstream, long enough to look like one sentence."}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":12,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":20}}"#;
 const EMBEDDING: &str = r#"{"object":"list","model":"mock-embed","data":[{"object":"embedding","index":0,"embedding":[0.1,0.2,0.3,0.4]}],"usage":{"prompt_tokens":4,"total_tokens":4}}"#;
 const MODELS: &str =
     r#"{"object":"list","data":[{"id":"mock-model","object":"model","created":1700000000,"owned_by":"mock"}]}"#;
@@ -81,6 +82,8 @@ async fn answer(default: Knobs, request: Request<Incoming>) -> Result<Response<R
         fault(knobs)
     } else if head.uri.path().ends_with("/embeddings") {
         json(StatusCode::OK, Bytes::from_static(EMBEDDING.as_bytes()))
+    } else if head.uri.path().ends_with("/messages") {
+        json(StatusCode::OK, Bytes::from_static(MESSAGE.as_bytes()))
     } else if knobs::is_true(&body, "\"stream\"") {
         stream(Stream::new(knobs, knobs::is_true(&body, "\"include_usage\""), in_flight))
     } else {
