@@ -24,6 +24,7 @@ mod media;
 mod moderations;
 mod operations;
 mod passing;
+mod probe;
 mod raw;
 mod repeat;
 mod rerank;

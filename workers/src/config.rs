@@ -44,6 +44,8 @@ pub struct ProviderConfig {
     pub most_inputs: Option<u32>,
     /// Calls at once, per worker process.
     pub concurrency: usize,
+    /// Whether it may be asked if it is there, when a target of it is in doubt.
+    pub probe: bool,
     /// Which addresses of images and documents are fetched for it.
     pub media: MediaGuard,
     /// The models that are known.
@@ -89,6 +91,7 @@ impl WorkersConfig {
             keys: Vec::new(),
             most_inputs: entry.most_inputs,
             concurrency: CONCURRENCY,
+            probe: true,
             media: MediaGuard::Public,
             models: entry.models,
         });
@@ -207,6 +210,7 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
         keys,
         most_inputs,
         concurrency,
+        probe: section.or("probe", true),
         media: MediaGuard::Public,
         models,
     })

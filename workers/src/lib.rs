@@ -14,6 +14,7 @@ mod limits;
 mod media;
 mod metrics;
 mod pool;
+mod probe;
 mod provider;
 pub mod providers;
 mod retry;

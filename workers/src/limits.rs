@@ -87,6 +87,17 @@ impl Limits {
         }
     }
 
+    /// Any key, for a question that no limit counts.
+    pub fn any(&self) -> Pick {
+        if self.keys.is_empty() { Pick::NoKey } else { Pick::Key(0) }
+    }
+
+    /// The last four characters of a pick's key: what tells an operator which one it is.
+    pub fn hint(&self, pick: Pick) -> String {
+        let key = self.secret(pick).map(Secret::reveal).filter(|key| key.len() >= 12);
+        key.and_then(|key| key.get(key.len() - 4..)).map_or_else(String::new, |last| format!("…{last}"))
+    }
+
     /// The key of a pick.
     pub fn secret(&self, pick: Pick) -> Option<&Secret> {
         match pick {

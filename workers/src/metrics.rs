@@ -3,6 +3,7 @@
 
 use crate::pool::Ended;
 use penstock_runtime::metrics::Metrics;
+use penstock_schemas::failure::FailureKind;
 use penstock_schemas::name::ProviderId;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -35,6 +36,7 @@ pub struct WorkerMetrics {
     running: Family<ByProvider, Gauge>,
     first_token: Times,
     total: Times,
+    probes: Family<ByOutcome, Counter>,
 }
 
 /// A call in flight, as long as it is held.
@@ -57,6 +59,7 @@ impl WorkerMetrics {
                 "From the attempt's start to its first content",
                 times(),
             ),
+            probes: metrics.register("probes", "Questions to providers whether they are there", Family::default()),
             total: metrics.register("attempt_seconds", "From the attempt's start to its end", times()),
         }
     }
@@ -66,6 +69,13 @@ impl WorkerMetrics {
         let gauge = self.running.get_or_create_owned(&ByProvider { provider: provider.to_string() });
         gauge.inc();
         Running(gauge)
+    }
+
+    /// Counts a probe.
+    pub fn probed(&self, provider: &ProviderId, failure: Option<FailureKind>) {
+        let outcome = if failure.is_none() { "served" } else { "refused" };
+        let failure = failure.map_or("", FailureKind::as_str);
+        self.probes.get_or_create(&ByOutcome { provider: provider.to_string(), outcome, failure }).inc();
     }
 
     /// Counts an attempt that has ended.

@@ -28,6 +28,8 @@ pub struct Provider {
     pub dialects: Vec<Dialect>,
     /// What the operator says of it.
     pub settings: Settings,
+    /// Whether it may be asked if it is there.
+    is_probed: bool,
     /// Calls at once.
     pub concurrency: usize,
     /// Fetches what a request names by address.
@@ -51,6 +53,7 @@ impl Provider {
             id: config.id,
             dialects: std::iter::once(config.dialect).chain(config.also).collect(),
             settings: config.settings,
+            is_probed: config.probe,
             concurrency: config.concurrency,
             media: Media::new(config.media),
             base_url: config.base_url.trim_end_matches('/').to_owned(),
@@ -95,6 +98,13 @@ impl Provider {
         let Some(tokens) = tokens else { return Ok(self.limits.secret(pick).cloned()) };
         let client = self.client(None).map_err(|error| Failure::gateway(FailureKind::Internal, error.to_string()))?;
         tokens.current(&client).await.map(Some)
+    }
+
+    /// Where the provider lists its models, which costs nothing; `None` when it has no such list, or the operator wants no
+    /// probes.
+    pub fn listing(&self) -> Option<&'static str> {
+        let adapter = self.dialects.first().and_then(|dialect| providers::of(*dialect))?;
+        adapter.listing().filter(|_| self.is_probed)
     }
 
     /// Renews the tokens ahead of their end, for ever; ends at once where there are none.

@@ -4,6 +4,7 @@ use crate::config::ProviderConfig;
 use crate::gossip;
 use crate::metrics::WorkerMetrics;
 use crate::pool::Pool;
+use crate::probe;
 use crate::provider::Provider;
 use penstock_runtime::bus::{Bus, BusError, Desk, Journal};
 use penstock_runtime::health::Health;
@@ -71,6 +72,7 @@ impl Workers {
             };
             life.work(gossip::tell(pool.clone(), bus.clone()));
             life.work(pool.clone().run_direct());
+            life.work(probe::watch(pool.clone()));
             life.work(pool.run());
         }
         Ok(Self { life: life.clone(), journal })

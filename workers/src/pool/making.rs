@@ -24,7 +24,7 @@ use penstock_schemas::usage::{Usage, UsageSource};
 use std::sync::PoisonError;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::warn;
+use tracing::{error, warn};
 
 /// Bytes of a request that are taken for one token when only the order of size counts.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -106,6 +106,10 @@ impl Pool {
         if let Attempt::Refused(failure) | Attempt::Broken(failure) = &attempt {
             let (request_id, failure) = (&held.envelope.request_id, failure.kind.as_str());
             warn!(%request_id, model = %link.target, attempt = call.number, failure, "an attempt failed");
+        }
+        if let Attempt::Refused(Failure { kind: FailureKind::ProviderAuth, .. }) = &attempt {
+            let key = self.provider.limits.hint(key);
+            error!(provider = %self.provider.id, key, "the provider refuses the key: only the operator can mend that");
         }
         if report.observed.usage_mismatch {
             warn!(model = %link.target, "the provider's usage figures contradict each other");

@@ -85,6 +85,11 @@ pub trait Adapter: Debug + Send + Sync {
         request.secret(AUTHORIZATION, &format!("Bearer {key}"))
     }
 
+    /// Where the provider lists its models, relative to its base URL; `None` when it has no list that costs nothing.
+    fn listing(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether its keys are credentials that are exchanged for tokens first; `authorize` then gets the token.
     fn takes_tokens(&self) -> bool {
         false

@@ -3,6 +3,7 @@
 use crate::streams::{cut, golden_stream};
 use crate::support::{ask, errors_of, events, expect, files, golden, observed, wanted};
 use bytes::Bytes;
+use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::envelope::{Delivery, Dialect, Unsupported};
 use penstock_schemas::name::ModelId;
 use penstock_schemas::sse::Parser;
@@ -147,5 +148,32 @@ fn streams_are_read() {
 fn errors_are_read() {
     for (name, adapter) in dialects() {
         errors_of(adapter, &name);
+    }
+}
+
+/// The agnostic form keeps every field, known or not, and reads back what it writes.
+#[test]
+fn the_agnostic_form_loses_nothing() {
+    for (name, _) in dialects() {
+        for path in files(&name, "requests", ".json") {
+            let Ok(value) = serde_json::from_slice::<Value>(&fs::read(&path).unwrap()) else { continue };
+            let Ok(request) = serde_json::from_value::<ChatRequest>(value.clone()) else { continue };
+            let written = serde_json::to_value(&request).unwrap();
+            assert_eq!(serde_json::from_value::<ChatRequest>(written.clone()).unwrap(), request, "{}", path.display());
+            assert_eq!(without_nulls(&written), without_nulls(&value), "{}", path.display());
+        }
+    }
+}
+
+/// A field of null and one that is absent are the same.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name.clone(), without_nulls(value)))
+            .collect(),
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
     }
 }

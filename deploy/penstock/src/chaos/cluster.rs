@@ -137,7 +137,7 @@ impl Role<'_> {
             ("PENSTOCK_NATS_URL", self.nats.to_owned()),
             ("PENSTOCK_CLICKHOUSE_URL", self.clickhouse.to_owned()),
             ("PENSTOCK_KEY", self.key.reveal().to_owned()),
-            ("PENSTOCK_LOG", "json,info,async_nats=warn".to_owned()),
+            ("PENSTOCK_LOG", "json,info".to_owned()),
         ]);
         children.keep(name, move || {
             let mut command = Command::new(&program);

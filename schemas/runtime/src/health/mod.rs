@@ -9,7 +9,7 @@ use crate::bus::{Bus, BusError};
 use crate::clock;
 use circuit::{Circuit, Seen};
 use penstock_schemas::UnixMicros;
-use penstock_schemas::name::{ProcessId, ProviderId, Target};
+use penstock_schemas::name::{ModelId, ProcessId, ProviderId, Target};
 use penstock_schemas::plan::Link;
 use penstock_schemas::pool::{PoolState, TargetState};
 use penstock_schemas::target::{CircuitState, TargetReport};
@@ -107,6 +107,30 @@ impl Health {
         others
             .max_by_key(|heard| (heard.state.free > 0, heard.at, heard.state.free))
             .map(|heard| heard.state.worker.clone())
+    }
+
+    /// The models of a provider that a few calls are to try again, while nobody calls them.
+    pub fn in_doubt(&self, provider: &ProviderId, now: UnixMicros) -> Vec<ModelId> {
+        let mut known = self.known();
+        let told = known.alive(provider, now).flat_map(|heard| &heard.state.targets).map(|target| &target.model);
+        let own = known.circuits.keys().filter(|(target, _)| target.provider == *provider);
+        let models: BTreeSet<String> =
+            told.chain(own.map(|(target, _)| &target.model)).map(|model| model.as_str().to_owned()).collect();
+        let models = models.into_iter().filter_map(|model| ModelId::parse(model).ok());
+        models
+            .filter(|model| {
+                let target = Target { provider: provider.clone(), model: model.clone() };
+                let (circuit, seen) = known.circuit(&target, Threshold::default(), now);
+                circuit.report().0 == CircuitState::HalfOpen && seen.succeeded == 0 && seen.failed == 0
+            })
+            .collect()
+    }
+
+    /// The one of a provider's workers that does what only one is to do.
+    pub fn first_worker(&self, provider: &ProviderId, now: UnixMicros) -> Option<ProcessId> {
+        let known = self.known();
+        let alive = known.alive(provider, now).filter(|heard| now.since(heard.at) < QUIET);
+        alive.map(|heard| &heard.state.worker).min().cloned()
     }
 
     /// Whether a worker of this provider has fallen silent without a farewell: the queue may still give it calls.

@@ -57,6 +57,10 @@ impl Adapter for Anthropic {
         }
     }
 
+    fn listing(&self) -> Option<&'static str> {
+        Some("v1/models")
+    }
+
     fn refuse(&self, refused: &Refusal<'_>) -> Failure {
         refusal::refuse_by(refused, errors::kind)
     }

@@ -80,6 +80,10 @@ impl Adapter for Gemini {
         Box::new(stream::Reader::new(wanted))
     }
 
+    fn listing(&self) -> Option<&'static str> {
+        Some("models")
+    }
+
     fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
         errors::refuse(refusal)
     }

@@ -43,6 +43,10 @@ impl Adapter for Mistral {
         }
     }
 
+    fn listing(&self) -> Option<&'static str> {
+        Some("models")
+    }
+
     fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
         Openai.refuse(refusal)
     }

@@ -64,6 +64,10 @@ impl Adapter for Openai {
         }
     }
 
+    fn listing(&self) -> Option<&'static str> {
+        Some("models")
+    }
+
     fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
         crate::providers::refusal::refuse(refusal)
     }
