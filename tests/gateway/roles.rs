@@ -61,6 +61,33 @@ async fn calls_of_a_worker_that_is_killed_go_to_another_unless_the_client_has_co
 }
 
 #[tokio::test]
+async fn calls_of_a_worker_that_is_frozen_go_to_another_and_it_gives_them_up_when_it_wakes() {
+    let mut world = World::setup().apart().start().await;
+    let frozen = world.worker().await;
+    world.upstream("alpha").replies(Reply::answer("never").held(&Gate::new())).once();
+    world.upstream("alpha").replies(Reply::answer("by another")).always();
+    let whole = world.ask("alpha/m").send();
+    let freeze = async {
+        world.upstream("alpha").received(1).await;
+        let other = world.worker().await;
+        frozen.freeze();
+        let since = Instant::now();
+        world.upstream("alpha").received(2).await;
+        println!("another worker has called after {:?}", since.elapsed());
+        other
+    };
+    let (whole, _other) = tokio::join!(whole, freeze);
+    assert_eq!(whole.text(), "by another");
+    // NATS still takes the frozen one for alive, and gives it its share.
+    for _ in 0..4 {
+        assert_eq!(world.ask("alpha/m").await.text(), "by another");
+    }
+    frozen.thaw();
+    let first = "SELECT outcome FROM attempts ORDER BY started_at LIMIT 1";
+    world.sql_until(first, |rows| rows.first().is_some_and(|row| row["outcome"] == "cancelled")).await;
+}
+
+#[tokio::test]
 async fn a_second_ingress_knows_the_same_keys_and_models_and_both_bill_to_one_ledger() {
     let mut world = World::start().await;
     let (_ingress, line) = world.role("ingress").await;

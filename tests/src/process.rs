@@ -76,6 +76,16 @@ impl Process {
         self.signal(Signal::KILL);
     }
 
+    /// Stops it where it is: it keeps its connections and does nothing, until [`Process::thaw`].
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// The pid of its child that has `words` in its command line.
     ///
     /// # Panics

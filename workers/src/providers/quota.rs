@@ -22,25 +22,48 @@ pub struct Left {
 /// Limits without a time are taken to be per minute, as nearly all are.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// The headers of one limit: what remains, of how much, and when it is whole again.
+type Names = [&'static str; 3];
+
+/// What OpenAI and its copies call the limits, and what Anthropic does. Written out, because every answer is read for them.
+const REQUESTS: [Names; 2] = [
+    ["x-ratelimit-remaining-requests", "x-ratelimit-limit-requests", "x-ratelimit-reset-requests"],
+    [
+        "anthropic-ratelimit-requests-remaining",
+        "anthropic-ratelimit-requests-limit",
+        "anthropic-ratelimit-requests-reset",
+    ],
+];
+const TOKENS: [Names; 4] = [
+    ["x-ratelimit-remaining-tokens", "x-ratelimit-limit-tokens", "x-ratelimit-reset-tokens"],
+    ["anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-reset"],
+    [
+        "anthropic-ratelimit-input-tokens-remaining",
+        "anthropic-ratelimit-input-tokens-limit",
+        "anthropic-ratelimit-input-tokens-reset",
+    ],
+    [
+        "anthropic-ratelimit-output-tokens-remaining",
+        "anthropic-ratelimit-output-tokens-limit",
+        "anthropic-ratelimit-output-tokens-reset",
+    ],
+];
+
 /// Reads every spelling.
 pub fn read(headers: &HeaderMap, now: UnixMicros) -> Left {
-    let of = |what: &str| {
-        let copies = allowance(headers, now, |part| format!("x-ratelimit-{part}-{what}"));
-        copies.or_else(|| allowance(headers, now, |part| format!("anthropic-ratelimit-{what}-{part}")))
-    };
-    let tokens = ["tokens", "input-tokens", "output-tokens"].into_iter().filter_map(of);
+    let of = |names: &Names| allowance(headers, now, names);
     Left {
-        requests: of("requests"),
-        tokens: tokens.min_by_key(|allowance| allowance.remaining),
+        requests: REQUESTS.iter().find_map(of),
+        tokens: TOKENS.iter().filter_map(of).min_by_key(|allowance| allowance.remaining),
         retry_after: retry_after::asked(headers, now),
     }
 }
 
-fn allowance(headers: &HeaderMap, now: UnixMicros, name: impl Fn(&str) -> String) -> Option<Allowance> {
-    let value = |part: &str| headers.get(name(part))?.to_str().ok();
-    let remaining = value("remaining")?.trim().parse().ok()?;
-    let limit = value("limit").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    let resets_at = value("reset").and_then(|text| moment(text.trim(), now)).unwrap_or(now.after(MINUTE));
+fn allowance(headers: &HeaderMap, now: UnixMicros, [remaining, limit, reset]: &Names) -> Option<Allowance> {
+    let value = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let remaining = value(remaining)?.parse().ok()?;
+    let limit = value(limit).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let resets_at = value(reset).and_then(|text| moment(text, now)).unwrap_or(now.after(MINUTE));
     Some(Allowance { remaining, limit, resets_at })
 }
 
