@@ -101,6 +101,9 @@ fn describe(id: KeyId, secret: &Secret, wish: KeyWish) -> VirtualKey {
         tags: BTreeMap::new(),
         created_at: clock::now(),
         expires_at: None,
+        disabled: false,
+        budgets: Vec::new(),
+        rates: None,
     }
 }
 

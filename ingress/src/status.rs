@@ -39,7 +39,7 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
 
 fn of_failure(failure: &Failure) -> StatusCode {
     match failure.kind {
-        FailureKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        FailureKind::RateLimited | FailureKind::Budget => StatusCode::TOO_MANY_REQUESTS,
         FailureKind::Overloaded | FailureKind::NoPool | FailureKind::Busy | FailureKind::Ledger => {
             StatusCode::SERVICE_UNAVAILABLE
         }

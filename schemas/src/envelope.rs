@@ -5,6 +5,7 @@ use crate::UnixMicros;
 use crate::failure::Failure;
 use crate::name::{KeyId, ProcessId, ProjectId, RequestId};
 use crate::plan::Plan;
+use crate::reservation::Reservation;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -212,6 +213,9 @@ pub struct Envelope {
     /// Why the last attempt failed, for the error when no link is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
+    /// What is set aside for the call in budgets and rates; absent: nothing limits it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<Reservation>,
     /// Where the request's bytes are.
     pub body: Body,
 }

@@ -5,9 +5,11 @@ use crate::UnixMicros;
 use crate::envelope::{Caller, Dialect, Operation};
 use crate::failure::FailureKind;
 use crate::money::Picodollars;
-use crate::name::{AttemptId, RequestId, Target};
+use crate::name::{AttemptId, ProcessId, RequestId, Target};
+use crate::reservation::LeaseId;
 use crate::usage::{Usage, UsageSource};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// One line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,30 @@ pub struct AttemptStarted {
     /// Which price row the costs are made with; `None` when the model has no price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_id: Option<String>,
+    /// The most tokens that it can come to.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub worst_tokens: u64,
+    /// The process that makes it: when it is gone, the attempt is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<ProcessId>,
+    /// What is set aside for the call that it belongs to, and under whose lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Reserved>,
+}
+
+/// How an attempt counts in budgets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reserved {
+    /// The reservation.
+    pub id: Uuid,
+    /// Whose share of the budgets it is taken from.
+    pub lease: LeaseId,
+    /// The keys of the books that it counts in.
+    pub books: Vec<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How an attempt ended.
@@ -103,9 +129,13 @@ pub struct AttemptEnded {
     pub usage: Usage,
     /// Who says so.
     pub usage_source: UsageSource,
-    /// What it costs; `None` when the model has no price or the usage is unknown.
+    /// What it costs: by its usage; at its worst case, where the usage is unknown and the provider may charge; nothing, where
+    /// it was refused. `None` when the model has no price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Picodollars>,
+    /// The tokens that count in budgets and rates: those of the usage, or of the worst case, as with the cost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub charged_tokens: u64,
     /// From the start to the first content, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_token_us: Option<u64>,

@@ -42,6 +42,8 @@ pub enum FailureKind {
     Busy,
     /// The usage ledger could not take the attempt, so it must not be made.
     Ledger,
+    /// What is set aside in the budgets is not enough, and there is no more.
+    Budget,
     /// The request's own deadline has passed.
     Deadline,
     /// The worker that held the call is gone.
@@ -76,6 +78,7 @@ impl FailureKind {
             Self::NoPool => "no_pool",
             Self::Busy => "busy",
             Self::Ledger => "ledger",
+            Self::Budget => "budget",
             Self::Deadline => "deadline",
             Self::Lost => "lost",
             Self::Cancelled => "cancelled",

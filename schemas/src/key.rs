@@ -1,6 +1,7 @@
 //! A virtual key as it is kept: who it stands for and what it may do. Knows the hash of the secret, never the secret.
 
 use crate::UnixMicros;
+use crate::budget::{Budget, Rates};
 use crate::name::{KeyId, ProjectId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,6 +34,15 @@ pub struct VirtualKey {
     /// From when on it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<UnixMicros>,
+    /// Whether it is refused until it is enabled again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+    /// Budgets of its own; their scope is the key, whatever else it says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
+    /// Rates of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<Rates>,
 }
 
 impl VirtualKey {
@@ -43,7 +53,7 @@ impl VirtualKey {
 }
 
 /// Whether `name` is spelt as `pattern`, in which `*` stands for any characters, also none.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut name) = name.strip_prefix(start) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();

@@ -4,9 +4,13 @@
 //! Evolution: fields are only ever added, and added as optional; a name is never used again for something else. The
 //! golden files under `schemas/tests/golden` are what older processes may still send, and must keep decoding.
 
+pub mod book;
+pub mod budget;
 pub mod chat;
 pub mod claim;
 pub mod conversation;
+pub mod cycle;
+pub mod directory;
 pub mod envelope;
 pub mod event;
 pub mod failure;
@@ -19,6 +23,7 @@ pub mod name;
 pub mod plan;
 pub mod pool;
 pub mod price;
+pub mod reservation;
 pub mod spend;
 pub mod sse;
 pub mod subject;

@@ -107,6 +107,46 @@ impl Subjects {
         format!("{}.query.targets", self.prefix)
     }
 
+    /// Where workers ask an ingress to set aside more.
+    pub fn more(&self, ingress: &ProcessId) -> String {
+        format!("{}.more.{ingress}", self.prefix)
+    }
+
+    /// Where workers tell an ingress what became of what it had set aside.
+    pub fn settled(&self, ingress: &ProcessId) -> String {
+        format!("{}.settled.{ingress}", self.prefix)
+    }
+
+    /// Where ingresses ask what the ledger knows of what they had set aside.
+    pub fn proof(&self) -> String {
+        format!("{}.query.proof", self.prefix)
+    }
+
+    /// Where alerts are told.
+    pub fn alerts(&self) -> String {
+        format!("{}.alert", self.prefix)
+    }
+
+    /// The bucket of budgets' books.
+    pub fn books_bucket(&self) -> String {
+        format!("{}_BOOKS", self.prefix)
+    }
+
+    /// The bucket of rates' books.
+    pub fn rates_bucket(&self) -> String {
+        format!("{}_RATES", self.prefix)
+    }
+
+    /// The bucket of the leases that live.
+    pub fn leases_bucket(&self) -> String {
+        format!("{}_LEASES", self.prefix)
+    }
+
+    /// The bucket of what the operator manages.
+    pub fn directory_bucket(&self) -> String {
+        format!("{}_DIRECTORY", self.prefix)
+    }
+
     /// Where nobody listens: the server answers for itself.
     pub fn nobody(&self) -> String {
         format!("{}.nobody", self.prefix)

@@ -100,6 +100,7 @@ fn envelope() -> Envelope {
         attempts: 1,
         next_seq: 2,
         last_failure: Some(failure()),
+        reservation: None,
         body: Body::Stored("claim".to_owned()),
     }
 }
@@ -123,6 +124,9 @@ fn started() -> AttemptStarted {
         stream: true,
         worst_case: Some(Picodollars(9_840_750_000)),
         price_id: Some("2026-11-22/openai/gpt-4o-mini".to_owned()),
+        worst_tokens: 0,
+        worker: None,
+        reserved: None,
     }
 }
 
@@ -136,6 +140,7 @@ fn ended() -> AttemptEnded {
         usage: usage(),
         usage_source: UsageSource::Provider,
         cost: Some(Picodollars(6_300_000)),
+        charged_tokens: 0,
         first_token_us: Some(120_000),
         total_us: 1_000_000,
         model_version: Some("gpt-4o-mini-2024-07-18".to_owned()),
@@ -238,6 +243,9 @@ fn a_key() {
         tags: [("team".to_owned(), "web".to_owned())].into(),
         created_at: UnixMicros(1_794_999_000_000_000),
         expires_at: Some(UnixMicros(1_795_000_000_000_000)),
+        disabled: false,
+        budgets: Vec::new(),
+        rates: None,
     };
     json("key.json", &key);
 }

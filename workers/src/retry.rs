@@ -154,6 +154,7 @@ fn same_may_differ(kind: FailureKind) -> bool {
         | FailureKind::NoPool
         | FailureKind::Busy
         | FailureKind::Ledger
+        | FailureKind::Budget
         | FailureKind::Deadline
         | FailureKind::Lost
         | FailureKind::Hedge
@@ -178,6 +179,7 @@ fn elsewhere_may_differ(kind: FailureKind) -> bool {
         | FailureKind::TooLarge
         | FailureKind::Unsupported
         | FailureKind::NoPool
+        | FailureKind::Budget
         | FailureKind::Busy => true,
         FailureKind::BadRequest
         | FailureKind::Conflict

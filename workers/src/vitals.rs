@@ -49,6 +49,7 @@ pub fn speaks_against(kind: FailureKind) -> bool {
         | FailureKind::NoPool
         | FailureKind::Busy
         | FailureKind::Ledger
+        | FailureKind::Budget
         | FailureKind::Deadline
         | FailureKind::Lost
         | FailureKind::Hedge

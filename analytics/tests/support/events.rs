@@ -46,6 +46,9 @@ pub fn start(project: &str, target: &str, at: UnixMicros) -> AttemptStarted {
         stream: false,
         worst_case: Some(usd("1")),
         price_id: Some("day1".to_owned()),
+        worst_tokens: 0,
+        worker: None,
+        reserved: None,
     }
 }
 
@@ -59,6 +62,7 @@ pub fn end(start: &AttemptStarted, outcome: Outcome, usage: Usage, cost: &str) -
         usage,
         usage_source: UsageSource::Provider,
         cost: Some(usd(cost)),
+        charged_tokens: 0,
         first_token_us: Some(300_000),
         total_us: 2_000_000,
         model_version: None,

@@ -66,7 +66,7 @@ fn class(refusal: &Refusal) -> &'static str {
 
 fn class_of_failure(kind: FailureKind) -> &'static str {
     match kind {
-        FailureKind::RateLimited => "rate_limit_error",
+        FailureKind::RateLimited | FailureKind::Budget => "rate_limit_error",
         FailureKind::Overloaded | FailureKind::NoPool | FailureKind::Busy | FailureKind::Ledger => "overloaded_error",
         FailureKind::BadRequest
         | FailureKind::ContextTooLong

@@ -63,6 +63,8 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
 fn failure_words(failure: &Failure) -> (&'static str, Option<String>) {
     let kind = match failure.kind {
         FailureKind::RateLimited => "rate_limit_error",
+        // OpenAI's word for money that is spent; its SDKs know it.
+        FailureKind::Budget => "insufficient_quota",
         FailureKind::BadRequest
         | FailureKind::ContextTooLong
         | FailureKind::ContentRefused

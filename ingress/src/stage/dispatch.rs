@@ -271,6 +271,7 @@ fn envelope(planned: Planned, ingress: &Shared) -> Envelope {
         attempts: 0,
         next_seq: 0,
         last_failure: None,
+        reservation: None,
         body: Body::Inline,
     }
 }

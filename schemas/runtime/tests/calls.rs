@@ -48,6 +48,7 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
         attempts: 0,
         next_seq: 0,
         last_failure: None,
+        reservation: None,
         body: Body::Inline,
     }
 }

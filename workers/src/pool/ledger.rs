@@ -31,6 +31,9 @@ impl Pool {
             stream: envelope.delivery.is_stream(),
             worst_case: worst_case(card, envelope.operation, &request),
             price_id: card.and_then(|card| card.price.as_ref()).map(|price| price.price_id.clone()),
+            worst_tokens: 0,
+            worker: Some(self.worker.clone()),
+            reserved: None,
         }
     }
 
@@ -57,6 +60,7 @@ impl Pool {
             usage: summary.usage,
             usage_source: summary.usage_source,
             cost: summary.cost,
+            charged_tokens: summary.usage.input_total() + summary.usage.output_total(),
             first_token_us: report.first_token.map(micros),
             total_us: micros(total),
             model_version: report.observed.model_version,

@@ -1,0 +1,147 @@
+//! What is set aside for one call in the budgets that it falls under, as it travels with the call, and what is said about
+//! it on the way: that more is needed, and what became of it. Knows nothing of how budgets are kept.
+
+use crate::UnixMicros;
+use crate::budget::Unit;
+use crate::key::matches;
+use crate::name::Target;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+/// What an ingress holds its share of every budget under: a new one each time that it starts, or was given up for dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LeaseId(pub Uuid);
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// What is set aside for one call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// Names it: UUIDv7.
+    pub id: Uuid,
+    /// Whose share of the budgets it is taken from.
+    pub lease: LeaseId,
+    /// Until when an attempt may begin with it. Later, who holds the lease may be given up for dead, and what it has not
+    /// spent be given to others.
+    pub start_by: UnixMicros,
+    /// In which counters, and how much.
+    pub charges: Vec<Charge>,
+}
+
+/// What is set aside in one counter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// The counter: the key of its `Book`.
+    pub book: String,
+    /// What it counts.
+    pub unit: Unit,
+    /// How much is set aside.
+    pub reserved: u64,
+    /// How much the attempts so far have come to, each at its cost, or at its worst case where that is not known.
+    #[serde(default)]
+    pub spent: u64,
+    /// Only attempts at such models count; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Only attempts at such providers count; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// Whether no more than what is set aside may be spent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_strict: bool,
+    /// Whether the ledger proves the counter: budgets, not rates.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_proven: bool,
+}
+
+/// What an attempt comes to, or can come to, in every unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amounts {
+    /// Picodollars.
+    pub usd: u64,
+    /// Tokens.
+    pub tokens: u64,
+}
+
+impl Amounts {
+    /// The amount in `unit`. Requests are counted where they are admitted.
+    pub fn of(self, unit: Unit) -> u64 {
+        match unit {
+            Unit::Usd => self.usd,
+            Unit::Tokens => self.tokens,
+            Unit::Requests => 0,
+        }
+    }
+}
+
+impl Charge {
+    /// Whether an attempt at `target` counts here.
+    pub fn counts(&self, target: &Target) -> bool {
+        let is_model =
+            |pattern: &String| matches(pattern, target.model.as_str()) || matches(pattern, &target.to_string());
+        self.provider.as_ref().is_none_or(|pattern| matches(pattern, target.provider.as_str()))
+            && self.model.as_ref().is_none_or(is_model)
+    }
+}
+
+impl Reservation {
+    /// Whether an attempt at `target` that can come to `worst` may begin now. Estimates are no bound.
+    pub fn covers(&self, target: &Target, worst: Amounts, now: UnixMicros) -> bool {
+        let is_covered = |charge: &Charge| {
+            !charge.is_strict || charge.spent.saturating_add(worst.of(charge.unit)) <= charge.reserved
+        };
+        now < self.start_by && self.charges.iter().filter(|charge| charge.counts(target)).all(is_covered)
+    }
+
+    /// Notes what an attempt at `target` has come to.
+    pub fn spend(&mut self, target: &Target, amounts: Amounts) {
+        for charge in self.charges.iter_mut().filter(|charge| charge.counts(target)) {
+            charge.spent = charge.spent.saturating_add(amounts.of(charge.unit));
+        }
+    }
+
+    /// The counters that the ledger is to tell an attempt at `target` to.
+    pub fn proven(&self, target: &Target) -> Vec<String> {
+        let counts = |charge: &&Charge| charge.is_proven && charge.counts(target);
+        self.charges.iter().filter(counts).map(|charge| charge.book.clone()).collect()
+    }
+}
+
+/// A worker asks for more: for another attempt, or for more of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoreWanted {
+    /// The reservation.
+    pub id: Uuid,
+    /// What must be set aside in each of its counters, in their order.
+    pub needed: Vec<u64>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoreGiven {
+    /// So much is set aside now, until then.
+    Granted {
+        /// In each counter.
+        reserved: Vec<u64>,
+        /// As in [`Reservation::start_by`].
+        start_by: UnixMicros,
+    },
+    /// There is no more: why, for the caller.
+    Refused(String),
+}
+
+/// What became of a reservation: told once, when nothing more will be spent of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// The reservation.
+    pub id: Uuid,
+    /// What was spent in each of its counters, in their order.
+    pub spent: Vec<u64>,
+}
