@@ -6,13 +6,17 @@
 mod server;
 
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
-use penstock_runtime::bus::{Change, Journal, UsageReader};
+use futures_util::future::join_all;
+use penstock_runtime::bus::{Change, Journal, NotChanged, UsageReader};
 use penstock_runtime::clock;
+use penstock_schemas::book::Book;
+use penstock_schemas::directory::Project;
 use penstock_schemas::envelope::{Caller, Dialect, Operation};
 use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::{KeyId, ProjectId};
 use server::Server;
+use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -104,6 +108,48 @@ async fn a_bucket_tells_what_is_there_and_then_every_change() {
     bucket.delete("one").await.unwrap();
     assert_eq!(next().await, "deleted one");
     assert_eq!(bucket.list().await.unwrap(), [key("two")]);
+}
+
+#[tokio::test]
+async fn a_value_is_changed_only_against_the_revision_that_was_read() {
+    let server = Server::start();
+    let bucket = server.bus("both").await.books().await.unwrap();
+    let book = |past| Book { past, ..Book::default() };
+    assert_eq!(bucket.get_with_revision("b.all").await.unwrap(), None);
+    let first = bucket.create("b.all", &book(1)).await.unwrap().unwrap();
+    assert_eq!(bucket.create("b.all", &book(2)).await.unwrap(), None);
+    let second = bucket.update("b.all", &book(3), first).await.unwrap().unwrap();
+    assert_eq!(bucket.update("b.all", &book(4), first).await.unwrap(), None);
+    assert_eq!(bucket.get_with_revision("b.all").await.unwrap(), Some((book(3), second)));
+    bucket.delete("b.all").await.unwrap();
+    assert_eq!(bucket.get_with_revision("b.all").await.unwrap(), None);
+    assert!(bucket.create("b.all", &book(5)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn no_change_of_the_directory_is_lost_and_all_see_the_last() {
+    let server = Server::start();
+    let (one, two) = (server.bus("one").await, server.bus("two").await);
+    let (here, there) = (one.directories().await.unwrap(), two.directories().await.unwrap());
+    let (tell, mut told) = mpsc::channel(256);
+    there.follow(two.life(), move |directory| tell.try_send(directory.projects.len()).unwrap());
+    let all = (0..16).map(|number| {
+        let directories = if number % 2 == 0 { &here } else { &there };
+        directories.change(move |directory, _| {
+            let name = format!("p{number}");
+            directory.projects.insert(name.clone(), Project { name, ..Project::default() });
+            Ok::<(), Infallible>(())
+        })
+    });
+    for changed in join_all(all).await {
+        changed.unwrap();
+    }
+    while timeout(LONG, told.recv()).await.unwrap().unwrap() < 16 {}
+    assert!(there.is_current());
+    let (read, revision) = here.read().await.unwrap();
+    assert_eq!((read.projects.len(), read), (16, (*there.snapshot()).clone()));
+    let refused = here.change(|_, at| Err::<(), u64>(at)).await;
+    assert!(matches!(refused, Err(NotChanged::Refused(at)) if at == revision));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! waits for a look-up. Knows nothing of what the values mean.
 
 use super::{Bus, BusError, failed};
-use async_nats::jetstream::kv::{Operation, Store};
+use async_nats::jetstream::kv::{Entry, Operation, Store, UpdateErrorKind};
 use futures_util::{StreamExt, TryStreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,10 +48,18 @@ impl Bus {
     pub async fn models(&self) -> Result<Bucket<penstock_schemas::model::ProviderCard>, BusError> {
         Bucket::open(self, &self.subjects.models_bucket()).await
     }
+
+    /// The bucket of budgets' books, by `book::key`.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn books(&self) -> Result<Bucket<penstock_schemas::book::Book>, BusError> {
+        Bucket::open(self, &self.subjects.books_bucket()).await
+    }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
-    async fn open(bus: &Bus, name: &str) -> Result<Self, BusError> {
+    pub(super) async fn open(bus: &Bus, name: &str) -> Result<Self, BusError> {
         Ok(Self { store: bus.key_value(name).await?, bus: bus.clone(), values: PhantomData })
     }
 
@@ -79,6 +87,51 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     pub async fn get(&self, key: &str) -> Result<Option<V>, BusError> {
         let bytes = self.store.get(key).await.map_err(failed("read from a bucket"))?;
         bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose().map_err(failed("read a value"))
+    }
+
+    /// The value of a key, and the revision that a change of it is made against.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the value cannot be read.
+    pub async fn get_with_revision(&self, key: &str) -> Result<Option<(V, u64)>, BusError> {
+        let Some(entry) = self.entry(key).await? else { return Ok(None) };
+        if entry.operation != Operation::Put {
+            return Ok(None);
+        }
+        let value = serde_json::from_slice(&entry.value).map_err(failed("read a value"))?;
+        Ok(Some((value, entry.revision)))
+    }
+
+    /// Sets a value where there is none: its revision. `None` when there is one.
+    ///
+    /// # Errors
+    /// When JetStream does not confirm it; then it may have been set all the same.
+    pub async fn create(&self, key: &str, value: &V) -> Result<Option<u64>, BusError> {
+        if let Some(revision) = self.update(key, value, 0).await? {
+            return Ok(Some(revision));
+        }
+        // One that was deleted has a revision too.
+        match self.entry(key).await? {
+            Some(entry) if entry.operation != Operation::Put => self.update(key, value, entry.revision).await,
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Replaces the value that has this revision: its new one. `None` when it has another by now.
+    ///
+    /// # Errors
+    /// When JetStream does not confirm it; then it may have been replaced all the same.
+    pub async fn update(&self, key: &str, value: &V, revision: u64) -> Result<Option<u64>, BusError> {
+        let bytes = serde_json::to_vec(value).map_err(failed("write a value"))?;
+        match self.store.update(key, bytes.into(), revision).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) => Err(failed("write to a bucket")(error)),
+        }
+    }
+
+    async fn entry(&self, key: &str) -> Result<Option<Entry>, BusError> {
+        self.store.entry(key).await.map_err(failed("read from a bucket"))
     }
 
     /// All values, in the order of their keys.

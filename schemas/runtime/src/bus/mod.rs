@@ -1,11 +1,13 @@
 //! The bus: everything that is said over NATS, in types. Knows the names of `schemas::subject`, and no role.
 //!
 //! `inbox` is an ingress's side of a call and `desk` a worker's; `usage` is the durable ledger; `bucket` holds what every
-//! process keeps in memory; `kept` holds conversations; `query` is for questions.
+//! process keeps in memory, and `directory` the one document of what the operator manages; `kept` holds conversations;
+//! `query` is for questions.
 
 mod bucket;
 mod connect;
 mod desk;
+mod directory;
 mod gossip;
 mod inbox;
 mod kept;
@@ -18,6 +20,7 @@ mod usage;
 pub use bucket::{Bucket, Change};
 pub use connect::{Bus, NatsConfig};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
+pub use directory::{Directories, NotChanged};
 pub use inbox::{Call, Inbox};
 pub use kept::{Kept, Version};
 pub use replay::{Claimed, Replay, Replays, Standing};
