@@ -11,6 +11,7 @@ mod metrics;
 mod outage;
 mod prepare;
 mod prices;
+mod proof;
 mod role;
 mod rollup;
 mod rows;
@@ -23,6 +24,7 @@ mod warehouse;
 
 pub use address::{Address, BadAddress, BadDatabase, Database};
 pub use config::{AnalyticsConfig, Retention};
+pub use proof::{NoProof, SpentByLease, SpentByReservation};
 pub use role::{Analytics, StartError};
 pub use spend::SpendError;
 pub use warehouse::{SqlAnswer, SqlError, SqlFormat, Warehouse};

@@ -36,7 +36,7 @@ const RUNNING: &str = "
 SELECT DISTINCT toUnixTimestamp(toStartOfHour(started_at))
 FROM attempts
 WHERE started_at >= fromUnixTimestamp(?) AND started_at < fromUnixTimestamp(?) + 3600
-  AND toUnixTimestamp(toStartOfHour(started_at)) IN ? AND outcome = 'unknown' AND deadline > fromUnixTimestamp64Micro(toInt64(?))";
+  AND toUnixTimestamp(toStartOfHour(started_at)) IN ? AND running";
 
 /// A request that is served is over, and later attempts of a request have higher numbers: so an attempt that was served
 /// and is the first is its request's only one, and can be counted without remembering the request. (Attempts of a
@@ -92,7 +92,7 @@ async fn count(warehouse: &Warehouse) -> Result<usize, Error> {
     let due = client.query(DUE).bind(now).bind(commit).bind(commit).bind(HOURS);
     let due: Vec<u32> = due.fetch_all().await?;
     let (Some(last), Some(first)) = (due.first().copied(), due.last().copied()) else { return Ok(0) };
-    let running = client.query(RUNNING).bind(first).bind(last).bind(&due).bind(now);
+    let running = client.query(RUNNING).bind(first).bind(last).bind(&due);
     let running: Vec<u32> = running.fetch_all().await?;
     let hours: Vec<u32> = due.into_iter().filter(|hour| !running.contains(hour)).collect();
     if hours.is_empty() {

@@ -13,6 +13,11 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use uuid::Uuid;
 
+/// The versions of an attempt's row, of which ClickHouse keeps the highest. Between the two stands what SQL writes when a
+/// worker is gone: see `proof`.
+const START: u8 = 0;
+const END: u8 = 2;
+
 /// A row of `attempt_log`. Times are in microseconds, costs in picodollars.
 #[derive(Clone, Debug, Default, Row, Serialize)]
 pub(crate) struct AttemptRow {
@@ -59,6 +64,14 @@ pub(crate) struct AttemptRow {
     price_id: Option<String>,
     first_token_us: Option<u64>,
     total_us: Option<u64>,
+    worker: Option<String>,
+    worst_tokens: u64,
+    charged_tokens: u64,
+    #[serde(with = "clickhouse::serde::uuid::option")]
+    reservation: Option<Uuid>,
+    #[serde(with = "clickhouse::serde::uuid::option")]
+    lease: Option<Uuid>,
+    books: Vec<String>,
     tags: Vec<(String, String)>,
 }
 
@@ -137,8 +150,8 @@ pub(crate) type Key = (Uuid, u8);
 /// The key of `event`.
 pub(crate) fn key(event: &UsageEvent) -> Key {
     match event {
-        UsageEvent::AttemptStarted(start) => (start.attempt_id.0, 0),
-        UsageEvent::AttemptEnded(end) => (end.start.attempt_id.0, 1),
+        UsageEvent::AttemptStarted(start) => (start.attempt_id.0, START),
+        UsageEvent::AttemptEnded(end) => (end.start.attempt_id.0, END),
         UsageEvent::Request(request) => (request.request_id.0, 0),
     }
 }
@@ -158,10 +171,11 @@ pub(crate) fn token(keys: impl IntoIterator<Item = Key>) -> String {
 
 fn started(start: &AttemptStarted) -> AttemptRow {
     let worst_case = start.worst_case.map(pico);
+    let reserved = start.reserved.as_ref();
     AttemptRow {
         attempt_id: start.attempt_id.0,
         request_id: start.request_id.0,
-        version: 0,
+        version: START,
         started_at: micros(start.started_at),
         deadline: micros(start.deadline),
         project: start.caller.project.to_string(),
@@ -179,6 +193,12 @@ fn started(start: &AttemptStarted) -> AttemptRow {
         cost_usd: worst_case,
         worst_case_usd: worst_case,
         price_id: start.price_id.clone(),
+        worker: start.worker.as_ref().map(ToString::to_string),
+        worst_tokens: start.worst_tokens,
+        charged_tokens: start.worst_tokens,
+        reservation: reserved.map(|reserved| reserved.id),
+        lease: reserved.map(|reserved| reserved.lease.0),
+        books: reserved.map(|reserved| reserved.books.clone()).unwrap_or_default(),
         tags: start.caller.tags.clone().into_iter().collect(),
         ..AttemptRow::default()
     }
@@ -187,7 +207,7 @@ fn started(start: &AttemptStarted) -> AttemptRow {
 fn ended(end: &AttemptEnded) -> AttemptRow {
     let usage = &end.usage;
     AttemptRow {
-        version: 1,
+        version: END,
         ended_at: Some(micros(end.ended_at)),
         model_version: end.model_version.clone(),
         outcome: end.outcome.as_str(),
@@ -210,6 +230,7 @@ fn ended(end: &AttemptEnded) -> AttemptRow {
         searches: usage.searches,
         usage_source: source(end.usage_source),
         cost_usd: end.cost.map(pico),
+        charged_tokens: end.charged_tokens,
         first_token_us: end.first_token_us,
         total_us: Some(end.total_us),
         ..started(&end.start)

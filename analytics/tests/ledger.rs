@@ -3,11 +3,14 @@
 
 mod support;
 
-use penstock_schemas::event::{CacheResult, Outcome};
+use penstock_schemas::event::{CacheResult, Outcome, Reserved};
+use penstock_schemas::name::ProcessId;
+use penstock_schemas::reservation::LeaseId;
 use penstock_schemas::usage::Usage;
 use std::time::{Duration, Instant};
 use support::events::{DAY, HOUR, ago, end, ended, now, request, requested, start, started, tokens};
 use support::{Engine, World, be_engine};
+use uuid::Uuid;
 
 #[test]
 fn engine_process() {
@@ -31,7 +34,7 @@ async fn an_attempt_is_one_row_whatever_is_delivered_how_often() {
     assert_eq!(world.value("SELECT count() FROM requests").await, "1");
     assert_eq!(world.value("SELECT toString(sum(cost_usd)) FROM attempts WHERE outcome = 'served'").await, "0.75");
     world.execute("OPTIMIZE TABLE attempt_log FINAL").await;
-    assert_eq!(world.value("SELECT count() FROM attempt_log WHERE version = 1").await, "2");
+    assert_eq!(world.value("SELECT count() FROM attempt_log WHERE version = 2").await, "2");
     assert!(analytics.drain(Duration::from_secs(10)).await);
 }
 
@@ -44,10 +47,14 @@ async fn every_field_of_an_event_is_a_column() {
     one.caller.tags = [("feature".to_owned(), "a,b".to_owned())].into();
     one.virtual_model = Some("chat".to_owned());
     (one.number, one.link, one.stream) = (2, 1, true);
+    (one.worst_tokens, one.worker) = (900, Some(ProcessId::parse("w1").unwrap()));
+    let (id, lease) = (Uuid::from_u128(7), LeaseId(Uuid::from_u128(8)));
+    one.reserved = Some(Reserved { id, lease, books: vec!["a.2026-11".to_owned(), "b.x.all".to_owned()] });
     let usage = Usage { input: Some(0), cache_read: Some(7), reasoning: Some(3), ..Usage::default() };
     let mut over = end(&one, Outcome::Broken, usage, "0.000000000001");
     over.failure = Some(penstock_schemas::failure::FailureKind::Timeout);
     over.model_version = Some("v1".to_owned());
+    over.charged_tokens = 10;
     world.write([started(&one), ended(over), requested(request(&one, CacheResult::Miss))]).await;
     world.until("SELECT count() FROM requests", "1").await;
     let rows = world
@@ -55,7 +62,8 @@ async fn every_field_of_an_event_is_a_column() {
             "SELECT toString(attempt_id) AS id, toUnixTimestamp64Micro(started_at) AS at, user, tags, virtual_model, number,
                 link, stream, outcome, running, failure, model, model_version, input_tokens, cache_read_tokens,
                 output_tokens, reasoning_tokens, total_input_tokens, total_output_tokens, usage_source,
-                toString(cost_usd) AS cost, price_id, first_token_us, provider_status FROM attempts",
+                toString(cost_usd) AS cost, price_id, first_token_us, provider_status, worker, worst_tokens,
+                charged_tokens, toString(reservation) AS reservation, toString(lease) AS lease, books FROM attempts",
         )
         .await;
     assert_eq!(
@@ -66,12 +74,31 @@ async fn every_field_of_an_event_is_a_column() {
             "failure": "timeout", "model": "meta-llama/Llama-3.3-70B", "model_version": "v1", "input_tokens": 0,
             "cache_read_tokens": 7, "output_tokens": null, "reasoning_tokens": 3, "total_input_tokens": 7,
             "total_output_tokens": 3, "usage_source": "provider", "cost": "0.000000000001", "price_id": "day1",
-            "first_token_us": 300_000, "provider_status": 200
+            "first_token_us": 300_000, "provider_status": 200, "worker": "w1", "worst_tokens": 900, "charged_tokens": 10,
+            "reservation": id.to_string(), "lease": lease.to_string(), "books": ["a.2026-11", "b.x.all"]
         })]
     );
     let row = &world.rows("SELECT user, cache, total_us, target, status, tags FROM requests").await[0];
     assert_eq!(row["target"], "together/meta-llama/Llama-3.3-70B");
     assert_eq!((&row["cache"], &row["total_us"]), (&"miss".into(), &2_000_000.into()));
+}
+
+#[tokio::test]
+async fn an_end_that_was_written_before_attempts_could_be_given_up_is_still_an_end() {
+    let world = World::new().await;
+    let _analytics = world.start(vec![]).await.unwrap();
+    let one = start("search", "openai/gpt-4o", now());
+    world.write([started(&one)]).await;
+    world.until("SELECT count() FROM attempts WHERE running", "1").await;
+    world
+        .execute(
+            "INSERT INTO attempt_log (* EXCEPT inserted_at)
+                SELECT * EXCEPT (inserted_at) REPLACE (1 AS version, 'served' AS outcome, 0.25 AS cost_usd) FROM attempt_log",
+        )
+        .await;
+    let row = serde_json::json!({"outcome": "served", "running": false, "cost": "0.25"});
+    assert_eq!(world.rows("SELECT outcome, running, toString(cost_usd) AS cost FROM attempts").await, [row]);
+    assert_eq!(world.warehouse().give_up(&[], now()).await.unwrap(), 0);
 }
 
 #[tokio::test]

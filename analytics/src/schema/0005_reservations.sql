@@ -1,0 +1,89 @@
+-- What budgets need to know of an attempt. `version` becomes: 0 the start, 1 given up (a start whose worker is gone), 2 the
+-- end; ends that were written as 1 before stay what they are, because the highest version is kept.
+ALTER TABLE attempt_log
+    ADD COLUMN IF NOT EXISTS worker LowCardinality(Nullable(String)) COMMENT 'the process that makes it',
+    ADD COLUMN IF NOT EXISTS worst_tokens UInt64 COMMENT 'the most tokens that it can come to',
+    ADD COLUMN IF NOT EXISTS charged_tokens UInt64 COMMENT 'of a start: the worst case',
+    ADD COLUMN IF NOT EXISTS reservation Nullable(UUID),
+    ADD COLUMN IF NOT EXISTS lease Nullable(UUID),
+    ADD COLUMN IF NOT EXISTS books Array(LowCardinality(String));
+
+-- Finds the attempts that may still run among all others for the price of a few rows. Safe with FINAL: all rows of an attempt
+-- have the same deadline.
+ALTER TABLE attempt_log ADD INDEX IF NOT EXISTS by_deadline deadline TYPE minmax GRANULARITY 1;
+
+-- As before, with what is new.
+CREATE OR REPLACE VIEW attempts (
+    attempt_id UUID,
+    request_id UUID,
+    started_at DateTime64(6, 'UTC'),
+    ended_at Nullable(DateTime64(6, 'UTC')),
+    project LowCardinality(String) COMMENT 'who pays',
+    user Nullable(String) COMMENT 'who asks, within the project',
+    key_id LowCardinality(String),
+    provider LowCardinality(String),
+    model LowCardinality(String) COMMENT 'as its provider spells it',
+    virtual_model LowCardinality(Nullable(String)) COMMENT 'the name that the caller used, when it stands for several models',
+    model_version LowCardinality(Nullable(String)) COMMENT 'the model as the provider named it in its answer',
+    operation LowCardinality(String),
+    number UInt32 COMMENT 'within the request, from 1',
+    link UInt32 COMMENT 'place in the plan, from 0',
+    stream Bool,
+    outcome LowCardinality(String) COMMENT 'served, refused, broken, cancelled; unknown while no end is known',
+    running Bool COMMENT 'no end is known, its worker is not known to be gone, and its deadline is still to come',
+    failure LowCardinality(Nullable(String)),
+    provider_status Nullable(UInt16),
+    provider_request_id Nullable(String),
+    finish_reason LowCardinality(Nullable(String)),
+    input_tokens Nullable(UInt64) COMMENT 'neither read from nor written to a cache; NULL in this and all other classes: not reported',
+    cache_read_tokens Nullable(UInt64),
+    cache_write_tokens Nullable(UInt64) COMMENT 'kept for 5 minutes',
+    cache_write_1h_tokens Nullable(UInt64),
+    input_audio_tokens Nullable(UInt64),
+    input_image_tokens Nullable(UInt64),
+    output_tokens Nullable(UInt64) COMMENT 'neither reasoning nor audio',
+    reasoning_tokens Nullable(UInt64),
+    output_audio_tokens Nullable(UInt64),
+    total_input_tokens Nullable(UInt64) COMMENT 'all classes together',
+    total_output_tokens Nullable(UInt64) COMMENT 'all classes together',
+    images Nullable(UInt64),
+    seconds Nullable(UInt64),
+    characters Nullable(UInt64),
+    searches Nullable(UInt64),
+    usage_source LowCardinality(String) COMMENT 'provider, counted, unknown',
+    cost_usd Nullable(Decimal(38, 12)) COMMENT '0 while it is running; the worst case when it is not and has no end; NULL: no price is known',
+    worst_case_usd Nullable(Decimal(38, 12)),
+    charged_tokens UInt64 COMMENT 'as they count in budgets; 0 while it is running; the worst case when it is not and has no end',
+    worst_tokens UInt64,
+    price_id LowCardinality(Nullable(String)) COMMENT 'the row of prices that it was charged by',
+    first_token_us Nullable(UInt64),
+    total_us Nullable(UInt64),
+    deadline DateTime64(6, 'UTC'),
+    worker LowCardinality(Nullable(String)) COMMENT 'the process that made it',
+    reservation Nullable(UUID) COMMENT 'what was set aside for its request',
+    lease Nullable(UUID) COMMENT 'whose share of the budgets that was taken from',
+    books Array(LowCardinality(String)) COMMENT 'the budgets'' counters that it counts in',
+    tags Map(LowCardinality(String), String)
+) AS
+SELECT
+    attempt_id, request_id, started_at, ended_at, project, user, key_id, provider, model, virtual_model, model_version,
+    operation, number, link, stream, outcome,
+    CAST(version = 0 AND now64(6) < deadline, 'Bool') AS running,
+    failure, provider_status, provider_request_id, finish_reason,
+    input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, input_audio_tokens, input_image_tokens,
+    output_tokens, reasoning_tokens, output_audio_tokens,
+    if(coalesce(input_tokens, cache_read_tokens, cache_write_tokens, cache_write_1h_tokens, input_audio_tokens,
+                input_image_tokens) IS NULL, NULL,
+       ifNull(input_tokens, 0) + ifNull(cache_read_tokens, 0) + ifNull(cache_write_tokens, 0)
+       + ifNull(cache_write_1h_tokens, 0) + ifNull(input_audio_tokens, 0) + ifNull(input_image_tokens, 0)
+    ) AS total_input_tokens,
+    if(coalesce(output_tokens, reasoning_tokens, output_audio_tokens) IS NULL, NULL,
+       ifNull(output_tokens, 0) + ifNull(reasoning_tokens, 0) + ifNull(output_audio_tokens, 0)
+    ) AS total_output_tokens,
+    images, seconds, characters, searches, usage_source,
+    if(running AND attempt_log.cost_usd IS NOT NULL, toDecimal128(0, 12), attempt_log.cost_usd) AS cost_usd,
+    worst_case_usd,
+    if(running, 0, attempt_log.charged_tokens) AS charged_tokens,
+    worst_tokens, price_id, first_token_us, total_us, deadline, worker, reservation, lease, books, tags
+FROM attempt_log FINAL
+SETTINGS do_not_merge_across_partitions_select_final = 1;
