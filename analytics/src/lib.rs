@@ -5,6 +5,7 @@
 //! what makes it fast over long times.
 
 mod address;
+mod alerts;
 mod config;
 mod ledger;
 mod metrics;
@@ -23,6 +24,7 @@ mod trouble;
 mod warehouse;
 
 pub use address::{Address, BadAddress, BadDatabase, Database};
+pub use alerts::AlertsUnavailable;
 pub use config::{AnalyticsConfig, Retention};
 pub use proof::{NoProof, SpentByLease, SpentByReservation};
 pub use role::{Analytics, StartError};

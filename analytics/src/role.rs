@@ -12,6 +12,7 @@ use crate::warehouse::Warehouse;
 use penstock_runtime::Life;
 use penstock_runtime::bus::{Bus, BusError, UsageReader};
 use penstock_runtime::metrics::Metrics;
+use penstock_schemas::alert::AlertReply;
 use penstock_schemas::model::PriceRow;
 use penstock_schemas::name::Target;
 use penstock_schemas::spend::SpendReply;
@@ -71,6 +72,17 @@ impl Analytics {
                     Ok(report) => SpendReply::Report(report),
                     Err(SpendError::BadQuery(why)) => SpendReply::BadQuery(why),
                     Err(SpendError::Unavailable(why)) => SpendReply::Unavailable(why),
+                }
+            }
+        })
+        .await?;
+        let asked = warehouse.clone();
+        bus.answer_alerts(move |query| {
+            let asked = asked.clone();
+            async move {
+                match asked.alerts(&query).await {
+                    Ok(report) => AlertReply::Report(report),
+                    Err(error) => AlertReply::Unavailable(error.to_string()),
                 }
             }
         })

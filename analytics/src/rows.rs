@@ -3,6 +3,7 @@
 
 use clickhouse::Row;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::alert::Alert;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, RequestEvent, UsageEvent};
 use penstock_schemas::money::Picodollars;
@@ -100,11 +101,25 @@ pub(crate) struct RequestRow {
     tags: Vec<(String, String)>,
 }
 
+/// A row of `alert_log`.
+#[derive(Clone, Debug, Row, Serialize)]
+pub(crate) struct AlertRow {
+    #[serde(with = "clickhouse::serde::uuid")]
+    pub(crate) alert_id: Uuid,
+    at: i64,
+    kind: &'static str,
+    subject: String,
+    window: String,
+    message: String,
+    details: Vec<(String, String)>,
+}
+
 /// What is inserted together.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     pub(crate) attempts: Vec<AttemptRow>,
     pub(crate) requests: Vec<RequestRow>,
+    pub(crate) alerts: Vec<AlertRow>,
 }
 
 impl AttemptRow {
@@ -119,6 +134,12 @@ impl RequestRow {
     }
 }
 
+impl AlertRow {
+    pub(crate) fn key(&self) -> Key {
+        (self.alert_id, 0)
+    }
+}
+
 impl Rows {
     /// The rows that `events` make. An attempt whose end is among them makes one row, in the place of its first event.
     pub(crate) fn fold<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> Self {
@@ -130,6 +151,10 @@ impl Rows {
                 UsageEvent::AttemptEnded(end) => ended(end),
                 UsageEvent::Request(request) => {
                     rows.requests.push(requested(request));
+                    continue;
+                }
+                UsageEvent::Alert(alert) => {
+                    rows.alerts.push(raised(alert));
                     continue;
                 }
             };
@@ -153,6 +178,7 @@ pub(crate) fn key(event: &UsageEvent) -> Key {
         UsageEvent::AttemptStarted(start) => (start.attempt_id.0, START),
         UsageEvent::AttemptEnded(end) => (end.start.attempt_id.0, END),
         UsageEvent::Request(request) => (request.request_id.0, 0),
+        UsageEvent::Alert(alert) => (alert.id.0, 0),
     }
 }
 
@@ -258,6 +284,18 @@ fn requested(request: &RequestEvent) -> RequestRow {
         first_token_us: request.first_token_us,
         cost_usd: request.cost.map(pico),
         tags: request.caller.tags.clone().into_iter().collect(),
+    }
+}
+
+fn raised(alert: &Alert) -> AlertRow {
+    AlertRow {
+        alert_id: alert.id.0,
+        at: micros(alert.at),
+        kind: alert.kind.as_str(),
+        subject: alert.subject.clone(),
+        window: alert.window.clone(),
+        message: alert.message.clone(),
+        details: alert.details.clone().into_iter().collect(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Inserts rows of the ledger into ClickHouse, each batch as one, and recognizable when it comes again. Knows nothing of
 //! where events come from, nor of what to do when it fails.
 
-use crate::rows::{AttemptRow, Key, RequestRow, token};
+use crate::rows::{AlertRow, AttemptRow, Key, RequestRow, token};
 use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
 use clickhouse::error::Error;
@@ -35,6 +35,13 @@ impl Stored for AttemptRow {
 
 impl Stored for RequestRow {
     const TABLE: &'static str = "request_log";
+    fn key(&self) -> Key {
+        Self::key(self)
+    }
+}
+
+impl Stored for AlertRow {
+    const TABLE: &'static str = "alert_log";
     fn key(&self) -> Key {
         Self::key(self)
     }

@@ -2,6 +2,7 @@
 //! revision that was read, so that a change is there in full or not at all, and every process sees the same. Knows nothing
 //! of where it is kept, nor of who may change it.
 
+use crate::alert::Webhook;
 use crate::budget::{Budget, RateLimit, check_name};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ pub struct Directory {
     /// Limits on rates.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, RateLimit>,
+    /// Where alerts are posted to.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub webhooks: BTreeMap<String, Webhook>,
 }
 
 /// Who pays.

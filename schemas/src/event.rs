@@ -2,6 +2,7 @@
 //! they are kept. A batch of events is one message: one JSON object a line.
 
 use crate::UnixMicros;
+use crate::alert::Alert;
 use crate::envelope::{Caller, Dialect, Operation};
 use crate::failure::FailureKind;
 use crate::money::Picodollars;
@@ -24,6 +25,9 @@ pub enum UsageEvent {
     /// Written when the caller has its answer, or never will.
     #[serde(rename = "request")]
     Request(Box<RequestEvent>),
+    /// Written when somebody must be told something.
+    #[serde(rename = "alert")]
+    Alert(Box<Alert>),
 }
 
 /// A provider is about to be called. Without an end it becomes a row of unknown outcome at its worst-case cost.

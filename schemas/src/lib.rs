@@ -4,6 +4,7 @@
 //! Evolution: fields are only ever added, and added as optional; a name is never used again for something else. The
 //! golden files under `schemas/tests/golden` are what older processes may still send, and must keep decoding.
 
+pub mod alert;
 pub mod book;
 pub mod budget;
 pub mod chat;

@@ -151,6 +151,8 @@ ids! {
     RequestId;
     /// One call to one provider: UUIDv7.
     AttemptId;
+    /// One alert: made of what it is about.
+    AlertId;
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Every name on the bus, in one place: subjects, streams, buckets, queue groups. Knows nothing of what travels there.
 
 use crate::envelope::Operation;
-use crate::name::{ProcessId, ProviderId, RequestId};
+use crate::name::{AlertId, ProcessId, ProviderId, RequestId};
 
 /// The one queue group of all workers: with two names, each group would get its own copy of a call.
 pub const QUEUE_GROUP: &str = "w";
@@ -122,9 +122,34 @@ impl Subjects {
         format!("{}.query.proof", self.prefix)
     }
 
-    /// Where alerts are told.
+    /// Where one alert is told.
+    pub fn alert(&self, id: AlertId) -> String {
+        format!("{}.alert.{id}", self.prefix)
+    }
+
+    /// Where all alerts are told.
     pub fn alerts(&self) -> String {
-        format!("{}.alert", self.prefix)
+        format!("{}.alert.*", self.prefix)
+    }
+
+    /// The stream of alerts: each once, by its subject.
+    pub fn alerts_stream(&self) -> String {
+        format!("{}_ALERTS", self.prefix)
+    }
+
+    /// Where it is asked for alerts.
+    pub fn alerts_asked(&self) -> String {
+        format!("{}.query.alerts", self.prefix)
+    }
+
+    /// Where what is to be posted is put.
+    pub fn posts(&self) -> String {
+        format!("{}.post", self.prefix)
+    }
+
+    /// The stream of what is to be posted.
+    pub fn posts_stream(&self) -> String {
+        format!("{}_POSTS", self.prefix)
     }
 
     /// The bucket of budgets' books.

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::alert::{Alert, AlertKind};
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Unsupported};
 use penstock_schemas::event::{
     AttemptEnded, AttemptStarted, CacheResult, Outcome, RequestEvent, UsageEvent, decode_batch, encode_batch,
@@ -228,6 +229,18 @@ fn a_batch_of_usage_events() {
     let bytes = golden("usage.jsonl", &today);
     assert_eq!(decode_batch(&bytes).unwrap(), events);
     assert_eq!(bytes, today, "usage.jsonl is written differently");
+}
+
+#[test]
+fn an_alert() {
+    let alert = Alert::new(AlertKind::BudgetThreshold, "search", "80", "2026-11", UnixMicros(1_795_000_000_000_000));
+    let alert = alert.saying("80 % of the budget search is spent").with("threshold", 80);
+    json("alert.json", &alert);
+    let events = [UsageEvent::Alert(Box::new(alert))];
+    let today = encode_batch(&events).unwrap();
+    let bytes = golden("usage-alert.jsonl", &today);
+    assert_eq!(decode_batch(&bytes).unwrap(), events);
+    assert_eq!(bytes, today, "usage-alert.jsonl is written differently");
 }
 
 #[test]

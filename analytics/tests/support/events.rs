@@ -2,6 +2,7 @@
 
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::alert::Alert;
 use penstock_schemas::envelope::{Caller, Dialect, Operation};
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::model::PriceRow;
@@ -111,6 +112,10 @@ pub fn started(start: &AttemptStarted) -> UsageEvent {
 
 pub fn ended(end: AttemptEnded) -> UsageEvent {
     UsageEvent::AttemptEnded(Box::new(end))
+}
+
+pub fn raised(alert: &Alert) -> UsageEvent {
+    UsageEvent::Alert(Box::new(alert.clone()))
 }
 
 pub fn requested(request: RequestEvent) -> UsageEvent {

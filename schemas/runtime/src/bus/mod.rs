@@ -2,8 +2,9 @@
 //!
 //! `inbox` is an ingress's side of a call and `desk` a worker's; `usage` is the durable ledger; `bucket` holds what every
 //! process keeps in memory, and `directory` the one document of what the operator manages; `kept` holds conversations;
-//! `query` is for questions.
+//! `query` is for questions, `alerts` for what somebody must be told, and `work` for what is kept until it is done.
 
+mod alerts;
 mod bucket;
 mod connect;
 mod desk;
@@ -16,7 +17,9 @@ mod replay;
 mod store;
 mod streams;
 mod usage;
+mod work;
 
+pub use alerts::{Alarm, Post};
 pub use bucket::{Bucket, Change};
 pub use connect::{Bus, NatsConfig};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
@@ -25,6 +28,7 @@ pub use inbox::{Call, Inbox};
 pub use kept::{Kept, Version};
 pub use replay::{Claimed, Replay, Replays, Standing};
 pub use usage::{Journal, Pending, UsageBatch, UsageReader};
+pub use work::{Work, WorkReader};
 
 /// Why something on the bus did not work.
 #[derive(Debug, thiserror::Error)]

@@ -65,7 +65,7 @@ impl Bus {
         self.answer(self.subjects.targets(), move |_: Result<(), _>| std::future::ready(answer())).await
     }
 
-    async fn ask<A: DeserializeOwned>(
+    pub(super) async fn ask<A: DeserializeOwned>(
         &self,
         subject: String,
         question: &impl Serialize,
@@ -77,7 +77,7 @@ impl Bus {
         serde_json::from_slice(&answer.payload).map_err(failed(what))
     }
 
-    async fn answer<Q, R, F, A>(&self, subject: String, answer: F) -> Result<(), BusError>
+    pub(super) async fn answer<Q, R, F, A>(&self, subject: String, answer: F) -> Result<(), BusError>
     where
         Q: DeserializeOwned + Send,
         R: Serialize + Send,

@@ -43,6 +43,13 @@ impl Bus {
         compare(&stream.cached_info().config, &wanted)
     }
 
+    /// A stream of these settings.
+    pub(super) async fn work_stream(&self, wanted: Config) -> Result<Stream, BusError> {
+        let stream = self.jetstream.get_or_create_stream(wanted.clone()).await.map_err(failed("set up a stream"))?;
+        compare(&stream.cached_info().config, &wanted)?;
+        Ok(stream)
+    }
+
     pub(super) async fn key_value(&self, bucket: &str) -> Result<kv::Store, BusError> {
         self.key_value_for(bucket, Duration::ZERO).await
     }

@@ -1,0 +1,110 @@
+//! Work that is kept in a stream until it is done: read by one of those who share it, and given again, to whomever, when it is
+//! neither acknowledged nor put off. Knows nothing of what is to be done.
+
+use super::{Bus, BusError, failed};
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
+use async_nats::jetstream::stream::Config;
+use futures_util::StreamExt;
+use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+use std::time::Duration;
+use tracing::error;
+
+/// How long work may take before it is given to another.
+const ACK_WAIT: Duration = Duration::from_secs(60);
+
+/// Work that may be under way or put off.
+const PENDING: i64 = 20_000;
+
+/// Pieces that are fetched together.
+const FETCH: usize = 32;
+
+/// How long a second copy is recognized by its `Nats-Msg-Id`.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// Reads work.
+pub struct WorkReader<T> {
+    messages: pull::Stream,
+    values: PhantomData<fn() -> T>,
+}
+
+/// A piece of work.
+pub struct Work<T> {
+    /// What is to be done.
+    pub value: T,
+    /// How often it was given, this time included.
+    pub tries: u32,
+    message: Message,
+}
+
+/// What the settings of such streams have in common.
+pub(super) fn work_config() -> Config {
+    Config { duplicate_window: DUPLICATE_WINDOW, ..Config::default() }
+}
+
+impl Bus {
+    pub(super) async fn read_work<T>(&self, stream: &str, durable: &str) -> Result<WorkReader<T>, BusError> {
+        let config = pull::Config {
+            durable_name: Some(durable.to_owned()),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            max_ack_pending: PENDING,
+            ..pull::Config::default()
+        };
+        let stream = self.jetstream.get_stream(stream).await.map_err(failed("open a work queue"))?;
+        let consumer: PullConsumer =
+            stream.get_or_create_consumer(durable, config).await.map_err(failed("open a work queue"))?;
+        let messages = consumer.stream().max_messages_per_batch(FETCH).messages().await;
+        Ok(WorkReader { messages: messages.map_err(failed("read a work queue"))?, values: PhantomData })
+    }
+}
+
+impl<T: DeserializeOwned> WorkReader<T> {
+    /// Waits for the next piece.
+    ///
+    /// # Errors
+    /// When the queue cannot be read: it is to be opened again.
+    pub async fn next(&mut self) -> Result<Work<T>, BusError> {
+        loop {
+            let Some(message) = self.messages.next().await else {
+                return Err(failed("read a work queue")("it is closed"));
+            };
+            let message = message.map_err(failed("read a work queue"))?;
+            match serde_json::from_slice(&message.payload) {
+                Ok(value) => {
+                    let tries = message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(u32::MAX));
+                    return Ok(Work { value, tries, message });
+                }
+                Err(error) => {
+                    error!(subject = %message.subject, %error, "a piece of work cannot be read: is this role older?");
+                    put_off(&message, ACK_WAIT).await?;
+                }
+            }
+        }
+    }
+}
+
+impl<T> Work<T> {
+    /// It is done.
+    ///
+    /// # Errors
+    /// When that cannot be told; then it comes again.
+    pub async fn done(&self) -> Result<(), BusError> {
+        self.message.ack().await.map_err(failed("acknowledge work"))
+    }
+
+    /// It is to be given again after `wait`.
+    ///
+    /// # Errors
+    /// When that cannot be told; then it comes again in its own time.
+    pub async fn again(&self, wait: Duration) -> Result<(), BusError> {
+        put_off(&self.message, wait).await
+    }
+}
+
+async fn put_off(message: &Message, wait: Duration) -> Result<(), BusError> {
+    message.ack_with(AckKind::Nak(Some(wait))).await.map_err(failed("put work off"))
+}

@@ -1,0 +1,279 @@
+//! What somebody must be told: budgets that run out, prices that are missing, keys that fail. And whom: webhooks. Knows nothing
+//! of who notices it, nor of how it is told.
+
+use crate::UnixMicros;
+use crate::budget::check_name;
+use crate::name::AlertId;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use uuid::Builder;
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertKind {
+    /// A share of a budget is spent.
+    BudgetThreshold,
+    /// A budget is spent.
+    BudgetExceeded,
+    /// A model was called that has no price.
+    UnpricedModel,
+    /// A provider refuses one of our keys.
+    ProviderKeyFailing,
+    /// The counters and the ledger do not say the same.
+    ReconciliationDifference,
+    /// A budget will be spent long before its cycle ends, if spending goes on like this.
+    SpendingSlope,
+}
+
+impl AlertKind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::BudgetThreshold,
+        Self::BudgetExceeded,
+        Self::UnpricedModel,
+        Self::ProviderKeyFailing,
+        Self::ReconciliationDifference,
+        Self::SpendingSlope,
+    ];
+
+    /// The word that stands for it on the wire and in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BudgetThreshold => "budget_threshold",
+            Self::BudgetExceeded => "budget_exceeded",
+            Self::UnpricedModel => "unpriced_model",
+            Self::ProviderKeyFailing => "provider_key_failing",
+            Self::ReconciliationDifference => "reconciliation_difference",
+            Self::SpendingSlope => "spending_slope",
+        }
+    }
+
+    /// The kind that a word stands for.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// Something that somebody must be told, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Made of what it is about: whoever notices the same makes the same id, and it is told once.
+    pub id: AlertId,
+    /// When it was noticed first.
+    pub at: UnixMicros,
+    /// What has happened.
+    pub kind: AlertKind,
+    /// To whom or what: a budget's counter, a target, a provider's key.
+    pub subject: String,
+    /// Within which time it is told once: a budget's window, a day.
+    pub window: String,
+    /// For people.
+    pub message: String,
+    /// For programs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+}
+
+impl Alert {
+    /// An alert about `subject`, told once for each `mark` (such as a threshold; may be empty) in each `window`.
+    pub fn new(kind: AlertKind, subject: &str, mark: &str, window: &str, at: UnixMicros) -> Self {
+        let mut hash = Sha256::new();
+        for part in [kind.as_str(), subject, mark, window] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash.finalize()[..16]);
+        Self {
+            id: AlertId(Builder::from_custom_bytes(bytes).into_uuid()),
+            at,
+            kind,
+            subject: subject.to_owned(),
+            window: window.to_owned(),
+            message: String::new(),
+            details: BTreeMap::new(),
+        }
+    }
+
+    /// With this message for people.
+    #[must_use]
+    pub fn saying(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    /// With one more detail for programs.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Display) -> Self {
+        self.details.insert(name.to_owned(), value.to_string());
+        self
+    }
+}
+
+/// Where alerts are posted to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhook {
+    /// Its name: 1 to 64 of `a-z 0-9 _ -`.
+    pub name: String,
+    /// The address: `http://…` or `https://…`. May be in a private network.
+    pub url: String,
+    /// What the posts are signed with: `env:NAME` or `file:PATH`, read by the analytics role.
+    pub secret: String,
+    /// Which kinds of alerts; empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<AlertKind>,
+}
+
+impl Webhook {
+    /// Whether it is told alerts of this kind.
+    pub fn wants(&self, kind: AlertKind) -> bool {
+        self.events.is_empty() || self.events.contains(&kind)
+    }
+
+    /// Everything that is wrong with it, as (field, reason).
+    pub fn mistakes(&self) -> Vec<(&'static str, String)> {
+        let mut mistakes = check_name(&self.name);
+        let host = self.url.strip_prefix("https://").or_else(|| self.url.strip_prefix("http://"));
+        let is_odd = |c: char| c.is_whitespace() || c.is_control();
+        match host {
+            Some(host) if host.starts_with(['/', '?', '#', ':']) || host.is_empty() => {
+                mistakes.push(("url", format!("`{}` names no host", self.url)));
+            }
+            Some(host) if host.split(['/', '?', '#']).next().unwrap_or_default().contains('@') => {
+                mistakes.push(("url", "must hold no user and password".to_owned()));
+            }
+            Some(_) if self.url.len() > 2048 || self.url.contains(is_odd) => {
+                mistakes.push(("url", "must be at most 2048 bytes, without spaces".to_owned()));
+            }
+            Some(_) => {}
+            None => mistakes.push(("url", "must begin with http:// or https://".to_owned())),
+        }
+        let (kind, name) = self.secret.split_once(':').unwrap_or_default();
+        if !matches!(kind, "env" | "file") || name.is_empty() {
+            mistakes
+                .push(("secret", "must be env:NAME or file:PATH: secrets are never stored in the clear".to_owned()));
+        }
+        mistakes
+    }
+}
+
+/// Which alerts are asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertQuery {
+    /// From when on.
+    pub since: UnixMicros,
+    /// Until when, exclusive.
+    pub until: UnixMicros,
+    /// Of which kind; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<AlertKind>,
+}
+
+impl AlertQuery {
+    /// Reads the question as people write it; times as in `SpendQuery`, the last 30 days when they are absent.
+    ///
+    /// # Errors
+    /// Says which part is wrong and what it may be.
+    pub fn parse(
+        kind: Option<&str>,
+        since: Option<&str>,
+        until: Option<&str>,
+        now: UnixMicros,
+    ) -> Result<Self, String> {
+        let known = || AlertKind::ALL.map(AlertKind::as_str).join(", ");
+        let parse =
+            |word| AlertKind::parse(word).ok_or_else(|| format!("`{word}` is no kind of alert: use {}", known()));
+        let kind = kind.map(parse).transpose()?;
+        let times = crate::spend::SpendQuery::parse(None, since, until, now)?;
+        Ok(Self { since: times.since, until: times.until, kind })
+    }
+}
+
+/// An alert, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertRow {
+    /// Its id.
+    pub id: AlertId,
+    /// When it was noticed first, RFC 3339.
+    pub at: String,
+    /// What has happened: a word of [`AlertKind`].
+    pub kind: String,
+    /// To whom or what.
+    pub subject: String,
+    /// Within which time it is told once.
+    pub window: String,
+    /// For people.
+    pub message: String,
+    /// For programs.
+    pub details: BTreeMap<String, String>,
+}
+
+/// The answer: the newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertReport {
+    /// At most [`MOST_ALERTS`].
+    pub alerts: Vec<AlertRow>,
+}
+
+/// More alerts are not shown at once.
+pub const MOST_ALERTS: usize = 1_000;
+
+/// An answer from the bus to an [`AlertQuery`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertReply {
+    /// The alerts.
+    Report(AlertReport),
+    /// The query is wrong: what and how to mend it.
+    BadQuery(String),
+    /// ClickHouse cannot be asked now.
+    Unavailable(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_the_same_alert_and_nothing_else_is() {
+        let alert = |kind, subject, mark, window| Alert::new(kind, subject, mark, window, UnixMicros(1)).id;
+        let first = alert(AlertKind::BudgetThreshold, "team", "80", "2026-11");
+        let later = Alert::new(AlertKind::BudgetThreshold, "team", "80", "2026-11", UnixMicros(2)).saying("again");
+        assert_eq!(first, later.id);
+        let others = [
+            alert(AlertKind::BudgetExceeded, "team", "80", "2026-11"),
+            alert(AlertKind::BudgetThreshold, "team8", "0", "2026-11"),
+            alert(AlertKind::BudgetThreshold, "team", "90", "2026-11"),
+            alert(AlertKind::BudgetThreshold, "team", "80", "2026-12"),
+        ];
+        assert!(!others.contains(&first));
+    }
+
+    #[test]
+    fn the_word_of_a_kind_is_the_same_everywhere() {
+        for kind in AlertKind::ALL {
+            assert_eq!(AlertKind::parse(kind.as_str()), Some(kind));
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_wrong_webhook_says_all_that_is_wrong() {
+        for (name, url, secret, fields) in [
+            ("ops", "http://10.0.0.1:8080/x?y", "env:HOOK", &[][..]),
+            ("ops", "https://hooks.example", "file:/run/secret", &[]),
+            ("Ops", "ftp://x", "s3cret", &["name", "url", "secret"]),
+            ("ops", "https://", "env:", &["url", "secret"]),
+            ("ops", "https://me:pw@x/", "env:A", &["url"]),
+            ("ops", "https://x/a b", "env:A", &["url"]),
+        ] {
+            let webhook = Webhook { name: name.into(), url: url.into(), secret: secret.into(), events: Vec::new() };
+            let found: Vec<_> = webhook.mistakes().into_iter().map(|(field, _)| field).collect();
+            assert_eq!(found, fields, "{url}");
+        }
+    }
+}
