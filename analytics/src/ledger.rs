@@ -157,6 +157,7 @@ impl Ledger {
         let mut refused = sift(warehouse, &rows.attempts, verdict).await?;
         refused.extend(sift(warehouse, &rows.requests, verdict).await?);
         refused.extend(sift(warehouse, &rows.alerts, verdict).await?);
+        refused.extend(sift(warehouse, &rows.audit, verdict).await?);
         for (key, trouble) in refused {
             error!(id = %key.0, reason = %trouble, "ClickHouse refuses a usage event: it stays in the ledger");
             self.refused.insert(key, begun);

@@ -6,6 +6,7 @@
 
 mod address;
 mod alerts;
+mod audit;
 mod config;
 mod ledger;
 mod metrics;

@@ -1,6 +1,7 @@
 //! The analytics role: carries the ledger into ClickHouse, counts hours, and answers spend queries. Starts without
 //! ClickHouse: events wait in the ledger until it is there.
 
+use crate::audit;
 use crate::config::AnalyticsConfig;
 use crate::ledger::Ledger;
 use crate::metrics::AnalyticsMetrics;
@@ -85,6 +86,12 @@ impl Analytics {
                     Err(error) => AlertReply::Unavailable(error.to_string()),
                 }
             }
+        })
+        .await?;
+        let asked = warehouse.clone();
+        bus.answer_audit(move |query| {
+            let asked = asked.clone();
+            async move { audit::answer(&asked, &query).await }
         })
         .await?;
         Ok(Self { life, warehouse })

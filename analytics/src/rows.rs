@@ -1,6 +1,7 @@
 //! Events as rows of ClickHouse's tables, and the fold of a start and its end into one. Pure: knows nothing of when or how
 //! rows are inserted.
 
+use crate::audit::AuditRow;
 use clickhouse::Row;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::alert::Alert;
@@ -120,6 +121,7 @@ pub(crate) struct Rows {
     pub(crate) attempts: Vec<AttemptRow>,
     pub(crate) requests: Vec<RequestRow>,
     pub(crate) alerts: Vec<AlertRow>,
+    pub(crate) audit: Vec<AuditRow>,
 }
 
 impl AttemptRow {
@@ -157,6 +159,10 @@ impl Rows {
                     rows.alerts.push(raised(alert));
                     continue;
                 }
+                UsageEvent::Audit(event) => {
+                    rows.audit.push(AuditRow::of(event));
+                    continue;
+                }
             };
             let place = *places.entry(row.attempt_id).or_insert(rows.attempts.len());
             match rows.attempts.get_mut(place) {
@@ -177,6 +183,7 @@ pub(crate) fn key(event: &UsageEvent) -> Key {
     match event {
         UsageEvent::AttemptStarted(start) => (start.attempt_id.0, START),
         UsageEvent::AttemptEnded(end) => (end.start.attempt_id.0, END),
+        UsageEvent::Audit(event) => (event.id, 0),
         UsageEvent::Request(request) => (request.request_id.0, 0),
         UsageEvent::Alert(alert) => (alert.id.0, 0),
     }
@@ -325,6 +332,6 @@ fn pico(amount: Picodollars) -> i128 {
     i128::from(amount.0)
 }
 
-fn micros(time: UnixMicros) -> i64 {
+pub(crate) fn micros(time: UnixMicros) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
 }

@@ -11,6 +11,7 @@ use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
 use jiff::Timestamp;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::name::ProjectId;
 use penstock_schemas::spend::{DIMENSIONS, SpendQuery, SpendReport, SpendRow, SpendSums};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub enum SpendError {
 pub(crate) async fn report(warehouse: &Warehouse, query: &SpendQuery) -> Result<SpendReport, SpendError> {
     let dimensions = check(query)?;
     let cut = |time: UnixMicros| UnixMicros(time.0.min(LATEST));
-    let query = &SpendQuery { by: query.by.clone(), since: cut(query.since), until: cut(query.until) };
+    let query = &SpendQuery { since: cut(query.since), until: cut(query.until), ..query.clone() };
     let unavailable = |trouble: Trouble| SpendError::Unavailable(trouble.to_string());
     let rows = timeout(LIMIT, read(warehouse, query, &dimensions)).await;
     let rows = rows.map_err(|_| unavailable(Trouble::too_slow(warehouse.address())))?;
@@ -73,6 +74,9 @@ fn check(query: &SpendQuery) -> Result<Vec<Dimension<'_>>, SpendError> {
     if query.since >= query.until {
         return Err(SpendError::BadQuery("since must be earlier than until".to_owned()));
     }
+    if let Some(wrong) = query.projects.iter().find_map(|name| ProjectId::parse(name.as_str()).err()) {
+        return Err(SpendError::BadQuery(wrong.to_string()));
+    }
     let mut dimensions = Vec::new();
     for (i, name) in query.by.iter().enumerate() {
         if query.by[..i].contains(name) {
@@ -101,6 +105,7 @@ mod tests {
             by: by.iter().map(|name| (*name).to_owned()).collect(),
             since: UnixMicros(since),
             until: UnixMicros(until),
+            projects: Vec::new(),
         };
         for (query, part) in [
             (query(&["modle"], 0, 1), "`modle`: use project, user, "),

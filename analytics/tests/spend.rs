@@ -121,7 +121,8 @@ async fn compare_all(world: &World) {
     let within_an_hour = (ago(2 * DAY + HOUR / 50), ago(2 * DAY));
     for by in breakdowns {
         for (since, until) in [whole, part, within_an_hour] {
-            let query = SpendQuery { by: by.iter().map(|name| (*name).to_owned()).collect(), since, until };
+            let query =
+                SpendQuery { by: by.iter().map(|name| (*name).to_owned()).collect(), since, until, projects: vec![] };
             let report = report(world, &query).await;
             let wanted = by_sql(world, &query).await;
             let total = by_sql(world, &SpendQuery { by: vec![], ..query.clone() }).await;
@@ -173,7 +174,7 @@ async fn a_report_is_what_sql_says_from_attempts_and_from_hours() {
     compare_all(&world).await;
 
     // That hours are read from where they were counted is seen when somebody meddles there.
-    let query = SpendQuery { by: vec![], since: ago(6 * DAY), until: now() };
+    let query = SpendQuery { by: vec![], since: ago(6 * DAY), until: now(), projects: vec![] };
     let before = report(&world, &query).await.total.attempts;
     world.execute("INSERT INTO spend_by_hour SELECT * REPLACE ('meddled' AS project) FROM spend_by_hour").await;
     assert!(report(&world, &query).await.total.attempts > before);
@@ -192,7 +193,12 @@ async fn the_bus_answers_as_the_warehouse_does() {
     ];
     world.write(events).await;
     world.until("SELECT count() FROM attempts", "2").await;
-    let query = SpendQuery { by: vec!["model".into(), "tag:x'; DROP".into()], since: ago(2 * HOUR), until: now() };
+    let query = SpendQuery {
+        by: vec!["model".into(), "tag:x'; DROP".into()],
+        since: ago(2 * HOUR),
+        until: now(),
+        projects: vec![],
+    };
     let SpendReply::Report(report) = world.bus.ask_spend(&query).await.unwrap() else { panic!("no report") };
     let direct = world.warehouse().spend(&query).await.unwrap();
     assert_eq!(serde_json::to_value(&report).unwrap(), serde_json::to_value(&direct).unwrap());
@@ -215,7 +221,7 @@ async fn the_bus_answers_as_the_warehouse_does() {
 async fn without_clickhouse_a_report_says_so() {
     let mut world = World::new().await;
     world.engine.take().unwrap().kill();
-    let query = SpendQuery { by: vec![], since: ago(HOUR), until: now() };
+    let query = SpendQuery { by: vec![], since: ago(HOUR), until: now(), projects: vec![] };
     let error = world.warehouse().spend(&query).await.unwrap_err();
     let SpendError::Unavailable(why) = error else { panic!("{error:?}") };
     assert!(why.starts_with("ClickHouse at http://127.0.0.1:") && !why.contains("token"), "{why}");
@@ -225,7 +231,8 @@ async fn without_clickhouse_a_report_says_so() {
 async fn nothing_spent_is_a_report_too() {
     let world = World::new().await;
     let _analytics = world.start(vec![]).await.unwrap();
-    let query = SpendQuery { by: vec!["project".into()], since: UnixMicros(0), until: UnixMicros(u64::MAX) };
+    let query =
+        SpendQuery { by: vec!["project".into()], since: UnixMicros(0), until: UnixMicros(u64::MAX), projects: vec![] };
     let report = report(&world, &query).await;
     assert_eq!((report.rows.len(), report.total.cost_usd.as_str()), (0, "0"));
     assert_eq!((report.since.as_str(), report.until.as_str()), ("1970-01-01T00:00:00Z", "2100-01-01T00:00:00Z"));

@@ -4,6 +4,7 @@
 use crate::UnixMicros;
 use crate::budget::check_name;
 use crate::name::AlertId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::fmt::Display;
 use uuid::Builder;
 
 /// What has happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertKind {
     /// A share of a budget is spent.
@@ -114,10 +115,11 @@ impl Alert {
 }
 
 /// Where alerts are posted to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Webhook {
     /// Its name: 1 to 64 of `a-z 0-9 _ -`.
+    #[schemars(regex(pattern = r"^[a-z0-9_-]{1,64}$"))]
     pub name: String,
     /// The address: `http://…` or `https://…`. May be in a private network.
     pub url: String,

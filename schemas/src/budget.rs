@@ -6,27 +6,33 @@ use crate::envelope::Caller;
 use crate::key::matches;
 use crate::money::Picodollars;
 use crate::name::Target;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Whom and what a limit is for. What is absent matches everything; in every text `*` stands for any characters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
     /// Who pays.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
     pub project: Option<String>,
     /// Who asks.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
     pub user: Option<String>,
     /// The id of a virtual key.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
     pub key: Option<String>,
     /// What is asked for, or who is called: `chat`, `openai/*`, `gpt-4o*`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
     pub model: Option<String>,
     /// Who is called.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
     pub provider: Option<String>,
     /// Tags that a request must all have.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -63,7 +69,7 @@ fn matches_model(pattern: &str, asked: &str, target: &Target) -> bool {
 }
 
 /// For what each value of which has a counter of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Dimension {
     /// Each project.
@@ -86,7 +92,7 @@ impl Dimension {
 }
 
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Money, in picodollars.
@@ -98,7 +104,7 @@ pub enum Unit {
 }
 
 /// How much is set aside for a request before it is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The most that it can cost: the limit is never passed.
@@ -109,7 +115,7 @@ pub enum Mode {
 }
 
 /// What happens to a request that does not fit.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnExceed {
     /// It is refused: 429.
@@ -125,10 +131,11 @@ pub enum OnExceed {
 pub const THRESHOLDS: [u32; 3] = [80, 90, 100];
 
 /// A limit on what is spent over a cycle.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {
     /// Its name: 1 to 64 of `a-z 0-9 _ -`.
+    #[schemars(regex(pattern = r"^[a-z0-9_-]{1,64}$"))]
     pub name: String,
     /// For whom and what.
     #[serde(rename = "match")]
@@ -138,9 +145,11 @@ pub struct Budget {
     pub per: Vec<Dimension>,
     /// The limit in dollars, such as `50.00`. Either this or `limit_tokens`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^\d{1,6}(\.\d{1,12})?$"))]
     pub limit_usd: Option<String>,
     /// The limit in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000_000_000_000_000_u64))]
     pub limit_tokens: Option<u64>,
     /// When it begins anew.
     pub cycle: Cycle,
@@ -153,6 +162,7 @@ pub struct Budget {
     pub on_exceed: OnExceed,
     /// The shares of the limit at which somebody is told, in percent; absent: [`THRESHOLDS`].
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(range(min = 1, max = 100)))]
     pub alert_at: Option<Vec<u32>>,
 }
 
@@ -216,23 +226,28 @@ impl Budget {
 const MOST_COUNT: u64 = 1_000_000_000_000_000;
 
 /// Rates that hold for the whole cluster. What is absent is not limited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rates {
     /// Requests in each minute of the clock.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_000_u64))]
     pub requests_per_minute: Option<u64>,
     /// Tokens of input and output in each minute of the clock.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_000_u64))]
     pub tokens_per_minute: Option<u64>,
     /// Requests in each day, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_000_u64))]
     pub requests_per_day: Option<u64>,
     /// Tokens of input and output in each day, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_000_u64))]
     pub tokens_per_day: Option<u64>,
     /// Requests at once.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000_000_000_u64))]
     pub concurrent_requests: Option<u64>,
 }
 
@@ -253,10 +268,11 @@ impl Rates {
 }
 
 /// Rates for a scope.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimit {
     /// Its name: 1 to 64 of `a-z 0-9 _ -`.
+    #[schemars(regex(pattern = r"^[a-z0-9_-]{1,64}$"))]
     pub name: String,
     /// For whom and what.
     #[serde(rename = "match")]

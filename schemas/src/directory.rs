@@ -2,8 +2,10 @@
 //! revision that was read, so that a change is there in full or not at all, and every process sees the same. Knows nothing
 //! of where it is kept, nor of who may change it.
 
+use crate::UnixMicros;
 use crate::alert::Webhook;
 use crate::budget::{Budget, RateLimit, check_name};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -26,35 +28,105 @@ pub struct Directory {
     /// Where alerts are posted to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub webhooks: BTreeMap<String, Webhook>,
+    /// Who manages all this, besides the root key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub admins: BTreeMap<String, Admin>,
 }
 
 /// Who pays.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Project {
     /// Its name: 1 to 64 of `a-z 0-9 _ -`.
+    #[schemars(regex(pattern = r"^[a-z0-9_-]{1,64}$"))]
     pub name: String,
     /// What it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
     pub description: Option<String>,
     /// Whether its keys are good.
     pub enabled: bool,
     /// The models that all its keys may use, `*` standing for any characters. Empty: all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(min = 1, max = 256)))]
     pub models: Vec<String>,
 }
 
 /// Who asks, within whatever project.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct User {
     /// The name that requests carry: 1 to 256 bytes.
+    #[schemars(length(min = 1, max = 256))]
     pub name: String,
     /// Who it is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
     pub description: Option<String>,
     /// Whether requests in this name are served.
     pub enabled: bool,
+}
+
+/// What somebody may do with what is managed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reads: its projects, or everything when it names none.
+    #[default]
+    Viewer,
+    /// Reads and changes keys, budgets and limits of its projects, and reads their spend.
+    Owner,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// The word that stands for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Somebody who manages, as kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admin {
+    /// What its owner says about it.
+    pub settings: AdminSettings,
+    /// SHA-256 of its token, as 64 hexadecimal digits.
+    pub sha256: String,
+    /// When it was made.
+    pub created_at: UnixMicros,
+}
+
+/// Somebody who manages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSettings {
+    /// The name that the audit shows: 1 to 64 of `a-z 0-9 _ -`.
+    #[schemars(regex(pattern = r"^[a-z0-9_-]{1,64}$"))]
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// With which projects. An owner has at least one; an admin has all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(pattern = r"^[a-z0-9_-]{1,64}$")))]
+    pub projects: Vec<String>,
+    /// From when on its token is refused.
+    #[serde(with = "crate::rfc3339", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::rfc3339::schema")]
+    pub expires_at: Option<UnixMicros>,
+    /// Whether its token is good.
+    pub enabled: bool,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self { name: String::new(), role: Role::Viewer, projects: Vec::new(), expires_at: None, enabled: true }
+    }
 }
 
 impl Default for Project {
@@ -72,16 +144,52 @@ impl Default for User {
 impl Project {
     /// Everything that is wrong with it, as (field, reason).
     pub fn mistakes(&self) -> Vec<(&'static str, String)> {
-        check_name(&self.name)
+        let mut mistakes = check_name(&self.name);
+        mistakes.extend(check_description(self.description.as_deref()));
+        mistakes.extend(check_patterns(&self.models));
+        mistakes
     }
 }
 
 impl User {
     /// Everything that is wrong with it, as (field, reason).
     pub fn mistakes(&self) -> Vec<(&'static str, String)> {
-        if (1..=256).contains(&self.name.len()) && !self.name.chars().any(char::is_control) {
-            return Vec::new();
+        let mut mistakes = check_description(self.description.as_deref());
+        if !(1..=256).contains(&self.name.len()) || self.name.chars().any(char::is_control) {
+            mistakes.push(("name", "must be 1 to 256 bytes without control characters".to_owned()));
         }
-        vec![("name", "must be 1 to 256 bytes without control characters".to_owned())]
+        mistakes
     }
+}
+
+impl AdminSettings {
+    /// Everything that is wrong with it, as (field, reason).
+    pub fn mistakes(&self) -> Vec<(&'static str, String)> {
+        let mut mistakes = check_name(&self.name);
+        for project in &self.projects {
+            mistakes.extend(check_name(project).into_iter().map(|(_, why)| ("projects", why)));
+        }
+        match self.role {
+            Role::Owner if self.projects.is_empty() => {
+                mistakes.push(("projects", "is missing: an owner has at least one".to_owned()));
+            }
+            Role::Admin if !self.projects.is_empty() => {
+                mistakes.push(("projects", "an admin has all projects: name none, or make it an owner".to_owned()));
+            }
+            Role::Owner | Role::Admin | Role::Viewer => {}
+        }
+        mistakes
+    }
+}
+
+/// What is wrong with a text that describes something.
+pub(crate) fn check_description(text: Option<&str>) -> Vec<(&'static str, String)> {
+    let is_wrong = text.is_some_and(|text| text.len() > 1000);
+    if is_wrong { vec![("description", "must be at most 1000 bytes".to_owned())] } else { Vec::new() }
+}
+
+/// What is wrong with patterns of models.
+pub(crate) fn check_patterns(models: &[String]) -> Vec<(&'static str, String)> {
+    let wrong = models.iter().filter(|model| model.is_empty() || model.len() > 256);
+    wrong.map(|model| ("models", format!("`{model}` must be 1 to 256 bytes; `*` stands for any characters"))).collect()
 }

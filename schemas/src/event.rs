@@ -3,6 +3,7 @@
 
 use crate::UnixMicros;
 use crate::alert::Alert;
+use crate::audit::AuditEvent;
 use crate::envelope::{Caller, Dialect, Operation};
 use crate::failure::FailureKind;
 use crate::money::Picodollars;
@@ -28,6 +29,9 @@ pub enum UsageEvent {
     /// Written when somebody must be told something.
     #[serde(rename = "alert")]
     Alert(Box<Alert>),
+    /// Written when something that is managed was changed.
+    #[serde(rename = "audit")]
+    Audit(Box<AuditEvent>),
 }
 
 /// A provider is about to be called. Without an end it becomes a row of unknown outcome at its worst-case cost.

@@ -5,6 +5,7 @@
 //! golden files under `schemas/tests/golden` are what older processes may still send, and must keep decoding.
 
 pub mod alert;
+pub mod audit;
 pub mod book;
 pub mod budget;
 pub mod chat;
@@ -18,6 +19,7 @@ pub mod failure;
 pub mod form;
 pub mod frame;
 pub mod key;
+pub mod managed;
 pub mod model;
 pub mod money;
 pub mod name;
@@ -25,6 +27,7 @@ pub mod plan;
 pub mod pool;
 pub mod price;
 pub mod reservation;
+pub mod rfc3339;
 pub mod spend;
 pub mod sse;
 pub mod subject;

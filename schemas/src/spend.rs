@@ -19,6 +19,9 @@ pub struct SpendQuery {
     pub since: UnixMicros,
     /// Until when, exclusive.
     pub until: UnixMicros,
+    /// Only of these projects; empty: of all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub projects: Vec<String>,
 }
 
 impl SpendQuery {
@@ -40,11 +43,15 @@ impl SpendQuery {
         if since >= until {
             return Err("`since` must be before `until`".to_owned());
         }
-        Ok(Self { by: dimensions, since, until })
+        Ok(Self { by: dimensions, since, until, projects: Vec::new() })
     }
 }
 
-fn parse_time(name: &str, text: &str, now: UnixMicros) -> Result<UnixMicros, String> {
+/// Reads a time as people write it, for the question's part `name`: `7d`, a day, or RFC 3339.
+///
+/// # Errors
+/// Says what it may be.
+pub fn parse_time(name: &str, text: &str, now: UnixMicros) -> Result<UnixMicros, String> {
     parse_ago(text, now).or_else(|| parse_moment(text)).ok_or_else(|| {
         format!("`{text}` is no time for `{name}`: write 7d, 24h, 90m, a day such as 2026-11-01, or RFC 3339")
     })

@@ -102,6 +102,11 @@ impl Subjects {
         format!("{}.query.spend", self.prefix)
     }
 
+    /// Where it is asked who changed what.
+    pub fn audit(&self) -> String {
+        format!("{}.query.audit", self.prefix)
+    }
+
     /// Where it is asked how the targets are.
     pub fn targets(&self) -> String {
         format!("{}.query.targets", self.prefix)

@@ -7,6 +7,9 @@
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::alert::{Alert, AlertKind};
+use penstock_schemas::audit::{Action, AuditEvent, Way};
+use penstock_schemas::budget::Budget;
+use penstock_schemas::directory::{Admin, AdminSettings, Directory, Role};
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Unsupported};
 use penstock_schemas::event::{
     AttemptEnded, AttemptStarted, CacheResult, Outcome, RequestEvent, UsageEvent, decode_batch, encode_batch,
@@ -14,6 +17,7 @@ use penstock_schemas::event::{
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Accepted, Control, Ended, Failed, Frame, Head, Payload, Summary};
 use penstock_schemas::key::VirtualKey;
+use penstock_schemas::managed::Kind;
 use penstock_schemas::model::ProviderCard;
 use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::{AttemptId, KeyId, ProcessId, ProjectId, RequestId, Target};
@@ -244,6 +248,35 @@ fn an_alert() {
 }
 
 #[test]
+fn an_event_of_the_audit_and_the_directory() {
+    let text = r#"{"name":"b","match":{"project":"search"},"limit_usd":"5","cycle":"daily"}"#;
+    let budget: Budget = serde_json::from_str(text).unwrap();
+    let event = UsageEvent::Audit(Box::new(AuditEvent {
+        id: id(9),
+        at: UnixMicros(1_763_769_600_000_000),
+        actor: "ann".to_owned(),
+        role: Role::Owner,
+        action: Action::Update,
+        kind: Kind::Budget,
+        name: "b".to_owned(),
+        project: Some("search".to_owned()),
+        before: None,
+        after: Some(serde_json::to_value(&budget).unwrap()),
+        request_id: Some(RequestId(id(1))),
+        way: Way::Api,
+    }));
+    json("audit.json", &event);
+    let settings = AdminSettings { name: "ann".to_owned(), role: Role::Admin, ..AdminSettings::default() };
+    let admin = Admin { settings, sha256: "ab".to_owned(), created_at: UnixMicros(1) };
+    let directory = Directory {
+        budgets: [("b".to_owned(), budget)].into(),
+        admins: [("ann".to_owned(), admin)].into(),
+        ..Directory::default()
+    };
+    json("directory.json", &directory);
+}
+
+#[test]
 fn a_key() {
     let key = VirtualKey {
         id: KeyId::parse("key_0123456789").unwrap(),
@@ -275,7 +308,8 @@ fn a_provider_card() {
 
 #[test]
 fn a_spend_query_and_its_answers() {
-    let query = SpendQuery { by: vec!["model".to_owned()], since: UnixMicros(1), until: UnixMicros(2) };
+    let query =
+        SpendQuery { by: vec!["model".to_owned()], since: UnixMicros(1), until: UnixMicros(2), projects: vec![] };
     json("spend-query.json", &query);
     let report = r#"{"report":{"since":"2026-11-01T00:00:00Z","until":"2026-11-22T00:00:00Z","by":["model"],
         "rows":[{"model":"gpt-4o-mini","requests":1,"attempts":2,"input_tokens":3,"output_tokens":4,"cost_usd":"0.000123"}],

@@ -18,13 +18,14 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: [Migration; 7] = [
     Migration { number: 1, name: "attempts", sql: include_str!("0001_attempts.sql") },
     Migration { number: 2, name: "requests", sql: include_str!("0002_requests.sql") },
     Migration { number: 3, name: "prices", sql: include_str!("0003_prices.sql") },
     Migration { number: 4, name: "spend_by_hour", sql: include_str!("0004_spend_by_hour.sql") },
     Migration { number: 5, name: "reservations", sql: include_str!("0005_reservations.sql") },
     Migration { number: 6, name: "alerts", sql: include_str!("0006_alerts.sql") },
+    Migration { number: 7, name: "audit", sql: include_str!("0007_audit.sql") },
 ];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -83,7 +83,7 @@ pub(super) async fn read(
     dimensions: &[Dimension<'_>],
 ) -> Result<Vec<Sums>, Error> {
     let plan = plan(warehouse, query, dimensions).await?;
-    let parts = [plan.hours(dimensions), Some(plan.attempts(query, dimensions))];
+    let parts = [plan.hours(query, dimensions), Some(plan.attempts(query, dimensions))];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     let sql = format!(
         "SELECT toUInt8(grouping(by)) AS is_total, by, sum(sole) + uniqExactMerge(others) AS requests,
@@ -106,7 +106,7 @@ pub(super) async fn read(
 
 impl Plan {
     /// The part of the report that comes from `spend_by_hour`, if one does.
-    fn hours(&self, dimensions: &[Dimension<'_>]) -> Option<String> {
+    fn hours(&self, query: &SpendQuery, dimensions: &[Dimension<'_>]) -> Option<String> {
         if self.first == self.last {
             return None;
         }
@@ -117,12 +117,13 @@ impl Plan {
                 sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost
             FROM (
                 SELECT {keys} attempts, sole, requests, input_tokens, output_tokens, cost_usd FROM spend_by_hour FINAL
-                WHERE hour >= fromUnixTimestamp({first}) AND hour < fromUnixTimestamp({last}) AND hour NOT IN ({unsettled})
+                WHERE hour >= fromUnixTimestamp({first}) AND hour < fromUnixTimestamp({last}) AND hour NOT IN ({unsettled}){projects}
             ) {group}",
             by = texts(dimensions),
             first = self.first / 1_000_000,
             last = self.last / 1_000_000,
             unsettled = self.unsettled(),
+            projects = projects(query),
             group = group(dimensions),
         ))
     }
@@ -139,7 +140,7 @@ impl Plan {
             FROM (
                 SELECT {keys} request_id, total_input_tokens, total_output_tokens, cost_usd FROM attempts
                 WHERE started_at >= {since} AND started_at < {until}
-                  AND (started_at < {first} OR started_at >= {last} OR toStartOfHour(started_at) IN ({unsettled}))
+                  AND (started_at < {first} OR started_at >= {last} OR toStartOfHour(started_at) IN ({unsettled})){projects}
             ) {group}",
             by = texts(dimensions),
             since = time(query.since.0),
@@ -147,6 +148,7 @@ impl Plan {
             first = time(self.first),
             last = time(self.last),
             unsettled = self.unsettled(),
+            projects = projects(query),
             group = group(dimensions),
         )
     }
@@ -156,6 +158,12 @@ impl Plan {
         let hours = std::iter::once(&0).chain(&self.unsettled).map(|hour| format!("fromUnixTimestamp({hour})"));
         hours.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Names of projects need no quoting: they were checked.
+fn projects(query: &SpendQuery) -> String {
+    let names: Vec<String> = query.projects.iter().map(|name| format!("'{name}'")).collect();
+    if names.is_empty() { String::new() } else { format!(" AND project IN ({})", names.join(", ")) }
 }
 
 fn texts(dimensions: &[Dimension<'_>]) -> String {

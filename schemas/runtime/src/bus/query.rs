@@ -3,6 +3,7 @@
 use super::{Bus, BusError, failed};
 use async_nats::Request;
 use futures_util::StreamExt;
+use penstock_schemas::audit::{AuditQuery, AuditReply};
 use penstock_schemas::spend::{SpendQuery, SpendReply};
 use penstock_schemas::subject::QUEUE_GROUP;
 use penstock_schemas::target::TargetReport;
@@ -40,6 +41,36 @@ impl Bus {
                 match question {
                     Ok(query) => answer(query).await,
                     Err(error) => SpendReply::BadQuery(error.to_string()),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Asks the analytics role who changed what.
+    ///
+    /// # Errors
+    /// When no analytics role answers.
+    pub async fn ask_audit(&self, query: &AuditQuery) -> Result<AuditReply, BusError> {
+        self.ask(self.subjects.audit(), query, "ask the analytics role").await
+    }
+
+    /// Answers questions for who changed what as long as the role lives, each in a task of its own.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn answer_audit<F, A>(&self, answer: F) -> Result<(), BusError>
+    where
+        F: Fn(AuditQuery) -> A + Send + Sync + 'static,
+        A: Future<Output = AuditReply> + Send + 'static,
+    {
+        let answer = Arc::new(answer);
+        self.answer(self.subjects.audit(), move |question: Result<AuditQuery, _>| {
+            let answer = answer.clone();
+            async move {
+                match question {
+                    Ok(query) => answer(query).await,
+                    Err(error) => AuditReply::Unavailable(error.to_string()),
                 }
             }
         })
