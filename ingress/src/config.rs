@@ -1,7 +1,7 @@
 //! How the ingress listens, waits and routes: sections `[ingress]` and `[models.NAME]`. Knows nothing of requests.
 
-use penstock_runtime::Secret;
 use penstock_runtime::config::{Document, Section, parse_duration};
+use penstock_runtime::{MasterKey, Secret};
 use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::name::{ProjectId, Target};
@@ -40,6 +40,8 @@ pub struct IngressConfig {
     pub unsupported: Unsupported,
     /// A first virtual key, from `PENSTOCK_KEY`.
     pub preset_key: Option<Secret>,
+    /// What seals the key that hashes virtual keys; from `PENSTOCK_MASTER_KEY`.
+    pub hash_seal: Option<MasterKey>,
     /// The key of the admin API; without one it is closed.
     pub admin_key: Option<Secret>,
 }
@@ -132,6 +134,7 @@ impl IngressConfig {
             connections,
             queue_timeout,
             preset_key: None,
+            hash_seal: None,
             admin_key: None,
         }
     }

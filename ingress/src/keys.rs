@@ -1,14 +1,22 @@
-//! Virtual keys: made and revoked in NATS KV, looked up in memory. Only their hashes are kept.
+//! Virtual keys: made, changed and revoked in NATS KV, looked up in memory (`ring`), and watched as long as a request lasts
+//! (`grant`). Only keyed hashes of their secrets are kept.
+
+pub(crate) mod grant;
+mod hash;
+pub(crate) mod ring;
 
 use crate::config::default_project;
-use penstock_runtime::bus::{Bucket, BusError, Change};
-use penstock_runtime::{Secret, clock};
-use penstock_schemas::key::VirtualKey;
+use hash::Hasher;
+use penstock_runtime::bus::{Bucket, Bus, BusError};
+use penstock_runtime::{MasterKey, Secret, clock};
+use penstock_schemas::UnixMicros;
+use penstock_schemas::budget::{Budget, Rates};
+use penstock_schemas::key::{KeySecret, VirtualKey};
 use penstock_schemas::name::{KeyId, ProjectId};
-use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use ring::KeyRing;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What every virtual key begins with, so that people and secret scanners know one when they see it.
 const PREFIX: &str = "psk_";
@@ -30,45 +38,120 @@ pub struct KeyWish {
     pub name: Option<String>,
     /// The models it may use, `*` standing for any characters. Empty: all.
     pub models: Vec<String>,
+    /// Tags that every request with it gets.
+    pub tags: BTreeMap<String, String>,
+    /// From when on it is refused.
+    pub expires_at: Option<UnixMicros>,
+    /// Budgets of its own.
+    pub budgets: Vec<Budget>,
+    /// Rates of its own.
+    pub rates: Option<Rates>,
 }
 
-/// Makes a key. The secret is given here and never again.
-///
-/// # Errors
-/// When JetStream does not confirm it.
-pub async fn create(bucket: &Bucket<VirtualKey>, wish: KeyWish) -> Result<(VirtualKey, Secret), BusError> {
-    let secret = Secret::generate(PREFIX);
-    let digits = Secret::generate("");
-    let id = KeyId::parse(format!("key_{}", &digits.reveal()[..10])).expect("hexadecimal digits are a name");
-    let key = describe(id, &secret, wish);
-    bucket.put(key.id.as_str(), &key).await?;
-    Ok((key, secret))
+/// The virtual keys of a deployment, to be managed. Cloning shares them.
+#[derive(Clone)]
+pub struct Keys {
+    bucket: Bucket<VirtualKey>,
+    hasher: Hasher,
 }
 
-/// Revokes a key: every ingress refuses it in under a second. False when there is no such key.
-///
-/// # Errors
-/// When JetStream does not confirm it.
-pub async fn revoke(bucket: &Bucket<VirtualKey>, id: &KeyId) -> Result<bool, BusError> {
-    if bucket.get(id.as_str()).await?.is_none() {
-        return Ok(false);
+impl Keys {
+    /// Opens them; with a master key, the key that hashes their secrets lies sealed in NATS.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or that key was sealed with another master key.
+    pub async fn open(bus: &Bus, master: Option<&MasterKey>) -> Result<Self, BusError> {
+        let hasher = Hasher::new(&bus.hash_key(master).await?);
+        Ok(Self { bucket: bus.keys().await?, hasher })
     }
-    bucket.delete(id.as_str()).await.map(|()| true)
+
+    /// Their entries.
+    pub fn bucket(&self) -> &Bucket<VirtualKey> {
+        &self.bucket
+    }
+
+    pub(crate) fn ring(&self) -> KeyRing {
+        KeyRing::new(self.hasher.clone())
+    }
+
+    /// Makes a key. The secret is given here and never again.
+    ///
+    /// # Errors
+    /// When JetStream does not confirm it.
+    pub async fn create(&self, wish: KeyWish) -> Result<(VirtualKey, Secret), BusError> {
+        let secret = generate();
+        let digits = Secret::generate("");
+        let id = KeyId::parse(format!("key_{}", &digits.reveal()[..10])).expect("hexadecimal digits are a name");
+        let key = describe(id, &secret, wish, &self.hasher);
+        self.bucket.put(key.id.as_str(), &key).await?;
+        Ok((key, secret))
+    }
+
+    /// Gives a key a new secret. Those before it hold for `overlap` more; with zero, they are refused in under a second.
+    /// `None` when there is no such key.
+    ///
+    /// # Errors
+    /// When JetStream does not confirm it.
+    pub async fn rotate(&self, id: &KeyId, overlap: Duration) -> Result<Option<(VirtualKey, Secret)>, BusError> {
+        let (secret, now) = (generate(), clock::now());
+        let new = seen(&secret, now, &self.hasher);
+        let changed = self.change(id, |key| key.rotate(new.clone(), now, now.after(overlap))).await?;
+        Ok(changed.map(|key| (key, secret)))
+    }
+
+    /// Changes a key as it is now, whoever else changes it. `None` when there is no such key.
+    ///
+    /// # Errors
+    /// When JetStream does not confirm it.
+    pub async fn change(&self, id: &KeyId, edit: impl Fn(&mut VirtualKey)) -> Result<Option<VirtualKey>, BusError> {
+        loop {
+            let Some((mut key, revision)) = self.bucket.get_with_revision(id.as_str()).await? else { return Ok(None) };
+            edit(&mut key);
+            if self.bucket.update(id.as_str(), &key, revision).await?.is_some() {
+                return Ok(Some(key));
+            }
+        }
+    }
+
+    /// Revokes a key: every ingress refuses it in under a second, and ends what is in flight with it. False when there is
+    /// no such key.
+    ///
+    /// # Errors
+    /// When JetStream does not confirm it.
+    pub async fn revoke(&self, id: &KeyId) -> Result<bool, BusError> {
+        if self.bucket.get(id.as_str()).await?.is_none() {
+            return Ok(false);
+        }
+        self.bucket.delete(id.as_str()).await.map(|()| true)
+    }
+
+    /// Sets the key that the operator chose; the one that was chosen before is no longer valid.
+    pub(crate) async fn preset(&self, secret: &Secret) -> Result<(), BusError> {
+        let id = KeyId::parse(PRESET).expect("preset is a name");
+        let wish = KeyWish { name: Some("PENSTOCK_KEY".to_owned()), ..KeyWish::default() };
+        let hash = self.hasher.hash(secret.reveal());
+        let current = self.bucket.get(PRESET).await?;
+        if current.is_some_and(|current| current.all_secrets().iter().any(|have| have.hash == hash)) {
+            return Ok(());
+        }
+        self.bucket.put(PRESET, &describe(id, secret, wish, &self.hasher)).await
+    }
 }
 
-/// Sets the key that the operator chose; the one that was chosen before is no longer valid.
-///
-/// # Errors
-/// When JetStream does not confirm it.
-pub async fn preset(bucket: &Bucket<VirtualKey>, secret: &Secret) -> Result<(), BusError> {
-    let id = KeyId::parse(PRESET).expect("preset is a name");
-    let wish = KeyWish { name: Some("PENSTOCK_KEY".to_owned()), ..KeyWish::default() };
-    let key = describe(id, secret, wish);
-    let current = bucket.get(PRESET).await?;
-    if current.is_some_and(|current| current.sha256 == key.sha256) {
-        return Ok(());
+/// A key as people and programs are shown it: without the hashes of its secrets.
+pub fn shown(key: &VirtualKey) -> Value {
+    let mut value = serde_json::to_value(VirtualKey { secrets: key.all_secrets(), ..key.clone() })
+        .expect("a key is made of texts, numbers and lists");
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("sha256");
+        for secret in fields.get_mut("secrets").and_then(Value::as_array_mut).into_iter().flatten() {
+            secret
+                .as_object_mut()
+                .into_iter()
+                .for_each(|secret| secret.retain(|name, _| name != "hmac" && name != "sha256"));
+        }
     }
-    bucket.put(PRESET, &key).await
+    value
 }
 
 /// Whether a text can be a preset key.
@@ -89,113 +172,44 @@ pub fn generate() -> Secret {
     Secret::generate(PREFIX)
 }
 
-fn describe(id: KeyId, secret: &Secret, wish: KeyWish) -> VirtualKey {
+fn describe(id: KeyId, secret: &Secret, wish: KeyWish, hasher: &Hasher) -> VirtualKey {
+    let created_at = clock::now();
+    let secret = seen(secret, created_at, hasher);
     VirtualKey {
         id,
-        sha256: hex(&hash(secret.reveal())),
-        prefix: secret.reveal().chars().take(PREFIX.len() + 4).collect(),
+        sha256: String::new(),
+        prefix: secret.prefix.clone(),
+        secrets: vec![secret],
         project: wish.project.unwrap_or_else(default_project),
         user: wish.user,
         name: wish.name,
         models: wish.models,
-        tags: BTreeMap::new(),
-        created_at: clock::now(),
-        expires_at: None,
+        tags: wish.tags,
+        created_at,
+        expires_at: wish.expires_at,
         disabled: false,
-        budgets: Vec::new(),
-        rates: None,
+        budgets: wish.budgets,
+        rates: wish.rates,
     }
 }
 
-fn hash(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
-}
-
-/// All keys, in memory. Cloning shares them.
-#[derive(Clone, Default)]
-pub(crate) struct KeyRing(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    by_hash: RwLock<HashMap<String, Arc<VirtualKey>>>,
-    current: AtomicBool,
-}
-
-/// What a look-up says.
-pub(crate) enum LookUp {
-    /// This key.
-    Found(Arc<VirtualKey>),
-    /// No such key, or it has expired.
-    Unknown,
-    /// The keys have not been read yet: nobody can say whether it is good.
-    NotReady,
-}
-
-impl KeyRing {
-    /// Keeps up with the bucket.
-    pub(crate) fn follow(&self, bucket: &Bucket<VirtualKey>) {
-        let ring = self.clone();
-        bucket.follow(move |change| ring.change(change));
-    }
-
-    /// Whether every key that existed when this process started has been read.
-    pub(crate) fn is_current(&self) -> bool {
-        self.0.current.load(Ordering::Acquire)
-    }
-
-    fn change(&self, change: Change<VirtualKey>) {
-        let mut keys = self.0.by_hash.write().unwrap_or_else(PoisonError::into_inner);
-        match change {
-            Change::Put(id, key) => {
-                keys.retain(|_, old| old.id.as_str() != id);
-                keys.insert(key.sha256.clone(), Arc::new(key));
-            }
-            Change::Deleted(id) => keys.retain(|_, key| key.id.as_str() != id),
-            Change::Current => self.0.current.store(true, Ordering::Release),
-        }
-    }
-
-    /// The key with this secret.
-    pub(crate) fn find(&self, secret: &str) -> LookUp {
-        let keys = self.0.by_hash.read().unwrap_or_else(PoisonError::into_inner);
-        match keys.get(&hex(&hash(secret))) {
-            Some(key) if key.expires_at.is_none_or(|until| clock::now() < until) => LookUp::Found(key.clone()),
-            Some(_) => LookUp::Unknown,
-            None if self.is_current() => LookUp::Unknown,
-            None => LookUp::NotReady,
-        }
-    }
+/// What is kept of a new secret.
+fn seen(secret: &Secret, created_at: UnixMicros, hasher: &Hasher) -> KeySecret {
+    let prefix = secret.reveal().chars().take(PREFIX.len() + 4).collect();
+    KeySecret { hash: hasher.hash(secret.reveal()), prefix, created_at, until: None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn put(ring: &KeyRing, id: &str, secret: &str) {
-        let key = describe(KeyId::parse(id).unwrap(), &Secret::new(secret), KeyWish::default());
-        ring.change(Change::Put(id.to_owned(), key));
-    }
-
     #[test]
-    fn a_revoked_key_and_an_older_secret_are_unknown() {
-        let ring = KeyRing::default();
-        put(&ring, "a", "psk_one");
-        assert!(matches!(ring.find("psk_one"), LookUp::Found(key) if key.id.as_str() == "a"));
-        assert!(matches!(ring.find("psk_two"), LookUp::NotReady));
-        ring.change(Change::Current);
-        assert!(matches!(ring.find("psk_two"), LookUp::Unknown));
-        put(&ring, "a", "psk_two");
-        assert!(matches!(ring.find("psk_one"), LookUp::Unknown));
-        ring.change(Change::Deleted("a".to_owned()));
-        assert!(matches!(ring.find("psk_two"), LookUp::Unknown));
+    fn a_key_is_shown_without_its_hashes() {
+        let hasher = Hasher::new(&Secret::new("of the test"));
+        let key = describe(KeyId::parse("a").unwrap(), &Secret::new("psk_abcdefgh"), KeyWish::default(), &hasher);
+        let shown = shown(&key);
+        assert_eq!((&shown["id"], &shown["secrets"][0]["prefix"]), (&"a".into(), &"psk_abcd".into()));
+        assert!(!shown.to_string().contains("hmac") && !shown.to_string().contains("efgh"), "{shown}");
     }
 
     #[test]

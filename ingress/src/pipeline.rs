@@ -18,6 +18,7 @@ use axum::response::Response;
 use penstock_runtime::bus::Replay;
 use penstock_runtime::clock;
 use penstock_schemas::name::RequestId;
+use std::pin::pin;
 
 /// Answers one request for a model.
 pub(crate) async fn serve(ingress: Shared, endpoint: Endpoint, request: Request) -> Response {
@@ -35,7 +36,8 @@ async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Reque
     ingress.soon_ready(received.deadline).await;
     let known = authenticate::authenticate(received, &ingress.keys)?; //              2 authenticate
     let mut record = Record::begin(&known, ingress); //                               8 record, from here to the last byte
-    match repeat::look_up(&known, ingress).await.inspect_err(|refusal| record.refused(refusal))? {
+    let repeat = known.grant.clone().hold(pin!(repeat::look_up(&known, ingress))).await;
+    match repeat.inspect_err(|refusal| record.refused(refusal))? {
         Repeat::First(claims) => {
             let rewriter = rewriter(&known.received, id, claims.is_numbered.then(|| Numbers::new(id, 0)));
             let known = Known { is_kept: claims.is_kept(), ..known };
@@ -73,7 +75,9 @@ async fn once(ingress: &Shared, known: Known, mut record: Record, rewriter: Rewr
 
 /// A request that was asked before: its answer costs nothing.
 async fn again(id: RequestId, replay: Replay, mut record: Record, rewriter: Rewriter) -> Result<Response, Refusal> {
-    let answer = dispatch::read_again(replay, &mut record).await.inspect_err(|refusal| record.refused(refusal))?;
+    let grant = record.grant();
+    let answer = grant.hold(pin!(dispatch::read_again(replay, &mut record))).await;
+    let answer = answer.inspect_err(|refusal| record.refused(refusal))?;
     let mut response = answer.respond(id, record, rewriter, None).await?;
     answer::mark_as_repeated(&mut response);
     Ok(response)
@@ -85,8 +89,9 @@ fn rewriter(received: &Received, call: RequestId, numbers: Option<Numbers>) -> R
 
 /// From the admission to the beginning of the answer.
 pub(crate) async fn ask(ingress: &Shared, known: Known, record: &mut Record) -> Result<Answer, Refusal> {
+    let grant = known.grant.clone();
     let admitted = admit::admit(known)?; //                                           3 admit
     let missed = cache::look_up(admitted); //                                         4 cache
-    let planned = route::route(missed, &ingress.models, &ingress.health)?; //         5 route
-    dispatch::dispatch(planned, ingress, record).await //                             6 dispatch, 7 call
+    let planned = route::route(missed, ingress)?; //                                  5 route
+    grant.hold(pin!(dispatch::dispatch(planned, ingress, record))).await //           6 dispatch, 7 call
 }

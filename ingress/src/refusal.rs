@@ -35,14 +35,18 @@ pub(crate) enum Refusal {
     BrokenBody,
     #[error("no key was given: send it as `Authorization: Bearer psk_…`, `x-api-key` or `x-goog-api-key`")]
     NoKey,
-    #[error("the key is not valid: it is unknown, revoked or expired")]
+    #[error("the key is not valid: it is unknown, or was revoked")]
     WrongKey,
+    #[error("the key {key_id} {why}")]
+    KeyEnded { key_id: String, why: &'static str },
+    #[error("the {what} `{name}` is disabled")]
+    CallerDisabled { what: &'static str, name: String },
     #[error("the admin key is not valid")]
     WrongAdminKey,
     #[error("the admin API is closed: set PENSTOCK_ADMIN_KEY to open it")]
     AdminClosed,
-    #[error("the key {key_id} may not use the model `{model}`")]
-    ModelForbidden { key_id: String, model: String },
+    #[error("{who} may not use the model `{model}`")]
+    ModelForbidden { who: String, model: String },
     #[error("there is nothing at {0}")]
     UnknownPath(String),
     #[error("{path} does not take {method}")]

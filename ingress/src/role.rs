@@ -2,7 +2,8 @@
 
 use crate::config::IngressConfig;
 use crate::conversation::background;
-use crate::keys::{self, KeyRing};
+use crate::keys::Keys;
+use crate::keys::ring::KeyRing;
 use crate::metrics::IngressMetrics;
 use crate::models::Models;
 use crate::queue::Queues;
@@ -91,12 +92,12 @@ impl Ingress {
         let cannot = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        let key_bucket = bus.keys().await?;
+        let (directories, store) = (bus.directories().await?, Keys::open(bus, config.hash_seal.as_ref()).await?);
         if let Some(secret) = &config.preset_key {
-            keys::preset(&key_bucket, secret).await?;
+            store.preset(secret).await?;
         }
-        let (keys, models) = (KeyRing::default(), Models::new(config.models.clone()));
-        keys.follow(&key_bucket);
+        let (keys, models) = (store.ring(), Models::new(config.models.clone()));
+        keys.follow(&store, &directories, life);
         models.follow(&bus.models().await?);
         let health = Health::follow(bus, |_| ()).await?;
         let known = health.clone();

@@ -20,8 +20,10 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         | Refusal::WrongHeader { .. }
         | Refusal::BrokenBody
         | Refusal::BadQuery(_) => StatusCode::BAD_REQUEST,
-        Refusal::NoKey | Refusal::WrongKey | Refusal::WrongAdminKey => StatusCode::UNAUTHORIZED,
-        Refusal::ModelForbidden { .. } | Refusal::AdminClosed => StatusCode::FORBIDDEN,
+        Refusal::NoKey | Refusal::WrongKey | Refusal::KeyEnded { .. } | Refusal::WrongAdminKey => {
+            StatusCode::UNAUTHORIZED
+        }
+        Refusal::ModelForbidden { .. } | Refusal::CallerDisabled { .. } | Refusal::AdminClosed => StatusCode::FORBIDDEN,
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => StatusCode::NOT_FOUND,
         Refusal::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
@@ -54,6 +56,7 @@ fn of_failure(failure: &Failure) -> StatusCode {
         | FailureKind::ContentRefused
         | FailureKind::BadRequest
         | FailureKind::Unsupported => StatusCode::BAD_REQUEST,
+        FailureKind::Revoked => StatusCode::UNAUTHORIZED,
         FailureKind::NotFound => StatusCode::NOT_FOUND,
         FailureKind::Conflict => StatusCode::CONFLICT,
         FailureKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -50,6 +50,8 @@ pub enum FailureKind {
     Lost,
     /// The caller went away.
     Cancelled,
+    /// The caller's right to ask ended while it was being answered: its key was revoked, disabled, or has expired.
+    Revoked,
     /// Another call of the same request was faster: see `hedge` of a virtual model.
     Hedge,
     /// A mistake of ours.
@@ -82,6 +84,7 @@ impl FailureKind {
             Self::Deadline => "deadline",
             Self::Lost => "lost",
             Self::Cancelled => "cancelled",
+            Self::Revoked => "revoked",
             Self::Hedge => "hedge",
             Self::Internal => "internal",
         }

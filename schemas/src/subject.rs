@@ -192,6 +192,11 @@ impl Subjects {
         format!("{}_KEYS", self.prefix)
     }
 
+    /// The bucket of what the deployment has made for itself: the key that hashes the secrets of virtual keys.
+    pub fn secrets_bucket(&self) -> String {
+        format!("{}_SECRETS", self.prefix)
+    }
+
     /// The bucket of the served models.
     pub fn models_bucket(&self) -> String {
         format!("{}_MODELS", self.prefix)

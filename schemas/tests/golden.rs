@@ -282,6 +282,7 @@ fn a_key() {
         id: KeyId::parse("key_0123456789").unwrap(),
         sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
         prefix: "psk_a1b2".to_owned(),
+        secrets: Vec::new(),
         project: ProjectId::parse("search").unwrap(),
         user: Some("Ada".to_owned()),
         name: Some("ranking service".to_owned()),

@@ -30,6 +30,7 @@ mod repeat;
 mod rerank;
 mod responses;
 mod resume;
+mod revocation;
 mod roles;
 mod sdk;
 mod spend;

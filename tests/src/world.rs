@@ -158,12 +158,44 @@ impl World {
     /// # Panics
     /// When it cannot be started.
     pub async fn run(&self, arguments: &[&str]) -> Output {
-        let output = self.penstock("front.toml").args(arguments).output().await.expect("penstock can be started");
-        Output {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        finished(self.penstock("front.toml").args(arguments)).await
+    }
+
+    /// The same with another variable in its environment.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn run_with(&self, (name, value): (&str, &str), arguments: &[&str]) -> Output {
+        finished(self.penstock("front.toml").env(name, value).args(arguments)).await
+    }
+
+    /// The same without a variable that the world has.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn run_without(&self, name: &str, arguments: &[&str]) -> Output {
+        finished(self.penstock("front.toml").env_remove(name).args(arguments)).await
+    }
+
+    /// Everything that NATS has on disk.
+    pub fn stored(&self) -> String {
+        self.text_below("data/nats")
+    }
+
+    /// Everything that is in the files below a folder of the world.
+    pub fn text_below(&self, folder: &str) -> String {
+        let mut folders = vec![self.folder.path().join(folder)];
+        let mut text = String::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.path().is_dir() {
+                    folders.push(entry.path());
+                } else if let Ok(bytes) = std::fs::read(entry.path()) {
+                    text += &String::from_utf8_lossy(&bytes);
+                }
+            }
         }
+        text
     }
 
     /// Runs one of the tools with `--format json`, and gives what it answered.
@@ -178,6 +210,15 @@ impl World {
 
     fn penstock(&self, config: &str) -> Command {
         command(&self.setup, &self.folder, config)
+    }
+}
+
+async fn finished(command: &mut Command) -> Output {
+    let output = command.output().await.expect("penstock can be started");
+    Output {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

@@ -157,6 +157,7 @@ fn same_may_differ(kind: FailureKind) -> bool {
         | FailureKind::Budget
         | FailureKind::Deadline
         | FailureKind::Lost
+        | FailureKind::Revoked
         | FailureKind::Hedge
         | FailureKind::Cancelled
         | FailureKind::Internal => false,
@@ -187,6 +188,7 @@ fn elsewhere_may_differ(kind: FailureKind) -> bool {
         | FailureKind::Ledger
         | FailureKind::Deadline
         | FailureKind::Lost
+        | FailureKind::Revoked
         | FailureKind::Hedge
         | FailureKind::Cancelled
         | FailureKind::Internal => false,

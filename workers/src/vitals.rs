@@ -52,6 +52,7 @@ pub fn speaks_against(kind: FailureKind) -> bool {
         | FailureKind::Budget
         | FailureKind::Deadline
         | FailureKind::Lost
+        | FailureKind::Revoked
         | FailureKind::Hedge
         | FailureKind::Cancelled
         | FailureKind::Internal => false,

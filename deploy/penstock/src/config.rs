@@ -4,9 +4,9 @@
 use crate::Place;
 use penstock_analytics::AnalyticsConfig;
 use penstock_ingress::{IngressConfig, keys};
-use penstock_runtime::Secret;
 use penstock_runtime::bus::NatsConfig;
 use penstock_runtime::config::{Document, Mistakes};
+use penstock_runtime::{MasterKey, Secret};
 use penstock_workers::WorkersConfig;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,9 @@ impl Config {
         let mut mistakes = document.finish().err().map(|Mistakes(list)| list).unwrap_or_default();
         config.ingress.preset_key = variable("PENSTOCK_KEY");
         config.ingress.admin_key = variable("PENSTOCK_ADMIN_KEY");
+        config.ingress.hash_seal = variable("PENSTOCK_MASTER_KEY").and_then(|text| {
+            MasterKey::parse(&text).map_err(|why| mistakes.push(format!("PENSTOCK_MASTER_KEY: {why}"))).ok()
+        });
         if let Some(key) = &config.ingress.preset_key {
             mistakes.extend(keys::check_preset(key).err());
         }

@@ -26,7 +26,7 @@ pub(crate) async fn ingress(place: &Place, listen: Option<String>) -> anyhow::Re
         config.ingress.listen = listen.parse().with_context(|| format!("--listen {listen}: not an address"))?;
     }
     let bus = connect(&config.nats, "ingress").await?;
-    let ingress = Ingress::start(config.ingress, &bus, &Metrics::default()).await?;
+    let ingress = Box::pin(Ingress::start(config.ingress, &bus, &Metrics::default())).await?;
     ingress.ready().await;
     info!(address = %ingress.address(), "the ingress is ready");
     let asked = wait_for_stop(bus.life().stopping()).await?;

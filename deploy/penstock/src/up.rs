@@ -102,7 +102,7 @@ async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::R
     let worker_bus = connect_soon(&config.nats, &nats, "worker", NATS_START).await?;
     let workers = Workers::start(config.workers.providers, &worker_bus, &metrics).await?;
     let bus = connect_soon(&config.nats, &nats, "ingress", NATS_START).await?;
-    let ingress = Ingress::start(config.ingress, &bus, &metrics).await?;
+    let ingress = Box::pin(Ingress::start(config.ingress, &bus, &metrics)).await?;
     ingress.ready().await;
     let run_file = RunFile { url: format!("http://{}", ingress.address()), nats, clickhouse, pid: std::process::id() };
     let lives = [bus, worker_bus, analytics_bus].map(|bus| bus.life().clone());

@@ -6,13 +6,12 @@ use crate::models::Listed;
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::answer;
-use crate::stage::authenticate::find_key;
+use crate::stage::authenticate::{Found, find_key};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
-use penstock_schemas::key::VirtualKey;
 use serde_json::{Value, json};
 
 /// The list.
@@ -65,8 +64,8 @@ fn page(dialect: Dialect, models: &[Value]) -> Value {
 }
 
 /// The models that a key may use, in the shape of a dialect.
-pub(super) fn allowed(ingress: &Shared, key: &VirtualKey, dialect: Dialect) -> Vec<Value> {
-    let models = ingress.models.list().into_iter().filter(|model| key.may_use([model.name.as_str()]));
+pub(super) fn allowed(ingress: &Shared, key: &Found, dialect: Dialect) -> Vec<Value> {
+    let models = ingress.models.list().into_iter().filter(|model| key.may_use(&model.name));
     models
         .map(|model| if dialect == Dialect::Anthropic { describe_for_anthropic(&model) } else { describe(model) })
         .collect()

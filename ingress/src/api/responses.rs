@@ -95,7 +95,7 @@ pub(crate) async fn items(
 
 fn shelf(ingress: &Shared, headers: &HeaderMap, query: Option<&str>) -> Result<Shelf, Refusal> {
     let key = find_key(headers, query, &ingress.keys)?;
-    Ok(Shelf::new(&ingress.conversations, &key.project))
+    Ok(Shelf::new(&ingress.conversations, &key.key.project))
 }
 
 async fn get(ingress: &Shared, headers: &HeaderMap, query: Option<&str>, id: &str) -> Result<Box<RawValue>, Refusal> {

@@ -55,8 +55,10 @@ fn class(refusal: &Refusal) -> &'static str {
         | Refusal::WrongMethod { .. } => "invalid_request_error",
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => "not_found_error",
         Refusal::BodyTooLarge { .. } => "request_too_large",
-        Refusal::NoKey | Refusal::WrongKey | Refusal::WrongAdminKey => "authentication_error",
-        Refusal::AdminClosed | Refusal::ModelForbidden { .. } => "permission_error",
+        Refusal::NoKey | Refusal::WrongKey | Refusal::KeyEnded { .. } | Refusal::WrongAdminKey => {
+            "authentication_error"
+        }
+        Refusal::AdminClosed | Refusal::CallerDisabled { .. } | Refusal::ModelForbidden { .. } => "permission_error",
         Refusal::OtherRequest { .. } => "invalid_request_error",
         Refusal::UnknownStream => "not_found_error",
         Refusal::Draining | Refusal::NotReady(_) => "overloaded_error",
@@ -73,6 +75,7 @@ fn class_of_failure(kind: FailureKind) -> &'static str {
         | FailureKind::ContentRefused
         | FailureKind::Unprocessable
         | FailureKind::Unsupported => "invalid_request_error",
+        FailureKind::Revoked => "authentication_error",
         FailureKind::NotFound => "not_found_error",
         FailureKind::Conflict => "conflict_error",
         FailureKind::TooLarge => "request_too_large",

@@ -46,8 +46,9 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => (REQUEST, "request_timeout"),
         Refusal::BrokenBody => (REQUEST, "incomplete_body"),
         Refusal::NoKey => (REQUEST, "missing_api_key"),
-        Refusal::WrongKey | Refusal::WrongAdminKey => (REQUEST, "invalid_api_key"),
+        Refusal::WrongKey | Refusal::KeyEnded { .. } | Refusal::WrongAdminKey => (REQUEST, "invalid_api_key"),
         Refusal::AdminClosed => ("permission_error", "admin_closed"),
+        Refusal::CallerDisabled { .. } => ("permission_error", "caller_disabled"),
         Refusal::ModelForbidden { .. } => ("permission_error", "model_forbidden"),
         Refusal::UnknownPath(_) => (REQUEST, "unknown_url"),
         Refusal::WrongMethod { .. } => (REQUEST, "method_not_allowed"),
@@ -73,6 +74,7 @@ fn failure_words(failure: &Failure) -> (&'static str, Option<String>) {
         | FailureKind::TooLarge
         | FailureKind::Unprocessable
         | FailureKind::Unsupported => "invalid_request_error",
+        FailureKind::Revoked => "authentication_error",
         FailureKind::Timeout | FailureKind::Deadline => "timeout_error",
         FailureKind::NoPool | FailureKind::Busy | FailureKind::Overloaded | FailureKind::Ledger => {
             "service_unavailable_error"

@@ -20,6 +20,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::name::{RequestId, Target};
 use penstock_schemas::usage::UsageSource;
+use tokio::select;
 use tokio::task::yield_now;
 
 /// The media type of server-sent events.
@@ -160,10 +161,16 @@ impl Streaming {
         let has_events = head.content_type.as_ref().is_none_or(|kind| kind.starts_with(EVENTS));
         let writing =
             Writing { source, resume, record, rewriter, memory, id, has_events, first: Some(first), _placed: placed };
-        let rest = stream::unfold(Some(writing), move |writing| async move {
-            let mut writing = writing?;
-            match writing.next().await {
-                Ok((bytes, is_last)) => Some((Ok(bytes), (!is_last).then_some(writing))),
+        let grant = writing.record.grant();
+        let rest = stream::unfold(Some((writing, grant)), move |writing| async move {
+            let (mut writing, mut grant) = writing?;
+            let next = select! {
+                biased;
+                refusal = grant.over() => writing.revoke(&refusal).await,
+                next = writing.next() => next,
+            };
+            match next {
+                Ok((bytes, is_last)) => Some((Ok(bytes), (!is_last).then_some((writing, grant)))),
                 Err(failure) => Some((Err(failure), None)),
             }
         });
@@ -185,6 +192,15 @@ impl Writing {
                 }
             }
         };
+        self.end(failure).await
+    }
+
+    /// The end of a stream whose caller may not have the rest.
+    async fn revoke(&mut self, refusal: &Refusal) -> Result<(Bytes, bool), Failure> {
+        self.end(Failure::gateway(FailureKind::Revoked, refusal.to_string())).await
+    }
+
+    async fn end(&mut self, failure: Failure) -> Result<(Bytes, bool), Failure> {
         self.record.broken(&failure);
         if !self.has_events {
             // What came before is to arrive: a connection that has nothing to do writes what it holds.

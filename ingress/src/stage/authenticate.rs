@@ -1,11 +1,14 @@
 //! Stage 2: who asks and who pays? Looks in memory only, never over the network.
 
 use super::receive::{Received, header};
-use crate::keys::{KeyRing, LookUp};
+use crate::keys::grant::{Grant, Proof};
+use crate::keys::ring::{KeyRing, LookUp};
 use crate::refusal::Refusal;
 use axum::http::HeaderMap;
+use penstock_runtime::clock;
+use penstock_schemas::directory::Directory;
 use penstock_schemas::envelope::Caller;
-use penstock_schemas::key::VirtualKey;
+use penstock_schemas::key::{VirtualKey, may_use};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -14,24 +17,53 @@ pub(crate) struct Known {
     pub(crate) received: Received,
     pub(crate) key: Arc<VirtualKey>,
     pub(crate) caller: Caller,
+    /// What the request goes on by.
+    pub(crate) grant: Grant,
     /// Whether the answer is kept, for a caller who asks again.
     pub(crate) is_kept: bool,
 }
 
+/// Who asks, before it is known what.
+pub(crate) struct Found {
+    pub(crate) key: Arc<VirtualKey>,
+    proof: Proof,
+    directory: Arc<Directory>,
+}
+
+impl Found {
+    /// Whether the key and its project may use the model.
+    pub(crate) fn may_use(&self, model: &str) -> bool {
+        may_use(&self.key.models, model) && may_use(models_of_project(&self.key, &self.directory), model)
+    }
+}
+
+/// The models that a key's project may use. Empty: all.
+pub(crate) fn models_of_project<'a>(key: &VirtualKey, directory: &'a Directory) -> &'a [String] {
+    directory.projects.get(key.project.as_str()).map_or(&[], |project| &project.models)
+}
+
 /// Finds the caller by the request's key.
 pub(crate) fn authenticate(received: Received, keys: &KeyRing) -> Result<Known, Refusal> {
-    let key = find_key(&received.headers, received.query.as_deref(), keys)?;
+    let Found { key, proof, .. } = look_up(&received.headers, received.query.as_deref(), keys)?;
     let user = received.asked.user.clone();
     let user = user.or_else(|| header(&received.headers, "x-penstock-user").map(ToOwned::to_owned));
     let mut tags = key.tags.clone();
     tags.extend(received.tags.clone());
     let caller =
         Caller { project: key.project.clone(), key_id: key.id.clone(), user: user.or_else(|| key.user.clone()), tags };
-    Ok(Known { received, key, caller, is_kept: false })
+    let grant = Grant::new(keys, proof, caller.clone())?;
+    Ok(Known { received, key, caller, grant, is_kept: false })
+}
+
+/// Who asks, where the request is not one for a model.
+pub(crate) fn find_key(headers: &HeaderMap, query: Option<&str>, keys: &KeyRing) -> Result<Found, Refusal> {
+    let found = look_up(headers, query, keys)?;
+    keys.check(&found.key.project, found.key.user.as_deref())?;
+    Ok(found)
 }
 
 /// The key that a request carries, in any of the ways that clients send one.
-pub(crate) fn find_key(headers: &HeaderMap, query: Option<&str>, keys: &KeyRing) -> Result<Arc<VirtualKey>, Refusal> {
+fn look_up(headers: &HeaderMap, query: Option<&str>, keys: &KeyRing) -> Result<Found, Refusal> {
     let bearer = header(headers, "authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -40,8 +72,11 @@ pub(crate) fn find_key(headers: &HeaderMap, query: Option<&str>, keys: &KeyRing)
     // Google's clients may write it into the address.
     let in_query = || form_urlencoded::parse(query?.as_bytes()).find(|(name, _)| name == "key").map(|(_, key)| key);
     let secret = secret.map(Cow::Borrowed).or_else(in_query);
-    match keys.find(&secret.filter(|secret| !secret.is_empty()).ok_or(Refusal::NoKey)?) {
-        LookUp::Found(key) => Ok(key),
+    match keys.find(&secret.filter(|secret| !secret.is_empty()).ok_or(Refusal::NoKey)?, clock::now()) {
+        LookUp::Found(key, hash) => {
+            Ok(Found { proof: Proof::Secret(key.clone(), hash), key, directory: keys.directory() })
+        }
+        LookUp::Ended(key_id, why) => Err(Refusal::KeyEnded { key_id: key_id.to_string(), why: why.as_str() }),
         LookUp::Unknown => Err(Refusal::WrongKey),
         LookUp::NotReady => Err(Refusal::NotReady("the keys have not been read yet")),
     }

@@ -2,6 +2,7 @@
 //! dropped, and says `cancelled` unless somebody has said otherwise.
 
 use super::authenticate::Known;
+use crate::keys::grant::Grant;
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::room::Reserved;
@@ -27,6 +28,7 @@ pub(crate) struct Record {
     event: Option<Box<RequestEvent>>,
     delivery: Delivery,
     dialect: Dialect,
+    grant: Grant,
     journal: Journal,
     life: Life,
     /// Drain waits for the request.
@@ -61,6 +63,7 @@ impl Record {
             event: Some(Box::new(event)),
             delivery: received.asked.delivery,
             dialect: received.asked.dialect,
+            grant: known.grant.clone(),
             journal: ingress.journal.clone(),
             life: ingress.life.clone(),
             _in_flight: ingress.life.hold(),
@@ -76,6 +79,11 @@ impl Record {
     /// The caller's dialect.
     pub(crate) fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// What the request goes on by.
+    pub(crate) fn grant(&self) -> Grant {
+        self.grant.clone()
     }
 
     /// Notes what the cache did.

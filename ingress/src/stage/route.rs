@@ -1,14 +1,15 @@
 //! Stage 5: a model's name into a plan. Knows the operator's strategies; knows no provider and makes no call.
 
+use super::authenticate::models_of_project;
 use super::cache::Missed;
 use crate::config::{Hedge, OnBreak, Strategy, VirtualModel};
 use crate::models::{Models, Named};
 use crate::refusal::Refusal;
+use crate::role::Shared;
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
 use penstock_schemas::envelope::{Operation, Unsupported};
-use penstock_schemas::key::VirtualKey;
-use penstock_schemas::name::Target;
+use penstock_schemas::key::may_use;
 use penstock_schemas::plan::{Link, Plan};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -27,7 +28,8 @@ pub(crate) struct Planned {
 }
 
 /// Makes the plan.
-pub(crate) fn route(missed: Missed, models: &Models, health: &Health) -> Result<Planned, Refusal> {
+pub(crate) fn route(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal> {
+    let (models, health, keys) = (&ingress.models, &ingress.health, &ingress.keys);
     let known = &missed.admitted.known;
     let name = &known.received.asked.model;
     let mut on_break = OnBreak::Error;
@@ -45,7 +47,13 @@ pub(crate) fn route(missed: Missed, models: &Models, health: &Health) -> Result<
         }
         Named::Unknown(near) => return Err(unknown(name, "did you mean", &near)),
     };
-    check_allowed(&known.key, name, &plan)?;
+    let directory = keys.directory();
+    for (who, patterns) in [("key", &known.key.models[..]), ("project", models_of_project(&known.key, &directory))] {
+        if !is_allowed(patterns, name, &plan) {
+            let of = if who == "key" { known.key.id.as_str() } else { known.key.project.as_str() };
+            return Err(Refusal::ModelForbidden { who: format!("the {who} {of}"), model: name.to_owned() });
+        }
+    }
     check_mode(known.received.asked.operation, name, &plan, models)?;
     let plan = around_trouble(plan, health);
     Ok(Planned { missed, plan, virtual_model, unsupported, hedge, on_break })
@@ -68,13 +76,9 @@ fn unknown<T: ToString>(name: &str, hint: &str, names: &[T]) -> Refusal {
     Refusal::UnknownModel { name: name.to_owned(), hint }
 }
 
-/// A key may use a name that one of its patterns matches, and a name all of whose targets are matched.
-fn check_allowed(key: &VirtualKey, name: &str, plan: &Plan) -> Result<(), Refusal> {
-    let may_target = |target: &Target| key.may_use([target.to_string().as_str()]);
-    if key.may_use([name]) || plan.links().iter().all(|link| may_target(&link.target)) {
-        return Ok(());
-    }
-    Err(Refusal::ModelForbidden { key_id: key.id.to_string(), model: name.to_owned() })
+/// A name is allowed that one of the patterns matches, and a name all of whose targets are matched.
+fn is_allowed(patterns: &[String], name: &str, plan: &Plan) -> bool {
+    may_use(patterns, name) || plan.links().iter().all(|link| may_use(patterns, &link.target.to_string()))
 }
 
 /// Refuses what none of the plan's models is made for, as far as the catalogue is sure of it.

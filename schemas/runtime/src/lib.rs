@@ -9,8 +9,10 @@ pub mod life;
 pub mod logs;
 pub mod metrics;
 pub mod schedule;
+pub mod seal;
 pub mod secret;
 
 pub use bus::Bus;
 pub use life::Life;
+pub use seal::MasterKey;
 pub use secret::Secret;

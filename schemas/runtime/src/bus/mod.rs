@@ -10,6 +10,7 @@ mod connect;
 mod desk;
 mod directory;
 mod gossip;
+mod hash_key;
 mod inbox;
 mod kept;
 mod query;

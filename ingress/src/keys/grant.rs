@@ -1,0 +1,93 @@
+//! A caller's right to ask, for as long as the request lasts: work and streams go on only while it holds. Knows nothing of
+//! what the request is.
+
+use super::ring::{KeyEnd, KeyRing};
+use crate::refusal::Refusal;
+use penstock_runtime::clock;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::envelope::Caller;
+use penstock_schemas::key::{SecretHash, VirtualKey};
+use std::sync::Arc;
+use tokio::select;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// The right.
+#[derive(Clone)]
+pub(crate) struct Grant {
+    ring: KeyRing,
+    ended: watch::Receiver<()>,
+    proof: Proof,
+    caller: Caller,
+}
+
+/// What the caller has shown.
+#[derive(Clone)]
+pub(crate) enum Proof {
+    /// The secret with this hash, of this key.
+    Secret(Arc<VirtualKey>, SecretHash),
+}
+
+impl Grant {
+    /// The right of a caller who has shown this.
+    ///
+    /// # Errors
+    /// When it does not hold even now.
+    pub(crate) fn new(ring: &KeyRing, proof: Proof, caller: Caller) -> Result<Self, Refusal> {
+        // First to listen, then to look: nothing can end unseen between the two.
+        let mut grant = Self { ring: ring.clone(), ended: ring.subscribe(), proof, caller };
+        grant.check().map(|()| grant)
+    }
+
+    fn check(&mut self) -> Result<(), Refusal> {
+        match &mut self.proof {
+            Proof::Secret(key, hash) => {
+                let ended = |why: KeyEnd| Refusal::KeyEnded { key_id: key.id.to_string(), why: why.as_str() };
+                *key = self.ring.still(&key.id, hash, clock::now()).map_err(ended)?;
+            }
+        }
+        self.ring.check(&self.caller.project, self.caller.user.as_deref())
+    }
+
+    fn ends_at(&self) -> Option<UnixMicros> {
+        match &self.proof {
+            Proof::Secret(key, hash) => [key.expires_at, key.holds_until(hash)].into_iter().flatten().min(),
+        }
+    }
+
+    /// Waits until it holds no longer, and says why.
+    pub(crate) async fn over(&mut self) -> Refusal {
+        loop {
+            let until = self.ends_at();
+            let past = async {
+                match until {
+                    Some(until) => sleep(until.since(clock::now())).await,
+                    None => std::future::pending().await,
+                }
+            };
+            select! {
+                // The ring, which is held here, has the sender.
+                _ = self.ended.changed() => {}
+                () = past => {}
+            }
+            if let Err(refusal) = self.check() {
+                return refusal;
+            }
+        }
+    }
+
+    /// Does some work, which is pinned where it is, as long as it holds; what is dropped then is cancelled, at the
+    /// provider too.
+    ///
+    /// # Errors
+    /// Those of the work; and why it holds no longer.
+    pub(crate) async fn hold<T, W>(mut self, work: W) -> Result<T, Refusal>
+    where
+        W: Future<Output = Result<T, Refusal>> + Unpin,
+    {
+        select! {
+            done = work => done,
+            refusal = self.over() => Err(refusal),
+        }
+    }
+}
