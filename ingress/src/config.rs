@@ -1,5 +1,6 @@
 //! How the ingress listens, waits and routes: sections `[ingress]` and `[models.NAME]`. Knows nothing of requests.
 
+use crate::identity::IssuerConfig;
 use penstock_runtime::config::{Document, Section, parse_duration};
 use penstock_runtime::{MasterKey, Secret};
 use penstock_schemas::envelope::Unsupported;
@@ -40,6 +41,8 @@ pub struct IngressConfig {
     pub unsupported: Unsupported,
     /// A first virtual key, from `PENSTOCK_KEY`.
     pub preset_key: Option<Secret>,
+    /// Whose tokens work as keys.
+    pub issuers: Vec<IssuerConfig>,
     /// What seals the key that hashes virtual keys; from `PENSTOCK_MASTER_KEY`.
     pub hash_seal: Option<MasterKey>,
     /// The key of the admin API; without one it is closed.
@@ -120,6 +123,7 @@ impl IngressConfig {
             Some((name, model))
         });
         let models = models.collect();
+        let issuers = IssuerConfig::read_all(document);
         Self {
             listen,
             body_limit,
@@ -133,6 +137,7 @@ impl IngressConfig {
             memory,
             connections,
             queue_timeout,
+            issuers,
             preset_key: None,
             hash_seal: None,
             admin_key: None,

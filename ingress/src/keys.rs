@@ -7,6 +7,7 @@ pub(crate) mod ring;
 
 use crate::config::default_project;
 use hash::Hasher;
+pub(crate) use hash::hex;
 use penstock_runtime::bus::{Bucket, Bus, BusError};
 use penstock_runtime::{MasterKey, Secret, clock};
 use penstock_schemas::UnixMicros;

@@ -6,6 +6,7 @@ mod api;
 mod config;
 mod conversation;
 mod dialect;
+pub mod identity;
 pub mod keys;
 mod metrics;
 mod models;

@@ -34,7 +34,7 @@ pub(crate) async fn serve(ingress: Shared, endpoint: Endpoint, request: Request)
 async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Request) -> Result<Response, Refusal> {
     let received = receive::receive(request, endpoint, id, ingress).await?; //         1 receive
     ingress.soon_ready(received.deadline).await;
-    let known = authenticate::authenticate(received, &ingress.keys)?; //              2 authenticate
+    let known = authenticate::authenticate(received, ingress).await?; //              2 authenticate
     let mut record = Record::begin(&known, ingress); //                               8 record, from here to the last byte
     let repeat = known.grant.clone().hold(pin!(repeat::look_up(&known, ingress))).await;
     match repeat.inspect_err(|refusal| record.refused(refusal))? {

@@ -1,6 +1,7 @@
 //! Why a request is not answered with what was asked: our own reasons, and those that came over the bus. Knows neither
 //! HTTP statuses (see `status`) nor how a dialect spells errors (see `dialect`).
 
+use crate::identity::BadToken;
 use penstock_schemas::failure::Failure;
 use std::time::Duration;
 
@@ -39,10 +40,14 @@ pub(crate) enum Refusal {
     WrongKey,
     #[error("the key {key_id} {why}")]
     KeyEnded { key_id: String, why: &'static str },
+    #[error("the token is not valid: {0}")]
+    BadToken(BadToken),
     #[error("the {what} `{name}` is disabled")]
     CallerDisabled { what: &'static str, name: String },
     #[error("the admin key is not valid")]
     WrongAdminKey,
+    #[error("the token gives no role that may do this")]
+    NoRole,
     #[error("the admin API is closed: set PENSTOCK_ADMIN_KEY to open it")]
     AdminClosed,
     #[error("{who} may not use the model `{model}`")]

@@ -2,6 +2,7 @@
 
 use crate::config::IngressConfig;
 use crate::conversation::background;
+use crate::identity::Issuers;
 use crate::keys::Keys;
 use crate::keys::ring::KeyRing;
 use crate::metrics::IngressMetrics;
@@ -40,6 +41,7 @@ pub(crate) struct Parts {
     pub(crate) inbox: Inbox,
     pub(crate) journal: Journal,
     pub(crate) keys: KeyRing,
+    pub(crate) issuers: Issuers,
     pub(crate) models: Models,
     pub(crate) health: Health,
     pub(crate) replays: Replays,
@@ -102,6 +104,7 @@ impl Ingress {
         let health = Health::follow(bus, |_| ()).await?;
         let known = health.clone();
         bus.answer_targets(move || known.report(clock::now())).await?;
+        let issuers = Issuers::new(&config.issuers, life);
         let room = Room::new(config.memory);
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
         let shared = Shared(Arc::new(Parts {
@@ -111,6 +114,7 @@ impl Ingress {
             inbox: Inbox::open(bus).await?,
             journal: Journal::open(bus).await?,
             keys,
+            issuers,
             models,
             health,
             replays: bus.replays().await?,

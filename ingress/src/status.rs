@@ -20,10 +20,14 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         | Refusal::WrongHeader { .. }
         | Refusal::BrokenBody
         | Refusal::BadQuery(_) => StatusCode::BAD_REQUEST,
-        Refusal::NoKey | Refusal::WrongKey | Refusal::KeyEnded { .. } | Refusal::WrongAdminKey => {
-            StatusCode::UNAUTHORIZED
+        Refusal::NoKey
+        | Refusal::WrongKey
+        | Refusal::KeyEnded { .. }
+        | Refusal::BadToken(_)
+        | Refusal::WrongAdminKey => StatusCode::UNAUTHORIZED,
+        Refusal::ModelForbidden { .. } | Refusal::CallerDisabled { .. } | Refusal::NoRole | Refusal::AdminClosed => {
+            StatusCode::FORBIDDEN
         }
-        Refusal::ModelForbidden { .. } | Refusal::CallerDisabled { .. } | Refusal::AdminClosed => StatusCode::FORBIDDEN,
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => StatusCode::NOT_FOUND,
         Refusal::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,

@@ -22,6 +22,7 @@ mod keys;
 mod matrix;
 mod media;
 mod moderations;
+mod oidc;
 mod operations;
 mod passing;
 mod probe;

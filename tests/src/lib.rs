@@ -17,6 +17,7 @@ mod ask;
 mod binary;
 mod bus;
 mod folder;
+mod issuer;
 mod ledger;
 mod process;
 mod setup;
@@ -29,6 +30,7 @@ pub use ask::Ask;
 pub use binary::{checkout, penstock, tool};
 
 pub use folder::Folder;
+pub use issuer::Issuer;
 pub use process::{Output, Process, is_running};
 pub use setup::Setup;
 pub use upstream::{Call, End, Gate, Part, Reply, Upstream, words};

@@ -9,6 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use penstock_runtime::clock;
+use penstock_schemas::directory::Role;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::spend::{SpendQuery, SpendReply, SpendReport};
 use serde_json::json;
@@ -27,14 +28,14 @@ pub(crate) async fn spend(State(ingress): State<Shared>, headers: HeaderMap, Raw
 /// `GET /admin/v1/targets`: which targets are well, and why not.
 pub(crate) async fn targets(State(ingress): State<Shared>, headers: HeaderMap) -> Response {
     let id = clock::request_id();
-    match check_admin(&ingress, &headers) {
+    match check_admin(&ingress, &headers).await {
         Ok(()) => answer::json(&json!({ "targets": ingress.health.report(clock::now()) }), id),
         Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
     }
 }
 
 async fn report(ingress: &Shared, headers: &HeaderMap, query: &str) -> Result<SpendReport, Refusal> {
-    check_admin(ingress, headers)?;
+    check_admin(ingress, headers).await?;
     let now = clock::now();
     let (mut by, mut since, mut until) = (None, None, None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -60,9 +61,14 @@ async fn report(ingress: &Shared, headers: &HeaderMap, query: &str) -> Result<Sp
     }
 }
 
-/// Compares hashes, so that the time it takes tells nothing about the key.
-fn check_admin(ingress: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(key) = &ingress.config.admin_key else { return Err(Refusal::AdminClosed) };
+/// Compares hashes, so that the time it takes tells nothing about the key. Who has a token with the role of an admin may too.
+async fn check_admin(ingress: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
     let given = header(headers, "authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    if ingress.issuers.may_know(given) {
+        let found = Box::pin(ingress.issuers.role_of(given)).await?;
+        let is_admin = found.is_some_and(|found| found.role == Role::Admin);
+        return if is_admin { Ok(()) } else { Err(Refusal::NoRole) };
+    }
+    let Some(key) = &ingress.config.admin_key else { return Err(Refusal::AdminClosed) };
     if Sha256::digest(given) == Sha256::digest(key.reveal()) { Ok(()) } else { Err(Refusal::WrongAdminKey) }
 }

@@ -42,7 +42,7 @@ pub(crate) async fn call(
 /// The models that the caller's key may use.
 pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
     let id = clock::request_id();
-    match find_key(&headers, query.as_deref(), &ingress.keys) {
+    match find_key(&headers, query.as_deref(), &ingress).await {
         Ok(key) => {
             let models: Vec<Value> = allowed(&ingress, &key, Dialect::Openai).iter().map(describe).collect();
             answer::json(&json!({ "models": models }), id)
@@ -59,7 +59,7 @@ pub(crate) async fn show(
     Path(name): Path<String>,
 ) -> Response {
     let id = clock::request_id();
-    let found = find_key(&headers, query.as_deref(), &ingress.keys).and_then(|key| {
+    let found = find_key(&headers, query.as_deref(), &ingress).await.and_then(|key| {
         let model = allowed(&ingress, &key, Dialect::Openai).into_iter().find(|model| model["id"] == name.as_str());
         let hint = ": GET /v1beta/models lists those that do".to_owned();
         model.ok_or(Refusal::UnknownModel { name, hint })

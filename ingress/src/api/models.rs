@@ -20,7 +20,7 @@ pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap, RawQ
         return google::list(State(ingress), headers, RawQuery(query)).await;
     }
     let (id, dialect) = (clock::request_id(), dialect(&headers));
-    match find_key(&headers, query.as_deref(), &ingress.keys) {
+    match find_key(&headers, query.as_deref(), &ingress).await {
         Ok(key) => answer::json(&page(dialect, &allowed(&ingress, &key, dialect)), id),
         Err(refusal) => answer::refuse(dialect, &refusal, id),
     }
@@ -37,7 +37,7 @@ pub(crate) async fn show(
         return google::show(State(ingress), headers, RawQuery(query), Path(name)).await;
     }
     let (id, dialect) = (clock::request_id(), dialect(&headers));
-    let found = find_key(&headers, query.as_deref(), &ingress.keys).and_then(|key| {
+    let found = find_key(&headers, query.as_deref(), &ingress).await.and_then(|key| {
         let model = allowed(&ingress, &key, dialect).into_iter().find(|model| model["id"] == name.as_str());
         let hint = ": GET /v1/models lists those that do".to_owned();
         model.ok_or(Refusal::UnknownModel { name, hint })

@@ -42,7 +42,7 @@ pub(crate) async fn forget(
     Path(id): Path<String>,
 ) -> Response {
     let forgotten = async {
-        let shelf = shelf(&ingress, &headers, query.as_deref())?;
+        let shelf = shelf(&ingress, &headers, query.as_deref()).await?;
         shelf.get(&id, PARAM, clock::now()).await?;
         shelf.forget(&id).await?;
         Ok(json!({ "id": id, "object": "response", "deleted": true }))
@@ -58,7 +58,7 @@ pub(crate) async fn cancel(
     Path(id): Path<String>,
 ) -> Response {
     let cancelled = async {
-        let shelf = shelf(&ingress, &headers, query.as_deref())?;
+        let shelf = shelf(&ingress, &headers, query.as_deref()).await?;
         loop {
             let (kept, version) = shelf.get(&id, PARAM, clock::now()).await?;
             if !is_background(&kept) {
@@ -86,20 +86,20 @@ pub(crate) async fn items(
     Path(id): Path<String>,
 ) -> Response {
     let listed = async {
-        let shelf = shelf(&ingress, &headers, query.as_deref())?;
+        let shelf = shelf(&ingress, &headers, query.as_deref()).await?;
         shelf.get(&id, PARAM, clock::now()).await?;
         page(&id, shelf.input(&id).await?, query.as_deref().unwrap_or_default())
     };
     respond(listed.await)
 }
 
-fn shelf(ingress: &Shared, headers: &HeaderMap, query: Option<&str>) -> Result<Shelf, Refusal> {
-    let key = find_key(headers, query, &ingress.keys)?;
+async fn shelf(ingress: &Shared, headers: &HeaderMap, query: Option<&str>) -> Result<Shelf, Refusal> {
+    let key = find_key(headers, query, ingress).await?;
     Ok(Shelf::new(&ingress.conversations, &key.key.project))
 }
 
 async fn get(ingress: &Shared, headers: &HeaderMap, query: Option<&str>, id: &str) -> Result<Box<RawValue>, Refusal> {
-    let shelf = shelf(ingress, headers, query)?;
+    let shelf = shelf(ingress, headers, query).await?;
     if parameter(query.unwrap_or_default(), "stream").as_deref() == Some("true") {
         return Err(Refusal::BadQuery("`stream` is not supported here: a kept response comes in one piece".to_owned()));
     }

@@ -55,10 +55,14 @@ fn class(refusal: &Refusal) -> &'static str {
         | Refusal::WrongMethod { .. } => "invalid_request_error",
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => "not_found_error",
         Refusal::BodyTooLarge { .. } => "request_too_large",
-        Refusal::NoKey | Refusal::WrongKey | Refusal::KeyEnded { .. } | Refusal::WrongAdminKey => {
-            "authentication_error"
+        Refusal::NoKey
+        | Refusal::WrongKey
+        | Refusal::KeyEnded { .. }
+        | Refusal::BadToken(_)
+        | Refusal::WrongAdminKey => "authentication_error",
+        Refusal::AdminClosed | Refusal::CallerDisabled { .. } | Refusal::NoRole | Refusal::ModelForbidden { .. } => {
+            "permission_error"
         }
-        Refusal::AdminClosed | Refusal::CallerDisabled { .. } | Refusal::ModelForbidden { .. } => "permission_error",
         Refusal::OtherRequest { .. } => "invalid_request_error",
         Refusal::UnknownStream => "not_found_error",
         Refusal::Draining | Refusal::NotReady(_) => "overloaded_error",

@@ -46,8 +46,11 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => (REQUEST, "request_timeout"),
         Refusal::BrokenBody => (REQUEST, "incomplete_body"),
         Refusal::NoKey => (REQUEST, "missing_api_key"),
-        Refusal::WrongKey | Refusal::KeyEnded { .. } | Refusal::WrongAdminKey => (REQUEST, "invalid_api_key"),
+        Refusal::WrongKey | Refusal::KeyEnded { .. } | Refusal::BadToken(_) | Refusal::WrongAdminKey => {
+            (REQUEST, "invalid_api_key")
+        }
         Refusal::AdminClosed => ("permission_error", "admin_closed"),
+        Refusal::NoRole => ("permission_error", "no_role"),
         Refusal::CallerDisabled { .. } => ("permission_error", "caller_disabled"),
         Refusal::ModelForbidden { .. } => ("permission_error", "model_forbidden"),
         Refusal::UnknownPath(_) => (REQUEST, "unknown_url"),

@@ -2,6 +2,7 @@
 //! what the request is.
 
 use super::ring::{KeyEnd, KeyRing};
+use crate::identity::BadToken;
 use crate::refusal::Refusal;
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
@@ -26,6 +27,8 @@ pub(crate) struct Grant {
 pub(crate) enum Proof {
     /// The secret with this hash, of this key.
     Secret(Arc<VirtualKey>, SecretHash),
+    /// A token that stands for this key, until it ends.
+    Token(Arc<VirtualKey>),
 }
 
 impl Grant {
@@ -45,6 +48,11 @@ impl Grant {
                 let ended = |why: KeyEnd| Refusal::KeyEnded { key_id: key.id.to_string(), why: why.as_str() };
                 *key = self.ring.still(&key.id, hash, clock::now()).map_err(ended)?;
             }
+            Proof::Token(key) => {
+                if key.expires_at.is_some_and(|until| until <= clock::now()) {
+                    return Err(BadToken::Expired.into());
+                }
+            }
         }
         self.ring.check(&self.caller.project, self.caller.user.as_deref())
     }
@@ -52,6 +60,7 @@ impl Grant {
     fn ends_at(&self) -> Option<UnixMicros> {
         match &self.proof {
             Proof::Secret(key, hash) => [key.expires_at, key.holds_until(hash)].into_iter().flatten().min(),
+            Proof::Token(key) => key.expires_at,
         }
     }
 

@@ -1,9 +1,10 @@
-//! Stage 2: who asks and who pays? Looks in memory only, never over the network.
+//! Stage 2: who asks and who pays? Looks in memory only; over the network only for a token whose issuer has a new key.
 
 use super::receive::{Received, header};
 use crate::keys::grant::{Grant, Proof};
-use crate::keys::ring::{KeyRing, LookUp};
+use crate::keys::ring::LookUp;
 use crate::refusal::Refusal;
+use crate::role::Shared;
 use axum::http::HeaderMap;
 use penstock_runtime::clock;
 use penstock_schemas::directory::Directory;
@@ -43,27 +44,27 @@ pub(crate) fn models_of_project<'a>(key: &VirtualKey, directory: &'a Directory) 
 }
 
 /// Finds the caller by the request's key.
-pub(crate) fn authenticate(received: Received, keys: &KeyRing) -> Result<Known, Refusal> {
-    let Found { key, proof, .. } = look_up(&received.headers, received.query.as_deref(), keys)?;
+pub(crate) async fn authenticate(received: Received, ingress: &Shared) -> Result<Known, Refusal> {
+    let Found { key, proof, .. } = look_up(&received.headers, received.query.as_deref(), ingress).await?;
     let user = received.asked.user.clone();
     let user = user.or_else(|| header(&received.headers, "x-penstock-user").map(ToOwned::to_owned));
     let mut tags = key.tags.clone();
     tags.extend(received.tags.clone());
     let caller =
         Caller { project: key.project.clone(), key_id: key.id.clone(), user: user.or_else(|| key.user.clone()), tags };
-    let grant = Grant::new(keys, proof, caller.clone())?;
+    let grant = Grant::new(&ingress.keys, proof, caller.clone())?;
     Ok(Known { received, key, caller, grant, is_kept: false })
 }
 
 /// Who asks, where the request is not one for a model.
-pub(crate) fn find_key(headers: &HeaderMap, query: Option<&str>, keys: &KeyRing) -> Result<Found, Refusal> {
-    let found = look_up(headers, query, keys)?;
-    keys.check(&found.key.project, found.key.user.as_deref())?;
+pub(crate) async fn find_key(headers: &HeaderMap, query: Option<&str>, ingress: &Shared) -> Result<Found, Refusal> {
+    let found = look_up(headers, query, ingress).await?;
+    ingress.keys.check(&found.key.project, found.key.user.as_deref())?;
     Ok(found)
 }
 
 /// The key that a request carries, in any of the ways that clients send one.
-fn look_up(headers: &HeaderMap, query: Option<&str>, keys: &KeyRing) -> Result<Found, Refusal> {
+async fn look_up(headers: &HeaderMap, query: Option<&str>, ingress: &Shared) -> Result<Found, Refusal> {
     let bearer = header(headers, "authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -72,7 +73,14 @@ fn look_up(headers: &HeaderMap, query: Option<&str>, keys: &KeyRing) -> Result<F
     // Google's clients may write it into the address.
     let in_query = || form_urlencoded::parse(query?.as_bytes()).find(|(name, _)| name == "key").map(|(_, key)| key);
     let secret = secret.map(Cow::Borrowed).or_else(in_query);
-    match keys.find(&secret.filter(|secret| !secret.is_empty()).ok_or(Refusal::NoKey)?, clock::now()) {
+    let secret = secret.filter(|secret| !secret.is_empty()).ok_or(Refusal::NoKey)?;
+    let keys = &ingress.keys;
+    if ingress.issuers.may_know(&secret) {
+        // Boxed: most requests come with a key.
+        let key = Box::pin(ingress.issuers.key_of(&secret)).await?;
+        return Ok(Found { proof: Proof::Token(key.clone()), key, directory: keys.directory() });
+    }
+    match keys.find(&secret, clock::now()) {
         LookUp::Found(key, hash) => {
             Ok(Found { proof: Proof::Secret(key.clone(), hash), key, directory: keys.directory() })
         }

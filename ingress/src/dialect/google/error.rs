@@ -52,9 +52,11 @@ pub(crate) fn error_event(failure: &Failure, request_id: RequestId) -> Bytes {
 fn reason(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Failed(failure) => failure.kind.as_str().to_owned(),
-        Refusal::NoKey | Refusal::WrongKey | Refusal::KeyEnded { .. } | Refusal::WrongAdminKey => {
-            "api_key_invalid".to_owned()
-        }
+        Refusal::NoKey
+        | Refusal::WrongKey
+        | Refusal::KeyEnded { .. }
+        | Refusal::BadToken(_)
+        | Refusal::WrongAdminKey => "api_key_invalid".to_owned(),
         Refusal::UnknownModel { .. } => "model_not_found".to_owned(),
         Refusal::CallerDisabled { .. } => "caller_disabled".to_owned(),
         Refusal::ModelForbidden { .. } => "model_forbidden".to_owned(),
