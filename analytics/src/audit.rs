@@ -90,10 +90,10 @@ pub(crate) async fn answer(warehouse: &Warehouse, query: &AuditQuery) -> AuditRe
 async fn read(warehouse: &Warehouse, query: &AuditQuery) -> Result<AuditReport, Error> {
     let object = query.object.as_deref().unwrap_or_default();
     let (kind, name) = object.split_once('/').unwrap_or((object, ""));
-    let sql = "SELECT toUnixTimestamp64Micro(at) AS at, actor, role, action, concat(kind, '/', name) AS object, project,
+    let sql = "SELECT toUnixTimestamp64Micro(audit.at) AS at, actor, role, action, concat(kind, '/', name) AS object, project,
             before, after, toString(request_id) AS request_id, source
         FROM audit
-        WHERE toUnixTimestamp64Micro(at) >= ? AND (? = '' OR kind = ?) AND (? = '' OR name = ?) AND (? = '' OR actor = ?)
+        WHERE toUnixTimestamp64Micro(audit.at) >= ? AND (? = '' OR kind = ?) AND (? = '' OR name = ?) AND (? = '' OR actor = ?)
         ORDER BY audit.at DESC, id DESC LIMIT ?";
     let rows = warehouse.client().query(sql).bind(micros(query.since)).bind(kind).bind(kind).bind(name).bind(name);
     let actor = query.actor.as_deref().unwrap_or_default();

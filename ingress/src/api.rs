@@ -4,6 +4,7 @@
 mod admin;
 mod google;
 mod models;
+mod openapi;
 mod operations;
 mod responses;
 
@@ -15,47 +16,99 @@ use crate::stage::answer;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::{Dialect, Operation};
 
+/// One path and method of clients, or of those who run it.
+pub(crate) struct Client {
+    path: &'static str,
+    method: &'static str,
+    summary: &'static str,
+    /// Whether it wants no key.
+    is_open: bool,
+    handler: MethodRouter<Shared>,
+}
+
+impl Client {
+    fn get(path: &'static str, summary: &'static str, handler: MethodRouter<Shared>) -> Self {
+        Self { path, method: "get", summary, is_open: false, handler }
+    }
+
+    fn post(path: &'static str, summary: &'static str, handler: MethodRouter<Shared>) -> Self {
+        Self { method: "post", ..Self::get(path, summary, handler) }
+    }
+
+    fn delete(path: &'static str, summary: &'static str, handler: MethodRouter<Shared>) -> Self {
+        Self { method: "delete", ..Self::get(path, summary, handler) }
+    }
+
+    fn open(path: &'static str, summary: &'static str, handler: MethodRouter<Shared>) -> Self {
+        Self { is_open: true, ..Self::get(path, summary, handler) }
+    }
+}
+
+/// The client APIs.
+fn clients() -> Vec<Client> {
+    use Dialect::{Anthropic, Openai, Responses};
+    use Operation as Op;
+    let (openai, anthropic) = (|operation| ask(Openai, operation), |operation| ask(Anthropic, operation));
+    vec![
+        Client::post("/v1/chat/completions", "OpenAI's chat completions", openai(Op::Chat)),
+        Client::post("/v1/messages", "Anthropic's messages", anthropic(Op::Chat)),
+        Client::post("/v1/messages/count_tokens", "Anthropic's token count", anthropic(Op::CountTokens)),
+        Client::post("/v1/completions", "OpenAI's completions", openai(Op::Completions)),
+        Client::post("/v1/embeddings", "OpenAI's embeddings", openai(Op::Embeddings)),
+        Client::post("/v1/moderations", "OpenAI's moderations", openai(Op::Moderations)),
+        Client::post("/v1/images/generations", "OpenAI's images", openai(Op::Images)),
+        Client::post("/v1/audio/speech", "OpenAI's speech", openai(Op::Speech)),
+        Client::post("/v1/audio/transcriptions", "OpenAI's transcriptions", openai(Op::Transcriptions)),
+        Client::post("/v1/audio/translations", "OpenAI's translations", openai(Op::Translations)),
+        Client::post("/v1/rerank", "Cohere's rerank", openai(Op::Rerank)),
+        Client::post("/v2/rerank", "Cohere's rerank", openai(Op::Rerank)),
+        Client::post("/v1/responses", "OpenAI's responses", ask(Responses, Op::Chat)),
+        Client::get("/v1/responses/{id}", "A kept response", get(responses::show)),
+        Client::delete("/v1/responses/{id}", "Forgets a kept response", delete(responses::forget)),
+        Client::get("/v1/responses/{id}/input_items", "What it answers", get(responses::items)),
+        Client::post("/v1/responses/{id}/cancel", "Ends one in the background", post(responses::cancel)),
+        Client::get("/v1/models", "The models that the key may use", get(models::list)),
+        Client::get("/v1/models/{*model}", "One model", get(models::show)),
+        Client::post("/v1/models/{*model}", "Google's generateContent and others", post(google::call)),
+        Client::get("/v1beta/models", "The models, as Google lists them", get(google::list)),
+        Client::get("/v1beta/models/{*model}", "One model, as Google shows it", get(google::show)),
+        Client::post("/v1beta/models/{*model}", "Google's generateContent and others", post(google::call)),
+    ]
+}
+
+/// For those who run it: without a key.
+fn operations() -> Vec<Client> {
+    vec![
+        Client::open("/health", "The process is alive", get(operations::health)),
+        Client::open("/ready", "It can serve, or why not", get(operations::ready)),
+        Client::open("/metrics", "For Prometheus", get(operations::metrics)),
+    ]
+}
+
 /// All paths.
 pub(crate) fn router(ingress: Shared) -> Router {
-    let api = Router::new()
-        .route("/v1/chat/completions", ask(Dialect::Openai, Operation::Chat))
-        .route("/v1/messages", ask(Dialect::Anthropic, Operation::Chat))
-        .route("/v1/messages/count_tokens", ask(Dialect::Anthropic, Operation::CountTokens))
-        .route("/v1/completions", ask(Dialect::Openai, Operation::Completions))
-        .route("/v1/embeddings", ask(Dialect::Openai, Operation::Embeddings))
-        .route("/v1/moderations", ask(Dialect::Openai, Operation::Moderations))
-        .route("/v1/images/generations", ask(Dialect::Openai, Operation::Images))
-        .route("/v1/audio/speech", ask(Dialect::Openai, Operation::Speech))
-        .route("/v1/audio/transcriptions", ask(Dialect::Openai, Operation::Transcriptions))
-        .route("/v1/audio/translations", ask(Dialect::Openai, Operation::Translations))
-        .route("/v1/rerank", ask(Dialect::Openai, Operation::Rerank))
-        .route("/v2/rerank", ask(Dialect::Openai, Operation::Rerank))
-        .route("/v1/responses", ask(Dialect::Responses, Operation::Chat))
-        .route("/v1/responses/{id}", get(responses::show).delete(responses::forget))
-        .route("/v1/responses/{id}/input_items", get(responses::items))
-        .route("/v1/responses/{id}/cancel", post(responses::cancel))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*model}", get(models::show).post(google::call))
-        .route("/v1beta/models", get(google::list))
-        .route("/v1beta/models/{*model}", get(google::show).post(google::call))
-        .route("/admin/v1/spend", get(admin::spend))
-        .route("/admin/v1/targets", get(admin::targets))
+    let (clients, operations, managed) = (clients(), operations(), admin::routes::routes());
+    let all: Vec<Client> = clients.into_iter().chain(operations).collect();
+    let document = openapi::document(&all, &managed).to_string();
+    let described = get(async move || ([(CONTENT_TYPE, "application/json")], document.clone()));
+    let (open, clients): (Vec<Client>, Vec<Client>) = all.into_iter().partition(|client| client.is_open);
+    let join = |router: Router<Shared>, client: Client| router.route(client.path, client.handler);
+    let api = managed.iter().fold(Router::new(), |router, route| router.route(&route.path, admin::serve(route)));
+    let api = clients
+        .into_iter()
+        .fold(api, join)
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .layer(from_fn_with_state(ingress.clone(), refuse_while_stopping));
-    Router::new()
-        .route("/health", get(operations::health))
-        .route("/ready", get(operations::ready))
-        .route("/metrics", get(operations::metrics))
-        .merge(api)
-        .with_state(ingress)
+    let open = open.into_iter().fold(Router::new(), join).route("/openapi.json", described);
+    open.merge(api).with_state(ingress)
 }
 
 /// The pipeline, for one path.

@@ -1,6 +1,7 @@
 //! How the ingress listens, waits and routes: sections `[ingress]` and `[models.NAME]`. Knows nothing of requests.
 
 use crate::identity::IssuerConfig;
+use crate::office::Declared;
 use penstock_runtime::config::{Document, Section, parse_duration};
 use penstock_runtime::{MasterKey, Secret};
 use penstock_schemas::envelope::Unsupported;
@@ -39,6 +40,8 @@ pub struct IngressConfig {
     pub models: BTreeMap<String, VirtualModel>,
     /// What happens to what a provider cannot express, unless the virtual model says otherwise.
     pub unsupported: Unsupported,
+    /// What is managed and stands in the file.
+    pub declared: Declared,
     /// A first virtual key, from `PENSTOCK_KEY`.
     pub preset_key: Option<Secret>,
     /// Whose tokens work as keys.
@@ -122,8 +125,9 @@ impl IngressConfig {
             let model = read_model(&name, &mut section)?;
             Some((name, model))
         });
-        let models = models.collect();
         let issuers = IssuerConfig::read_all(document);
+        let models: BTreeMap<String, VirtualModel> = models.collect();
+        let declared = Declared::read(document, |name| models.contains_key(name));
         Self {
             listen,
             body_limit,
@@ -138,6 +142,7 @@ impl IngressConfig {
             connections,
             queue_timeout,
             issuers,
+            declared,
             preset_key: None,
             hash_seal: None,
             admin_key: None,

@@ -81,11 +81,27 @@ impl Keys {
     /// When JetStream does not confirm it.
     pub async fn create(&self, wish: KeyWish) -> Result<(VirtualKey, Secret), BusError> {
         let secret = generate();
-        let digits = Secret::generate("");
-        let id = KeyId::parse(format!("key_{}", &digits.reveal()[..10])).expect("hexadecimal digits are a name");
-        let key = describe(id, &secret, wish, &self.hasher);
+        let key = describe(new_id(), &secret, wish, &self.hasher);
         self.bucket.put(key.id.as_str(), &key).await?;
         Ok((key, secret))
+    }
+
+    /// A key with this secret, that is not kept yet.
+    pub(crate) fn describe(&self, id: KeyId, secret: &Secret) -> VirtualKey {
+        describe(id, secret, KeyWish::default(), &self.hasher)
+    }
+
+    /// The key with this as its newest secret, that is not kept yet; those before it hold for `overlap` more.
+    pub(crate) fn renewed(&self, mut key: VirtualKey, secret: &Secret, overlap: Duration) -> VirtualKey {
+        let now = clock::now();
+        key.rotate(seen(secret, now, &self.hasher), now, now.after(overlap));
+        key
+    }
+
+    /// Whether this is the newest secret of the key.
+    pub(crate) fn is_of(&self, key: &VirtualKey, secret: &Secret) -> bool {
+        let hashes = [self.hasher.hash(secret.reveal()), Hasher::older(secret.reveal())];
+        key.all_secrets().last().is_some_and(|newest| hashes.contains(&newest.hash))
     }
 
     /// Gives a key a new secret. Those before it hold for `overlap` more; with zero, they are refused in under a second.
@@ -155,16 +171,32 @@ pub fn shown(key: &VirtualKey) -> Value {
     value
 }
 
+/// Whether this is the key that `PENSTOCK_KEY` presets.
+pub(crate) fn is_preset(id: &KeyId) -> bool {
+    id.as_str() == PRESET
+}
+
+/// A new public name.
+pub(crate) fn new_id() -> KeyId {
+    let digits = Secret::generate("");
+    KeyId::parse(format!("key_{}", &digits.reveal()[..10])).expect("hexadecimal digits are a name")
+}
+
 /// Whether a text can be a preset key.
 ///
 /// # Errors
 /// Says what such a key must look like.
 pub fn check_preset(secret: &Secret) -> Result<(), String> {
+    check_secret(secret).map_err(|why| format!("PENSTOCK_KEY: {why}"))
+}
+
+/// Whether a text can be a key that an operator chooses.
+pub(crate) fn check_secret(secret: &Secret) -> Result<(), String> {
     let rest = secret.reveal().strip_prefix(PREFIX).unwrap_or_default();
     if rest.len() >= SHORTEST && rest.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(())
     } else {
-        Err(format!("PENSTOCK_KEY: must be {PREFIX} and at least {SHORTEST} further characters without spaces"))
+        Err(format!("must be {PREFIX} and at least {SHORTEST} further characters without spaces"))
     }
 }
 

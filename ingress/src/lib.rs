@@ -10,6 +10,7 @@ pub mod identity;
 pub mod keys;
 mod metrics;
 mod models;
+pub mod office;
 mod pipeline;
 mod queue;
 mod refusal;

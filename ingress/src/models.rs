@@ -4,6 +4,7 @@
 use crate::config::VirtualModel;
 use penstock_runtime::bus::{Bucket, Change};
 use penstock_schemas::envelope::Dialect;
+use penstock_schemas::key::matches;
 use penstock_schemas::model::{ModelCard, ProviderCard};
 use penstock_schemas::name::{ProviderId, Target};
 use std::collections::{BTreeMap, HashMap};
@@ -67,7 +68,7 @@ impl Models {
         self.0.current.load(Ordering::Acquire)
     }
 
-    fn change(&self, change: Change<ProviderCard>) {
+    pub(crate) fn change(&self, change: Change<ProviderCard>) {
         let mut served = self.0.served.write().unwrap_or_else(PoisonError::into_inner);
         match change {
             Change::Put(name, card) => drop(served.cards.insert(name, Arc::new(card))),
@@ -136,6 +137,30 @@ impl Models {
             .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         near.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
+    }
+
+    /// Whether a pattern matches a name that can be asked for, as far as any are known.
+    pub(crate) fn has_match(&self, pattern: &str) -> bool {
+        if !pattern.contains('*') {
+            return !matches!(self.find(pattern), Named::Unknown(_)) || self.is_empty();
+        }
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        let mut targets = served.bare.values().flatten();
+        served.cards.is_empty()
+            || self.0.own.keys().chain(served.bare.keys()).any(|name| matches(pattern, name))
+            || served.cards.keys().any(|provider| matches(pattern, &format!("{provider}/")))
+            || targets.any(|target| matches(pattern, &target.to_string()))
+    }
+
+    /// Whether a pattern matches a provider that is served, as far as any are known.
+    pub(crate) fn has_provider(&self, pattern: &str) -> bool {
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.cards.is_empty() || served.cards.keys().any(|provider| matches(pattern, provider))
+    }
+
+    /// Whether no provider is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.served.read().unwrap_or_else(PoisonError::into_inner).cards.is_empty()
     }
 
     /// All names, the operator's own first.

@@ -2,7 +2,9 @@
 //! HTTP statuses (see `status`) nor how a dialect spells errors (see `dialect`).
 
 use crate::identity::BadToken;
+use crate::office::Refused;
 use penstock_schemas::failure::Failure;
+use penstock_schemas::managed::Mistake;
 use std::time::Duration;
 
 /// A request is refused, and this is why. The messages say what is wrong and what to do.
@@ -67,6 +69,8 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     BadQuery(String),
     #[error("{0}")]
+    Office(Box<Refused>),
+    #[error("{0}")]
     Failed(Box<Failure>),
 }
 
@@ -82,7 +86,19 @@ impl Refusal {
         match self {
             Self::Draining | Self::NotReady(_) => Some(Duration::from_secs(1)),
             Self::Failed(failure) => failure.retry_after_ms.map(Duration::from_millis),
+            Self::Office(refused) if matches!(**refused, Refused::Unavailable(_)) => Some(Duration::from_secs(1)),
             _ => None,
+        }
+    }
+
+    /// Everything that is wrong with an object of the admin API.
+    pub(crate) fn mistakes(&self) -> &[Mistake] {
+        match self {
+            Self::Office(refused) => match &**refused {
+                Refused::Wrong(mistakes) => mistakes,
+                _ => &[],
+            },
+            _ => &[],
         }
     }
 
@@ -93,6 +109,9 @@ impl Refusal {
             Self::WrongPart { place, .. } => Some(place),
             Self::UnknownModel { .. } | Self::ModelForbidden { .. } => Some("model"),
             Self::Failed(failure) => failure.param.as_deref(),
+            Self::Office(_) => {
+                self.mistakes().first().map(|mistake| mistake.field.as_str()).filter(|field| !field.is_empty())
+            }
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ use crate::keys::Keys;
 use crate::keys::ring::KeyRing;
 use crate::metrics::IngressMetrics;
 use crate::models::Models;
+use crate::office::{Actor, Applying, Office, Refused};
 use crate::queue::Queues;
 use crate::room::Room;
 use crate::{api, server};
@@ -15,6 +16,7 @@ use penstock_runtime::health::Health;
 use penstock_runtime::metrics::Metrics;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::UnixMicros;
+use penstock_schemas::audit::Way;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
+use tracing::warn;
 
 /// The time that the ledger gets for the last events, after the last request is over.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
@@ -44,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) issuers: Issuers,
     pub(crate) models: Models,
     pub(crate) health: Health,
+    pub(crate) office: Office,
     pub(crate) replays: Replays,
     pub(crate) queues: Queues,
     pub(crate) room: Room,
@@ -82,6 +86,22 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
+    /// What the file declares is not possible here.
+    #[error("what the configuration declares cannot be applied: {0}")]
+    Declared(Refused),
+}
+
+/// Makes what is managed be what the file declares; what it does not declare stays.
+async fn declare(office: &Office, config: &IngressConfig) -> Result<(), StartError> {
+    if config.declared.is_empty() {
+        return Ok(());
+    }
+    let actor = Actor::admin("configuration", Way::Apply);
+    let applied = office.apply(&actor, &config.declared, Applying::default()).await.map_err(StartError::Declared)?;
+    for warning in applied.warnings {
+        warn!(warning, "the configuration");
+    }
+    Ok(())
 }
 
 impl Ingress {
@@ -105,6 +125,9 @@ impl Ingress {
         let known = health.clone();
         bus.answer_targets(move || known.report(clock::now())).await?;
         let issuers = Issuers::new(&config.issuers, life);
+        let journal = Journal::open(bus).await?;
+        let office = Office::open(bus, store, directories, models.clone(), journal.clone()).await?;
+        Box::pin(declare(&office, &config)).await?;
         let room = Room::new(config.memory);
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
         let shared = Shared(Arc::new(Parts {
@@ -112,11 +135,12 @@ impl Ingress {
             bus: bus.clone(),
             life: life.clone(),
             inbox: Inbox::open(bus).await?,
-            journal: Journal::open(bus).await?,
+            journal,
             keys,
             issuers,
             models,
             health,
+            office,
             replays: bus.replays().await?,
             queues,
             room,

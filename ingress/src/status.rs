@@ -1,5 +1,6 @@
 //! The one place where an HTTP status is chosen. Knows nothing of how an error is spelt.
 
+use crate::office::Refused;
 use crate::refusal::Refusal;
 use axum::http::StatusCode;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -9,6 +10,9 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// An answer, whole or begun.
 pub(crate) const ANSWERED: StatusCode = StatusCode::OK;
+
+/// Something was made.
+pub(crate) const CREATED: StatusCode = StatusCode::CREATED;
 
 /// The status that stands for a refusal.
 pub(crate) fn of(refusal: &Refusal) -> StatusCode {
@@ -39,8 +43,39 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         Refusal::OtherRequest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::UnknownStream => StatusCode::NOT_FOUND,
         Refusal::Draining | Refusal::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Office(refused) => of_refused(refused),
         Refusal::Failed(failure) => of_failure(failure),
     }
+}
+
+/// What has the wrong form is a bad request; what has the right form and breaks a rule cannot be processed.
+fn of_refused(refused: &Refused) -> StatusCode {
+    match refused {
+        Refused::Wrong(mistakes) if mistakes.iter().any(|mistake| !mistake.is_rule) => StatusCode::BAD_REQUEST,
+        Refused::Wrong(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refused::Duplicate { .. } | Refused::InUse { .. } => StatusCode::CONFLICT,
+        Refused::Unknown { .. } => StatusCode::NOT_FOUND,
+        Refused::Forbidden { .. } => StatusCode::FORBIDDEN,
+        Refused::Stale { .. } => StatusCode::PRECONDITION_FAILED,
+        Refused::Unavailable(_) | Refused::Unrecorded => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// What the admin API may answer besides what was asked for, and when.
+pub(crate) fn documented() -> [(StatusCode, &'static str); 11] {
+    [
+        (StatusCode::BAD_REQUEST, "Something has the wrong form: everything that is wrong is told"),
+        (StatusCode::UNAUTHORIZED, "The admin key or token is not valid"),
+        (StatusCode::FORBIDDEN, "The role does not suffice: the message says which one does"),
+        (StatusCode::NOT_FOUND, "There is nothing of this name"),
+        (StatusCode::METHOD_NOT_ALLOWED, "The path does not take this method"),
+        (StatusCode::CONFLICT, "There is one of this name already, or others need it"),
+        (StatusCode::PRECONDITION_FAILED, "It was changed since it was read"),
+        (StatusCode::PAYLOAD_TOO_LARGE, "The body is too long"),
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is not application/json"),
+        (StatusCode::UNPROCESSABLE_ENTITY, "Something has the right form and breaks a rule: everything is told"),
+        (StatusCode::SERVICE_UNAVAILABLE, "This cannot be answered now: try again"),
+    ]
 }
 
 fn of_failure(failure: &Failure) -> StatusCode {

@@ -1,9 +1,10 @@
 //! Why something did not work: decided once, where it happens, by the one who can tell. Knows no HTTP status.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What went wrong. A closed set: who handles a failure matches on it without a catch-all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The provider limits us: try later, or elsewhere.

@@ -108,7 +108,7 @@ pub fn may_use(patterns: &[String], name: &str) -> bool {
 }
 
 /// Whether `name` is spelt as `pattern`, in which `*` stands for any characters, also none.
-pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut name) = name.strip_prefix(start) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();

@@ -28,6 +28,7 @@ pub mod pool;
 pub mod price;
 pub mod reservation;
 pub mod rfc3339;
+pub mod shown;
 pub mod spend;
 pub mod sse;
 pub mod subject;
@@ -35,7 +36,9 @@ pub mod target;
 pub mod usage;
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct UnixMicros(pub u64);
 

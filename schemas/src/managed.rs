@@ -237,7 +237,10 @@ impl Object {
         let broken: Vec<String> = mistakes.iter().map(|mistake| mistake.field.clone()).collect();
         for (field, message) in object.iter().flat_map(Self::mistakes) {
             // What could not be read looks as if it were absent.
-            if !broken.iter().any(|broken| broken.split('.').next() == Some(field)) {
+            let hides = |broken: &String| {
+                broken.split('.').next() == Some(field) || (field == "limit_usd" && broken == "limit_tokens")
+            };
+            if !broken.iter().any(hides) {
                 mistakes.push(Mistake { field: field.to_owned(), message, is_rule: true });
             }
         }

@@ -1,7 +1,9 @@
 //! The names of things: projects, users, keys, providers, models, targets, requests, attempts. Each is right because it
 //! exists: made only by `parse` or, for ids, from a UUID. Knows nothing of what the names stand for.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use uuid::Uuid;
 
@@ -44,6 +46,16 @@ macro_rules! names {
             }
         }
 
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "description": $rule })
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = BadName;
             fn try_from(text: String) -> Result<Self, BadName> {
@@ -80,6 +92,16 @@ names! {
     ModelId, "model", "use 1 to 256 characters without spaces", |text| is_text(text, 256);
     /// A running process of a role: one token, unique in the cluster.
     ProcessId, "process", "use 1 to 64 of a-z, 0-9, _ and -", |text| is_token(text, 64);
+}
+
+impl JsonSchema for Target {
+    fn schema_name() -> Cow<'static, str> {
+        "Target".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "provider/model" })
+    }
 }
 
 /// One model at one provider: `openai/gpt-4o-mini`.

@@ -3,6 +3,7 @@
 
 use crate::UnixMicros;
 use crate::money::Picodollars;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -76,7 +77,7 @@ fn parse_moment(text: &str) -> Option<UnixMicros> {
 }
 
 /// The numbers of one row, or of the total.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SpendSums {
     /// Requests that had at least one attempt.
     pub requests: u64,
@@ -99,8 +100,9 @@ impl SpendSums {
 }
 
 /// One row: the values it is broken down by, and its sums.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Map<String, Value>")]
+#[schemars(!try_from)]
 pub struct SpendRow {
     /// A value for each of the query's `by`, in its order.
     #[serde(flatten)]
@@ -122,7 +124,7 @@ impl TryFrom<Map<String, Value>> for SpendRow {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SpendReport {
     /// From when on, RFC 3339.
     pub since: String,

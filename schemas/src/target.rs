@@ -3,10 +3,11 @@
 use crate::UnixMicros;
 use crate::failure::FailureKind;
 use crate::name::Target;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whether calls go to a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CircuitState {
     /// They do.
@@ -29,7 +30,7 @@ impl CircuitState {
 }
 
 /// One target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetReport {
     /// The target.
     pub target: Target,

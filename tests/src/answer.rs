@@ -153,7 +153,9 @@ impl Answer {
 /// # Panics
 /// When it has not all four of OpenAI's fields, or others than ours besides.
 pub fn in_short(error: &Value) -> String {
-    let fields: Vec<&str> = error.as_object().expect("an error is an object").keys().map(String::as_str).collect();
+    let fields = error.as_object().expect("an error is an object").keys().map(String::as_str);
+    // The admin API tells every mistake besides.
+    let fields: Vec<&str> = fields.filter(|field| *field != "errors").collect();
     assert_eq!(fields, ["message", "type", "param", "code", "request_id"], "{error}");
     let class = error["type"].as_str().expect("an error has a type");
     let mut text = format!("{class} {}", error["code"].as_str().unwrap_or("-"));

@@ -1,74 +1,183 @@
-//! The admin API: `GET /admin/v1/spend` and `/admin/v1/targets`. Asks the analytics role over the bus; knows nothing of where
-//! its numbers are.
+//! The admin API: who asks and in which role is found out here, once, for every route of the table in `routes`. What is
+//! asked is answered in the files below.
 
+mod objects;
+mod questions;
+pub(crate) mod routes;
+
+use crate::identity::TokenRole;
+use crate::office::{Actor, Holder, Refused};
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::answer;
-use crate::stage::receive::header;
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use crate::stage::receive::{header, read_json};
+use crate::status;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::header::ETAG;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
+use axum::routing::{MethodRouter, on};
+use futures_util::future::BoxFuture;
 use penstock_runtime::clock;
+use penstock_schemas::audit::Way;
 use penstock_schemas::directory::Role;
 use penstock_schemas::envelope::Dialect;
-use penstock_schemas::spend::{SpendQuery, SpendReply, SpendReport};
-use serde_json::json;
-use sha2::{Digest, Sha256};
-use tracing::warn;
+use penstock_schemas::name::RequestId;
+use routes::Route;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-/// `GET /admin/v1/spend?by=model,project&since=7d`.
-pub(crate) async fn spend(State(ingress): State<Shared>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    let id = clock::request_id();
-    match report(&ingress, &headers, query.as_deref().unwrap_or_default()).await {
-        Ok(report) => answer::json(&report, id),
-        Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
+/// What a route of the admin API does.
+pub(crate) type Handler = Arc<dyn Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync>;
+
+/// What was asked, by somebody who is known.
+pub(crate) struct Asked {
+    pub(crate) ingress: Shared,
+    pub(crate) actor: Actor,
+    /// What stands in the place of `{name}` or `{id}`; empty where the path has none.
+    pub(crate) name: String,
+    query: HashMap<String, String>,
+    headers: HeaderMap,
+    /// `None` where the route takes none.
+    pub(crate) body: Option<Value>,
+}
+
+/// What is answered.
+pub(crate) struct Reply {
+    status: StatusCode,
+    value: Value,
+    revision: Option<u64>,
+}
+
+impl Reply {
+    pub(crate) fn new(value: Value) -> Self {
+        Self { status: status::ANSWERED, value, revision: None }
+    }
+
+    pub(crate) fn created(self) -> Self {
+        Self { status: status::CREATED, ..self }
+    }
+
+    pub(crate) fn at(self, revision: u64) -> Self {
+        Self { revision: Some(revision), ..self }
     }
 }
 
-/// `GET /admin/v1/targets`: which targets are well, and why not.
-pub(crate) async fn targets(State(ingress): State<Shared>, headers: HeaderMap) -> Response {
-    let id = clock::request_id();
-    match check_admin(&ingress, &headers).await {
-        Ok(()) => answer::json(&json!({ "targets": ingress.health.report(clock::now()) }), id),
-        Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
+/// The handler of a route, for the router.
+pub(crate) fn serve(route: &Route) -> MethodRouter<Shared> {
+    let (handler, takes_body) = (route.handler.clone(), route.body.is_some());
+    let allowed: Vec<&'static str> =
+        route.parameters.iter().filter(|one| one.is_in_query).map(|one| one.name).collect();
+    on(
+        route.filter(),
+        move |State(ingress): State<Shared>,
+              path: Result<Path<HashMap<String, String>>, PathRejection>,
+              request: Request| async move {
+            let id = clock::request_id();
+            let asked = understand(ingress, path, request, id, (takes_body, &allowed)).await;
+            let replied = match asked {
+                Ok(asked) => handler(asked).await,
+                Err(refusal) => Err(refusal),
+            };
+            match replied {
+                Ok(reply) => respond(&reply, id),
+                Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
+            }
+        },
+    )
+}
+
+async fn understand(
+    ingress: Shared,
+    path: Result<Path<HashMap<String, String>>, PathRejection>,
+    request: Request,
+    id: RequestId,
+    (takes_body, allowed): (bool, &[&'static str]),
+) -> Result<Asked, Refusal> {
+    let (parts, body) = request.into_parts();
+    let actor = identify(&ingress, &parts.headers, id).await?;
+    let names = path.map_err(|_| Refusal::UnknownPath(parts.uri.path().to_owned()))?.0;
+    let name = names.into_values().next().unwrap_or_default();
+    let query = read_query(parts.uri.query().unwrap_or_default(), allowed)?;
+    let body = if takes_body { Some(read_body(&ingress, &parts.headers, body).await?) } else { None };
+    Ok(Asked { ingress, actor, name, query, headers: parts.headers, body })
+}
+
+async fn read_body(ingress: &Shared, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
+    let (bytes, _room) = read_json(headers, body, &ingress.config, &ingress.room).await?;
+    serde_json::from_slice(&bytes).map_err(|error| Refusal::InvalidJson(error.to_string()))
+}
+
+fn read_query(text: &str, allowed: &[&'static str]) -> Result<HashMap<String, String>, Refusal> {
+    let mut query = HashMap::new();
+    for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+        if !allowed.contains(&name.as_ref()) {
+            let hint = if allowed.is_empty() { "nothing is".to_owned() } else { format!("use {}", allowed.join(", ")) };
+            return Err(Refusal::BadQuery(format!("`{name}` is not known here: {hint}")));
+        }
+        query.insert(name.into_owned(), value.into_owned());
+    }
+    Ok(query)
+}
+
+/// Who asks.
+pub(crate) async fn identify(ingress: &Shared, headers: &HeaderMap, id: RequestId) -> Result<Actor, Refusal> {
+    ingress.soon_ready(clock::now().after(ingress.config.total_timeout)).await;
+    let bearer = header(headers, "authorization").and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let bearer = bearer.filter(|token| !token.is_empty());
+    if let Some(token) = bearer.filter(|token| ingress.issuers.may_know(token)) {
+        let TokenRole { name, role, project } =
+            Box::pin(ingress.issuers.role_of(token)).await?.ok_or(Refusal::NoRole)?;
+        let projects = if role == Role::Admin { Vec::new() } else { vec![project.to_string()] };
+        return Ok(Actor { role, projects, request_id: Some(id), ..Actor::admin(name, Way::Api) });
+    }
+    match ingress.office.holder(bearer.unwrap_or_default(), ingress.config.admin_key.as_ref()) {
+        Holder::Known(actor) => Ok(Actor { request_id: Some(id), ..actor }),
+        Holder::Unknown => Err(Refusal::WrongAdminKey),
+        Holder::NotReady => Err(Refusal::NotReady("the admin tokens have not been read yet")),
+        Holder::Closed => Err(Refusal::AdminClosed),
     }
 }
 
-async fn report(ingress: &Shared, headers: &HeaderMap, query: &str) -> Result<SpendReport, Refusal> {
-    check_admin(ingress, headers).await?;
-    let now = clock::now();
-    let (mut by, mut since, mut until) = (None, None, None);
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match name.as_ref() {
-            "by" => by = Some(value),
-            "since" => since = Some(value),
-            "until" => until = Some(value),
-            other => return Err(Refusal::BadQuery(format!("`{other}` is not known here: use by, since and until"))),
-        }
+impl Asked {
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str)
     }
-    let query = SpendQuery::parse(by.as_deref(), since.as_deref(), until.as_deref(), now).map_err(Refusal::BadQuery)?;
-    match ingress.bus.ask_spend(&query).await {
-        Ok(SpendReply::Report(report)) => Ok(report),
-        Ok(SpendReply::BadQuery(why)) => Err(Refusal::BadQuery(why)),
-        Ok(SpendReply::Unavailable(why)) => {
-            warn!(why, "spend cannot be reported");
-            Err(Refusal::NotReady("the records of spend cannot be read now"))
+
+    /// The revision that `If-Match` wants.
+    pub(crate) fn revision(&self) -> Result<Option<u64>, Refusal> {
+        let Some(value) = self.headers.get("if-match") else { return Ok(None) };
+        let text = value.to_str().unwrap_or_default().trim();
+        if text == "*" {
+            return Ok(None);
         }
-        Err(error) => {
-            warn!(%error, "spend cannot be reported");
-            Err(Refusal::NotReady("no analytics role answers"))
-        }
+        let number = text.strip_prefix("W/").unwrap_or(text).strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let wrong = || Refusal::WrongHeader {
+            header: "if-match",
+            why: "write the ETag of an earlier answer, such as \"12\"".to_owned(),
+        };
+        number.and_then(|number| number.parse().ok()).map(Some).ok_or_else(wrong)
     }
 }
 
-/// Compares hashes, so that the time it takes tells nothing about the key. Who has a token with the role of an admin may too.
-async fn check_admin(ingress: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
-    let given = header(headers, "authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    if ingress.issuers.may_know(given) {
-        let found = Box::pin(ingress.issuers.role_of(given)).await?;
-        let is_admin = found.is_some_and(|found| found.role == Role::Admin);
-        return if is_admin { Ok(()) } else { Err(Refusal::NoRole) };
+fn respond(reply: &Reply, id: RequestId) -> Response {
+    let mut response = answer::json(&reply.value, id);
+    *response.status_mut() = reply.status;
+    if let Some(revision) = reply.revision {
+        let tag = HeaderValue::from_str(&format!("\"{revision}\"")).expect("digits are a header value");
+        response.headers_mut().insert(ETAG, tag);
     }
-    let Some(key) = &ingress.config.admin_key else { return Err(Refusal::AdminClosed) };
-    if Sha256::digest(given) == Sha256::digest(key.reveal()) { Ok(()) } else { Err(Refusal::WrongAdminKey) }
+    response
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        Self::Office(Box::new(refused))
+    }
 }

@@ -63,7 +63,7 @@ fn class(refusal: &Refusal) -> &'static str {
         Refusal::AdminClosed | Refusal::CallerDisabled { .. } | Refusal::NoRole | Refusal::ModelForbidden { .. } => {
             "permission_error"
         }
-        Refusal::OtherRequest { .. } => "invalid_request_error",
+        Refusal::OtherRequest { .. } | Refusal::Office(_) => "invalid_request_error",
         Refusal::UnknownStream => "not_found_error",
         Refusal::Draining | Refusal::NotReady(_) => "overloaded_error",
         Refusal::Failed(failure) => class_of_failure(failure.kind),

@@ -7,6 +7,7 @@ mod request;
 
 pub(crate) use request::{is_form, read};
 
+use crate::office::Refused;
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -16,13 +17,17 @@ use serde_json::{Value, json};
 /// An error as OpenAI spells it: `{"error": {"message", "type", "param", "code", "request_id"}}`.
 pub(crate) fn error_body(refusal: &Refusal, request_id: RequestId) -> Value {
     let (kind, code) = words(refusal);
-    json!({ "error": {
+    let mut body = json!({ "error": {
         "message": refusal.to_string(),
         "type": kind,
         "param": refusal.param(),
         "code": code,
         "request_id": request_id,
-    }})
+    }});
+    if !refusal.mistakes().is_empty() {
+        body["error"]["errors"] = json!(refusal.mistakes());
+    }
+    body
 }
 
 /// The last event of a stream that broke after its first content.
@@ -59,9 +64,24 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::UnknownStream => (REQUEST, "stream_not_found"),
         Refusal::Draining => ("service_unavailable_error", "draining"),
         Refusal::NotReady(_) => ("service_unavailable_error", "not_ready"),
+        Refusal::Office(refused) => refused_words(refused),
         Refusal::Failed(failure) => return failure_words(failure),
     };
     (kind, Some(code.to_owned()))
+}
+
+fn refused_words(refused: &Refused) -> (&'static str, &'static str) {
+    const REQUEST: &str = "invalid_request_error";
+    match refused {
+        Refused::Wrong(_) => (REQUEST, "invalid_value"),
+        Refused::Duplicate { .. } => (REQUEST, "already_exists"),
+        Refused::Unknown { .. } => (REQUEST, "not_found"),
+        Refused::InUse { .. } => (REQUEST, "in_use"),
+        Refused::Forbidden { .. } => ("permission_error", "role_needed"),
+        Refused::Stale { .. } => (REQUEST, "precondition_failed"),
+        Refused::Unavailable(_) => ("service_unavailable_error", "not_ready"),
+        Refused::Unrecorded => ("service_unavailable_error", "unrecorded"),
+    }
 }
 
 fn failure_words(failure: &Failure) -> (&'static str, Option<String>) {

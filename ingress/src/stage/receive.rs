@@ -88,6 +88,25 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::WrongEncoding(value.chars().take(100).collect()))
 }
 
+/// Reads the JSON body of a request that is no call.
+pub(crate) async fn read_json(
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    config: &IngressConfig,
+    room: &Room,
+) -> Result<(Bytes, Reserved), Refusal> {
+    check_encoding(headers)?;
+    let value = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default()).unwrap_or("application/json");
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json")
+        && !essence.eq_ignore_ascii_case("application/merge-patch+json")
+    {
+        return Err(Refusal::WrongContentType(value.chars().take(100).collect()));
+    }
+    let expected = header(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
+    read_body(body, expected, config, room).await
+}
+
 async fn read_body(
     body: axum::body::Body,
     expected: Option<usize>,

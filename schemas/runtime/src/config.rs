@@ -177,6 +177,11 @@ impl Section {
         self.get(key).unwrap_or(default)
     }
 
+    /// The value of `key` as JSON; a date is a text there.
+    pub fn json(&mut self, key: &str) -> Option<serde_json::Value> {
+        self.get::<Value>(key).map(to_json)
+    }
+
     /// The time that `key` names, such as `500ms`, `5s`, `2m`, `1h`.
     pub fn duration(&mut self, key: &str) -> Option<Duration> {
         let text: String = self.get(key)?;
@@ -241,6 +246,18 @@ fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let mut table = format!("v = {text}").parse::<Table>().map_err(|_| format!("`{text}` is not a value that fits"))?;
     let value = table.remove("v").ok_or("has no value")?;
     value.try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+}
+
+fn to_json(value: Value) -> serde_json::Value {
+    match value {
+        Value::String(text) => text.into(),
+        Value::Integer(number) => number.into(),
+        Value::Float(number) => number.into(),
+        Value::Boolean(truth) => truth.into(),
+        Value::Datetime(moment) => moment.to_string().into(),
+        Value::Array(values) => values.into_iter().map(to_json).collect(),
+        Value::Table(table) => table.into_iter().map(|(key, value)| (key, to_json(value))).collect(),
+    }
 }
 
 /// Reads `500ms`, `5s`, `2m`, `1h`.

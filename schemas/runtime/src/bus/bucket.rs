@@ -139,12 +139,21 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     /// # Errors
     /// When JetStream does not answer, or a value cannot be read.
     pub async fn list(&self) -> Result<Vec<V>, BusError> {
+        Ok(self.list_where(|_| true).await?.into_iter().map(|(_, value)| value).collect())
+    }
+
+    /// The values whose keys are wanted, with these, in their order.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or a value cannot be read.
+    pub async fn list_where(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, V)>, BusError> {
         let keys = self.store.keys().await.map_err(failed("list a bucket"))?;
         let mut keys: Vec<String> = keys.try_collect().await.map_err(failed("list a bucket"))?;
+        keys.retain(|key| is_wanted(key));
         keys.sort();
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
-            values.extend(self.get(&key).await?);
+            values.extend(self.get(&key).await?.map(|value| (key, value)));
         }
         Ok(values)
     }

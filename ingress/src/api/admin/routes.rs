@@ -1,0 +1,255 @@
+//! The table of the admin API: every route once, with its handler and with what the OpenAPI document says about it. The
+//! router and the document are both made of it, so that neither has a route that the other has not.
+
+use super::{Asked, Handler, Reply, objects, questions};
+use crate::refusal::Refusal;
+use axum::http::Method;
+use axum::routing::MethodFilter;
+use penstock_schemas::alert::Webhook;
+use penstock_schemas::audit::AuditReport;
+use penstock_schemas::budget::{Budget, RateLimit};
+use penstock_schemas::directory::{AdminSettings, Project, User};
+use penstock_schemas::managed::{KeySettings, Kind};
+use penstock_schemas::shown::{AdminShown, BudgetShown, KeyShown};
+use penstock_schemas::spend::SpendReport;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use std::sync::Arc;
+
+/// One route.
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    /// What it does, in a line.
+    pub(crate) summary: String,
+    /// Its name in generated clients.
+    pub(crate) id: String,
+    /// What it is about.
+    pub(crate) tag: &'static str,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) body: Option<Content>,
+    pub(crate) answer: Content,
+    /// Whether it changes something, and so can meet others who do.
+    pub(crate) is_change: bool,
+    pub(crate) handler: Handler,
+}
+
+/// A parameter in the query, or a header.
+#[derive(Clone, Copy)]
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    pub(crate) is_in_query: bool,
+    /// What a value looks like, as JSON Schema.
+    pub(crate) pattern: &'static str,
+    pub(crate) about: &'static str,
+}
+
+/// What a body or an answer looks like.
+#[derive(Clone, Copy)]
+pub(crate) struct Content {
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
+    pub(crate) form: Form,
+}
+
+/// What becomes of a schema where it is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As it is.
+    Plain,
+    /// With the field that names it.
+    Named(&'static str),
+    /// Every field may be absent, or null to take it away.
+    Patch,
+    /// `{"data": [ … ]}`.
+    List,
+    /// With `warnings`.
+    Changed,
+    /// With `warnings` and, where it has a new one, its secret.
+    Secret,
+}
+
+fn content<T: JsonSchema>(form: Form) -> Content {
+    Content { schema: |generator| generator.subschema_for::<T>(), form }
+}
+
+const IF_MATCH: Parameter = Parameter {
+    name: "If-Match",
+    is_in_query: false,
+    pattern: r#"{"type": "string", "pattern": "^(\"[0-9]{1,15}\"|[*])$"}"#,
+    about: "Only if it still has this ETag",
+};
+
+const FORCE: Parameter = Parameter {
+    name: "force",
+    is_in_query: true,
+    pattern: r#"{"type": "boolean"}"#,
+    about: "Also if keys still belong to it",
+};
+
+const OVERLAP: Parameter = Parameter {
+    name: "overlap",
+    is_in_query: true,
+    pattern: r#"{"type": "string", "pattern": "^[0-9]{1,4}(ms|s|m|h)$"}"#,
+    about: "How long the older secret holds: 30m, 24h; default 24h",
+};
+
+const fn time(name: &'static str, about: &'static str) -> Parameter {
+    let pattern = r#"{"type": "string", "pattern": "^([1-9][0-9]{0,3}[mhd]|20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8]))$"}"#;
+    Parameter { name, is_in_query: true, pattern, about }
+}
+
+const BY: Parameter = Parameter {
+    name: "by",
+    is_in_query: true,
+    pattern: r#"{"type": "string", "pattern": "^(project|user|key_id|provider|model|virtual_model|operation|day|hour|tag:[a-z]{1,20})$"}"#,
+    about: "What to break it down by: several are separated by commas",
+};
+
+const OBJECT: Parameter = Parameter {
+    name: "object",
+    is_in_query: true,
+    pattern: r#"{"type": "string", "maxLength": 320}"#,
+    about: "Only such objects: `budget`, or `budget/search-monthly`",
+};
+
+const ACTOR: Parameter = Parameter {
+    name: "actor",
+    is_in_query: true,
+    pattern: r#"{"type": "string", "maxLength": 64}"#,
+    about: "Only changes by this one",
+};
+
+/// Every route of the admin API.
+pub(crate) fn routes() -> Vec<Route> {
+    let mut routes = Vec::new();
+    routes.extend(of_objects::<Project, Project>(Kind::Project));
+    routes.extend(of_objects::<User, User>(Kind::User));
+    routes.extend(of_objects::<KeySettings, KeyShown>(Kind::Key));
+    routes.extend(of_objects::<Budget, BudgetShown>(Kind::Budget));
+    routes.extend(of_objects::<RateLimit, RateLimit>(Kind::Limit));
+    routes.extend(of_objects::<AdminSettings, AdminShown>(Kind::Admin));
+    routes.extend(of_objects::<Webhook, Webhook>(Kind::Webhook));
+    routes.extend(of_secrets());
+    let question = |path: &str, id: &str, summary: &str| Route {
+        method: Method::GET,
+        path: format!("/admin/v1/{path}"),
+        summary: summary.to_owned(),
+        id: id.to_owned(),
+        tag: "reports",
+        parameters: Vec::new(),
+        body: None,
+        answer: content::<SpendReport>(Form::Plain),
+        is_change: false,
+        handler: handler(questions::spend),
+    };
+    routes.push(Route {
+        parameters: vec![BY, time("since", "From when on: 7d, or a day"), time("until", "Until when, exclusive")],
+        ..question("spend", "spend", "Who spent what")
+    });
+    routes.push(Route {
+        parameters: vec![time("since", "From when on: 7d, or a day"), OBJECT, ACTOR],
+        answer: content::<AuditReport>(Form::Plain),
+        handler: handler(questions::audit),
+        ..question("audit", "audit", "Who changed what, the latest first")
+    });
+    routes.push(Route {
+        answer: content::<questions::Targets>(Form::Plain),
+        handler: handler(questions::targets),
+        ..question("targets", "targets", "Which targets are well, and why not")
+    });
+    routes
+}
+
+/// List, show, create, replace, change, delete.
+fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<Route> {
+    let (word, all) = (kind.as_str(), kind.plural());
+    let changed = if matches!(kind, Kind::Key | Kind::Admin) { Form::Secret } else { Form::Changed };
+    let route = |method: Method, verb: &str, summary: String| Route {
+        path: match verb {
+            "list" | "create" => format!("/admin/v1/{all}"),
+            _ => format!("/admin/v1/{all}/{{{}}}", kind.name_field()),
+        },
+        id: if verb == "list" { format!("list_{all}") } else { format!("{verb}_{word}") },
+        summary,
+        tag: all,
+        is_change: method != Method::GET,
+        parameters: if method == Method::GET { Vec::new() } else { vec![IF_MATCH] },
+        method,
+        body: None,
+        answer: content::<W>(changed),
+        handler: handler(move |asked| objects::one(kind, asked)),
+    };
+    vec![
+        Route {
+            answer: content::<S>(Form::List),
+            handler: handler(move |asked| objects::list(kind, asked)),
+            ..route(Method::GET, "list", format!("All {all} that you may see"))
+        },
+        Route {
+            body: Some(content::<W>(if kind == Kind::Key { Form::Plain } else { Form::Named(kind.name_field()) })),
+            handler: handler(move |asked| objects::create(kind, asked)),
+            ..route(Method::POST, "create", format!("A new {word}"))
+        },
+        Route { answer: content::<S>(Form::Plain), ..route(Method::GET, "show", format!("One {word}")) },
+        Route {
+            body: Some(content::<W>(Form::Plain)),
+            handler: handler(move |asked| objects::replace(kind, asked)),
+            ..route(Method::PUT, "set", format!("The {word} is to be this, whether it is there or not"))
+        },
+        Route {
+            body: Some(content::<W>(Form::Patch)),
+            handler: handler(move |asked| objects::change(kind, asked)),
+            ..route(Method::PATCH, "change", format!("Some fields of the {word} are to be so; null takes one away"))
+        },
+        Route {
+            parameters: if kind == Kind::Project { vec![IF_MATCH, FORCE] } else { vec![IF_MATCH] },
+            handler: handler(move |asked| objects::delete(kind, asked)),
+            ..route(Method::DELETE, "delete", format!("The {word} is to be gone"))
+        },
+    ]
+}
+
+/// What is done to secrets, and to keys by a word.
+fn of_secrets() -> Vec<Route> {
+    let route = |kind: Kind, verb: &str, summary: &str| Route {
+        method: Method::POST,
+        path: format!("/admin/v1/{}/{{{}}}/{verb}", kind.plural(), kind.name_field()),
+        summary: summary.to_owned(),
+        id: format!("{verb}_{}", kind.as_str()),
+        tag: kind.plural(),
+        parameters: vec![IF_MATCH],
+        body: None,
+        answer: if kind == Kind::Key { content::<KeyShown>(Form::Secret) } else { content::<AdminShown>(Form::Secret) },
+        is_change: true,
+        handler: handler(move |asked| objects::rotate(kind, asked)),
+    };
+    vec![
+        Route {
+            parameters: vec![IF_MATCH, OVERLAP],
+            ..route(Kind::Key, "rotate", "A new secret, shown once; the older one holds for a while")
+        },
+        Route {
+            handler: handler(|asked| objects::delete(Kind::Key, asked)),
+            ..route(Kind::Key, "revoke", "Every ingress refuses the key in under a second")
+        },
+        Route {
+            handler: handler(objects::disable),
+            ..route(Kind::Key, "disable", "The key is refused until it is enabled again")
+        },
+        Route { handler: handler(objects::enable), ..route(Kind::Key, "enable", "The key is taken again") },
+        route(Kind::Admin, "rotate", "A new token, shown once; the older one is refused"),
+    ]
+}
+
+fn handler<F>(handle: impl Fn(Asked) -> F + Send + Sync + 'static) -> Handler
+where
+    F: Future<Output = Result<Reply, Refusal>> + Send + 'static,
+{
+    Arc::new(move |asked| Box::pin(handle(asked)))
+}
+
+impl Route {
+    /// The method as the router wants it.
+    pub(crate) fn filter(&self) -> MethodFilter {
+        MethodFilter::try_from(self.method.clone()).expect("the table names methods of HTTP")
+    }
+}
