@@ -5,8 +5,10 @@
 //! what makes it fast over long times.
 
 mod address;
-mod alerts;
+mod alert;
+mod answers;
 mod audit;
+mod budgets;
 mod config;
 mod ledger;
 mod metrics;
@@ -25,7 +27,7 @@ mod trouble;
 mod warehouse;
 
 pub use address::{Address, BadAddress, BadDatabase, Database};
-pub use alerts::AlertsUnavailable;
+pub use alert::AlertsUnavailable;
 pub use config::{AnalyticsConfig, Retention};
 pub use proof::{NoProof, SpentByLease, SpentByReservation};
 pub use role::{Analytics, StartError};

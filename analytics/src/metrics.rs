@@ -16,6 +16,8 @@ pub(crate) struct AnalyticsMetrics {
     pub(crate) seconds: Histogram,
     pub(crate) refused: Gauge,
     pub(crate) down: Gauge,
+    pub(crate) posts_taken: Counter,
+    pub(crate) posts_lost: Counter,
 }
 
 impl AnalyticsMetrics {
@@ -35,6 +37,12 @@ impl AnalyticsMetrics {
                 Gauge::default(),
             ),
             down: metrics.register("ledger_down", "1 while ClickHouse takes no usage events", Gauge::default()),
+            posts_taken: metrics.register("webhook_posts", "Alerts that webhooks have taken", Counter::default()),
+            posts_lost: metrics.register(
+                "webhook_posts_lost",
+                "Alerts that a webhook did not take within an hour",
+                Counter::default(),
+            ),
         }
     }
 }

@@ -1,22 +1,22 @@
-//! The analytics role: carries the ledger into ClickHouse, counts hours, and answers spend queries. Starts without
+//! The analytics role: carries the ledger into ClickHouse, counts hours, answers questions, and watches budgets. Starts without
 //! ClickHouse: events wait in the ledger until it is there.
 
-use crate::audit;
+use crate::alert::post::Poster;
+use crate::alert::{tell, watch};
+use crate::answers;
+use crate::budgets::Budgets;
 use crate::config::AnalyticsConfig;
 use crate::ledger::Ledger;
 use crate::metrics::AnalyticsMetrics;
 use crate::prepare::Preparation;
 use crate::rollup;
 use crate::schema::SchemaError;
-use crate::spend::SpendError;
 use crate::warehouse::Warehouse;
 use penstock_runtime::Life;
-use penstock_runtime::bus::{Bus, BusError, UsageReader};
+use penstock_runtime::bus::{Bus, BusError, Journal, UsageReader};
 use penstock_runtime::metrics::Metrics;
-use penstock_schemas::alert::AlertReply;
 use penstock_schemas::model::PriceRow;
 use penstock_schemas::name::Target;
-use penstock_schemas::spend::SpendReply;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -41,6 +41,7 @@ pub enum StartError {
 pub struct Analytics {
     life: Life,
     warehouse: Warehouse,
+    journal: Journal,
 }
 
 impl Analytics {
@@ -63,38 +64,18 @@ impl Analytics {
         }
         let life = bus.life().clone();
         let reader = UsageReader::open(bus).await?;
-        life.work(Ledger::new(bus, &life, preparation, AnalyticsMetrics::register(metrics)).run(reader));
+        let counted = AnalyticsMetrics::register(metrics);
+        life.work(Ledger::new(bus, &life, preparation, counted.clone()).run(reader));
         life.service("hourly spend", rollup::run(warehouse.clone()));
-        let asked = warehouse.clone();
-        bus.answer_spend(move |query| {
-            let asked = asked.clone();
-            async move {
-                match asked.spend(&query).await {
-                    Ok(report) => SpendReply::Report(report),
-                    Err(SpendError::BadQuery(why)) => SpendReply::BadQuery(why),
-                    Err(SpendError::Unavailable(why)) => SpendReply::Unavailable(why),
-                }
-            }
-        })
-        .await?;
-        let asked = warehouse.clone();
-        bus.answer_alerts(move |query| {
-            let asked = asked.clone();
-            async move {
-                match asked.alerts(&query).await {
-                    Ok(report) => AlertReply::Report(report),
-                    Err(error) => AlertReply::Unavailable(error.to_string()),
-                }
-            }
-        })
-        .await?;
-        let asked = warehouse.clone();
-        bus.answer_audit(move |query| {
-            let asked = asked.clone();
-            async move { audit::answer(&asked, &query).await }
-        })
-        .await?;
-        Ok(Self { life, warehouse })
+        let budgets = Budgets::follow(bus).await?;
+        answers::answer(bus, &warehouse, &budgets).await?;
+        let journal = Journal::open(bus).await?;
+        life.service("alerts", tell::run(bus.clone(), life.clone(), journal.clone(), budgets.clone()));
+        let poster = Poster { bus: bus.clone(), life: life.clone(), budgets: budgets.clone(), metrics: counted };
+        life.service("webhooks", poster.run());
+        life.service("thresholds", watch::thresholds(bus.clone(), budgets.clone()));
+        life.service("slopes", watch::slopes(bus.clone(), warehouse.clone(), budgets));
+        Ok(Self { life, warehouse, journal })
     }
 
     /// ClickHouse, to be asked.
@@ -110,6 +91,7 @@ impl Analytics {
     /// Carries over the events that are there, within `limit`, and stops. False when it was still busy; the ledger keeps
     /// what is left.
     pub async fn drain(self, limit: Duration) -> bool {
-        self.life.drain(limit).await == 0
+        let is_done = self.life.drain(limit).await == 0;
+        self.journal.finish(limit).await && is_done
     }
 }

@@ -2,9 +2,13 @@
 //! from `spend_by_hour`, all else from `attempts`, so that the numbers are those of SQL on `attempts`, to the picodollar.
 //! Times of day are UTC.
 
+mod course;
 mod dimension;
+mod forecast;
 mod read;
+mod reprice;
 
+pub(crate) use self::course::{amount, course, early};
 use self::dimension::Dimension;
 use self::read::{MOST_ROWS, read};
 use crate::trouble::Trouble;
@@ -12,7 +16,9 @@ use crate::warehouse::Warehouse;
 use jiff::Timestamp;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::name::ProjectId;
-use penstock_schemas::spend::{DIMENSIONS, SpendQuery, SpendReport, SpendRow, SpendSums};
+use penstock_schemas::spend::{
+    DIMENSIONS, RepriceQuery, RepriceReport, RepricedRow, RepricedSums, SpendQuery, SpendReport, SpendRow, SpendSums,
+};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -37,17 +43,16 @@ pub enum SpendError {
 /// The numbers that `query` asks for.
 pub(crate) async fn report(warehouse: &Warehouse, query: &SpendQuery) -> Result<SpendReport, SpendError> {
     let dimensions = check(query)?;
-    let cut = |time: UnixMicros| UnixMicros(time.0.min(LATEST));
-    let query = &SpendQuery { since: cut(query.since), until: cut(query.until), ..query.clone() };
-    let unavailable = |trouble: Trouble| SpendError::Unavailable(trouble.to_string());
-    let rows = timeout(LIMIT, read(warehouse, query, &dimensions)).await;
-    let rows = rows.map_err(|_| unavailable(Trouble::too_slow(warehouse.address())))?;
-    let rows = rows.map_err(|error| unavailable(Trouble::judge(&error, warehouse.address())))?;
-    if rows.len() > MOST_ROWS + 1 {
-        return Err(SpendError::BadQuery(format!(
-            "the report would have more than {MOST_ROWS} rows: break it down by less, or ask for a shorter time"
-        )));
+    let query = &cut(query);
+    let mut rows = within_limit(warehouse, read(warehouse, query, &dimensions)).await?;
+    if dimensions.iter().any(Dimension::is_plural) {
+        // What is in several rows counts once in the total.
+        rows.retain(|row| row.is_total == 0);
+        rows.extend(
+            within_limit(warehouse, read(warehouse, query, &[])).await?.into_iter().filter(|row| row.is_total == 1),
+        );
     }
+    check_length(rows.len())?;
     let nothing = SpendSums { cost_usd: "0".to_owned(), ..SpendSums::default() };
     let mut report = SpendReport {
         since: rfc3339(query.since),
@@ -62,24 +67,96 @@ pub(crate) async fn report(warehouse: &Warehouse, query: &SpendQuery) -> Result<
         if is_total {
             report.total = sums;
         } else if !query.by.is_empty() {
-            let values = values.into_iter().map(|value| value.map_or(Value::Null, Value::String));
-            let by: Map<String, Value> = query.by.iter().cloned().zip(values).collect();
-            report.rows.push(SpendRow { by, sums });
+            report.rows.push(SpendRow { by: named(&query.by, values), sums });
         }
     }
     Ok(report)
+}
+
+/// What `query` would have cost at the prices of another day.
+pub(crate) async fn repriced(warehouse: &Warehouse, query: &RepriceQuery) -> Result<RepriceReport, SpendError> {
+    let dimensions = check(&query.spend)?;
+    let spend = cut(&query.spend);
+    let query = &RepriceQuery { spend, at: UnixMicros(query.at.0.min(LATEST)) };
+    let mut rows = within_limit(warehouse, reprice::read(warehouse, query, &dimensions)).await?;
+    if dimensions.iter().any(Dimension::is_plural) {
+        rows.retain(|row| row.is_total == 0);
+        let total = within_limit(warehouse, reprice::read(warehouse, query, &[])).await?;
+        rows.extend(total.into_iter().filter(|row| row.is_total == 1));
+    }
+    check_length(rows.len())?;
+    let zero = || "0".to_owned();
+    let nothing =
+        RepricedSums { cost_usd: zero(), repriced_usd: zero(), difference_usd: zero(), ..RepricedSums::default() };
+    let SpendQuery { by, since, until, .. } = &query.spend;
+    let mut report = RepriceReport {
+        since: rfc3339(*since),
+        until: rfc3339(*until),
+        prices_of: rfc3339(query.at),
+        by: by.clone(),
+        rows: Vec::new(),
+        total: nothing,
+        unpriced: within_limit(warehouse, reprice::unpriced(warehouse, query)).await?,
+    };
+    for row in rows {
+        let (is_total, values) = (row.is_total == 1, row.by.clone());
+        if is_total {
+            report.total = row.sums();
+        } else if !by.is_empty() {
+            report.rows.push(RepricedRow { by: named(by, values), sums: row.sums() });
+        }
+    }
+    Ok(report)
+}
+
+/// Within what ClickHouse's times can say.
+fn cut(query: &SpendQuery) -> SpendQuery {
+    let cut = |time: UnixMicros| UnixMicros(time.0.min(LATEST));
+    SpendQuery { since: cut(query.since), until: cut(query.until), ..query.clone() }
+}
+
+fn named(names: &[String], values: Vec<Option<String>>) -> Map<String, Value> {
+    names.iter().cloned().zip(values.into_iter().map(|value| value.map_or(Value::Null, Value::String))).collect()
+}
+
+fn check_length(rows: usize) -> Result<(), SpendError> {
+    if rows <= MOST_ROWS + 1 {
+        return Ok(());
+    }
+    Err(SpendError::BadQuery(format!(
+        "the report would have more than {MOST_ROWS} rows: break it down by less, or ask for a shorter time"
+    )))
+}
+
+async fn within_limit<T>(
+    warehouse: &Warehouse,
+    answer: impl Future<Output = Result<T, clickhouse::error::Error>>,
+) -> Result<T, SpendError> {
+    let trouble = match timeout(LIMIT, answer).await {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => Trouble::judge(&error, warehouse.address()),
+        Err(_) => Trouble::too_slow(warehouse.address()),
+    };
+    Err(SpendError::Unavailable(trouble.to_string()))
 }
 
 fn check(query: &SpendQuery) -> Result<Vec<Dimension<'_>>, SpendError> {
     if query.since >= query.until {
         return Err(SpendError::BadQuery("since must be earlier than until".to_owned()));
     }
-    if let Some(wrong) = query.projects.iter().find_map(|name| ProjectId::parse(name.as_str()).err()) {
-        return Err(SpendError::BadQuery(wrong.to_string()));
-    }
+    check_projects(&query.projects)?;
+    parse(&query.by)
+}
+
+fn check_projects(names: &[String]) -> Result<(), SpendError> {
+    let wrong = names.iter().find_map(|name| ProjectId::parse(name.as_str()).err());
+    wrong.map_or(Ok(()), |wrong| Err(SpendError::BadQuery(wrong.to_string())))
+}
+
+fn parse(by: &[String]) -> Result<Vec<Dimension<'_>>, SpendError> {
     let mut dimensions = Vec::new();
-    for (i, name) in query.by.iter().enumerate() {
-        if query.by[..i].contains(name) {
+    for (i, name) in by.iter().enumerate() {
+        if by[..i].contains(name) {
             return Err(SpendError::BadQuery(format!("`{name}` is named twice in by")));
         }
         dimensions.push(Dimension::parse(name).ok_or_else(|| {

@@ -6,7 +6,7 @@ use crate::trouble::Trouble;
 use bytes::Bytes;
 use clickhouse::Client;
 use clickhouse::query::BytesCursor;
-use penstock_schemas::spend::{SpendQuery, SpendReport};
+use penstock_schemas::spend::{RepriceQuery, RepriceReport, SpendQuery, SpendReport};
 use std::str::FromStr;
 
 /// ClickHouse and our database in it. Cloning shares the connections, which are made when they are needed.
@@ -67,6 +67,14 @@ impl Warehouse {
     /// When the query is wrong, or ClickHouse cannot be asked now.
     pub async fn spend(&self, query: &SpendQuery) -> Result<SpendReport, SpendError> {
         spend::report(self, query).await
+    }
+
+    /// What spending would have been at the prices of another day.
+    ///
+    /// # Errors
+    /// When the query is wrong, or ClickHouse cannot be asked now.
+    pub async fn reprice(&self, query: &RepriceQuery) -> Result<RepriceReport, SpendError> {
+        spend::repriced(self, query).await
     }
 
     /// Carries out one statement that only reads.

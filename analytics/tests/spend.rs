@@ -7,13 +7,15 @@ mod support;
 
 use penstock_analytics::SpendError;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::event::{Outcome, UsageEvent};
+use penstock_schemas::event::{Outcome, Reserved, UsageEvent};
+use penstock_schemas::reservation::LeaseId;
 use penstock_schemas::spend::{DIMENSIONS, SpendQuery, SpendReply, SpendReport, SpendSums};
 use penstock_schemas::usage::Usage;
 use serde_json::Value;
 use std::time::Duration;
 use support::events::{DAY, HOUR, ago, end, ended, now, start, started, tokens, usd};
 use support::{World, be_engine};
+use uuid::Uuid;
 
 #[test]
 fn engine_process() {
@@ -40,6 +42,10 @@ fn traffic() -> Vec<UsageEvent> {
         if random(3) > 0 {
             one.caller.tags = [("feature".to_owned(), format!("f{}", random(3)))].into();
         }
+        let books = ["team.2026-11", "all.all", "users.0123.2026-11-22"].map(ToOwned::to_owned);
+        let (from, to) = (random(3), random(4));
+        let books: Vec<String> = (from..to.max(from)).map(|at| books[usize::try_from(at).unwrap()].clone()).collect();
+        one.reserved = (random(2) > 0).then(|| Reserved { id: Uuid::nil(), lease: LeaseId(Uuid::nil()), books });
         one.worst_case = (random(10) > 0).then(|| usd("0.013"));
         while random(4) == 0 {
             let lost = random(4) == 0;
@@ -73,6 +79,7 @@ fn traffic() -> Vec<UsageEvent> {
 fn sql_of(name: &str) -> String {
     match name {
         "day" => "formatDateTime(started_at, '%Y-%m-%d', 'UTC')".to_owned(),
+        "budget" => "arrayJoin(if(books = [], [NULL], arrayMap(b -> splitByChar('.', b)[1], books)))".to_owned(),
         "hour" => "formatDateTime(started_at, '%Y-%m-%dT%H:00:00Z', 'UTC')".to_owned(),
         name => match name.strip_prefix("tag:") {
             Some(tag) => format!("if(has(mapKeys(tags), '{tag}'), tags['{tag}'], NULL)"),
@@ -113,6 +120,7 @@ async fn compare_all(world: &World) {
     breakdowns.extend([
         vec![],
         vec!["tag:feature"],
+        vec!["budget", "tag:feature", "model"],
         vec!["provider", "model", "day"],
         vec!["tag:feature", "user", "virtual_model"],
     ]);

@@ -4,6 +4,7 @@
 use crate::UnixMicros;
 use crate::budget::check_name;
 use crate::name::AlertId;
+use crate::spend::Answer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -97,6 +98,13 @@ impl Alert {
             message: String::new(),
             details: BTreeMap::new(),
         }
+    }
+
+    /// With this name for its subject in front of people; the id stays what it is.
+    #[must_use]
+    pub fn about(mut self, label: &str) -> Self {
+        label.clone_into(&mut self.subject);
+        self
     }
 
     /// With this message for people.
@@ -214,6 +222,14 @@ pub struct AlertRow {
     pub details: BTreeMap<String, String>,
 }
 
+impl AlertRow {
+    /// As it is shown.
+    pub fn of(alert: &Alert) -> Self {
+        let Alert { id, at, kind, subject, window, message, details } = alert.clone();
+        Self { id, at: crate::rfc3339::write(at), kind: kind.as_str().to_owned(), subject, window, message, details }
+    }
+}
+
 /// The answer: the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertReport {
@@ -225,16 +241,7 @@ pub struct AlertReport {
 pub const MOST_ALERTS: usize = 1_000;
 
 /// An answer from the bus to an [`AlertQuery`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AlertReply {
-    /// The alerts.
-    Report(AlertReport),
-    /// The query is wrong: what and how to mend it.
-    BadQuery(String),
-    /// ClickHouse cannot be asked now.
-    Unavailable(String),
-}
+pub type AlertReply = Answer<AlertReport>;
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,7 @@ pub mod directory;
 pub mod envelope;
 pub mod event;
 pub mod failure;
+pub mod forecast;
 pub mod form;
 pub mod frame;
 pub mod key;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What spend can be broken down by; tags as `tag:NAME`.
-pub const DIMENSIONS: [&str; 9] =
-    ["project", "user", "key_id", "provider", "model", "virtual_model", "operation", "day", "hour"];
+pub const DIMENSIONS: [&str; 10] =
+    ["project", "user", "key_id", "provider", "model", "virtual_model", "operation", "budget", "day", "hour"];
 
 /// Who spent what since when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,12 +138,92 @@ pub struct SpendReport {
     pub total: SpendSums,
 }
 
+/// What would it have cost at other prices?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepriceQuery {
+    /// Whose spending.
+    #[serde(flatten)]
+    pub spend: SpendQuery,
+    /// At the prices that were in force then.
+    pub at: UnixMicros,
+}
+
+impl RepriceQuery {
+    /// Reads the date as people write it: a day (`2026-11-01`, UTC), `7d`, or RFC 3339.
+    ///
+    /// # Errors
+    /// Says what it may be.
+    pub fn parse(spend: SpendQuery, at: &str, now: UnixMicros) -> Result<Self, String> {
+        Ok(Self { spend, at: parse_time("reprice", at, now)? })
+    }
+}
+
+/// What was paid, and what it would have been.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepricedSums {
+    /// Calls to providers.
+    pub attempts: u64,
+    /// Dollars that were charged, as an exact decimal.
+    pub cost_usd: String,
+    /// Dollars at the other prices. Attempts whose usage is not known, or that cost nothing because they were refused, cost
+    /// what they did.
+    pub repriced_usd: String,
+    /// By how much that is more; negative when it is less.
+    pub difference_usd: String,
+    /// Attempts at models that have no price at that date: their new cost is not known, and counts as 0.
+    pub unpriced: u64,
+}
+
+/// One row of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepricedRow {
+    /// What the row is for: a value for each of the query's `by`.
+    #[serde(rename = "for")]
+    pub by: Map<String, Value>,
+    /// The sums.
+    #[serde(flatten)]
+    pub sums: RepricedSums,
+}
+
+/// A model without a price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpriced {
+    /// `provider/model`.
+    pub target: String,
+    /// Attempts at it.
+    pub attempts: u64,
+    /// What they were charged.
+    pub cost_usd: String,
+}
+
+/// The answer to a [`RepriceQuery`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepriceReport {
+    /// From when on, RFC 3339.
+    pub since: String,
+    /// Until when, RFC 3339.
+    pub until: String,
+    /// The date of the prices, RFC 3339.
+    pub prices_of: String,
+    /// What it is broken down by.
+    pub by: Vec<String>,
+    /// The dearest first.
+    pub rows: Vec<RepricedRow>,
+    /// All attempts together.
+    pub total: RepricedSums,
+    /// The models that have no price at that date.
+    pub unpriced: Vec<Unpriced>,
+}
+
 /// An answer from the bus to a [`SpendQuery`].
+pub type SpendReply = Answer<SpendReport>;
+
+/// An answer from the bus to a question for numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SpendReply {
+pub enum Answer<T> {
     /// The numbers.
-    Report(SpendReport),
+    Report(T),
     /// The query is wrong: what and how to mend it.
     BadQuery(String),
     /// ClickHouse cannot be asked now.

@@ -107,6 +107,16 @@ impl Subjects {
         format!("{}.query.audit", self.prefix)
     }
 
+    /// Where it is asked what spending would have been at other prices.
+    pub fn reprice(&self) -> String {
+        format!("{}.query.reprice", self.prefix)
+    }
+
+    /// Where it is asked what spending leads to.
+    pub fn forecast(&self) -> String {
+        format!("{}.query.forecast", self.prefix)
+    }
+
     /// Where it is asked how the targets are.
     pub fn targets(&self) -> String {
         format!("{}.query.targets", self.prefix)

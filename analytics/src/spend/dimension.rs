@@ -1,11 +1,17 @@
 //! What spend can be broken down by, in SQL. Knows the columns of `attempts` and `spend_by_hour`, and no query.
 
+/// The names of the budgets are the first part of their books' keys: a row for each, or one for none.
+const BUDGETS: &str = "arrayJoin(if(empty(books), [NULL],
+    arrayDistinct(arrayMap(book -> toNullable(splitByChar('.', toString(book))[1]), books))))";
+
 /// What to break down by.
 pub(super) enum Dimension<'a> {
     /// SQL for it, on `attempts` and, where it is known there, on `spend_by_hour`.
     Column { attempts: &'static str, hours: Option<&'static str> },
     /// The hour.
     Hour,
+    /// The budgets that the attempt counts in, each.
+    Budget,
     /// A tag of the caller's, bound by name.
     Tag(&'a str),
 }
@@ -23,6 +29,7 @@ impl<'a> Dimension<'a> {
             "user" => Self::Column { attempts: "user", hours: None },
             "day" => Self::Column { attempts: "toDate(started_at)", hours: Some("toDate(hour)") },
             "hour" => Self::Hour,
+            "budget" => Self::Budget,
             _ => Self::Tag(name.strip_prefix("tag:").filter(|tag| !tag.is_empty())?),
         })
     }
@@ -31,6 +38,7 @@ impl<'a> Dimension<'a> {
         match self {
             Self::Column { attempts, .. } => attempts,
             Self::Hour => "toStartOfHour(started_at)",
+            Self::Budget => BUDGETS,
             Self::Tag(_) => "if(mapContains(tags, ?), tags[?], NULL)",
         }
     }
@@ -39,14 +47,19 @@ impl<'a> Dimension<'a> {
         match self {
             Self::Column { hours, .. } => *hours,
             Self::Hour => Some("hour"),
-            Self::Tag(_) => None,
+            Self::Budget | Self::Tag(_) => None,
         }
+    }
+
+    /// Whether an attempt can be in several rows.
+    pub(super) fn is_plural(&self) -> bool {
+        matches!(self, Self::Budget)
     }
 
     pub(super) fn text(&self, key: &str) -> String {
         match self {
             Self::Hour => format!("CAST(formatDateTime({key}, '%Y-%m-%dT%H:00:00Z', 'UTC'), 'Nullable(String)')"),
-            Self::Column { .. } | Self::Tag(_) => format!("CAST({key}, 'Nullable(String)')"),
+            Self::Column { .. } | Self::Budget | Self::Tag(_) => format!("CAST({key}, 'Nullable(String)')"),
         }
     }
 }

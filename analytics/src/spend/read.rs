@@ -96,12 +96,21 @@ pub(super) async fn read(
         parts.join(" UNION ALL "),
         MOST_ROWS + 2,
     );
-    let tags = dimensions.iter().filter_map(|dimension| match dimension {
-        Dimension::Tag(tag) => Some(*tag),
-        Dimension::Column { .. } | Dimension::Hour => None,
-    });
-    let rows = tags.fold(warehouse.client().query(&sql), |rows, tag| rows.bind(tag).bind(tag));
+    let rows = tags(dimensions).fold(warehouse.client().query(&sql), |rows, tag| rows.bind(tag).bind(tag));
     rows.fetch_all().await
+}
+
+/// The names of tags, each of which is to be bound twice.
+pub(super) fn tags<'a>(dimensions: &[Dimension<'a>]) -> impl Iterator<Item = &'a str> {
+    dimensions.iter().filter_map(|dimension| match dimension {
+        Dimension::Tag(tag) => Some(*tag),
+        Dimension::Column { .. } | Dimension::Hour | Dimension::Budget => None,
+    })
+}
+
+/// A time in SQL.
+pub(super) fn time(micros: u64) -> String {
+    format!("fromUnixTimestamp64Micro(toInt64({micros}))")
 }
 
 impl Plan {
@@ -123,7 +132,7 @@ impl Plan {
             first = self.first / 1_000_000,
             last = self.last / 1_000_000,
             unsettled = self.unsettled(),
-            projects = projects(query),
+            projects = projects(&query.projects),
             group = group(dimensions),
         ))
     }
@@ -132,7 +141,6 @@ impl Plan {
     fn attempts(&self, query: &SpendQuery, dimensions: &[Dimension<'_>]) -> String {
         let keys: String =
             dimensions.iter().enumerate().map(|(i, d)| format!("{} AS key{i}, ", d.attempts())).collect();
-        let time = |micros: u64| format!("fromUnixTimestamp64Micro(toInt64({micros}))");
         format!(
             "SELECT {by} AS by, count() AS attempts, toUInt64(0) AS sole, uniqExactState(request_id) AS others,
                 sum(ifNull(total_input_tokens, 0)) AS input_tokens, sum(ifNull(total_output_tokens, 0)) AS output_tokens,
@@ -148,7 +156,7 @@ impl Plan {
             first = time(self.first),
             last = time(self.last),
             unsettled = self.unsettled(),
-            projects = projects(query),
+            projects = projects(&query.projects),
             group = group(dimensions),
         )
     }
@@ -161,17 +169,17 @@ impl Plan {
 }
 
 /// Names of projects need no quoting: they were checked.
-fn projects(query: &SpendQuery) -> String {
-    let names: Vec<String> = query.projects.iter().map(|name| format!("'{name}'")).collect();
+pub(super) fn projects(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     if names.is_empty() { String::new() } else { format!(" AND project IN ({})", names.join(", ")) }
 }
 
-fn texts(dimensions: &[Dimension<'_>]) -> String {
+pub(super) fn texts(dimensions: &[Dimension<'_>]) -> String {
     let texts: Vec<String> = dimensions.iter().enumerate().map(|(i, d)| d.text(&format!("key{i}"))).collect();
     format!("CAST([{}], 'Array(Nullable(String))')", texts.join(", "))
 }
 
-fn group(dimensions: &[Dimension<'_>]) -> String {
+pub(super) fn group(dimensions: &[Dimension<'_>]) -> String {
     let keys: Vec<String> = (0..dimensions.len()).map(|i| format!("key{i}")).collect();
     if keys.is_empty() { String::new() } else { format!("GROUP BY {}", keys.join(", ")) }
 }

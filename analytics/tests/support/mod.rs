@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test, though clippy cannot see it")]
 
 pub mod events;
+pub mod receiver;
 
 use penstock_analytics::{Address, Analytics, AnalyticsConfig, Database, Retention, SqlFormat, StartError, Warehouse};
 use penstock_clickhouse::{Server, Settings, Token};
@@ -178,6 +179,8 @@ pub struct World {
 impl World {
     /// NATS and the engine; the role is not started.
     pub async fn new() -> Self {
+        // As the program does before anything else; each test of a file tries to.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = Folder::new();
         let engine = Engine::start(&folder.path().join("clickhouse"), "127.0.0.1:0".parse().unwrap());
         let nats = Nats::start(&folder.path().join("nats"));

@@ -75,3 +75,17 @@ async fn a_post_is_kept_once_until_it_is_done() {
         work.done().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn what_was_put_off_is_given_to_whoever_reads_then() {
+    let server = Server::start();
+    let (one, two) = (server.bus("one").await, server.bus("two").await);
+    one.post(&Post { webhook: "ops".to_owned(), alert: alert("2026-11") }).await.unwrap();
+    let mut reader = one.posts_waiting().await.unwrap();
+    let work: Work<Post> = timeout(LONG, reader.next()).await.unwrap().unwrap();
+    work.again(Duration::from_secs(1)).await.unwrap();
+    drop((work, reader, one));
+    let mut reader = two.posts_waiting().await.unwrap();
+    let work = timeout(LONG, reader.next()).await.unwrap().unwrap();
+    assert_eq!(work.tries, 2);
+}

@@ -157,17 +157,7 @@ impl Bus {
         F: Fn(AlertQuery) -> A + Send + Sync + 'static,
         A: Future<Output = AlertReply> + Send + 'static,
     {
-        let answer = Arc::new(answer);
-        self.answer(self.subjects.alerts_asked(), move |question: Result<AlertQuery, _>| {
-            let answer = answer.clone();
-            async move {
-                match question {
-                    Ok(query) => answer(query).await,
-                    Err(error) => AlertReply::BadQuery(error.to_string()),
-                }
-            }
-        })
-        .await
+        self.answer_numbers(self.subjects.alerts_asked(), answer).await
     }
 }
 

@@ -13,6 +13,7 @@ mod gossip;
 mod hash_key;
 mod inbox;
 mod kept;
+mod numbers;
 mod query;
 mod replay;
 mod store;

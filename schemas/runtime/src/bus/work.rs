@@ -27,6 +27,7 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 /// Reads work.
 pub struct WorkReader<T> {
+    bus: Bus,
     messages: pull::Stream,
     values: PhantomData<fn() -> T>,
 }
@@ -38,6 +39,7 @@ pub struct Work<T> {
     /// How often it was given, this time included.
     pub tries: u32,
     message: Message,
+    bus: Bus,
 }
 
 /// What the settings of such streams have in common.
@@ -58,7 +60,8 @@ impl Bus {
         let consumer: PullConsumer =
             stream.get_or_create_consumer(durable, config).await.map_err(failed("open a work queue"))?;
         let messages = consumer.stream().max_messages_per_batch(FETCH).messages().await;
-        Ok(WorkReader { messages: messages.map_err(failed("read a work queue"))?, values: PhantomData })
+        let messages = messages.map_err(failed("read a work queue"))?;
+        Ok(WorkReader { bus: self.clone(), messages, values: PhantomData })
     }
 }
 
@@ -76,7 +79,7 @@ impl<T: DeserializeOwned> WorkReader<T> {
             match serde_json::from_slice(&message.payload) {
                 Ok(value) => {
                     let tries = message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(u32::MAX));
-                    return Ok(Work { value, tries, message });
+                    return Ok(Work { value, tries, message, bus: self.bus.clone() });
                 }
                 Err(error) => {
                     error!(subject = %message.subject, %error, "a piece of work cannot be read: is this role older?");
@@ -93,7 +96,9 @@ impl<T> Work<T> {
     /// # Errors
     /// When that cannot be told; then it comes again.
     pub async fn done(&self) -> Result<(), BusError> {
-        self.message.ack().await.map_err(failed("acknowledge work"))
+        self.message.ack().await.map_err(failed("acknowledge work"))?;
+        // This process may end at once: what is still in its buffer would be lost.
+        self.bus.flush().await
     }
 
     /// It is to be given again after `wait`.
@@ -101,7 +106,8 @@ impl<T> Work<T> {
     /// # Errors
     /// When that cannot be told; then it comes again in its own time.
     pub async fn again(&self, wait: Duration) -> Result<(), BusError> {
-        put_off(&self.message, wait).await
+        put_off(&self.message, wait).await?;
+        self.bus.flush().await
     }
 }
 

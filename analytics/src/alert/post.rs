@@ -1,0 +1,186 @@
+//! Posts alerts to webhooks: signed, again and again for about an hour, until they are taken. What waits is kept in NATS and
+//! outlives this process. Knows nothing of what alerts say.
+//!
+//! `x-penstock-signature` is `v1=` and the HMAC-SHA256, in hexadecimal, of the timestamp, a dot and the body. A receiver
+//! compares it, and refuses timestamps (seconds since 1970) that are minutes old.
+
+use crate::budgets::Budgets;
+use crate::metrics::AnalyticsMetrics;
+use penstock_runtime::bus::{Bus, BusError, Post, Work};
+use penstock_runtime::{Life, Secret, clock};
+use penstock_schemas::alert::{AlertRow, Webhook};
+use reqwest::Client;
+use ring::hmac;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tracing::{debug, error, info, warn};
+
+/// The waits after each failed try but the last, in seconds: eight tries over an hour.
+const WAITS: [u64; 7] = [1, 10, 60, 240, 600, 900, 1800];
+
+/// The longest that a receiver may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Posts at once.
+const AT_ONCE: usize = 16;
+
+/// Wait before the queue is opened again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What posts. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Poster {
+    pub(crate) bus: Bus,
+    pub(crate) life: Life,
+    pub(crate) budgets: Budgets,
+    pub(crate) metrics: AnalyticsMetrics,
+}
+
+/// Why a receiver has not taken a post.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error("the secret of webhook {webhook}: {reason}")]
+    NoSecret { webhook: String, reason: String },
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("it answered {0}")]
+    Refused(u16),
+}
+
+impl Poster {
+    /// Posts for ever.
+    pub(crate) async fn run(self) {
+        while !self.budgets.is_current() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        let client = match client() {
+            Ok(client) => client,
+            Err(error) => {
+                error!(%error, "alerts cannot be posted: they wait for a process that can");
+                return std::future::pending().await;
+            }
+        };
+        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        loop {
+            if let Err(error) = self.post_all(&client, &slots).await {
+                warn!(%error, "alerts cannot be posted; they wait");
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn post_all(&self, client: &Client, slots: &Arc<Semaphore>) -> Result<(), BusError> {
+        let mut waiting = self.bus.posts_waiting().await?;
+        loop {
+            let slot = slots.clone().acquire_owned().await.expect("nobody closes the semaphore");
+            let work = tokio::select! {
+                biased;
+                () = self.life.stopping() => break,
+                work = waiting.next() => work?,
+            };
+            let (poster, client) = (self.clone(), client.clone());
+            self.life.work(async move {
+                if let Err(error) = poster.deliver(&client, work).await {
+                    warn!(%error, "NATS could not be told what became of a post: it comes again");
+                }
+                drop(slot);
+            });
+        }
+        // What comes from now on is for others.
+        drop(waiting);
+        std::future::pending().await
+    }
+
+    async fn deliver(&self, client: &Client, work: Work<Post>) -> Result<(), BusError> {
+        let Post { webhook, alert } = &work.value;
+        let directory = self.budgets.directory();
+        let Some(receiver) = directory.webhooks.get(webhook) else {
+            debug!(webhook, id = %alert.id, "the webhook is gone");
+            return work.done().await;
+        };
+        let body = serde_json::to_vec(&AlertRow::of(alert)).expect("alerts have a JSON form");
+        let Err(reason) = post(client, receiver, &alert.id.to_string(), body).await else {
+            self.metrics.posts_taken.inc();
+            info!(webhook, id = %alert.id, tries = work.tries, "an alert was posted");
+            return work.done().await;
+        };
+        let tried = usize::try_from(work.tries).unwrap_or(usize::MAX).saturating_sub(1);
+        if let Some(wait) = WAITS.get(tried) {
+            warn!(webhook, id = %alert.id, tries = work.tries, %reason, again_in_seconds = wait, "a webhook did not take an alert");
+            return work.again(Duration::from_secs(*wait)).await;
+        }
+        self.metrics.posts_lost.inc();
+        error!(webhook, id = %alert.id, tries = work.tries, %reason, "a webhook never took an alert: it is not posted any more");
+        work.done().await
+    }
+}
+
+/// Redirects are not followed: what is signed for one must not reach another.
+fn client() -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .timeout(LIMIT)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+async fn post(client: &Client, webhook: &Webhook, id: &str, body: Vec<u8>) -> Result<(), NotTaken> {
+    // Read anew each time: who replaces the secret need not restart anything.
+    let secret = Secret::resolve(&webhook.secret)
+        .map_err(|reason| NotTaken::NoSecret { webhook: webhook.name.clone(), reason })?;
+    let timestamp = (clock::now().0 / 1_000_000).to_string();
+    let request = client
+        .post(&webhook.url)
+        .header("content-type", "application/json")
+        .header("x-penstock-alert-id", id)
+        .header("x-penstock-signature", signature(&secret, &timestamp, &body))
+        .header("x-penstock-timestamp", timestamp)
+        .body(body);
+    let answer = request.send().await.map_err(|error| NotTaken::Unreachable(describe(&error.without_url())))?;
+    let status = answer.status();
+    if status.is_success() { Ok(()) } else { Err(NotTaken::Refused(status.as_u16())) }
+}
+
+fn signature(secret: &Secret, timestamp: &str, body: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes());
+    let mut context = hmac::Context::with_key(&key);
+    for part in [timestamp.as_bytes(), b".", body] {
+        context.update(part);
+    }
+    context.sign().as_ref().iter().fold("v1=".to_owned(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
+}
+
+/// The error with its causes: the client's own text names none.
+fn describe(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_what_openssl_makes_of_the_same() {
+        // printf '1795374000.{"id":"1"}' | openssl dgst -sha256 -hmac s3cret
+        let made = signature(&Secret::new("s3cret"), "1795374000", br#"{"id":"1"}"#);
+        assert_eq!(made, "v1=f25b4518e071651d7f5ebb797aeef43aefe5cf06c7991710366aac648c8b62dc");
+    }
+
+    #[test]
+    fn a_post_is_tried_for_about_an_hour() {
+        let whole: u64 = WAITS.iter().sum();
+        assert!((3_500..3_700).contains(&whole) && WAITS.is_sorted(), "{whole}");
+    }
+}

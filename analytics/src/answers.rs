@@ -1,0 +1,54 @@
+//! What this role is asked over the bus: spend, other prices, forecasts, alerts, changes. Knows who answers, and nothing of how.
+
+use crate::audit;
+use crate::budgets::Budgets;
+use crate::spend::{SpendError, course};
+use crate::warehouse::Warehouse;
+use penstock_runtime::bus::{Bus, BusError};
+use penstock_runtime::clock;
+use penstock_schemas::spend::Answer;
+
+/// Answers as long as the role lives.
+pub(crate) async fn answer(bus: &Bus, warehouse: &Warehouse, budgets: &Budgets) -> Result<(), BusError> {
+    let asked = warehouse.clone();
+    bus.answer_spend(move |query| {
+        let asked = asked.clone();
+        async move { told(asked.spend(&query).await) }
+    })
+    .await?;
+    let asked = warehouse.clone();
+    bus.answer_reprice(move |query| {
+        let asked = asked.clone();
+        async move { told(asked.reprice(&query).await) }
+    })
+    .await?;
+    let (asked, known) = (warehouse.clone(), budgets.clone());
+    bus.answer_forecast(move |query| {
+        let (asked, known) = (asked.clone(), known.clone());
+        async move { told(course(&asked, &query, &known.all(), |key| known.label(key), clock::now()).await) }
+    })
+    .await?;
+    let asked = warehouse.clone();
+    bus.answer_alerts(move |query| {
+        let asked = asked.clone();
+        async move {
+            let report = asked.alerts(&query).await;
+            report.map_or_else(|error| Answer::Unavailable(error.to_string()), Answer::Report)
+        }
+    })
+    .await?;
+    let asked = warehouse.clone();
+    bus.answer_audit(move |query| {
+        let asked = asked.clone();
+        async move { audit::answer(&asked, &query).await }
+    })
+    .await
+}
+
+fn told<T>(report: Result<T, SpendError>) -> Answer<T> {
+    match report {
+        Ok(report) => Answer::Report(report),
+        Err(SpendError::BadQuery(why)) => Answer::BadQuery(why),
+        Err(SpendError::Unavailable(why)) => Answer::Unavailable(why),
+    }
+}

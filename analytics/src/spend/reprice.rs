@@ -1,0 +1,174 @@
+//! What spending would have been at the prices of another day: in SQL, from the usage that each attempt keeps, by the same rules
+//! as `Prices::cost`. Knows the columns of `attempts` and `prices`.
+
+use super::dimension::Dimension;
+use super::read::{MOST_ROWS, group, projects, tags, texts, time};
+use crate::warehouse::Warehouse;
+use clickhouse::Row;
+use clickhouse::error::Error;
+use penstock_schemas::spend::{RepriceQuery, RepricedSums, SpendQuery, Unpriced};
+use serde::Deserialize;
+
+/// Models that are named as having no price.
+const MOST_UNPRICED: usize = 100;
+
+/// A row of the answer; the one with all rows together is the total.
+#[derive(Row, Deserialize)]
+pub(super) struct Repriced {
+    pub(super) is_total: u8,
+    pub(super) by: Vec<Option<String>>,
+    attempts: u64,
+    cost_usd: String,
+    repriced_usd: String,
+    difference_usd: String,
+    unpriced: u64,
+}
+
+#[derive(Row, Deserialize)]
+struct Missing {
+    target: String,
+    attempts: u64,
+    cost_usd: String,
+}
+
+impl Repriced {
+    pub(super) fn sums(self) -> RepricedSums {
+        RepricedSums {
+            attempts: self.attempts,
+            cost_usd: self.cost_usd,
+            repriced_usd: self.repriced_usd,
+            difference_usd: self.difference_usd,
+            unpriced: self.unpriced,
+        }
+    }
+}
+
+/// The token classes: their count in `attempts`, and the prices that they are charged at, the first that there is.
+const CLASSES: [(&str, &[&str]); 9] = [
+    ("input_tokens", &["input"]),
+    ("cache_read_tokens", &["cache_read", "input"]),
+    ("cache_write_tokens", &["cache_write", "input"]),
+    ("cache_write_1h_tokens", &["cache_write_1h", "cache_write", "input"]),
+    ("input_audio_tokens", &["input_audio", "input"]),
+    ("input_image_tokens", &["input_image", "input"]),
+    ("output_tokens", &["output"]),
+    ("reasoning_tokens", &["reasoning", "output"]),
+    ("output_audio_tokens", &["output_audio", "output"]),
+];
+
+/// What tiers can change.
+const TIERED: [&str; 9] = [
+    "input",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "input_audio",
+    "input_image",
+    "output",
+    "reasoning",
+    "output_audio",
+];
+
+/// The rows, and the total.
+pub(super) async fn read(
+    warehouse: &Warehouse,
+    query: &RepriceQuery,
+    dimensions: &[Dimension<'_>],
+) -> Result<Vec<Repriced>, Error> {
+    let sql = format!(
+        "SELECT toUInt8(grouping(by)) AS is_total, by, sum(count) AS attempts, toString(sum(old)) AS cost_usd,
+            toString(sum(new)) AS repriced_usd, toString(sum(new) - sum(old)) AS difference_usd,
+            sum(without) AS unpriced
+        FROM (
+            SELECT {by} AS by, count() AS count, sum(charged) AS old, sum(ifNull(repriced, toDecimal128(0, 12))) AS new,
+                countIf(repriced IS NULL) AS without
+            FROM ({attempts}) {group}
+        )
+        GROUP BY GROUPING SETS ((by), ())
+        ORDER BY is_total DESC, sum(old) DESC, by
+        LIMIT {most}",
+        by = texts(dimensions),
+        attempts = attempts(query, dimensions),
+        group = group(dimensions),
+        most = MOST_ROWS + 2,
+    );
+    tags(dimensions).fold(warehouse.client().query(&sql), |rows, tag| rows.bind(tag).bind(tag)).fetch_all().await
+}
+
+/// The models that have no price at that date.
+pub(super) async fn unpriced(warehouse: &Warehouse, query: &RepriceQuery) -> Result<Vec<Unpriced>, Error> {
+    let sql = format!(
+        "SELECT concat(provider, '/', model) AS target, count() AS attempts, toString(sum(charged)) AS cost_usd
+        FROM ({}) WHERE repriced IS NULL GROUP BY target ORDER BY attempts DESC, target LIMIT {MOST_UNPRICED}",
+        attempts(query, &[]),
+    );
+    let rows: Vec<Missing> = warehouse.client().query(&sql).fetch_all().await?;
+    let missing = |row: Missing| Unpriced { target: row.target, attempts: row.attempts, cost_usd: row.cost_usd };
+    Ok(rows.into_iter().map(missing).collect())
+}
+
+/// Each attempt with what it was charged and what it would have cost: NULL where there is no price. What cannot be made out of
+/// the usage stays as it was.
+fn attempts(query: &RepriceQuery, dimensions: &[Dimension<'_>]) -> String {
+    let keys: String = dimensions.iter().enumerate().map(|(i, d)| format!("{} AS key{i}, ", d.attempts())).collect();
+    let SpendQuery { since, until, .. } = query.spend;
+    format!(
+        "SELECT *,
+            ifNull(cost_usd, toDecimal128(0, 12)) AS charged,
+            if(usage_source = 'unknown' OR outcome = 'refused', charged, toDecimal128({cost}, 12)) AS repriced
+        FROM (
+            SELECT {keys} a.provider AS provider, a.model AS model, cost_usd, usage_source, outcome, {counts},
+                images, seconds, characters, searches, {prices}, characters_usd_per_million, usd_per_image,
+                usd_per_second, usd_per_search,
+                arrayLast(tier -> ifNull(total_input_tokens, 0) > tier.above_input_tokens, p.tier_list) AS tier
+            FROM attempts AS a
+            LEFT JOIN ({in_force}) AS p ON p.provider = a.provider AND p.model = a.model
+            WHERE started_at >= {since} AND started_at < {until}{projects}
+        )",
+        cost = cost(),
+        counts = CLASSES.map(|(count, _)| count).join(", "),
+        prices = TIERED.map(|name| format!("{name}_usd_per_million")).join(", "),
+        in_force = in_force(query),
+        projects = projects(&query.spend.projects),
+        since = time(since.0),
+        until = time(until.0),
+    )
+}
+
+/// For each model the price that was in force; its tiers as tuples.
+fn in_force(query: &RepriceQuery) -> String {
+    let fields = TIERED.map(|name| format!("{name} Nullable(String)")).join(", ");
+    format!(
+        "SELECT *, JSONExtract(tiers, 'Array(Tuple(above_input_tokens UInt64, {fields}))') AS tier_list
+        FROM prices WHERE valid_from <= {}
+        ORDER BY provider, model, valid_from DESC, price_id LIMIT 1 BY provider, model",
+        time(query.at.0)
+    )
+}
+
+/// SQL for the cost in dollars, rounded half up to a whole picodollar; NULL when something was used that has no price.
+fn cost() -> String {
+    let price = |names: &[&str]| {
+        let each = names
+            .iter()
+            .map(|name| format!("toDecimal256OrNull(tier.{name}, 12), toDecimal256({name}_usd_per_million, 12)"));
+        format!("coalesce({})", each.collect::<Vec<_>>().join(", "))
+    };
+    let used = |count: &str, price: &str| format!("if(ifNull({count}, 0) = 0, toDecimal256(0, 12), {count} * {price})");
+    let is_charged = |class: usize| {
+        let (count, names) = CLASSES[class];
+        format!("(ifNull({count}, 0) > 0 AND {} IS NOT NULL)", price(names))
+    };
+    // Images, seconds and characters beside output tokens with a price are only told.
+    let by_tokens = format!("({} OR {})", is_charged(6), is_charged(8));
+    let unit = |count: &str, name: &str, millions: u32| {
+        let price = format!("toDecimal256({name}, 12) * {millions}");
+        format!("if({by_tokens}, toDecimal256(0, 12), {})", used(count, &price))
+    };
+    let mut terms: Vec<String> = CLASSES.iter().map(|(count, names)| used(count, &price(names))).collect();
+    terms.push(unit("characters", "characters_usd_per_million", 1));
+    terms.push(unit("images", "usd_per_image", 1_000_000));
+    terms.push(unit("seconds", "usd_per_second", 1_000_000));
+    terms.push(used("searches", "toDecimal256(usd_per_search, 12) * 1000000"));
+    format!("floor(toDecimal256({}, 18) / 1000000 + toDecimal256('0.0000000000005', 18), 12)", terms.join(" + "))
+}
