@@ -10,6 +10,7 @@ mod answers;
 mod audit;
 mod budgets;
 mod config;
+mod heal;
 mod ledger;
 mod metrics;
 mod outage;

@@ -18,6 +18,8 @@ pub(crate) struct AnalyticsMetrics {
     pub(crate) down: Gauge,
     pub(crate) posts_taken: Counter,
     pub(crate) posts_lost: Counter,
+    pub(crate) healed: Counter,
+    pub(crate) differences: Counter,
 }
 
 impl AnalyticsMetrics {
@@ -41,6 +43,12 @@ impl AnalyticsMetrics {
             posts_lost: metrics.register(
                 "webhook_posts_lost",
                 "Alerts that a webhook did not take within an hour",
+                Counter::default(),
+            ),
+            healed: metrics.register("budgets_healed", "Books of budgets set right by the ledger", Counter::default()),
+            differences: metrics.register(
+                "budget_differences",
+                "Budgets that differ from the ledger though nothing is in flight",
                 Counter::default(),
             ),
         }

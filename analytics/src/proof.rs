@@ -40,11 +40,13 @@ pub struct SpentByLease {
     pub pending_tokens: u64,
 }
 
-/// What was spent by the attempts of one reservation. Dollars are picodollars.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was spent by the attempts of one reservation, in one book. Dollars are picodollars.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpentByReservation {
     /// The reservation.
     pub reservation: Uuid,
+    /// One of the books that its attempts count in.
+    pub book: String,
     /// By attempts that are over.
     pub usd: u64,
     /// Tokens of attempts that are over.
@@ -60,7 +62,7 @@ pub struct NoProof(String);
 
 const BY_LEASE: &str = "
 SELECT assumeNotNull(lease) AS id,
-    sumIf(ifNull(cost_usd, toDecimal128(0, 12)), NOT running) AS settled_usd,
+    sumIf(charged_usd, NOT running) AS settled_usd,
     sumIf(ifNull(worst_case_usd, toDecimal128(0, 12)), running) AS pending_usd,
     sumIf(charged_tokens, NOT running) AS settled_tokens,
     sumIf(worst_tokens, running) AS pending_tokens
@@ -69,13 +71,13 @@ WHERE lease IS NOT NULL AND has(books, ?) AND started_at >= fromUnixTimestamp64M
 GROUP BY id ORDER BY id";
 
 const BY_RESERVATION: &str = "
-SELECT assumeNotNull(reservation) AS id,
-    sumIf(ifNull(cost_usd, toDecimal128(0, 12)), NOT running) AS usd,
+SELECT assumeNotNull(reservation) AS id, arrayJoin(books) AS book,
+    sumIf(charged_usd, NOT running) AS usd,
     sumIf(charged_tokens, NOT running) AS tokens,
     countIf(running) AS still_running
 FROM attempts
 WHERE reservation IN ? AND started_at >= fromUnixTimestamp64Micro(toInt64(?))
-GROUP BY id ORDER BY id";
+GROUP BY id, book ORDER BY id, book";
 
 /// Starts without an end that may still run, but not at a worker that is alive.
 const GONE: &str = "
@@ -99,6 +101,7 @@ struct LeaseRow {
 struct ReservationRow {
     #[serde(with = "clickhouse::serde::uuid")]
     id: Uuid,
+    book: String,
     usd: i128,
     tokens: u64,
     still_running: u64,
@@ -122,7 +125,7 @@ impl Warehouse {
         Ok(rows.into_iter().map(spent).collect())
     }
 
-    /// What was spent by the attempts of each of some reservations; one without attempts is not in the answer.
+    /// What was spent by the attempts of each of some reservations, in each book; one without attempts is not in the answer.
     ///
     /// # Errors
     /// When ClickHouse cannot be asked now.
@@ -135,6 +138,7 @@ impl Warehouse {
             let rows = self.within_limit(query.fetch_all::<ReservationRow>()).await?;
             spent.extend(rows.into_iter().map(|row| SpentByReservation {
                 reservation: row.id,
+                book: row.book,
                 usd: amount(row.usd),
                 tokens: row.tokens,
                 running: row.still_running,

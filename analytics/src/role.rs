@@ -6,6 +6,7 @@ use crate::alert::{tell, watch};
 use crate::answers;
 use crate::budgets::Budgets;
 use crate::config::AnalyticsConfig;
+use crate::heal::Healer;
 use crate::ledger::Ledger;
 use crate::metrics::AnalyticsMetrics;
 use crate::prepare::Preparation;
@@ -65,6 +66,7 @@ impl Analytics {
         let life = bus.life().clone();
         let reader = UsageReader::open(bus).await?;
         let counted = AnalyticsMetrics::register(metrics);
+        Box::pin(Healer::start(bus, &warehouse, &counted)).await?;
         life.work(Ledger::new(bus, &life, preparation, counted.clone()).run(reader));
         life.service("hourly spend", rollup::run(warehouse.clone()));
         let budgets = Budgets::follow(bus).await?;

@@ -69,6 +69,7 @@ pub(crate) struct AttemptRow {
     worker: Option<String>,
     worst_tokens: u64,
     charged_tokens: u64,
+    charged_usd: i128,
     #[serde(with = "clickhouse::serde::uuid::option")]
     reservation: Option<Uuid>,
     #[serde(with = "clickhouse::serde::uuid::option")]
@@ -229,6 +230,7 @@ fn started(start: &AttemptStarted) -> AttemptRow {
         worker: start.worker.as_ref().map(ToString::to_string),
         worst_tokens: start.worst_tokens,
         charged_tokens: start.worst_tokens,
+        charged_usd: worst_case.unwrap_or_default(),
         reservation: reserved.map(|reserved| reserved.id),
         lease: reserved.map(|reserved| reserved.lease.0),
         books: reserved.map(|reserved| reserved.books.clone()).unwrap_or_default(),
@@ -264,6 +266,7 @@ fn ended(end: &AttemptEnded) -> AttemptRow {
         usage_source: source(end.usage_source),
         cost_usd: end.cost.map(pico),
         charged_tokens: end.charged_tokens,
+        charged_usd: end.charged.or(end.cost).map_or(0, pico),
         first_token_us: end.first_token_us,
         total_us: Some(end.total_us),
         ..started(&end.start)

@@ -104,8 +104,8 @@ async fn what_was_spent_of_a_reservation_and_how_many_of_its_attempts_run() {
     assert_eq!(
         warehouse.spent_by_reservation(&[first, second, unknown]).await.unwrap(),
         [
-            SpentByReservation { reservation: first, usd: cents(25), tokens: 30, running: 1 },
-            SpentByReservation { reservation: second, usd: 0, tokens: 0, running: 1 },
+            SpentByReservation { reservation: first, book: "a.all".to_owned(), usd: cents(25), tokens: 30, running: 1 },
+            SpentByReservation { reservation: second, book: "a.all".to_owned(), usd: 0, tokens: 0, running: 1 },
         ]
     );
     assert_eq!(warehouse.spent_by_reservation(&[]).await.unwrap(), []);

@@ -36,6 +36,8 @@ pub struct IngressConfig {
     pub queue: usize,
     /// Longest wait there.
     pub queue_timeout: Duration,
+    /// Longest wait for what is set aside in a budget and may come back.
+    pub budget_wait: Duration,
     /// The operator's own model names.
     pub models: BTreeMap<String, VirtualModel>,
     /// What happens to what a provider cannot express, unless the virtual model says otherwise.
@@ -117,6 +119,7 @@ impl IngressConfig {
         let drain = seconds("drain", 30);
         let body_limit = section.size("body_limit").unwrap_or(32 << 20);
         let queue_timeout = section.duration("queue_timeout").unwrap_or(Duration::from_secs(10));
+        let budget_wait = section.duration("budget_wait").unwrap_or(Duration::from_secs(2));
         let queue = section.or("queue", 1000);
         let memory = section.size("memory").unwrap_or(1 << 30);
         let connections = section.or("connections", 10_000);
@@ -143,6 +146,7 @@ impl IngressConfig {
             queue_timeout,
             issuers,
             declared,
+            budget_wait,
             preset_key: None,
             hash_seal: None,
             admin_key: None,
@@ -215,7 +219,19 @@ fn read_link(section: &mut Section) -> Option<(Link, u32)> {
     };
     let target = Target::parse(&model).map_err(|error| section.mistake("model", &error.to_string())).ok()?;
     Some((
-        Link { target, connect_ms, first_token_ms, idle_ms, total_ms, retries, on, error_threshold, slow_ms, prefill },
+        Link {
+            target,
+            connect_ms,
+            first_token_ms,
+            idle_ms,
+            total_ms,
+            retries,
+            on,
+            error_threshold,
+            slow_ms,
+            prefill,
+            worst: None,
+        },
         weight,
     ))
 }

@@ -3,6 +3,7 @@
 //! Read `pipeline` first: it is one request, top to bottom. Each stage has a file of its own under `stage/`.
 
 mod api;
+mod budget;
 mod config;
 mod conversation;
 mod dialect;

@@ -6,7 +6,7 @@ use penstock_runtime::bus::{Bucket, Change};
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::key::matches;
 use penstock_schemas::model::{ModelCard, ProviderCard};
-use penstock_schemas::name::{ProviderId, Target};
+use penstock_schemas::name::{ModelId, ProviderId, Target};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -29,6 +29,8 @@ struct Served {
     cards: BTreeMap<String, Arc<ProviderCard>>,
     /// Model names without a provider, and all the targets they may mean.
     bare: HashMap<String, Vec<Target>>,
+    /// Every model that is known, by its provider and its name.
+    known: HashMap<String, HashMap<ModelId, Arc<ModelCard>>>,
 }
 
 /// What a name stands for.
@@ -76,13 +78,16 @@ impl Models {
             Change::Current => self.0.current.store(true, Ordering::Release),
         }
         let mut bare: HashMap<String, Vec<Target>> = HashMap::new();
+        let mut known: HashMap<String, HashMap<ModelId, Arc<ModelCard>>> = HashMap::new();
         for card in served.cards.values() {
+            let of_provider = known.entry(card.provider.as_str().to_owned()).or_default();
             for model in &card.models {
+                of_provider.insert(model.model.clone(), Arc::new(model.clone()));
                 let target = Target { provider: card.provider.clone(), model: model.model.clone() };
                 bare.entry(model.model.as_str().to_owned()).or_default().push(target);
             }
         }
-        served.bare = bare;
+        (served.bare, served.known) = (bare, known);
     }
 
     /// What `name` stands for: the operator's own names first, then `provider/model`, then bare names of the catalogue.
@@ -118,11 +123,15 @@ impl Models {
         served.cards.get(provider.as_str())?.most_inputs
     }
 
+    /// What is known of a model.
+    pub(crate) fn card(&self, target: &Target) -> Option<Arc<ModelCard>> {
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.known.get(target.provider.as_str())?.get(&target.model).cloned()
+    }
+
     /// What a model is for, where the catalogue says it.
     pub(crate) fn mode(&self, target: &Target) -> Option<String> {
-        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
-        let card = served.cards.get(target.provider.as_str())?;
-        card.models.iter().find(|card| card.model == target.model).map(|card| card.mode.clone())
+        self.card(target).map(|card| card.mode.clone())
     }
 
     fn nearest(&self, name: &str, served: &Served) -> Vec<String> {

@@ -1,5 +1,5 @@
 //! One request, top to bottom. Each stage takes what the one before it made and gives the next, so the compiler keeps the
-//! order, and nothing reaches a worker's subject without having been admitted. Stage 7, the call itself, is
+//! order, and nothing reaches a worker's subject without having been admitted and paid for. Stage 8, the call itself, is
 //! `workers/src/pool.rs`. Knows the order of things and none of the things themselves.
 
 use crate::conversation::{background, recall};
@@ -10,9 +10,9 @@ use crate::stage::answer::{self, Answer};
 use crate::stage::authenticate::{self, Known};
 use crate::stage::number::Numbers;
 use crate::stage::receive::Received;
-use crate::stage::record::Record;
+use crate::stage::record::{Record, Told};
 use crate::stage::repeat::{self, Repeat};
-use crate::stage::{admit, cache, dispatch, receive, route};
+use crate::stage::{admit, cache, dispatch, receive, reserve, route};
 use axum::extract::Request;
 use axum::response::Response;
 use penstock_runtime::bus::Replay;
@@ -23,25 +23,33 @@ use std::pin::pin;
 /// Answers one request for a model.
 pub(crate) async fn serve(ingress: Shared, endpoint: Endpoint, request: Request) -> Response {
     let (id, dialect) = (clock::request_id(), endpoint.dialect);
-    let response = match run(&ingress, id, endpoint, request).await {
+    let mut told = Told::default();
+    let mut response = match run(&ingress, id, endpoint, request, &mut told).await {
         Ok(response) => response,
         Err(refusal) => answer::refuse(dialect, &refusal, id),
     };
+    answer::tell(&mut response, &told);
     ingress.metrics.count(response.status());
     response
 }
 
-async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Request) -> Result<Response, Refusal> {
+async fn run(
+    ingress: &Shared,
+    id: RequestId,
+    endpoint: Endpoint,
+    request: Request,
+    told: &mut Told,
+) -> Result<Response, Refusal> {
     let received = receive::receive(request, endpoint, id, ingress).await?; //         1 receive
     ingress.soon_ready(received.deadline).await;
     let known = authenticate::authenticate(received, ingress).await?; //              2 authenticate
-    let mut record = Record::begin(&known, ingress); //                               8 record, from here to the last byte
+    let mut record = Record::begin(&known, ingress); //                               9 record, from here to the last byte
     let repeat = known.grant.clone().hold(pin!(repeat::look_up(&known, ingress))).await;
     match repeat.inspect_err(|refusal| record.refused(refusal))? {
         Repeat::First(claims) => {
             let rewriter = rewriter(&known.received, id, claims.is_numbered.then(|| Numbers::new(id, 0)));
             let known = Known { is_kept: claims.is_kept(), ..known };
-            let answered = Box::pin(once(ingress, known, record, rewriter)).await;
+            let answered = Box::pin(once(ingress, known, (record, rewriter), told)).await;
             if answered.is_err() {
                 claims.release(ingress).await;
             }
@@ -60,7 +68,12 @@ async fn run(ingress: &Shared, id: RequestId, endpoint: Endpoint, request: Reque
 }
 
 /// A request that is no repetition.
-async fn once(ingress: &Shared, known: Known, mut record: Record, rewriter: Rewriter) -> Result<Response, Refusal> {
+async fn once(
+    ingress: &Shared,
+    known: Known,
+    (mut record, rewriter): (Record, Rewriter),
+    told: &mut Told,
+) -> Result<Response, Refusal> {
     let id = known.received.id;
     let (known, memory) = recall(known, ingress).await.inspect_err(|refusal| record.refused(refusal))?;
     let memory = match memory {
@@ -69,7 +82,9 @@ async fn once(ingress: &Shared, known: Known, mut record: Record, rewriter: Rewr
         }
         memory => memory,
     };
-    let answer = ask(ingress, known, &mut record).await.inspect_err(|refusal| record.refused(refusal))?;
+    let answer = ask(ingress, known, &mut record).await;
+    *told = record.told();
+    let answer = answer.inspect_err(|refusal| record.refused(refusal))?;
     answer.respond(id, record, rewriter, memory).await
 }
 
@@ -90,8 +105,9 @@ fn rewriter(received: &Received, call: RequestId, numbers: Option<Numbers>) -> R
 /// From the admission to the beginning of the answer.
 pub(crate) async fn ask(ingress: &Shared, known: Known, record: &mut Record) -> Result<Answer, Refusal> {
     let grant = known.grant.clone();
-    let admitted = admit::admit(known)?; //                                           3 admit
+    let admitted = admit::admit(known, ingress, record).await?; //                    3 admit
     let missed = cache::look_up(admitted); //                                         4 cache
     let planned = route::route(missed, ingress)?; //                                  5 route
-    grant.hold(pin!(dispatch::dispatch(planned, ingress, record))).await //           6 dispatch, 7 call
+    let funded = reserve::reserve(planned, ingress, record).await?; //                6 reserve
+    grant.hold(pin!(dispatch::dispatch(funded, ingress, record))).await //            7 dispatch, 8 call
 }

@@ -3,8 +3,11 @@
 
 use crate::identity::BadToken;
 use crate::office::Refused;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::budget::Unit;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::managed::Mistake;
+use std::fmt;
 use std::time::Duration;
 
 /// A request is refused, and this is why. The messages say what is wrong and what to do.
@@ -66,12 +69,57 @@ pub(crate) enum Refusal {
     Draining,
     #[error("this process is not ready: {0}")]
     NotReady(&'static str),
+    #[error("the model {model} has no price, and the budget `{budget}` counts money: give it one in [[prices]]")]
+    Unpriced { model: String, budget: String },
+    #[error("{0}")]
+    OverBudget(Box<OverBudget>),
+    #[error("{0}")]
+    OverRate(Box<OverRate>),
     #[error("{0}")]
     BadQuery(String),
     #[error("{0}")]
     Office(Box<Refused>),
     #[error("{0}")]
     Failed(Box<Failure>),
+}
+
+/// A budget has no room for a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OverBudget {
+    /// Which, and which of its counters.
+    pub(crate) label: String,
+    pub(crate) unit: Unit,
+    pub(crate) limit: u64,
+    pub(crate) settled: u64,
+    pub(crate) reserved: u64,
+    pub(crate) needed: u64,
+    /// When it begins anew, and how long that is from now.
+    pub(crate) resets: Option<(UnixMicros, Duration)>,
+}
+
+/// A rate has no room for a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the rate limit `{label}` allows {limit} {what}: try again in {wait:.1?}")]
+pub(crate) struct OverRate {
+    pub(crate) label: String,
+    pub(crate) limit: u64,
+    /// Of what, and in which time.
+    pub(crate) what: String,
+    pub(crate) wait: Duration,
+}
+
+impl fmt::Display for OverBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { label, unit, .. } = self;
+        let [limit, settled, reserved, needed] =
+            [self.limit, self.settled, self.reserved, self.needed].map(|amount| unit.write(amount));
+        write!(f, "the budget `{label}` of {limit} has no room for this request, which may come to {needed}: ")?;
+        write!(f, "{settled} is spent and {reserved} set aside. ")?;
+        match self.resets.and_then(|(at, _)| jiff::Timestamp::from_microsecond(i64::try_from(at.0).ok()?).ok()) {
+            Some(at) => write!(f, "It resets at {at}; a smaller max_tokens may fit sooner"),
+            None => f.write_str("It does not reset; a smaller max_tokens may fit"),
+        }
+    }
 }
 
 impl From<Failure> for Refusal {
@@ -85,6 +133,8 @@ impl Refusal {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Draining | Self::NotReady(_) => Some(Duration::from_secs(1)),
+            Self::OverRate(over) => Some(over.wait),
+            Self::OverBudget(over) => over.resets.map(|(_, wait)| wait),
             Self::Failed(failure) => failure.retry_after_ms.map(Duration::from_millis),
             Self::Office(refused) if matches!(**refused, Refused::Unavailable(_)) => Some(Duration::from_secs(1)),
             _ => None,
@@ -102,12 +152,17 @@ impl Refusal {
         }
     }
 
+    /// Whether asking again soon is in vain: official SDKs would, by themselves.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(self, Self::OverBudget(_) | Self::Unpriced { .. })
+    }
+
     /// The field of the request that is wrong.
     pub(crate) fn param(&self) -> Option<&str> {
         match self {
             Self::MissingField(field) | Self::WrongField { field, .. } => Some(field),
             Self::WrongPart { place, .. } => Some(place),
-            Self::UnknownModel { .. } | Self::ModelForbidden { .. } => Some("model"),
+            Self::UnknownModel { .. } | Self::ModelForbidden { .. } | Self::Unpriced { .. } => Some("model"),
             Self::Failed(failure) => failure.param.as_deref(),
             Self::Office(_) => {
                 self.mistakes().first().map(|mistake| mistake.field.as_str()).filter(|field| !field.is_empty())

@@ -1,5 +1,6 @@
 //! The ingress role, from start to drain: what its handlers share, and the order in which things begin and end.
 
+use crate::budget::{Keeper, Rules};
 use crate::config::IngressConfig;
 use crate::conversation::background;
 use crate::identity::Issuers;
@@ -17,9 +18,10 @@ use penstock_runtime::metrics::Metrics;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::audit::Way;
+use penstock_schemas::directory::Directory;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -48,6 +50,8 @@ pub(crate) struct Parts {
     pub(crate) models: Models,
     pub(crate) health: Health,
     pub(crate) office: Office,
+    pub(crate) keeper: Keeper,
+    rules: Mutex<(Arc<Directory>, Arc<Rules>)>,
     pub(crate) replays: Replays,
     pub(crate) queues: Queues,
     pub(crate) room: Room,
@@ -141,6 +145,8 @@ impl Ingress {
             models,
             health,
             office,
+            keeper: Keeper::start(bus).await?,
+            rules: Mutex::default(),
             replays: bus.replays().await?,
             queues,
             room,
@@ -169,6 +175,7 @@ impl Ingress {
     /// something was left undone.
     pub async fn drain(self) -> bool {
         let undone = self.shared.life.drain(self.shared.config.drain).await;
+        self.shared.keeper.finish().await;
         self.shared.journal.finish(LAST_EVENTS).await && undone == 0
     }
 }
@@ -186,6 +193,17 @@ impl Shared {
         while !self.is_ready() && !self.life.is_stopping() && clock::now() < until {
             sleep(LOOK).await;
         }
+    }
+
+    /// All limits, as the directory says now.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        let directory = self.keys.directory();
+        let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&known.0, &directory) {
+            let rules = Arc::new(Rules::of(&directory));
+            *known = (directory, rules);
+        }
+        known.1.clone()
     }
 
     /// Whether requests can be served.

@@ -12,6 +12,8 @@ pub(crate) mod cache;
 
 pub(crate) mod route;
 
+pub(crate) mod reserve;
+
 pub(crate) mod dispatch;
 mod pieces;
 
@@ -20,3 +22,5 @@ mod frames;
 pub(crate) mod number;
 pub(crate) mod record;
 mod resume;
+
+pub(crate) use authenticate::Known;

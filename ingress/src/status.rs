@@ -32,6 +32,8 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         Refusal::ModelForbidden { .. } | Refusal::CallerDisabled { .. } | Refusal::NoRole | Refusal::AdminClosed => {
             StatusCode::FORBIDDEN
         }
+        Refusal::Unpriced { .. } => StatusCode::FORBIDDEN,
+        Refusal::OverBudget(_) | Refusal::OverRate(_) => StatusCode::TOO_MANY_REQUESTS,
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => StatusCode::NOT_FOUND,
         Refusal::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,

@@ -6,6 +6,7 @@
 //! flight or comes next. It gives back what it does not need. When it dies, its share is replaced by what the ledger says
 //! that it spent. Pure: knows neither NATS nor the ledger.
 
+use crate::budget::Unit;
 use crate::reservation::LeaseId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,6 +21,9 @@ pub struct Book {
     pub pending: u64,
     /// The shares of those that live.
     pub shares: BTreeMap<LeaseId, Share>,
+    /// What is counted; absent as long as nobody has a share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
     /// Whom the counter is for, for people: `search-users[ann]`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub label: String,

@@ -103,6 +103,17 @@ pub enum Unit {
     Requests,
 }
 
+impl Unit {
+    /// An amount for people: `0.15 USD`, `1200 tokens`.
+    pub fn write(self, amount: u64) -> String {
+        match self {
+            Self::Usd => format!("{} USD", Picodollars(i64::try_from(amount).unwrap_or(i64::MAX))),
+            Self::Tokens => format!("{amount} tokens"),
+            Self::Requests => format!("{amount} requests"),
+        }
+    }
+}
+
 /// How much is set aside for a request before it is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

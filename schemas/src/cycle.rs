@@ -71,6 +71,26 @@ impl Cycle {
     }
 }
 
+/// The span in which the window of this name lies in every time zone: not before, and not after. `None` when it is no
+/// window's name; the one that never ends has no end.
+pub fn span(name: &str) -> Option<(UnixMicros, Option<UnixMicros>)> {
+    let (first, days) = if name == "all" {
+        return Some((UnixMicros(0), None));
+    } else if let Some((year, week)) = name.split_once("-w") {
+        let week = jiff::civil::ISOWeekDate::new(year.parse().ok()?, week.parse().ok()?, Weekday::Monday).ok()?;
+        (week.date(), 7)
+    } else if let Ok(day) = name.parse::<jiff::civil::Date>() {
+        (day, 1)
+    } else {
+        let first: jiff::civil::Date = format!("{name}-01").parse().ok()?;
+        (first, i64::from(first.days_in_month()))
+    };
+    // No zone is further from UTC than this.
+    let from = moment(first.yesterday().ok()?.at(0, 0, 0, 0), &TimeZone::UTC);
+    let until = moment(first.checked_add((days + 1).days()).ok()?.at(0, 0, 0, 0), &TimeZone::UTC);
+    Some((from, Some(until)))
+}
+
 /// The minute that `now` is in, in UTC: `202611221705`.
 pub fn minute(now: UnixMicros) -> Window {
     let local = civil(now, &TimeZone::UTC);
@@ -99,6 +119,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn windows_follow_the_calendar_of_their_zone() {
         use Cycle::{Daily, Monthly, Weekly};
         for (cycle, zone_name, now, name, from, until) in [
@@ -222,6 +243,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_window_lies_in_the_span_of_its_name_in_every_zone() {
+        for name in ["UTC", "Pacific/Kiritimati", "Pacific/Niue", "America/Santiago"] {
+            let zone = zone(name).unwrap();
+            for cycle in [Cycle::Daily, Cycle::Weekly, Cycle::Monthly] {
+                for now in ["2026-11-22T17:05:00Z", "2027-01-01T00:00:00Z", "2028-02-29T23:59:59Z"] {
+                    let window = cycle.window(at(now), &zone);
+                    let (from, until) = span(&window.name).unwrap();
+                    assert!(from <= window.from && window.until <= until, "{name} {}", window.name);
+                }
+            }
+        }
+        assert_eq!(span("all"), Some((UnixMicros(0), None)));
+        assert_eq!(span("202611221705"), None);
     }
 
     #[test]

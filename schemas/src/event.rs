@@ -137,11 +137,14 @@ pub struct AttemptEnded {
     pub usage: Usage,
     /// Who says so.
     pub usage_source: UsageSource,
-    /// What it costs: by its usage; at its worst case, where the usage is unknown and the provider may charge; nothing, where
-    /// it was refused. `None` when the model has no price.
+    /// What it costs; `None` when the model has no price or the usage is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Picodollars>,
-    /// The tokens that count in budgets and rates: those of the usage, or of the worst case, as with the cost.
+    /// What it counts as in budgets, where that is not its cost: the worst case, when the usage is unknown and the provider
+    /// may charge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged: Option<Picodollars>,
+    /// The same in tokens: those of the usage, or of the worst case.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub charged_tokens: u64,
     /// From the start to the first content, in microseconds.

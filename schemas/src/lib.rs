@@ -7,6 +7,7 @@
 pub mod alert;
 pub mod audit;
 pub mod book;
+pub mod bound;
 pub mod budget;
 pub mod chat;
 pub mod claim;

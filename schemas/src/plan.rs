@@ -37,6 +37,19 @@ pub struct Link {
     /// Whether the target continues a text that the conversation ends with, so that it can go on with a broken stream.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prefill: bool,
+    /// What an attempt here can come to at most, where that is set aside; absent: whoever makes the attempt finds out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst: Option<Worst>,
+}
+
+/// The most that an attempt can come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worst {
+    /// In picodollars; absent: the model has no price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<u64>,
+    /// In tokens of input and output together.
+    pub tokens: u64,
 }
 
 impl Link {
@@ -53,6 +66,7 @@ impl Link {
             error_threshold: None,
             slow_ms: None,
             prefill: false,
+            worst: None,
         }
     }
 }
@@ -123,6 +137,21 @@ impl Plan {
         let (later, sooner): (Vec<Link>, Vec<Link>) = rest.into_iter().partition(is_later);
         self.links.extend(sooner);
         self.links.extend(later);
+        self
+    }
+
+    /// The same plan, with what an attempt at each link can come to.
+    pub fn bounded(mut self, worst: impl Fn(&Target) -> Worst) -> Self {
+        for link in &mut self.links {
+            link.worst = Some(worst(&link.target));
+        }
+        self
+    }
+
+    /// The same plan for another request, that can come to something else.
+    #[must_use]
+    pub fn unbounded(mut self) -> Self {
+        self.links.iter_mut().for_each(|link| link.worst = None);
         self
     }
 

@@ -4,7 +4,7 @@
 use crate::UnixMicros;
 use crate::budget::Unit;
 use crate::key::matches;
-use crate::name::Target;
+use crate::name::{ProcessId, Target};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
@@ -144,4 +144,55 @@ pub struct Settled {
     pub id: Uuid,
     /// What was spent in each of its counters, in their order.
     pub spent: Vec<u64>,
+}
+
+/// A lease that lives, in NATS KV under its id: written again and again while it does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Who holds it.
+    pub ingress: ProcessId,
+    /// When it was written, by the holder's clock.
+    pub at: UnixMicros,
+}
+
+/// What the ledger is asked: what was spent of these reservations, and under this lease in these books.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofWanted {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Reservations of which nobody has told what became of them.
+    pub reservations: Vec<Uuid>,
+    /// Books in which nothing is in flight.
+    pub books: Vec<String>,
+}
+
+/// The answer. What is not in it has spent nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// Everything that was written before the question has been read.
+    Known {
+        /// Of each reservation, in each book.
+        reservations: Vec<Proven>,
+        /// Of the lease, in each book.
+        books: Vec<Proven>,
+    },
+    /// It cannot be told now.
+    NotYet,
+}
+
+/// What the ledger knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proven {
+    /// The reservation; absent: all of the lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reservation: Option<Uuid>,
+    /// The book.
+    pub book: String,
+    /// What was spent.
+    pub settled: Amounts,
+    /// What attempts that are running can come to.
+    pub pending: Amounts,
+    /// How many of them there are.
+    pub running: u64,
 }

@@ -145,6 +145,7 @@ fn ended() -> AttemptEnded {
         usage: usage(),
         usage_source: UsageSource::Provider,
         cost: Some(Picodollars(6_300_000)),
+        charged: None,
         charged_tokens: 0,
         first_token_us: Some(120_000),
         total_us: 1_000_000,

@@ -8,6 +8,7 @@ mod bad_input;
 mod bedrock;
 mod bodies;
 mod broken;
+mod budgets;
 mod cancel;
 mod completions;
 mod configuration;

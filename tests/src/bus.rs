@@ -12,19 +12,45 @@ impl World {
     /// NATS does not answer.
     pub async fn waiting(&self) -> Option<u64> {
         let url = self.run_file()["nats"].as_str()?.to_owned();
-        let info = timeout(crate::wait::LONG, ask(&url, "$JS.API.STREAM.INFO.ps_USAGE")).await.ok()??;
+        let info = timeout(crate::wait::LONG, ask(&url, "$JS.API.STREAM.INFO.ps_USAGE", "")).await.ok()??;
         info["state"]["messages"].as_u64()
+    }
+
+    /// Sets what the operator manages, all of it, and waits until every ingress at `addresses` has it.
+    ///
+    /// # Panics
+    /// When NATS does not take it.
+    pub async fn manage(&self, directory: Value, addresses: &[&str]) {
+        let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
+        let mut directory = directory;
+        // How an ingress is seen to have it: this limit stands in its headers then.
+        let sign = 1_000_000 + u64::from(std::process::id()) + directory.to_string().len() as u64;
+        directory["limits"]["sign"] = json!({ "name": "sign", "rates": { "requests_per_day": sign } });
+        let payload = directory.to_string();
+        let stored = timeout(crate::wait::LONG, ask(&url, "$KV.ps_DIRECTORY.current", &payload)).await;
+        assert!(
+            stored.is_ok_and(|stored| stored.is_some_and(|stored| stored["seq"].is_u64())),
+            "NATS takes a directory"
+        );
+        for address in addresses {
+            crate::wait::until("an ingress that knows the directory", async || {
+                let answer = self.ask("nothing").at(address).await;
+                (answer.header("x-ratelimit-limit-requests") == sign.to_string()).then_some(())
+            })
+            .await;
+        }
     }
 }
 
 /// Sends one request and reads its one reply.
-async fn ask(url: &str, subject: &str) -> Option<Value> {
+async fn ask(url: &str, subject: &str, payload: &str) -> Option<Value> {
     let (login, address) = url.strip_prefix("nats://")?.split_once('@')?;
     let (user, password) = login.split_once(':')?;
     let hello =
         json!({ "user": user, "pass": password, "verbose": false, "pedantic": false, "lang": "test", "version": "0" });
     let mut stream = BufReader::new(TcpStream::connect(address).await.ok()?);
-    let lines = format!("CONNECT {hello}\r\nSUB _INBOX.test 1\r\nPUB {subject} _INBOX.test 0\r\n\r\n");
+    let lines =
+        format!("CONNECT {hello}\r\nSUB _INBOX.test 1\r\nPUB {subject} _INBOX.test {}\r\n{payload}\r\n", payload.len());
     stream.write_all(lines.as_bytes()).await.ok()?;
     let mut line = String::new();
     // INFO comes first, and our reply as two lines: MSG and its payload.

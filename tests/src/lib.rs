@@ -22,7 +22,7 @@ mod ledger;
 mod process;
 mod setup;
 mod upstream;
-mod wait;
+pub mod wait;
 mod world;
 
 pub use answer::{Answer, Open, in_short};

@@ -84,7 +84,12 @@ impl World {
         &self.upstreams
     }
 
-    /// Where the gateway is: `http://127.0.0.1:PORT`.
+    /// Where the gateway is: `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        self.url.strip_prefix("http://").expect("the gateway's URL begins with http://")
+    }
+
+    /// The same as a URL: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -58,6 +58,8 @@ pub struct Report {
     pub observed: Observed,
     /// From the start to the first content.
     pub first_token: Option<Duration>,
+    /// Whether the request left this process, or may have.
+    pub was_sent: bool,
     /// The provider's HTTP status.
     pub status: Option<u16>,
     /// What the provider says of its limits.
@@ -88,11 +90,48 @@ impl Report {
         is_cut && !is_known && is_counted(operation)
     }
 
+    /// Whether the provider may charge for an attempt of which it has told no usage: not when it refused to do anything.
+    pub fn may_be_charged(&self, failure: Option<FailureKind>) -> bool {
+        let is_refusal = self.status.is_some_and(|status| status != 200) || failure.is_some_and(refuses);
+        self.was_sent && !is_refusal
+    }
+
     /// Counts what was sent.
     pub async fn count(&mut self, life: &Life, request: Bytes) {
         if let Some(counted) = count::usage(life, request, mem::take(&mut self.sent)).await {
             self.counted = Some(count::larger(self.observed.usage.take(), counted));
         }
+    }
+}
+
+/// Whether a failure is the provider's word that it has done nothing; one that is ours, or an answer that broke off, is not.
+fn refuses(kind: FailureKind) -> bool {
+    match kind {
+        FailureKind::RateLimited
+        | FailureKind::Overloaded
+        | FailureKind::ServerError
+        | FailureKind::Connect
+        | FailureKind::ProviderAuth
+        | FailureKind::ContextTooLong
+        | FailureKind::ContentRefused
+        | FailureKind::BadRequest
+        | FailureKind::NotFound
+        | FailureKind::Conflict
+        | FailureKind::TooLarge
+        | FailureKind::Unprocessable
+        | FailureKind::Unsupported
+        | FailureKind::NoPool
+        | FailureKind::Busy => true,
+        FailureKind::Timeout
+        | FailureKind::Broken
+        | FailureKind::Ledger
+        | FailureKind::Budget
+        | FailureKind::Revoked
+        | FailureKind::Deadline
+        | FailureKind::Lost
+        | FailureKind::Cancelled
+        | FailureKind::Hedge
+        | FailureKind::Internal => false,
     }
 }
 
@@ -216,9 +255,13 @@ impl Call<'_> {
         let client = client.map_err(|error| refused(FailureKind::Internal, describe(&error)))?;
         let request = client.post(request.url).headers(request.headers).body(request.body);
         let until = if self.envelope.delivery.is_stream() { self.first_token_by() } else { self.total_by() };
+        report.was_sent = true;
         let response = replies.wait(timeout_at(until, request.send())).await.ok_or(Attempt::Cancelled)?;
         let response = response.map_err(|_| self.late("did not begin to answer in time"))?;
-        let response = response.map_err(|error| self.unreachable(&error))?;
+        let response = response.map_err(|error| {
+            report.was_sent = !error.is_connect();
+            self.unreachable(&error)
+        })?;
         report.status = Some(response.status().as_u16());
         report.left = quota::read(response.headers(), clock::now());
         if response.status().is_success() {

@@ -25,6 +25,7 @@ use tracing::{debug, error, warn};
 
 mod ledger;
 mod making;
+mod money;
 
 pub use ledger::Ended;
 
@@ -142,6 +143,7 @@ impl Pool {
         if let Err(error) = self.work_off(&mut held).await {
             error!(request_id = %held.envelope.request_id, %error, "the bus failed in the middle of a call");
         }
+        self.settle_held(&mut held).await;
     }
 
     /// A call that came after the last slot was taken: another link may have one.
@@ -154,6 +156,7 @@ impl Pool {
         if let Err(error) = self.pass_on(&mut held, busy).await {
             error!(request_id = %held.envelope.request_id, %error, "a call could not be turned away");
         }
+        self.settle_held(&mut held).await;
     }
 
     /// Attempts at this link until one is served, or the decision is to go on or to stop.
@@ -220,6 +223,7 @@ impl Pool {
             debug!(request_id = %held.envelope.request_id, model = %next.current().target, "passing the call on");
             held.envelope.plan = next;
             if held.replies.pass_on(&mut held.envelope, &held.body).await? == PassOn::Taken {
+                held.envelope.reservation = None; // it has gone on with the call
                 return Ok(());
             }
             plan = held.envelope.plan.next();

@@ -4,6 +4,7 @@ ALTER TABLE attempt_log
     ADD COLUMN IF NOT EXISTS worker LowCardinality(Nullable(String)) COMMENT 'the process that makes it',
     ADD COLUMN IF NOT EXISTS worst_tokens UInt64 COMMENT 'the most tokens that it can come to',
     ADD COLUMN IF NOT EXISTS charged_tokens UInt64 COMMENT 'of a start: the worst case',
+    ADD COLUMN IF NOT EXISTS charged_usd Decimal(38, 12) COMMENT 'of a start: the worst case',
     ADD COLUMN IF NOT EXISTS reservation Nullable(UUID),
     ADD COLUMN IF NOT EXISTS lease Nullable(UUID),
     ADD COLUMN IF NOT EXISTS books Array(LowCardinality(String));
@@ -53,7 +54,8 @@ CREATE OR REPLACE VIEW attempts (
     usage_source LowCardinality(String) COMMENT 'provider, counted, unknown',
     cost_usd Nullable(Decimal(38, 12)) COMMENT '0 while it is running; the worst case when it is not and has no end; NULL: no price is known',
     worst_case_usd Nullable(Decimal(38, 12)),
-    charged_tokens UInt64 COMMENT 'as they count in budgets; 0 while it is running; the worst case when it is not and has no end',
+    charged_usd Decimal(38, 12) COMMENT 'as it counts in budgets: cost_usd; where that is not known, the worst case, unless the provider refused; 0 while it is running',
+    charged_tokens UInt64 COMMENT 'the same in tokens',
     worst_tokens UInt64,
     price_id LowCardinality(Nullable(String)) COMMENT 'the row of prices that it was charged by',
     first_token_us Nullable(UInt64),
@@ -83,6 +85,7 @@ SELECT
     images, seconds, characters, searches, usage_source,
     if(running AND attempt_log.cost_usd IS NOT NULL, toDecimal128(0, 12), attempt_log.cost_usd) AS cost_usd,
     worst_case_usd,
+    if(running, toDecimal128(0, 12), attempt_log.charged_usd) AS charged_usd,
     if(running, 0, attempt_log.charged_tokens) AS charged_tokens,
     worst_tokens, price_id, first_token_us, total_us, deadline, worker, reservation, lease, books, tags
 FROM attempt_log FINAL

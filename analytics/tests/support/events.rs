@@ -63,6 +63,7 @@ pub fn end(start: &AttemptStarted, outcome: Outcome, usage: Usage, cost: &str) -
         usage,
         usage_source: UsageSource::Provider,
         cost: Some(usd(cost)),
+        charged: None,
         charged_tokens: 0,
         first_token_us: Some(300_000),
         total_us: 2_000_000,

@@ -58,6 +58,10 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::NoRole => ("permission_error", "no_role"),
         Refusal::CallerDisabled { .. } => ("permission_error", "caller_disabled"),
         Refusal::ModelForbidden { .. } => ("permission_error", "model_forbidden"),
+        Refusal::Unpriced { .. } => ("permission_error", "unpriced_model"),
+        // OpenAI's words for money that is spent, and for a rate; its SDKs know them.
+        Refusal::OverBudget(_) => ("insufficient_quota", "budget_exceeded"),
+        Refusal::OverRate(_) => ("rate_limit_error", "rate_limit_exceeded"),
         Refusal::UnknownPath(_) => (REQUEST, "unknown_url"),
         Refusal::WrongMethod { .. } => (REQUEST, "method_not_allowed"),
         Refusal::OtherRequest { .. } => (REQUEST, "idempotency_key_reused"),

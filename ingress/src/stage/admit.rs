@@ -1,16 +1,81 @@
-//! Stage 3: may this project send this request now? The seam for rate limits, guardrails and budgets: none of them exists
-//! yet, so every known caller is admitted, and nothing is reserved. Knows nothing of models or providers.
+//! Stage 3: may this request come now? Counts it where requests are counted, and notes what its caller is told of it. What
+//! it may cost is stage 6's. Knows nothing of providers.
 
 use super::authenticate::Known;
-use crate::refusal::Refusal;
+use super::record::Record;
+use crate::budget::{Asked, Counted, Short, Want};
+use crate::models::{Models, Named};
+use crate::refusal::{OverRate, Refusal};
+use crate::role::Shared;
+use penstock_runtime::clock;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::budget::Unit;
+use penstock_schemas::model::ModelCard;
+use penstock_schemas::name::Target;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// A request that may be sent. Only this stage makes one, and only it can be looked up, routed and sent.
+/// What to wait for a place among the requests at once.
+const PLACE: Duration = Duration::from_secs(1);
+
+/// A request that may come. Only this stage makes one, and only it can be looked up, routed and sent.
 pub(crate) struct Admitted {
     pub(crate) known: Known,
 }
 
+/// Where a rate stands, for `x-ratelimit-*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) limit: u64,
+    pub(crate) remaining: u64,
+    pub(crate) reset: Duration,
+}
+
 /// Admits a request.
-#[expect(clippy::unnecessary_wraps, reason = "the seam's type: limits and budgets refuse here")]
-pub(crate) fn admit(known: Known) -> Result<Admitted, Refusal> {
+pub(crate) async fn admit(known: Known, ingress: &Shared, record: &mut Record) -> Result<Admitted, Refusal> {
+    let rules = ingress.rules();
+    let now = clock::now();
+    if !rules.has_rates(&known.key) {
+        return Ok(Admitted { known });
+    }
+    let targets = targets(&ingress.models, &known.received.asked.model);
+    let rates = rules.rates(&Asked::of(&known, &targets, now));
+    let counted = ingress.keeper.count(&rates.requests).await;
+    record.stands(Unit::Requests, tightest(ingress, &rates.requests, now));
+    match counted {
+        Ok(place) => record.holds_place(place),
+        Err(Short::Counter(want, _)) => return Err(over(&want, now)),
+        Err(Short::Unknown) => return Err(Refusal::NotReady("the rate limits cannot be checked")),
+    }
     Ok(Admitted { known })
+}
+
+/// Whom a name stands for, as far as it is known.
+fn targets(models: &Models, name: &str) -> Vec<(Target, Option<Arc<ModelCard>>)> {
+    let targets = match models.find(name) {
+        Named::Own(model) => model.links.iter().map(|(link, _)| link.target.clone()).collect(),
+        Named::Target(target) => vec![target],
+        Named::Ambiguous(_) | Named::Unknown(_) => Vec::new(),
+    };
+    targets.into_iter().map(|target| (target.clone(), models.card(&target))).collect()
+}
+
+/// The rate that has least left.
+pub(super) fn tightest(ingress: &Shared, wants: &[Want], now: UnixMicros) -> Option<Standing> {
+    let standing = |want: &Want| Standing {
+        limit: want.limit,
+        remaining: ingress.keeper.remaining(want),
+        reset: want.until.map_or(PLACE, |until| until.since(now)),
+    };
+    wants.iter().filter(|want| matches!(want.counted, Counted::Rate(_))).map(standing).min_by_key(|rate| rate.remaining)
+}
+
+/// The refusal for a rate that has no room.
+pub(super) fn over(want: &Want, now: UnixMicros) -> Refusal {
+    let what = match want.counted {
+        Counted::Rate(what) => what.replace('_', " "),
+        Counted::AtOnce | Counted::Budget { .. } => "requests at once".to_owned(),
+    };
+    let wait = want.until.map_or(PLACE, |until| until.since(now));
+    Refusal::OverRate(Box::new(OverRate { label: want.label.clone(), limit: want.limit, what, wait }))
 }

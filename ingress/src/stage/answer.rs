@@ -3,7 +3,7 @@
 
 use super::dispatch::Placed;
 use super::frames::{Frames, Source};
-use super::record::Record;
+use super::record::{Record, Told};
 use super::resume::Resume;
 use crate::conversation::Memory;
 use crate::dialect::{self, Rewriter};
@@ -251,6 +251,29 @@ fn describe(headers: &mut HeaderMap, head: &Head) {
     }
 }
 
+/// Tells what limits there are: in OpenAI's headers, and where a budget has sent the request to another model.
+/// Source: <https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers>.
+pub(crate) fn tell(response: &mut Response, told: &Told) {
+    let headers = response.headers_mut();
+    let names = [
+        (
+            &told.requests,
+            ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
+        ),
+        (&told.tokens, ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"]),
+    ];
+    for (standing, [limit, remaining, reset]) in names {
+        if let Some(standing) = standing {
+            set(headers, limit, &standing.limit.to_string());
+            set(headers, remaining, &standing.remaining.to_string());
+            set(headers, reset, &format!("{:.3}s", standing.reset.as_secs_f64()));
+        }
+    }
+    if let Some(down) = &told.sent_down {
+        set(headers, "x-penstock-downgraded", down);
+    }
+}
+
 /// Says that an answer was given before. Stripe's name for it: <https://docs.stripe.com/api/idempotent_requests>.
 pub(crate) fn mark_as_repeated(response: &mut Response) {
     response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
@@ -264,6 +287,10 @@ pub(crate) fn refuse(dialect: Dialect, refusal: &Refusal, id: RequestId) -> Resp
         // Whole seconds, rounded up: a header of 0 would ask for a storm.
         let seconds = wait.as_millis().div_ceil(1000).max(1);
         headers.insert(RETRY_AFTER, HeaderValue::from_str(&seconds.to_string()).expect("digits are a header value"));
+    }
+    if refusal.is_lasting() {
+        // The official SDKs of OpenAI and Anthropic ask a 429 again by themselves, unless this tells them not to.
+        set(&mut headers, "x-should-retry", "false");
     }
     finish(status::of(refusal), headers, Body::from(dialect::error_body(dialect, refusal, id).to_string()), id)
 }

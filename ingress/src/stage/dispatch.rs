@@ -1,12 +1,14 @@
-//! Stage 6: the call onto the bus, and its frames back. Whom it is sent to, and to whom again, is `sending`'s; everything
+//! Stage 7: the call onto the bus, and its frames back. Whom it is sent to, and to whom again, is `sending`'s; everything
 //! else about retry and fallback is the workers' business. Knows no provider.
 
 use super::answer::Answer;
 use super::frames::{Frames, Source};
 use super::pieces;
 use super::record::Record;
+use super::reserve::Funded;
 use super::resume::Resume;
 use super::route::Planned;
+use crate::budget::Held;
 use crate::config::{Hedge, OnBreak};
 use crate::dialect::{self, Asked};
 use crate::refusal::Refusal;
@@ -22,6 +24,7 @@ use tracing::warn;
 
 mod sending;
 use sending::Sending;
+pub(super) use sending::fund_again;
 
 /// A large request in the object store, as long as its call lasts.
 pub(crate) struct Placed {
@@ -31,7 +34,8 @@ pub(crate) struct Placed {
 }
 
 /// Sends the request to its first link that is served, and waits for the beginning of the answer.
-pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Record) -> Result<Answer, Refusal> {
+pub(crate) async fn dispatch(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<Answer, Refusal> {
+    let Funded { planned, held } = funded;
     if !ingress.bus.is_connected() {
         return Err(Refusal::NotReady("the connection to NATS is down"));
     }
@@ -47,25 +51,23 @@ pub(crate) async fn dispatch(planned: Planned, ingress: &Shared, record: &mut Re
         None => forms(&request.asked, &planned.plan, ingress)?,
         Some(_) => (Bytes::new(), (request.asked.dialect != Dialect::Openai).then_some(0)),
     };
-    record.looked_up(planned.missed.cache);
     // The pieces of a list are calls of their own: what is put together of them is not kept.
     let kept = planned.missed.admitted.known.is_kept && pieces.is_none();
-    let envelope = Envelope { native, kept, ..envelope(planned, ingress) };
+    record.looked_up(planned.missed.cache);
+    let reservation = held.as_ref().map(|held| held.reservation.clone());
+    record.holds(held.map(Held::sent));
+    let envelope = Envelope { native, kept, reservation, ..envelope(planned, ingress) };
     record.planned(&envelope);
-    match pieces {
-        None => {
-            let resumed = is_resumable.then(|| (envelope.clone(), body.clone()));
-            let answer = send(envelope, body, hedge, ingress, record).await?;
-            Ok(match resumed {
-                None => answer,
-                Some((envelope, body)) => {
-                    answer.resumable(|target| Resume::new(ingress.clone(), envelope, body, target))
-                }
-            })
-        }
+    if let Some(pieces) = pieces {
         // Boxed, so that the many requests in one piece do not pay for the few in several.
-        Some(pieces) => Box::pin(pieces::send_all(envelope, pieces, ingress, record)).await,
+        return Box::pin(pieces::send_all(envelope, pieces, ingress, record)).await;
     }
+    let resumed = is_resumable.then(|| (envelope.clone(), body.clone()));
+    let answer = send(envelope, body, hedge, ingress, record).await?;
+    Ok(match resumed {
+        None => answer,
+        Some((envelope, body)) => answer.resumable(|target| Resume::new(ingress.clone(), envelope, body, target)),
+    })
 }
 
 /// Sends one call, and waits for the beginning of its answer.
@@ -89,6 +91,7 @@ pub(super) async fn send(
         None => sending.answer().await,
         Some((wait, second)) => Box::pin(sending.race(wait, second)).await,
     };
+    record.holds(sending.take_held());
     match note(begun, record)? {
         Begun::Whole(ended, bytes) => Ok(Answer::Whole(ended, bytes)),
         Begun::Stream(head, bytes) if record.delivery().is_stream() => {
@@ -102,8 +105,18 @@ pub(super) async fn send(
 }
 
 /// Sends a call for the rest of a stream, and waits for its beginning. `None` when there is none.
-pub(super) async fn send_stream(envelope: Envelope, body: Bytes, ingress: &Shared) -> Option<(Head, Bytes, Source)> {
-    let envelope = Envelope { body: Body::Inline, kept: false, ..envelope };
+pub(super) async fn send_stream(
+    envelope: Envelope,
+    body: Bytes,
+    ingress: &Shared,
+    record: &mut Record,
+) -> Option<(Head, Bytes, Source)> {
+    let mut envelope = Envelope { body: Body::Inline, kept: false, ..envelope };
+    if let Some(reservation) = &envelope.reservation {
+        let held = ingress.keeper.set_aside_again(reservation, envelope.deadline).await.ok()?;
+        envelope.reservation = Some(held.reservation.clone());
+        record.holds([held.sent()]);
+    }
     let call = ingress.inbox.expect(envelope.call_id(), envelope.deadline);
     let mut sending = Sending::new(ingress, call, envelope, body);
     match Box::pin(sending.answer()).await {

@@ -1,8 +1,8 @@
-//! Stage 6, for a list of texts that is longer than a provider takes at once: asked for in pieces, one after the other, and
+//! Stage 7, for a list of texts that is longer than a provider takes at once: asked for in pieces, one after the other, and
 //! joined in order. All or nothing; each piece is a call of its own in the ledger. Knows the limits and no provider.
 
 use super::answer::Answer;
-use super::dispatch::send;
+use super::dispatch::{fund_again, send};
 use super::record::Record;
 use crate::dialect::Asked;
 use crate::dialect::openai::lists::{self, Joined};
@@ -41,6 +41,12 @@ pub(super) async fn send_all(
     let mut sum: Option<Ended> = None;
     for (piece, count) in pieces {
         envelope.call = Some(clock::request_id());
+        if sum.is_some() {
+            let held = fund_again(ingress, &mut envelope).await;
+            record.holds(
+                held.ok_or_else(|| Failure::gateway(FailureKind::Budget, "there is no budget for all of the list"))?,
+            );
+        }
         let Answer::Whole(ended, bytes) = send(envelope.clone(), piece, None, ingress, record).await? else {
             return Err(Failure::gateway(FailureKind::Internal, "a stream came where none was asked for").into());
         };

@@ -1,7 +1,9 @@
 //! Stage 8: what became of a request, as one event in the ledger, whatever happens: it is written when the record is
 //! dropped, and says `cancelled` unless somebody has said otherwise.
 
+use super::admit::Standing;
 use super::authenticate::Known;
+use crate::budget::{AtOnce, Held};
 use crate::keys::grant::Grant;
 use crate::refusal::Refusal;
 use crate::role::Shared;
@@ -9,6 +11,7 @@ use crate::room::Reserved;
 use crate::status;
 use penstock_runtime::bus::Journal;
 use penstock_runtime::{Life, clock};
+use penstock_schemas::budget::Unit;
 use penstock_schemas::envelope::{Delivery, Dialect, Envelope};
 use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -35,6 +38,20 @@ pub(crate) struct Record {
     _in_flight: TaskTrackerToken,
     /// Its place in the process's memory.
     _room: Arc<Reserved>,
+    /// Its place among the requests at once.
+    place: Option<AtOnce>,
+    /// What is set aside for its calls.
+    held: Vec<Held>,
+    told: Told,
+}
+
+/// What the caller is told of limits, in the reply's headers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) requests: Option<Standing>,
+    pub(crate) tokens: Option<Standing>,
+    /// The model that a budget sent the request to, and the budget.
+    pub(crate) sent_down: Option<String>,
 }
 
 impl Record {
@@ -68,6 +85,9 @@ impl Record {
             life: ingress.life.clone(),
             _in_flight: ingress.life.hold(),
             _room: received.room.clone(),
+            place: None,
+            held: Vec::new(),
+            told: Told::default(),
         }
     }
 
@@ -84,6 +104,34 @@ impl Record {
     /// What the request goes on by.
     pub(crate) fn grant(&self) -> Grant {
         self.grant.clone()
+    }
+
+    /// Where the rates of requests or tokens stand.
+    pub(crate) fn stands(&mut self, unit: Unit, standing: Option<Standing>) {
+        match unit {
+            Unit::Requests => self.told.requests = standing,
+            Unit::Tokens | Unit::Usd => self.told.tokens = standing,
+        }
+    }
+
+    /// A budget has sent the request to another model.
+    pub(crate) fn sent_down(&mut self, budget: &str, model: &str) {
+        self.told.sent_down = Some(format!("{model}; budget={budget}"));
+    }
+
+    /// The request has this place until it is over.
+    pub(crate) fn holds_place(&mut self, place: AtOnce) {
+        self.place = Some(place);
+    }
+
+    /// This is set aside until the request is over.
+    pub(crate) fn holds(&mut self, held: impl IntoIterator<Item = Held>) {
+        self.held.extend(held);
+    }
+
+    /// What the caller is told of limits.
+    pub(crate) fn told(&self) -> Told {
+        self.told.clone()
     }
 
     /// Notes what the cache did.

@@ -83,13 +83,13 @@ impl Resume {
     /// The rest of the stream from another target, and what comes first of it; `None` when nobody can go on.
     pub(crate) async fn go_on(&mut self, failure: &Failure, record: &mut Record) -> Option<(Source, Bytes)> {
         let is_worth_it = self.is_text && self.text.len() < LONGEST && self.times < TIMES;
-        let plan = self.envelope.plan.after(&self.target).filter(|_| is_worth_it)?;
+        let plan = self.envelope.plan.after(&self.target).filter(|_| is_worth_it)?.unbounded();
         let request = self.continued()?;
         let call = Some(clock::request_id());
         let native = (self.envelope.dialect != Dialect::Openai).then_some(0);
         let attempts = self.envelope.attempts + 1;
         let envelope = Envelope { plan, call, native, attempts, ..self.envelope.clone() };
-        let (head, first, source) = dispatch::send_stream(envelope, request, &self.ingress).await?;
+        let (head, first, source) = dispatch::send_stream(envelope, request, &self.ingress, record).await?;
         warn!(request_id = %self.envelope.request_id, from = %self.target, to = %head.target, "a stream that broke goes on");
         record.tried(Some(head.target.clone()), head.attempts);
         let marker = json!({

@@ -29,7 +29,20 @@ pub(crate) struct Planned {
 
 /// Makes the plan.
 pub(crate) fn route(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal> {
-    let (models, health, keys) = (&ingress.models, &ingress.health, &ingress.keys);
+    let planned = plan_for(missed, ingress)?;
+    check_allowed(&planned, ingress)?;
+    Ok(planned)
+}
+
+/// The plan for another model, which a budget names: its operator allows it to everybody whom the budget is for.
+pub(crate) fn send_down(planned: Planned, model: &str, ingress: &Shared) -> Result<Planned, Refusal> {
+    let mut missed = planned.missed;
+    model.clone_into(&mut missed.admitted.known.received.asked.model);
+    plan_for(missed, ingress)
+}
+
+fn plan_for(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal> {
+    let (models, health) = (&ingress.models, &ingress.health);
     let known = &missed.admitted.known;
     let name = &known.received.asked.model;
     let mut on_break = OnBreak::Error;
@@ -47,16 +60,22 @@ pub(crate) fn route(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal
         }
         Named::Unknown(near) => return Err(unknown(name, "did you mean", &near)),
     };
-    let directory = keys.directory();
+    check_mode(known.received.asked.operation, name, &plan, models)?;
+    let plan = around_trouble(plan, health);
+    Ok(Planned { missed, plan, virtual_model, unsupported, hedge, on_break })
+}
+
+/// Whether the key and its project may use what was asked for.
+fn check_allowed(planned: &Planned, ingress: &Shared) -> Result<(), Refusal> {
+    let known = &planned.missed.admitted.known;
+    let (name, directory) = (&known.received.asked.model, ingress.keys.directory());
     for (who, patterns) in [("key", &known.key.models[..]), ("project", models_of_project(&known.key, &directory))] {
-        if !is_allowed(patterns, name, &plan) {
+        if !is_allowed(patterns, name, &planned.plan) {
             let of = if who == "key" { known.key.id.as_str() } else { known.key.project.as_str() };
             return Err(Refusal::ModelForbidden { who: format!("the {who} {of}"), model: name.to_owned() });
         }
     }
-    check_mode(known.received.asked.operation, name, &plan, models)?;
-    let plan = around_trouble(plan, health);
-    Ok(Planned { missed, plan, virtual_model, unsupported, hedge, on_break })
+    Ok(())
 }
 
 /// Puts targets that are in trouble last, so that they are still there when nothing else is.

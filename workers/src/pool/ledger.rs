@@ -2,20 +2,24 @@
 
 use super::{Held, Pool};
 use crate::attempt::{self, Attempt, Clocks, Report};
-use crate::cost::{sum_up, worst_case};
+use crate::cost::sum_up;
 use bytes::Bytes;
 use penstock_runtime::clock;
-use penstock_schemas::event::{AttemptEnded, AttemptStarted, Outcome, UsageEvent};
+use penstock_schemas::bound;
+use penstock_schemas::event::{AttemptEnded, AttemptStarted, Outcome, Reserved, UsageEvent};
 use penstock_schemas::failure::FailureKind;
-use penstock_schemas::plan::Link;
+use penstock_schemas::money::Picodollars;
+use penstock_schemas::name::ProcessId;
+use penstock_schemas::plan::{Link, Worst};
+use penstock_schemas::reservation::{Amounts, Reservation};
+use penstock_schemas::usage::UsageSource;
 use std::time::Duration;
 
 impl Pool {
     pub(super) fn start(&self, held: &Held, link: &Link, clocks: &Clocks) -> AttemptStarted {
         let envelope = &held.envelope;
         let card = self.provider.model(&link.target.model);
-        // Limits stand in the agnostic form, which every dialect's own can be told from only by its adapter.
-        let request = envelope.agnostic(&held.body).unwrap_or_else(|| held.body.clone());
+        let worst = self.worst(held, link);
         let now = clock::now();
         AttemptStarted {
             attempt_id: clock::attempt_id(),
@@ -29,29 +33,56 @@ impl Pool {
             number: envelope.attempts,
             link: u32::try_from(envelope.plan.position()).unwrap_or(u32::MAX),
             stream: envelope.delivery.is_stream(),
-            worst_case: worst_case(card, envelope.operation, &request),
+            worst_case: worst.usd.map(money),
             price_id: card.and_then(|card| card.price.as_ref()).map(|price| price.price_id.clone()),
-            worst_tokens: 0,
+            worst_tokens: worst.tokens,
             worker: Some(self.worker.clone()),
-            reserved: None,
+            reserved: envelope.reservation.as_ref().map(|reservation| Reserved {
+                id: reservation.id,
+                lease: reservation.lease,
+                books: reservation.proven(&link.target),
+            }),
         }
     }
 
-    pub(super) async fn note_cut(self, start: AttemptStarted, end: End, mut report: Report, body: Bytes) {
-        report.count(&self.life, body).await;
-        self.note(start, end, report).await;
+    /// What an attempt at a link can come to at most.
+    pub(super) fn worst(&self, held: &Held, link: &Link) -> Worst {
+        link.worst.unwrap_or_else(|| {
+            let request = held.envelope.agnostic(&held.body).unwrap_or_else(|| held.body.clone());
+            bound::worst(self.provider.model(&link.target.model), held.envelope.operation, &request)
+        })
     }
 
-    /// Writes the end of an attempt into the ledger.
-    pub(super) async fn note(&self, start: AttemptStarted, end: End, report: Report) {
+    /// The end of an attempt whose usage is still to be counted; and of its call, because nothing follows what was cut.
+    pub(super) async fn note_cut(self, start: AttemptStarted, end: End, mut cut: Cut) {
+        cut.report.count(&self.life, cut.body).await;
+        let target = start.target.clone();
+        let amounts = self.note(start, end, cut.report).await;
+        if let Some(mut reservation) = cut.reservation {
+            reservation.spend(&target, amounts);
+            self.settle(&cut.ingress, &reservation).await;
+        }
+    }
+
+    /// Writes the end of an attempt into the ledger: what it has come to.
+    pub(super) async fn note(&self, start: AttemptStarted, end: End, report: Report) -> Amounts {
         let ended = self.end(start, end, report);
+        let usd = ended.event.charged.or(ended.event.cost).map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0));
+        let amounts = Amounts { usd, tokens: ended.event.charged_tokens };
         self.metrics.count(&ended);
         self.journal.note(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
+        amounts
     }
 
     fn end(&self, start: AttemptStarted, end: End, report: Report) -> Ended {
         let End { outcome, failure, total } = end;
         let summary = sum_up(self.provider.model(&start.target.model), report.observed.usage, report.counted);
+        let is_known = summary.usage_source != UsageSource::Unknown;
+        let (charged, charged_tokens) = match (is_known, report.may_be_charged(failure)) {
+            (true, _) => (None, summary.usage.input_total().saturating_add(summary.usage.output_total())),
+            (false, true) => (start.worst_case, start.worst_tokens),
+            (false, false) => (None, 0),
+        };
         let event = AttemptEnded {
             ended_at: start.started_at.after(total),
             outcome,
@@ -60,7 +91,8 @@ impl Pool {
             usage: summary.usage,
             usage_source: summary.usage_source,
             cost: summary.cost,
-            charged_tokens: summary.usage.input_total() + summary.usage.output_total(),
+            charged,
+            charged_tokens,
             first_token_us: report.first_token.map(micros),
             total_us: micros(total),
             model_version: report.observed.model_version,
@@ -70,6 +102,14 @@ impl Pool {
         };
         Ended { event, usage_mismatch: report.observed.usage_mismatch }
     }
+}
+
+/// An attempt that was cut off, with what is needed to count what it consumed.
+pub(super) struct Cut {
+    pub(super) report: Report,
+    pub(super) body: Bytes,
+    pub(super) reservation: Option<Reservation>,
+    pub(super) ingress: ProcessId,
 }
 
 /// How and when an attempt ended.
@@ -99,6 +139,10 @@ pub struct Ended {
     pub event: AttemptEnded,
     /// Whether the provider's figures contradict each other.
     pub usage_mismatch: bool,
+}
+
+fn money(picodollars: u64) -> Picodollars {
+    Picodollars(i64::try_from(picodollars).unwrap_or(i64::MAX))
 }
 
 fn micros(duration: Duration) -> u64 {

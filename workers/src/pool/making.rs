@@ -1,7 +1,7 @@
 //! One attempt of a pool: a key that is open, the request in the provider's words, the call between its two entries in the
 //! ledger, and what it teaches. Decides nothing about other attempts.
 
-use super::ledger::End;
+use super::ledger::{Cut, End};
 use super::{Held, Pool};
 use crate::attempt::{self, Attempt, Call, Clocks, Report};
 use crate::count;
@@ -75,6 +75,9 @@ impl Pool {
             Ok(body) => body,
             Err(attempt) => return attempt,
         };
+        if let Err(failure) = self.afford(held, link).await {
+            return Attempt::Refused(failure);
+        }
         held.envelope.attempts += 1;
         let clocks = clocks(link, &held.envelope, card.is_some_and(|card| has(card, "reasoning")));
         let start = self.start(held, link, &clocks);
@@ -103,25 +106,35 @@ impl Pool {
         let total = call.began.elapsed();
         self.learn(&link.target.model, key, &attempt, &report);
         let cancelled = if held.replies.is_outrun() { FailureKind::Hedge } else { FailureKind::Cancelled };
-        if let Attempt::Refused(failure) | Attempt::Broken(failure) = &attempt {
-            let (request_id, failure) = (&held.envelope.request_id, failure.kind.as_str());
-            warn!(%request_id, model = %link.target, attempt = call.number, failure, "an attempt failed");
+        self.tell(&held.envelope, key, &attempt, &report);
+        let (is_cut, ended) = (report.is_cut(&attempt, operation), End::of(&attempt, total, cancelled));
+        if is_cut {
+            // The caller does not wait for the count.
+            let (reservation, ingress) = (held.envelope.reservation.take(), held.envelope.ingress.clone());
+            self.life.work(self.clone().note_cut(start, ended, Cut { report, body, reservation, ingress }));
+        } else {
+            let amounts = self.note(start, ended, report).await;
+            if let Some(reservation) = &mut held.envelope.reservation {
+                reservation.spend(&link.target, amounts);
+            }
         }
-        if let Attempt::Refused(Failure { kind: FailureKind::ProviderAuth, .. }) = &attempt {
+        attempt
+    }
+
+    /// Says in the log what an operator may want to know of an attempt.
+    fn tell(&self, envelope: &Envelope, key: Pick, attempt: &Attempt, report: &Report) {
+        let target = &envelope.plan.current().target;
+        if let Attempt::Refused(failure) | Attempt::Broken(failure) = attempt {
+            let (request_id, number, failure) = (&envelope.request_id, envelope.attempts, failure.kind.as_str());
+            warn!(%request_id, model = %target, attempt = number, failure, "an attempt failed");
+        }
+        if let Attempt::Refused(Failure { kind: FailureKind::ProviderAuth, .. }) = attempt {
             let key = self.provider.limits.hint(key);
             error!(provider = %self.provider.id, key, "the provider refuses the key: only the operator can mend that");
         }
         if report.observed.usage_mismatch {
-            warn!(model = %link.target, "the provider's usage figures contradict each other");
+            warn!(model = %target, "the provider's usage figures contradict each other");
         }
-        let (is_cut, ended) = (report.is_cut(&attempt, operation), End::of(&attempt, total, cancelled));
-        if is_cut {
-            // The caller does not wait for the count.
-            self.life.work(self.clone().note_cut(start, ended, report, body));
-        } else {
-            self.note(start, ended, report).await;
-        }
-        attempt
     }
 
     /// The request with the images and documents in it that the provider would not fetch itself; fetched once for all

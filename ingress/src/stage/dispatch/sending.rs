@@ -3,6 +3,7 @@
 //! target beside one that is slow. Reads no content.
 
 use super::{Begun, Unsent, first_content, internal};
+use crate::budget::Held;
 use crate::config::Hedge;
 use crate::queue::Place;
 use crate::refusal::Refusal;
@@ -38,11 +39,18 @@ pub(super) struct Sending<'a> {
     /// Workers that held the call and are gone.
     gone: BTreeSet<ProcessId>,
     others: u32,
+    /// What was set aside besides, for a second call.
+    held: Vec<Held>,
 }
 
 impl<'a> Sending<'a> {
     pub(super) fn new(ingress: &'a Shared, call: Call, envelope: Envelope, body: Bytes) -> Self {
-        Self { ingress, call, envelope, body, gone: BTreeSet::new(), others: 0 }
+        Self { ingress, call, envelope, body, gone: BTreeSet::new(), others: 0, held: Vec::new() }
+    }
+
+    /// What was set aside for second calls.
+    pub(super) fn take_held(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.held)
     }
 
     /// The call, for the rest of its answer.
@@ -52,6 +60,20 @@ impl<'a> Sending<'a> {
 
     /// Sends the call until an answer begins.
     pub(super) async fn answer(&mut self) -> Result<Begun, Unsent> {
+        let answered = self.answer_by_any().await;
+        if let Err(unsent) = &answered
+            && let Refusal::Failed(failure) = &unsent.refusal
+            && matches!(failure.kind, FailureKind::NoPool | FailureKind::Busy)
+            && self.gone.is_empty()
+            && let Some(reservation) = &self.envelope.reservation
+        {
+            // No worker holds it, so none will tell.
+            self.ingress.keeper.release(reservation);
+        }
+        answered
+    }
+
+    async fn answer_by_any(&mut self) -> Result<Begun, Unsent> {
         if self.ingress.queues.length(self.provider()) > 0 && self.envelope.plan.next().is_none() {
             Box::pin(self.wait_for_place()).await?; // behind those who came before
         } else {
@@ -94,8 +116,12 @@ impl<'a> Sending<'a> {
             if let Ok(begun) = timeout(wait, &mut own).await {
                 return begun;
             }
+            let mut envelope = envelope;
+            let Some(held) = fund_again(ingress, &mut envelope).await else {
+                return own.await; // there is no money for a second one
+            };
             let call = ingress.inbox.expect(envelope.call_id(), envelope.deadline);
-            let second = second.insert(Self::new(ingress, call, envelope, body));
+            let second = second.insert(Self { held, ..Self::new(ingress, call, envelope, body) });
             let mut other = pin!(second.answer());
             select! {
                 begun = &mut own => match begun {
@@ -109,8 +135,15 @@ impl<'a> Sending<'a> {
             }
         };
         let (loser, begun) = match (winner, second) {
-            (Winner::Other(begun), Some(second)) => (std::mem::replace(self, second).call, Ok(begun)),
-            (Winner::Own(begun), Some(second)) => (second.call, begun),
+            (Winner::Other(begun), Some(second)) => {
+                let own = std::mem::replace(self, second);
+                self.held.extend(own.held);
+                (own.call, Ok(begun))
+            }
+            (Winner::Own(begun), Some(second)) => {
+                self.held.extend(second.held);
+                (second.call, begun)
+            }
             (_, None) => unreachable!("the second call was made above"),
         };
         loser.outrun();
@@ -141,6 +174,9 @@ impl<'a> Sending<'a> {
         }
         warn!(%request_id, worker = worker.as_ref().map(tracing::field::display), "a worker is gone: another gets its call");
         self.gone.extend(worker);
+        // What the one that is gone has spent is the ledger's to tell: the other one needs as much again.
+        let Some(held) = fund_again(self.ingress, &mut self.envelope).await else { return Err(lost.into()) };
+        self.held.extend(held);
         self.envelope.attempts += 1;
         self.envelope.next_seq = self.call.next_seq();
         while !self.ingress.bus.is_connected() {
@@ -209,6 +245,14 @@ impl<'a> Sending<'a> {
         let message = format!("no worker serves {} now: is one running for this provider?", targets.join(" or "));
         Failure { message, retry_after_ms: Some(1000), ..failure }
     }
+}
+
+/// Sets aside as much as for the first call, where anything is; `None` when there is not enough.
+pub(in crate::stage) async fn fund_again(ingress: &Shared, envelope: &mut Envelope) -> Option<Vec<Held>> {
+    let Some(reservation) = &envelope.reservation else { return Some(Vec::new()) };
+    let held = ingress.keeper.set_aside_again(reservation, envelope.deadline).await.ok()?;
+    envelope.reservation = Some(held.reservation.clone());
+    Some(vec![held.sent()])
 }
 
 /// Whose answer begins first.

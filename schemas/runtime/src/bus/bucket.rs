@@ -60,7 +60,11 @@ impl Bus {
 
 impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     pub(super) async fn open(bus: &Bus, name: &str) -> Result<Self, BusError> {
-        Ok(Self { store: bus.key_value(name).await?, bus: bus.clone(), values: PhantomData })
+        Ok(Self::of(bus, bus.key_value(name).await?))
+    }
+
+    pub(super) fn of(bus: &Bus, store: Store) -> Self {
+        Self { store, bus: bus.clone(), values: PhantomData }
     }
 
     /// Sets a value.

@@ -10,7 +10,8 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
     Accepted, Control, FRAME_COST, Failed, Frame, Head, KEPT_CREDIT, Payload, STREAM_CREDIT,
 };
-use penstock_schemas::name::{ProviderId, RequestId};
+use penstock_schemas::name::{ProcessId, ProviderId, RequestId};
+use penstock_schemas::reservation::{MoreGiven, MoreWanted, Settled};
 use penstock_schemas::subject::{QUEUE_GROUP, last_token};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -132,6 +133,22 @@ impl Desk {
         let subject = self.bus.subjects.direct(self.bus.process(), provider);
         let subscriber = self.bus.client.subscribe(subject).await.map_err(failed("subscribe to calls"))?;
         Ok(Calls { desk: self.clone(), subscriber })
+    }
+
+    /// Asks the ingress of a call to set aside more for it.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub async fn ask_more(&self, ingress: &ProcessId, wanted: &MoreWanted) -> Result<MoreGiven, BusError> {
+        self.bus.ask_more(ingress, wanted).await
+    }
+
+    /// Tells the ingress of a call what became of what it had set aside for it.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn tell_settled(&self, ingress: &ProcessId, settled: &Settled) -> Result<(), BusError> {
+        self.bus.tell_settled(ingress, settled).await
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<RequestId, Held>> {

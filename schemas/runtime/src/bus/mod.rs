@@ -16,6 +16,7 @@ mod kept;
 mod numbers;
 mod query;
 mod replay;
+mod reserve;
 mod store;
 mod streams;
 mod usage;

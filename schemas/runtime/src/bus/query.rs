@@ -34,13 +34,29 @@ impl Bus {
         F: Fn(SpendQuery) -> A + Send + Sync + 'static,
         A: Future<Output = SpendReply> + Send + 'static,
     {
+        self.answer_read(self.subjects.spend(), answer, SpendReply::BadQuery).await
+    }
+
+    /// Answers questions that can be read with `answer`, and others with `wrong` and the reason.
+    pub(super) async fn answer_read<Q, R, F, A>(
+        &self,
+        subject: String,
+        answer: F,
+        wrong: impl Fn(String) -> R + Send + Sync + Clone + 'static,
+    ) -> Result<(), BusError>
+    where
+        Q: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + 'static,
+        F: Fn(Q) -> A + Send + Sync + 'static,
+        A: Future<Output = R> + Send + 'static,
+    {
         let answer = Arc::new(answer);
-        self.answer(self.subjects.spend(), move |question: Result<SpendQuery, _>| {
-            let answer = answer.clone();
+        self.answer(subject, move |question: Result<Q, _>| {
+            let (answer, wrong) = (answer.clone(), wrong.clone());
             async move {
                 match question {
-                    Ok(query) => answer(query).await,
-                    Err(error) => SpendReply::BadQuery(error.to_string()),
+                    Ok(question) => answer(question).await,
+                    Err(error) => wrong(error.to_string()),
                 }
             }
         })
@@ -102,8 +118,18 @@ impl Bus {
         question: &impl Serialize,
         what: &'static str,
     ) -> Result<A, BusError> {
+        self.ask_within(ANSWER, subject, question, what).await
+    }
+
+    pub(super) async fn ask_within<A: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        subject: String,
+        question: &impl Serialize,
+        what: &'static str,
+    ) -> Result<A, BusError> {
         let request = Request::new().payload(serde_json::to_vec(question).map_err(failed(what))?.into());
-        let request = request.timeout(Some(ANSWER));
+        let request = request.timeout(Some(limit));
         let answer = self.client.send_request(subject, request).await.map_err(failed(what))?;
         serde_json::from_slice(&answer.payload).map_err(failed(what))
     }

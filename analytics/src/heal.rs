@@ -1,0 +1,299 @@
+//! Heals budgets: the share of an ingress that is gone is replaced by what the ledger says that it spent, attempts of
+//! workers that are gone are given up, and books of cycles that are long over are removed. Answers what the ledger can
+//! prove. Where a living ingress and the ledger differ though nothing is in flight, somebody is told. Knows no limit.
+
+use crate::metrics::AnalyticsMetrics;
+use crate::proof::SpentByLease;
+use crate::warehouse::Warehouse;
+use penstock_runtime::bus::{Bucket, Bus, BusError, Change};
+use penstock_runtime::clock;
+use penstock_runtime::health::Health;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::book::Book;
+use penstock_schemas::budget::Unit;
+use penstock_schemas::cycle;
+use penstock_schemas::name::ProcessId;
+use penstock_schemas::reservation::{Amounts, Lease, LeaseId, Proof, ProofWanted, Proven};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+use uuid::Uuid;
+
+/// Silence after which an ingress or a worker is gone. An ingress that cannot be heard takes itself for gone sooner.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Looks that are missed before what was heard no longer counts: this process may have been asleep.
+const ASLEEP: Duration = Duration::from_secs(6);
+
+/// Between two comparisons of all books with the ledger.
+const COMPARE: Duration = Duration::from_secs(60);
+
+/// Longest wait until everything that was written has come into ClickHouse.
+const PASSING: Duration = Duration::from_secs(8);
+
+/// How long a book is kept when its cycle is over.
+const KEPT: Duration = Duration::from_secs(2 * 24 * 3600);
+
+/// Looks after the budgets. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Healer {
+    bus: Bus,
+    warehouse: Warehouse,
+    metrics: AnalyticsMetrics,
+    books: Bucket<Book>,
+    leases: Bucket<Lease>,
+    known: Arc<Mutex<Known>>,
+}
+
+struct Known {
+    books: BTreeMap<String, Book>,
+    leases: HashMap<LeaseId, Instant>,
+    workers: HashMap<ProcessId, Instant>,
+    /// Since when nothing that was said can have been missed.
+    listening: Instant,
+}
+
+impl Healer {
+    /// Begins to look after them, as long as the role lives.
+    pub(crate) async fn start(bus: &Bus, warehouse: &Warehouse, metrics: &AnalyticsMetrics) -> Result<(), BusError> {
+        let known = Known {
+            books: BTreeMap::new(),
+            leases: HashMap::new(),
+            workers: HashMap::new(),
+            listening: Instant::now(),
+        };
+        let healer = Self {
+            bus: bus.clone(),
+            warehouse: warehouse.clone(),
+            metrics: metrics.clone(),
+            books: bus.books().await?,
+            leases: bus.leases().await?,
+            known: Arc::new(Mutex::new(known)),
+        };
+        let (books, leases, workers, asked) = (healer.clone(), healer.clone(), healer.clone(), healer.clone());
+        healer.books.follow(move |change| match change {
+            Change::Put(key, book) => drop(books.known().books.insert(key, book)),
+            Change::Deleted(key) => drop(books.known().books.remove(&key)),
+            Change::Current => {}
+        });
+        healer.leases.follow(move |change| leases.known().hear_lease(change));
+        Health::follow(bus, move |state| {
+            workers.known().workers.insert(state.worker.clone(), Instant::now());
+        })
+        .await?;
+        bus.answer_proof(move |wanted| {
+            let healer = asked.clone();
+            async move {
+                healer.prove(wanted).await.unwrap_or_else(|error| {
+                    warn!(error, "the ledger cannot prove what was spent of budgets");
+                    Proof::NotYet
+                })
+            }
+        })
+        .await?;
+        bus.life().service("budgets", healer.run());
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(self) {
+        let mut compared = Instant::now();
+        let mut differing = HashMap::new();
+        loop {
+            let slept = Instant::now();
+            sleep(LOOK).await;
+            let now = Instant::now();
+            if !self.bus.is_connected() || now.duration_since(slept) > ASLEEP {
+                self.known().listening = now;
+            }
+            let is_due = now.duration_since(compared) > COMPARE;
+            if is_due {
+                compared = now;
+            }
+            if let Err(error) = self.look(is_due, &mut differing).await {
+                warn!(error, "budgets could not be looked after; they will be");
+            }
+        }
+    }
+
+    /// Gives up what is gone, and heals the books that it stood in; all books, when a comparison is due.
+    async fn look(&self, is_due: bool, differing: &mut HashMap<(String, LeaseId), u64>) -> Result<(), String> {
+        let (workers, due) = {
+            let mut known = self.known();
+            if known.listening.elapsed() < SILENCE {
+                return Ok(());
+            }
+            let workers: Vec<ProcessId> = heard(&mut known.workers).into_iter().collect();
+            let live = heard(&mut known.leases);
+            let needs = |book: &Book| is_due || book.shares.keys().any(|lease| !live.contains(lease));
+            let due = known.books.iter().filter(|(_, book)| needs(book) || book.pending > 0);
+            (workers, due.map(|(key, _)| key.clone()).collect::<Vec<_>>())
+        };
+        let before = UnixMicros(clock::now().0.saturating_sub(micros(SILENCE)));
+        let given_up = self.warehouse.give_up(&workers, before).await.map_err(text)?;
+        if given_up > 0 {
+            warn!(attempts = given_up, "attempts of workers that are gone count at their worst case");
+        }
+        if due.is_empty() || !self.is_passed().await? {
+            return Ok(());
+        }
+        for key in due {
+            self.heal(&key, differing).await?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the shares of the dead in one book by what the ledger says.
+    async fn heal(&self, key: &str, differing: &mut HashMap<(String, LeaseId), u64>) -> Result<(), String> {
+        let Some((book, revision)) = self.books.get_with_revision(key).await.map_err(text)? else { return Ok(()) };
+        let Some((from, until)) = cycle::span(key.rsplit('.').next().unwrap_or_default()) else { return Ok(()) };
+        if until.is_some_and(|until| until.after(KEPT) < clock::now()) {
+            return self.books.delete(key).await.map_err(text);
+        }
+        let live = self.living(&book).await?;
+        let spent = self.warehouse.spent_by_lease(key, from).await.map_err(text)?;
+        let unit = book.unit.unwrap_or(Unit::Usd);
+        let (mut past, mut pending) = (0_u64, 0_u64);
+        for spent in spent.iter().filter(|spent| !live.contains(&spent.lease)) {
+            past = past.saturating_add(settled(spent).of(unit));
+            pending = pending.saturating_add(running(spent).of(unit));
+        }
+        self.compare(key, &book, &spent, differing);
+        let mut healed = book.clone();
+        healed.heal(|lease| live.contains(lease), past, pending);
+        if healed == book {
+            return Ok(());
+        }
+        let dead = book.shares.len() - healed.shares.len();
+        let (before, after) = (unit.write(book.total()), unit.write(healed.total()));
+        // Where somebody was quicker, the next look comes soon.
+        if self.books.update(key, &healed, revision).await.map_err(text)?.is_some() {
+            info!(book = key, dead, before, after, "a budget was healed by the ledger");
+            self.metrics.healed.inc();
+        }
+        Ok(())
+    }
+
+    /// The leases of a book that live. Those that were not heard are asked for once more: only the bus may be slow.
+    async fn living(&self, book: &Book) -> Result<Vec<LeaseId>, String> {
+        let heard: Vec<LeaseId> = heard(&mut self.known().leases);
+        let mut live = Vec::new();
+        for lease in book.shares.keys() {
+            let is_live = heard.contains(lease) || {
+                let written = self.leases.get(&lease.to_string()).await.map_err(text)?;
+                written.is_some_and(|written| clock::now().since(written.at) < SILENCE)
+            };
+            if is_live {
+                live.push(*lease);
+            }
+        }
+        Ok(live)
+    }
+
+    /// Tells when an ingress and the ledger differ twice in the same way, though nothing is in flight.
+    fn compare(&self, key: &str, book: &Book, spent: &[SpentByLease], differing: &mut HashMap<(String, LeaseId), u64>) {
+        let unit = book.unit.unwrap_or(Unit::Usd);
+        for (lease, share) in book.shares.iter().filter(|(_, share)| share.held == share.settled) {
+            let ledger = spent.iter().find(|spent| spent.lease == *lease);
+            let ledger = ledger.map_or(0, |spent| settled(spent).of(unit).saturating_add(running(spent).of(unit)));
+            let place = (key.to_owned(), *lease);
+            if ledger == share.settled {
+                differing.remove(&place);
+            } else if differing.insert(place, ledger) == Some(ledger) {
+                let (here, ledger) = (unit.write(share.settled), unit.write(ledger));
+                error!(book = key, here, ledger, "a budget and the ledger differ");
+                self.metrics.differences.inc();
+            }
+        }
+    }
+
+    /// Whether everything that was written until now is in ClickHouse.
+    async fn is_passed(&self) -> Result<bool, String> {
+        let last = self.bus.last_of_ledger().await.map_err(text)?;
+        let until = Instant::now() + PASSING;
+        loop {
+            if self.bus.has_passed(last).await.map_err(text)? {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn prove(&self, wanted: ProofWanted) -> Result<Proof, String> {
+        if !self.is_passed().await? {
+            return Ok(Proof::NotYet);
+        }
+        let reservations = self.warehouse.spent_by_reservation(&wanted.reservations).await.map_err(text)?;
+        let reservations = reservations.into_iter().map(|spent| Proven {
+            reservation: Some(spent.reservation),
+            book: spent.book,
+            settled: Amounts { usd: spent.usd, tokens: spent.tokens },
+            pending: Amounts::default(),
+            running: spent.running,
+        });
+        let mut books = Vec::new();
+        for key in wanted.books {
+            let from = cycle::span(key.rsplit('.').next().unwrap_or_default()).map_or(UnixMicros(0), |(from, _)| from);
+            let spent = self.warehouse.spent_by_lease(&key, from).await.map_err(text)?;
+            let of_lease = spent.iter().find(|spent| spent.lease == wanted.lease);
+            books.extend(of_lease.map(|spent| {
+                let pending = running(spent);
+                let running = u64::from(pending != Amounts::default());
+                Proven { reservation: None, book: key, settled: settled(spent), pending, running }
+            }));
+        }
+        Ok(Proof::Known { reservations: reservations.collect(), books })
+    }
+}
+
+impl Known {
+    fn hear_lease(&mut self, change: Change<Lease>) {
+        let id = |key: &str| Uuid::parse_str(key).ok().map(LeaseId);
+        match change {
+            Change::Put(key, _) => {
+                if let Some(lease) = id(&key) {
+                    self.leases.insert(lease, Instant::now());
+                }
+            }
+            Change::Deleted(key) => {
+                id(&key).map(|lease| self.leases.remove(&lease));
+            }
+            Change::Current => {}
+        }
+    }
+}
+
+/// Those that were heard lately; the others are forgotten.
+fn heard<T: Hash + Eq + Clone>(all: &mut HashMap<T, Instant>) -> Vec<T> {
+    all.retain(|_, at| at.elapsed() < SILENCE);
+    all.keys().cloned().collect()
+}
+
+fn settled(spent: &SpentByLease) -> Amounts {
+    Amounts { usd: spent.settled_usd, tokens: spent.settled_tokens }
+}
+
+fn running(spent: &SpentByLease) -> Amounts {
+    Amounts { usd: spent.pending_usd, tokens: spent.pending_tokens }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` wants")]
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}

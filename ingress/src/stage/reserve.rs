@@ -1,0 +1,109 @@
+//! Stage 6: is there money for it? What the planned calls can come to is set aside in every budget that they fall under, and
+//! in the rates of tokens. Where there is none, the request is refused, or goes to the model that the budget names instead.
+
+use super::admit::{over, tightest};
+use super::authenticate::Known;
+use super::record::Record;
+use super::route::{self, Planned};
+use crate::budget::{Asked, Held, Short, Stood, Want};
+use crate::refusal::{OverBudget, Refusal};
+use crate::role::Shared;
+use penstock_runtime::clock;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::bound;
+use penstock_schemas::budget::{OnExceed, Unit};
+use penstock_schemas::model::ModelCard;
+use penstock_schemas::name::Target;
+use penstock_schemas::plan::Plan;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Models that one request is sent down to at most.
+const DOWN: u32 = 3;
+
+/// A request that can be paid for. Only this stage makes one, and only it can be sent.
+pub(crate) struct Funded {
+    pub(crate) planned: Planned,
+    /// What is set aside; `None`: no limit is for it.
+    pub(crate) held: Option<Held>,
+}
+
+/// Sets aside what the request may come to.
+pub(crate) async fn reserve(planned: Planned, ingress: &Shared, record: &mut Record) -> Result<Funded, Refusal> {
+    let mut planned = planned;
+    for _ in 0..=DOWN {
+        let known = &planned.missed.admitted.known;
+        let (wanted, is_limited) = wants(known, &planned.plan, ingress, record)?;
+        if !is_limited {
+            return Ok(Funded { planned, held: None });
+        }
+        match set_aside(&wanted, known.received.deadline, ingress).await {
+            Ok(held) => {
+                let asked = &planned.missed.admitted.known.received.asked;
+                let worst = |target: &Target| {
+                    bound::worst(ingress.models.card(target).as_deref(), asked.operation, &asked.body)
+                };
+                let plan = planned.plan.clone().bounded(worst);
+                return Ok(Funded { planned: Planned { plan, ..planned }, held: Some(held) });
+            }
+            Err(NoMoney::Refused(refusal)) => return Err(refusal),
+            Err(NoMoney::Down(budget, model)) => {
+                record.sent_down(&budget, &model);
+                planned = route::send_down(planned, &model, ingress)?;
+            }
+        }
+    }
+    Err(Refusal::NotReady("the budgets send this request down from model to model without end"))
+}
+
+/// Why nothing was set aside.
+enum NoMoney {
+    Refused(Refusal),
+    /// This budget sends it to this model.
+    Down(String, String),
+}
+
+fn wants(known: &Known, plan: &Plan, ingress: &Shared, record: &mut Record) -> Result<(Vec<Want>, bool), Refusal> {
+    let rules = ingress.rules();
+    if !rules.is_limiting(&known.key) {
+        return Ok((Vec::new(), false));
+    }
+    let now = clock::now();
+    let card = |target: &Target| ingress.models.card(target);
+    let targets: Vec<(Target, Option<Arc<ModelCard>>)> =
+        plan.links().iter().map(|link| (link.target.clone(), card(&link.target))).collect();
+    let asked = Asked::of(known, &targets, now);
+    let tokens = rules.rates(&asked).tokens;
+    record.stands(Unit::Tokens, tightest(ingress, &tokens, now));
+    let mut wanted = rules.budgets(&asked)?;
+    wanted.extend(tokens);
+    let is_limited = !wanted.is_empty();
+    Ok((wanted, is_limited))
+}
+
+async fn set_aside(wanted: &[Want], deadline: UnixMicros, ingress: &Shared) -> Result<Held, NoMoney> {
+    let now = clock::now();
+    // Who waits for a rate would wait for the clock; what is set aside in a budget may come back any moment.
+    let patience = ingress.config.budget_wait.min(deadline.since(now));
+    match ingress.keeper.set_aside(wanted, deadline, Instant::now() + patience).await {
+        Ok(held) => Ok(held),
+        Err(Short::Unknown) => Err(NoMoney::Refused(Refusal::NotReady("the budgets cannot be checked"))),
+        Err(Short::Counter(want, _)) if !want.is_budget() => Err(NoMoney::Refused(over(&want, now))),
+        Err(Short::Counter(want, stood)) => match want.on_exceed() {
+            OnExceed::Downgrade(model) => Err(NoMoney::Down(want.label, model)),
+            OnExceed::Reject | OnExceed::Alert => Err(NoMoney::Refused(refused(&want, stood, now))),
+        },
+    }
+}
+
+fn refused(want: &Want, stood: Stood, now: UnixMicros) -> Refusal {
+    Refusal::OverBudget(Box::new(OverBudget {
+        label: want.label.clone(),
+        unit: want.unit,
+        limit: want.limit,
+        settled: stood.settled,
+        reserved: stood.reserved,
+        needed: want.amount,
+        resets: want.until.map(|until| (until, until.since(now))),
+    }))
+}

@@ -1,0 +1,183 @@
+//! Budgets: what is set aside before a provider is called, what is settled after, and what is refused.
+
+use futures_util::future::join_all;
+use penstock_tests::{Gate, Part, Reply, World, wait, words};
+use serde_json::{Value, json};
+
+fn budget(name: &str, limit: &str, more: &Value) -> Value {
+    let mut budget = json!({ "name": name, "limit_usd": limit, "cycle": "total" });
+    for (field, value) in more.as_object().into_iter().flatten() {
+        budget[field] = value.clone();
+    }
+    json!({ "budgets": { name: budget } })
+}
+
+async fn spent(world: &World) -> String {
+    let sql = "SELECT toString(sum(charged_usd)) AS spent FROM attempts";
+    wait::until("an empty ledger in NATS", async || (world.waiting().await == Some(0)).then_some(())).await;
+    world.sql(sql).await[0]["spent"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_strict_budget_is_used_up_and_then_refuses_in_the_callers_dialect() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    // Room for ten calls, and for what the last of them may come to.
+    world.manage(budget("small", "0.0007", &json!({})), &[world.address()]).await;
+    let ask = || world.ask("alpha/m").field("max_tokens", json!(5));
+    for _ in 0..10 {
+        assert_eq!(ask().await.text(), "hi");
+    }
+    let answer = ask().await;
+    assert_eq!(answer.error(), "429 insufficient_quota budget_exceeded");
+    assert_eq!(answer.header("x-should-retry"), "false");
+    let message = answer.message();
+    assert!(message.contains("the budget `small` of 0.0007 USD"), "{message}");
+    assert!(message.contains("0.0006 USD is spent and "), "{message}");
+    let answer = ask().path("/v1/messages").await;
+    assert_eq!((answer.status.as_u16(), answer.json()["error"]["type"].as_str().unwrap()), (429, "rate_limit_error"));
+    assert_eq!(world.upstream("alpha").calls().len(), 10);
+    assert_eq!(spent(&world).await, "0.0006");
+    assert_eq!(world.ask("beta/m").field("max_tokens", json!(5)).await.status.as_u16(), 429,);
+}
+
+#[tokio::test]
+async fn what_is_set_aside_comes_back_and_who_waits_gets_it() {
+    let world = World::start().await;
+    let gate = Gate::new();
+    world.upstream("alpha").replies(Reply::answer("slow").held(&gate)).once();
+    world.upstream("alpha").answers("next").always();
+    world.manage(budget("one", "0.0002", &json!({})), &[world.address()]).await;
+    let ask = || world.ask("alpha/m").field("max_tokens", json!(5));
+    let open_the_gate = async {
+        world.upstream("alpha").received(1).await;
+        gate.open();
+    };
+    // The second fits only when the first has cost less than it might.
+    let (first, second, ()) = tokio::join!(ask().send(), ask().send(), open_the_gate);
+    let mut texts = [first.text(), second.text()];
+    texts.sort();
+    assert_eq!(texts, ["next", "slow"]);
+}
+
+#[tokio::test]
+async fn a_request_that_can_never_fit_is_refused_at_once_and_says_how_it_may() {
+    let world = World::start().await;
+    world.manage(budget("tiny", "0.01", &json!({})), &[world.address()]).await;
+    let answer = world.ask("alpha/m").await;
+    assert_eq!(answer.error(), "429 insufficient_quota budget_exceeded");
+    assert!(answer.message().contains("may come to 1.28"), "{}", answer.message());
+    assert!(answer.message().contains("a smaller max_tokens may fit"), "{}", answer.message());
+    assert!(world.upstream("alpha").calls().is_empty());
+}
+
+#[tokio::test]
+async fn failed_attempts_cost_what_they_may_have_cost_and_fallbacks_are_paid_by_the_same_budget() {
+    let world = World::start().await;
+    world.upstream("alpha").fails(500).times(3);
+    world.upstream("beta").answers("from beta").always();
+    world.manage(budget("team", "1", &json!({})), &[world.address()]).await;
+    assert_eq!(world.ask("fast").field("max_tokens", json!(5)).await.text(), "from beta");
+    let rows = world
+        .sql_until("SELECT provider, toString(cost_usd) AS cost, books FROM attempts ORDER BY number", |rows| {
+            rows.len() == 4
+        });
+    for row in &rows.await[..3] {
+        assert_eq!(*row, json!({ "provider": "alpha", "cost": null, "books": ["team.all"] }));
+    }
+}
+
+#[tokio::test]
+async fn a_budget_without_room_sends_requests_to_a_cheaper_model_where_it_names_one() {
+    let config = "[models.cheap]\ntargets = [{ model = \"beta/m\" }]\n";
+    let world = World::setup().config(config).start().await;
+    world.upstream("beta").answers("cheaper").always();
+    let down = json!({ "match": { "model": "alpha/*" }, "on_exceed": { "downgrade": "cheap" } });
+    world.manage(budget("dear", "0.00001", &down), &[world.address()]).await;
+    let answer = world.ask("alpha/m").field("max_tokens", json!(5)).await;
+    assert_eq!(answer.text(), "cheaper");
+    assert_eq!(answer.header("x-penstock-target"), "beta/m");
+    assert_eq!(answer.header("x-penstock-downgraded"), "cheap; budget=dear");
+}
+
+#[tokio::test]
+async fn a_model_without_a_price_is_refused_under_a_budget_of_money_and_not_under_one_of_tokens() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    world.manage(budget("money", "1", &json!({})), &[world.address()]).await;
+    let answer = world.ask("alpha/unknown").await;
+    assert_eq!(answer.error(), "403 permission_error unpriced_model (model)");
+    let tokens = json!({ "budgets": { "tokens": { "name": "tokens", "limit_tokens": 400, "cycle": "daily" } } });
+    world.manage(tokens, &[world.address()]).await;
+    assert_eq!(world.ask("alpha/unknown").field("max_tokens", json!(5)).await.text(), "hi");
+    let answer = world.ask("alpha/unknown").field("max_tokens", json!(500)).await;
+    assert_eq!(answer.error(), "429 insufficient_quota budget_exceeded");
+    assert!(answer.message().contains("15 tokens is spent"), "{}", answer.message());
+}
+
+#[tokio::test]
+async fn each_user_has_the_whole_limit_where_a_budget_is_per_user_and_alerts_refuse_nobody() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    world.manage(budget("each", "0.00022", &json!({ "per": ["user"] })), &[world.address()]).await;
+    let ask = |user: &str| world.ask("alpha/m").field("max_tokens", json!(5)).field("user", json!(user));
+    for user in ["ann", "bob"] {
+        assert_eq!(ask(user).await.text(), "hi", "{user}");
+        assert_eq!(ask(user).await.text(), "hi", "{user}");
+        assert!(ask(user).await.message().contains(&format!("the budget `each[{user}]`")));
+    }
+    world.manage(budget("told", "0.00001", &json!({ "on_exceed": "alert" })), &[world.address()]).await;
+    assert_eq!(ask("ann").await.text(), "hi");
+    assert_eq!(ask("ann").await.text(), "hi");
+}
+
+#[tokio::test]
+async fn streams_that_clients_leave_are_settled_by_what_was_sent_of_them() {
+    let world = World::start().await;
+    let parts = [words::role().into(), words::content("hello world").into(), Part::Silence];
+    world.upstream("alpha").replies(Reply::stream(parts)).always();
+    world.manage(budget("streams", "0.002", &json!({})), &[world.address()]).await;
+    // Each may come to a tenth of the limit, and costs a fiftieth: settled, all fit one after the other.
+    for _ in 0..20 {
+        let mut open = world.ask("alpha/m").field("max_tokens", json!(10)).stream().open().await;
+        open.until("hello world").await;
+    }
+    world.sql_until("SELECT outcome FROM attempts WHERE outcome = 'cancelled'", |rows| rows.len() == 20).await;
+    assert_eq!(spent(&world).await, "0.00058");
+}
+
+#[tokio::test]
+async fn rates_hold_and_every_reply_tells_them() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    let gate = Gate::new();
+    world.upstream("beta").replies(Reply::answer("held").held(&gate)).times(2);
+    world.upstream("beta").answers("free").always();
+    let limits = json!({ "limits": {
+        "few": { "name": "few", "match": { "model": "alpha/m" }, "rates": { "requests_per_day": 3, "tokens_per_day": 1000 } },
+        "one": { "name": "one", "match": { "model": "beta/m" }, "rates": { "concurrent_requests": 2 } },
+    }});
+    world.manage(limits, &[world.address()]).await;
+    for left in [2, 1, 0] {
+        let answer = world.ask("alpha/m").field("max_tokens", json!(5)).stream().await;
+        assert_eq!(answer.header("x-ratelimit-limit-requests"), "3");
+        assert_eq!(answer.header("x-ratelimit-remaining-requests"), left.to_string());
+        assert_eq!(answer.header("x-ratelimit-limit-tokens"), "1000");
+    }
+    let answer = world.ask("alpha/m").await;
+    assert_eq!(answer.error(), "429 rate_limit_error rate_limit_exceeded");
+    assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
+    assert_eq!(answer.header("x-ratelimit-remaining-requests"), "0");
+    let ask = || world.ask("beta/m").field("max_tokens", json!(5));
+    let held = join_all([ask().send(), ask().send()]);
+    let third = async {
+        world.upstream("beta").received(2).await;
+        let third = ask().await;
+        gate.open();
+        third
+    };
+    let (held, third) = tokio::join!(held, third);
+    assert_eq!(third.error(), "429 rate_limit_error rate_limit_exceeded");
+    assert!(held.iter().all(|answer| answer.text() == "held"));
+    assert_eq!(ask().await.text(), "free");
+}
