@@ -204,9 +204,10 @@ impl AlertQuery {
 }
 
 /// An alert, as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AlertRow {
     /// Its id.
+    #[schemars(with = "String")]
     pub id: AlertId,
     /// When it was noticed first, RFC 3339.
     pub at: String,
@@ -231,7 +232,7 @@ impl AlertRow {
 }
 
 /// The answer: the newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AlertReport {
     /// At most [`MOST_ALERTS`].
     pub alerts: Vec<AlertRow>,

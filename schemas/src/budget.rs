@@ -112,6 +112,15 @@ impl Unit {
             Self::Requests => format!("{amount} requests"),
         }
     }
+
+    /// The word that stands for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Usd => "usd",
+            Self::Tokens => "tokens",
+            Self::Requests => "requests",
+        }
+    }
 }
 
 /// How much is set aside for a request before it is made.

@@ -3,6 +3,7 @@
 
 use crate::UnixMicros;
 use crate::budget::Unit;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -80,7 +81,7 @@ pub struct ForecastQuery {
 }
 
 /// One row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ForecastRow {
     /// What the row is for: a value for each of the query's `by`.
     #[serde(rename = "for")]
@@ -104,7 +105,7 @@ pub struct ForecastRow {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ForecastReport {
     /// As of when, RFC 3339.
     pub at: String,

@@ -159,7 +159,7 @@ impl RepriceQuery {
 }
 
 /// What was paid, and what it would have been.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RepricedSums {
     /// Calls to providers.
     pub attempts: u64,
@@ -175,7 +175,7 @@ pub struct RepricedSums {
 }
 
 /// One row of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RepricedRow {
     /// What the row is for: a value for each of the query's `by`.
     #[serde(rename = "for")]
@@ -186,7 +186,7 @@ pub struct RepricedRow {
 }
 
 /// A model without a price.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unpriced {
     /// `provider/model`.
     pub target: String,
@@ -197,7 +197,7 @@ pub struct Unpriced {
 }
 
 /// The answer to a [`RepriceQuery`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RepriceReport {
     /// From when on, RFC 3339.
     pub since: String,

@@ -42,6 +42,41 @@ async fn spend_is_the_same_on_the_command_line_in_the_admin_api_and_in_sql() {
 }
 
 #[tokio::test]
+async fn forecasts_other_prices_and_alerts_are_the_same_on_the_command_line_and_in_the_admin_api() {
+    let world = World::start().await;
+    world.upstream("beta").answers("hello");
+    for _ in 0..3 {
+        assert_eq!(world.ask("beta/m").await.text(), "hello");
+    }
+    world.attempts(3).await;
+    let ask = async |path: &str| world.get(&format!("/admin/v1/{path}")).key(world.admin_key()).await.json();
+    let forecast = ask("spend?forecast=true&by=model").await;
+    let row = &forecast["rows"][0];
+    assert_eq!((&row["for"]["model"], &row["spent"], &row["per_day"]), (&json!("m"), &row["per_day"], &row["spent"]));
+    assert!(row["projected"].as_str().is_some() && row["limit"].is_null(), "{forecast}");
+    let by_tool = world.tool(&["spend", "--forecast", "--by", "model"]).await;
+    assert_eq!((&by_tool["rows"][0]["spent"], &by_tool["by"]), (&row["spent"], &forecast["by"]));
+    // The prices have not changed: it would have cost what it did.
+    let repriced = ask("spend?reprice=1m&by=model").await;
+    let total = &repriced["total"];
+    assert_eq!((&total["repriced_usd"], &total["difference_usd"]), (&total["cost_usd"], &json!("0")));
+    assert_eq!((&repriced["rows"][0]["cost_usd"], &repriced["unpriced"]), (&row["spent"], &json!([])));
+    let csv = world.run(&["spend", "--by", "model", "--reprice", "1m", "--format", "csv"]).await;
+    let spent = row["spent"].as_str().unwrap();
+    let wanted = format!("model,attempts,cost_usd,repriced_usd,difference_usd,unpriced\nm,3,{spent},{spent},0,0\n");
+    assert_eq!(csv.out, wanted);
+    assert_eq!((ask("alerts").await, world.tool(&["alerts"]).await), (json!({"alerts": []}), json!({"alerts": []})));
+    for query in ["spend?forecast=maybe", "spend?forecast=true&since=7d", "spend?reprice=soon", "alerts?kind=loud"] {
+        let answer = world.get(&format!("/admin/v1/{query}")).key(world.admin_key()).await;
+        assert_eq!(answer.error(), "400 invalid_request_error invalid_value", "{query}");
+    }
+    assert_eq!(
+        world.get("/admin/v1/alerts").key(world.key()).await.error(),
+        "401 invalid_request_error invalid_api_key"
+    );
+}
+
+#[tokio::test]
 async fn the_admin_api_wants_the_admin_key() {
     let world = World::start().await;
     let ask = world.get("/admin/v1/spend");

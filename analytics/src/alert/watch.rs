@@ -103,25 +103,16 @@ fn due(budget: &Budget, key: &str, book: &Book, now: UnixMicros) -> Vec<Alert> {
         } else {
             (AlertKind::BudgetThreshold, format!("has reached {percent} %"))
         };
-        let message = format!("budget {label} {what} in {window}: {spent} of {limit} {}", unit_name(unit));
+        let message = format!("budget {label} {what} in {window}: {spent} of {}", unit.write(budget.limit().1));
         let alert = Alert::new(kind, counter, &percent.to_string(), window, now).about(label).saying(message);
         let alert = alert.with("budget", &budget.name).with("threshold", percent);
-        alert.with("spent", spent).with("limit", limit).with("unit", unit_name(unit))
+        alert.with("spent", spent).with("limit", limit).with("unit", unit.as_str())
     };
     let thresholds = budget.thresholds().iter().copied();
     thresholds
         .filter(|percent| if *percent == 100 { is_spent } else { reached(u64::from(*percent)) })
         .map(alert)
         .collect()
-}
-
-fn unit_name(unit: penstock_schemas::budget::Unit) -> &'static str {
-    use penstock_schemas::budget::Unit;
-    match unit {
-        Unit::Usd => "usd",
-        Unit::Tokens => "tokens",
-        Unit::Requests => "requests",
-    }
 }
 
 #[cfg(test)]
@@ -182,7 +173,7 @@ mod tests {
             assert_eq!(due(&of(more), key, &book, NOW).len(), alerts, "{more} {key}");
         }
         let alert = &due(&of(r#","alert_at":[50]"#), "a.x.2026-11", &book, NOW)[0];
-        assert_eq!(alert.message, "budget a[ann] has reached 50 % in 2026-11: 0.6 of 1 usd");
+        assert_eq!(alert.message, "budget a[ann] has reached 50 % in 2026-11: 0.6 of 1 USD");
         let unnamed = Book { label: String::new(), ..book };
         assert_eq!(due(&of(r#","alert_at":[50]"#), "a.x.2026-11", &unnamed, NOW)[0].id, alert.id);
     }

@@ -72,7 +72,9 @@ enum Command {
     /// Create, list and revoke virtual keys
     #[command(subcommand)]
     Keys(tools::keys::Command),
-    /// Who spent what
+    /// What somebody had to be told: budgets that run out, keys that fail
+    Alerts(tools::alerts::Options),
+    /// Who spent what, where that leads to, and what it would have cost
     Spend(tools::spend::Options),
     /// Ask ClickHouse: tables attempts, requests, prices
     Sql(tools::sql::Options),
@@ -138,6 +140,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Chaos(options) => chaos::run(&place, &options).await,
         Command::Check => tools::check::run(&place),
         Command::Keys(command) => tools::keys::run(&place, command).await,
+        Command::Alerts(options) => tools::alerts::run(&place, &options).await,
         Command::Spend(options) => tools::spend::run(&place, &options).await,
         Command::Sql(options) => tools::sql::run(&place, &options).await,
         Command::Targets(options) => tools::targets::run(&place, &options).await,

@@ -1,5 +1,6 @@
 //! The commands for people: each finds the running instance, asks, and prints. `--format json` on everything printed.
 
+pub(crate) mod alerts;
 pub(crate) mod check;
 pub(crate) mod keys;
 pub(crate) mod models;

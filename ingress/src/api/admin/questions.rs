@@ -1,11 +1,14 @@
-//! What is only asked for: spend, targets, the audit. Asks the analytics role over the bus; knows nothing of where its
+//! What is only asked for: spend, targets, alerts, the audit. Asks the analytics role over the bus; knows nothing of where its
 //! numbers are.
 
 use super::{Asked, Reply};
 use crate::refusal::Refusal;
+use penstock_runtime::bus::BusError;
 use penstock_runtime::clock;
+use penstock_schemas::alert::AlertQuery;
 use penstock_schemas::audit::{AuditQuery, AuditReply};
-use penstock_schemas::spend::{SpendQuery, SpendReply, parse_time};
+use penstock_schemas::question::{Answered, Question, Words};
+use penstock_schemas::spend::{Answer, parse_time};
 use penstock_schemas::target::TargetReport;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,20 +24,45 @@ pub(super) struct Targets {
 
 /// `GET /admin/v1/spend?by=model,project&since=7d`.
 pub(super) async fn spend(asked: Asked) -> Result<Reply, Refusal> {
-    let (by, since, until) = (asked.query("by"), asked.query("since"), asked.query("until"));
-    let mut query = SpendQuery::parse(by, since, until, clock::now()).map_err(Refusal::BadQuery)?;
+    let words = Words {
+        by: asked.query("by"),
+        since: asked.query("since"),
+        until: asked.query("until"),
+        forecast: asked.query("forecast"),
+        reprice: asked.query("reprice"),
+    };
+    let mut question = Question::parse(words, clock::now()).map_err(Refusal::BadQuery)?;
     if !asked.actor.sees_all() {
-        query.projects.clone_from(&asked.actor.projects);
+        question = question.of_projects(&asked.actor.projects);
     }
-    match asked.ingress.bus.ask_spend(&query).await {
-        Ok(SpendReply::Report(report)) => Ok(Reply::new(to_value(&report))),
-        Ok(SpendReply::BadQuery(why)) => Err(Refusal::BadQuery(why)),
-        Ok(SpendReply::Unavailable(why)) => {
-            warn!(why, "spend cannot be reported");
+    let bus = &asked.ingress.bus;
+    let answered = match question {
+        Question::Spend(query) => Answered::Spend(answered(bus.ask_spend(&query).await)?),
+        Question::Reprice(query) => Answered::Reprice(answered(bus.ask_reprice(&query).await)?),
+        Question::Forecast(query) => Answered::Forecast(answered(bus.ask_forecast(&query).await)?),
+    };
+    Ok(Reply::new(to_value(&answered)))
+}
+
+/// `GET /admin/v1/alerts?since=7d&kind=budget_exceeded`.
+pub(super) async fn alerts(asked: Asked) -> Result<Reply, Refusal> {
+    asked.actor.must_see_all()?;
+    let (kind, since, until) = (asked.query("kind"), asked.query("since"), asked.query("until"));
+    let query = AlertQuery::parse(kind, since, until, clock::now()).map_err(Refusal::BadQuery)?;
+    Ok(Reply::new(to_value(&answered(asked.ingress.bus.ask_alerts(&query).await)?)))
+}
+
+/// What the analytics role answered.
+fn answered<T>(answer: Result<Answer<T>, BusError>) -> Result<T, Refusal> {
+    match answer {
+        Ok(Answer::Report(report)) => Ok(report),
+        Ok(Answer::BadQuery(why)) => Err(Refusal::BadQuery(why)),
+        Ok(Answer::Unavailable(why)) => {
+            warn!(why, "a question cannot be answered");
             Err(Refusal::NotReady("the records of spend cannot be read now"))
         }
         Err(error) => {
-            warn!(%error, "spend cannot be reported");
+            warn!(%error, "a question cannot be answered");
             Err(Refusal::NotReady("no analytics role answers"))
         }
     }

@@ -5,13 +5,13 @@ use super::{Asked, Handler, Reply, objects, questions};
 use crate::refusal::Refusal;
 use axum::http::Method;
 use axum::routing::MethodFilter;
-use penstock_schemas::alert::Webhook;
+use penstock_schemas::alert::{AlertReport, Webhook};
 use penstock_schemas::audit::AuditReport;
 use penstock_schemas::budget::{Budget, RateLimit};
 use penstock_schemas::directory::{AdminSettings, Project, User};
 use penstock_schemas::managed::{KeySettings, Kind};
+use penstock_schemas::question::Answered;
 use penstock_schemas::shown::{AdminShown, BudgetShown, KeyShown};
-use penstock_schemas::spend::SpendReport;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::sync::Arc;
 
@@ -100,8 +100,22 @@ const fn time(name: &'static str, about: &'static str) -> Parameter {
 const BY: Parameter = Parameter {
     name: "by",
     is_in_query: true,
-    pattern: r#"{"type": "string", "pattern": "^(project|user|key_id|provider|model|virtual_model|operation|day|hour|tag:[a-z]{1,20})$"}"#,
+    pattern: r#"{"type": "string", "pattern": "^(project|user|key_id|provider|model|virtual_model|operation|budget|day|hour|tag:[a-z]{1,20})$"}"#,
     about: "What to break it down by: several are separated by commas",
+};
+
+const FORECAST: Parameter = Parameter {
+    name: "forecast",
+    is_in_query: true,
+    pattern: r#"{"type": "boolean"}"#,
+    about: "Where spending leads to: this month's, or with `by=budget` each budget's; without the other parameters",
+};
+
+const KIND: Parameter = Parameter {
+    name: "kind",
+    is_in_query: true,
+    pattern: r#"{"enum": ["budget_threshold", "budget_exceeded", "unpriced_model", "provider_key_failing", "reconciliation_difference", "spending_slope"]}"#,
+    about: "Only alerts of this kind",
 };
 
 const OBJECT: Parameter = Parameter {
@@ -137,13 +151,25 @@ pub(crate) fn routes() -> Vec<Route> {
         tag: "reports",
         parameters: Vec::new(),
         body: None,
-        answer: content::<SpendReport>(Form::Plain),
+        answer: content::<Answered>(Form::Plain),
         is_change: false,
         handler: handler(questions::spend),
     };
     routes.push(Route {
-        parameters: vec![BY, time("since", "From when on: 7d, or a day"), time("until", "Until when, exclusive")],
-        ..question("spend", "spend", "Who spent what")
+        parameters: vec![
+            BY,
+            time("since", "From when on: 7d, or a day"),
+            time("until", "Until when, exclusive"),
+            FORECAST,
+            time("reprice", "What it would have cost at the prices of this date"),
+        ],
+        ..question("spend", "spend", "Who spent what, where that leads to, and what it would have cost")
+    });
+    routes.push(Route {
+        parameters: vec![KIND, time("since", "From when on: 7d, or a day"), time("until", "Until when, exclusive")],
+        answer: content::<AlertReport>(Form::Plain),
+        handler: handler(questions::alerts),
+        ..question("alerts", "alerts", "What somebody had to be told, the latest first")
     });
     routes.push(Route {
         parameters: vec![time("since", "From when on: 7d, or a day"), OBJECT, ACTOR],
