@@ -48,6 +48,8 @@ pub struct IngressConfig {
     pub preset_key: Option<Secret>,
     /// Whose tokens work as keys.
     pub issuers: Vec<IssuerConfig>,
+    /// What seals the keys of providers.
+    pub master_key: Option<MasterKey>,
     /// What seals the key that hashes virtual keys; from `PENSTOCK_MASTER_KEY`.
     pub hash_seal: Option<MasterKey>,
     /// The key of the admin API; without one it is closed.
@@ -149,6 +151,7 @@ impl IngressConfig {
             budget_wait,
             preset_key: None,
             hash_seal: None,
+            master_key: None,
             admin_key: None,
         }
     }

@@ -13,6 +13,7 @@ mod metrics;
 mod models;
 pub mod office;
 mod pipeline;
+mod provider_keys;
 mod queue;
 mod refusal;
 mod role;

@@ -6,6 +6,7 @@ mod actor;
 mod apply;
 mod declared;
 mod keys;
+mod provider_keys;
 mod refused;
 mod rules;
 mod token;
@@ -21,7 +22,7 @@ use crate::config::IngressConfig;
 use crate::keys::Keys;
 use crate::models::Models;
 use penstock_runtime::bus::{Bucket, Bus, BusError, Change, Directories, Journal};
-use penstock_runtime::{Secret, clock};
+use penstock_runtime::{MasterKey, Secret, clock};
 use penstock_schemas::audit::{Action, AuditEvent};
 use penstock_schemas::book::Book;
 use penstock_schemas::directory::{Admin, Directory};
@@ -47,6 +48,8 @@ pub struct Office {
     books: Bucket<Book>,
     models: Models,
     journal: Journal,
+    /// What seals the keys of providers.
+    master: Option<MasterKey>,
 }
 
 /// What is asked for.
@@ -117,7 +120,13 @@ impl Office {
         models: Models,
         journal: Journal,
     ) -> Result<Self, BusError> {
-        Ok(Self { directories, keys, books: bus.books().await?, models, journal })
+        Ok(Self { directories, keys, books: bus.books().await?, models, journal, master: None })
+    }
+
+    /// With what seals the keys of providers.
+    #[must_use]
+    pub(crate) fn sealing(self, master: Option<&MasterKey>) -> Self {
+        Self { master: master.cloned(), ..self }
     }
 
     /// Opens it for a tool, which ends it with [`Office::close`].
@@ -130,7 +139,8 @@ impl Office {
             models.change(Change::Put(card.provider.to_string(), card));
         }
         let keys = Keys::open(bus, config.hash_seal.as_ref()).await?;
-        Self::open(bus, keys, bus.directories().await?, models, Journal::open(bus).await?).await
+        let office = Self::open(bus, keys, bus.directories().await?, models, Journal::open(bus).await?).await?;
+        Ok(office.sealing(config.master_key.as_ref()))
     }
 
     /// Waits until everything is recorded. False when it is not.
@@ -387,7 +397,7 @@ fn remove(directory: &mut Directory, object: &Object) -> Option<Secret> {
         Kind::Limit => drop(directory.limits.remove(name)),
         Kind::Admin => drop(directory.admins.remove(name)),
         Kind::Webhook => drop(directory.webhooks.remove(name)),
-        Kind::Key => {}
+        Kind::Key | Kind::ProviderKey => {}
     }
     None
 }

@@ -131,6 +131,7 @@ impl Ingress {
         let issuers = Issuers::new(&config.issuers, life);
         let journal = Journal::open(bus).await?;
         let office = Office::open(bus, store, directories, models.clone(), journal.clone()).await?;
+        let office = office.sealing(config.master_key.as_ref());
         Box::pin(declare(&office, &config)).await?;
         let room = Room::new(config.memory);
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));

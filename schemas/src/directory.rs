@@ -5,6 +5,7 @@
 use crate::UnixMicros;
 use crate::alert::Webhook;
 use crate::budget::{Budget, RateLimit, check_name};
+use crate::provider_key::ProviderKey;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,6 +26,9 @@ pub struct Directory {
     /// Limits on rates.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, RateLimit>,
+    /// Keys for providers, by provider.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub provider_keys: BTreeMap<String, Vec<ProviderKey>>,
     /// Where alerts are posted to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub webhooks: BTreeMap<String, Webhook>,

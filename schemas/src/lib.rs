@@ -28,6 +28,7 @@ pub mod name;
 pub mod plan;
 pub mod pool;
 pub mod price;
+pub mod provider_key;
 pub mod question;
 pub mod reservation;
 pub mod rfc3339;

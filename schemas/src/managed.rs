@@ -31,6 +31,8 @@ pub enum Kind {
     Admin,
     /// Where alerts are posted to.
     Webhook,
+    /// A key for a provider. It is no [`Object`], since it holds what nobody may see.
+    ProviderKey,
 }
 
 impl Kind {
@@ -48,6 +50,7 @@ impl Kind {
             Self::Key => "key",
             Self::Admin => "admin",
             Self::Webhook => "webhook",
+            Self::ProviderKey => "provider_key",
         }
     }
 
@@ -61,6 +64,7 @@ impl Kind {
             Self::Key => "keys",
             Self::Admin => "admins",
             Self::Webhook => "webhooks",
+            Self::ProviderKey => "provider_keys",
         }
     }
 
@@ -69,6 +73,9 @@ impl Kind {
         if self == Self::Key { "id" } else { "name" }
     }
 }
+
+/// What is said to whoever reads a key for a provider as an object.
+const NO_OBJECT: &str = "a key for a provider is managed by `penstock providers keys` and /admin/v1/providers alone";
 
 /// What is wrong with an object, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -233,6 +240,9 @@ impl Object {
             Kind::Key => fields(value, |settings| Self::Key(Box::new(settings))),
             Kind::Admin => fields(value, Self::Admin),
             Kind::Webhook => fields(value, Self::Webhook),
+            Kind::ProviderKey => {
+                (None, vec![Mistake { field: String::new(), message: NO_OBJECT.to_owned(), is_rule: true }])
+            }
         };
         let broken: Vec<String> = mistakes.iter().map(|mistake| mistake.field.clone()).collect();
         for (field, message) in object.iter().flat_map(Self::mistakes) {
@@ -323,7 +333,7 @@ impl Object {
             Kind::Limit => directory.limits.get(name).cloned().map(Self::Limit),
             Kind::Admin => directory.admins.get(name).map(|admin| Self::Admin(admin.settings.clone())),
             Kind::Webhook => directory.webhooks.get(name).cloned().map(Self::Webhook),
-            Kind::Key => None,
+            Kind::Key | Kind::ProviderKey => None,
         }
     }
 
@@ -336,7 +346,7 @@ impl Object {
             Kind::Limit => directory.limits.keys().collect(),
             Kind::Admin => directory.admins.keys().collect(),
             Kind::Webhook => directory.webhooks.keys().collect(),
-            Kind::Key => Vec::new(),
+            Kind::Key | Kind::ProviderKey => Vec::new(),
         };
         names.into_iter().filter_map(|name| Self::find(directory, kind, name)).collect()
     }

@@ -28,6 +28,7 @@ mod oidc;
 mod operations;
 mod passing;
 mod probe;
+mod provider_keys;
 mod raw;
 mod repeat;
 mod rerank;

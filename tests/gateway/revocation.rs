@@ -203,3 +203,55 @@ async fn with_a_master_key_the_hash_key_is_sealed_and_a_process_without_it_is_to
     let bad = world.run_with(("PENSTOCK_MASTER_KEY", "short"), &["check"]).await;
     assert!(bad.code == 64 && bad.err.contains("PENSTOCK_MASTER_KEY: must be 32 bytes"), "{}", bad.err);
 }
+
+#[tokio::test]
+async fn a_project_or_a_user_that_is_disabled_loses_what_is_in_flight() {
+    let world = World::start().await;
+    endless(&world);
+    let (_, secret) = create(&world, &[&address(&world)], &["--project", "search"]).await;
+    let mut of_project = world.ask("alpha/m").key(&secret).stream().open().await;
+    let mut of_user = world.ask("alpha/m").field("user", json!("eve")).stream().open().await;
+    let mut other = world.ask("alpha/m").stream().open().await;
+    for open in [&mut of_project, &mut of_user, &mut other] {
+        open.until("one ").await;
+    }
+    for (path, body) in [
+        ("projects", json!({ "name": "search", "enabled": false })),
+        ("users", json!({ "name": "eve", "enabled": false })),
+    ] {
+        let made = world.post(&format!("/admin/v1/{path}"), &body).key(world.admin_key()).await;
+        assert_eq!(made.status, 201, "{}", made.raw());
+    }
+    for (open, what) in [(of_project, "the project `search` is disabled"), (of_user, "the user `eve` is disabled")] {
+        let error = last_error(&open.rest().await);
+        assert_eq!((in_short(&error).as_str(), &error["message"]), ("authentication_error revoked", &json!(what)));
+    }
+    let answer = world.ask("fast").key(&secret).await;
+    assert_eq!(answer.error(), "403 permission_error caller_disabled");
+    let answer = world.ask("fast").field("user", json!("eve")).await;
+    assert_eq!(answer.error(), "403 permission_error caller_disabled");
+    world.upstream("alpha").answers("hello");
+    assert_eq!(world.ask("fast").await.text(), "hello", "others go on");
+    drop(other);
+}
+
+#[tokio::test]
+async fn a_project_s_models_narrow_those_of_its_keys() {
+    let world = World::start().await;
+    let (_, secret) = create(&world, &[&address(&world)], &["--project", "search", "--models", "alpha/*,beta/*"]).await;
+    assert_eq!(world.ask("alpha/m").key(&secret).await.status, 200);
+    let body = json!({ "name": "search", "models": ["beta/*"] });
+    assert_eq!(world.post("/admin/v1/projects", &body).key(world.admin_key()).await.status, 201);
+    let answer = until("the project to be known", async || {
+        let answer = world.ask("alpha/m").key(&secret).await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(answer.error(), "403 permission_error model_forbidden (model)");
+    assert!(answer.message().contains("project search"), "{}", answer.message());
+    assert_eq!(world.ask("beta/m").key(&secret).await.status, 200);
+    assert_eq!(world.ask("fast").key(&secret).await.status, 403, "not all of its targets are allowed");
+    let list = world.get("/v1/models").key(&secret).await.json();
+    let names: Vec<&str> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert_eq!(names, ["beta/m"]);
+}

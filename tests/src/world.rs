@@ -182,6 +182,27 @@ impl World {
         finished(self.penstock("front.toml").env_remove(name).args(arguments)).await
     }
 
+    /// The same with something to read on its standard input.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn run_given(&self, input: &str, arguments: &[&str]) -> Output {
+        let file = self.folder.write("input", input);
+        let input = std::fs::File::open(&file).expect("a file that was just written can be read");
+        let output = finished(self.penstock("front.toml").stdin(input).args(arguments)).await;
+        std::fs::remove_file(file).expect("a file of the test's own can be removed");
+        output
+    }
+
+    /// What every process has logged, `up`'s children among them.
+    pub fn logs(&self) -> String {
+        let files = std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten();
+        let logs = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "log"));
+        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        let own: String = logs.map(|file| read(file.path())).collect();
+        own + &read(self.folder.path().join("data/nats.log")) + &read(self.folder.path().join("data/clickhouse.log"))
+    }
+
     /// Everything that NATS has on disk.
     pub fn stored(&self) -> String {
         self.text_below("data/nats")

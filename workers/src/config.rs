@@ -2,6 +2,7 @@
 //! Knows nothing of calls.
 
 use crate::catalogue::{self, ProviderEntry};
+use crate::keys::ConfiguredKey;
 use crate::media::MediaGuard;
 use crate::providers::{self, Settings, demo};
 use penstock_runtime::Secret;
@@ -11,6 +12,8 @@ use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ProviderId, Target};
 use penstock_schemas::price::{PerMillion, PerUnit, Prices, TokenPrices};
+use penstock_schemas::provider_key::{HEAVIEST, KeySource, usual_weight};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// Calls at once, when a provider's section does not say.
@@ -39,7 +42,7 @@ pub struct ProviderConfig {
     /// Where it is: what its own SDK takes as its base URL.
     pub base_url: String,
     /// Its keys, used in turn; none for a server that wants none.
-    pub keys: Vec<Secret>,
+    pub keys: Vec<ConfiguredKey>,
     /// The most texts that one request for embeddings may hold.
     pub most_inputs: Option<u32>,
     /// Calls at once, per worker process.
@@ -198,9 +201,11 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
     };
     let base_url = fill(&base_url, &settings);
     check_url(section, &base_url)?;
-    if keys.is_empty() && needs_key && own_url.is_none() {
+    // Who writes that there are none has others in mind: those that are managed while everything runs.
+    if keys.is_none() && needs_key && own_url.is_none() {
         section.mistake("keys", "are missing, and none of the provider's variables is set");
     }
+    let keys = keys.unwrap_or_default();
     Some(ProviderConfig {
         id,
         dialect,
@@ -230,20 +235,47 @@ fn check_url(section: &Section, base_url: &str) -> Option<()> {
     Some(())
 }
 
-fn read_keys(section: &mut Section, key_env: &[Vec<String>]) -> Vec<Secret> {
-    let Some(texts) = section.get::<Vec<String>>("keys") else {
-        let found = key_env.iter().find(|names| has_key(std::slice::from_ref(*names)));
-        let parts = found.map(|names| names.iter().filter_map(|name| std::env::var(name).ok()).collect::<Vec<_>>());
-        return parts.map(|parts| Secret::new(parts.join(":"))).into_iter().collect();
+/// An entry of `keys`: where a key is, with its weight or without.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum KeyEntry {
+    Source(String),
+    Weighted(WeightedKey),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WeightedKey {
+    source: String,
+    #[serde(default = "usual_weight")]
+    weight: u32,
+}
+
+/// The keys that the section names, else those of the provider's own variables. `None` when there is neither.
+fn read_keys(section: &mut Section, key_env: &[Vec<String>]) -> Option<Vec<ConfiguredKey>> {
+    let Some(entries) = section.get::<Vec<KeyEntry>>("keys") else {
+        let names = key_env.iter().find(|names| has_key(std::slice::from_ref(*names)))?;
+        let parts: Vec<String> = names.iter().filter_map(|name| std::env::var(name).ok()).collect();
+        let id = format!("env:{}", names.join("+"));
+        return Some(vec![ConfiguredKey::new(id, Secret::new(parts.join(":")))]);
     };
     let mut keys = Vec::new();
-    for text in texts {
-        match Secret::resolve(&text) {
-            Ok(key) => keys.push(key),
+    for (at, entry) in entries.into_iter().enumerate() {
+        let (source, weight) = match entry {
+            KeyEntry::Source(source) => (source, usual_weight()),
+            KeyEntry::Weighted(WeightedKey { source, weight }) => (source, weight),
+        };
+        if !(1..=HEAVIEST).contains(&weight) {
+            section.mistake("keys", &format!("a weight must be 1 to {HEAVIEST}"));
+        }
+        // A key that stands there itself must not become its own name.
+        let id = KeySource::parse(&source).map_or_else(|| format!("config:{}", at + 1), |source| source.shown());
+        match Secret::resolve(&source) {
+            Ok(secret) => keys.push(ConfiguredKey { id, secret, weight }),
             Err(why) => section.mistake("keys", &why),
         }
     }
-    keys
+    Some(keys)
 }
 
 fn read_price(mut section: Section) -> Option<(Target, PriceRow)> {

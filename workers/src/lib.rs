@@ -10,6 +10,7 @@ mod config;
 mod cost;
 mod count;
 mod gossip;
+mod keys;
 mod limits;
 mod media;
 mod metrics;
@@ -25,4 +26,5 @@ mod vitals;
 pub use providers::demo;
 
 pub use config::{ProviderConfig, WorkersConfig};
+pub use keys::ConfiguredKey;
 pub use role::Workers;

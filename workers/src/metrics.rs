@@ -1,6 +1,7 @@
 //! What workers count: attempts by provider and outcome, their times, calls in flight. Labels are bounded by the
 //! configured providers.
 
+use crate::keys::KeyFault;
 use crate::pool::Ended;
 use penstock_runtime::metrics::Metrics;
 use penstock_schemas::failure::FailureKind;
@@ -26,6 +27,12 @@ struct ByOutcome {
     failure: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    provider: String,
+    reason: &'static str,
+}
+
 type Times = Family<ByProvider, Histogram, fn() -> Histogram>;
 
 /// The workers' metrics. Cloning shares them.
@@ -37,6 +44,7 @@ pub struct WorkerMetrics {
     first_token: Times,
     total: Times,
     probes: Family<ByOutcome, Counter>,
+    keys_set_aside: Family<ByReason, Counter>,
 }
 
 /// A call in flight, as long as it is held.
@@ -59,6 +67,11 @@ impl WorkerMetrics {
                 "From the attempt's start to its first content",
                 times(),
             ),
+            keys_set_aside: metrics.register(
+                "provider_keys_set_aside",
+                "Times that a key was set aside because its provider refuses it",
+                Family::default(),
+            ),
             probes: metrics.register("probes", "Questions to providers whether they are there", Family::default()),
             total: metrics.register("attempt_seconds", "From the attempt's start to its end", times()),
         }
@@ -69,6 +82,12 @@ impl WorkerMetrics {
         let gauge = self.running.get_or_create_owned(&ByProvider { provider: provider.to_string() });
         gauge.inc();
         Running(gauge)
+    }
+
+    /// Counts a key that is not used for a while.
+    pub fn key_set_aside(&self, provider: &ProviderId, fault: KeyFault) {
+        let labels = ByReason { provider: provider.to_string(), reason: fault.as_str() };
+        self.keys_set_aside.get_or_create(&labels).inc();
     }
 
     /// Counts a probe.

@@ -4,11 +4,12 @@
 
 use crate::attempt::Attempt;
 use crate::gossip::News;
+use crate::keys::KeyFault;
 use crate::metrics::WorkerMetrics;
 use crate::provider::Provider;
 use crate::retry::{Decision, History, IsLast, Policy, RetryBudget, WAITS, decide};
 use bytes::Bytes;
-use penstock_runtime::bus::{Arrived, BusError, Calls, Desk, Incoming, Journal, PassOn, Replies};
+use penstock_runtime::bus::{Alarm, Arrived, BusError, Calls, Desk, Incoming, Journal, PassOn, Replies};
 use penstock_runtime::health::Health;
 use penstock_runtime::schedule::full_jitter;
 use penstock_runtime::{Life, clock};
@@ -57,6 +58,8 @@ pub struct Pool {
     pub retries: Arc<Mutex<RetryBudget>>,
     /// This process's tasks.
     pub life: Life,
+    /// What tells a human.
+    pub alarm: Alarm,
     /// What is counted.
     pub metrics: WorkerMetrics,
     /// This process.
@@ -168,7 +171,9 @@ impl Pool {
         let is_last = if held.envelope.plan.next().is_none() { IsLast::Yes } else { IsLast::No };
         let policy = Policy::of(&link, RETRIES, is_last);
         self.retries().earn();
-        for attempts in 1.. {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
             let attempt = match self.open_key(held, &link, &policy).await {
                 Ok(key) => self.attempt(held, &link, key).await,
                 Err(attempt) => attempt,
@@ -179,6 +184,11 @@ impl Pool {
                 Attempt::Cancelled => return self.fail(held, cancelled()).await,
                 Attempt::Refused(failure) => failure,
             };
+            // Each key that is refused is set aside, so this ends.
+            if KeyFault::of(&refused).is_some() && self.provider.limits.has_open(clock::now()) {
+                attempts -= 1;
+                continue;
+            }
             let drawn = full_jitter(attempts, WAITS.0, WAITS.1);
             let history = History { attempts, drawn, deadline: held.envelope.deadline };
             match self.decide(&policy, &link, history, &refused) {
@@ -192,7 +202,6 @@ impl Pool {
                 Decision::Stop => return self.fail(held, refused).await,
             }
         }
-        Ok(())
     }
 
     /// What the policy says, within the retry budget, and not against a target that is known to be in trouble.

@@ -62,7 +62,7 @@ async fn ask(pool: &Pool, path: &str) -> Result<(), Failure> {
     let connect = |error: reqwest::Error| Failure::provider(FailureKind::Connect, error.without_url().to_string());
     let mut request = Outgoing { url: provider.url(path), headers: HeaderMap::new(), body: Bytes::new() };
     request.headers.insert(USER_AGENT, AGENT);
-    let key = provider.secret(provider.limits.any()).await?;
+    let key = provider.secret(&provider.limits.any(now)).await?;
     if let Some(key) = &key {
         adapter.authorize(&mut request, key.reveal(), &provider.settings, now)?;
     }

@@ -1,18 +1,20 @@
 //! One provider as its pool calls it: where it is, its keys in turn, connections, models. Knows nothing of calls.
 
 use crate::config::ProviderConfig;
+use crate::keys::{self, ConfiguredKey};
 use crate::limits::{Limits, Pick};
 use crate::media::Media;
 use crate::providers::{self, Adapter, Form, Settings};
-use crate::token::Tokens;
 use penstock_runtime::Secret;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{ModelId, ProviderId};
+use penstock_schemas::provider_key::ProviderKey;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Longest wait for a connection, when the link does not say.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -37,8 +39,14 @@ pub struct Provider {
     base_url: String,
     /// Its keys, and what it has said of their limits.
     pub limits: Limits,
-    /// What each key is exchanged for; empty where the keys are sent themselves.
-    tokens: Vec<Tokens>,
+    /// The keys of the configuration.
+    configured: Vec<ConfiguredKey>,
+    /// The managed keys that were taken last.
+    managed: Mutex<Vec<ProviderKey>>,
+    /// Whether its keys are exchanged for tokens.
+    takes_tokens: bool,
+    /// That there are other keys now.
+    changed: Notify,
     models: HashMap<ModelId, ModelCard>,
     /// By connect time-out: it belongs to the client, not to the request.
     clients: Mutex<HashMap<Duration, reqwest::Client>>,
@@ -49,7 +57,11 @@ impl Provider {
     pub fn new(config: ProviderConfig) -> Self {
         let takes_tokens = providers::of(config.dialect).is_some_and(Adapter::takes_tokens);
         Self {
-            tokens: config.keys.iter().filter(|_| takes_tokens).map(Tokens::of).collect(),
+            limits: Limits::new(keys::renewed(&[], config.keys.clone(), takes_tokens)),
+            configured: config.keys,
+            managed: Mutex::default(),
+            takes_tokens,
+            changed: Notify::new(),
             id: config.id,
             dialects: std::iter::once(config.dialect).chain(config.also).collect(),
             settings: config.settings,
@@ -57,7 +69,6 @@ impl Provider {
             concurrency: config.concurrency,
             media: Media::new(config.media),
             base_url: config.base_url.trim_end_matches('/').to_owned(),
-            limits: Limits::new(config.keys),
             models: config.models.into_iter().map(|card| (card.model.clone(), card)).collect(),
             clients: Mutex::default(),
         }
@@ -93,9 +104,9 @@ impl Provider {
     ///
     /// # Errors
     /// When no token is to be had.
-    pub async fn secret(&self, pick: Pick) -> Result<Option<Secret>, Failure> {
-        let tokens = if let Pick::Key(at) = pick { self.tokens.get(at) } else { None };
-        let Some(tokens) = tokens else { return Ok(self.limits.secret(pick).cloned()) };
+    pub async fn secret(&self, pick: &Pick) -> Result<Option<Secret>, Failure> {
+        let Some(key) = pick.key() else { return Ok(None) };
+        let Some(tokens) = &key.tokens else { return Ok(Some(key.secret.clone())) };
         let client = self.client(None).map_err(|error| Failure::gateway(FailureKind::Internal, error.to_string()))?;
         tokens.current(&client).await.map(Some)
     }
@@ -107,15 +118,42 @@ impl Provider {
         adapter.listing().filter(|_| self.is_probed)
     }
 
-    /// Renews the tokens ahead of their end, for ever; ends at once where there are none.
+    /// Takes the keys that the operator manages, beside those of the configuration. `open` gives the secret of one. Gives
+    /// those that cannot be used, and why; nothing when nothing has changed.
+    pub fn take_keys(
+        &self,
+        managed: &[ProviderKey],
+        open: impl Fn(&ProviderKey) -> Result<Secret, String>,
+    ) -> Vec<(String, String)> {
+        let mut known = self.managed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == managed {
+            return Vec::new();
+        }
+        let (keys, closed) = keys::merged(&self.configured, managed, open);
+        self.limits.replace(keys::renewed(&self.limits.keys(), keys, self.takes_tokens));
+        *known = managed.to_vec();
+        self.changed.notify_one();
+        closed
+    }
+
+    /// Renews the tokens ahead of their end, for ever.
     pub async fn keep_tokens_fresh(&self) {
         let Ok(client) = self.client(None) else { return };
-        futures_util::future::join_all(self.tokens.iter().map(|tokens| tokens.keep_fresh(&client))).await;
+        loop {
+            let keys = self.limits.keys();
+            let tokens = keys.iter().filter_map(|key| key.tokens.as_ref());
+            let fresh = futures_util::future::join_all(tokens.map(|tokens| tokens.keep_fresh(&client)));
+            tokio::select! {
+                // With no keys there is nothing to do until there are some.
+                () = async { drop(fresh.await); std::future::pending().await } => {}
+                () = self.changed.notified() => {}
+            }
+        }
     }
 
     /// Whether its keys are exchanged for tokens.
     pub fn has_tokens(&self) -> bool {
-        !self.tokens.is_empty()
+        self.takes_tokens
     }
 
     /// Where a relative path leads.

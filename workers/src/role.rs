@@ -9,13 +9,16 @@ use crate::provider::Provider;
 use penstock_runtime::bus::{Bus, BusError, Desk, Journal};
 use penstock_runtime::health::Health;
 use penstock_runtime::metrics::Metrics;
-use penstock_runtime::{Life, clock};
+use penstock_runtime::{Life, MasterKey, Secret, clock};
+use penstock_schemas::directory::Directory;
 use penstock_schemas::model::ProviderCard;
+use penstock_schemas::name::ProviderId;
 use penstock_schemas::pool::PoolState;
+use penstock_schemas::provider_key::{KeySource, ProviderKey};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tracing::info;
+use tracing::{error, info};
 
 /// The time that the ledger gets for the last events, after the last call is over.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
@@ -31,7 +34,12 @@ impl Workers {
     ///
     /// # Errors
     /// When the bus or JetStream cannot be set up.
-    pub async fn start(providers: Vec<ProviderConfig>, bus: &Bus, metrics: &Metrics) -> Result<Self, BusError> {
+    pub async fn start(
+        providers: Vec<ProviderConfig>,
+        master: Option<MasterKey>,
+        bus: &Bus,
+        metrics: &Metrics,
+    ) -> Result<Self, BusError> {
         let life = bus.life();
         let journal = Journal::open(bus).await?;
         let desk = Desk::open(bus).await?;
@@ -51,6 +59,8 @@ impl Workers {
             }
             served.push(Arc::new(Provider::new(config)));
         }
+        follow_keys(bus, &served, master).await?;
+        let alarm = bus.alarm();
         let health = Health::follow(bus, learn_limits(served.clone())).await?;
         for provider in served {
             if provider.has_tokens() {
@@ -67,6 +77,7 @@ impl Workers {
                 news: Arc::default(),
                 retries: Arc::default(),
                 life: life.clone(),
+                alarm: alarm.clone(),
                 metrics: metrics.clone(),
                 worker: bus.process().clone(),
             };
@@ -84,6 +95,40 @@ impl Workers {
         let undone = self.life.drain(limit).await;
         self.journal.finish(LAST_EVENTS).await && undone == 0
     }
+}
+
+/// The keys that the operator manages: as they are now, and whenever they change.
+async fn follow_keys(bus: &Bus, served: &[Arc<Provider>], master: Option<MasterKey>) -> Result<(), BusError> {
+    let directories = bus.directories().await?;
+    let take = {
+        let served = served.to_vec();
+        move |directory: &Directory| {
+            for provider in &served {
+                let managed = directory.provider_keys.get(provider.id.as_str()).map_or(&[][..], Vec::as_slice);
+                for (key, why) in provider.take_keys(managed, |key| open(&provider.id, key, master.as_ref())) {
+                    error!(provider = %provider.id, key, why, "a key of the provider cannot be used");
+                }
+            }
+        }
+    };
+    take(&directories.read().await?.0);
+    let current = directories.clone();
+    directories.follow(bus.life(), move |directory| {
+        // Before that it is empty, and says nothing.
+        if current.is_current() {
+            take(directory);
+        }
+    });
+    Ok(())
+}
+
+/// The secret of a key that is managed.
+fn open(provider: &ProviderId, key: &ProviderKey, master: Option<&MasterKey>) -> Result<Secret, String> {
+    let KeySource::Sealed(sealed) = &key.source else { return Secret::resolve(&key.source.shown()) };
+    let Some(master) = master else {
+        return Err("it is sealed, and PENSTOCK_MASTER_KEY is not set here".to_owned());
+    };
+    master.open(sealed, &ProviderKey::place(provider.as_str(), &key.id)).map_err(|why| why.to_string())
 }
 
 /// What other workers hear of a provider's limits holds here too, from the moment on that they tell it.

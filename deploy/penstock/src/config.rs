@@ -17,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) ingress: IngressConfig,
     pub(crate) workers: WorkersConfig,
     pub(crate) analytics: AnalyticsConfig,
+    /// What seals the keys of providers; from `PENSTOCK_MASTER_KEY`.
+    pub(crate) master_key: Option<MasterKey>,
 }
 
 /// The file that is read: the one that was named, else `penstock.toml` if there is one here.
@@ -37,14 +39,17 @@ impl Config {
             ingress: IngressConfig::read(&mut document),
             workers: WorkersConfig::read(&mut document, providers),
             analytics: AnalyticsConfig::read(&mut document),
+            master_key: None,
         };
         let keys_read = document.keys_read();
         let mut mistakes = document.finish().err().map(|Mistakes(list)| list).unwrap_or_default();
         config.ingress.preset_key = variable("PENSTOCK_KEY");
         config.ingress.admin_key = variable("PENSTOCK_ADMIN_KEY");
-        config.ingress.hash_seal = variable("PENSTOCK_MASTER_KEY").and_then(|text| {
+        config.master_key = variable("PENSTOCK_MASTER_KEY").and_then(|text| {
             MasterKey::parse(&text).map_err(|why| mistakes.push(format!("PENSTOCK_MASTER_KEY: {why}"))).ok()
         });
+        config.ingress.hash_seal = config.master_key.clone();
+        config.ingress.master_key = config.master_key.clone();
         if let Some(key) = &config.ingress.preset_key {
             mistakes.extend(keys::check_preset(key).err());
         }

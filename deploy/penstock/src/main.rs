@@ -72,6 +72,9 @@ enum Command {
     /// Create, list and revoke virtual keys
     #[command(subcommand)]
     Keys(tools::keys::Command),
+    /// Manage the keys that providers are called with
+    #[command(subcommand)]
+    Providers(tools::providers::Command),
     /// What somebody had to be told: budgets that run out, keys that fail
     Alerts(tools::alerts::Options),
     /// Who spent what, where that leads to, and what it would have cost
@@ -141,6 +144,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check => tools::check::run(&place),
         Command::Keys(command) => tools::keys::run(&place, command).await,
         Command::Alerts(options) => tools::alerts::run(&place, &options).await,
+        Command::Providers(command) => Box::pin(tools::providers::run(&place, command)).await,
         Command::Spend(options) => tools::spend::run(&place, &options).await,
         Command::Sql(options) => tools::sql::run(&place, &options).await,
         Command::Targets(options) => tools::targets::run(&place, &options).await,

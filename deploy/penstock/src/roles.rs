@@ -43,7 +43,7 @@ pub(crate) async fn worker(place: &Place, names: &[String]) -> anyhow::Result<Ex
         bail!("no provider is configured: name one with --provider, or set its key, such as OPENAI_API_KEY");
     }
     let bus = connect(&config.nats, "worker").await?;
-    let workers = Workers::start(providers, &bus, &Metrics::default()).await?;
+    let workers = Workers::start(providers, config.master_key, &bus, &Metrics::default()).await?;
     info!("the workers are ready");
     let asked = wait_for_stop(bus.life().stopping()).await?;
     Ok(code(workers.drain(config.ingress.drain).await && asked))

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod keys;
 pub(crate) mod models;
 pub(crate) mod output;
+pub(crate) mod providers;
 pub(crate) mod spend;
 pub(crate) mod sql;
 pub(crate) mod targets;

@@ -9,18 +9,21 @@ pub(crate) mod nats;
 use crate::config::Config;
 use crate::roles::{code, connect_soon, prices, wait_for_stop};
 use crate::{Place, config};
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use child::Children;
 pub(crate) use data::{DataDir, RunFile};
 use penstock_analytics::{Address, Analytics};
 use penstock_ingress::{Ingress, keys};
 use penstock_runtime::metrics::Metrics;
-use penstock_runtime::{Life, Secret};
+use penstock_runtime::{Life, MasterKey, Secret};
 use penstock_workers::{Workers, demo};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
+
+/// The file of the master key, unless the operator has one.
+pub(crate) const MASTER_KEY: &str = "master-key";
 
 /// Longest wait for a NATS server that was just started.
 const NATS_START: Duration = Duration::from_secs(20);
@@ -74,6 +77,13 @@ fn choose_keys(config: &mut Config, data: &DataDir) -> anyhow::Result<Secret> {
     if config.ingress.admin_key.is_none() {
         config.ingress.admin_key = Some(data.secret("admin-key", || Secret::generate("psa_"))?);
     }
+    if config.master_key.is_none() {
+        // The key that hashes virtual keys stays as it is: an ingress that joins knows no more than where NATS is.
+        let text = data.secret(MASTER_KEY, MasterKey::generate)?;
+        let master = MasterKey::parse(&text).map_err(|why| anyhow!("{}: {why}", data.join(MASTER_KEY).display()))?;
+        config.master_key = Some(master.clone());
+        config.ingress.master_key = Some(master);
+    }
     Ok(key)
 }
 
@@ -100,7 +110,7 @@ async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::R
     let analytics_bus = connect_soon(&config.nats, &nats, "analytics", NATS_START).await?;
     let analytics = Analytics::start(&config.analytics, &analytics_bus, &metrics, prices).await?;
     let worker_bus = connect_soon(&config.nats, &nats, "worker", NATS_START).await?;
-    let workers = Workers::start(config.workers.providers, &worker_bus, &metrics).await?;
+    let workers = Workers::start(config.workers.providers, config.master_key, &worker_bus, &metrics).await?;
     let bus = connect_soon(&config.nats, &nats, "ingress", NATS_START).await?;
     let ingress = Box::pin(Ingress::start(config.ingress, &bus, &metrics)).await?;
     ingress.ready().await;

@@ -2,6 +2,7 @@
 //! asked is answered in the files below.
 
 mod objects;
+mod provider_keys;
 mod questions;
 pub(crate) mod routes;
 
@@ -39,6 +40,8 @@ pub(crate) struct Asked {
     pub(crate) actor: Actor,
     /// What stands in the place of `{name}` or `{id}`; empty where the path has none.
     pub(crate) name: String,
+    /// What stands in every place of the path.
+    places: HashMap<String, String>,
     query: HashMap<String, String>,
     headers: HeaderMap,
     /// `None` where the route takes none.
@@ -100,10 +103,10 @@ async fn understand(
     let (parts, body) = request.into_parts();
     let actor = identify(&ingress, &parts.headers, id).await?;
     let names = path.map_err(|_| Refusal::UnknownPath(parts.uri.path().to_owned()))?.0;
-    let name = names.into_values().next().unwrap_or_default();
+    let name = names.values().next().cloned().unwrap_or_default();
     let query = read_query(parts.uri.query().unwrap_or_default(), allowed)?;
     let body = if takes_body { Some(read_body(&ingress, &parts.headers, body).await?) } else { None };
-    Ok(Asked { ingress, actor, name, query, headers: parts.headers, body })
+    Ok(Asked { ingress, actor, name, places: names, query, headers: parts.headers, body })
 }
 
 async fn read_body(ingress: &Shared, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
@@ -146,6 +149,11 @@ pub(crate) async fn identify(ingress: &Shared, headers: &HeaderMap, id: RequestI
 }
 
 impl Asked {
+    /// What stands in a place of the path.
+    pub(crate) fn place(&self, name: &str) -> &str {
+        self.places.get(name).map_or("", String::as_str)
+    }
+
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(String::as_str)
     }

@@ -120,5 +120,6 @@ fn schema(kind: Kind) -> Schema {
         Kind::Key => schema_for!(KeySettings),
         Kind::Webhook => schema_for!(Webhook),
         Kind::Admin => schema_for!(penstock_schemas::directory::AdminSettings),
+        Kind::ProviderKey => schema_for!(penstock_schemas::provider_key::NewProviderKey),
     }
 }

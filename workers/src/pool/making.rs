@@ -5,6 +5,7 @@ use super::ledger::{Cut, End};
 use super::{Held, Pool};
 use crate::attempt::{self, Attempt, Call, Clocks, Report};
 use crate::count;
+use crate::keys::{Key, KeyFault};
 use crate::limits::Pick;
 use crate::media::Wanted as Fetched;
 use crate::providers::{Adapter, Form, Quirk, Wanted};
@@ -12,6 +13,8 @@ use crate::retry::Policy;
 use bytes::Bytes;
 use penstock_runtime::clock;
 use penstock_runtime::schedule::full_jitter;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::alert::{Alert, AlertKind};
 use penstock_schemas::envelope::{Dialect, Envelope, Operation};
 use penstock_schemas::event::UsageEvent;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -92,7 +95,7 @@ impl Pool {
             card,
             adapter,
             wanted,
-            key,
+            key: key.clone(),
             envelope: &held.envelope,
             body: &body,
             clocks,
@@ -104,9 +107,9 @@ impl Pool {
         };
         let (attempt, report) = call.make(pending, &mut held.replies).await;
         let total = call.began.elapsed();
-        self.learn(&link.target.model, key, &attempt, &report);
+        self.learn(&link.target.model, &key, &attempt, &report);
         let cancelled = if held.replies.is_outrun() { FailureKind::Hedge } else { FailureKind::Cancelled };
-        self.tell(&held.envelope, key, &attempt, &report);
+        self.tell(&held.envelope, &attempt, &report);
         let (is_cut, ended) = (report.is_cut(&attempt, operation), End::of(&attempt, total, cancelled));
         if is_cut {
             // The caller does not wait for the count.
@@ -122,15 +125,11 @@ impl Pool {
     }
 
     /// Says in the log what an operator may want to know of an attempt.
-    fn tell(&self, envelope: &Envelope, key: Pick, attempt: &Attempt, report: &Report) {
+    fn tell(&self, envelope: &Envelope, attempt: &Attempt, report: &Report) {
         let target = &envelope.plan.current().target;
         if let Attempt::Refused(failure) | Attempt::Broken(failure) = attempt {
             let (request_id, number, failure) = (&envelope.request_id, envelope.attempts, failure.kind.as_str());
             warn!(%request_id, model = %target, attempt = number, failure, "an attempt failed");
-        }
-        if let Attempt::Refused(Failure { kind: FailureKind::ProviderAuth, .. }) = attempt {
-            let key = self.provider.limits.hint(key);
-            error!(provider = %self.provider.id, key, "the provider refuses the key: only the operator can mend that");
         }
         if report.observed.usage_mismatch {
             warn!(model = %target, "the provider's usage figures contradict each other");
@@ -200,13 +199,22 @@ impl Pool {
     }
 
     /// Notes what the attempt says of the provider, for all pools.
-    fn learn(&self, model: &ModelId, key: Pick, attempt: &Attempt, report: &Report) {
+    fn learn(&self, model: &ModelId, key: &Pick, attempt: &Attempt, report: &Report) {
         let now = clock::now();
         let failure = match attempt {
             Attempt::Served => None,
             Attempt::Refused(failure) | Attempt::Broken(failure) => Some(failure),
             Attempt::Cancelled => return,
         };
+        let fault = failure.and_then(KeyFault::of);
+        match (key.key(), fault) {
+            (Some(key), Some(fault)) => self.set_aside(key, fault, now),
+            (Some(key), None) if failure.is_none() => key.is_good(),
+            _ => {}
+        }
+        if fault.is_some() && self.provider.limits.has_open(now) {
+            return; // the next call has another key: this one's failure says nothing of the provider
+        }
         let is_closed = self.provider.limits.learn(key, model, report.left, now);
         let first_token = report.first_token.map(|time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
         let mut vitals = self.news.vitals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -215,6 +223,23 @@ impl Pool {
         if is_closed || is_fault {
             self.news.is_urgent();
         }
+    }
+
+    /// Calls have other keys for a while, and a human hears of it.
+    fn set_aside(&self, key: &Key, fault: KeyFault, now: UnixMicros) {
+        let Some(wait) = key.set_aside(now) else { return };
+        let (provider, id, hint, reason) = (&self.provider.id, &key.id, key.hint(), fault.as_str());
+        error!(%provider, key = id, hint, reason, ?wait, "the provider refuses the key: only the operator can mend that");
+        self.metrics.key_set_aside(provider, fault);
+        let day = now.0 / 86_400_000_000;
+        let alert =
+            Alert::new(AlertKind::ProviderKeyFailing, &format!("{provider}/{id}"), reason, &day.to_string(), now);
+        let what = match fault {
+            KeyFault::Refused => "is refused by the provider",
+            KeyFault::Exhausted => "is exhausted: the provider says that its money is spent",
+        };
+        let alert = alert.saying(format!("the key {id} {hint} of {provider} {what}"));
+        self.alarm.raise(alert.with("provider", provider).with("key", id).with("reason", reason));
     }
 
     /// How to speak to the provider, and the request in the form for it.

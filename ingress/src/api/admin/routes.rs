@@ -1,7 +1,7 @@
 //! The table of the admin API: every route once, with its handler and with what the OpenAPI document says about it. The
 //! router and the document are both made of it, so that neither has a route that the other has not.
 
-use super::{Asked, Handler, Reply, objects, questions};
+use super::{Asked, Handler, Reply, objects, provider_keys, questions};
 use crate::refusal::Refusal;
 use axum::http::Method;
 use axum::routing::MethodFilter;
@@ -10,6 +10,7 @@ use penstock_schemas::audit::AuditReport;
 use penstock_schemas::budget::{Budget, RateLimit};
 use penstock_schemas::directory::{AdminSettings, Project, User};
 use penstock_schemas::managed::{KeySettings, Kind};
+use penstock_schemas::provider_key::{NewProviderKey, ProviderKeyChange, ProviderKeyShown};
 use penstock_schemas::question::Answered;
 use penstock_schemas::shown::{AdminShown, BudgetShown, KeyShown};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -143,6 +144,7 @@ pub(crate) fn routes() -> Vec<Route> {
     routes.extend(of_objects::<AdminSettings, AdminShown>(Kind::Admin));
     routes.extend(of_objects::<Webhook, Webhook>(Kind::Webhook));
     routes.extend(of_secrets());
+    routes.extend(of_provider_keys());
     let question = |path: &str, id: &str, summary: &str| Route {
         method: Method::GET,
         path: format!("/admin/v1/{path}"),
@@ -231,6 +233,43 @@ fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<Route> {
             handler: handler(move |asked| objects::delete(kind, asked)),
             ..route(Method::DELETE, "delete", format!("The {word} is to be gone"))
         },
+    ]
+}
+
+/// The keys that workers call providers with.
+fn of_provider_keys() -> Vec<Route> {
+    let route = |method: Method, id: &str, summary: &str| Route {
+        path: match method {
+            Method::GET | Method::POST => "/admin/v1/providers/{provider}/keys".to_owned(),
+            _ => "/admin/v1/providers/{provider}/keys/{id}".to_owned(),
+        },
+        summary: summary.to_owned(),
+        id: id.to_owned(),
+        tag: "providers",
+        parameters: Vec::new(),
+        body: None,
+        answer: content::<ProviderKeyShown>(Form::Plain),
+        is_change: method != Method::GET,
+        method,
+        handler: handler(provider_keys::remove),
+    };
+    vec![
+        Route {
+            answer: content::<ProviderKeyShown>(Form::List),
+            handler: handler(provider_keys::list),
+            ..route(Method::GET, "list_provider_keys", "The keys of a provider that are managed here")
+        },
+        Route {
+            body: Some(content::<NewProviderKey>(Form::Plain)),
+            handler: handler(provider_keys::add),
+            ..route(Method::POST, "add_provider_key", "A new key: sealed at once, used in under a second")
+        },
+        Route {
+            body: Some(content::<ProviderKeyChange>(Form::Plain)),
+            handler: handler(provider_keys::change),
+            ..route(Method::PATCH, "change_provider_key", "Whether the key is used, and its share of the calls")
+        },
+        route(Method::DELETE, "remove_provider_key", "No more calls with the key; those under way finish"),
     ]
 }
 
