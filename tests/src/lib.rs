@@ -31,7 +31,7 @@ pub use binary::{checkout, penstock, tool};
 
 pub use folder::Folder;
 pub use issuer::Issuer;
-pub use process::{Output, Process, is_running};
+pub use process::{Output, Process, is_running, kill};
 pub use setup::Setup;
 pub use upstream::{Call, End, Gate, Part, Reply, Upstream, words};
 pub use wait::{LONG, until, until_right};

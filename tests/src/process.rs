@@ -175,7 +175,7 @@ pub(crate) fn command_line(pid: u32) -> String {
 }
 
 /// Ends a process that one of this test's own started, as a crash does.
-pub(crate) fn kill(pid: u32) {
+pub fn kill(pid: u32) {
     signal(pid, Signal::KILL);
 }
 

@@ -1,0 +1,231 @@
+//! Many clients race for one strict budget, at two ingresses and three workers, with streams, clients that leave, retries,
+//! fallbacks and answers that say nothing of their usage: never is more spent than the limit, and nearly all of it can be
+//! used. And again while processes are killed: then, too, nothing stays set aside, and the counter is what the ledger says.
+
+use futures_util::future::join_all;
+use penstock_tests::{Part, Process, Reply, World, is_running, until, words};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// Clients at once.
+const CLIENTS: usize = 64;
+
+/// The limit, in picodollars: some 800 calls.
+const LIMIT: u64 = 50_000_000_000;
+
+/// How long after the last answer everything may still be set aside.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// An answer without a usage.
+fn silent() -> Reply {
+    let choice = json!({"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"});
+    Reply::whole(200, json!({ "id": "a", "choices": [choice] }).to_string())
+}
+
+struct Race {
+    world: World,
+    ingress: Process,
+    second: String,
+    workers: Vec<Process>,
+}
+
+impl Race {
+    async fn start() -> Self {
+        let mut world = World::setup().apart().start().await;
+        let mut workers = Vec::new();
+        for _ in 0..3 {
+            workers.push(world.worker().await);
+        }
+        let (ingress, line) = world.role("ingress").await;
+        let second = address(&line);
+        Self { world, ingress, second, workers }
+    }
+
+    /// What the providers do, over and over, for a race's calls and more.
+    fn script(&self) {
+        let cut = || Reply::stream([words::role().into(), words::content("half an answer").into(), Part::Cut]);
+        for _ in 0..250 {
+            let alpha = self.world.upstream("alpha");
+            alpha.answers("hello there").times(6);
+            alpha.fails(500).once();
+            alpha.fails(429).once();
+            alpha.replies(silent()).once();
+            alpha.replies(cut()).once();
+            alpha.replies(Reply::reset()).once();
+            self.world.upstream("beta").answers("from beta").times(4);
+            self.world.upstream("beta").fails(503).once();
+        }
+        self.world.upstream("alpha").answers("hello").always();
+        self.world.upstream("beta").answers("hello").always();
+    }
+
+    async fn limit(&self, name: &str) {
+        let limit = format!("0.{LIMIT:012}");
+        let budget =
+            json!({ "name": name, "limit_usd": limit, "cycle": "total", "match": { "tags": { "race": name } } });
+        let made = self.admin("/admin/v1/budgets").method(http::Method::POST).body(budget.to_string()).await;
+        assert!(made.status.is_success(), "{}", made.raw());
+        // An ingress that does not know it yet would spend beside it.
+        for address in [self.world.address().to_owned(), self.second.clone()] {
+            until("an ingress that knows the budget", async || {
+                let refused =
+                    self.world.ask("alpha/m").at(&address).header("x-penstock-tags", &format!("race={name}")).await;
+                (refused.status == 429).then_some(())
+            })
+            .await;
+        }
+    }
+
+    fn admin(&self, path: &str) -> penstock_tests::Ask {
+        self.world
+            .get(path)
+            .header("authorization", &format!("Bearer {}", self.world.admin_key()))
+            .header("content-type", "application/json")
+    }
+
+    /// Everybody asks until the budget refuses. Gives the answers, and what was spent when it first refused.
+    async fn run(&self, name: &str, asked: &AtomicUsize) -> (usize, Option<String>) {
+        let served = AtomicUsize::new(0);
+        let refusals = join_all((0..CLIENTS).map(|client| self.client(client, name, asked, &served))).await;
+        let first = refusals.into_iter().flatten().min_by_key(|(at, _)| *at);
+        (served.into_inner(), first.map(|(_, message)| message))
+    }
+
+    async fn client(
+        &self,
+        client: usize,
+        name: &str,
+        asked: &AtomicUsize,
+        served: &AtomicUsize,
+    ) -> Option<(Instant, String)> {
+        for n in 0..2_000 {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let address = if (client + n) % 2 == 0 { self.world.address() } else { &self.second };
+            let ask = self.world.ask("fast").at(address).header("x-penstock-tags", &format!("race={name}"));
+            let ask = ask.header("x-penstock-timeout-ms", "10000").field("max_tokens", json!(5));
+            let answer = match (client + n) % 5 {
+                0 | 1 => ask.try_send().await,
+                2 if n % 3 == 0 => {
+                    // It leaves in the middle.
+                    if let Some(mut open) = ask.stream().try_open().await {
+                        open.next().await;
+                    }
+                    continue;
+                }
+                _ => ask.stream().try_send().await,
+            };
+            match answer {
+                Some(answer) if answer.status == 200 => drop(served.fetch_add(1, Ordering::Relaxed)),
+                Some(answer) if answer.raw().contains("budget_exceeded") => {
+                    return Some((Instant::now(), answer.message()));
+                }
+                _ => sleep(Duration::from_millis(20)).await, // something is dead, or a provider has failed
+            }
+        }
+        None
+    }
+
+    async fn sum(&self, name: &str) -> (u64, u64) {
+        let sql = format!(
+            "SELECT toUInt64(sum(charged_usd) * 1000000000000) AS charged,
+                toUInt64(sumIf(cost_usd, outcome = 'served') * 1000000000000) AS served
+             FROM attempts WHERE has(books, '{name}.all')"
+        );
+        let rows = self.world.try_sql(&sql).await.unwrap_or_default();
+        let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(u64::MAX);
+        rows.first().map_or((u64::MAX, u64::MAX), |row| (number(&row["charged"]), number(&row["served"])))
+    }
+
+    /// Settled and reserved, as the admin API tells them.
+    async fn book(&self, name: &str) -> Option<(String, String)> {
+        let answer = self.admin(&format!("/admin/v1/budgets/{name}")).await;
+        let window = answer.json()["windows"][0].clone();
+        let text = |field: &str| Some(window[field]["usd"].as_str().or(window[field].as_str())?.to_owned());
+        Some((text("settled")?, text("reserved")?))
+    }
+
+    /// Waits until nothing is set aside and the counter is what the ledger says. Gives both, and how long it took.
+    async fn settled(&self, name: &str) -> (u64, Duration) {
+        let begun = Instant::now();
+        loop {
+            let (charged, served) = self.sum(name).await;
+            let book = self.book(name).await;
+            assert!(charged == u64::MAX || charged <= LIMIT, "{charged} of {LIMIT} spent");
+            assert!(served == u64::MAX || served <= LIMIT, "{served} of {LIMIT} served");
+            let is_settled = book.as_ref().is_some_and(|(settled, reserved)| {
+                reserved == "0" && *settled == dollars(charged) && charged != u64::MAX
+            });
+            if is_settled && self.world.waiting().await == Some(0) {
+                return (charged, begun.elapsed());
+            }
+            assert!(begun.elapsed() < RECOVERY, "after {RECOVERY:?}: the book has {book:?}, the ledger {charged}");
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+fn address(line: &str) -> String {
+    let rest = line.split("\"address\":\"").nth(1).expect("an ingress says where it is");
+    rest.split('"').next().unwrap_or_default().to_owned()
+}
+
+fn dollars(pico: u64) -> String {
+    let text = format!("{}.{:012}", pico / 1_000_000_000_000, pico % 1_000_000_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn runs(default: u32) -> u32 {
+    std::env::var("PENSTOCK_RACES").ok().and_then(|count| count.parse().ok()).unwrap_or(default)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_who_races_for_a_budget_ever_spends_more_than_it_and_nearly_all_of_it_can_be_used() {
+    let race = Race::start().await;
+    for run in 1..=runs(2) {
+        race.script();
+        let name = format!("race-{run}");
+        race.limit(&name).await;
+        let (begun, asked) = (Instant::now(), AtomicUsize::new(0));
+        let (served, refusal) = race.run(&name, &asked).await;
+        let took = begun.elapsed();
+        let refusal = refusal.expect("the budget refuses in the end");
+        let (spent, settling) = race.settled(&name).await;
+        let percent = spent * 100 / LIMIT;
+        println!(
+            "{name}: {served} of {} served in {took:.1?}, {spent} of {LIMIT} spent ({percent} %), settled after {settling:.1?}; first refusal: {refusal}",
+            asked.into_inner()
+        );
+        assert!(percent >= 90, "{percent} % of the limit can be used");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_survives_the_death_of_everything_and_nothing_stays_set_aside() {
+    let mut race = Race::start().await;
+    for run in 1..=runs(1) {
+        race.script();
+        let name = format!("crash-{run}");
+        race.limit(&name).await;
+        let asked = AtomicUsize::new(0);
+        let kills = [250, 450, 650];
+        let victims = [race.ingress.pid(), race.workers[0].pid(), race.world.up().child("nats-server")];
+        let killer = async {
+            for (at, victim) in kills.into_iter().zip(victims) {
+                until("load", async || (asked.load(Ordering::Relaxed) >= at).then_some(())).await;
+                penstock_tests::kill(victim);
+                until("it to be dead", async || (!is_running(victim)).then_some(())).await;
+            }
+        };
+        let ((served, _), ()) = tokio::join!(race.run(&name, &asked), killer);
+        race.workers[0] = race.world.worker().await;
+        let (ingress, line) = race.world.role("ingress").await;
+        (race.ingress, race.second) = (ingress, address(&line));
+        let (spent, settling) = race.settled(&name).await;
+        println!(
+            "{name}: {served} of {} served, {spent} of {LIMIT} spent, settled after {settling:.1?}",
+            asked.into_inner()
+        );
+    }
+}
