@@ -102,7 +102,7 @@ impl Race {
     ) -> Option<(Instant, String)> {
         for n in 0..2_000 {
             asked.fetch_add(1, Ordering::Relaxed);
-            let address = if (client + n) % 2 == 0 { self.world.address() } else { &self.second };
+            let address = if (client + n).is_multiple_of(2) { self.world.address() } else { &self.second };
             let ask = self.world.ask("fast").at(address).header("x-penstock-tags", &format!("race={name}"));
             let ask = ask.header("x-penstock-timeout-ms", "10000").field("max_tokens", json!(5));
             let answer = match (client + n) % 5 {

@@ -55,6 +55,9 @@ pub struct Charge {
     /// Whether no more than what is set aside may be spent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_strict: bool,
+    /// Whether a stream is stopped when it comes to more than can be set aside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_metered: bool,
     /// Whether the ledger proves the counter: budgets, not rates.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_proven: bool,

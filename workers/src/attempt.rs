@@ -10,7 +10,8 @@ use crate::providers::{Adapter, Ask, Form, Observed, Outgoing, Refusal, Wanted};
 use ::bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use penstock_runtime::bus::{Pending, Replies};
+use meter::Meter;
+use penstock_runtime::bus::{Desk, Pending, Replies};
 use penstock_runtime::{Life, Secret, clock};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Dialect, Envelope, Operation};
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 mod bytes;
+mod meter;
 mod relay;
 mod stamp;
 
@@ -175,6 +177,8 @@ pub struct Call<'a> {
     pub number: u32,
     /// The key for it.
     pub key: Pick,
+    /// The way to the ingresses, to ask for more money.
+    pub desk: &'a Desk,
     /// This process.
     pub worker: &'a ProcessId,
     /// Its tasks.
@@ -335,6 +339,12 @@ impl Call<'_> {
         }
         wait_for_ledger(start, replies).await?;
         self.send(replies, Payload::End(Box::new(self.ended(Some(self.head(report)), report)), bytes)).await
+    }
+
+    /// Watches what a stream comes to, where a budget is to hold.
+    fn meter(&self) -> Option<Meter> {
+        let prices = self.card.and_then(|card| card.price.as_ref()).map(|price| &price.prices);
+        Meter::new(self.desk, self.envelope, prices, self.body.len())
     }
 
     /// What a translated answer may lack; the provider's own bytes lack nothing.

@@ -67,6 +67,11 @@ pub async fn usage(life: &Life, request: Bytes, answer: Sent) -> Option<Usage> {
     .await
 }
 
+/// How many tokens a text is.
+pub async fn text(life: &Life, text: String) -> Option<u64> {
+    apart(life, move || Some(tokens(&text))).await
+}
+
 /// How many tokens a request is.
 pub async fn input(life: &Life, request: Bytes) -> Option<u64> {
     apart(life, move || asked::tokens_of(&request)).await

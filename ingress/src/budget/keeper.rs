@@ -405,6 +405,7 @@ fn charge(want: &Want) -> Charge {
         model: scope.and_then(|scope| scope.model.clone()),
         provider: scope.and_then(|scope| scope.provider.clone()),
         is_strict,
+        is_metered: want.is_budget() && want.is_hard(),
         is_proven: want.is_budget(),
     }
 }

@@ -1,6 +1,7 @@
 //! The streamed half of an attempt: events as they come, in as few frames as possible and without delaying one. Nothing
 //! goes out before the first content, so a stream that fails at its start can still be had from elsewhere.
 
+use super::meter::Meter;
 use super::stamp::Stamp;
 use super::{Attempt, Call, Report, Step, wait_for_ledger};
 use crate::cost::counted;
@@ -36,6 +37,7 @@ struct Relay<'a> {
     cutter: Cutter,
     reader: Box<dyn StreamReader>,
     stamp: Option<Stamp>,
+    meter: Option<Box<Meter>>,
     /// Ready to go out, or waiting for the first content.
     out: BytesMut,
     /// The attempt's entry in the ledger, until the first content.
@@ -59,6 +61,7 @@ pub(super) async fn relay(
         cutter: call.adapter.framing().cutter(EVENT_BYTES),
         reader: call.adapter.stream(call.wanted),
         stamp: call.stamp(),
+        meter: call.meter().map(Box::new),
         out: BytesMut::new(),
         start: Some(start),
         has_content: false,
@@ -148,6 +151,9 @@ impl Relay<'_> {
     async fn flush(&mut self, replies: &mut Replies, report: &mut Report) -> Step<()> {
         if !self.has_content || self.out.is_empty() {
             return Ok(());
+        }
+        if let Some(meter) = &mut self.meter {
+            meter.pass(&self.out, self.call.life, replies).await?;
         }
         let head = self.begin(replies, report).await?;
         report.sent.push(&self.out);

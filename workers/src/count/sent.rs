@@ -53,7 +53,7 @@ impl Sent {
     }
 
     /// The words.
-    pub(super) fn text(mut self) -> String {
+    pub fn text(mut self) -> String {
         gather_lines(&self.raw, &mut self.words);
         self.words
     }

@@ -101,6 +101,7 @@ impl Pool {
             clocks,
             id: start.attempt_id,
             number: held.envelope.attempts,
+            desk: &self.desk,
             worker: &self.worker,
             life: &self.life,
             began: Instant::now(),

@@ -1,0 +1,138 @@
+//! Watches what a stream comes to while it runs, where a budget is to hold: when more is said than is set aside for, more is
+//! asked for, and when there is none, the stream is stopped before it has cost more. A provider that keeps to the limits that
+//! it was given never gets there. Knows prices and what was sent, and nothing of budgets.
+
+use super::{Attempt, Step};
+use crate::count::{self, Sent};
+use penstock_runtime::Life;
+use penstock_runtime::bus::{Desk, Replies};
+use penstock_schemas::budget::Unit;
+use penstock_schemas::envelope::{Envelope, Operation};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::name::Target;
+use penstock_schemas::price::Prices;
+use penstock_schemas::reservation::{Charge, MoreGiven, MoreWanted, Reservation};
+use penstock_schemas::usage::Usage;
+use tracing::warn;
+
+/// No text is more tokens than one for so many bytes, but for some that nobody writes: beyond that it is counted.
+const BYTES_A_TOKEN: u64 = 2;
+
+/// Tokens by which the provider's count may be below ours.
+const SLACK: u64 = 8;
+
+/// The least that is asked for at once, in tokens.
+const LEAST: u64 = 64;
+
+/// The meter of one stream.
+pub struct Meter {
+    desk: Desk,
+    envelope: Envelope,
+    reservation: Reservation,
+    target: Target,
+    prices: Option<Prices>,
+    /// The input, counted as generously as where it was set aside.
+    input: u64,
+    /// Tokens of output that what is set aside pays for.
+    allowed: u64,
+    counted: u64,
+    /// What is not counted yet.
+    text: String,
+}
+
+impl Meter {
+    /// A meter, where a budget is to hold.
+    pub fn new(desk: &Desk, envelope: &Envelope, prices: Option<&Prices>, bytes: usize) -> Option<Self> {
+        let reservation = envelope.reservation.clone()?;
+        let target = envelope.plan.current().target.clone();
+        let is_chat = matches!(envelope.operation, Operation::Chat | Operation::Completions);
+        if !is_chat || !reservation.charges.iter().any(|charge| charge.is_metered && charge.counts(&target)) {
+            return None;
+        }
+        let is_strict = reservation.charges.iter().any(|charge| charge.is_strict);
+        let input = if is_strict { bytes as u64 } else { bytes as u64 / 4 };
+        let (desk, envelope, prices) = (desk.clone(), envelope.clone(), prices.cloned());
+        let mut meter =
+            Self { desk, envelope, reservation, target, prices, input, allowed: 0, counted: 0, text: String::new() };
+        meter.allowed = meter.allowance();
+        Some(meter)
+    }
+
+    fn metered(&self) -> impl Iterator<Item = &Charge> {
+        self.reservation.charges.iter().filter(|charge| charge.is_metered && charge.counts(&self.target))
+    }
+
+    /// What `output` tokens, and the input, come to in a unit.
+    fn amount(&self, unit: Unit, output: u64) -> u64 {
+        match (unit, &self.prices) {
+            (Unit::Usd, Some(prices)) => {
+                let usage = Usage { input: Some(self.input), output: Some(output), ..Usage::default() };
+                prices.cost(&usage).map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0))
+            }
+            (Unit::Usd, None) => 0,
+            (Unit::Tokens | Unit::Requests, _) => self.input.saturating_add(output),
+        }
+    }
+
+    /// The most output that every charge has room for, found by halving.
+    fn allowance(&self) -> u64 {
+        let fits = |output: u64| {
+            self.metered()
+                .all(|charge| charge.spent.saturating_add(self.amount(charge.unit, output)) <= charge.reserved)
+        };
+        let (mut fitting, mut too_much) = (0, u64::from(u32::MAX));
+        while too_much - fitting > 1 {
+            let middle = fitting.midpoint(too_much);
+            if fits(middle) { fitting = middle } else { too_much = middle }
+        }
+        fitting
+    }
+
+    /// Notes what is about to go out.
+    ///
+    /// # Errors
+    /// When it is more than there is money for.
+    pub async fn pass(&mut self, bytes: &[u8], life: &Life, replies: &mut Replies) -> Step<()> {
+        let mut sent = Sent::default();
+        sent.push(bytes);
+        self.text += &sent.text();
+        if self.counted + self.text.len() as u64 / BYTES_A_TOKEN <= self.allowed {
+            return Ok(());
+        }
+        let text = std::mem::take(&mut self.text);
+        let counted = replies.wait(count::text(life, text)).await.ok_or(Attempt::Cancelled)?;
+        self.counted += counted.unwrap_or(0);
+        if self.counted <= self.allowed + SLACK {
+            return Ok(());
+        }
+        self.ask(replies).await
+    }
+
+    async fn ask(&mut self, replies: &mut Replies) -> Step<()> {
+        let output = self.counted + LEAST.max(self.counted / 2);
+        let needed = self.reservation.charges.iter().map(|charge| {
+            let is_metered = charge.is_metered && charge.counts(&self.target);
+            let needed = if is_metered { charge.spent + self.amount(charge.unit, output) } else { 0 };
+            charge.reserved.max(needed)
+        });
+        let wanted = MoreWanted { id: self.reservation.id, needed: needed.collect() };
+        let asking = self.desk.ask_more(&self.envelope.ingress, &wanted);
+        let refused = |why: String| {
+            Attempt::Broken(Failure::gateway(FailureKind::Budget, format!("the stream is stopped: {why}")))
+        };
+        match replies.wait(asking).await.ok_or(Attempt::Cancelled)? {
+            Ok(MoreGiven::Granted { reserved, .. }) => {
+                for (charge, reserved) in self.reservation.charges.iter_mut().zip(reserved) {
+                    charge.reserved = reserved;
+                }
+                self.allowed = self.allowance();
+                Ok(())
+            }
+            Ok(MoreGiven::Refused(why)) => Err(refused(why)),
+            Err(error) => {
+                warn!(%error, "the ingress of a stream does not say whether it may go on");
+                Err(refused("nobody says whether there is money for more of it".to_owned()))
+            }
+        }
+    }
+}
