@@ -5,10 +5,11 @@
 use crate::metrics::AnalyticsMetrics;
 use crate::proof::SpentByLease;
 use crate::warehouse::Warehouse;
-use penstock_runtime::bus::{Bucket, Bus, BusError, Change};
+use penstock_runtime::bus::{Alarm, Bucket, Bus, BusError, Change};
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::alert::Alert;
 use penstock_schemas::book::Book;
 use penstock_schemas::budget::Unit;
 use penstock_schemas::cycle;
@@ -48,6 +49,7 @@ pub(crate) struct Healer {
     metrics: AnalyticsMetrics,
     books: Bucket<Book>,
     leases: Bucket<Lease>,
+    alarm: Alarm,
     known: Arc<Mutex<Known>>,
 }
 
@@ -74,6 +76,7 @@ impl Healer {
             metrics: metrics.clone(),
             books: bus.books().await?,
             leases: bus.leases().await?,
+            alarm: bus.alarm(),
             known: Arc::new(Mutex::new(known)),
         };
         let (books, leases, workers, asked) = (healer.clone(), healer.clone(), healer.clone(), healer.clone());
@@ -211,6 +214,8 @@ impl Healer {
             } else if differing.insert(place, ledger) == Some(ledger) {
                 let (here, ledger) = (unit.write(share.settled), unit.write(ledger));
                 error!(book = key, here, ledger, "a budget and the ledger differ");
+                let label = if book.label.is_empty() { key } else { &book.label };
+                self.alarm.raise(Alert::reconciliation_difference(key, label, &here, &ledger, clock::now()));
                 self.metrics.differences.inc();
             }
         }

@@ -3,8 +3,10 @@
 
 use crate::UnixMicros;
 use crate::budget::check_name;
-use crate::name::AlertId;
+use crate::cycle::Cycle;
+use crate::name::{AlertId, Target};
 use crate::spend::Answer;
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -100,6 +102,20 @@ impl Alert {
         }
     }
 
+    /// A model was called that has no price: told once a day.
+    pub fn unpriced_model(target: &Target, at: UnixMicros) -> Self {
+        let message = format!("{target} was called and has no price: its cost is not known. Set one in [[prices]]");
+        Self::new(AlertKind::UnpricedModel, &target.to_string(), "", &day(at), at).saying(message)
+    }
+
+    /// The share that an ingress holds of a counter, whose name for people is `label`, is not what the ledger says that was
+    /// spent under it: told once a day.
+    pub fn reconciliation_difference(book: &str, label: &str, counter: &str, ledger: &str, at: UnixMicros) -> Self {
+        let message = format!("{label}: the counter says that {counter} is spent, and the ledger {ledger}");
+        let alert = Self::new(AlertKind::ReconciliationDifference, book, "", &day(at), at).saying(message);
+        alert.about(label).with("book", book).with("counter", counter).with("ledger", ledger)
+    }
+
     /// With this name for its subject in front of people; the id stays what it is.
     #[must_use]
     pub fn about(mut self, label: &str) -> Self {
@@ -120,6 +136,10 @@ impl Alert {
         self.details.insert(name.to_owned(), value.to_string());
         self
     }
+}
+
+fn day(at: UnixMicros) -> String {
+    Cycle::Daily.window(at, &TimeZone::UTC).name
 }
 
 /// Where alerts are posted to.

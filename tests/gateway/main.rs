@@ -2,6 +2,7 @@
 //! linked once.
 
 mod admin;
+mod alerts;
 mod anthropic;
 mod audio;
 mod bad_input;

@@ -6,6 +6,7 @@ use clickhouse::Row;
 use clickhouse::error::Error;
 use penstock_schemas::alert::{AlertQuery, AlertReport, AlertRow, MOST_ALERTS};
 use penstock_schemas::name::AlertId;
+use penstock_schemas::{UnixMicros, rfc3339};
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 const LIMIT: Duration = Duration::from_secs(25);
 
 const SELECT: &str = "
-SELECT alert_id, formatDateTime(at, '%Y-%m-%dT%H:%i:%S.%fZ', 'UTC') AS at_text, kind, subject, window, message, details
+SELECT alert_id, toUnixTimestamp64Micro(at) AS micros, kind, subject, window, message, details
 FROM alerts
 WHERE at >= fromUnixTimestamp64Micro(toInt64(?)) AND at < fromUnixTimestamp64Micro(toInt64(?)) AND (? = '' OR kind = ?)
 ORDER BY at DESC, alert_id LIMIT ?";
@@ -24,7 +25,7 @@ ORDER BY at DESC, alert_id LIMIT ?";
 struct Shown {
     #[serde(with = "clickhouse::serde::uuid")]
     alert_id: Uuid,
-    at_text: String,
+    micros: i64,
     kind: String,
     subject: String,
     window: String,
@@ -67,7 +68,7 @@ impl Shown {
     fn row(self) -> AlertRow {
         AlertRow {
             id: AlertId(self.alert_id),
-            at: self.at_text,
+            at: rfc3339::write(UnixMicros(u64::try_from(self.micros).unwrap_or_default())),
             kind: self.kind,
             subject: self.subject,
             window: self.window,

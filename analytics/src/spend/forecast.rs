@@ -77,21 +77,21 @@ pub(super) async fn by_dimensions(
     tags(dimensions).fold(warehouse.client().query(&sql), |rows, tag| rows.bind(tag).bind(tag)).fetch_all().await
 }
 
-/// Of every book, from `since` or the last days on, whichever is longer ago.
+/// Of every book, as it counts there, from `since` or the last days on, whichever is longer ago.
 pub(super) async fn by_book(
     warehouse: &Warehouse,
     since: UnixMicros,
     now: UnixMicros,
 ) -> Result<Vec<BookSpending>, Error> {
     let sql = format!(
-        "SELECT toString(book) AS book, sum(cost) AS usd, {usd_days} AS usd_days, sum(charged_tokens) AS tokens,
+        "SELECT toString(book) AS book, sum(charged_usd) AS usd, {usd_days} AS usd_days, sum(charged_tokens) AS tokens,
             {tokens_days} AS tokens_days
         FROM (
-            SELECT started_at, arrayJoin(books) AS book, charged_tokens, ifNull(cost_usd, toDecimal128(0, 12)) AS cost
+            SELECT started_at, arrayJoin(books) AS book, charged_tokens, charged_usd
             FROM attempts WHERE started_at >= {since} AND started_at < {now}
         )
         GROUP BY book ORDER BY book LIMIT {MOST_BOOKS}",
-        usd_days = daily("cost", now),
+        usd_days = daily("charged_usd", now),
         tokens_days = daily("charged_tokens", now),
         since = time(since.0.min(now.0.saturating_sub(DAYS as u64 * DAY))),
         now = time(now.0),

@@ -84,6 +84,9 @@ impl Pool {
         held.envelope.attempts += 1;
         let clocks = clocks(link, &held.envelope, card.is_some_and(|card| has(card, "reasoning")));
         let start = self.start(held, link, &clocks);
+        if start.price_id.is_none() {
+            self.alarm.raise(Alert::unpriced_model(&link.target, start.started_at));
+        }
         let appending = self.journal.append(UsageEvent::AttemptStarted(Box::new(start.clone())));
         let pending = match held.replies.wait(timeout(attempt::LEDGER, appending)).await {
             Some(Ok(pending)) => pending,
