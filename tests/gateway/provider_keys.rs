@@ -101,6 +101,24 @@ async fn a_key_is_disabled_and_one_of_the_configuration_too() {
 }
 
 #[tokio::test]
+async fn a_key_in_a_file_is_read_again_when_the_file_has_another() {
+    let world = world().await;
+    let file = world.folder().write("gamma-key", "sk-in-a-file-first\n");
+    let source = format!("file:{}", file.display());
+    add(&world, &["--source", &source, "--format", "json"], "").await;
+    let uses = async |key: &str| {
+        until("the key to be used", async || {
+            assert_eq!(world.ask("gamma/m").await.status, 200);
+            keys_used(&world, "beta", 0).last().is_some_and(|last| last == key).then_some(())
+        })
+        .await;
+    };
+    uses("sk-in-a-file-first").await;
+    world.folder().write("gamma-key", "sk-in-a-file-second\n");
+    uses("sk-in-a-file-second").await;
+}
+
+#[tokio::test]
 async fn an_exhausted_key_is_set_aside_while_another_serves() {
     let world = World::start().await;
     let spent = words::error("You exceeded your current quota", "insufficient_quota", None, Some("insufficient_quota"));

@@ -5,7 +5,7 @@ use crate::token::Tokens;
 use penstock_runtime::Secret;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::provider_key::{ProviderKey, hint, usual_weight};
+use penstock_schemas::provider_key::{KeySource, ProviderKey, hint, usual_weight};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ const TRIAL: Duration = Duration::from_secs(60);
 const EXHAUSTED: &str = "insufficient_quota";
 
 /// A key of the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredKey {
     /// Where it comes from: `env:NAME`, `file:PATH`.
     pub id: String,
@@ -36,6 +36,15 @@ impl ConfiguredKey {
     /// One of the usual weight.
     pub fn new(id: impl Into<String>, secret: Secret) -> Self {
         Self { id: id.into(), secret, weight: usual_weight() }
+    }
+
+    /// The same key; where it stands in a file, as it stands there now. A file that cannot be read keeps the key it had.
+    pub fn read_again(&self) -> Self {
+        let secret = match KeySource::parse(&self.id) {
+            Some(KeySource::File(_)) => Secret::resolve(&self.id).ok(),
+            _ => None,
+        };
+        Self { secret: secret.unwrap_or_else(|| self.secret.clone()), ..self.clone() }
     }
 }
 
@@ -185,7 +194,6 @@ fn digest(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use penstock_schemas::provider_key::KeySource;
 
     fn configured(id: &str) -> ConfiguredKey {
         ConfiguredKey::new(id, Secret::new(format!("secret of {id}")))

@@ -10,9 +10,9 @@ use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{ModelId, ProviderId};
-use penstock_schemas::provider_key::ProviderKey;
+use penstock_schemas::provider_key::{KeySource, ProviderKey};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -41,8 +41,8 @@ pub struct Provider {
     pub limits: Limits,
     /// The keys of the configuration.
     configured: Vec<ConfiguredKey>,
-    /// The managed keys that were taken last.
-    managed: Mutex<Vec<ProviderKey>>,
+    /// The managed keys that were taken last, and what was said against them.
+    managed: Mutex<Managed>,
     /// Whether its keys are exchanged for tokens.
     takes_tokens: bool,
     /// That there are other keys now.
@@ -50,6 +50,15 @@ pub struct Provider {
     models: HashMap<ModelId, ModelCard>,
     /// By connect time-out: it belongs to the client, not to the request.
     clients: Mutex<HashMap<Duration, reqwest::Client>>,
+}
+
+/// Keys by their names, and why each cannot be used.
+type Closed = Vec<(String, String)>;
+
+#[derive(Default)]
+struct Managed {
+    keys: Vec<ProviderKey>,
+    closed: Closed,
 }
 
 impl Provider {
@@ -118,22 +127,29 @@ impl Provider {
         adapter.listing().filter(|_| self.is_probed)
     }
 
-    /// Takes the keys that the operator manages, beside those of the configuration. `open` gives the secret of one. Gives
-    /// those that cannot be used, and why; nothing when nothing has changed.
+    /// Takes the keys that the operator manages, beside those of the configuration; those that stand in files are read
+    /// again. `open` gives the secret of a managed one. Gives those that cannot be used, and why; nothing when that was said
+    /// before.
     pub fn take_keys(
         &self,
         managed: &[ProviderKey],
         open: impl Fn(&ProviderKey) -> Result<Secret, String>,
-    ) -> Vec<(String, String)> {
+    ) -> Closed {
         let mut known = self.managed.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known == managed {
+        let is_in_file = |key: &ProviderKey| matches!(key.source, KeySource::File(_));
+        let configured: Vec<ConfiguredKey> = self.configured.iter().map(ConfiguredKey::read_again).collect();
+        if known.keys == managed && configured == self.configured && !managed.iter().any(is_in_file) {
             return Vec::new();
         }
-        let (keys, closed) = keys::merged(&self.configured, managed, open);
-        self.limits.replace(keys::renewed(&self.limits.keys(), keys, self.takes_tokens));
-        *known = managed.to_vec();
-        self.changed.notify_one();
-        closed
+        let (keys, closed) = keys::merged(&configured, managed, open);
+        let (old, new) = (self.limits.keys(), keys::renewed(&self.limits.keys(), keys, self.takes_tokens));
+        if old.len() != new.len() || !old.iter().zip(&new).all(|(old, new)| Arc::ptr_eq(old, new)) {
+            self.limits.replace(new);
+            self.changed.notify_one();
+        }
+        let is_said = known.closed == closed;
+        *known = Managed { keys: managed.to_vec(), closed: closed.clone() };
+        if is_said { Vec::new() } else { closed }
     }
 
     /// Renews the tokens ahead of their end, for ever.

@@ -18,10 +18,14 @@ use penstock_schemas::provider_key::{KeySource, ProviderKey};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use tracing::{error, info};
 
 /// The time that the ledger gets for the last events, after the last call is over.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// Between two looks into the files that keys stand in.
+const FILES: Duration = Duration::from_secs(5);
 
 /// The running role.
 pub struct Workers {
@@ -102,21 +106,29 @@ async fn follow_keys(bus: &Bus, served: &[Arc<Provider>], master: Option<MasterK
     let directories = bus.directories().await?;
     let take = {
         let served = served.to_vec();
-        move |directory: &Directory| {
+        Arc::new(move |directory: &Directory| {
             for provider in &served {
                 let managed = directory.provider_keys.get(provider.id.as_str()).map_or(&[][..], Vec::as_slice);
                 for (key, why) in provider.take_keys(managed, |key| open(&provider.id, key, master.as_ref())) {
                     error!(provider = %provider.id, key, why, "a key of the provider cannot be used");
                 }
             }
-        }
+        })
     };
     take(&directories.read().await?.0);
-    let current = directories.clone();
+    let (current, taken) = (directories.clone(), take.clone());
     directories.follow(bus.life(), move |directory| {
         // Before that it is empty, and says nothing.
         if current.is_current() {
-            take(directory);
+            taken(directory);
+        }
+    });
+    bus.life().service("keys in files", async move {
+        loop {
+            sleep(FILES).await;
+            if directories.is_current() {
+                take(&directories.snapshot());
+            }
         }
     });
     Ok(())
