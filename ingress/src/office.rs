@@ -230,16 +230,17 @@ impl Office {
         wish: &Wish,
         revision: Option<u64>,
     ) -> Result<(Changed, u64), Refused> {
-        let keys = self.keys.bucket().list().await?;
+        let needs_keys = matches!(kind, Kind::Project | Kind::Budget | Kind::Limit | Kind::Admin);
+        let keys = if needs_keys { self.keys.bucket().list().await? } else { Vec::new() };
         let (fresh, now) = (token::generate(), clock::now());
         let name = wish.name(kind);
         let change = |directory: &mut Directory, at: u64| {
-            check_revision(revision, at)?;
             let before = Object::find(directory, kind, name);
             let after = resolve(kind, wish, before.as_ref())?;
             for object in before.iter().chain(&after) {
                 actor.must_change(object)?;
             }
+            check_revision(revision, at)?;
             check_use(&before, &after, wish, &keys)?;
             let is_rotated = matches!(wish, Wish::Rotate(..));
             let secret = match &after {
@@ -332,7 +333,7 @@ fn named(kind: Kind, name: &str, mut value: Value) -> Result<Value, Refused> {
     let field = kind.name_field();
     let Value::Object(fields) = &mut value else { return Ok(value) };
     match fields.get(field) {
-        None | Some(Value::Null) => drop(fields.insert(field.to_owned(), Value::String(name.to_owned()))),
+        None => drop(fields.insert(field.to_owned(), Value::String(name.to_owned()))),
         Some(Value::String(given)) if given != name => {
             return Err(Refused::rule(field, format!("must be `{name}`, or absent: a name is not changed")));
         }

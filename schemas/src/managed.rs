@@ -232,18 +232,7 @@ impl Object {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn read(kind: Kind, value: &Value) -> Result<Self, Vec<Mistake>> {
-        let (object, mut mistakes) = match kind {
-            Kind::Project => fields(value, Self::Project),
-            Kind::User => fields(value, Self::User),
-            Kind::Budget => fields(value, Self::Budget),
-            Kind::Limit => fields(value, Self::Limit),
-            Kind::Key => fields(value, |settings| Self::Key(Box::new(settings))),
-            Kind::Admin => fields(value, Self::Admin),
-            Kind::Webhook => fields(value, Self::Webhook),
-            Kind::ProviderKey => {
-                (None, vec![Mistake { field: String::new(), message: NO_OBJECT.to_owned(), is_rule: true }])
-            }
-        };
+        let (object, mut mistakes) = parsed(kind, value);
         let broken: Vec<String> = mistakes.iter().map(|mistake| mistake.field.clone()).collect();
         for (field, message) in object.iter().flat_map(Self::mistakes) {
             // What could not be read looks as if it were absent.
@@ -258,6 +247,11 @@ impl Object {
             Some(object) if mistakes.is_empty() => Ok(object),
             _ => Err(mistakes),
         }
+    }
+
+    /// Whether these fields have the right form, whatever they say.
+    pub fn fits(kind: Kind, value: &Value) -> bool {
+        parsed(kind, value).1.is_empty()
     }
 
     /// As people write it.
@@ -352,8 +346,59 @@ impl Object {
     }
 }
 
+/// What fits of a value, and what does not, by its form alone.
+fn parsed(kind: Kind, value: &Value) -> (Option<Object>, Vec<Mistake>) {
+    let value = &whole(value.clone());
+    match kind {
+        Kind::Project => fields(value, Object::Project),
+        Kind::User => fields(value, Object::User),
+        Kind::Budget => fields(value, Object::Budget),
+        Kind::Limit => fields(value, Object::Limit),
+        Kind::Key => fields(value, |settings| Object::Key(Box::new(settings))),
+        Kind::Admin => fields(value, Object::Admin),
+        Kind::Webhook => fields(value, Object::Webhook),
+        Kind::ProviderKey => {
+            (None, vec![Mistake { field: String::new(), message: NO_OBJECT.to_owned(), is_rule: true }])
+        }
+    }
+}
+
+/// The value with `5` in the place of `5.0`: JSON knows no difference.
+pub fn whole(value: Value) -> Value {
+    /// Up to here, every whole number is one.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(float) if float.fract() == 0.0 && float.abs() <= EXACT => {
+                format!("{float:.0}").parse::<i64>().map_or(Value::Number(number), Value::from)
+            }
+            _ => Value::Number(number),
+        },
+        Value::Array(values) => values.into_iter().map(whole).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, whole(value))).collect(),
+        other => other,
+    }
+}
+
+/// Whether a value was read as what it is: a type with fields can be read from a list too, and nobody means that.
+fn is_same_form(given: &Value, read: &Value) -> bool {
+    match (given, read) {
+        (Value::Array(given), Value::Array(read)) => {
+            given.iter().zip(read).all(|(given, read)| is_same_form(given, read))
+        }
+        (Value::Object(given), Value::Object(read)) => {
+            let both = given.iter().filter_map(|(name, given)| Some((given, read.get(name)?)));
+            both.into_iter().all(|(given, read)| is_same_form(given, read))
+        }
+        _ => std::mem::discriminant(given) == std::mem::discriminant(read),
+    }
+}
+
 /// A mistake for each field that does not fit; what fits, as an object.
-fn fields<T: DeserializeOwned>(value: &Value, object: impl Fn(T) -> Object) -> (Option<Object>, Vec<Mistake>) {
+fn fields<T: DeserializeOwned + Serialize>(
+    value: &Value,
+    object: impl Fn(T) -> Object,
+) -> (Option<Object>, Vec<Mistake>) {
     let wrong = |field: &str, message: String| Mistake { field: field.to_owned(), message, is_rule: false };
     let Value::Object(map) = value else {
         return (None, vec![wrong("", "must be a JSON object".to_owned())]);
@@ -362,7 +407,14 @@ fn fields<T: DeserializeOwned>(value: &Value, object: impl Fn(T) -> Object) -> (
     for (field, value) in map {
         let alone = Value::Object(Map::from_iter([(field.clone(), value.clone())]));
         match serde_path_to_error::deserialize::<_, T>(&alone) {
-            Ok(_) => drop(fit.insert(field.clone(), value.clone())),
+            Ok(read) => {
+                let read = serde_json::to_value(&read).unwrap_or_default();
+                if read.get(field).is_none_or(|read| is_same_form(value, read)) {
+                    fit.insert(field.clone(), value.clone());
+                } else {
+                    mistakes.push(wrong(field, "has the wrong form".to_owned()));
+                }
+            }
             Err(error) => {
                 let path = error.path().to_string();
                 let path = if path.starts_with(field.as_str()) { path } else { field.clone() };
@@ -395,6 +447,9 @@ mod tests {
             (Kind::Admin, r#"{"name":"a","role":"owner"}"#, &["projects"]),
             (Kind::Admin, r#"{"name":"a","hash":"x"}"#, &["hash"]),
             (Kind::User, "[]", &[""]),
+            (Kind::Limit, r#"{"name":"a","rates":[5]}"#, &["rates"]),
+            (Kind::Budget, r#"{"name":"a","limit_tokens":5.0,"on_exceed":{"reject":null}}"#, &["on_exceed"]),
+            (Kind::Budget, r#"{"name":"a","limit_tokens":5.5}"#, &["limit_tokens"]),
         ] {
             let value: Value = serde_json::from_str(json).unwrap();
             let mistakes = Object::read(kind, &value).err().unwrap_or_default();

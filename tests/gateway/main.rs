@@ -4,6 +4,7 @@
 mod admin;
 mod alerts;
 mod anthropic;
+mod apply;
 mod audio;
 mod bad_input;
 mod bedrock;
@@ -26,6 +27,7 @@ mod matrix;
 mod media;
 mod moderations;
 mod oidc;
+mod openapi;
 mod operations;
 mod passing;
 mod probe;

@@ -196,9 +196,9 @@ async fn with_a_master_key_the_hash_key_is_sealed_and_a_process_without_it_is_to
     create(&world, &[&address(&world), &second], &[]).await;
     let stored = world.stored();
     assert!(stored.contains("\"sealed\"") && !stored.contains("\"plain\""), "the hash key is in NATS, and sealed");
-    let without = world.run_without("PENSTOCK_MASTER_KEY", &["keys", "list"]).await;
+    let without = world.run_without("PENSTOCK_MASTER_KEY", &["keys", "create"]).await;
     assert!(without.code == 1 && without.err.contains("PENSTOCK_MASTER_KEY"), "{}", without.err);
-    let wrong = world.run_with(("PENSTOCK_MASTER_KEY", &"ff".repeat(32)), &["keys", "list"]).await;
+    let wrong = world.run_with(("PENSTOCK_MASTER_KEY", &"ff".repeat(32)), &["keys", "create"]).await;
     assert!(wrong.code == 1 && wrong.err.contains("does not open it"), "{}", wrong.err);
     let bad = world.run_with(("PENSTOCK_MASTER_KEY", "short"), &["check"]).await;
     assert!(bad.code == 64 && bad.err.contains("PENSTOCK_MASTER_KEY: must be 32 bytes"), "{}", bad.err);

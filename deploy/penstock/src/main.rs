@@ -8,6 +8,7 @@ mod up;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use penstock_runtime::config::Mistakes;
+use penstock_schemas::managed::Kind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
@@ -30,6 +31,8 @@ Examples:
   penstock up --demo                        try everything, offline
   OPENAI_API_KEY=sk-… penstock up           a gateway on http://127.0.0.1:8080
   penstock keys create --project search     a key for an application
+  penstock budgets create search match.project=search limit_usd=50 cycle=monthly
+  penstock apply --dry-run                  what penstock.toml would change of what is managed
   penstock spend --by project,model --since 7d
   penstock sql 'SELECT count() FROM attempts' --format json
 
@@ -69,6 +72,8 @@ enum Command {
     Clickhouse(up::clickhouse::Options),
     /// Check the configuration and say what it amounts to
     Check,
+    /// Make what is managed be what the configuration declares
+    Apply(tools::apply::Options),
     /// Create, list and revoke virtual keys
     #[command(subcommand)]
     Keys(tools::keys::Command),
@@ -77,6 +82,26 @@ enum Command {
     Providers(tools::providers::Command),
     /// What somebody had to be told: budgets that run out, keys that fail
     Alerts(tools::alerts::Options),
+    /// Who pays
+    #[command(subcommand)]
+    Projects(tools::objects::Command),
+    /// Who asks
+    #[command(subcommand)]
+    Users(tools::objects::Command),
+    /// Limits on spending, and how much of them is used
+    #[command(subcommand)]
+    Budgets(tools::objects::Command),
+    /// Limits on rates
+    #[command(subcommand)]
+    Limits(tools::objects::Command),
+    /// Who manages: tokens of the admin API
+    #[command(subcommand)]
+    Admins(tools::objects::Command),
+    /// Where alerts are posted to
+    #[command(subcommand)]
+    Webhooks(tools::objects::Command),
+    /// Who changed what
+    Audit(tools::audit::Options),
     /// Who spent what, where that leads to, and what it would have cost
     Spend(tools::spend::Options),
     /// Ask ClickHouse: tables attempts, requests, prices
@@ -142,9 +167,17 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Clickhouse(options) => up::clickhouse::run(options).await,
         Command::Chaos(options) => chaos::run(&place, &options).await,
         Command::Check => tools::check::run(&place),
-        Command::Keys(command) => tools::keys::run(&place, command).await,
         Command::Alerts(options) => tools::alerts::run(&place, &options).await,
         Command::Providers(command) => Box::pin(tools::providers::run(&place, command)).await,
+        Command::Apply(options) => Box::pin(tools::apply::run(&place, &options)).await,
+        Command::Keys(command) => Box::pin(tools::keys::run(&place, command)).await,
+        Command::Projects(command) => Box::pin(tools::objects::run(&place, Kind::Project, command)).await,
+        Command::Users(command) => Box::pin(tools::objects::run(&place, Kind::User, command)).await,
+        Command::Budgets(command) => Box::pin(tools::objects::run(&place, Kind::Budget, command)).await,
+        Command::Limits(command) => Box::pin(tools::objects::run(&place, Kind::Limit, command)).await,
+        Command::Admins(command) => Box::pin(tools::objects::run(&place, Kind::Admin, command)).await,
+        Command::Webhooks(command) => Box::pin(tools::objects::run(&place, Kind::Webhook, command)).await,
+        Command::Audit(options) => tools::audit::run(&place, &options).await,
         Command::Spend(options) => tools::spend::run(&place, &options).await,
         Command::Sql(options) => tools::sql::run(&place, &options).await,
         Command::Targets(options) => tools::targets::run(&place, &options).await,

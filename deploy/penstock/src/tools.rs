@@ -1,9 +1,13 @@
 //! The commands for people: each finds the running instance, asks, and prints. `--format json` on everything printed.
 
 pub(crate) mod alerts;
+pub(crate) mod apply;
+pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod keys;
 pub(crate) mod models;
+pub(crate) mod objects;
+mod office;
 pub(crate) mod output;
 pub(crate) mod providers;
 pub(crate) mod spend;

@@ -165,12 +165,13 @@ impl Asked {
         if text == "*" {
             return Ok(None);
         }
-        let number = text.strip_prefix("W/").unwrap_or(text).strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        // Some clients leave the quotes away.
+        let number = text.strip_prefix("W/").unwrap_or(text).trim_matches('"');
         let wrong = || Refusal::WrongHeader {
             header: "if-match",
             why: "write the ETag of an earlier answer, such as \"12\"".to_owned(),
         };
-        number.and_then(|number| number.parse().ok()).map(Some).ok_or_else(wrong)
+        number.parse().map(Some).ok().ok_or_else(wrong)
     }
 }
 

@@ -4,6 +4,7 @@
 use super::Client;
 use super::admin::routes::{Content, Form, Parameter, Route};
 use crate::status;
+use axum::http::StatusCode;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -11,22 +12,29 @@ use serde_json::{Map, Value, json};
 /// Where the schemas of types stand in the document.
 const SCHEMAS: &str = "/components/schemas";
 
+/// What is being written: the schemas of types, and those that are made of them.
+struct Writer {
+    generator: SchemaGenerator,
+    made: Map<String, Value>,
+}
+
 /// The document.
 pub(crate) fn document(clients: &[Client], routes: &[Route]) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         SCHEMAS.clone_into(settings.definitions_path.to_mut());
         settings.meta_schema = None;
     });
-    let mut generator = settings.into_generator();
+    let mut writer = Writer { generator: settings.into_generator(), made: Map::new() };
     let mut paths = Map::new();
     for route in routes {
-        let operation = operation(route, &mut generator);
+        let operation = writer.operation(route);
         put(&mut paths, &route.path, &route.method.as_str().to_lowercase(), operation);
     }
     for client in clients {
         put(&mut paths, &client.path.replace("{*", "{"), client.method, of_client(client));
     }
-    let mut schemas = generator.take_definitions(true);
+    let mut schemas = writer.generator.take_definitions(true);
+    schemas.append(&mut writer.made);
     schemas.insert("Error".to_owned(), error());
     json!({
         "openapi": "3.1.0",
@@ -39,6 +47,7 @@ pub(crate) fn document(clients: &[Client], routes: &[Route]) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "responses": refusals(),
             "securitySchemes": {
                 "admin": { "type": "http", "scheme": "bearer", "description": "PENSTOCK_ADMIN_KEY, or a token pak_…" },
                 "key": { "type": "http", "scheme": "bearer", "description": "A virtual key psk_…" },
@@ -47,46 +56,109 @@ pub(crate) fn document(clients: &[Client], routes: &[Route]) -> Value {
     })
 }
 
+fn refusals() -> Value {
+    let body = media(&json!({ "$ref": "#/components/schemas/Error" }));
+    let one = |(status, about): (StatusCode, &str)| {
+        (status.as_u16().to_string(), json!({ "description": about, "content": body }))
+    };
+    Value::Object(status::documented().into_iter().map(one).collect())
+}
+
 fn put(paths: &mut Map<String, Value>, path: &str, method: &str, operation: Value) {
     let item = paths.entry(path.to_owned()).or_insert_with(|| json!({}));
     item[method] = operation;
 }
 
-fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
-    let mut responses = Map::new();
-    let answer = media(&content(&route.answer, generator));
-    let (good, made) = (status::ANSWERED.as_u16().to_string(), status::CREATED.as_u16().to_string());
-    responses.insert(good, with_tag(json!({ "description": "Done", "content": answer })));
-    if route.body.is_some() && route.is_change {
-        responses.insert(made, with_tag(json!({ "description": "Made", "content": answer })));
+impl Writer {
+    fn operation(&mut self, route: &Route) -> Value {
+        let mut responses = Map::new();
+        let answer = media(&self.content(&route.answer));
+        let (good, made) = (status::ANSWERED.as_u16().to_string(), status::CREATED.as_u16().to_string());
+        responses.insert(good, with_tag(json!({ "description": "Done", "content": answer })));
+        if route.body.is_some() && route.is_change {
+            let mut response = with_tag(json!({ "description": "Made", "content": answer }));
+            if let Some(word) = route.id.strip_prefix("create_") {
+                response["links"] = links(word);
+            }
+            responses.insert(made, response);
+        }
+        for (status, _) in status::documented() {
+            let status = status.as_u16().to_string();
+            let named = json!({ "$ref": format!("#/components/responses/{status}") });
+            responses.insert(status, named);
+        }
+        let path = route.path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).map(|name| {
+            let schema = json!({ "type": "string", "minLength": 1, "maxLength": 256 });
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
+        });
+        let parameters: Vec<Value> = path.chain(route.parameters.iter().map(parameter)).collect();
+        let mut operation = json!({
+            "operationId": route.id,
+            "summary": route.summary,
+            "tags": [route.tag],
+            "security": [{ "admin": [] }],
+            "parameters": parameters,
+            "responses": responses,
+        });
+        if let Some(body) = &route.body {
+            operation["requestBody"] = json!({ "required": true, "content": media(&self.content(body)) });
+        }
+        operation
     }
-    for (status, about) in status::documented() {
-        let body = media(&json!({ "$ref": "#/components/schemas/Error" }));
-        responses.insert(status.as_u16().to_string(), json!({ "description": about, "content": body }));
+
+    fn content(&mut self, content: &Content) -> Value {
+        let schema = (content.schema)(&mut self.generator).to_value();
+        match content.form {
+            Form::Plain => schema,
+            Form::Named(field) => self.made(&schema, "New", |schema| schema["required"] = json!([field])),
+            Form::List => json!({
+                "type": "object",
+                "required": ["data"],
+                "properties": { "data": { "type": "array", "items": schema } },
+            }),
+            Form::Patch => {
+                let types = self.generator.definitions().clone();
+                self.made(&schema, "Patch", |schema| patch(schema, &types))
+            }
+            Form::Changed => self.made(&schema, "Changed", changed),
+            Form::Secret => self.made(&schema, "Changed", |schema| {
+                changed(schema);
+                schema["properties"]["key"] = json!({ "type": "string", "description": "The secret; shown only here" });
+            }),
+        }
     }
-    let path = route.path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).map(|name| {
-        let schema = json!({ "type": "string", "minLength": 1, "maxLength": 256 });
-        json!({ "name": name, "in": "path", "required": true, "schema": schema })
-    });
-    let parameters: Vec<Value> = path.chain(route.parameters.iter().map(parameter)).collect();
-    let mut operation = json!({
-        "operationId": route.id,
-        "summary": route.summary,
-        "tags": [route.tag],
-        "security": [{ "admin": [] }],
-        "parameters": parameters,
-        "responses": responses,
-    });
-    if let Some(body) = &route.body {
-        operation["requestBody"] = json!({ "required": true, "content": media(&content(body, generator)) });
+
+    /// The schema, made anew by `change`, under its name and `suffix`.
+    fn made(&mut self, schema: &Value, suffix: &str, change: impl Fn(&mut Value)) -> Value {
+        let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let mut made = self.generator.definitions().get(name).unwrap_or(schema).clone();
+        change(&mut made);
+        let name = format!("{name}{suffix}");
+        let path = format!("#{SCHEMAS}/{name}");
+        self.made.insert(name, made);
+        json!({ "$ref": path })
     }
-    operation
+}
+
+/// What can be done with an object that was made.
+fn links(word: &str) -> Value {
+    let field = if word == "key" { "id" } else { "name" };
+    let parameters = json!({ field: format!("$response.body#/{field}") });
+    let one =
+        |verb: &str| (verb.to_owned(), json!({ "operationId": format!("{verb}_{word}"), "parameters": parameters }));
+    Value::Object(["show", "set", "change", "delete"].map(one).into_iter().collect())
 }
 
 fn parameter(parameter: &Parameter) -> Value {
     let schema: Value = serde_json::from_str(parameter.pattern).expect("the table holds JSON");
     let place = if parameter.is_in_query { "query" } else { "header" };
-    json!({ "name": parameter.name, "in": place, "description": parameter.about, "schema": schema })
+    let is_list = schema["type"] == "array";
+    let mut one = json!({ "name": parameter.name, "in": place, "description": parameter.about, "schema": schema });
+    if is_list {
+        one["style"] = "form".into();
+        one["explode"] = false.into();
+    }
+    one
 }
 
 fn with_tag(mut response: Value) -> Value {
@@ -99,52 +171,35 @@ fn media(schema: &Value) -> Value {
     json!({ "application/json": { "schema": schema } })
 }
 
-fn content(content: &Content, generator: &mut SchemaGenerator) -> Value {
-    let schema = (content.schema)(generator).to_value();
-    match content.form {
-        Form::Plain => schema,
-        Form::Named(field) => json!({ "allOf": [schema, { "required": [field] }] }),
-        Form::List => json!({
-            "type": "object",
-            "required": ["data"],
-            "properties": { "data": { "type": "array", "items": schema } },
-        }),
-        Form::Patch => patch(resolved(&schema, generator)),
-        Form::Changed | Form::Secret => changed(resolved(&schema, generator), content.form),
-    }
-}
-
-/// The schema itself, where it is only named.
-fn resolved(schema: &Value, generator: &SchemaGenerator) -> Value {
+/// Every field may be absent, or null, at every depth (RFC 7396).
+fn patch(schema: &mut Value, types: &Map<String, Value>) {
     let name = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next());
-    name.and_then(|name| generator.definitions().get(name)).unwrap_or(schema).clone()
-}
-
-/// Every field may be absent, or null.
-fn patch(mut schema: Value) -> Value {
-    if let Some(properties) = schema["properties"].as_object_mut() {
-        for property in properties.values_mut() {
-            *property = json!({ "anyOf": [property, { "type": "null" }] });
-        }
+    if let Some(named) = name.and_then(|name| types.get(name)).filter(|named| named["properties"].is_object()) {
+        *schema = named.clone();
+    }
+    let or_null = |value: &mut Value| *value = json!({ "anyOf": [value, { "type": "null" }] });
+    for property in schema["properties"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        patch(property, types);
+        or_null(property);
+    }
+    if schema["additionalProperties"].is_object() {
+        or_null(&mut schema["additionalProperties"]);
     }
     if let Some(fields) = schema.as_object_mut() {
         fields.remove("required");
+        // Indexing leaves a null where nothing is.
+        fields.retain(|_, value| !value.is_null());
     }
-    schema
 }
 
 /// The object with what is said about the change.
-fn changed(mut schema: Value, form: Form) -> Value {
+fn changed(schema: &mut Value) {
     if let Some(fields) = schema.as_object_mut() {
         fields.remove("additionalProperties");
     }
-    let warnings = "What is probably not what was meant";
-    schema["properties"]["warnings"] =
-        json!({ "type": "array", "items": { "type": "string" }, "description": warnings });
-    if form == Form::Secret {
-        schema["properties"]["key"] = json!({ "type": "string", "description": "The secret; shown only here" });
-    }
-    schema
+    let about = "What is probably not what was meant";
+    let warnings = json!({ "type": "array", "items": { "type": "string" }, "description": about });
+    schema["properties"]["warnings"] = warnings;
 }
 
 fn of_client(client: &Client) -> Value {

@@ -34,6 +34,12 @@ pub struct DeclaredKey {
 const SORTS: [Kind; 6] = [Kind::Project, Kind::User, Kind::Budget, Kind::Limit, Kind::Webhook, Kind::Key];
 
 impl Declared {
+    /// What it declares, such as `budget search-monthly`.
+    pub fn names(&self) -> Vec<String> {
+        let objects = self.objects.iter().map(|object| format!("{} {}", object.kind().as_str(), object.name()));
+        objects.chain(self.keys.iter().map(|key| format!("key {}", key.settings.id))).collect()
+    }
+
     /// Whether the file declares nothing.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty() && self.keys.is_empty()

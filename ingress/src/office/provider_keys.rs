@@ -25,6 +25,9 @@ impl Office {
         provider: Option<&str>,
     ) -> Result<(Vec<ProviderKeyShown>, u64), Refused> {
         actor.must_see_all()?;
+        if let Some(wrong) = provider.and_then(|provider| ProviderId::parse(provider).err()) {
+            return Err(Refused::rule("provider", wrong.to_string()));
+        }
         let (directory, revision) = self.directories.read().await?;
         let keys = directory.provider_keys.iter();
         let keys = keys.filter(|(name, _)| provider.is_none_or(|provider| provider == *name));

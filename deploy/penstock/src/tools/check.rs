@@ -12,10 +12,11 @@ pub(crate) fn run(place: &Place) -> anyhow::Result<ExitCode> {
     let providers = list(config.workers.providers.iter().map(|provider| provider.id.to_string()).collect());
     let models = list(config.ingress.models.keys().cloned().collect());
     let prices = config.workers.prices.len();
+    let declared = list(config.ingress.declared.names());
     write(
         format!(
             "The configuration is right ({file}).\n\
-             listen: {}\nproviders: {providers}\nvirtual models: {models}\nown prices: {prices}\n",
+             listen: {}\nproviders: {providers}\nvirtual models: {models}\nown prices: {prices}\ndeclared: {declared}\n",
             config.ingress.listen
         )
         .as_bytes(),

@@ -1,15 +1,18 @@
 //! `penstock keys`: virtual keys in NATS KV. A change takes effect in every ingress in under a second.
 
+use super::objects::assigned;
+use super::office::{Counter, print_done, told};
 use super::output::{print, write};
-use crate::config::Config;
 use crate::{Format, Place};
-use anyhow::{Context, bail};
-use penstock_ingress::keys::{self, KeyWish, Keys};
+use penstock_ingress::keys;
+use penstock_ingress::office::{Force, Wish};
 use penstock_runtime::config::parse_duration;
 use penstock_runtime::{MasterKey, Secret, clock};
 use penstock_schemas::UnixMicros;
+use penstock_schemas::audit::Way;
 use penstock_schemas::key::VirtualKey;
-use penstock_schemas::name::{KeyId, ProjectId};
+use penstock_schemas::managed::Kind;
+use penstock_schemas::rfc3339;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,6 +40,8 @@ pub(crate) enum Command {
         /// After what time it is refused: 12h, 90d [default: never]
         #[arg(long, value_parser = span)]
         expires: Option<Duration>,
+        /// Any other field, as FIELD=VALUE: rates.requests_per_minute=60
+        fields: Vec<String>,
         /// How to print it
         #[arg(long, value_enum, default_value_t)]
         format: Format,
@@ -73,6 +78,28 @@ pub(crate) enum Command {
         /// The key's id
         id: String,
     },
+    /// Show one
+    Show {
+        /// The key's id
+        id: String,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Change some fields of a key; an empty value takes a field away
+    #[command(
+        after_help = "Example:\n  penstock keys set key_1a2b3c4d5e models='openai/*' rates.requests_per_minute=60"
+    )]
+    Set {
+        /// The key's id
+        id: String,
+        /// The fields, as FIELD=VALUE
+        #[arg(required = true)]
+        fields: Vec<String>,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// Print a new master key, for PENSTOCK_MASTER_KEY
     Master,
 }
@@ -82,48 +109,62 @@ pub(crate) async fn run(place: &Place, command: Command) -> anyhow::Result<ExitC
         write(format!("{}\n", MasterKey::generate().reveal()).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let keys = Keys::open(&super::bus(place).await?, Config::load(place, &[])?.ingress.hash_seal.as_ref()).await?;
-    match command {
-        Command::Create { project, user, name, models, tags, expires, format } => {
-            let project = project.map(ProjectId::parse).transpose()?;
-            let expires_at = expires.map(|after| clock::now().after(after));
-            let tags = tags.into_iter().collect();
-            let wish = KeyWish { project, user, name, models, tags, expires_at, ..KeyWish::default() };
-            let (key, secret) = keys.create(wish).await?;
-            show_secret(&key, &secret, format)?;
+    let bus = super::bus(place).await?;
+    let (id, wish, what, format) = match command {
+        Command::List { format } => {
+            list(&bus.keys().await?.list().await?, format)?;
+            return Ok(ExitCode::SUCCESS);
         }
-        Command::List { format } => list(&keys.bucket().list().await?, format)?,
-        Command::Rotate { id, overlap, format } => {
-            let rotated = keys.rotate(&KeyId::parse(id.clone())?, overlap).await?;
-            let (key, secret) = rotated.with_context(|| unknown(&id))?;
-            show_secret(&key, &secret, format)?;
+        Command::Show { id, format } => {
+            let counter = Box::pin(Counter::open(place, Way::Cli)).await?;
+            let object = counter.office.one(&counter.actor, Kind::Key, &id).await.map_err(told)?.0;
+            let fields = object.as_object().into_iter().flatten();
+            let rows: Vec<[String; 2]> = fields.map(|(name, value)| [name.clone(), value.to_string()]).collect();
+            print(format, &["field", "value"], &rows, &object)?;
+            return Ok(ExitCode::SUCCESS);
         }
-        Command::Disable { id } => switch(&keys, &id, |key| key.disabled = true, "disabled").await?,
-        Command::Enable { id } => switch(&keys, &id, |key| key.disabled = false, "enabled").await?,
-        Command::Revoke { id } => {
-            if !keys.revoke(&KeyId::parse(id.clone())?).await? {
-                bail!(unknown(&id));
+        Command::Create { project, user, name, models, tags, expires, fields, format } => {
+            let mut wish = assigned(Kind::Key, &fields)?;
+            let expires_at = expires.map(|after| rfc3339::write(clock::now().after(after)));
+            let texts = [("project", project), ("user", user), ("name", name), ("expires_at", expires_at)];
+            for (field, text) in texts {
+                if let Some(text) = text {
+                    wish[field] = text.into();
+                }
             }
-            write(format!("{id} is revoked\n").as_bytes())?;
+            if !models.is_empty() {
+                wish["models"] = models.into();
+            }
+            if !tags.is_empty() {
+                wish["tags"] = Value::Object(tags.into_iter().map(|(name, value)| (name, value.into())).collect());
+            }
+            (String::new(), Wish::Create(wish), "created", Some(format))
         }
+        Command::Set { id, fields, format } => {
+            let wish = Wish::Merge(id.clone(), assigned(Kind::Key, &fields)?);
+            (id, wish, "changed", Some(format))
+        }
+        Command::Rotate { id, overlap, format } => (id.clone(), Wish::Rotate(id, overlap), "rotated", Some(format)),
+        Command::Disable { id } => (id.clone(), Wish::Merge(id, json!({ "disabled": true })), "disabled", None),
+        Command::Enable { id } => (id.clone(), Wish::Merge(id, json!({ "disabled": false })), "enabled", None),
+        Command::Revoke { id } => (id.clone(), Wish::Delete(id, Force::No), "revoked", None),
         Command::Master => unreachable!("it is answered above"),
+    };
+    let counter = Box::pin(Counter::open(place, Way::Cli)).await?;
+    let done = Box::pin(counter.carry_out(Kind::Key, wish)).await?;
+    match (format, &done.secret) {
+        (Some(format), Some(secret)) => show_secret(&done.object, secret, format)?,
+        (Some(format), None) => print_done(Kind::Key, &done, format)?,
+        (None, _) => write(format!("{id} is {what}\n").as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn unknown(id: &str) -> String {
-    format!("there is no key {id}: `penstock keys list` shows those that are")
-}
-
-fn show_secret(key: &VirtualKey, secret: &Secret, format: Format) -> anyhow::Result<()> {
-    let row = [key.id.to_string(), key.project.to_string(), secret.reveal().to_owned()];
-    let value = json!({ "id": key.id, "project": key.project, "key": secret.reveal() });
+fn show_secret(key: &Value, secret: &Secret, format: Format) -> anyhow::Result<()> {
+    let text = |name: &str| key[name].as_str().unwrap_or_default().to_owned();
+    let row = [text("id"), text("project"), secret.reveal().to_owned()];
+    let value = json!({ "id": key["id"], "project": key["project"], "key": secret.reveal() });
     print(format, &["id", "project", "key (shown only now)"], &[row], &value)
-}
-
-async fn switch(keys: &Keys, id: &str, edit: impl Fn(&mut VirtualKey), what: &str) -> anyhow::Result<()> {
-    keys.change(&KeyId::parse(id)?, edit).await?.with_context(|| unknown(id))?;
-    write(format!("{id} is {what}\n").as_bytes())
 }
 
 fn list(keys: &[VirtualKey], format: Format) -> anyhow::Result<()> {

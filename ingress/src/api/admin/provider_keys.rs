@@ -3,6 +3,7 @@
 use super::{Asked, Reply};
 use crate::office::malformed;
 use crate::refusal::Refusal;
+use penstock_schemas::managed::whole;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -33,5 +34,7 @@ pub(super) async fn remove(asked: Asked) -> Result<Reply, Refusal> {
 /// The reader's own words may quote a secret.
 fn read<T: DeserializeOwned>(body: Option<Value>) -> Result<T, Refusal> {
     let wrong = "the body is not as /openapi.json has it: a field is unknown, or of another type";
-    serde_json::from_value(body.unwrap_or_default()).map_err(|_| malformed(wrong).into())
+    // A list would be read as the fields in their order.
+    let body = body.filter(Value::is_object).ok_or_else(|| malformed(wrong))?;
+    serde_json::from_value(whole(body)).map_err(|_| malformed(wrong).into())
 }

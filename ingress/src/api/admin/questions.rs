@@ -2,18 +2,23 @@
 //! numbers are.
 
 use super::{Asked, Reply};
+use crate::office::Refused;
 use crate::refusal::Refusal;
 use penstock_runtime::bus::BusError;
 use penstock_runtime::clock;
+use penstock_schemas::UnixMicros;
 use penstock_schemas::alert::AlertQuery;
 use penstock_schemas::audit::{AuditQuery, AuditReply};
 use penstock_schemas::question::{Answered, Question, Words};
-use penstock_schemas::spend::{Answer, parse_time};
+use penstock_schemas::spend::{Answer, SpendQuery, parse_time};
 use penstock_schemas::target::TargetReport;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use tracing::warn;
+
+/// The longest name of an object and of an actor that can be asked for, in characters; as the table of routes says.
+const LONGEST: (usize, usize) = (320, 300);
 
 /// The answer of `GET /admin/v1/targets`.
 #[derive(Serialize, JsonSchema)]
@@ -24,14 +29,18 @@ pub(super) struct Targets {
 
 /// `GET /admin/v1/spend?by=model,project&since=7d`.
 pub(super) async fn spend(asked: Asked) -> Result<Reply, Refusal> {
+    let (since, until) = (asked.query("since"), asked.query("until"));
+    let now = clock::now();
+    check_words(&asked, since, until, now)?;
     let words = Words {
         by: asked.query("by"),
-        since: asked.query("since"),
-        until: asked.query("until"),
+        since,
+        until,
         forecast: asked.query("forecast"),
         reprice: asked.query("reprice"),
     };
-    let mut question = Question::parse(words, clock::now()).map_err(Refusal::BadQuery)?;
+    // Each word is right by itself: what is wrong now is that they stand beside each other.
+    let mut question = Question::parse(words, now).map_err(|why| Refused::rule("", why))?;
     if !asked.actor.sees_all() {
         question = question.of_projects(&asked.actor.projects);
     }
@@ -44,11 +53,28 @@ pub(super) async fn spend(asked: Asked) -> Result<Reply, Refusal> {
     Ok(Reply::new(to_value(&answered)))
 }
 
+/// Whether each word of a question can be read by itself.
+fn check_words(asked: &Asked, since: Option<&str>, until: Option<&str>, now: UnixMicros) -> Result<(), Refusal> {
+    SpendQuery::parse(asked.query("by"), None, None, now).map_err(Refusal::BadQuery)?;
+    for (name, text) in [("since", since), ("until", until), ("reprice", asked.query("reprice"))] {
+        text.map(|text| parse_time(name, text, now)).transpose().map_err(Refusal::BadQuery)?;
+    }
+    match asked.query("forecast") {
+        None | Some("true" | "false") => Ok(()),
+        Some(_) => Err(Refusal::BadQuery("`forecast` is true or false".to_owned())),
+    }
+}
+
 /// `GET /admin/v1/alerts?since=7d&kind=budget_exceeded`.
 pub(super) async fn alerts(asked: Asked) -> Result<Reply, Refusal> {
     asked.actor.must_see_all()?;
     let (kind, since, until) = (asked.query("kind"), asked.query("since"), asked.query("until"));
-    let query = AlertQuery::parse(kind, since, until, clock::now()).map_err(Refusal::BadQuery)?;
+    let now = clock::now();
+    for (name, text) in [("since", since), ("until", until)] {
+        text.map(|text| parse_time(name, text, now)).transpose().map_err(Refusal::BadQuery)?;
+    }
+    AlertQuery::parse(kind, None, None, now).map_err(Refusal::BadQuery)?;
+    let query = AlertQuery::parse(kind, since, until, now).map_err(|why| Refused::rule("since", why))?;
     Ok(Reply::new(to_value(&answered(asked.ingress.bus.ask_alerts(&query).await)?)))
 }
 
@@ -72,8 +98,13 @@ fn answered<T>(answer: Result<Answer<T>, BusError>) -> Result<T, Refusal> {
 pub(super) async fn audit(asked: Asked) -> Result<Reply, Refusal> {
     asked.actor.must_see_all()?;
     let since = parse_time("since", asked.query("since").unwrap_or("30d"), clock::now()).map_err(Refusal::BadQuery)?;
-    let text = |name: &str| asked.query(name).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
-    let query = AuditQuery { since, object: text("object"), actor: text("actor") };
+    let text = |name: &str, longest: usize| match asked.query(name).filter(|text| !text.is_empty()) {
+        Some(text) if text.chars().count() > longest => {
+            Err(Refusal::BadQuery(format!("`{name}` is longer than {longest} characters")))
+        }
+        text => Ok(text.map(ToOwned::to_owned)),
+    };
+    let query = AuditQuery { since, object: text("object", LONGEST.0)?, actor: text("actor", LONGEST.1)? };
     match asked.ingress.bus.ask_audit(&query).await {
         Ok(AuditReply::Report(report)) => Ok(Reply::new(to_value(&report))),
         Ok(AuditReply::Unavailable(why)) => {

@@ -75,7 +75,7 @@ fn content<T: JsonSchema>(form: Form) -> Content {
 const IF_MATCH: Parameter = Parameter {
     name: "If-Match",
     is_in_query: false,
-    pattern: r#"{"type": "string", "pattern": "^(\"[0-9]{1,15}\"|[*])$"}"#,
+    pattern: r#"{"type": "string", "pattern": "^(\"?[0-9]{1,15}\"?|[*])$"}"#,
     about: "Only if it still has this ETag",
 };
 
@@ -101,8 +101,9 @@ const fn time(name: &'static str, about: &'static str) -> Parameter {
 const BY: Parameter = Parameter {
     name: "by",
     is_in_query: true,
-    pattern: r#"{"type": "string", "pattern": "^(project|user|key_id|provider|model|virtual_model|operation|budget|day|hour|tag:[a-z]{1,20})$"}"#,
-    about: "What to break it down by: several are separated by commas",
+    pattern: r#"{"type": "array", "uniqueItems": true, "maxItems": 5, "items": {"type": "string",
+        "pattern": "^(project|user|key_id|provider|model|virtual_model|operation|budget|day|hour|tag:[a-z]{1,20})$"}}"#,
+    about: "What to break it down by, separated by commas",
 };
 
 const FORECAST: Parameter = Parameter {
@@ -129,7 +130,7 @@ const OBJECT: Parameter = Parameter {
 const ACTOR: Parameter = Parameter {
     name: "actor",
     is_in_query: true,
-    pattern: r#"{"type": "string", "maxLength": 64}"#,
+    pattern: r#"{"type": "string", "maxLength": 300}"#,
     about: "Only changes by this one",
 };
 

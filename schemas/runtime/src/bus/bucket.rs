@@ -3,7 +3,7 @@
 
 use super::{Bus, BusError, failed};
 use async_nats::jetstream::kv::{Entry, Operation, Store, UpdateErrorKind};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -12,6 +12,9 @@ use tracing::{error, warn};
 
 /// Wait before a watch that broke off is begun again.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// Values of a list that are asked for at once.
+const AT_ONCE: usize = 64;
 
 /// A bucket whose values are `V`.
 #[derive(Clone)]
@@ -151,15 +154,23 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     /// # Errors
     /// When JetStream does not answer, or a value cannot be read.
     pub async fn list_where(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, V)>, BusError> {
-        let keys = self.store.keys().await.map_err(failed("list a bucket"))?;
-        let mut keys: Vec<String> = keys.try_collect().await.map_err(failed("list a bucket"))?;
-        keys.retain(|key| is_wanted(key));
-        keys.sort();
+        // Not by a consumer: each would live on for a while, and their number is limited.
+        let all = format!("{}>", self.store.prefix);
+        let subjects = self.store.stream.info_with_subjects(all).await.map_err(failed("list a bucket"))?;
+        let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(failed("list a bucket"))?;
+        let keys = subjects.iter().filter_map(|(subject, _)| subject.strip_prefix(&self.store.prefix));
+        let mut keys: Vec<String> = keys.filter(|key| is_wanted(key)).map(ToOwned::to_owned).collect();
+        keys.sort_unstable();
         let mut values = Vec::with_capacity(keys.len());
-        for key in keys {
-            values.extend(self.get(&key).await?.map(|value| (key, value)));
+        let mut coming = stream::iter(keys.into_iter().map(|key| self.with_key(key))).buffered(AT_ONCE);
+        while let Some(value) = coming.next().await {
+            values.extend(value?);
         }
         Ok(values)
+    }
+
+    async fn with_key(&self, key: String) -> Result<Option<(String, V)>, BusError> {
+        Ok(self.get(&key).await?.map(|value| (key, value)))
     }
 
     /// Follows the bucket as long as the role lives: first what is there, then every change.
