@@ -31,6 +31,8 @@ struct Served {
     bare: HashMap<String, Vec<Target>>,
     /// Every model that is known, by its provider and its name.
     known: HashMap<String, HashMap<ModelId, Arc<ModelCard>>>,
+    /// What every other model is taken for, by its provider.
+    unknown: HashMap<String, Arc<ModelCard>>,
 }
 
 /// What a name stands for.
@@ -87,7 +89,10 @@ impl Models {
                 bare.entry(model.model.as_str().to_owned()).or_default().push(target);
             }
         }
-        (served.bare, served.known) = (bare, known);
+        let unknown =
+            served.cards.iter().filter_map(|(name, card)| Some((name.clone(), Arc::new(card.unknown.clone()?))));
+        let unknown = unknown.collect();
+        (served.bare, served.known, served.unknown) = (bare, known, unknown);
     }
 
     /// What `name` stands for: the operator's own names first, then `provider/model`, then bare names of the catalogue.
@@ -126,7 +131,9 @@ impl Models {
     /// What is known of a model.
     pub(crate) fn card(&self, target: &Target) -> Option<Arc<ModelCard>> {
         let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
-        served.known.get(target.provider.as_str())?.get(&target.model).cloned()
+        let provider = target.provider.as_str();
+        let known = served.known.get(provider).and_then(|models| models.get(&target.model));
+        known.or_else(|| served.unknown.get(provider)).cloned()
     }
 
     /// What a model is for, where the catalogue says it.

@@ -22,6 +22,9 @@ pub struct ProviderCard {
     pub most_inputs: Option<u32>,
     /// The models of the catalogue and of the operator's own price list; others can be called by their full name.
     pub models: Vec<ModelCard>,
+    /// What every other model is taken for; `None`: nothing is known of it, not even a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<ModelCard>,
 }
 
 /// One model: what it can do and what it costs.

@@ -115,6 +115,20 @@ async fn a_model_without_a_price_is_refused_under_a_budget_of_money_and_not_unde
 }
 
 #[tokio::test]
+async fn a_model_without_a_price_is_charged_at_the_ceiling_where_there_is_one() {
+    let ceiling = "[workers]\nunpriced_usd_per_million = \"100\"\n";
+    let world = World::setup().config(ceiling).start().await;
+    world.upstream("alpha").answers("hi").always();
+    world.manage(budget("money", "0.02", &json!({})), &[world.address()]).await;
+    let ask = || world.ask("alpha/unknown").field("max_tokens", json!(5));
+    let answer = ask().await;
+    assert_eq!((answer.text().as_str(), answer.header("x-penstock-cost-usd")), ("hi", "0.0015"));
+    assert_eq!(world.ask("alpha/unknown").field("max_tokens", json!(500)).await.status.as_u16(), 429);
+    let rows = world.sql_until("SELECT price_id FROM attempts", |rows| rows.len() == 1).await;
+    assert_eq!(rows[0]["price_id"], "ceiling");
+}
+
+#[tokio::test]
 async fn each_user_has_the_whole_limit_where_a_budget_is_per_user_and_alerts_refuse_nobody() {
     let world = World::start().await;
     world.upstream("alpha").answers("hi").always();

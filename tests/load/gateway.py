@@ -31,8 +31,32 @@ model = "foreign/mock-model"
 input_usd_per_million = "0.15"
 output_usd_per_million = "0.60"
 
+[providers.limited]
+dialect = "openai"
+base_url = "{upstream}/v1"
+
+[[prices]]
+model = "limited/mock-model"
+input_usd_per_million = "0.15"
+output_usd_per_million = "0.60"
+{budgets}
+[[limits]]
+name = "limited"
+match = {{ provider = "limited" }}
+rates = {{ requests_per_minute = 10000000, tokens_per_minute = 1000000000000, concurrent_requests = 100000 }}
+
 {extra}
 """
+BUDGETS = "".join(
+    f"""
+[[budgets]]
+name = "limited-{cycle}"
+match = {{ provider = "limited" }}
+limit_usd = "900000"
+cycle = "{cycle}"
+"""
+    for cycle in ("daily", "weekly", "monthly", "total")
+)
 
 
 def tools_environment(checkout, say):
@@ -70,7 +94,7 @@ class Gateway:
     def __init__(self, binary, folder, upstream, tools, extra):
         self.binary, self.data, self.log = binary, folder / "data", folder / "log"
         self.config = folder / "penstock.toml"
-        self.config.write_text(CONFIG.format(upstream=upstream, extra=extra))
+        self.config.write_text(CONFIG.format(upstream=upstream, budgets=BUDGETS, extra=extra))
         self.key = "psk_" + secrets.token_hex(16)
         # Keys of real providers stay out of it, and so do settings that this run does not know of.
         ours = {name: value for name, value in os.environ.items() if not is_foreign(name)}
@@ -87,7 +111,8 @@ class Gateway:
 
     def targets(self, name):
         """Where loadgen sends the requests of a measurement."""
-        return [*self.target, "foreign/mock-model" if name == "translated" else "mock/mock-model"]
+        provider = {"translated": "foreign", "limited": "limited"}.get(name, "mock")
+        return [*self.target, f"{provider}/mock-model"]
 
     def start(self):
         """Starts it, and gives the seconds until it said that it is ready."""

@@ -9,6 +9,7 @@ LATENCY = {
     "100": "100 requests/s",
     "500": "500 requests/s",
     "translated": "500 requests/s, OpenAI to Anthropic",
+    "limited": "500 requests/s, 4 budgets and 3 rates",
     "2000": "2,000 requests/s",
     "prompt": "100K-token prompt (400 KB), 20/s",
 }

@@ -10,7 +10,7 @@ use penstock_runtime::config::{Document, Section};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
-use penstock_schemas::name::{ProviderId, Target};
+use penstock_schemas::name::{ModelId, ProviderId, Target};
 use penstock_schemas::price::{PerMillion, PerUnit, Prices, TokenPrices};
 use penstock_schemas::provider_key::{HEAVIEST, KeySource, usual_weight};
 use serde::Deserialize;
@@ -53,6 +53,8 @@ pub struct ProviderConfig {
     pub media: MediaGuard,
     /// The models that are known.
     pub models: Vec<ModelCard>,
+    /// What every other model is taken for; `None`: it has no price.
+    pub unknown: Option<ModelCard>,
 }
 
 impl WorkersConfig {
@@ -75,10 +77,18 @@ impl WorkersConfig {
                 config.providers.push(provider);
             }
         }
-        if document.section("workers").or("allow_private_media", false) {
+        let mut section = document.section("workers");
+        let ceiling = section.get::<String>("unpriced_usd_per_million").and_then(|text| {
+            let price = PerMillion::parse(&text);
+            price.map_err(|error| section.mistake("unpriced_usd_per_million", &error.to_string())).ok()
+        });
+        if section.or("allow_private_media", false) {
             config.providers.iter_mut().for_each(|provider| provider.media = MediaGuard::Open);
         }
         config.price_models();
+        if let Some(ceiling) = ceiling {
+            config.price_others(ceiling);
+        }
         config
     }
 
@@ -97,6 +107,7 @@ impl WorkersConfig {
             probe: true,
             media: MediaGuard::Public,
             models: entry.models,
+            unknown: None,
         });
     }
 
@@ -106,18 +117,37 @@ impl WorkersConfig {
             for (target, row) in self.prices.iter().filter(|(target, _)| target.provider == provider.id) {
                 match provider.models.iter_mut().find(|card| card.model == target.model) {
                     Some(card) => card.price = Some(row.clone()),
-                    None => provider.models.push(ModelCard {
-                        model: target.model.clone(),
-                        mode: "chat".to_owned(),
-                        context: None,
-                        max_output: None,
-                        capabilities: Vec::new(),
-                        deprecated_on: None,
-                        price: Some(row.clone()),
-                    }),
+                    None => provider.models.push(priced(target.model.clone(), row.clone())),
                 }
             }
         }
+    }
+
+    /// Gives every model that has no price this one, for input and output alike.
+    fn price_others(&mut self, ceiling: PerMillion) {
+        let base = TokenPrices { input: Some(ceiling), output: Some(ceiling), ..TokenPrices::default() };
+        let prices = Prices { base, ..Prices::default() };
+        let row = PriceRow { price_id: "ceiling".to_owned(), valid_from: UnixMicros(0), prices };
+        let any = ModelId::parse("*").expect("a star has no spaces");
+        for provider in &mut self.providers {
+            for card in provider.models.iter_mut().filter(|card| card.price.is_none()) {
+                card.price = Some(row.clone());
+            }
+            provider.unknown = Some(priced(any.clone(), row.clone()));
+        }
+    }
+}
+
+/// A model of which only the price is known.
+fn priced(model: ModelId, price: PriceRow) -> ModelCard {
+    ModelCard {
+        model,
+        mode: "chat".to_owned(),
+        context: None,
+        max_output: None,
+        capabilities: Vec::new(),
+        deprecated_on: None,
+        price: Some(price),
     }
 }
 
@@ -218,6 +248,7 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
         probe: section.or("probe", true),
         media: MediaGuard::Public,
         models,
+        unknown: None,
     })
 }
 

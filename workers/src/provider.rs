@@ -48,6 +48,8 @@ pub struct Provider {
     /// That there are other keys now.
     changed: Notify,
     models: HashMap<ModelId, ModelCard>,
+    /// What every other model is taken for.
+    unknown: Option<ModelCard>,
     /// By connect time-out: it belongs to the client, not to the request.
     clients: Mutex<HashMap<Duration, reqwest::Client>>,
 }
@@ -78,6 +80,7 @@ impl Provider {
             concurrency: config.concurrency,
             media: Media::new(config.media),
             base_url: config.base_url.trim_end_matches('/').to_owned(),
+            unknown: config.unknown,
             models: config.models.into_iter().map(|card| (card.model.clone(), card)).collect(),
             clients: Mutex::default(),
         }
@@ -106,7 +109,7 @@ impl Provider {
 
     /// What is known of a model.
     pub fn model(&self, model: &ModelId) -> Option<&ModelCard> {
-        self.models.get(model)
+        self.models.get(model).or(self.unknown.as_ref())
     }
 
     /// The key that was picked, or the token that it is exchanged for; `None` when the provider wants none.

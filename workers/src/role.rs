@@ -57,6 +57,7 @@ impl Workers {
                 also: config.also.clone(),
                 most_inputs: config.most_inputs,
                 models: config.models.clone(),
+                unknown: config.unknown.clone(),
             };
             if models.get(config.id.as_str()).await?.as_ref() != Some(&card) {
                 models.put(config.id.as_str(), &card).await?;

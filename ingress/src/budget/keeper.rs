@@ -73,6 +73,8 @@ pub(super) struct Counter {
 pub(super) struct Open {
     /// In which counters, and how much.
     pub(super) charges: Vec<(String, u64)>,
+    /// Until when an attempt may begin with it.
+    pub(super) start_by: UnixMicros,
     /// When the call is over at the latest.
     pub(super) deadline: UnixMicros,
     /// Since when nobody here waits for it.
@@ -167,7 +169,8 @@ impl Keeper {
         let id = Uuid::now_v7();
         let mut state = self.state();
         let charges = wants.iter().map(|want| (want.book.clone(), want.amount)).collect();
-        state.open.insert(id, Open { charges, deadline, over: None });
+        let start_by = state.start_by;
+        state.open.insert(id, Open { charges, start_by, deadline, over: None });
         let charges = wants.iter().map(charge).collect();
         let reservation = Reservation { id, lease: state.lease, start_by: state.start_by, charges };
         drop(state);
@@ -260,6 +263,7 @@ impl Keeper {
         let start_by = state.start_by;
         match state.open.get_mut(&wanted.id) {
             Some(open) => {
+                open.start_by = start_by;
                 for ((_, reserved), needed) in open.charges.iter_mut().zip(&wanted.needed) {
                     *reserved = (*reserved).max(*needed);
                 }

@@ -1,7 +1,7 @@
 //! Has the ledger settle what nobody tells of: calls whose worker died, messages that were lost. And when nothing is in
 //! flight in a budget, compares what was spent of it here with the ledger, and believes the ledger.
 
-use super::keeper::{Keeper, State};
+use super::keeper::{Keeper, Open, State};
 use penstock_runtime::clock;
 use penstock_schemas::reservation::{Proof, ProofWanted, Proven};
 use std::collections::HashMap;
@@ -15,6 +15,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How long the worker of a call that is over here has to tell, and the ledger to be written.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the start of an attempt that began at the last moment may take into the ledger, and how far clocks may differ.
+const BEGINNING: Duration = Duration::from_secs(7);
 
 /// How long nothing happens in a budget before it is compared.
 const QUIET: Duration = Duration::from_secs(3);
@@ -54,7 +57,9 @@ impl State {
     fn unproven(&self, now: Instant) -> ProofWanted {
         let wall = clock::now();
         let is_late = |over: Option<Instant>| over.is_some_and(|over| now.duration_since(over) > PATIENCE);
-        let late = self.open.iter().filter(|(_, open)| is_late(open.over) || open.deadline.after(PATIENCE) < wall);
+        let is_over = |open: &Open| is_late(open.over) || open.deadline.after(PATIENCE) < wall;
+        // Nothing can begin with it any more, and what has begun is in the ledger.
+        let late = self.open.iter().filter(|(_, open)| is_over(open) && open.start_by.after(BEGINNING) < wall);
         let quiet = self.counters.iter().filter(|(_, counter)| {
             let is_idle = counter.account.reserved() == 0 && now.duration_since(counter.active) > QUIET;
             !counter.is_rate && !counter.is_proven && is_idle
