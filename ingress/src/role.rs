@@ -12,7 +12,7 @@ use crate::office::{Actor, Applying, Office, Refused};
 use crate::queue::Queues;
 use crate::room::Room;
 use crate::{api, server};
-use penstock_runtime::bus::{Bus, BusError, Inbox, Journal, Kept, Replays};
+use penstock_runtime::bus::{Alarm, Bus, BusError, Inbox, Journal, Kept, Replays};
 use penstock_runtime::health::Health;
 use penstock_runtime::metrics::Metrics;
 use penstock_runtime::{Life, clock};
@@ -51,6 +51,7 @@ pub(crate) struct Parts {
     pub(crate) health: Health,
     pub(crate) office: Office,
     pub(crate) keeper: Keeper,
+    pub(crate) alarm: Alarm,
     rules: Mutex<(Arc<Directory>, Arc<Rules>)>,
     pub(crate) replays: Replays,
     pub(crate) queues: Queues,
@@ -147,6 +148,7 @@ impl Ingress {
             health,
             office,
             keeper: Keeper::start(bus).await?,
+            alarm: bus.alarm(),
             rules: Mutex::default(),
             replays: bus.replays().await?,
             queues,

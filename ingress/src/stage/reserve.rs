@@ -10,6 +10,7 @@ use crate::refusal::{OverBudget, Refusal};
 use crate::role::Shared;
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::alert::{Alert, AlertKind};
 use penstock_schemas::bound;
 use penstock_schemas::budget::{OnExceed, Unit};
 use penstock_schemas::model::ModelCard;
@@ -91,9 +92,23 @@ async fn set_aside(wanted: &[Want], deadline: UnixMicros, ingress: &Shared) -> R
         Err(Short::Counter(want, _)) if !want.is_budget() => Err(NoMoney::Refused(over(&want, now))),
         Err(Short::Counter(want, stood)) => match want.on_exceed() {
             OnExceed::Downgrade(model) => Err(NoMoney::Down(want.label, model)),
-            OnExceed::Reject | OnExceed::Alert => Err(NoMoney::Refused(refused(&want, stood, now))),
+            OnExceed::Reject | OnExceed::Alert => {
+                tell_spent(ingress, &want, stood, now);
+                Err(NoMoney::Refused(refused(&want, stood, now)))
+            }
         },
     }
+}
+
+/// A strict budget refuses before all of it is spent: whoever is to know that it is used up is told now.
+fn tell_spent(ingress: &Shared, want: &Want, stood: Stood, now: UnixMicros) {
+    let is_nearly_spent = stood.settled >= want.limit - want.limit / 5;
+    let Some((counter, window)) = want.book.rsplit_once('.').filter(|_| is_nearly_spent) else { return };
+    let alert = Alert::new(AlertKind::BudgetExceeded, counter, "100", window, now).about(&want.label);
+    let [settled, limit] = [stood.settled, want.limit].map(|amount| want.unit.write(amount));
+    ingress
+        .alarm
+        .raise(alert.saying(format!("the budget {} refuses requests: {settled} of {limit} is spent", want.label)));
 }
 
 fn refused(want: &Want, stood: Stood, now: UnixMicros) -> Refusal {
