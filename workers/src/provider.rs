@@ -133,11 +133,7 @@ impl Provider {
     /// Takes the keys that the operator manages, beside those of the configuration; those that stand in files are read
     /// again. `open` gives the secret of a managed one. Gives those that cannot be used, and why; nothing when that was said
     /// before.
-    pub fn take_keys(
-        &self,
-        managed: &[ProviderKey],
-        open: impl Fn(&ProviderKey) -> Result<Secret, String>,
-    ) -> Closed {
+    pub fn take_keys(&self, managed: &[ProviderKey], open: impl Fn(&ProviderKey) -> Result<Secret, String>) -> Closed {
         let mut known = self.managed.lock().unwrap_or_else(PoisonError::into_inner);
         let is_in_file = |key: &ProviderKey| matches!(key.source, KeySource::File(_));
         let configured: Vec<ConfiguredKey> = self.configured.iter().map(ConfiguredKey::read_again).collect();
