@@ -2,7 +2,6 @@
 //! prove. Knows nothing of what is decided.
 
 use super::{Bucket, Bus, BusError, failed};
-use async_nats::jetstream::stream::StorageType;
 use futures_util::StreamExt;
 use penstock_schemas::book::Book;
 use penstock_schemas::name::ProcessId;
@@ -23,13 +22,13 @@ const MORE: Duration = Duration::from_secs(2);
 const PROOF: Duration = Duration::from_secs(15);
 
 impl Bus {
-    /// The books of rates: in the servers' memory, because they are over in a minute.
+    /// The books of rates: gone soon after the minute that they are for.
     ///
     /// # Errors
     /// When JetStream does not answer, or the bucket has other settings.
     pub async fn rates(&self) -> Result<Bucket<Book>, BusError> {
         let name = self.subjects.rates_bucket();
-        Ok(Bucket::of(self, self.key_value_in(&name, StorageType::Memory, RATE_AGE).await?))
+        Ok(Bucket::of(self, self.key_value_for(&name, RATE_AGE).await?))
     }
 
     /// The leases that live, by their ids.
@@ -38,7 +37,7 @@ impl Bus {
     /// When JetStream does not answer, or the bucket has other settings.
     pub async fn leases(&self) -> Result<Bucket<Lease>, BusError> {
         let name = self.subjects.leases_bucket();
-        Ok(Bucket::of(self, self.key_value_in(&name, StorageType::Memory, LEASE_AGE).await?))
+        Ok(Bucket::of(self, self.key_value_for(&name, LEASE_AGE).await?))
     }
 
     /// Tells an ingress what became of what it had set aside.

@@ -56,21 +56,11 @@ impl Bus {
 
     /// A bucket whose values are gone at this age; with zero, never.
     pub(super) async fn key_value_for(&self, bucket: &str, max_age: Duration) -> Result<kv::Store, BusError> {
-        self.key_value_in(bucket, StorageType::File, max_age).await
-    }
-
-    /// The same, on the servers' disks or in their memory.
-    pub(super) async fn key_value_in(
-        &self,
-        bucket: &str,
-        storage: StorageType,
-        max_age: Duration,
-    ) -> Result<kv::Store, BusError> {
         let config = kv::Config {
             bucket: bucket.to_owned(),
             history: 1,
             max_age,
-            storage,
+            storage: StorageType::File,
             num_replicas: self.replicas,
             ..kv::Config::default()
         };
@@ -81,7 +71,7 @@ impl Bus {
         let have = &store.stream.cached_info().config;
         let wanted = Config {
             max_messages_per_subject: 1,
-            storage,
+            storage: StorageType::File,
             num_replicas: self.replicas,
             max_bytes: have.max_bytes,
             discard: DiscardPolicy::New,
