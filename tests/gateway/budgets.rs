@@ -212,3 +212,35 @@ async fn a_stream_that_comes_to_more_than_its_budget_has_is_stopped_with_a_typed
     let spent: f64 = spent(&world).await.parse().expect("a sum");
     assert!(spent <= 0.002, "{spent}");
 }
+
+#[tokio::test]
+async fn a_budget_of_what_is_expected_takes_what_a_strict_one_would_refuse() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    world.manage(budget("usual", "0.05", &json!({ "mode": "expected" })), &[world.address()]).await;
+    // At worst it comes to 1.28 USD, usually to 0.01.
+    assert_eq!(world.ask("alpha/m").await.text(), "hi");
+    assert_eq!(spent(&world).await, "0.00006");
+    world.manage(budget("usual", "0.005", &json!({ "mode": "expected" })), &[world.address()]).await;
+    assert_eq!(world.ask("alpha/m").await.error(), "429 insufficient_quota budget_exceeded");
+}
+
+#[tokio::test]
+async fn a_rate_holds_for_all_ingresses_together() {
+    let mut world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    let (_ingress, line) = world.role("ingress").await;
+    let other =
+        line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an address").to_owned();
+    let limit = json!({ "limits": { "ten": {
+        "name": "ten", "match": { "model": "alpha/m" }, "per": ["project"], "rates": { "requests_per_day": 10 },
+    }}});
+    world.manage(limit, &[world.address(), &other]).await;
+    let mut served = 0;
+    for n in 0..30 {
+        let address = if n % 2 == 0 { world.address() } else { &other };
+        let answer = world.ask("alpha/m").at(address).await;
+        served += u32::from(answer.status == 200);
+    }
+    assert_eq!((served, world.upstream("alpha").calls().len()), (10, 10));
+}

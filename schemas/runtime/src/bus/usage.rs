@@ -17,7 +17,7 @@ use futures_util::{FutureExt, StreamExt};
 use penstock_schemas::event::{UsageEvent, decode_batch, encode_batch};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -219,6 +219,10 @@ async fn deliver(
 /// the middle of the call that it belongs to, and cost that call time.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Longest wait for the next of them, or for the word that there are no more: the server says so at once. One that was
+/// restarted in between knows nothing of the question.
+const FETCHED: Duration = Duration::from_secs(2);
+
 /// Messages that are fetched together.
 const FETCH: usize = 1024;
 
@@ -298,8 +302,10 @@ impl UsageReader {
                     none.insert(fetched.map_err(failed("read the ledger"))?)
                 }
             };
-            if let Some(message) = fetching.next().await {
-                return message.map_err(failed("read the ledger"));
+            match timeout(FETCHED, fetching.next()).await {
+                Ok(Some(message)) => return message.map_err(failed("read the ledger")),
+                Ok(None) => {}
+                Err(_) => warn!("the ledger did not answer: it is asked again"),
             }
             self.fetching = None;
             if is_new {
