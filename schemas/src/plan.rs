@@ -140,10 +140,11 @@ impl Plan {
         self
     }
 
-    /// The same plan, with what an attempt at each link can come to.
-    pub fn bounded(mut self, worst: impl Fn(&Target) -> Worst) -> Self {
-        for link in &mut self.links {
-            link.worst = Some(worst(&link.target));
+    /// The same plan, with what an attempt at each link, in their order, can come to.
+    #[must_use]
+    pub fn bounded(mut self, worst: &[Worst]) -> Self {
+        for (link, worst) in self.links.iter_mut().zip(worst) {
+            link.worst = Some(*worst);
         }
         self
     }

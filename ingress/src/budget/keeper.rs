@@ -2,6 +2,7 @@
 //! how shares of the counters come and go.
 
 use super::account::Account;
+use super::held::{AtOnce, Held};
 use super::rules::{Counted, Want};
 use penstock_runtime::bus::{Bucket, Bus, BusError};
 use penstock_runtime::clock;
@@ -79,19 +80,6 @@ pub(super) struct Open {
     pub(super) deadline: UnixMicros,
     /// Since when nobody here waits for it.
     pub(super) over: Option<Instant>,
-}
-
-/// What is set aside for a request. When it is dropped, the request is over here; what was spent is still to be told.
-pub(crate) struct Held {
-    pub(crate) reservation: Reservation,
-    is_sent: bool,
-    keeper: Keeper,
-}
-
-/// Places that a request takes among those at once; free again when dropped.
-pub(crate) struct AtOnce {
-    books: Vec<String>,
-    keeper: Keeper,
 }
 
 /// Why nothing was set aside.
@@ -174,7 +162,7 @@ impl Keeper {
         let charges = wants.iter().map(charge).collect();
         let reservation = Reservation { id, lease: state.lease, start_by: state.start_by, charges };
         drop(state);
-        Ok(Held { reservation, is_sent: false, keeper: self.clone() })
+        Ok(Held::new(reservation, self))
     }
 
     /// Counts a request where it counts as one.
@@ -189,7 +177,7 @@ impl Keeper {
             }
         }
         drop(state);
-        Ok(AtOnce { books, keeper: self.clone() })
+        Ok(AtOnce::new(books, self))
     }
 
     /// Sets aside in all counters, or in none.
@@ -411,32 +399,5 @@ fn charge(want: &Want) -> Charge {
         is_strict,
         is_metered: want.is_budget() && want.is_hard(),
         is_proven: want.is_budget(),
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if !self.is_sent {
-            self.keeper.release(&self.reservation);
-        } else if let Some(open) = self.keeper.state().open.get_mut(&self.reservation.id) {
-            open.over = Some(Instant::now());
-        }
-    }
-}
-
-impl Held {
-    /// A worker may get it: from now on it is told, or proven, what becomes of it.
-    pub(crate) fn sent(mut self) -> Self {
-        self.is_sent = true;
-        self
-    }
-}
-
-impl Drop for AtOnce {
-    fn drop(&mut self) {
-        let mut state = self.keeper.state();
-        self.books.iter().for_each(|book| state.settle(book, 1, 0));
-        drop(state);
-        self.keeper.0.changed.notify_waiters();
     }
 }

@@ -3,11 +3,13 @@
 //! lives; `proof` has the ledger settle what nobody tells of. Knows nothing of HTTP, and of models only their prices.
 
 mod account;
+mod held;
 mod keeper;
 mod lease;
 mod proof;
 mod rules;
 mod shares;
 
-pub(crate) use keeper::{AtOnce, Held, Keeper, Short, Stood};
+pub(crate) use held::{AtOnce, Held};
+pub(crate) use keeper::{Keeper, Short, Stood};
 pub(crate) use rules::{Asked, Counted, Rules, Want};

@@ -176,11 +176,11 @@ impl Rules {
         wanted
     }
 
-    /// What the request needs in budgets.
+    /// What the request needs in budgets; and, where a strict one is for it, the most that it can come to at each target.
     ///
     /// # Errors
     /// When a budget counts money, and a model that it is for has no price.
-    pub(crate) fn budgets(&self, asked: &Asked<'_>) -> Result<Vec<Want>, Refusal> {
+    pub(crate) fn budgets(&self, asked: &Asked<'_>) -> Result<(Vec<Want>, Option<Vec<Worst>>), Refusal> {
         let own = self.own(asked.key);
         let of_key = own.iter().flat_map(|own| own.budgets.iter().map(|rule| (rule, Some(asked.key.id.as_str()))));
         let mut wants = Vec::new();
@@ -191,7 +191,7 @@ impl Rules {
                 wants.extend(rule.want(owner, asked, &mut amounts)?);
             }
         }
-        Ok(wants)
+        Ok((wants, amounts.worst))
     }
 }
 

@@ -11,11 +11,10 @@ use crate::role::Shared;
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::alert::{Alert, AlertKind};
-use penstock_schemas::bound;
 use penstock_schemas::budget::{OnExceed, Unit};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::Target;
-use penstock_schemas::plan::Plan;
+use penstock_schemas::plan::{Plan, Worst};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -34,17 +33,13 @@ pub(crate) async fn reserve(planned: Planned, ingress: &Shared, record: &mut Rec
     let mut planned = planned;
     for _ in 0..=DOWN {
         let known = &planned.missed.admitted.known;
-        let (wanted, is_limited) = wants(known, &planned.plan, ingress, record)?;
-        if !is_limited {
+        let (wanted, worst) = wants(known, &planned.plan, ingress, record)?;
+        if wanted.is_empty() {
             return Ok(Funded { planned, held: None });
         }
         match set_aside(&wanted, known.received.deadline, ingress).await {
             Ok(held) => {
-                let asked = &planned.missed.admitted.known.received.asked;
-                let worst = |target: &Target| {
-                    bound::worst(ingress.models.card(target).as_deref(), asked.operation, &asked.body)
-                };
-                let plan = planned.plan.clone().bounded(worst);
+                let plan = planned.plan.bounded(&worst.unwrap_or_default());
                 return Ok(Funded { planned: Planned { plan, ..planned }, held: Some(held) });
             }
             Err(NoMoney::Refused(refusal)) => return Err(refusal),
@@ -57,6 +52,8 @@ pub(crate) async fn reserve(planned: Planned, ingress: &Shared, record: &mut Rec
     Err(Refusal::NotReady("the budgets send this request down from model to model without end"))
 }
 
+type Wanted = (Vec<Want>, Option<Vec<Worst>>);
+
 /// Why nothing was set aside.
 enum NoMoney {
     Refused(Refusal),
@@ -64,10 +61,11 @@ enum NoMoney {
     Down(String, String),
 }
 
-fn wants(known: &Known, plan: &Plan, ingress: &Shared, record: &mut Record) -> Result<(Vec<Want>, bool), Refusal> {
+/// What is wanted of the counters, and what the request comes to at most at each link of the plan, where that is needed.
+fn wants(known: &Known, plan: &Plan, ingress: &Shared, record: &mut Record) -> Result<Wanted, Refusal> {
     let rules = ingress.rules();
     if !rules.is_limiting(&known.key) {
-        return Ok((Vec::new(), false));
+        return Ok((Vec::new(), None));
     }
     let now = clock::now();
     let card = |target: &Target| ingress.models.card(target);
@@ -76,10 +74,9 @@ fn wants(known: &Known, plan: &Plan, ingress: &Shared, record: &mut Record) -> R
     let asked = Asked::of(known, &targets, now);
     let tokens = rules.rates(&asked).tokens;
     record.stands(Unit::Tokens, tightest(ingress, &tokens, now));
-    let mut wanted = rules.budgets(&asked)?;
+    let (mut wanted, worst) = rules.budgets(&asked)?;
     wanted.extend(tokens);
-    let is_limited = !wanted.is_empty();
-    Ok((wanted, is_limited))
+    Ok((wanted, worst))
 }
 
 async fn set_aside(wanted: &[Want], deadline: UnixMicros, ingress: &Shared) -> Result<Held, NoMoney> {
