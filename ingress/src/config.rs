@@ -6,7 +6,7 @@ use penstock_runtime::config::{Document, Section, parse_duration};
 use penstock_runtime::{MasterKey, Secret};
 use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::failure::FailureKind;
-use penstock_schemas::name::{ProjectId, Target};
+use penstock_schemas::name::{ProjectId, Target, check_model};
 use penstock_schemas::plan::Link;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -160,6 +160,9 @@ impl IngressConfig {
 fn read_model(name: &str, section: &mut Section) -> Option<VirtualModel> {
     if Target::parse(name).is_ok() {
         section.mistake("", "a virtual model's name must not look like provider/model");
+    }
+    if let Err(error) = check_model(name) {
+        section.mistake("", &format!("callers could not ask for it: {}", error.rule()));
     }
     let strategy: String = section.or("strategy", "fallback".to_owned());
     let strategy = match strategy.as_str() {

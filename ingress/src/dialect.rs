@@ -11,7 +11,7 @@ use penstock_schemas::chat::SEAL;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::Summary;
-use penstock_schemas::name::RequestId;
+use penstock_schemas::name::{self, BadName, RequestId};
 use penstock_schemas::sse;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -69,13 +69,16 @@ impl Endpoint {
 
     /// Reads what the pipeline must know of a request.
     pub(crate) fn read(self, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
-        match self.dialect {
+        let asked = match self.dialect {
             Dialect::Openai => openai::read(self.operation, body, content_type),
             Dialect::Anthropic => anthropic::read(self.operation, body),
             Dialect::Google => google::read(self, body),
             Dialect::Responses => responses::read(body),
             other => unreachable!("no path is of the dialect {other:?}"),
-        }
+        }?;
+        let wrong = |why: BadName| Refusal::WrongField { field: "model", why: why.to_string() };
+        name::check_model(&asked.model).map_err(wrong)?;
+        Ok(asked)
     }
 }
 

@@ -122,10 +122,15 @@ impl<'a> Form<'a> {
 /// The name in a part's head, and whether the part is a file.
 fn disposition(head: &[u8]) -> Option<(String, bool)> {
     let head = String::from_utf8_lossy(head);
-    let line = head.split("\r\n").find_map(|line| {
+    let mut lines = head.split("\r\n").filter_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
-    })?;
+    });
+    let line = lines.next()?;
+    // Another reader may take the other name of two.
+    if lines.next().is_some() || parameter(line, "name*").is_some() {
+        return None;
+    }
     let is_file = parameter(line, "filename").is_some() || parameter(line, "filename*").is_some();
     Some((parameter(line, "name")?, is_file))
 }
@@ -197,6 +202,10 @@ mod tests {
         assert_eq!(read("--x--", "multipart/form-data; boundary=x"), BadForm::Empty);
         assert_eq!(read("--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--", "a/b; boundary=x"), BadForm::NoName);
         assert_eq!(read("--x\r\n\r\na\r\n--x--", "a/b; boundary=x"), BadForm::NoName);
+        for more in ["\r\nContent-Disposition: form-data; name=model", "; name*=UTF-8''model"] {
+            let two = format!("--x\r\nContent-Disposition: form-data; name=other{more}\r\n\r\na\r\n--x--");
+            assert_eq!(read(&two, "a/b; boundary=x"), BadForm::NoName);
+        }
         let part = "--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n";
         assert_eq!(read(&part.repeat(MOST_PARTS + 1), "a/b; boundary=x"), BadForm::TooMany);
     }

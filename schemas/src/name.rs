@@ -7,6 +7,15 @@ use std::borrow::Cow;
 use std::fmt;
 use uuid::Uuid;
 
+/// How many characters of a wrong name an error repeats.
+const SHOWN: usize = 100;
+
+/// The longest name of a model that a caller may ask for, in bytes: a provider, a slash, and a model.
+pub const LONGEST_MODEL: usize = 64 + 1 + 256;
+
+/// What a model's name may be. A provider's path holds it: what could mean something there is not in it.
+const MODEL: &str = "use letters, digits and - . _ ~ : @ + in parts joined by /, none of them empty, `.` or `..`";
+
 /// Why a text is not a name. Says what is wrong and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{text}` is not valid: {rule}")]
@@ -14,6 +23,17 @@ pub struct BadName {
     what: &'static str,
     text: String,
     rule: &'static str,
+}
+
+impl BadName {
+    fn new(what: &'static str, text: &str, rule: &'static str) -> Self {
+        Self { what, text: text.chars().take(SHOWN).collect(), rule }
+    }
+
+    /// What would be right.
+    pub fn rule(&self) -> &'static str {
+        self.rule
+    }
 }
 
 macro_rules! names {
@@ -31,7 +51,7 @@ macro_rules! names {
             pub fn parse(text: impl Into<String>) -> Result<Self, BadName> {
                 let text = text.into();
                 let ok: fn(&str) -> bool = $ok;
-                if ok(&text) { Ok(Self(text)) } else { Err(BadName { what: $what, text, rule: $rule }) }
+                if ok(&text) { Ok(Self(text)) } else { Err(BadName::new($what, &text, $rule)) }
             }
 
             /// The name as text.
@@ -77,8 +97,22 @@ fn is_token(text: &str, longest: usize) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 
-fn is_text(text: &str, longest: usize) -> bool {
-    (1..=longest).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+fn is_model(text: &str, longest: usize) -> bool {
+    let is_part = |part: &str| {
+        !matches!(part, "" | "." | "..") && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:@+".contains(&b))
+    };
+    text.len() <= longest && text.split('/').all(is_part)
+}
+
+/// Checks what a caller asks for, before it is known what it stands for: `openai/gpt-4o-mini`, `gpt-4o-mini`, `chat`.
+///
+/// # Errors
+/// When no model can have the name.
+pub fn check_model(asked: &str) -> Result<(), BadName> {
+    if asked.len() > LONGEST_MODEL {
+        return Err(BadName::new("model", asked, "use at most 321 bytes"));
+    }
+    if is_model(asked, LONGEST_MODEL) { Ok(()) } else { Err(BadName::new("model", asked, MODEL)) }
 }
 
 names! {
@@ -88,8 +122,9 @@ names! {
     KeyId, "key id", "use 1 to 64 of a-z, 0-9, _ and -", |text| is_token(text, 64);
     /// A provider: `openai`.
     ProviderId, "provider", "use 1 to 64 of a-z, 0-9, _ and -", |text| is_token(text, 64);
-    /// A model as its provider spells it: `gpt-4o-mini`, `meta-llama/Llama-3.3-70B`.
-    ModelId, "model", "use 1 to 256 characters without spaces", |text| is_text(text, 256);
+    /// A model as its provider spells it: `gpt-4o-mini`, `meta-llama/Llama-3.3-70B`. `*` stands for each of its models.
+    ModelId, "model", "use 1 to 256 letters, digits and - . _ ~ : @ + in parts joined by /, none of them empty, `.` or `..`",
+        |text| text == "*" || is_model(text, 256);
     /// A running process of a role: one token, unique in the cluster.
     ProcessId, "process", "use 1 to 64 of a-z, 0-9, _ and -", |text| is_token(text, 64);
 }
@@ -121,7 +156,7 @@ impl Target {
     /// When there is no slash, or one of the two is not a name.
     pub fn parse(text: &str) -> Result<Self, BadName> {
         let Some((provider, model)) = text.split_once('/') else {
-            return Err(BadName { what: "target", text: text.to_owned(), rule: "write it as provider/model" });
+            return Err(BadName::new("target", text, "write it as provider/model"));
         };
         Ok(Self { provider: ProviderId::parse(provider)?, model: ModelId::parse(model)? })
     }
@@ -196,5 +231,34 @@ mod tests {
         for bad in ["gpt", "/gpt", "openai/", "open.ai/gpt", "openai/g pt"] {
             assert!(Target::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_models_name_means_nothing_in_a_path() {
+        for good in [
+            "gpt-4o-mini",
+            "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "deepseek/deepseek-r1:free",
+            "@cf/meta/llama-3.1-8b-instruct",
+            "~anthropic/claude-sonnet-latest",
+            "ft:gpt-4o-2024-08-06:my-org:name:id",
+            "qwen3-8b@q4_k_m",
+            "publishers/meta/models/llama-4",
+            "eu/gpt-4.1",
+            "gemma-3-27b-it+lora",
+            "...",
+            &"x".repeat(256),
+        ] {
+            assert!(ModelId::parse(good).is_ok() && check_model(good).is_ok(), "{good}");
+        }
+        let forbidden = (0..=127_u8).map(char::from).filter(|c| !c.is_ascii_alphanumeric() && !"-._~:@+/".contains(*c));
+        let with = forbidden.chain(['é', '\u{2028}', '\u{ff0e}', '\u{2215}']).map(|c| format!("gpt{c}4o"));
+        let paths = ["", "/", ".", "..", "a/", "/a", "a//b", "../a", "a/..", "a/./b", "a/../b"].map(str::to_owned);
+        for bad in with.chain(paths).chain(["x".repeat(400)]) {
+            assert!(ModelId::parse(&*bad).is_err() && check_model(&bad).is_err(), "{bad:?}");
+            let said = check_model(&bad).unwrap_err().to_string();
+            assert!(said.len() < 400, "{said}");
+        }
+        assert!(ModelId::parse("*").is_ok() && check_model("openai/*").is_err());
     }
 }

@@ -25,6 +25,7 @@ mod images;
 mod keys;
 mod matrix;
 mod media;
+mod model_names;
 mod moderations;
 mod oidc;
 mod openapi;

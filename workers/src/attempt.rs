@@ -287,7 +287,7 @@ impl Call<'_> {
             unsupported: self.envelope.unsupported,
         })?;
         report.dropped = spelled.dropped;
-        let url = self.provider.url(&spelled.path);
+        let url = self.provider.url(spelled.path.as_str());
         let mut request = Outgoing { url, headers: spelled.headers, body: spelled.body };
         // OpenAI's header for the caller's own id; others ignore it. It is what support asks for when figures differ.
         // Source: <https://platform.openai.com/docs/api-reference/debugging-requests>.

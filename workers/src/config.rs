@@ -263,6 +263,11 @@ fn check_url(section: &Section, base_url: &str) -> Option<()> {
         section.mistake("base_url", "must begin with http:// or https://");
         return None;
     }
+    // Everything behind them would be part of them, and no path.
+    if base_url.contains(['?', '#']) || base_url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        section.mistake("base_url", "must hold no `?`, no `#` and no spaces: paths are appended to it");
+        return None;
+    }
     Some(())
 }
 

@@ -63,6 +63,7 @@ pub struct Upstream {
 struct Shared {
     script: Mutex<Script>,
     calls: Mutex<Vec<Call>>,
+    targets: Mutex<Vec<String>>,
 }
 
 /// An answer that was just added to a script: for ever, unless it says otherwise.
@@ -80,7 +81,7 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the machine has a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let script = Mutex::new(Script::new(Reply::answer("hello")));
-        let shared = Arc::new(Shared { script, calls: Mutex::default() });
+        let shared = Arc::new(Shared { script, calls: Mutex::default(), targets: Mutex::default() });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, shared.clone()));
         Self { name: name.to_owned(), address, shared, _server: server }
@@ -124,6 +125,11 @@ impl Upstream {
     /// Every request so far.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.shared.calls).clone()
+    }
+
+    /// Where every request went, path and query as they came, also those that are no call to a model.
+    pub fn targets(&self) -> Vec<String> {
+        lock(&self.shared.targets).clone()
     }
 
     /// Waits until it has received `count` requests, and gives the last of these.
@@ -173,6 +179,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Error> {
     let (parts, body) = request.into_parts();
+    lock(&shared.targets).push(parts.uri.to_string());
     let Ok(body) = body.collect().await else { return Ok(respond(Reply::error(400), false, None)) };
     let body = body.to_bytes();
     let whole = parts.uri.path();

@@ -74,13 +74,15 @@ impl<'a> Edit<'a> {
         Self { object, changes: Vec::new(), added: String::new() }
     }
 
-    /// Gives the field this value wherever it stands, or adds it at the end.
+    /// Gives the field this value wherever it stands, or adds it at the end. A server in Go reads `Model` as `model`, so
+    /// that is changed too.
     pub(crate) fn set(&mut self, fields: &Fields<'a>, name: &str, value: &str) {
-        let before = self.changes.len();
-        for (_, old) in fields.0.iter().filter(|(key, _)| key == name) {
+        let mut is_there = false;
+        for (key, old) in fields.0.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)) {
+            is_there |= key == name;
             self.replace(old, value.to_owned());
         }
-        if self.changes.len() == before {
+        if !is_there {
             let comma = if fields.0.is_empty() && self.added.is_empty() { "" } else { "," };
             self.added.push_str(&format!("{comma}\"{name}\":{value}"));
         }
@@ -107,5 +109,25 @@ impl<'a> Edit<'a> {
         }
         out.push_str(&self.object[copied..]);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_set_wherever_a_server_might_read_it() {
+        for (object, edited) in [
+            (r#"{}"#, r#"{"model":1}"#),
+            (r#"{"model":"a"}"#, r#"{"model":1}"#),
+            (r#"{"model":"a","MODEL":"b", "x":[]}"#, r#"{"model":1,"MODEL":1, "x":[]}"#),
+            (r#"{"Model":"a"}"#, r#"{"Model":1,"model":1}"#),
+            (r#"{"mod\u0065l":"a","model":"b"}"#, r#"{"mod\u0065l":1,"model":1}"#),
+        ] {
+            let mut edit = Edit::of(object);
+            edit.set(&Fields::read(object).unwrap(), "model", "1");
+            assert_eq!(edit.finish(), edited);
+        }
     }
 }

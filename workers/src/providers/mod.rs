@@ -15,7 +15,6 @@ use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{ModelId, ProviderId};
 use penstock_schemas::sse;
 use penstock_schemas::usage::Usage;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -31,6 +30,7 @@ pub mod framing;
 pub mod google;
 pub mod mistral;
 pub mod openai;
+mod path;
 mod quirk;
 pub mod quota;
 mod refusal;
@@ -38,6 +38,7 @@ pub mod responses;
 mod retry_after;
 mod tool_ids;
 
+pub use path::RequestPath;
 pub use quirk::Quirk;
 
 /// The adapter for a dialect; `None` when this worker does not speak it yet.
@@ -192,8 +193,8 @@ pub struct Settings {
 /// A request as the provider wants it.
 #[derive(Clone, Debug)]
 pub struct Spelled {
-    /// Where to, relative to the provider's base URL, without a slash in front: `chat/completions`.
-    pub path: Cow<'static, str>,
+    /// Where to, relative to the provider's base URL.
+    pub path: RequestPath,
     /// The headers, save the key's.
     pub headers: HeaderMap,
     /// The body.

@@ -19,7 +19,7 @@ fn requests_are_sent_with_nothing_else_changed() {
         let is_stream = serde_json::from_slice::<Value>(&request).unwrap()["stream"] == true;
         let delivery = if is_stream { Delivery::Stream } else { Delivery::Whole };
         let spelled = Openai.spell(&ask(&request, &model, wanted(Form::Own, delivery))).unwrap();
-        assert_eq!(spelled.path, "chat/completions");
+        assert_eq!(spelled.path.as_str(), "chat/completions");
         assert_eq!(spelled.headers["content-type"], "application/json");
 
         let sent = path.with_extension("sent");

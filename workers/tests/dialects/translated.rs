@@ -43,7 +43,7 @@ fn spelt(adapter: &dyn Adapter, ask: &Ask<'_>) -> Value {
                 .map(|(name, value)| (name.to_string(), value.to_str().unwrap().into()))
                 .collect();
             let body = json_or_text(&spelled.body);
-            json!({ "path": spelled.path, "headers": headers, "body": body, "dropped": spelled.dropped })
+            json!({ "path": spelled.path.as_str(), "headers": headers, "body": body, "dropped": spelled.dropped })
         }
     }
 }

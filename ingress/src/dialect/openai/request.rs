@@ -48,6 +48,10 @@ fn read_form(operation: Operation, body: Bytes, content_type: Option<String>) ->
         None => Ok(None),
     };
     let model = text("model")?.ok_or(Refusal::MissingField("model"))?.to_owned();
+    // A provider may take a file for the value; and this one would not be changed to the target's model.
+    if form.has_file("model") {
+        return Err(wrong("model", "it must not be a file".to_owned()));
+    }
     if !form.has_file("file") {
         return Err(Refusal::MissingField("file"));
     }

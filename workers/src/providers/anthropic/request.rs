@@ -5,14 +5,13 @@ use super::wire::Request;
 use super::{messages, thinking, tools};
 use crate::providers::edit::{Edit, Fields, text};
 use crate::providers::fit::{Fit, wrong};
-use crate::providers::{Ask, Form, Spelled, json_headers, tool_ids, unsupported};
+use crate::providers::{Ask, Form, RequestPath, Spelled, json_headers, tool_ids, unsupported};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
 
 /// The version of the API that this code knows. Source: <https://platform.claude.com/docs/en/api/versioning>.
 const VERSION: &str = "2023-06-01";
@@ -38,7 +37,7 @@ pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
         Form::Own => own(ask)?,
         Form::Agnostic => agnostic(ask, &mut fit)?,
     };
-    Ok(Spelled { path: Cow::Borrowed(path), headers: headers(ask)?, body, dropped: fit.dropped() })
+    Ok(Spelled { path: RequestPath::fixed(path), headers: headers(ask)?, body, dropped: fit.dropped() })
 }
 
 fn headers(ask: &Ask<'_>) -> Result<HeaderMap, Failure> {

@@ -9,7 +9,7 @@ mod responses;
 pub use responses::AzureResponses;
 
 use super::openai::Openai;
-use super::{Adapter, Ask, Outgoing, Quirk, Refusal, Settings, Spelled, StreamReader, Wanted, Whole};
+use super::{Adapter, Ask, Outgoing, Quirk, Refusal, RequestPath, Settings, Spelled, StreamReader, Wanted, Whole};
 use bytes::Bytes;
 use http::HeaderName;
 use http::header::AUTHORIZATION;
@@ -26,13 +26,13 @@ impl Adapter for Azure {
         settings.quirks.push(Quirk::MaxCompletionTokens);
         let spelled = Openai.spell(&Ask { settings: &settings, ..*ask })?;
         let path = match &ask.settings.api_version {
-            None => format!("openai/v1/{}", spelled.path),
+            None => RequestPath::fixed("openai/v1").join(&spelled.path),
             Some(version) => {
-                let (deployment, version) = (encode(ask.model.as_str()), encode(version));
-                format!("openai/deployments/{deployment}/{}?api-version={version}", spelled.path)
+                let deployment = RequestPath::fixed("openai/deployments").step(ask.model.as_str())?;
+                deployment.join(&spelled.path).with_query("api-version", version)
             }
         };
-        Ok(Spelled { path: path.into(), ..spelled })
+        Ok(Spelled { path, ..spelled })
     }
 
     /// A key of the resource, or a token of Entra ID, which is a JWT.
@@ -71,19 +71,6 @@ impl Adapter for Azure {
     }
 }
 
-/// A piece of a path or a query in which nothing means anything else.
-fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,7 +91,7 @@ mod tests {
             settings: &settings,
             unsupported: Unsupported::Refuse,
         });
-        spelled.unwrap().path.into_owned()
+        spelled.unwrap().path.to_string()
     }
 
     #[test]
@@ -134,7 +121,7 @@ mod tests {
                 settings: &settings,
                 unsupported: Unsupported::Refuse,
             });
-            assert_eq!(spelled.unwrap().path, expected);
+            assert_eq!(spelled.unwrap().path.as_str(), expected);
         }
     }
 

@@ -1,9 +1,9 @@
 //! OpenAI's responses at Azure's addresses, with Azure's keys. Knows nothing of what is in the requests.
 //! Source: <https://learn.microsoft.com/azure/ai-services/openai/how-to/responses>.
 
-use super::{Azure, encode};
+use super::Azure;
 use crate::providers::responses::Responses;
-use crate::providers::{Adapter, Ask, Outgoing, Refusal, Settings, Spelled, StreamReader, Wanted, Whole};
+use crate::providers::{Adapter, Ask, Outgoing, Refusal, RequestPath, Settings, Spelled, StreamReader, Wanted, Whole};
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::Failure;
@@ -17,10 +17,10 @@ impl Adapter for AzureResponses {
         let spelled = Responses.spell(ask)?;
         // The deployment stands in the request, whatever the version.
         let path = match &ask.settings.api_version {
-            None => format!("openai/v1/{}", spelled.path),
-            Some(version) => format!("openai/{}?api-version={}", spelled.path, encode(version)),
+            None => RequestPath::fixed("openai/v1").join(&spelled.path),
+            Some(version) => RequestPath::fixed("openai").join(&spelled.path).with_query("api-version", version),
         };
-        Ok(Spelled { path: path.into(), ..spelled })
+        Ok(Spelled { path, ..spelled })
     }
 
     fn authorize(

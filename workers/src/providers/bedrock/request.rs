@@ -9,7 +9,7 @@ use super::reasoning;
 use super::tools::{self, Wish};
 use super::wire::{InferenceConfig, Request};
 use crate::providers::fit::{Fit, wrong};
-use crate::providers::{Ask, Form, Spelled, json_headers, tool_ids};
+use crate::providers::{Ask, Form, RequestPath, Spelled, json_headers, tool_ids};
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::ACCEPT;
@@ -17,7 +17,6 @@ use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
-use std::fmt::Write;
 
 /// The longest answer, when neither the caller nor the catalogue says.
 const USUAL_LIMIT: u64 = 4096;
@@ -64,26 +63,13 @@ pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     if is_stream {
         headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.amazon.eventstream"));
     }
-    let verb = if is_stream { "converse-stream" } else { "converse" };
-    let path = format!("model/{}/{verb}", encoded(ask.model.as_str())).into();
+    let verb = if is_stream { "/converse-stream" } else { "/converse" };
+    let path = RequestPath::fixed("model").step(ask.model.as_str())?.then(verb);
     Ok(Spelled { path, headers, body, dropped: fit.dropped() })
 }
 
 fn unreadable(error: &serde_json::Error) -> Failure {
     Failure::gateway(FailureKind::BadRequest, format!("the request is no chat request: {error}"))
-}
-
-/// A model's name as one step of a path: an ARN has slashes and colons.
-fn encoded(model: &str) -> String {
-    let mut out = String::with_capacity(model.len() + 8);
-    for byte in model.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            write!(out, "%{byte:02X}").expect("writing to a String cannot fail");
-        }
-    }
-    out
 }
 
 fn translate(mut request: ChatRequest, ask: &Ask<'_>, fit: &mut Fit) -> Result<Request, Failure> {

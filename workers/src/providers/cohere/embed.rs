@@ -4,11 +4,10 @@
 use super::answer::broken;
 use super::usage;
 use crate::providers::fit::{Fit, wrong};
-use crate::providers::{Ask, Observed, Spelled, Whole, json_headers};
+use crate::providers::{Ask, Observed, RequestPath, Spelled, Whole, json_headers};
 use bytes::Bytes;
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
 
 /// What the texts are for, when the caller does not say: Cohere's models want to know.
 const INPUT_TYPE: &str = "search_document";
@@ -43,7 +42,7 @@ pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
             _ => fit.cannot(name, "Cohere does not take it")?,
         }
     }
-    let (path, headers) = (Cow::Borrowed("embed"), json_headers(ask.wanted.delivery));
+    let (path, headers) = (RequestPath::fixed("embed"), json_headers(ask.wanted.delivery));
     Ok(Spelled { path, headers, body: Value::Object(out).to_string().into(), dropped: fit.dropped() })
 }
 

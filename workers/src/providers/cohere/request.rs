@@ -2,11 +2,10 @@
 
 use super::messages;
 use crate::providers::fit::{Fit, wrong};
-use crate::providers::{Ask, Spelled, json_headers};
+use crate::providers::{Ask, RequestPath, Spelled, json_headers};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
 
 /// What has the same name there.
 const KNOWN: [&str; 9] = [
@@ -67,7 +66,7 @@ pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
         out.insert("response_format".to_owned(), format);
     }
     out.insert("messages".to_owned(), messages::spell(request.messages, &mut fit)?);
-    let (path, headers) = (Cow::Borrowed("chat"), json_headers(ask.wanted.delivery));
+    let (path, headers) = (RequestPath::fixed("chat"), json_headers(ask.wanted.delivery));
     Ok(Spelled { path, headers, body: Value::Object(out).to_string().into(), dropped: fit.dropped() })
 }
 

@@ -1,7 +1,8 @@
 //! How many tokens a chat request is. Sources: <https://ai.google.dev/api/tokens>,
 //! <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/count-tokens>.
 
-use super::{Service, path, request};
+use super::resource::{name, path};
+use super::{Service, request};
 use crate::providers::{Ask, Form, Observed, Spelled, Whole, json_headers};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -25,18 +26,13 @@ pub(super) fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure>
     let body = match service {
         // The contents alone would leave the system instruction and the tools uncounted.
         Service::Gemini => {
-            let model = path(ask, service, "").trim_end_matches(':').to_owned();
+            let model = name(ask, service)?;
             serde_json::to_vec(&Within { generate_content_request: request.of_model(model) })
         }
         Service::Vertex => serde_json::to_vec(&request),
     };
     let body = body.expect("a request has a JSON form").into();
-    Ok(Spelled {
-        path: path(ask, service, "countTokens").into(),
-        headers: json_headers(ask.wanted.delivery),
-        body,
-        dropped,
-    })
+    Ok(Spelled { path: path(ask, service, ":countTokens")?, headers: json_headers(ask.wanted.delivery), body, dropped })
 }
 
 /// The answer; it costs nothing.

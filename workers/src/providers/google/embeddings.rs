@@ -1,7 +1,8 @@
 //! Vectors for texts. Sources: <https://ai.google.dev/api/embeddings>,
 //! <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api>.
 
-use super::{Service, errors, path};
+use super::resource::{name, path};
+use super::{Service, errors};
 use crate::providers::fit::{Fit, wrong};
 use crate::providers::{Ask, Form, Observed, Spelled, Whole, json_headers};
 use bytes::Bytes;
@@ -40,10 +41,12 @@ pub(super) fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure>
         }
     }
     let (method, body) = match service {
-        Service::Gemini => ("batchEmbedContents", gemini(ask, &texts, dimensions.as_ref(), task.as_deref())),
-        Service::Vertex => ("predict", vertex(&texts, dimensions.as_ref(), task.as_deref())),
+        Service::Gemini => {
+            (":batchEmbedContents", gemini(&name(ask, service)?, &texts, dimensions.as_ref(), task.as_deref()))
+        }
+        Service::Vertex => (":predict", vertex(&texts, dimensions.as_ref(), task.as_deref())),
     };
-    let (path, headers) = (path(ask, service, method).into(), json_headers(ask.wanted.delivery));
+    let (path, headers) = (path(ask, service, method)?, json_headers(ask.wanted.delivery));
     Ok(Spelled { path, headers, body: body.to_string().into(), dropped: fit.dropped() })
 }
 
@@ -70,8 +73,7 @@ fn task(asked: Option<Value>) -> Result<Option<String>, Failure> {
     Ok(Some(known.to_owned()))
 }
 
-fn gemini(ask: &Ask<'_>, texts: &[String], dimensions: Option<&Value>, task: Option<&str>) -> Value {
-    let model = path(ask, Service::Gemini, "").trim_end_matches(':').to_owned();
+fn gemini(model: &str, texts: &[String], dimensions: Option<&Value>, task: Option<&str>) -> Value {
     let one = |text: &String| {
         let mut request = json!({ "model": model, "content": { "parts": [{ "text": text }] } });
         if let Some(dimensions) = dimensions {

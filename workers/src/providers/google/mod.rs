@@ -14,6 +14,7 @@ mod generation;
 mod media;
 mod own;
 mod request;
+mod resource;
 mod schema;
 mod stream;
 mod thinking;
@@ -149,18 +150,5 @@ fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
         Operation::Embeddings => embeddings::read(wanted.form, body),
         Operation::CountTokens => count::read(wanted.form, body),
         _ => whole::read(wanted.form, body),
-    }
-}
-
-/// The path of a method of a model. A model that is not Google's own names its publisher: `publishers/meta/models/…`.
-fn path(ask: &Ask<'_>, service: Service, method: &str) -> String {
-    let model = ask.model.as_str();
-    match service {
-        Service::Gemini if model.starts_with("tunedModels/") => format!("{model}:{method}"),
-        Service::Gemini => format!("models/{model}:{method}"),
-        Service::Vertex if model.starts_with("publishers/") || model.starts_with("endpoints/") => {
-            format!("{model}:{method}")
-        }
-        Service::Vertex => format!("publishers/google/models/{model}:{method}"),
     }
 }

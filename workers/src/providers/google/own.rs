@@ -1,6 +1,7 @@
 //! Requests in the dialect itself: bytes stay as they are, save for the model's name where a body repeats it.
 
-use super::{Service, path};
+use super::Service;
+use super::resource::{name, path};
 use crate::providers::edit::{Edit, Fields, text};
 use crate::providers::fit::wrong;
 use crate::providers::{Ask, Spelled, json_headers, unsupported};
@@ -12,30 +13,24 @@ use serde_json::value::RawValue;
 pub(super) fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
     let body = text(ask.body)?;
     let fields = Fields::read(body)?;
-    let model = name(ask, service);
+    let model = serde_json::json!(name(ask, service)?).to_string();
     let (method, body) = match ask.wanted.operation {
         Operation::Chat if ask.wanted.delivery.is_stream() => {
-            ("streamGenerateContent?alt=sse", rename(body, &fields, &model))
+            (":streamGenerateContent?alt=sse", rename(body, &fields, &model))
         }
-        Operation::Chat => ("generateContent", rename(body, &fields, &model)),
+        Operation::Chat => (":generateContent", rename(body, &fields, &model)),
         Operation::Embeddings if fields.last("requests").is_some() && service == Service::Vertex => {
             return Err(unsupported("requests", "this provider embeds one content at a time"));
         }
         Operation::Embeddings if fields.last("requests").is_some() => {
-            ("batchEmbedContents", batch(body, &fields, &model)?)
+            (":batchEmbedContents", batch(body, &fields, &model)?)
         }
-        Operation::Embeddings => ("embedContent", rename(body, &fields, &model)),
-        Operation::CountTokens => ("countTokens", count(body, &fields, &model, service)?),
+        Operation::Embeddings => (":embedContent", rename(body, &fields, &model)),
+        Operation::CountTokens => (":countTokens", count(body, &fields, &model, service)?),
         other => return Err(unsupported(other.as_str(), "this dialect has no such endpoint")),
     };
     let headers = json_headers(ask.wanted.delivery);
-    Ok(Spelled { path: path(ask, service, method).into(), headers, body: body.into(), dropped: Vec::new() })
-}
-
-/// The model as a body names it, as JSON.
-pub(super) fn name(ask: &Ask<'_>, service: Service) -> String {
-    let path = path(ask, service, "");
-    serde_json::json!(path.trim_end_matches(':')).to_string()
+    Ok(Spelled { path: path(ask, service, method)?, headers, body: body.into(), dropped: Vec::new() })
 }
 
 /// The model's name in the place of the caller's, if it is there.

@@ -1,8 +1,9 @@
 //! A chat request as `generateContent` takes it. What the provider cannot express is refused or left out, by name.
 
 use super::contents::{self, Content, Conversation};
+use super::resource::path;
 use super::thinking::Generation;
-use super::{Service, generation, path, tools};
+use super::{Service, generation, tools};
 use crate::providers::fit::{Fit, wrong};
 use crate::providers::{Ask, Spelled, json_headers};
 use penstock_schemas::chat::ChatRequest;
@@ -49,12 +50,12 @@ pub(super) struct Request {
 pub(super) fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
     let (request, dropped) = translate(ask)?;
     let path = if ask.wanted.delivery.is_stream() {
-        path(ask, service, "streamGenerateContent?alt=sse")
+        path(ask, service, ":streamGenerateContent?alt=sse")?
     } else {
-        path(ask, service, "generateContent")
+        path(ask, service, ":generateContent")?
     };
     let body = serde_json::to_vec(&request).expect("a request has a JSON form").into();
-    Ok(Spelled { path: path.into(), headers: json_headers(ask.wanted.delivery), body, dropped })
+    Ok(Spelled { path, headers: json_headers(ask.wanted.delivery), body, dropped })
 }
 
 /// The request in Google's words, and what was left out.

@@ -2,11 +2,10 @@
 
 use crate::providers::fit::{Fit, wrong};
 use crate::providers::openai::parts::fit_messages;
-use crate::providers::{Ask, Settings, Spelled, json_headers, tool_ids};
+use crate::providers::{Ask, RequestPath, Settings, Spelled, json_headers, tool_ids};
 use penstock_schemas::chat::{ChatRequest, Content, Message, Part};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
 
 /// What Mistral takes as OpenAI spells it, besides the fields that have a type of their own.
 const KNOWN: [&str; 8] = [
@@ -64,7 +63,7 @@ pub(super) fn chat(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     finish_messages(&mut request.messages);
     let body = serde_json::to_vec(&request).map_err(|error| wrong("messages", &error.to_string()))?.into();
     let headers = json_headers(ask.wanted.delivery);
-    Ok(Spelled { path: Cow::Borrowed("chat/completions"), headers, body, dropped: fit.dropped() })
+    Ok(Spelled { path: RequestPath::fixed("chat/completions"), headers, body, dropped: fit.dropped() })
 }
 
 fn fit_fields(extra: &mut Map<String, Value>, fit: &mut Fit) -> Result<(), Failure> {
@@ -192,7 +191,7 @@ pub(super) fn embeddings(ask: &Ask<'_>) -> Result<Spelled, Failure> {
             fit.omit(name);
         }
     }
-    let (path, headers) = (Cow::Borrowed("embeddings"), json_headers(ask.wanted.delivery));
+    let (path, headers) = (RequestPath::fixed("embeddings"), json_headers(ask.wanted.delivery));
     let body = Value::Object(request).to_string().into();
     Ok(Spelled { path, headers, body, dropped: fit.dropped() })
 }

@@ -3,19 +3,18 @@
 
 use super::copies;
 use crate::providers::edit::{Edit, Fields, text};
-use crate::providers::{Ask, Quirk, Spelled, json_headers, unsupported};
+use crate::providers::{Ask, Quirk, RequestPath, Spelled, json_headers, unsupported};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::form;
-use std::borrow::Cow;
 
 /// The request for the operation's own path.
 pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     let (operation, delivery) = (ask.wanted.operation, ask.wanted.delivery);
-    let path = Cow::Borrowed(path(operation)?);
+    let path = RequestPath::fixed(path(operation)?);
     let (body, headers) = match operation {
         Operation::Transcriptions | Operation::Translations => as_form(ask)?,
         _ => (json(ask)?, json_headers(delivery)),
@@ -106,7 +105,7 @@ mod tests {
             body: &Bytes::copy_from_slice(request),
             content_type: Some("multipart/form-data; boundary=b"),
             headers: &std::collections::BTreeMap::new(),
-            model: &ModelId::parse("up\"stream").unwrap(),
+            model: &ModelId::parse("up-stream").unwrap(),
             card: None,
             settings: &Settings::default(),
             unsupported: Unsupported::Refuse,
@@ -121,8 +120,8 @@ mod tests {
     #[test]
     fn each_operation_has_its_path_and_only_text_streams_are_asked_for_usage() {
         let request = r#"{"model":"a","stream":true}"#;
-        let told = r#"{"model":"up\"stream","stream":true}"#;
-        let asked = r#"{"model":"up\"stream","stream":true,"stream_options":{"include_usage":true}}"#;
+        let told = r#"{"model":"up-stream","stream":true}"#;
+        let asked = r#"{"model":"up-stream","stream":true,"stream_options":{"include_usage":true}}"#;
         for (operation, path, sent) in [
             (Operation::Completions, "completions", asked),
             (Operation::Embeddings, "embeddings", told),
@@ -132,7 +131,7 @@ mod tests {
             (Operation::Rerank, "rerank", told),
         ] {
             let spelled = try_spell(request.as_bytes(), operation, Delivery::Stream).unwrap();
-            assert_eq!((&*spelled.path, &*spelled.body), (path, sent.as_bytes()));
+            assert_eq!((spelled.path.as_str(), &*spelled.body), (path, sent.as_bytes()));
         }
         let refused = try_spell(request.as_bytes(), Operation::CountTokens, Delivery::Whole).unwrap_err();
         assert_eq!(refused.kind, FailureKind::Unsupported);
@@ -143,8 +142,8 @@ mod tests {
         let form = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"model\"\r\n\r\n\0\u{ff}\r\n\
             --b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nMODEL\r\n--b--\r\n";
         let spelled = try_spell(form.as_bytes(), Operation::Translations, Delivery::Whole).unwrap();
-        assert_eq!(spelled.path, "audio/translations");
-        assert_eq!(spelled.body, form.replace("MODEL", "up\"stream").as_bytes());
+        assert_eq!(spelled.path.as_str(), "audio/translations");
+        assert_eq!(spelled.body, form.replace("MODEL", "up-stream").as_bytes());
         assert_eq!(spelled.headers[CONTENT_TYPE], "multipart/form-data; boundary=b");
         let broken = try_spell(b"--b", Operation::Transcriptions, Delivery::Whole).unwrap_err();
         assert_eq!(broken.kind, FailureKind::BadRequest);
@@ -153,18 +152,18 @@ mod tests {
     #[test]
     fn only_the_model_changes_and_every_other_byte_stays() {
         for (request, sent) in [
-            (r#"{"model":"chat","messages":[]}"#, r#"{"model":"up\"stream","messages":[]}"#),
+            (r#"{"model":"chat","messages":[]}"#, r#"{"model":"up-stream","messages":[]}"#),
             (
                 "{ \"x\" : 1.50e0 ,\n \"model\" :  \"chat\" , \"y\":\"\\u00e9é\" } ",
-                "{ \"x\" : 1.50e0 ,\n \"model\" :  \"up\\\"stream\" , \"y\":\"\\u00e9é\" } ",
+                "{ \"x\" : 1.50e0 ,\n \"model\" :  \"up-stream\" , \"y\":\"\\u00e9é\" } ",
             ),
             (
                 r#"{"model":"a","messages":[{"model":"b"}],"model":"c"}"#,
-                r#"{"model":"up\"stream","messages":[{"model":"b"}],"model":"up\"stream"}"#,
+                r#"{"model":"up-stream","messages":[{"model":"b"}],"model":"up-stream"}"#,
             ),
-            (r#"{"mod\u0065l":"a"}"#, r#"{"mod\u0065l":"up\"stream"}"#),
-            (r#"{}"#, r#"{"model":"up\"stream"}"#),
-            (r#"{"model":"a","stream":true}"#, r#"{"model":"up\"stream","stream":false}"#),
+            (r#"{"mod\u0065l":"a"}"#, r#"{"mod\u0065l":"up-stream"}"#),
+            (r#"{}"#, r#"{"model":"up-stream"}"#),
+            (r#"{"model":"a","stream":true}"#, r#"{"model":"up-stream","stream":false}"#),
         ] {
             assert_eq!(spelt(request, Delivery::Whole), sent);
         }
@@ -173,18 +172,18 @@ mod tests {
     #[test]
     fn a_stream_reports_its_usage_and_keeps_its_other_options() {
         for (request, sent) in [
-            (r#"{"stream":true}"#, r#"{"stream":true,"model":"up\"stream","stream_options":{"include_usage":true}}"#),
+            (r#"{"stream":true}"#, r#"{"stream":true,"model":"up-stream","stream_options":{"include_usage":true}}"#),
             (
                 r#"{"model":"a","stream":true,"stream_options":null}"#,
-                r#"{"model":"up\"stream","stream":true,"stream_options":{"include_usage":true}}"#,
+                r#"{"model":"up-stream","stream":true,"stream_options":{"include_usage":true}}"#,
             ),
             (
                 r#"{"model":"a","stream_options":{ "include_obfuscation": false, "include_usage": false },"stream":true}"#,
-                r#"{"model":"up\"stream","stream_options":{ "include_obfuscation": false, "include_usage": true },"stream":true}"#,
+                r#"{"model":"up-stream","stream_options":{ "include_obfuscation": false, "include_usage": true },"stream":true}"#,
             ),
             (
                 r#"{"model":"a","stream":true,"stream_options":{"include_obfuscation":false}}"#,
-                r#"{"model":"up\"stream","stream":true,"stream_options":{"include_obfuscation":false,"include_usage":true}}"#,
+                r#"{"model":"up-stream","stream":true,"stream_options":{"include_obfuscation":false,"include_usage":true}}"#,
             ),
         ] {
             assert_eq!(spelt(request, Delivery::Stream), sent);

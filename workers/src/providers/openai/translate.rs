@@ -3,12 +3,11 @@
 
 use super::{parts, request};
 use crate::providers::fit::{Fit, wrong};
-use crate::providers::{Ask, Quirk, Spelled, json_headers, tool_ids};
+use crate::providers::{Ask, Quirk, RequestPath, Spelled, json_headers, tool_ids};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, StreamOptions, Tool};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value};
-use std::borrow::Cow;
 
 /// The longest tool-call id that OpenAI takes, in characters; it refuses longer ones by this figure.
 const LONGEST_ID: usize = 40;
@@ -16,7 +15,12 @@ const LONGEST_ID: usize = 40;
 /// The request for `chat/completions`.
 pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     let (body, dropped) = body(ask)?;
-    Ok(Spelled { path: Cow::Borrowed("chat/completions"), headers: json_headers(ask.wanted.delivery), body, dropped })
+    Ok(Spelled {
+        path: RequestPath::fixed("chat/completions"),
+        headers: json_headers(ask.wanted.delivery),
+        body,
+        dropped,
+    })
 }
 
 /// The request for `embeddings`, without what the vectors are for: OpenAI makes the same for every purpose.

@@ -3,13 +3,12 @@
 
 use super::{input, tools};
 use crate::providers::edit::{Edit, Fields, text};
-use crate::providers::{Ask, Form, Spelled, json_headers, unsupported};
+use crate::providers::{Ask, Form, RequestPath, Spelled, json_headers, unsupported};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Reasoning};
 use penstock_schemas::envelope::{Operation, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
 
 /// What a model's card calls a model that thinks.
 const THINKS: &str = "reasoning";
@@ -23,7 +22,7 @@ pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
         Form::Own => (own(ask)?, Vec::new()),
         Form::Agnostic => agnostic(ask)?,
     };
-    Ok(Spelled { path: Cow::Borrowed("responses"), headers: json_headers(ask.wanted.delivery), body, dropped })
+    Ok(Spelled { path: RequestPath::fixed("responses"), headers: json_headers(ask.wanted.delivery), body, dropped })
 }
 
 fn own(ask: &Ask<'_>) -> Result<Bytes, Failure> {
