@@ -1,15 +1,20 @@
 //! The way of usage events from the ledger into ClickHouse: gather, insert, acknowledge, in this order, so that an event is
 //! in one of the two at every moment. Knows nothing of SQL.
 
+use crate::audit::AuditRow;
 use crate::metrics::AnalyticsMetrics;
 use crate::outage::Outage;
 use crate::prepare::Preparation;
-use crate::rows::{Key, Rows, key};
+use crate::rows::{AlertRow, AttemptRow, Key, RequestRow, Rows, key};
 use crate::schema::SchemaError;
 use crate::sift::{Verdict, sift};
 use crate::trouble::Trouble;
-use penstock_runtime::bus::{Bus, BusError, UsageBatch, UsageReader};
-use penstock_runtime::{Life, schedule};
+use bytes::Bytes;
+use penstock_runtime::bus::{Alarm, Bus, BusError, DeadReason, Letter, UsageBatch, UsageReader};
+use penstock_runtime::{Life, clock, schedule};
+use penstock_schemas::alert::Alert;
+use penstock_schemas::event::UsageEvent;
+use penstock_schemas::ledger_line;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -26,8 +31,8 @@ const MOST: usize = 5_000;
 const LAST: Duration = Duration::from_millis(500);
 const LEFT: Duration = Duration::from_secs(3);
 
-/// After which time an event that ClickHouse refused is tried again.
-const REFUSED_AGAIN: Duration = Duration::from_secs(600);
+/// Bytes of messages that are inserted together, about: what long events take of this process's memory.
+const MOST_BYTES: usize = 32 << 20;
 
 /// After so many exceptions over one batch, some 30 s, its rows may be the reason even if ClickHouse does not say so: a
 /// batch that is too large for its memory would hold up all others for ever.
@@ -43,13 +48,26 @@ pub(crate) struct Ledger {
     preparation: Preparation,
     metrics: AnalyticsMetrics,
     outage: Outage,
-    refused: HashMap<Key, Instant>,
+    alarm: Alarm,
+    known: Known,
 }
+
+/// For each table a row that it took: it must take that again before anything is put down to the rows.
+#[derive(Default)]
+struct Known {
+    attempt: Option<AttemptRow>,
+    request: Option<RequestRow>,
+    alert: Option<AlertRow>,
+    audit: Option<AuditRow>,
+}
+
+/// What ClickHouse refuses for good, and why.
+type Refused = HashMap<Key, String>;
 
 impl Ledger {
     pub(crate) fn new(bus: &Bus, life: &Life, preparation: Preparation, metrics: AnalyticsMetrics) -> Self {
-        let (bus, life) = (bus.clone(), life.clone());
-        Self { bus, life, preparation, metrics, outage: Outage::default(), refused: HashMap::new() }
+        let (alarm, bus, life) = (bus.alarm(), bus.clone(), life.clone());
+        Self { bus, life, preparation, metrics, outage: Outage::default(), alarm, known: Known::default() }
     }
 
     /// Carries events over until the role stops, and then those that are left.
@@ -89,12 +107,13 @@ impl Ledger {
     async fn gather(&self, reader: &mut UsageReader) -> Result<Option<Vec<UsageBatch>>, BusError> {
         let Some(first) = self.first(reader).await else { return Ok(None) };
         let mut batches = vec![first?];
-        let mut count = batches[0].events.len();
+        let (mut count, mut bytes) = (batches[0].events.len(), batches[0].bytes());
         let until = Instant::now() + LINGER;
-        while count < MOST {
+        while count < MOST && bytes < MOST_BYTES {
             // An error here is met again by the next `first`.
             let Ok(Ok(batch)) = timeout_at(until, reader.next(1, Duration::ZERO)).await else { break };
             count += batch.events.len();
+            bytes += batch.bytes();
             batches.push(batch);
         }
         Ok(Some(batches))
@@ -117,14 +136,34 @@ impl Ledger {
 
     /// Inserts until it works, then acknowledges. When the role stops in an outage, the ledger keeps the events.
     async fn carry(&mut self, batches: Vec<UsageBatch>) {
-        let now = Instant::now();
-        self.refused.retain(|_, since| now.duration_since(*since) < REFUSED_AGAIN);
-        let events = batches.iter().flat_map(|batch| &batch.events);
-        let rows = Rows::fold(events.filter(|event| !self.refused.contains_key(&key(event))));
+        let mut refused = Refused::new();
+        loop {
+            let events = batches.iter().flat_map(|batch| &batch.events);
+            let rows = Rows::fold(events.filter(|event| !refused.contains_key(&key(event))));
+            let Some(new) = self.store_at_last(&rows, &batches).await else { return };
+            if new.is_empty() {
+                break;
+            }
+            // Where an attempt's end is refused, its start makes a row of its own.
+            refused.extend(new.into_iter().map(|(key, trouble)| (key, trouble.to_string())));
+        }
+        self.taken();
+        self.metrics.batches.inc();
+        for batch in batches {
+            self.acknowledge(batch, &refused).await;
+        }
+    }
+
+    /// Tries until ClickHouse has taken the rows, and gives those that it refuses. `None` when the role stops before that.
+    async fn store_at_last(&mut self, rows: &Rows, batches: &[UsageBatch]) -> Option<Vec<(Key, Trouble)>> {
         let mut verdict = Verdict::Values;
         let mut exceptions = 0;
-        while let Err(error) = self.store(&rows, verdict).await {
-            for batch in &batches {
+        loop {
+            let error = match self.store(rows, verdict).await {
+                Ok(refused) => return Some(refused),
+                Err(error) => error,
+            };
+            for batch in batches {
                 batch.keep().await;
             }
             exceptions += u32::from(matches!(error, SchemaError::Trouble(Trouble::Exception { .. })));
@@ -132,18 +171,13 @@ impl Ledger {
                 verdict = Verdict::Any;
             }
             if !self.endure(error).await {
-                return;
+                return None;
             }
-        }
-        self.taken();
-        self.metrics.batches.inc();
-        for batch in batches {
-            self.acknowledge(batch).await;
         }
     }
 
     /// After an outage ClickHouse may be another one, without our tables.
-    async fn store(&mut self, rows: &Rows, verdict: Verdict) -> Result<(), SchemaError> {
+    async fn store(&mut self, rows: &Rows, verdict: Verdict) -> Result<Vec<(Key, Trouble)>, SchemaError> {
         if self.outage.is_on() {
             self.preparation.make().await?;
         }
@@ -151,34 +185,43 @@ impl Ledger {
     }
 
     /// Attempts first: a request is never seen without the attempts that it caused.
-    async fn insert(&mut self, rows: &Rows, verdict: Verdict) -> Result<(), Trouble> {
+    async fn insert(&mut self, rows: &Rows, verdict: Verdict) -> Result<Vec<(Key, Trouble)>, Trouble> {
         let begun = Instant::now();
-        let warehouse = &self.preparation.warehouse;
-        let mut refused = sift(warehouse, &rows.attempts, verdict).await?;
-        refused.extend(sift(warehouse, &rows.requests, verdict).await?);
-        refused.extend(sift(warehouse, &rows.alerts, verdict).await?);
-        refused.extend(sift(warehouse, &rows.audit, verdict).await?);
-        for (key, trouble) in refused {
-            error!(id = %key.0, reason = %trouble, "ClickHouse refuses a usage event: it stays in the ledger");
-            self.refused.insert(key, begun);
-        }
-        self.metrics.refused.set(i64::try_from(self.refused.len()).unwrap_or(i64::MAX));
+        let (warehouse, known) = (&self.preparation.warehouse, &mut self.known);
+        let mut refused = sift(warehouse, &rows.attempts, verdict, &mut known.attempt).await?;
+        refused.extend(sift(warehouse, &rows.requests, verdict, &mut known.request).await?);
+        refused.extend(sift(warehouse, &rows.alerts, verdict, &mut known.alert).await?);
+        refused.extend(sift(warehouse, &rows.audit, verdict, &mut known.audit).await?);
         self.metrics.seconds.observe(begun.elapsed().as_secs_f64());
-        Ok(())
+        Ok(refused)
     }
 
-    /// What holds a refused event is not acknowledged: the ledger gives it again.
-    async fn acknowledge(&self, batch: UsageBatch) {
-        if batch.events.iter().any(|event| self.refused.contains_key(&key(event))) {
-            return;
+    /// What cannot be stored becomes a dead letter first. When that does not work, the ledger gives the message again.
+    async fn acknowledge(&self, mut batch: UsageBatch, refused: &Refused) {
+        let mut letters = std::mem::take(&mut batch.unreadable);
+        letters.extend(batch.events.iter().filter_map(|event| Some(letter(event, refused.get(&key(event))?))));
+        for letter in &letters {
+            if let Err(error) = self.bury(letter).await {
+                error!(%error, "a usage event that cannot be stored stays in the ledger");
+                return;
+            }
         }
         let count = u64::try_from(batch.events.len()).unwrap_or(u64::MAX);
         match batch.acknowledge().await {
             Ok(()) => {
                 self.metrics.events.inc_by(count);
+                self.metrics.dead.inc_by(u64::try_from(letters.len()).unwrap_or(u64::MAX));
             }
             Err(error) => warn!(%error, "usage events that are safe could not be acknowledged: they come again"),
         }
+    }
+
+    async fn bury(&self, letter: &Letter) -> Result<(), BusError> {
+        let reason = letter.reason.as_str();
+        error!(reason, why = letter.why, "a usage event cannot be stored: it goes to the dead letters");
+        self.bus.bury(letter).await?;
+        self.alarm.raise(Alert::ledger_dead_letter(reason, &letter.why, clock::now()));
+        Ok(())
     }
 
     /// Waits a little for ClickHouse. False when the role stops, or somebody must mend the tables.
@@ -200,4 +243,8 @@ impl Ledger {
         self.outage.is_over();
         self.metrics.down.set(0);
     }
+}
+
+fn letter(event: &UsageEvent, why: &str) -> Letter {
+    Letter { reason: DeadReason::Refused, why: why.to_owned(), line: Bytes::from(ledger_line::write(event)) }
 }

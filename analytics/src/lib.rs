@@ -17,6 +17,7 @@ mod outage;
 mod prepare;
 mod prices;
 mod proof;
+mod revive;
 mod role;
 mod rollup;
 mod rows;

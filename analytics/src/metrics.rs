@@ -1,4 +1,4 @@
-//! What analytics counts: events and batches that ClickHouse has taken, how long it took them, and events that it refuses.
+//! What analytics counts: events and batches that ClickHouse has taken, how long it took them, and events that cannot be stored.
 
 use penstock_runtime::metrics::Metrics;
 use prometheus_client::metrics::counter::Counter;
@@ -14,7 +14,7 @@ pub(crate) struct AnalyticsMetrics {
     pub(crate) events: Counter,
     pub(crate) batches: Counter,
     pub(crate) seconds: Histogram,
-    pub(crate) refused: Gauge,
+    pub(crate) dead: Counter,
     pub(crate) down: Gauge,
     pub(crate) posts_taken: Counter,
     pub(crate) posts_lost: Counter,
@@ -33,10 +33,10 @@ impl AnalyticsMetrics {
                 "Time for ClickHouse to take a batch",
                 Histogram::new(SECONDS),
             ),
-            refused: metrics.register(
-                "ledger_refused_events",
-                "Usage events that ClickHouse refuses, and that stay in the ledger",
-                Gauge::default(),
+            dead: metrics.register(
+                "ledger_dead_events",
+                "Usage events that cannot be stored and were put among the dead letters",
+                Counter::default(),
             ),
             down: metrics.register("ledger_down", "1 while ClickHouse takes no usage events", Gauge::default()),
             posts_taken: metrics.register("webhook_posts", "Alerts that webhooks have taken", Counter::default()),

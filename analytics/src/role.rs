@@ -10,6 +10,7 @@ use crate::heal::Healer;
 use crate::ledger::Ledger;
 use crate::metrics::AnalyticsMetrics;
 use crate::prepare::Preparation;
+use crate::revive;
 use crate::rollup;
 use crate::schema::SchemaError;
 use crate::warehouse::Warehouse;
@@ -68,6 +69,7 @@ impl Analytics {
         let counted = AnalyticsMetrics::register(metrics);
         Box::pin(Healer::start(bus, &warehouse, &counted)).await?;
         life.work(Ledger::new(bus, &life, preparation, counted.clone()).run(reader));
+        life.work(revive::readable(bus.clone(), life.clone()));
         life.service("hourly spend", rollup::run(warehouse.clone()));
         let budgets = Budgets::follow(bus).await?;
         answers::answer(bus, &warehouse, &budgets).await?;

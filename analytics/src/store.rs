@@ -64,3 +64,10 @@ pub(crate) async fn insert<R: Stored>(warehouse: &Warehouse, rows: &[R]) -> Resu
     }
     insert.end().await.map_err(trouble)
 }
+
+/// Inserts one of the table's own rows again, if it has any.
+pub(crate) async fn insert_own(warehouse: &Warehouse, table: &str) -> Result<(), Trouble> {
+    let statement = format!("INSERT INTO {table} SELECT * FROM {table} LIMIT 1");
+    let done = warehouse.client().query_raw(&statement).execute().await;
+    done.map_err(|error| Trouble::judge(&error, warehouse.address()))
+}

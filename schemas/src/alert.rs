@@ -30,17 +30,23 @@ pub enum AlertKind {
     ReconciliationDifference,
     /// A budget will be spent long before its cycle ends, if spending goes on like this.
     SpendingSlope,
+    /// An event of the ledger cannot be stored: it is among the dead letters.
+    LedgerDeadLetter,
+    /// The disk of the data folder is nearly full.
+    DiskSpace,
 }
 
 impl AlertKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::BudgetThreshold,
         Self::BudgetExceeded,
         Self::UnpricedModel,
         Self::ProviderKeyFailing,
         Self::ReconciliationDifference,
         Self::SpendingSlope,
+        Self::LedgerDeadLetter,
+        Self::DiskSpace,
     ];
 
     /// The word that stands for it on the wire and in SQL.
@@ -52,6 +58,8 @@ impl AlertKind {
             Self::ProviderKeyFailing => "provider_key_failing",
             Self::ReconciliationDifference => "reconciliation_difference",
             Self::SpendingSlope => "spending_slope",
+            Self::LedgerDeadLetter => "ledger_dead_letter",
+            Self::DiskSpace => "disk_space",
         }
     }
 
@@ -114,6 +122,13 @@ impl Alert {
         let message = format!("{label}: the counter says that {counter} is spent, and the ledger {ledger}");
         let alert = Self::new(AlertKind::ReconciliationDifference, book, "", &day(at), at).saying(message);
         alert.about(label).with("book", book).with("counter", counter).with("ledger", ledger)
+    }
+
+    /// An event of the ledger cannot be stored, for this reason: told once a day.
+    pub fn ledger_dead_letter(reason: &str, why: &str, at: UnixMicros) -> Self {
+        let why: String = why.chars().take(300).collect(); // a store may quote what it was given
+        let message = format!("usage events cannot be stored ({reason}): {why}. See `penstock ledger dead`");
+        Self::new(AlertKind::LedgerDeadLetter, "ledger", reason, &day(at), at).saying(message).with("reason", reason)
     }
 
     /// With this name for its subject in front of people; the id stays what it is.

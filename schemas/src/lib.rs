@@ -21,6 +21,7 @@ pub mod forecast;
 pub mod form;
 pub mod frame;
 pub mod key;
+pub mod ledger_line;
 pub mod managed;
 pub mod model;
 pub mod money;

@@ -97,6 +97,21 @@ impl Subjects {
         format!("{}.usage", self.prefix)
     }
 
+    /// Where one event is put that cannot be stored: named by what it holds, so that it is there once.
+    pub fn dead(&self, name: &str) -> String {
+        format!("{}.dead.{name}", self.prefix)
+    }
+
+    /// Where all such events are put.
+    pub fn all_dead(&self) -> String {
+        format!("{}.dead.*", self.prefix)
+    }
+
+    /// The stream of dead letters: events that cannot be stored.
+    pub fn dead_stream(&self) -> String {
+        format!("{}_DEAD", self.prefix)
+    }
+
     /// Where spend is asked for.
     pub fn spend(&self) -> String {
         format!("{}.query.spend", self.prefix)

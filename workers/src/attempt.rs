@@ -215,7 +215,9 @@ impl Call<'_> {
 
     async fn answer(&self, mut start: Pending, replies: &mut Replies, report: &mut Report) -> Step<()> {
         let written = replies.wait(timeout(LEDGER, start.written())).await.ok_or(Attempt::Cancelled)?;
-        written.map_err(|_| ledger_failed())?;
+        if !written.map_err(|_| ledger_failed())? {
+            return Err(ledger_failed());
+        }
         let key = replies.wait(timeout_at(self.total_by(), self.provider.secret(&self.key))).await;
         let key = key.ok_or(Attempt::Cancelled)?.map_err(|_| self.late("got no access token in time"))?;
         let key = key.map_err(Attempt::Refused)?;

@@ -217,6 +217,12 @@ impl World {
         assert!(last.unwrap().acknowledged().await);
     }
 
+    /// Writes bytes into the ledger as one message, as a process of another version would.
+    pub async fn write_raw(&self, payload: Vec<u8>) {
+        let jetstream = async_nats::jetstream::new(async_nats::connect(&self.nats.url).await.unwrap());
+        jetstream.publish("ps.usage", payload.into()).await.unwrap().await.unwrap();
+    }
+
     pub fn warehouse(&self) -> Warehouse {
         Warehouse::connect(self.config.clickhouse.as_ref().unwrap(), &self.config.database)
     }

@@ -80,6 +80,9 @@ enum Command {
     /// Manage the keys that providers are called with
     #[command(subcommand)]
     Providers(tools::providers::Command),
+    /// The ledger's events that cannot be stored
+    #[command(subcommand)]
+    Ledger(tools::ledger::Command),
     /// What somebody had to be told: budgets that run out, keys that fail
     Alerts(tools::alerts::Options),
     /// Who pays
@@ -167,6 +170,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Clickhouse(options) => up::clickhouse::run(options).await,
         Command::Chaos(options) => chaos::run(&place, &options).await,
         Command::Check => tools::check::run(&place),
+        Command::Ledger(command) => tools::ledger::run(&place, command).await,
         Command::Alerts(options) => tools::alerts::run(&place, &options).await,
         Command::Providers(command) => Box::pin(tools::providers::run(&place, command)).await,
         Command::Apply(options) => Box::pin(tools::apply::run(&place, &options)).await,

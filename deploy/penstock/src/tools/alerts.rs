@@ -17,7 +17,7 @@ pub(crate) struct Options {
     #[arg(long)]
     until: Option<String>,
     /// Only of this kind: budget_threshold, budget_exceeded, unpriced_model, provider_key_failing,
-    /// reconciliation_difference, spending_slope
+    /// reconciliation_difference, spending_slope, ledger_dead_letter, disk_space
     #[arg(long)]
     kind: Option<String>,
     /// How to print it

@@ -1,36 +1,41 @@
 //! The bus: everything that is said over NATS, in types. Knows the names of `schemas::subject`, and no role.
 //!
-//! `inbox` is an ingress's side of a call and `desk` a worker's; `usage` is the durable ledger; `bucket` holds what every
-//! process keeps in memory, and `directory` the one document of what the operator manages; `kept` holds conversations;
-//! `query` is for questions, `alerts` for what somebody must be told, and `work` for what is kept until it is done.
+//! `inbox` is an ingress's side of a call and `desk` a worker's; `journal` writes the durable ledger, `ledger` reads it, and
+//! `dead` keeps what it cannot hold; `bucket` holds what every process keeps in memory, and `directory` the one document of
+//! what the operator manages; `kept` holds conversations; `query` is for questions, `alerts` for what somebody must be
+//! told, and `work` for what is kept until it is done.
 
 mod alerts;
 mod bucket;
 mod connect;
+mod dead;
 mod desk;
 mod directory;
 mod gossip;
 mod hash_key;
 mod inbox;
+mod journal;
 mod kept;
+mod ledger;
 mod numbers;
 mod query;
 mod replay;
 mod reserve;
 mod store;
 mod streams;
-mod usage;
 mod work;
 
 pub use alerts::{Alarm, Post};
 pub use bucket::{Bucket, Change};
 pub use connect::{Bus, NatsConfig};
+pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
 pub use directory::{Directories, NotChanged};
 pub use inbox::{Call, Inbox};
+pub use journal::{Journal, Pending};
 pub use kept::{Kept, Version};
+pub use ledger::{UsageBatch, UsageReader};
 pub use replay::{Claimed, Replay, Replays, Standing};
-pub use usage::{Journal, Pending, UsageBatch, UsageReader};
 pub use work::{Work, WorkReader};
 
 /// Why something on the bus did not work.

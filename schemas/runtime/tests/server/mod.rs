@@ -17,11 +17,19 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With these lines in its configuration.
+    pub(crate) fn start_with(configuration: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = std::env::temp_dir().join(format!("penstock-bus-{port}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("nats.conf");
+        std::fs::write(&file, configuration).unwrap();
         let mut command = Command::new(program());
         command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--jetstream", "--store_dir"]).arg(&folder);
+        command.arg("--config").arg(&file);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Self { child, folder, url: format!("nats://127.0.0.1:{port}") }
     }
