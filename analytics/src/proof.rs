@@ -6,6 +6,7 @@ use crate::warehouse::Warehouse;
 use clickhouse::Row;
 use clickhouse::error::Error;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::book;
 use penstock_schemas::name::ProcessId;
 use penstock_schemas::reservation::LeaseId;
 use serde::Deserialize;
@@ -60,6 +61,7 @@ pub struct SpentByReservation {
 #[error("{0}")]
 pub struct NoProof(String);
 
+/// The condition on `books` is put in.
 const BY_LEASE: &str = "
 SELECT assumeNotNull(lease) AS id,
     sumIf(charged_usd, NOT running) AS settled_usd,
@@ -67,7 +69,7 @@ SELECT assumeNotNull(lease) AS id,
     sumIf(charged_tokens, NOT running) AS settled_tokens,
     sumIf(worst_tokens, running) AS pending_tokens
 FROM attempts
-WHERE lease IS NOT NULL AND has(books, ?) AND started_at >= fromUnixTimestamp64Micro(toInt64(?))
+WHERE lease IS NOT NULL AND {in_book} AND started_at >= fromUnixTimestamp64Micro(toInt64(?))
 GROUP BY id ORDER BY id";
 
 const BY_RESERVATION: &str = "
@@ -113,7 +115,15 @@ impl Warehouse {
     /// # Errors
     /// When ClickHouse cannot be asked now.
     pub async fn spent_by_lease(&self, book: &str, since: UnixMicros) -> Result<Vec<SpentByLease>, NoProof> {
-        let query = self.bounded(BY_LEASE).bind(book).bind(since.0.saturating_sub(SKEW));
+        let query = match book::former(book) {
+            // What was spent under the former name counts, where it was this key's own.
+            Some((former, Some(owner))) => {
+                let statement = BY_LEASE.replace("{in_book}", "(has(books, ?) OR has(books, ?) AND key_id = ?)");
+                self.bounded(&statement).bind(book).bind(former).bind(owner)
+            }
+            _ => self.bounded(&BY_LEASE.replace("{in_book}", "has(books, ?)")).bind(book),
+        };
+        let query = query.bind(since.0.saturating_sub(SKEW));
         let rows = self.within_limit(query.fetch_all::<LeaseRow>()).await?;
         let spent = |row: LeaseRow| SpentByLease {
             lease: LeaseId(row.id),

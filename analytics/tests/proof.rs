@@ -5,7 +5,7 @@ mod support;
 use penstock_analytics::{SpentByLease, SpentByReservation};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::event::{AttemptStarted, Outcome, Reserved};
-use penstock_schemas::name::ProcessId;
+use penstock_schemas::name::{KeyId, ProcessId};
 use penstock_schemas::reservation::LeaseId;
 use support::events::{DAY, HOUR, SECOND, ago, end, ended, now, start, started, tokens, usd};
 use support::{World, be_engine};
@@ -82,6 +82,36 @@ async fn what_was_spent_in_a_book_is_told_by_lease_the_settled_apart_from_the_pe
         [spent(one, cents(25) + cents(25) / 2, 0, 47, 0)]
     );
     assert_eq!(warehouse.spent_by_lease("team.2026-10", UnixMicros(0)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_a_key_spent_in_its_own_budget_under_its_former_name_counts_and_what_others_spent_does_not() {
+    let world = World::new().await;
+    let _analytics = world.start(vec![]).await.unwrap();
+    let (key, month) = ("search-key", "2026-11");
+    // An operator's budget was written alike.
+    let former = format!("{key}_monthly.{month}");
+    let mut other = attempt(Uuid::now_v7(), lease(2), &[&former], now());
+    other.caller.key_id = KeyId::parse("other").unwrap();
+    let attempts = [
+        attempt(Uuid::now_v7(), lease(1), &[&former], now()),
+        attempt(Uuid::now_v7(), lease(1), &[&format!("K={key}=monthly.{month}")], now()),
+        other,
+    ];
+    world.write(attempts.iter().map(started)).await;
+    world.until("SELECT count() FROM attempts", "3").await;
+    let spent = |lease, pending| SpentByLease {
+        lease,
+        settled_usd: 0,
+        pending_usd: cents(100) * pending,
+        settled_tokens: 0,
+        pending_tokens: 100 * pending,
+    };
+    let warehouse = world.warehouse();
+    let of_key = warehouse.spent_by_lease(&format!("K={key}=monthly.{month}"), ago(DAY)).await.unwrap();
+    assert_eq!(of_key, [spent(lease(1), 2)]);
+    let of_operator = warehouse.spent_by_lease(&former, ago(DAY)).await.unwrap();
+    assert_eq!(of_operator, [spent(lease(1), 1), spent(lease(2), 1)]);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use crate::budget::Unit;
 use crate::reservation::LeaseId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A counter, in its own unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,11 +110,63 @@ impl Book {
     }
 }
 
-/// The key of a counter's book in NATS KV: the name of the limit, which of its counters where it has several, the window.
-pub fn key(name: &str, part: Option<&str>, window: &str) -> String {
-    match part {
-        None => format!("{name}.{window}"),
-        Some(part) => format!("{name}.{part}.{window}"),
+/// Whose counter it is. No two are written alike: names hold neither capitals nor `=` nor `.`, see `name`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter<'a> {
+    /// A budget of the operator's, by its name.
+    Budget(&'a str),
+    /// A budget of a virtual key's own: the key's id, and the budget's name.
+    OfKey(&'a str, &'a str),
+    /// A rate of the operator's: the limit's name, and what is counted.
+    Rate(&'a str, &'a str),
+    /// A rate of a virtual key's own: the key's id, and what is counted.
+    RateOfKey(&'a str, &'a str),
+}
+
+impl fmt::Display for Counter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Budget(name) => f.write_str(name),
+            Self::OfKey(key, name) => write!(f, "K={key}={name}"),
+            Self::Rate(limit, what) => write!(f, "R={limit}={what}"),
+            Self::RateOfKey(key, what) => write!(f, "S={key}={what}"),
+        }
+    }
+}
+
+impl Counter<'_> {
+    /// The name for people.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Budget(name) => (*name).to_owned(),
+            Self::OfKey(key, name) => format!("{key}/{name}"),
+            Self::Rate(limit, what) => format!("{limit}-{what}"),
+            Self::RateOfKey(key, what) => format!("{key}/own-{what}"),
+        }
+    }
+
+    /// The key of its book in NATS KV: the counter, its part where it has several, the window.
+    pub fn key(&self, part: Option<&str>, window: &str) -> String {
+        match part {
+            None => format!("{self}.{window}"),
+            Some(part) => format!("{self}.{part}.{window}"),
+        }
+    }
+}
+
+/// The key that a book had until 2026-11, when a key's own counters could be written like another's; and of a key's own
+/// budget, the key's id. `None` where nothing has changed.
+pub fn former(key: &str) -> Option<(String, Option<&str>)> {
+    let (counter, rest) = key.split_once('.')?;
+    let mut parts = counter.split('=');
+    let (kind, owner, name) = (parts.next()?, parts.next()?, parts.next()?);
+    match kind {
+        // Of what is in flight nothing would ever come back to the new book.
+        "R" | "S" if name == "at-once" => None,
+        "K" => Some((format!("{owner}_{name}.{rest}"), Some(owner))),
+        "R" => Some((format!("{owner}-{name}.{rest}"), None)),
+        "S" => Some((format!("{owner}_own-{name}.{rest}"), None)),
+        _ => None,
     }
 }
 
@@ -121,6 +174,22 @@ pub fn key(name: &str, part: Option<&str>, window: &str) -> String {
 mod tests {
     use super::*;
     use uuid::Uuid;
+
+    #[test]
+    fn a_book_is_found_under_its_former_key() {
+        for (counter, part, key, former_key, owner) in [
+            (Counter::Budget("b_monthly"), None, "b_monthly.2026-11", None, None),
+            (Counter::Budget("users"), Some("7f"), "users.7f.2026-11", None, None),
+            (Counter::OfKey("b", "monthly"), None, "K=b=monthly.2026-11", Some("b_monthly.2026-11"), Some("b")),
+            (Counter::OfKey("b", "m"), Some("7f"), "K=b=m.7f.2026-11", Some("b_m.7f.2026-11"), Some("b")),
+            (Counter::Rate("l", "at-once"), None, "R=l=at-once.2026-11", None, None),
+            (Counter::Rate("l", "day"), None, "R=l=day.2026-11", Some("l-day.2026-11"), None),
+            (Counter::RateOfKey("b", "day"), None, "S=b=day.2026-11", Some("b_own-day.2026-11"), None),
+        ] {
+            assert_eq!(counter.key(part, "2026-11"), key);
+            assert_eq!(former(key), former_key.map(|former| (former.to_owned(), owner)));
+        }
+    }
 
     #[test]
     fn a_share_is_taken_told_and_healed_within_the_limit() {

@@ -26,6 +26,7 @@ pub mod managed;
 pub mod model;
 pub mod money;
 pub mod name;
+pub mod place;
 pub mod plan;
 pub mod pool;
 pub mod price;

@@ -30,6 +30,7 @@ mod moderations;
 mod oidc;
 mod openapi;
 mod operations;
+mod own_limits;
 mod passing;
 mod probe;
 mod provider_keys;

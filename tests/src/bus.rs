@@ -16,22 +16,27 @@ impl World {
         info["state"]["messages"].as_u64()
     }
 
+    /// Writes a value into a bucket.
+    ///
+    /// # Panics
+    /// When NATS does not take it.
+    pub async fn store(&self, bucket: &str, key: &str, value: &Value) {
+        let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
+        let (subject, payload) = (format!("$KV.{bucket}.{key}"), value.to_string());
+        let stored = timeout(crate::wait::LONG, ask(&url, &subject, &payload)).await;
+        assert!(stored.is_ok_and(|stored| stored.is_some_and(|stored| stored["seq"].is_u64())), "NATS takes a value");
+    }
+
     /// Sets what the operator manages, all of it, and waits until every ingress at `addresses` has it.
     ///
     /// # Panics
     /// When NATS does not take it.
     pub async fn manage(&self, directory: Value, addresses: &[&str]) {
-        let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
         let mut directory = directory;
         // How an ingress is seen to have it: this limit stands in its headers then.
         let sign = 1_000_000 + u64::from(std::process::id()) + directory.to_string().len() as u64;
         directory["limits"]["sign"] = json!({ "name": "sign", "rates": { "requests_per_day": sign } });
-        let payload = directory.to_string();
-        let stored = timeout(crate::wait::LONG, ask(&url, "$KV.ps_DIRECTORY.current", &payload)).await;
-        assert!(
-            stored.is_ok_and(|stored| stored.is_some_and(|stored| stored["seq"].is_u64())),
-            "NATS takes a directory"
-        );
+        self.store("ps_DIRECTORY", "current", &directory).await;
         for address in addresses {
             crate::wait::until("an ingress that knows the directory", async || {
                 let answer = self.ask("nothing").at(address).await;

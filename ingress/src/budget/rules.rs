@@ -5,7 +5,7 @@ use crate::refusal::Refusal;
 use crate::stage::Known;
 use jiff::tz::TimeZone;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::book;
+use penstock_schemas::book::Counter;
 use penstock_schemas::bound;
 use penstock_schemas::budget::{Budget, Dimension, Mode, OnExceed, RateLimit, Scope, Unit};
 use penstock_schemas::cycle::{self, Cycle, Window};
@@ -14,8 +14,8 @@ use penstock_schemas::envelope::{Caller, Operation};
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::Target;
+use penstock_schemas::place;
 use penstock_schemas::plan::Worst;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -272,7 +272,8 @@ impl BudgetRule {
             amount = amount.max(at_target);
         }
         let window = self.window(asked.now);
-        let (book, label) = counter(owner, name, per, asked.caller, &window.name);
+        let counter = owner.map_or(Counter::Budget(name), |key| Counter::OfKey(key, name));
+        let (book, label) = named(counter, per, asked.caller, &window.name);
         let counted =
             Counted::Budget { scope: narrowed(scope, asked.model), mode: *mode, on_exceed: on_exceed.clone() };
         let (unit, limit) = (self.unit, self.limit);
@@ -292,12 +293,16 @@ impl RateRule {
         Self { name, scope, per, rates }
     }
 
+    fn place(&self, owner: Option<&str>, what: &str, caller: &Caller, window: &str) -> (String, String) {
+        let counter = owner.map_or(Counter::Rate(&self.name, what), |key| Counter::RateOfKey(key, what));
+        named(counter, &self.per, caller, window)
+    }
+
     fn want(&self, owner: Option<&str>, asked: &Asked<'_>, wanted: &mut Rates) {
         let rates = &self.rates;
         let (minute, day) = (cycle::minute(asked.now), Cycle::Daily.window(asked.now, &TimeZone::UTC));
         let want = |what: &'static str, unit, limit: u64, amount, window: &Window| {
-            let name = format!("{}-{}", self.name, what.replace('_', "-"));
-            let (book, label) = counter(owner, &name, &self.per, asked.caller, &window.name);
+            let (book, label) = self.place(owner, &what.replace('_', "-"), asked.caller, &window.name);
             let counted = Counted::Rate(what);
             Want { book, label, unit, limit, amount, until: window.until, counted }
         };
@@ -320,25 +325,18 @@ impl RateRule {
             }
         }
         if let Some(limit) = rates.concurrent_requests {
-            let (book, label) = counter(owner, &format!("{}-at-once", self.name), &self.per, asked.caller, "now");
+            let (book, label) = self.place(owner, "at-once", asked.caller, "now");
             let counted = Counted::AtOnce;
             wanted.requests.push(Want { book, label, unit: Unit::Requests, limit, amount: 1, until: None, counted });
         }
     }
 }
 
-/// The key of a counter's book, and its name for people. A key's own limits stand under the key's id.
-fn counter(owner: Option<&str>, name: &str, per: &[Dimension], caller: &Caller, window: &str) -> (String, String) {
-    let name = owner.map_or_else(|| name.to_owned(), |owner| format!("{owner}_{name}"));
+/// The key of a counter's book, and its name for people.
+fn named(counter: Counter<'_>, per: &[Dimension], caller: &Caller, window: &str) -> (String, String) {
     if per.is_empty() {
-        return (book::key(&name, None, window), name);
+        return (counter.key(None, window), counter.label());
     }
     let values: Vec<&str> = per.iter().map(|dimension| dimension.of(caller)).collect();
-    let mut hash = Sha256::new();
-    for value in &values {
-        hash.update((value.len() as u64).to_be_bytes());
-        hash.update(value);
-    }
-    let part: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    (book::key(&name, Some(&part), window), format!("{name}[{}]", values.join(",")))
+    (counter.key(Some(&place::part(&values)), window), format!("{}[{}]", counter.label(), values.join(",")))
 }

@@ -6,7 +6,7 @@ use super::rules::Want;
 use penstock_runtime::bus::{Bucket, BusError, Change};
 use penstock_runtime::clock;
 use penstock_runtime::schedule::full_jitter;
-use penstock_schemas::book::Book;
+use penstock_schemas::book::{self, Book};
 use penstock_schemas::reservation::LeaseId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +106,11 @@ impl Keeper {
 
     /// The book and its revision. `None` when our share is gone from it: others took us for dead, and we begin anew.
     async fn read(&self, is_budget: bool, key: &str, draft: &Draft) -> Result<Option<(Book, u64)>, BusError> {
-        let (book, revision) = self.bucket(is_budget).get_with_revision(key).await?.unwrap_or_default();
+        let found = self.bucket(is_budget).get_with_revision(key).await?;
+        let (book, revision) = match found {
+            Some(found) => found,
+            None => (self.former_book(is_budget, key).await?, 0),
+        };
         if draft.must_have_share && !book.shares.contains_key(&draft.lease) {
             if is_budget {
                 warn!(book = key, "this ingress was taken for dead: it begins under a new lease");
@@ -119,6 +123,14 @@ impl Keeper {
             return Ok(None);
         }
         Ok(Some((book, revision)))
+    }
+
+    /// What is counted in a book's place that was written by an earlier version: all of it is taken for spent, until the
+    /// ledger says how much it is.
+    async fn former_book(&self, is_budget: bool, key: &str) -> Result<Book, BusError> {
+        let Some((former, _)) = book::former(key) else { return Ok(Book::default()) };
+        let found = self.bucket(is_budget).get_with_revision(&former).await?;
+        Ok(found.map(|(book, _)| Book { past: book.total(), ..Book::default() }).unwrap_or_default())
     }
 
     /// Writes a book; true when nobody was quicker.

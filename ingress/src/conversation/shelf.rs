@@ -8,6 +8,7 @@ use penstock_runtime::bus::{BusError, Kept, Version};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::conversation::{KeptInput, KeptResponse, is_response_id};
 use penstock_schemas::name::ProjectId;
+use penstock_schemas::place;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -43,13 +44,13 @@ impl Shelf {
 
     /// What a response was asked; nothing, when that is no longer known.
     pub(crate) async fn input(&self, id: &str) -> Result<KeptInput, Refusal> {
-        let found = self.kept.get(&self.project, &input_of(id)).await.map_err(|error| unavailable(&error))?;
+        let found = self.kept.get(&self.project, &place::input(id)).await.map_err(|error| unavailable(&error))?;
         found.map_or_else(|| Ok(Vec::new()), |(bytes, _)| read(&bytes))
     }
 
     /// Keeps what a response was asked; false when it is too large.
     pub(crate) async fn put_input(&self, id: &str, input: &KeptInput) -> Result<bool, BusError> {
-        self.kept.put(&self.project, &input_of(id), &write(input)).await
+        self.kept.put(&self.project, &place::input(id), &write(input)).await
     }
 
     /// Keeps a response; false when it is too large.
@@ -74,15 +75,11 @@ impl Shelf {
 
     /// Forgets a response and what it was asked.
     pub(crate) async fn forget(&self, id: &str) -> Result<(), Refusal> {
-        let input = input_of(id);
+        let input = place::input(id);
         let both =
             async { tokio::try_join!(self.kept.forget(&self.project, id), self.kept.forget(&self.project, &input)) };
         both.await.map(drop).map_err(|error| unavailable(&error))
     }
-}
-
-fn input_of(id: &str) -> String {
-    format!("{id}.input")
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {

@@ -2,7 +2,7 @@
 
 use super::{Office, Refused};
 use penstock_schemas::UnixMicros;
-use penstock_schemas::book::{self, Book};
+use penstock_schemas::book::{Book, Counter};
 use penstock_schemas::budget::Budget;
 use penstock_schemas::cycle::{self, Window};
 use penstock_schemas::rfc3339;
@@ -67,7 +67,7 @@ fn of_budget(budget: &Budget, window: &Window, books: &[(String, Book)]) -> Vec<
         .take(MOST)
         .collect();
     if windows.is_empty() && budget.per.is_empty() {
-        return vec![show(&book::key(&budget.name, None, &window.name), None, &Book::default())];
+        return vec![show(&Counter::Budget(&budget.name).key(None, &window.name), None, &Book::default())];
     }
     windows
 }

@@ -9,8 +9,7 @@ use penstock_runtime::bus::{BusError, Claimed, Replay, Standing};
 use penstock_runtime::clock;
 use penstock_schemas::claim::Claim;
 use penstock_schemas::name::RequestId;
-use sha2::{Digest, Sha256};
-use std::fmt::Write;
+use penstock_schemas::place;
 use tracing::warn;
 
 /// Asks that an answer be made once, whatever is repeated. Source: the IETF's draft of the header.
@@ -73,13 +72,13 @@ pub(crate) async fn look_up(known: &Known, ingress: &Shared) -> Result<Repeat, R
         let key = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= LONGEST_KEY);
         let why = || format!("it must be 1 to {LONGEST_KEY} printable ASCII characters");
         let key = key.ok_or_else(|| Refusal::WrongHeader { header: KEY, why: why() })?;
-        claims.keys.push(place(known, "key", key));
+        claims.keys.push(claim_of(known, "key", key));
         if let Some(again) = Box::pin(claim(known, ingress, &mut claims)).await? {
             return Ok(again);
         }
     }
     if is_numbered {
-        let own = place(known, "call", &known.received.id.to_string());
+        let own = claim_of(known, "call", &known.received.id.to_string());
         ingress.replays.claim(&own, &first(known, ingress)).await.map_err(|error| unreadable(&error))?;
         claims.keys.push(own);
     }
@@ -115,7 +114,7 @@ async fn resume(last: &str, known: &Known, ingress: &Shared) -> Result<Repeat, R
     };
     let (call, event) = last.split_once('.').ok_or_else(wrong)?;
     let (call, event) = (RequestId::parse(call).ok_or_else(wrong)?, event.parse().map_err(|_| wrong())?);
-    let key = place(known, "call", &call.to_string());
+    let key = claim_of(known, "call", &call.to_string());
     let claim = ingress.replays.claimed(&key).await.map_err(|error| unreadable(&error))?;
     let claim = claim.ok_or(Refusal::UnknownStream)?;
     if claim.digest != digest(known) {
@@ -140,27 +139,15 @@ fn first(known: &Known, ingress: &Shared) -> Claim {
 }
 
 /// Where a key is claimed: no project can meet another's.
-fn place(known: &Known, kind: &str, key: &str) -> String {
-    hash(&[known.caller.project.as_str(), kind, key].map(str::as_bytes))
+fn claim_of(known: &Known, kind: &str, key: &str) -> String {
+    place::claim(&known.caller.project, kind, key)
 }
 
 /// What was asked: the same key with anything else is a mistake.
 fn digest(known: &Known) -> String {
     let asked = &known.received.asked;
     let shape = format!("{:?} {:?} {:?} {}", asked.dialect, asked.operation, asked.delivery, asked.model);
-    hash(&[shape.as_bytes(), &asked.body])
-}
-
-fn hash(parts: &[&[u8]]) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    hasher.finalize().iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
+    place::digest(&[shape.as_bytes(), &asked.body])
 }
 
 fn unreadable(error: &BusError) -> Refusal {

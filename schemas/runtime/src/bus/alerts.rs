@@ -9,6 +9,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use penstock_schemas::alert::{Alert, AlertQuery, AlertReply};
 use penstock_schemas::name::AlertId;
+use penstock_schemas::place;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -125,7 +126,7 @@ impl Bus {
     pub async fn post(&self, post: &Post) -> Result<(), BusError> {
         self.posts_stream().await?;
         let payload = serde_json::to_vec(post).map_err(failed("write a post"))?;
-        let id = format!("{}/{}", post.alert.id, post.webhook);
+        let id = place::post(post.alert.id, &post.webhook);
         let message = PublishMessage::build().message_id(id).payload(payload.into());
         let sent = self.jetstream.send_publish(self.subjects.posts(), message).await;
         sent.map_err(failed("keep a post"))?.await.map(drop).map_err(failed("keep a post"))

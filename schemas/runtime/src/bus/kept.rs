@@ -6,6 +6,7 @@ use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use penstock_schemas::name::ProjectId;
+use penstock_schemas::place;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -57,7 +58,7 @@ impl Kept {
     /// # Errors
     /// When JetStream does not confirm it.
     pub async fn put(&self, project: &ProjectId, name: &str, value: &Bytes) -> Result<bool, BusError> {
-        let key = key(project, name);
+        let key = place::response(project, name);
         let Some(entry) = self.place(&key, value).await? else { return Ok(false) };
         self.store.put(key, entry).await.map_err(failed("keep a response"))?;
         Ok(true)
@@ -74,7 +75,7 @@ impl Kept {
         value: &Bytes,
         last: Option<Version>,
     ) -> Result<Option<Version>, BusError> {
-        let key = key(project, name);
+        let key = place::response(project, name);
         let Some(entry) = self.place(&key, value).await? else { return Ok(None) };
         match self.store.update(key, entry, last.map_or(0, |Version(last)| last)).await {
             Ok(revision) => Ok(Some(Version(revision))),
@@ -88,7 +89,7 @@ impl Kept {
     /// # Errors
     /// When JetStream does not answer, or a piece is missing.
     pub async fn get(&self, project: &ProjectId, name: &str) -> Result<Option<(Bytes, Version)>, BusError> {
-        let entry = self.store.entry(key(project, name)).await.map_err(failed("read a kept response"))?;
+        let entry = self.store.entry(place::response(project, name)).await.map_err(failed("read a kept response"))?;
         let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
         let version = Version(entry.revision);
         match entry.value.first() {
@@ -103,7 +104,7 @@ impl Kept {
     /// # Errors
     /// When JetStream does not confirm it.
     pub async fn forget(&self, project: &ProjectId, name: &str) -> Result<(), BusError> {
-        let key = key(project, name);
+        let key = place::response(project, name);
         let entry = self.store.get(key.as_str()).await.map_err(failed("forget a response"))?;
         for piece in entry.map(|entry| names(&entry)).unwrap_or_default() {
             self.store.delete(piece).await.map_err(failed("forget a response"))?;
@@ -119,10 +120,10 @@ impl Kept {
         if value.len() < self.piece {
             return Ok(Some([&[WHOLE], &value[..]].concat().into()));
         }
-        let name = format!("{key}.{}", Uuid::now_v7().simple());
+        let name = place::version(key, Uuid::now_v7());
         let pieces: Vec<Bytes> = value.chunks(self.piece).map(|piece| value.slice_ref(piece)).collect();
         let count = pieces.len();
-        let put = |(at, piece): (usize, Bytes)| self.store.put(format!("{name}.{at}"), piece);
+        let put = |(at, piece): (usize, Bytes)| self.store.put(place::piece(&name, at), piece);
         let done = stream::iter(pieces.into_iter().enumerate()).map(put).buffer_unordered(AT_ONCE);
         done.try_for_each(|_| async { Ok(()) }).await.map_err(failed("keep a response"))?;
         Ok(Some([&[PIECES], format!("{count} {name}").as_bytes()].concat().into()))
@@ -137,15 +138,11 @@ impl Kept {
     }
 }
 
-fn key(project: &ProjectId, name: &str) -> String {
-    format!("{project}.{name}")
-}
-
 /// The keys of an entry's pieces; none when the entry is the value.
 fn names(entry: &[u8]) -> Vec<String> {
     let Some((&PIECES, rest)) = entry.split_first() else { return Vec::new() };
     let text = String::from_utf8_lossy(rest);
     let Some((count, name)) = text.split_once(' ') else { return Vec::new() };
     let count: usize = count.parse().unwrap_or(0);
-    (0..count.min(LONGEST)).map(|at| format!("{name}.{at}")).collect()
+    (0..count.min(LONGEST)).map(|at| place::piece(name, at)).collect()
 }
