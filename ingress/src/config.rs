@@ -22,6 +22,10 @@ pub struct IngressConfig {
     pub body_limit: usize,
     /// Longest wait for a request's head.
     pub head_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
+    /// How long a client may read nothing of an answer that waits for it.
+    pub write_timeout: Duration,
     /// Longest wait for a request's body.
     pub body_timeout: Duration,
     /// Longest time for a request as a whole; `x-penstock-timeout-ms` can only shorten it.
@@ -32,6 +36,8 @@ pub struct IngressConfig {
     pub memory: usize,
     /// Connections at once; others wait in the system's queue.
     pub connections: usize,
+    /// Connections at once that have shown no valid key yet; beyond it, the oldest of the address that has most is closed.
+    pub strangers: usize,
     /// Calls that may wait for one provider's workers when all are busy.
     pub queue: usize,
     /// Longest wait there.
@@ -116,6 +122,8 @@ impl IngressConfig {
         });
         let mut seconds = |key, default| section.duration(key).unwrap_or(Duration::from_secs(default));
         let head_timeout = seconds("head_timeout", 10);
+        let idle_timeout = seconds("idle_timeout", 75);
+        let write_timeout = seconds("write_timeout", 60);
         let body_timeout = seconds("body_timeout", 60);
         let total_timeout = seconds("total_timeout", 600);
         let drain = seconds("drain", 30);
@@ -124,7 +132,9 @@ impl IngressConfig {
         let budget_wait = section.duration("budget_wait").unwrap_or(Duration::from_secs(2));
         let queue = section.or("queue", 1000);
         let memory = section.size("memory").unwrap_or(1 << 30);
-        let connections = section.or("connections", 10_000);
+        let connections: usize = section.or("connections", 10_000);
+        // Never all of them: strangers cannot keep out those who have a key.
+        let strangers = section.or("strangers", 1000).min(connections / 2);
         let unsupported = section.get("unsupported").unwrap_or_default();
         let models = document.sections("models").into_iter().filter_map(|(name, mut section)| {
             let model = read_model(&name, &mut section)?;
@@ -137,6 +147,8 @@ impl IngressConfig {
             listen,
             body_limit,
             head_timeout,
+            idle_timeout,
+            write_timeout,
             body_timeout,
             total_timeout,
             drain,
@@ -145,6 +157,7 @@ impl IngressConfig {
             queue,
             memory,
             connections,
+            strangers,
             queue_timeout,
             issuers,
             declared,

@@ -14,13 +14,14 @@ mod models;
 pub mod office;
 mod pipeline;
 mod provider_keys;
+mod pulse;
 mod queue;
 mod refusal;
 mod role;
-mod room;
 mod server;
 mod stage;
 mod status;
+mod strangers;
 
 pub use config::IngressConfig;
 pub use role::Ingress;

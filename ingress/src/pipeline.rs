@@ -40,9 +40,12 @@ async fn run(
     request: Request,
     told: &mut Told,
 ) -> Result<Response, Refusal> {
-    let received = receive::receive(request, endpoint, id, ingress).await?; //         1 receive
-    ingress.soon_ready(received.deadline).await;
-    let known = authenticate::authenticate(received, ingress).await?; //              2 authenticate
+    let (parts, body) = request.into_parts();
+    let head = receive::read_head(parts, endpoint, id, &ingress.config)?; //          1 receive: the head
+    ingress.soon_ready(head.deadline).await;
+    let found = authenticate::find(&head, ingress).await?; //                         2 authenticate
+    let received = receive::read_rest(head, body, ingress).await?; //                 1 receive: the rest
+    let known = authenticate::know(received, found, ingress)?;
     let mut record = Record::begin(&known, ingress); //                               9 record, from here to the last byte
     let repeat = known.grant.clone().hold(pin!(repeat::look_up(&known, ingress))).await;
     match repeat.inspect_err(|refusal| record.refused(refusal))? {

@@ -3,6 +3,7 @@
 
 use crate::identity::BadToken;
 use crate::office::Refused;
+use penstock_runtime::memory::MemoryFull;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::budget::Unit;
 use penstock_schemas::failure::Failure;
@@ -43,6 +44,8 @@ pub(crate) enum Refusal {
     NoKey,
     #[error("the key is not valid: it is unknown, or was revoked")]
     WrongKey,
+    #[error("too many keys from this address were not valid: try again in {wait:.1?}")]
+    TooManyBadKeys { wait: Duration },
     #[error("the key {key_id} {why}")]
     KeyEnded { key_id: String, why: &'static str },
     #[error("the token is not valid: {0}")]
@@ -122,6 +125,12 @@ impl fmt::Display for OverBudget {
     }
 }
 
+impl From<MemoryFull> for Refusal {
+    fn from(_: MemoryFull) -> Self {
+        Self::NotReady("its memory for requests is in use ([ingress] memory)")
+    }
+}
+
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         Self::Failed(Box::new(failure))
@@ -134,6 +143,7 @@ impl Refusal {
         match self {
             Self::Draining | Self::NotReady(_) => Some(Duration::from_secs(1)),
             Self::OverRate(over) => Some(over.wait),
+            Self::TooManyBadKeys { wait } => Some(*wait),
             Self::OverBudget(over) => over.resets.map(|(_, wait)| wait),
             Self::Failed(failure) => failure.retry_after_ms.map(Duration::from_millis),
             Self::Office(refused) if matches!(**refused, Refused::Unavailable(_)) => Some(Duration::from_secs(1)),
@@ -150,6 +160,11 @@ impl Refusal {
             },
             _ => &[],
         }
+    }
+
+    /// Whether the key or token that was shown is none.
+    pub(crate) fn is_bad_key(&self) -> bool {
+        matches!(self, Self::WrongKey | Self::BadToken(_) | Self::WrongAdminKey)
     }
 
     /// Whether asking again soon is in vain: official SDKs would, by themselves.

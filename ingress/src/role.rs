@@ -10,10 +10,11 @@ use crate::metrics::IngressMetrics;
 use crate::models::Models;
 use crate::office::{Actor, Applying, Office, Refused};
 use crate::queue::Queues;
-use crate::room::Room;
+use crate::strangers::Strangers;
 use crate::{api, server};
 use penstock_runtime::bus::{Alarm, Bus, BusError, Inbox, Journal, Kept, Replays};
 use penstock_runtime::health::Health;
+use penstock_runtime::memory::Memory;
 use penstock_runtime::metrics::Metrics;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::UnixMicros;
@@ -55,7 +56,8 @@ pub(crate) struct Parts {
     rules: Mutex<(Arc<Directory>, Arc<Rules>)>,
     pub(crate) replays: Replays,
     pub(crate) queues: Queues,
-    pub(crate) room: Room,
+    pub(crate) memory: Memory,
+    pub(crate) strangers: Strangers,
     /// Room for requests that wait until this process is ready.
     early: Semaphore,
     pub(crate) conversations: Kept,
@@ -134,7 +136,7 @@ impl Ingress {
         let office = Office::open(bus, store, directories, models.clone(), journal.clone()).await?;
         let office = office.sealing(config.master_key.as_ref());
         Box::pin(declare(&office, &config)).await?;
-        let room = Room::new(config.memory);
+        let (memory, strangers) = (Memory::new(config.memory), Strangers::new(config.strangers));
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
         let shared = Shared(Arc::new(Parts {
             config,
@@ -152,7 +154,8 @@ impl Ingress {
             rules: Mutex::default(),
             replays: bus.replays().await?,
             queues,
-            room,
+            memory,
+            strangers,
             early,
             conversations: bus.kept().await?,
             background: Arc::new(Semaphore::new(background::AT_ONCE)),

@@ -2,21 +2,30 @@
 //! TLS: in production a load balancer stands in front. Knows nothing of what is asked.
 
 use crate::dialect::openai;
+use crate::pulse::{Answered, Felt, Late, Limits, Pulse};
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::status;
+use crate::strangers::Peer;
 use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use penstock_runtime::clock;
+use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tower::Service;
 use tracing::{debug, warn};
 
 /// Wait after the system could not give a connection, such as for lack of file handles.
@@ -25,14 +34,21 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// How long a connection may take to close after the last request.
 const CLOSE: Duration = Duration::from_secs(1);
 
+/// The longest head of a request, and what may wait to be written, in bytes. hyper's own bound is 400 KB for either.
+const BUFFER: usize = 64 * 1024;
+
+/// What is still read of a request that was answered before its end, in time and in bytes, so that its client, which only
+/// reads when it has written, gets the answer: closed at once, the connection would be reset.
+const REST: (Duration, u64) = (Duration::from_secs(2), 64 << 20);
+
 /// Accepts connections as long as the role lives.
 pub(crate) async fn serve(listener: TcpListener, router: Router, ingress: Shared) {
     let places = Arc::new(Semaphore::new(ingress.config.connections));
     loop {
         let place = places.clone().acquire_owned().await.expect("the places are never closed");
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), ingress.clone());
+            Ok((stream, address)) => {
+                let connection = connection(stream, address.ip(), router.clone(), ingress.clone());
                 ingress.life.side(async move {
                     connection.await;
                     drop(place);
@@ -46,29 +62,69 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, ingress: Shared
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, ingress: Shared) {
+async fn connection(stream: TcpStream, address: IpAddr, router: Router, ingress: Shared) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY could not be set");
     }
+    let config = &ingress.config;
+    let limits = Limits { idle: config.idle_timeout, head: config.head_timeout, write: config.write_timeout };
+    let (peer, pulse) = (ingress.strangers.enter(address), Pulse::new());
+    let answer = service_fn(|request| Box::pin(answer(request, router.clone(), &peer, &pulse)));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(ingress.config.head_timeout);
-    let mut connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let served = tokio::select! {
-        served = poll_fn(|cx| connection.poll_without_shutdown(cx)) => served,
+    http.max_buf_size(BUFFER);
+    let felt = Felt { stream, pulse: pulse.clone() };
+    let mut connection = http.serve_connection(TokioIo::new(felt), answer);
+    let late = tokio::select! {
+        served = poll_fn(|cx| connection.poll_without_shutdown(cx)) => {
+            if let Err(error) = served {
+                debug!(%error, "a connection broke off");
+            }
+            None
+        }
+        late = pulse.too_long(&limits) => Some(late),
+        () = peer.closed() => Some(Late::Idle),
         () = ingress.life.ended() => {
             Pin::new(&mut connection).graceful_shutdown();
             // One that does not close is cut off.
-            timeout(CLOSE, poll_fn(|cx| connection.poll_without_shutdown(cx))).await.unwrap_or(Ok(()))
+            let _ = timeout(CLOSE, poll_fn(|cx| connection.poll_without_shutdown(cx))).await;
+            None
         }
     };
-    let mut stream = connection.into_parts().io.into_inner();
-    if served.is_err_and(|error| error.is_timeout())
-        && let Err(error) = stream.write_all(&slow_head(&ingress)).await
-    {
-        debug!(%error, "a slow client did not wait for its refusal");
+    let mut stream = connection.into_parts().io.into_inner().stream;
+    match late {
+        Some(Late::Head) => {
+            if let Err(error) = stream.write_all(&slow_head(&ingress)).await {
+                debug!(%error, "a slow client did not wait for its refusal");
+            }
+        }
+        Some(Late::Idle) | None => {}
+        // What the system holds for it is of no use to a client that does not read.
+        Some(Late::Write) => return debug!("a client does not read its answer: the connection is closed"),
     }
+    close(stream).await;
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    mut router: Router,
+    peer: &Peer,
+    pulse: &Pulse,
+) -> Result<Response<Answered>, Infallible> {
+    let answering = pulse.answering();
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer.clone());
+    let response = router.call(request).await?;
+    Ok(response.map(|body| answering.until_the_end_of(body)))
+}
+
+/// Closes a connection so that the client gets what was written.
+async fn close(mut stream: TcpStream) {
     // The client may have closed it already.
     let _ = stream.shutdown().await;
+    let (time, bytes) = REST;
+    let mut rest = stream.take(bytes);
+    let mut ignored = vec![0; 16 * 1024];
+    let _ = timeout(time, async { while matches!(rest.read(&mut ignored).await, Ok(read) if read > 0) {} }).await;
 }
 
 /// What hyper leaves unsaid: 408, in OpenAI's words.

@@ -33,7 +33,7 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
             StatusCode::FORBIDDEN
         }
         Refusal::Unpriced { .. } => StatusCode::FORBIDDEN,
-        Refusal::OverBudget(_) | Refusal::OverRate(_) => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::OverBudget(_) | Refusal::OverRate(_) | Refusal::TooManyBadKeys { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => StatusCode::NOT_FOUND,
         Refusal::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
@@ -64,7 +64,7 @@ fn of_refused(refused: &Refused) -> StatusCode {
 }
 
 /// What the admin API may answer besides what was asked for, and when.
-pub(crate) fn documented() -> [(StatusCode, &'static str); 11] {
+pub(crate) fn documented() -> [(StatusCode, &'static str); 12] {
     [
         (StatusCode::BAD_REQUEST, "Something has the wrong form: everything that is wrong is told"),
         (StatusCode::UNAUTHORIZED, "The admin key or token is not valid"),
@@ -76,6 +76,7 @@ pub(crate) fn documented() -> [(StatusCode, &'static str); 11] {
         (StatusCode::PAYLOAD_TOO_LARGE, "The body is too long"),
         (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is not application/json"),
         (StatusCode::UNPROCESSABLE_ENTITY, "Something has the right form and breaks a rule: everything is told"),
+        (StatusCode::TOO_MANY_REQUESTS, "Too many keys from this address were not valid"),
         (StatusCode::SERVICE_UNAVAILABLE, "This cannot be answered now: try again"),
     ]
 }

@@ -44,3 +44,4 @@ mod roles;
 mod sdk;
 mod spend;
 mod stop;
+mod strangers;

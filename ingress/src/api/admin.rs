@@ -13,6 +13,7 @@ use crate::role::Shared;
 use crate::stage::answer;
 use crate::stage::receive::{header, read_json};
 use crate::status;
+use crate::strangers::Peer;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -101,7 +102,8 @@ async fn understand(
     (takes_body, allowed): (bool, &[&'static str]),
 ) -> Result<Asked, Refusal> {
     let (parts, body) = request.into_parts();
-    let actor = identify(&ingress, &parts.headers, id).await?;
+    let peer = Peer::of(&parts);
+    let actor = peer.judge(identify(&ingress, &parts.headers, id).await)?;
     let names = path.map_err(|_| Refusal::UnknownPath(parts.uri.path().to_owned()))?.0;
     let name = names.values().next().cloned().unwrap_or_default();
     let query = read_query(parts.uri.query().unwrap_or_default(), allowed)?;
@@ -110,7 +112,7 @@ async fn understand(
 }
 
 async fn read_body(ingress: &Shared, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
-    let (bytes, _room) = read_json(headers, body, &ingress.config, &ingress.room).await?;
+    let (bytes, _memory) = read_json(headers, body, &ingress.config, &ingress.memory).await?;
     serde_json::from_slice(&bytes).map_err(|error| Refusal::InvalidJson(error.to_string()))
 }
 

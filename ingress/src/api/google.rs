@@ -7,11 +7,11 @@ use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::answer;
-use crate::stage::authenticate::find_key;
+use crate::stage::authenticate::Credentials;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -40,9 +40,9 @@ pub(crate) async fn call(
 }
 
 /// The models that the caller's key may use.
-pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials) -> Response {
     let id = clock::request_id();
-    match find_key(&headers, query.as_deref(), &ingress).await {
+    match credentials.find_key(&ingress).await {
         Ok(key) => {
             let models: Vec<Value> = allowed(&ingress, &key, Dialect::Openai).iter().map(describe).collect();
             answer::json(&json!({ "models": models }), id)
@@ -54,12 +54,11 @@ pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap, RawQ
 /// One model.
 pub(crate) async fn show(
     State(ingress): State<Shared>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    credentials: Credentials,
     Path(name): Path<String>,
 ) -> Response {
     let id = clock::request_id();
-    let found = find_key(&headers, query.as_deref(), &ingress).await.and_then(|key| {
+    let found = credentials.find_key(&ingress).await.and_then(|key| {
         let model = allowed(&ingress, &key, Dialect::Openai).into_iter().find(|model| model["id"] == name.as_str());
         let hint = ": GET /v1beta/models lists those that do".to_owned();
         model.ok_or(Refusal::UnknownModel { name, hint })
@@ -71,8 +70,10 @@ pub(crate) async fn show(
 }
 
 /// Whether a request for the models is one of Google's clients, which send their key in a way of their own.
-pub(crate) fn is_asking(headers: &HeaderMap, query: Option<&str>) -> bool {
-    let has_key = query.is_some_and(|query| form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "key"));
+pub(crate) fn is_asking(credentials: &Credentials) -> bool {
+    let Credentials { headers, query, .. } = credentials;
+    let has_key =
+        query.as_deref().is_some_and(|query| form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "key"));
     headers.contains_key("x-goog-api-key") || has_key
 }
 

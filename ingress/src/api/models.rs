@@ -6,8 +6,8 @@ use crate::models::Listed;
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::answer;
-use crate::stage::authenticate::{Found, find_key};
-use axum::extract::{Path, RawQuery, State};
+use crate::stage::authenticate::{Credentials, Found};
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use penstock_runtime::clock;
@@ -15,12 +15,12 @@ use penstock_schemas::envelope::Dialect;
 use serde_json::{Value, json};
 
 /// The list.
-pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    if google::is_asking(&headers, query.as_deref()) {
-        return google::list(State(ingress), headers, RawQuery(query)).await;
+pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials) -> Response {
+    if google::is_asking(&credentials) {
+        return google::list(State(ingress), credentials).await;
     }
-    let (id, dialect) = (clock::request_id(), dialect(&headers));
-    match find_key(&headers, query.as_deref(), &ingress).await {
+    let (id, dialect) = (clock::request_id(), dialect(&credentials.headers));
+    match credentials.find_key(&ingress).await {
         Ok(key) => answer::json(&page(dialect, &allowed(&ingress, &key, dialect)), id),
         Err(refusal) => answer::refuse(dialect, &refusal, id),
     }
@@ -29,15 +29,14 @@ pub(crate) async fn list(State(ingress): State<Shared>, headers: HeaderMap, RawQ
 /// One model.
 pub(crate) async fn show(
     State(ingress): State<Shared>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    credentials: Credentials,
     Path(name): Path<String>,
 ) -> Response {
-    if google::is_asking(&headers, query.as_deref()) {
-        return google::show(State(ingress), headers, RawQuery(query), Path(name)).await;
+    if google::is_asking(&credentials) {
+        return google::show(State(ingress), credentials, Path(name)).await;
     }
-    let (id, dialect) = (clock::request_id(), dialect(&headers));
-    let found = find_key(&headers, query.as_deref(), &ingress).await.and_then(|key| {
+    let (id, dialect) = (clock::request_id(), dialect(&credentials.headers));
+    let found = credentials.find_key(&ingress).await.and_then(|key| {
         let model = allowed(&ingress, &key, dialect).into_iter().find(|model| model["id"] == name.as_str());
         let hint = ": GET /v1/models lists those that do".to_owned();
         model.ok_or(Refusal::UnknownModel { name, hint })

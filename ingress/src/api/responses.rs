@@ -8,9 +8,8 @@ use crate::dialect::responses::wrong;
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::answer;
-use crate::stage::authenticate::find_key;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::HeaderMap;
+use crate::stage::authenticate::Credentials;
+use axum::extract::{Path, State};
 use axum::response::Response;
 use penstock_runtime::clock;
 use penstock_schemas::conversation::{KeptInput, KeptResponse};
@@ -25,24 +24,18 @@ const PARAM: &str = "response_id";
 const PAGE: (usize, usize) = (20, 100);
 
 /// `GET`: a response as it is now.
-pub(crate) async fn show(
-    State(ingress): State<Shared>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-    Path(id): Path<String>,
-) -> Response {
-    respond(get(&ingress, &headers, query.as_deref(), &id).await)
+pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials, Path(id): Path<String>) -> Response {
+    respond(get(&ingress, &credentials, &id).await)
 }
 
 /// `DELETE`: a response is forgotten.
 pub(crate) async fn forget(
     State(ingress): State<Shared>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    credentials: Credentials,
     Path(id): Path<String>,
 ) -> Response {
     let forgotten = async {
-        let shelf = shelf(&ingress, &headers, query.as_deref()).await?;
+        let shelf = shelf(&ingress, &credentials).await?;
         shelf.get(&id, PARAM, clock::now()).await?;
         shelf.forget(&id).await?;
         Ok(json!({ "id": id, "object": "response", "deleted": true }))
@@ -53,12 +46,11 @@ pub(crate) async fn forget(
 /// `POST …/cancel`: a response in the background is no longer wanted. One that is over stays as it is.
 pub(crate) async fn cancel(
     State(ingress): State<Shared>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
+    credentials: Credentials,
     Path(id): Path<String>,
 ) -> Response {
     let cancelled = async {
-        let shelf = shelf(&ingress, &headers, query.as_deref()).await?;
+        let shelf = shelf(&ingress, &credentials).await?;
         loop {
             let (kept, version) = shelf.get(&id, PARAM, clock::now()).await?;
             if !is_background(&kept) {
@@ -79,28 +71,23 @@ pub(crate) async fn cancel(
 }
 
 /// `GET …/input_items`: what a response was asked, the newest first unless told otherwise.
-pub(crate) async fn items(
-    State(ingress): State<Shared>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-    Path(id): Path<String>,
-) -> Response {
+pub(crate) async fn items(State(ingress): State<Shared>, credentials: Credentials, Path(id): Path<String>) -> Response {
     let listed = async {
-        let shelf = shelf(&ingress, &headers, query.as_deref()).await?;
+        let shelf = shelf(&ingress, &credentials).await?;
         shelf.get(&id, PARAM, clock::now()).await?;
-        page(&id, shelf.input(&id).await?, query.as_deref().unwrap_or_default())
+        page(&id, shelf.input(&id).await?, credentials.query.as_deref().unwrap_or_default())
     };
     respond(listed.await)
 }
 
-async fn shelf(ingress: &Shared, headers: &HeaderMap, query: Option<&str>) -> Result<Shelf, Refusal> {
-    let key = find_key(headers, query, ingress).await?;
+async fn shelf(ingress: &Shared, credentials: &Credentials) -> Result<Shelf, Refusal> {
+    let key = credentials.find_key(ingress).await?;
     Ok(Shelf::new(&ingress.conversations, &key.key.project))
 }
 
-async fn get(ingress: &Shared, headers: &HeaderMap, query: Option<&str>, id: &str) -> Result<Box<RawValue>, Refusal> {
-    let shelf = shelf(ingress, headers, query).await?;
-    if parameter(query.unwrap_or_default(), "stream").as_deref() == Some("true") {
+async fn get(ingress: &Shared, credentials: &Credentials, id: &str) -> Result<Box<RawValue>, Refusal> {
+    let shelf = shelf(ingress, credentials).await?;
+    if parameter(credentials.query.as_deref().unwrap_or_default(), "stream").as_deref() == Some("true") {
         return Err(Refusal::BadQuery("`stream` is not supported here: a kept response comes in one piece".to_owned()));
     }
     Ok(shelf.get(id, PARAM, clock::now()).await?.0.response)

@@ -64,7 +64,7 @@ fn class(refusal: &Refusal) -> &'static str {
             "permission_error"
         }
         Refusal::Unpriced { .. } => "permission_error",
-        Refusal::OverBudget(_) | Refusal::OverRate(_) => "rate_limit_error",
+        Refusal::OverBudget(_) | Refusal::OverRate(_) | Refusal::TooManyBadKeys { .. } => "rate_limit_error",
         Refusal::OtherRequest { .. } | Refusal::Office(_) => "invalid_request_error",
         Refusal::UnknownStream => "not_found_error",
         Refusal::Draining | Refusal::NotReady(_) => "overloaded_error",

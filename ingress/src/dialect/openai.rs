@@ -54,6 +54,7 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::WrongKey | Refusal::KeyEnded { .. } | Refusal::BadToken(_) | Refusal::WrongAdminKey => {
             (REQUEST, "invalid_api_key")
         }
+        Refusal::TooManyBadKeys { .. } => ("rate_limit_error", "too_many_invalid_keys"),
         Refusal::AdminClosed => ("permission_error", "admin_closed"),
         Refusal::NoRole => ("permission_error", "no_role"),
         Refusal::CallerDisabled { .. } => ("permission_error", "caller_disabled"),

@@ -1,16 +1,20 @@
 //! Stage 2: who asks and who pays? Looks in memory only; over the network only for a token whose issuer has a new key.
 
-use super::receive::{Received, header};
+use super::receive::{Head, Received, header};
 use crate::keys::grant::{Grant, Proof};
 use crate::keys::ring::LookUp;
 use crate::refusal::Refusal;
 use crate::role::Shared;
+use crate::strangers::Peer;
+use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use penstock_runtime::clock;
 use penstock_schemas::directory::Directory;
 use penstock_schemas::envelope::Caller;
 use penstock_schemas::key::{VirtualKey, may_use};
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 /// A request of a known caller.
@@ -43,9 +47,16 @@ pub(crate) fn models_of_project<'a>(key: &VirtualKey, directory: &'a Directory) 
     directory.projects.get(key.project.as_str()).map_or(&[], |project| &project.models)
 }
 
-/// Finds the caller by the request's key.
-pub(crate) async fn authenticate(received: Received, ingress: &Shared) -> Result<Known, Refusal> {
-    let Found { key, proof, .. } = look_up(&received.headers, received.query.as_deref(), ingress).await?;
+/// Finds the caller by the request's head, before its body is read: a stranger's is not.
+pub(crate) async fn find(head: &Head, ingress: &Shared) -> Result<Found, Refusal> {
+    let found = look_up(&head.headers, head.query.as_deref(), &head.peer, ingress).await?;
+    ingress.keys.check(&found.key.project, found.key.user.as_deref())?;
+    Ok(found)
+}
+
+/// Settles who asks, now that the request is here whole.
+pub(crate) fn know(received: Received, found: Found, ingress: &Shared) -> Result<Known, Refusal> {
+    let Found { key, proof, .. } = found;
     let user = received.asked.user.clone();
     let user = user.or_else(|| header(&received.headers, "x-penstock-user").map(ToOwned::to_owned));
     let mut tags = key.tags.clone();
@@ -56,15 +67,37 @@ pub(crate) async fn authenticate(received: Received, ingress: &Shared) -> Result
     Ok(Known { received, key, caller, grant, is_kept: false })
 }
 
-/// Who asks, where the request is not one for a model.
-pub(crate) async fn find_key(headers: &HeaderMap, query: Option<&str>, ingress: &Shared) -> Result<Found, Refusal> {
-    let found = look_up(headers, query, ingress).await?;
-    ingress.keys.check(&found.key.project, found.key.user.as_deref())?;
-    Ok(found)
+/// Where a request that is none for a model shows its key.
+pub(crate) struct Credentials {
+    pub(crate) headers: HeaderMap,
+    pub(crate) query: Option<String>,
+    peer: Peer,
+}
+
+impl FromRequestParts<Shared> for Credentials {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Infallible> {
+        let query = parts.uri.query().map(ToOwned::to_owned);
+        Ok(Self { headers: parts.headers.clone(), query, peer: Peer::of(parts) })
+    }
+}
+
+impl Credentials {
+    /// Who asks.
+    pub(crate) async fn find_key(&self, ingress: &Shared) -> Result<Found, Refusal> {
+        let found = look_up(&self.headers, self.query.as_deref(), &self.peer, ingress).await?;
+        ingress.keys.check(&found.key.project, found.key.user.as_deref())?;
+        Ok(found)
+    }
+}
+
+async fn look_up(headers: &HeaderMap, query: Option<&str>, peer: &Peer, ingress: &Shared) -> Result<Found, Refusal> {
+    peer.judge(read_key(headers, query, ingress).await)
 }
 
 /// The key that a request carries, in any of the ways that clients send one.
-async fn look_up(headers: &HeaderMap, query: Option<&str>, ingress: &Shared) -> Result<Found, Refusal> {
+async fn read_key(headers: &HeaderMap, query: Option<&str>, ingress: &Shared) -> Result<Found, Refusal> {
     let bearer = header(headers, "authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

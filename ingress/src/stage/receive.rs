@@ -1,17 +1,22 @@
-//! Stage 1: bytes into a request of a known shape, within limits of size and time. Knows nothing of who asks.
+//! Stage 1: bytes into a request of a known shape, within limits of size and time; first its head, and its body once its
+//! caller is known. Knows nothing of who asks.
 
 use crate::config::IngressConfig;
 use crate::dialect::{Asked, Endpoint};
 use crate::refusal::Refusal;
 use crate::role::Shared;
-use crate::room::{Reserved, Room};
-use axum::extract::Request;
+use crate::strangers::Peer;
+use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use penstock_runtime::clock;
+use penstock_runtime::memory::{Memory, Reserved};
+use penstock_runtime::{clock, heavy};
 use penstock_schemas::UnixMicros;
+use penstock_schemas::envelope::Dialect;
+use penstock_schemas::frame::STREAM_CREDIT;
 use penstock_schemas::name::RequestId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,40 +26,87 @@ use tokio::time::timeout;
 /// The most tags that one request may carry, and the longest name or value of one, in bytes.
 const TAGS: (usize, usize) = (32, 256);
 
+/// The longest name of a user, in bytes. Anthropic takes 256 characters of `user_id`, OpenAI 64 of `safety_identifier`;
+/// clients write JSON into both.
+const USER: usize = 512;
+
+/// The longest `traceparent`, in bytes: that of version 00 has 55. Source: <https://www.w3.org/TR/trace-context/>.
+const TRACEPARENT: usize = 128;
+
+/// How often a request's body may be held at once: as it came, in its agnostic form, on its way to the bus.
+const COPIES: usize = 3;
+
+/// What a request takes besides its body, in bytes: what may wait of its answer, on the bus and at the socket, and its own
+/// small parts.
+const ANSWER: usize = STREAM_CREDIT as usize + 128 * 1024;
+
+/// A request of which only the head was read: enough to know who asks.
+pub(crate) struct Head {
+    pub(crate) id: RequestId,
+    pub(crate) at: UnixMicros,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) headers: HeaderMap,
+    /// The query of the address.
+    pub(crate) query: Option<String>,
+    pub(crate) deadline: UnixMicros,
+    /// Who sends it.
+    pub(crate) peer: Peer,
+    content_type: Option<String>,
+    tags: BTreeMap<String, String>,
+}
+
 /// A request that can be understood.
 pub(crate) struct Received {
     pub(crate) id: RequestId,
     pub(crate) at: UnixMicros,
     pub(crate) headers: HeaderMap,
-    /// The query of the address.
-    pub(crate) query: Option<String>,
     pub(crate) asked: Asked,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) deadline: UnixMicros,
     /// Its place in the process's memory, as long as the request lasts.
-    pub(crate) room: Arc<Reserved>,
+    pub(crate) memory: Arc<Reserved>,
 }
 
-/// Reads the whole request.
-pub(crate) async fn receive(
-    request: Request,
+/// Reads the head of a request: what is wrong with it is refused before anything is held for it.
+pub(crate) fn read_head(
+    parts: Parts,
     endpoint: Endpoint,
     id: RequestId,
-    ingress: &Shared,
-) -> Result<Received, Refusal> {
-    let (config, room) = (&ingress.config, &ingress.room);
-    let at = clock::now();
-    let (parts, body) = request.into_parts();
-    check_encoding(&parts.headers)?;
-    let content_type = check_content_type(&parts.headers, &endpoint)?;
-    let expected = header(&parts.headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
-    let (body, room) = read_body(body, expected, config, room).await?;
-    let asked = endpoint.read(body, content_type)?;
-    let tags = read_tags(&parts.headers)?;
-    let deadline =
-        at.after(read_timeout(&parts.headers)?.map_or(config.total_timeout, |asked| asked.min(config.total_timeout)));
+    config: &IngressConfig,
+) -> Result<Head, Refusal> {
+    let (at, peer) = (clock::now(), Peer::of(&parts));
+    let headers = parts.headers;
+    check_encoding(&headers)?;
+    check_length(&headers, config)?;
+    let content_type = check_content_type(&headers, &endpoint)?;
+    let tags = read_tags(&headers)?;
+    let timeout = read_timeout(&headers)?.map_or(config.total_timeout, |asked| asked.min(config.total_timeout));
     let query = parts.uri.query().map(ToOwned::to_owned);
-    Ok(Received { id, at, headers: parts.headers, query, asked, tags, deadline, room: Arc::new(room) })
+    Ok(Head { id, at, endpoint, headers, query, deadline: at.after(timeout), peer, content_type, tags })
+}
+
+/// Reads the rest of a request whose caller is known.
+pub(crate) async fn read_rest(head: Head, body: Body, ingress: &Shared) -> Result<Received, Refusal> {
+    let Head { id, at, endpoint, headers, deadline, content_type, tags, .. } = head;
+    let (body, memory) = read_body(body, &ingress.config, &ingress.memory).await?;
+    let asked = heavy(body.len(), || endpoint.read(body, content_type))?;
+    check_names(&asked, &headers)?;
+    Ok(Received { id, at, headers, asked, tags, deadline, memory: Arc::new(memory) })
+}
+
+/// What the caller names goes into the ledger, into counters and into messages: none of it may be of any length.
+fn check_names(asked: &Asked, headers: &HeaderMap) -> Result<(), Refusal> {
+    let why = |most: usize| format!("it must be at most {most} bytes long");
+    if asked.user.as_ref().is_some_and(|user| user.len() > USER) {
+        let field = if asked.dialect == Dialect::Anthropic { "metadata.user_id" } else { "user" };
+        return Err(Refusal::WrongField { field, why: why(USER) });
+    }
+    for (header, most) in [("x-penstock-user", USER), ("traceparent", TRACEPARENT)] {
+        if headers.get(header).is_some_and(|value| value.len() > most) {
+            return Err(Refusal::WrongHeader { header, why: why(most) });
+        }
+    }
+    Ok(())
 }
 
 /// A header's value, when it is text.
@@ -88,14 +140,22 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::WrongEncoding(value.chars().take(100).collect()))
 }
 
+/// What is announced to be too long is not waited for.
+fn check_length(headers: &HeaderMap, config: &IngressConfig) -> Result<(), Refusal> {
+    let limit = config.body_limit;
+    let announced = header(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) { Err(Refusal::BodyTooLarge { limit }) } else { Ok(()) }
+}
+
 /// Reads the JSON body of a request that is no call.
 pub(crate) async fn read_json(
     headers: &HeaderMap,
-    body: axum::body::Body,
+    body: Body,
     config: &IngressConfig,
-    room: &Room,
+    memory: &Memory,
 ) -> Result<(Bytes, Reserved), Refusal> {
     check_encoding(headers)?;
+    check_length(headers, config)?;
     let value = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default()).unwrap_or("application/json");
     let essence = value.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json")
@@ -103,47 +163,36 @@ pub(crate) async fn read_json(
     {
         return Err(Refusal::WrongContentType(value.chars().take(100).collect()));
     }
-    let expected = header(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
-    read_body(body, expected, config, room).await
+    read_body(body, config, memory).await
 }
 
-async fn read_body(
-    body: axum::body::Body,
-    expected: Option<usize>,
-    config: &IngressConfig,
-    room: &Room,
-) -> Result<(Bytes, Reserved), Refusal> {
-    let limit = config.body_limit;
-    if expected.is_some_and(|expected| expected > limit) {
-        return Err(Refusal::BodyTooLarge { limit });
-    }
-    let mut reserved = room.reserve(expected.unwrap_or(0))?;
-    let read = timeout(config.body_timeout, collect(body, expected.unwrap_or(0), limit, &mut reserved)).await;
+/// Memory is reserved as the bytes arrive: what is only announced holds none.
+async fn read_body(body: Body, config: &IngressConfig, memory: &Memory) -> Result<(Bytes, Reserved), Refusal> {
+    let mut reserved = memory.reserve(ANSWER)?;
+    let read = timeout(config.body_timeout, collect(body, config.body_limit, &mut reserved)).await;
     let body = read.map_err(|_| Refusal::SlowBody(config.body_timeout))??;
     Ok((body, reserved))
 }
 
-async fn collect(
-    mut body: axum::body::Body,
-    expected: usize,
-    limit: usize,
-    reserved: &mut Reserved,
-) -> Result<Bytes, Refusal> {
-    let mut bytes = BytesMut::new();
+async fn collect(mut body: Body, limit: usize, reserved: &mut Reserved) -> Result<Bytes, Refusal> {
+    let (mut first, mut rest) = (None, BytesMut::new());
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Refusal::BrokenBody)?.into_data() else { continue };
-        if bytes.len() + data.len() > limit {
+        if first.as_ref().map_or(rest.len(), Bytes::len) + data.len() > limit {
             return Err(Refusal::BodyTooLarge { limit });
         }
-        if bytes.is_empty() && data.len() == expected {
-            return Ok(data);
+        reserved.grow(data.len() * COPIES)?;
+        // Most bodies come in one piece, which need not be copied.
+        if first.is_none() && rest.is_empty() {
+            first = Some(data);
+            continue;
         }
-        if bytes.len() + data.len() > expected {
-            reserved.grow(data.len())?;
+        if let Some(first) = first.take() {
+            rest.extend_from_slice(&first);
         }
-        bytes.extend_from_slice(&data);
+        rest.extend_from_slice(&data);
     }
-    Ok(bytes.freeze())
+    Ok(first.unwrap_or_else(|| rest.freeze()))
 }
 
 /// `x-penstock-tags: feature=search,team=web`.

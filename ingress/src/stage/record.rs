@@ -7,9 +7,9 @@ use crate::budget::{AtOnce, Held};
 use crate::keys::grant::Grant;
 use crate::refusal::Refusal;
 use crate::role::Shared;
-use crate::room::Reserved;
 use crate::status;
 use penstock_runtime::bus::Journal;
+use penstock_runtime::memory::Reserved;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::budget::Unit;
 use penstock_schemas::envelope::{Delivery, Dialect, Envelope};
@@ -37,7 +37,7 @@ pub(crate) struct Record {
     /// Drain waits for the request.
     _in_flight: TaskTrackerToken,
     /// Its place in the process's memory.
-    _room: Arc<Reserved>,
+    _memory: Arc<Reserved>,
     /// Its place among the requests at once.
     place: Option<AtOnce>,
     /// What is set aside for its calls.
@@ -84,7 +84,7 @@ impl Record {
             journal: ingress.journal.clone(),
             life: ingress.life.clone(),
             _in_flight: ingress.life.hold(),
-            _room: received.room.clone(),
+            _memory: received.memory.clone(),
             place: None,
             held: Vec::new(),
             told: Told::default(),

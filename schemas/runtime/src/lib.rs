@@ -7,12 +7,13 @@ pub mod config;
 pub mod health;
 pub mod life;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod schedule;
 pub mod seal;
 pub mod secret;
 
 pub use bus::Bus;
-pub use life::Life;
+pub use life::{Life, heavy};
 pub use seal::MasterKey;
 pub use secret::Secret;

@@ -2,6 +2,7 @@
 //! waits for, and drain waits for it; *services* keep the role going, and end once the work is done.
 
 use std::time::Duration;
+use tokio::runtime::RuntimeFlavor::MultiThread;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
@@ -104,6 +105,17 @@ impl Life {
     }
 }
 
+/// The size of an input, in bytes, from which on working on it may hold a runtime's thread for longer than a millisecond.
+const HEAVY: usize = 64 * 1024;
+
+/// Does work that grows with an input of so many bytes. Where that is much, the runtime's other tasks go on elsewhere
+/// meanwhile.
+pub fn heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    let has_threads =
+        || tokio::runtime::Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == MultiThread);
+    if bytes >= HEAVY && has_threads() { tokio::task::block_in_place(work) } else { work() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +145,16 @@ mod tests {
         let life = Life::new();
         life.work(std::future::pending());
         assert_eq!(life.drain(Duration::ZERO).await, 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn heavy_work_does_not_hold_up_other_tasks() {
+        let (tell, told) = oneshot::channel();
+        let life = Life::new();
+        life.work(async move {
+            let _ = tell.send(());
+        });
+        heavy(HEAVY, || told.blocking_recv()).expect("the other task ran meanwhile");
     }
 
     #[tokio::test]

@@ -1,0 +1,76 @@
+//! The memory that requests may take in one process, as the operator bounds it: what does not fit is refused before it is
+//! held, so that no load can make the process grow. Counts what may come to be held. Knows nothing of requests.
+
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The unit that is counted in, in bytes.
+const UNIT: usize = 1024;
+
+/// All of it. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Memory(Arc<Semaphore>);
+
+/// A part of it; dropping it gives it back.
+#[derive(Debug)]
+pub struct Reserved(OwnedSemaphorePermit);
+
+/// Others hold the memory that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the memory for requests is in use")]
+pub struct MemoryFull;
+
+impl Memory {
+    /// So many bytes.
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// A part of so many bytes.
+    ///
+    /// # Errors
+    /// When so much is not free.
+    pub fn reserve(&self, bytes: usize) -> Result<Reserved, MemoryFull> {
+        self.0.clone().try_acquire_many_owned(units(bytes)).map(Reserved).map_err(|_| MemoryFull)
+    }
+}
+
+impl Reserved {
+    /// So many more bytes.
+    ///
+    /// # Errors
+    /// When so much is not free; what was held before is held on.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), MemoryFull> {
+        let more = self.0.semaphore().clone().try_acquire_many_owned(units(bytes)).map_err(|_| MemoryFull)?;
+        self.0.merge(more);
+        Ok(())
+    }
+
+    /// The bytes that it holds.
+    pub fn bytes(&self) -> usize {
+        self.0.num_permits() * UNIT
+    }
+}
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_until_there_is_memory_again() {
+        let memory = Memory::new(10 * UNIT);
+        let mut first = memory.reserve(4 * UNIT).unwrap();
+        assert_eq!(first.grow(7 * UNIT), Err(MemoryFull));
+        let second = memory.reserve(6 * UNIT).unwrap();
+        assert!(memory.reserve(1).is_err());
+        drop(second);
+        first.grow(UNIT + 1).unwrap();
+        assert_eq!(first.bytes(), 6 * UNIT);
+        drop(first);
+        assert!(memory.reserve(10 * UNIT).is_ok());
+    }
+}
