@@ -13,12 +13,13 @@ use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::answer;
+use crate::stage::authenticate::Credentials;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::{Dialect, Operation};
@@ -88,7 +89,11 @@ fn operations() -> Vec<Client> {
     vec![
         Client::open("/health", "The process is alive", get(operations::health)),
         Client::open("/ready", "It can serve, or why not", get(operations::ready)),
-        Client::open("/metrics", "For Prometheus", get(operations::metrics)),
+        Client::open(
+            "/metrics",
+            "For Prometheus; with an admin key, unless `[ingress] metrics` says otherwise",
+            get(operations::metrics),
+        ),
     ]
 }
 
@@ -97,7 +102,12 @@ pub(crate) fn router(ingress: Shared) -> Router {
     let (clients, operations, managed) = (clients(), operations(), admin::routes::routes());
     let all: Vec<Client> = clients.into_iter().chain(operations).collect();
     let document = openapi::document(&all, &managed).to_string();
-    let described = get(async move || ([(CONTENT_TYPE, "application/json")], document.clone()));
+    let described = get(async move |State(ingress): State<Shared>, shown: Credentials| {
+        match operations::may_read_document(&ingress, &shown).await {
+            Ok(()) => ([(CONTENT_TYPE, "application/json")], document.clone()).into_response(),
+            Err(refusal) => answer::refuse(Dialect::Openai, &refusal, clock::request_id()),
+        }
+    });
     let (open, clients): (Vec<Client>, Vec<Client>) = all.into_iter().partition(|client| client.is_open);
     let join = |router: Router<Shared>, client: Client| router.route(client.path, client.handler);
     let api = managed.iter().fold(Router::new(), |router, route| router.route(&route.path, admin::serve(route)));
@@ -109,6 +119,11 @@ pub(crate) fn router(ingress: Shared) -> Router {
         .layer(from_fn_with_state(ingress.clone(), refuse_while_stopping));
     let open = open.into_iter().fold(Router::new(), join).route("/openapi.json", described);
     open.merge(api).with_state(ingress)
+}
+
+/// The one path of a listener that serves metrics alone.
+pub(crate) fn metrics_router(ingress: Shared) -> Router {
+    Router::new().route("/metrics", get(operations::exposition)).fallback(unknown_path).with_state(ingress)
 }
 
 /// The pipeline, for one path.

@@ -38,6 +38,8 @@ pub struct IngressConfig {
     pub connections: usize,
     /// Connections at once that have shown no valid key yet; beyond it, the oldest of the address that has most is closed.
     pub strangers: usize,
+    /// Who may read `/metrics`, and where.
+    pub metrics: MetricsAccess,
     /// Calls that may wait for one provider's workers when all are busy.
     pub queue: usize,
     /// Longest wait there.
@@ -60,6 +62,17 @@ pub struct IngressConfig {
     pub hash_seal: Option<MasterKey>,
     /// The key of the admin API; without one it is closed.
     pub admin_key: Option<Secret>,
+}
+
+/// Who may read `/metrics`, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsAccess {
+    /// Every client that reaches the ingress.
+    Open,
+    /// Who has an admin key or token, whatever its role.
+    Admin,
+    /// Every client that reaches this address, and nobody at the ingress's own.
+    Apart(SocketAddr),
 }
 
 /// A name of the operator's that stands for several targets.
@@ -135,6 +148,7 @@ impl IngressConfig {
         let connections: usize = section.or("connections", 10_000);
         // Never all of them: strangers cannot keep out those who have a key.
         let strangers = section.or("strangers", 1000).min(connections / 2);
+        let metrics = read_metrics(&mut section);
         let unsupported = section.get("unsupported").unwrap_or_default();
         let models = document.sections("models").into_iter().filter_map(|(name, mut section)| {
             let model = read_model(&name, &mut section)?;
@@ -158,6 +172,7 @@ impl IngressConfig {
             memory,
             connections,
             strangers,
+            metrics,
             queue_timeout,
             issuers,
             declared,
@@ -167,6 +182,23 @@ impl IngressConfig {
             master_key: None,
             admin_key: None,
         }
+    }
+}
+
+fn read_metrics(section: &mut Section) -> MetricsAccess {
+    let text: String = section.or("metrics", "admin".to_owned());
+    match text.as_str() {
+        "open" => MetricsAccess::Open,
+        "admin" => MetricsAccess::Admin,
+        address => address.parse().map_or_else(
+            |_| {
+                let why =
+                    format!("`{address}` is not known: use \"admin\", \"open\" or an address, \"127.0.0.1:9090\"");
+                section.mistake("metrics", &why);
+                MetricsAccess::Admin
+            },
+            MetricsAccess::Apart,
+        ),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The ingress role, from start to drain: what its handlers share, and the order in which things begin and end.
 
 use crate::budget::{Keeper, Rules};
-use crate::config::IngressConfig;
+use crate::config::{IngressConfig, MetricsAccess};
 use crate::conversation::background;
 use crate::identity::Issuers;
 use crate::keys::Keys;
@@ -86,7 +86,9 @@ pub enum StartError {
     #[error(transparent)]
     Bus(#[from] BusError),
     /// The address is taken, or not this machine's.
-    #[error("cannot listen on {address}: {source}. Set [ingress] listen or --listen to another address")]
+    #[error(
+        "cannot listen on {address}: {source}. Set [ingress] listen, --listen or [ingress] metrics to another address"
+    )]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -96,6 +98,13 @@ pub enum StartError {
     /// What the file declares is not possible here.
     #[error("what the configuration declares cannot be applied: {0}")]
     Declared(Refused),
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let cannot = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(cannot)?;
+    let bound = listener.local_addr().map_err(cannot)?;
+    Ok((listener, bound))
 }
 
 /// Makes what is managed be what the file declares; what it does not declare stays.
@@ -118,9 +127,11 @@ impl Ingress {
     /// When the bus cannot be set up, or the address cannot be listened on.
     pub async fn start(config: IngressConfig, bus: &Bus, metrics: &Metrics) -> Result<Self, StartError> {
         let life = bus.life();
-        let cannot = |source| StartError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(cannot)?;
-        let address = listener.local_addr().map_err(cannot)?;
+        let (listener, address) = listen(config.listen).await?;
+        let metrics_listener = match config.metrics {
+            MetricsAccess::Apart(address) => Some(listen(address).await?.0),
+            MetricsAccess::Open | MetricsAccess::Admin => None,
+        };
         let (directories, store) = (bus.directories().await?, Keys::open(bus, config.hash_seal.as_ref()).await?);
         if let Some(secret) = &config.preset_key {
             store.preset(secret).await?;
@@ -162,6 +173,9 @@ impl Ingress {
             metrics: IngressMetrics::register(metrics),
         }));
         life.service("http", server::serve(listener, api::router(shared.clone()), shared.clone()));
+        if let Some(listener) = metrics_listener {
+            life.service("metrics", server::serve(listener, api::metrics_router(shared.clone()), shared.clone()));
+        }
         Ok(Self { shared, address })
     }
 

@@ -12,6 +12,7 @@ mod bodies;
 mod broken;
 mod budgets;
 mod cancel;
+mod closed_to_others;
 mod completions;
 mod configuration;
 mod counted;

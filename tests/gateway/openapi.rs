@@ -8,7 +8,7 @@ use tokio::process::Command;
 #[tokio::test]
 async fn schemathesis_finds_no_difference_between_the_document_and_the_admin_api() {
     let world = World::start().await;
-    let document = world.get("/openapi.json").await;
+    let document = world.get("/openapi.json").key(world.key()).await;
     world.folder().write("openapi.json", &String::from_utf8_lossy(&document.body));
     let mut command = Command::new(tool("PENSTOCK_TEST_PYTHON"));
     command.args(["-m", "schemathesis.cli", "--config-file"]).arg(checkout().join("tests/sdk/schemathesis.toml"));
@@ -26,7 +26,7 @@ async fn schemathesis_finds_no_difference_between_the_document_and_the_admin_api
 #[tokio::test]
 async fn the_document_names_every_type_that_it_uses() {
     let world = World::start().await;
-    let document = world.get("/openapi.json").await.json();
+    let document = world.get("/openapi.json").key(world.key()).await.json();
     let mut names = Vec::new();
     collect(&document, &mut names);
     assert!(names.len() > 100, "{}", names.len());

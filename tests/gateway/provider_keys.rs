@@ -130,7 +130,7 @@ async fn an_exhausted_key_is_set_aside_while_another_serves() {
     let used = keys_used(&world, "alpha", 0);
     assert_eq!(used[0], "sk-alpha-the-first");
     assert_eq!(used[1..], ["sk-alpha-the-second"; 6]);
-    let metrics = world.get("/metrics").await.raw();
+    let metrics = world.get("/metrics").key(world.admin_key()).await.raw();
     let line = "penstock_provider_keys_set_aside_total{provider=\"alpha\",reason=\"exhausted\"} 1";
     assert!(metrics.lines().any(|found| found == line), "{metrics}");
     let log = world.logs();

@@ -43,7 +43,7 @@ impl World {
         folder.write("front.toml", &setup.front(&upstreams));
         folder.write("back.toml", &Setup::back(&upstreams));
         let mut up = start_up(&setup, &folder, 0);
-        let (url, key) = ready(&mut up).await;
+        let (url, key) = ready(&mut up, &folder).await;
         Self { up, roles: 0, url, key, upstreams, setup, orphan: None, folder }
     }
 
@@ -68,7 +68,7 @@ impl World {
     pub async fn again(&mut self) {
         self.roles += 1;
         self.up = start_up(&self.setup, &self.folder, self.roles);
-        (self.url, self.key) = ready(&mut self.up).await;
+        (self.url, self.key) = ready(&mut self.up, &self.folder).await;
     }
 
     /// The provider of this name, to be told what to answer.
@@ -268,12 +268,14 @@ fn start_up(setup: &Setup, folder: &Folder, count: u32) -> Process {
     Process::start(&format!("up-{count}"), command, folder.path())
 }
 
-/// The URL and the key that `up` prints: `Penstock is ready: URL  key: KEY`.
-async fn ready(up: &mut Process) -> (String, String) {
+/// The URL and the key that `up` prints: `Penstock is ready: URL  key: KEY`. A later start says where the key stands.
+async fn ready(up: &mut Process, folder: &Folder) -> (String, String) {
     let line = up.says("Penstock is ready: ").await;
     let words = line.strip_prefix("Penstock is ready: ").and_then(|rest| rest.split_once("  key: "));
     let (url, key) = words.unwrap_or_else(|| panic!("this line is not as DESIGN has it: {line}"));
-    (url.to_owned(), key.to_owned())
+    let kept = || std::fs::read_to_string(data(folder).join("key")).expect("the first key is kept");
+    let key = if key.starts_with("psk_") { key.to_owned() } else { kept() };
+    (url.to_owned(), key)
 }
 
 impl Drop for World {

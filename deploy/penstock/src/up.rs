@@ -18,6 +18,7 @@ use penstock_runtime::metrics::Metrics;
 use penstock_runtime::{Life, MasterKey, Secret};
 use penstock_workers::{Workers, demo};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -57,23 +58,36 @@ pub(crate) async fn run(place: &Place, options: Options) -> anyhow::Result<ExitC
         config.ingress.listen = listen.parse().with_context(|| format!("--listen {listen}: not an address"))?;
     }
     let data = DataDir::open(place)?;
-    let key = choose_keys(&mut config, &data)?;
+    let first_key = choose_keys(&mut config, &data)?;
     let (running, run_file) = Box::pin(start(config, &data, options.demo)).await?;
     data.write_run_file(&run_file)?;
-    announce(&run_file, &key, config::file(place), options.demo);
+    announce(&run_file, &first_key, config::file(place), options.demo);
     let asked = wait_for_stop(running.stopping()).await?;
     let is_fine = running.stop().await;
     data.remove_run_file();
     Ok(code(is_fine && asked))
 }
 
+/// The first virtual key, as far as it is to be shown.
+enum FirstKey {
+    /// Made by this start: it is shown now and never again.
+    Made(Secret),
+    /// Made by an earlier start, and kept in this file.
+    Kept(PathBuf),
+    /// The operator's own, in `PENSTOCK_KEY`.
+    Given,
+}
+
 /// The first virtual key and the admin key: given, or made once and kept.
-fn choose_keys(config: &mut Config, data: &DataDir) -> anyhow::Result<Secret> {
-    let key = match config.ingress.preset_key.take() {
-        Some(key) => key,
-        None => data.secret("key", keys::generate)?,
+fn choose_keys(config: &mut Config, data: &DataDir) -> anyhow::Result<FirstKey> {
+    let first = if config.ingress.preset_key.is_some() {
+        FirstKey::Given
+    } else {
+        let is_new = !data.has("key");
+        let key = data.secret("key", keys::generate)?;
+        config.ingress.preset_key = Some(key.clone());
+        if is_new { FirstKey::Made(key) } else { FirstKey::Kept(data.join("key")) }
     };
-    config.ingress.preset_key = Some(key.clone());
     if config.ingress.admin_key.is_none() {
         config.ingress.admin_key = Some(data.secret("admin-key", || Secret::generate("psa_"))?);
     }
@@ -84,7 +98,7 @@ fn choose_keys(config: &mut Config, data: &DataDir) -> anyhow::Result<Secret> {
         config.master_key = Some(master.clone());
         config.ingress.master_key = Some(master);
     }
-    Ok(key)
+    Ok(first)
 }
 
 async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::Result<(Running, RunFile)> {
@@ -153,16 +167,23 @@ impl Running {
 
 /// The one line that `up` prints, and on a terminal what to do next.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "what `up` has to say")]
-fn announce(run: &RunFile, key: &Secret, config: Option<std::path::PathBuf>, with_demo: bool) {
+fn announce(run: &RunFile, key: &FirstKey, config: Option<PathBuf>, with_demo: bool) {
     use std::io::IsTerminal;
-    let key = key.reveal();
-    println!("Penstock is ready: {}  key: {key}", run.url);
+    let (told, key) = match key {
+        FirstKey::Made(key) => (format!("key: {}", key.reveal()), key.reveal().to_owned()),
+        FirstKey::Kept(file) => {
+            let file = file.display();
+            (format!("key: in {file}; another: penstock keys create"), format!("$(cat {file})"))
+        }
+        FirstKey::Given => ("key: that of PENSTOCK_KEY".to_owned(), "$PENSTOCK_KEY".to_owned()),
+    };
+    println!("Penstock is ready: {}  {told}", run.url);
     if std::io::stderr().is_terminal() {
         let model = if with_demo { demo::EXAMPLE } else { "openai/gpt-4o-mini" };
         let config = config.map_or("no configuration file".to_owned(), |file| file.display().to_string());
         eprintln!("({config}; stop with Ctrl-C) Try:");
         eprintln!(
-            "  curl {}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\",
+            "  curl {}/v1/chat/completions -H \"Authorization: Bearer {key}\" -H 'Content-Type: application/json' \\",
             run.url
         );
         eprintln!(

@@ -1,11 +1,18 @@
-//! For those who run it: alive, ready, metrics. Without a key, since probes have none; they say nothing about callers.
+//! For those who run it: alive, ready, metrics, what this API is. Probes have no key; who may read the metrics is the
+//! operator's choice.
 
+use super::admin::identify;
+use crate::config::MetricsAccess;
 use crate::refusal::Refusal;
 use crate::role::Shared;
+use crate::stage::answer;
+use crate::stage::authenticate::Credentials;
 use crate::status;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
+use penstock_runtime::clock;
+use penstock_schemas::envelope::Dialect;
 
 /// `GET /health`: the process is alive.
 pub(crate) async fn health() -> &'static str {
@@ -26,8 +33,31 @@ pub(crate) async fn ready(State(ingress): State<Shared>) -> impl IntoResponse {
     }
 }
 
-/// `GET /metrics`: for Prometheus.
-pub(crate) async fn metrics(State(ingress): State<Shared>) -> impl IntoResponse {
+/// `GET /metrics` beside the APIs.
+pub(crate) async fn metrics(State(ingress): State<Shared>, shown: Credentials) -> Response {
+    let id = clock::request_id();
+    let checked = match ingress.config.metrics {
+        MetricsAccess::Open => Ok(()),
+        MetricsAccess::Admin => shown.judge(identify(&ingress, &shown.headers, id).await).map(drop),
+        MetricsAccess::Apart(_) => Err(Refusal::UnknownPath("/metrics".to_owned())),
+    };
+    match checked {
+        Ok(()) => exposition(State(ingress)).await,
+        Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
+    }
+}
+
+/// The metrics of this process, for Prometheus.
+pub(crate) async fn exposition(State(ingress): State<Shared>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, kind)], ingress.metrics.text())
+    ([(CONTENT_TYPE, kind)], ingress.metrics.text()).into_response()
+}
+
+/// Whether somebody may read what this API is: with a key of any sort, where the metrics are not open.
+pub(crate) async fn may_read_document(ingress: &Shared, shown: &Credentials) -> Result<(), Refusal> {
+    let is_open = ingress.config.metrics == MetricsAccess::Open;
+    if is_open || identify(ingress, &shown.headers, clock::request_id()).await.is_ok() {
+        return Ok(());
+    }
+    shown.find_key(ingress).await.map(drop)
 }

@@ -84,6 +84,11 @@ impl FromRequestParts<Shared> for Credentials {
 }
 
 impl Credentials {
+    /// Takes note of what came of a key that is none for models.
+    pub(crate) fn judge<T>(&self, shown: Result<T, Refusal>) -> Result<T, Refusal> {
+        self.peer.judge(shown)
+    }
+
     /// Who asks.
     pub(crate) async fn find_key(&self, ingress: &Shared) -> Result<Found, Refusal> {
         let found = look_up(&self.headers, self.query.as_deref(), &self.peer, ingress).await?;

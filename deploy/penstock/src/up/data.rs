@@ -3,10 +3,12 @@
 use crate::Place;
 use anyhow::{Context, bail};
 use penstock_runtime::Secret;
+use rustix::fs::Mode;
+use rustix::process::umask;
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The folder, locked for this process.
@@ -51,11 +53,14 @@ impl DataDir {
     pub(crate) fn open(place: &Place) -> anyhow::Result<Self> {
         let path = path(place)?;
         let shown = path.display().to_string();
+        // What this process and its children make is their owner's alone.
+        umask(Mode::from_bits_truncate(0o077));
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&path)
             .with_context(|| format!("{shown} cannot be made"))?;
+        close_to_others(&path)?;
         let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(path.join("lock"));
         let lock = lock.with_context(|| format!("{shown} cannot be written to"))?;
         match lock.try_lock() {
@@ -65,6 +70,11 @@ impl DataDir {
             }
             Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{shown} cannot be locked")),
         }
+    }
+
+    /// Whether a file is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.join(name).exists()
     }
 
     /// A place inside.
@@ -106,6 +116,35 @@ impl DataDir {
             tracing::warn!(%error, "run.json could not be removed");
         }
     }
+}
+
+/// Takes the rights of others from the folder and from what stands in it, as earlier versions may have left them. A folder
+/// of something else stays as it is, and is refused.
+fn close_to_others(path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    let others = |place: &Path| -> std::io::Result<Option<u32>> {
+        let mode = std::fs::metadata(place)?.permissions().mode();
+        Ok((mode & 0o077 != 0).then_some(mode & 0o7777))
+    };
+    let close = |place: &Path| -> anyhow::Result<()> {
+        let Some(mode) = others(place)? else { return Ok(()) };
+        let place_shown = place.display();
+        std::fs::set_permissions(place, Permissions::from_mode(mode & 0o700))
+            .with_context(|| format!("{place_shown} is open to others (mode {mode:o}) and cannot be closed"))?;
+        tracing::warn!(place = %place_shown, mode = %format!("{mode:o}"), "it was open to others and is not any more");
+        Ok(())
+    };
+    let entries: Vec<PathBuf> =
+        std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    let is_ours =
+        entries.is_empty() || entries.iter().any(|entry| entry.file_name().is_some_and(|name| name == "lock"));
+    if let Some(mode) = others(path)?.filter(|_| !is_ours) {
+        bail!(
+            "{shown} is open to others (mode {mode:o}) and holds what is not Penstock's: say another --data, or chmod 700 it"
+        );
+    }
+    close(path)?;
+    entries.iter().try_for_each(|entry| close(entry))
 }
 
 /// Opens a log file of a child's, emptied at each start.
