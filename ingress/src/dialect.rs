@@ -9,6 +9,7 @@ use bytes::Bytes;
 use memchr::memmem;
 use penstock_schemas::chat::SEAL;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
+use penstock_schemas::extent::Extent;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::Summary;
 use penstock_schemas::name::{self, BadName, RequestId};
@@ -54,6 +55,8 @@ pub(crate) struct Asked {
     pub(crate) body: Bytes,
     /// The media type of a request that is not JSON.
     pub(crate) content_type: Option<String>,
+    /// What of the body shapes its cost.
+    pub(crate) extent: Extent,
 }
 
 impl Endpoint {
@@ -83,6 +86,13 @@ impl Endpoint {
 }
 
 impl Asked {
+    /// Puts another body in the place of the caller's: the same request with what it refers to.
+    pub(crate) fn spell_out(&mut self, body: Bytes) -> Result<(), Refusal> {
+        self.extent = fields::measure(self.dialect, self.operation, &body)?;
+        self.body = body;
+        Ok(())
+    }
+
     /// The request in its agnostic form, for a provider that does not speak the caller's dialect.
     pub(crate) fn agnostic(&self) -> Result<Bytes, Refusal> {
         match self.dialect {

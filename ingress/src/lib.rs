@@ -16,6 +16,7 @@ mod pipeline;
 mod provider_keys;
 mod pulse;
 mod queue;
+pub mod reading;
 mod refusal;
 mod role;
 mod server;

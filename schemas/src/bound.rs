@@ -1,14 +1,12 @@
-//! What a request can come to at most, and what it will probably come to, before anybody is called: read from the request in
-//! any dialect, and from what is known of the model. Knows prices, and no provider.
+//! What a request can come to at most, and what it will probably come to, before a provider is called: from its extent and
+//! from what is known of the model. Knows prices; never sees the request itself.
 
 use crate::envelope::Operation;
+use crate::extent::{Extent, IMAGE_TOKENS};
 use crate::model::ModelCard;
 use crate::plan::Worst;
 use crate::price::Prices;
 use crate::usage::Usage;
-use memchr::memmem;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 /// The longest answer of a model of which nothing is known, in tokens: the longest output of any model in the catalogue
 /// that names no other limit.
@@ -17,10 +15,6 @@ const LONGEST_OUTPUT: u64 = 128_000;
 /// The longest input of a model of which nothing is known, in tokens: the longest of the catalogue, but for a few.
 const LONGEST_INPUT: u64 = 1_048_576;
 
-/// The most tokens of one image that is made. Source: <https://platform.openai.com/docs/guides/image-generation#cost-and-latency>,
-/// 6,240 for the largest, and one of each look on the way to it.
-const IMAGE_TOKENS: u64 = 8_192;
-
 /// The most tokens of one image that is looked at. Source: <https://platform.openai.com/docs/guides/images-vision>: 2,833 and
 /// 5,667 for each of up to 8 tiles at the dearest model.
 const SEEN_IMAGE_TOKENS: u64 = 48_169;
@@ -28,9 +22,6 @@ const SEEN_IMAGE_TOKENS: u64 = 48_169;
 /// What providers put in front of tools. Source: <https://docs.anthropic.com/en/docs/build-with-claude/tool-use/overview>, up
 /// to 346 for the choice and 735 for a tool of their own; others say less or nothing.
 const TOOLS_TOKENS: u64 = 2_048;
-
-/// Turns that a provider takes by itself when it may search: Anthropic's own example of a limit is 5, and 10 its default.
-const OWN_TURNS: u64 = 10;
 
 /// The most audio tokens that one character of text is spoken as: some 1,250 a minute of 900 characters, said slowly.
 const TOKENS_A_CHARACTER: u64 = 4;
@@ -50,165 +41,118 @@ const BYTES_A_DOCUMENT: u64 = 500;
 const USUAL_BYTES_A_TOKEN: u64 = 4;
 const USUAL_OUTPUT: u64 = 1_024;
 
-/// Words of a request, as they stand in its JSON, that stand for an image; for what may fill the whole context; and for
-/// tools with which the provider works by itself. A text that quotes them is only taken for dearer than it is.
-const IMAGES: [&str; 4] = ["\"image_url\"", "\"input_image\"", "\"image\"", "\"image/"];
-const FILES: [&str; 10] = [
-    "\"file\"",
-    "\"input_file\"",
-    "\"file_id\"",
-    "\"document\"",
-    "\"input_audio\"",
-    "\"video",
-    "\"audio/",
-    "\"application/pdf\"",
-    "\"fileData\"",
-    "\"file_data\"",
-];
-const OWN_TOOLS: [&str; 7] = [
-    "\"web_search",
-    "\"web_fetch",
-    "\"google_search",
-    "\"googleSearch",
-    "\"code_execution",
-    "\"code_interpreter",
-    "\"file_search",
-];
-
-/// The limits that a request sets itself, in every dialect's spelling.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Limits {
-    max_completion_tokens: Option<u64>,
-    max_tokens: Option<u64>,
-    max_output_tokens: Option<u64>,
-    #[serde(alias = "generationConfig")]
-    generation_config: Option<GenerationConfig>,
-    n: Option<u64>,
-    best_of: Option<u64>,
-    documents: Option<Vec<IgnoredAny>>,
-    tools: Option<IgnoredAny>,
-    functions: Option<IgnoredAny>,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(default)]
-struct GenerationConfig {
-    #[serde(alias = "maxOutputTokens")]
-    max_output_tokens: Option<u64>,
-    #[serde(alias = "candidateCount")]
-    candidate_count: Option<u64>,
-}
-
-impl Limits {
-    fn read(operation: Operation, request: &[u8]) -> Self {
-        let is_form = matches!(operation, Operation::Transcriptions | Operation::Translations);
-        // What cannot be read here sets no limit; whoever is asked will refuse it.
-        if is_form { Self::default() } else { serde_json::from_slice(request).unwrap_or_default() }
-    }
-
-    fn output(&self) -> Option<u64> {
-        let of_google = self.generation_config.and_then(|config| config.max_output_tokens);
-        // Where several are given, providers differ in which they read.
-        [self.max_completion_tokens, self.max_tokens, self.max_output_tokens, of_google].into_iter().flatten().max()
-    }
-
-    fn several(&self) -> u64 {
-        let candidates = self.generation_config.and_then(|config| config.candidate_count);
-        self.n.max(self.best_of).max(candidates).unwrap_or(1).max(1)
-    }
-}
-
-/// The most that `request` can come to at this model, in picodollars and in tokens. `None` when the model has no price: the
-/// tokens are bounded all the same.
-pub fn worst(card: Option<&ModelCard>, operation: Operation, request: &[u8]) -> Worst {
-    let limits = Limits::read(operation, request);
-    let ways = worst_ways(card, operation, request, &limits);
+/// The most that a request of this extent can come to at this model, in picodollars and in tokens. No money when something
+/// that it may use has no price: the tokens are bounded all the same.
+pub fn worst(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -> Worst {
+    let ways = worst_ways(card, operation, extent);
     let tokens = ways.iter().map(|usage| usage.input_total().saturating_add(usage.output_total())).max();
     let cost = card.and_then(|card| card.price.as_ref()).and_then(|price| dearest(&price.prices, &ways));
     Worst { usd: cost, tokens: tokens.unwrap_or(0) }
 }
 
+/// The most tokens of input that it can be.
+pub fn longest_input(card: Option<&ModelCard>, extent: &Extent) -> u64 {
+    input_of(card, extent).input_total()
+}
+
 /// What it will probably come to, in the same units: no bound.
-pub fn usual(card: Option<&ModelCard>, operation: Operation, request: &[u8]) -> Worst {
-    let limits = Limits::read(operation, request);
+pub fn usual(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -> Worst {
     let is_text = matches!(operation, Operation::Chat | Operation::Completions | Operation::Embeddings);
     if !is_text {
-        return worst(card, operation, request);
+        return worst(card, operation, extent);
     }
     let output = match operation {
         Operation::Embeddings => None,
-        _ => Some(limits.output().unwrap_or(USUAL_OUTPUT).min(USUAL_OUTPUT).saturating_mul(limits.several())),
+        _ => Some(extent.output.unwrap_or(USUAL_OUTPUT).min(USUAL_OUTPUT).saturating_mul(extent.answers())),
     };
-    let input = Some(request.len() as u64 / USUAL_BYTES_A_TOKEN + 1);
+    let input = Some(extent.bytes / USUAL_BYTES_A_TOKEN + 1);
     let usage = Usage { input, output, ..Usage::default() };
     let cost = card.and_then(|card| card.price.as_ref()).and_then(|price| price.prices.cost(&usage));
     let usd = cost.map(|cost| u64::try_from(cost.0).unwrap_or(0));
-    Worst { usd, tokens: usage.input_total() + usage.output_total() }
+    Worst { usd, tokens: usage.input_total().saturating_add(usage.output_total()) }
 }
 
+/// One class of tokens, as usage.
+type Class = fn(u64) -> Usage;
+
+const INPUTS: [Class; 6] = [
+    |n| Usage { input: Some(n), ..Usage::default() },
+    |n| Usage { cache_read: Some(n), ..Usage::default() },
+    |n| Usage { cache_write: Some(n), ..Usage::default() },
+    |n| Usage { cache_write_1h: Some(n), ..Usage::default() },
+    |n| Usage { input_audio: Some(n), ..Usage::default() },
+    |n| Usage { input_image: Some(n), ..Usage::default() },
+];
+
+const OUTPUTS: [Class; 3] = [
+    |n| Usage { output: Some(n), ..Usage::default() },
+    |n| Usage { reasoning: Some(n), ..Usage::default() },
+    |n| Usage { output_audio: Some(n), ..Usage::default() },
+];
+
 /// What one model charges by tokens, another charges by units: the dearer of what has a price counts, and of the classes of
-/// input and output the dearest, because nobody knows before which of them it will be.
+/// input and output the dearest, because which of them it will be is not known before. A shorter input may fall under a
+/// dearer tier.
 fn dearest(prices: &Prices, ways: &[Usage]) -> Option<u64> {
-    let costs = ways.iter().flat_map(|way| {
-        let inputs: [fn(u64) -> Usage; 5] = [
-            |n| Usage { input: Some(n), ..Usage::default() },
-            |n| Usage { cache_write: Some(n), ..Usage::default() },
-            |n| Usage { cache_write_1h: Some(n), ..Usage::default() },
-            |n| Usage { input_audio: Some(n), ..Usage::default() },
-            |n| Usage { input_image: Some(n), ..Usage::default() },
-        ];
-        let outputs: [fn(u64) -> Usage; 3] = [
-            |n| Usage { output: Some(n), ..Usage::default() },
-            |n| Usage { reasoning: Some(n), ..Usage::default() },
-            |n| Usage { output_audio: Some(n), ..Usage::default() },
-        ];
-        let (input, output) = (way.input_total(), way.output_total());
-        let rest = Usage {
+    let mut dearest = None;
+    for way in ways {
+        let (most, output) = (way.input_total(), way.output_total());
+        let units = Usage {
             images: way.images,
             seconds: way.seconds,
             characters: way.characters,
             searches: way.searches,
             ..Usage::default()
         };
-        inputs.into_iter().flat_map(move |of_input| {
-            outputs.map(|of_output| {
-                let with = |usage: Usage, part: Usage, count| if count == 0 { usage } else { usage.plus(part) };
-                with(with(rest, of_input(input), input), of_output(output), output)
-            })
-        })
-    });
-    costs.filter_map(|usage| prices.cost(&usage)).map(|cost| u64::try_from(cost.0).unwrap_or(u64::MAX)).max()
+        let at_tiers = prices.tiers.iter().map(|tier| tier.above_input_tokens).filter(|input| *input < most);
+        for input in at_tiers.chain([most]) {
+            for (of_input, of_output) in
+                INPUTS.iter().flat_map(|input| OUTPUTS.iter().map(move |output| (input, output)))
+            {
+                let with =
+                    |usage: Usage, class: &Class, count| if count == 0 { usage } else { usage.plus(class(count)) };
+                let usage = with(with(units, of_input, input), of_output, output);
+                let cost = prices.cost(&usage).map(|cost| u64::try_from(cost.0).unwrap_or(u64::MAX));
+                dearest = dearest.max(cost);
+            }
+        }
+    }
+    dearest
 }
 
 /// The longest input and output, in each of the ways in which the operation may be charged.
-fn worst_ways(card: Option<&ModelCard>, operation: Operation, request: &[u8], limits: &Limits) -> Vec<Usage> {
-    let bytes = request.len() as u64;
+fn worst_ways(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -> Vec<Usage> {
     let longest = card.and_then(|card| card.max_output.or(card.context)).unwrap_or(LONGEST_OUTPUT);
-    let several = limits.several();
-    let input = Usage { input: Some(bytes), ..Usage::default() };
+    let input = Usage { input: Some(extent.bytes), ..Usage::default() };
     match operation {
         Operation::Chat | Operation::Completions => {
-            let output = limits.output().unwrap_or(longest).saturating_mul(several);
-            vec![Usage { output: Some(output), ..longest_input(card, request, limits) }]
+            let output = extent.output_within(longest).saturating_mul(extent.answers());
+            vec![Usage { output: Some(output), ..input_of(card, extent) }]
         }
-        Operation::Embeddings | Operation::Moderations => vec![longest_input(card, request, limits)],
+        Operation::Embeddings | Operation::Moderations => vec![input_of(card, extent)],
         Operation::CountTokens => vec![Usage::default()],
         Operation::Rerank => {
-            let documents = limits.documents.as_ref().map_or(0, |documents| documents.len() as u64);
-            let searches = Some((documents + bytes / BYTES_A_DOCUMENT).div_ceil(DOCUMENTS_A_SEARCH).max(1));
-            vec![Usage { searches, ..input }, input]
+            let parts = extent.documents.saturating_add(extent.bytes / BYTES_A_DOCUMENT);
+            let searches = Some(parts.div_ceil(DOCUMENTS_A_SEARCH).max(1));
+            // Where tokens are charged, the query counts with each document.
+            let pairs = extent.bytes.saturating_add(extent.query.saturating_mul(extent.documents));
+            let by_tokens = Usage { input: Some(pairs), ..Usage::default() };
+            vec![Usage { searches, ..by_tokens }, by_tokens]
         }
         Operation::Images => {
-            let tokens = several.saturating_mul(IMAGE_TOKENS);
-            vec![Usage { images: Some(several), ..Usage::default() }, Usage { output: Some(tokens), ..input }]
+            let images = extent.answers();
+            let tokens = Some(images.saturating_mul(extent.image_tokens.max(IMAGE_TOKENS)));
+            let input = input_of(card, extent);
+            let by_image = Usage { images: Some(images), ..Usage::default() };
+            vec![by_image, by_image.plus(input), Usage { output: tokens, ..input }]
         }
         Operation::Speech => {
-            let spoken = Some(bytes.saturating_mul(TOKENS_A_CHARACTER));
-            vec![Usage { characters: Some(bytes), ..Usage::default() }, Usage { output_audio: spoken, ..input }]
+            let spoken = extent.bytes.saturating_mul(TOKENS_A_CHARACTER).saturating_mul(extent.slowness.max(1));
+            let by_length = Usage { characters: Some(extent.bytes), ..Usage::default() };
+            vec![by_length, by_length.plus(input), Usage { output_audio: Some(spoken), ..input }]
         }
         Operation::Transcriptions | Operation::Translations => {
-            let seconds = bytes.div_ceil(BYTES_A_SECOND);
+            let seconds = extent.bytes.div_ceil(BYTES_A_SECOND);
             let heard = Some(seconds.saturating_mul(TOKENS_A_SECOND));
             let by_time = Usage { seconds: Some(seconds), ..Usage::default() };
             vec![by_time, Usage { input_audio: heard, output: Some(longest), ..Usage::default() }]
@@ -216,18 +160,17 @@ fn worst_ways(card: Option<&ModelCard>, operation: Operation, request: &[u8], li
     }
 }
 
-/// Every byte a token; what is not text counts as the most that it can be, though never as more than the context holds.
-fn longest_input(card: Option<&ModelCard>, request: &[u8], limits: &Limits) -> Usage {
-    let has = |words: &[&str]| words.iter().any(|word| memmem::find(request, word.as_bytes()).is_some());
+/// Every byte a token; what is not text counts as the most that it can be, though no text as more than the context holds.
+/// What the provider does by itself reads everything again each time.
+fn input_of(card: Option<&ModelCard>, extent: &Extent) -> Usage {
     let context = card.and_then(|card| card.context).unwrap_or(LONGEST_INPUT);
-    let images =
-        IMAGES.iter().map(|word| memmem::find_iter(request, word.as_bytes()).count() as u64).max().unwrap_or(0);
-    let tools = if limits.tools.is_some() || limits.functions.is_some() { TOOLS_TOKENS } else { 0 };
-    let bytes = (request.len() as u64).saturating_add(images.saturating_mul(SEEN_IMAGE_TOKENS)).saturating_add(tools);
-    let once = if has(&FILES) { context } else { bytes.min(context) };
-    if has(&OWN_TOOLS) {
-        let input = Some(context.saturating_mul(OWN_TURNS));
-        return Usage { input, searches: Some(OWN_TURNS), ..Usage::default() };
+    let most = context.saturating_mul(extent.texts.max(1));
+    let tools = if extent.has_tools { TOOLS_TOKENS } else { 0 };
+    let bytes = extent.bytes.saturating_add(extent.images.saturating_mul(SEEN_IMAGE_TOKENS)).saturating_add(tools);
+    let once = if extent.is_open { most } else { bytes.min(most) };
+    if extent.own_turns > 0 {
+        let input = Some(context.saturating_mul(extent.own_turns));
+        return Usage { input, searches: Some(extent.own_turns), ..Usage::default() };
     }
     Usage { input: Some(once), ..Usage::default() }
 }
@@ -235,6 +178,7 @@ fn longest_input(card: Option<&ModelCard>, request: &[u8], limits: &Limits) -> U
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envelope::Dialect;
 
     fn card(prices: &str) -> ModelCard {
         let json = format!(
@@ -245,6 +189,23 @@ mod tests {
 
     fn dollars(pico: Option<u64>) -> Option<String> {
         pico.map(|pico| crate::money::Picodollars(i64::try_from(pico).unwrap()).to_string())
+    }
+
+    fn worst_of(card: &ModelCard, operation: Operation, request: &str) -> Worst {
+        worst(Some(card), operation, &extent(operation, request))
+    }
+
+    /// As the callers of each dialect spell it.
+    fn extent(operation: Operation, request: &str) -> Extent {
+        let dialect = match request {
+            _ if request.contains("eneration") => Dialect::Google,
+            _ if request.contains("max_output_tokens") => Dialect::Responses,
+            _ => Dialect::Openai,
+        };
+        match operation {
+            Operation::Transcriptions => Extent { bytes: request.len() as u64, ..Extent::default() },
+            _ => Extent::read(dialect, operation, request.as_bytes()).unwrap(),
+        }
     }
 
     #[test]
@@ -263,7 +224,7 @@ mod tests {
             (r#"{"max_tokens":1,"input":[{"type":"input_file"}]}"#, "0.10001", 100_001),
             (r#"{"max_tokens":1,"tools":[{"type":"web_search"}]}"#, "1.00001", 1_000_001),
         ] {
-            let Worst { usd: found, tokens: counted } = worst(Some(&card), Operation::Chat, request.as_bytes());
+            let Worst { usd: found, tokens: counted } = worst_of(&card, Operation::Chat, request);
             let is_web = request.contains("web_search");
             let expected = if is_web { None } else { Some(cost.to_owned()) };
             assert_eq!((dollars(found), counted), (expected, tokens), "{request}");
@@ -275,10 +236,10 @@ mod tests {
         let card = card(
             r#"{"input":"1","cache_write":"1.25","cache_write_1h":"2","output":"10","reasoning":"12","per_search":"0.01"}"#,
         );
-        let Worst { usd: cost, .. } = worst(Some(&card), Operation::Chat, br#"{"max_tokens":5}"#);
+        let Worst { usd: cost, .. } = worst_of(&card, Operation::Chat, r#"{"max_tokens":5}"#);
         assert_eq!(dollars(cost).unwrap(), "0.000092");
         let Worst { usd: cost, .. } =
-            worst(Some(&card), Operation::Chat, br#"{"max_tokens":1,"tools":[{"type":"web_search"}]}"#);
+            worst_of(&card, Operation::Chat, r#"{"max_tokens":1,"tools":[{"type":"web_search"}]}"#);
         assert_eq!(dollars(cost).unwrap(), "2.100012");
     }
 
@@ -298,14 +259,15 @@ mod tests {
             (CountTokens, r#"{"input":"1"}"#, r#"{"messages":[]}"#, Some("0")),
             (Images, r#"{"input":"1"}"#, r#"{"n":2}"#, None),
         ] {
-            let Worst { usd: found, .. } = worst(Some(&card(prices)), operation, request.as_bytes());
+            let Worst { usd: found, .. } = worst_of(&card(prices), operation, request);
             assert_eq!(dollars(found).as_deref(), cost, "{operation:?} {prices} {request}");
         }
     }
 
     #[test]
     fn what_has_no_price_still_has_a_bound_in_tokens() {
-        assert_eq!(worst(None, Operation::Chat, br#"{"max_tokens":5}"#), Worst { usd: None, tokens: 21 });
-        assert_eq!(usual(None, Operation::Chat, br#"{"max_tokens":5}"#), Worst { usd: None, tokens: 10 });
+        let extent = extent(Operation::Chat, r#"{"max_tokens":5}"#);
+        assert_eq!(worst(None, Operation::Chat, &extent), Worst { usd: None, tokens: 21 });
+        assert_eq!(usual(None, Operation::Chat, &extent), Worst { usd: None, tokens: 10 });
     }
 }

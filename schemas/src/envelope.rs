@@ -2,6 +2,7 @@
 //! a version byte, the length of the header (4 bytes, big endian), the header as JSON, and the request's bytes untouched.
 
 use crate::UnixMicros;
+use crate::extent::Extent;
 use crate::failure::Failure;
 use crate::name::{KeyId, ProcessId, ProjectId, RequestId};
 use crate::plan::Plan;
@@ -216,6 +217,9 @@ pub struct Envelope {
     /// What is set aside for the call in budgets and rates; absent: nothing limits it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reservation: Option<Reservation>,
+    /// What of the request shapes its cost; absent: whoever needs it reads it from the bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extent: Option<Box<Extent>>,
     /// Where the request's bytes are.
     pub body: Body,
 }

@@ -97,6 +97,14 @@ impl<'a> Form<'a> {
         self.body.get(part.value.clone())
     }
 
+    /// A name that several parts have, unless it says that they are a list (`include[]`).
+    pub fn repeated(&self) -> Option<&str> {
+        let is_repeated = |(at, part): (usize, &Part)| {
+            !part.name.ends_with("[]") && self.parts[..at].iter().any(|earlier| earlier.name == part.name)
+        };
+        self.parts.iter().enumerate().find(|(at, part)| is_repeated((*at, part))).map(|(_, part)| part.name.as_str())
+    }
+
     /// The same form with another value of this name, wherever it stands; at the front when there was none.
     pub fn with(&self, name: &str, value: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.body.len() + value.len() + 128);

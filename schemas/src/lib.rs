@@ -16,6 +16,7 @@ pub mod cycle;
 pub mod directory;
 pub mod envelope;
 pub mod event;
+pub mod extent;
 pub mod failure;
 pub mod forecast;
 pub mod form;

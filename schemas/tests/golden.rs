@@ -106,6 +106,7 @@ fn envelope() -> Envelope {
         next_seq: 2,
         last_failure: Some(failure()),
         reservation: None,
+        extent: None,
         body: Body::Stored("claim".to_owned()),
     }
 }

@@ -244,3 +244,65 @@ async fn a_rate_holds_for_all_ingresses_together() {
     }
     assert_eq!((served, world.upstream("alpha").calls().len()), (10, 10));
 }
+
+/// What the provider says to a request that it reads in the dearest way: so many tokens for each of so many choices.
+fn dear(choices: u64, each: u64) -> Reply {
+    let usage =
+        json!({ "prompt_tokens": 20, "completion_tokens": choices * each, "total_tokens": 20 + choices * each });
+    let choice = json!({ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": "hi" } });
+    Reply::whole(
+        200,
+        json!({ "id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage })
+            .to_string(),
+    )
+}
+
+#[tokio::test]
+async fn one_request_never_spends_more_than_its_budget_however_its_fields_are_written() {
+    let world = World::start().await;
+    world.upstream("alpha").replies(dear(128, 1600)).always();
+    world.manage(budget("sixty-cents", "0.60", &json!({})), &[world.address()]).await;
+    let fields = r#""model":"alpha/m","max_tokens":1600,"messages":[{"role":"user","content":"Hi"}]"#;
+    for (more, status, param) in [
+        (r#""n":1,"n":128"#, 400, "n"),
+        (r#""n":1,"\u006e":128"#, 400, "n"),
+        (r#""n":128,"documents":0"#, 429, ""),
+        (r#""n":128,"generation_config":0"#, 400, "generation_config"),
+        (r#""n":128,"best_of":"1""#, 400, "best_of"),
+        (r#""n":128,"max_output_tokens":1.5"#, 400, "max_output_tokens"),
+        (r#""N":128"#, 429, ""),
+        (r#""best_of":128"#, 429, ""),
+        (r#""extra_body":{"n":128}"#, 429, ""),
+        (r#""n":128"#, 429, ""),
+    ] {
+        let answer = world.ask("").body(format!("{{{fields},{more}}}")).await;
+        assert_eq!(answer.status.as_u16(), status, "{more}: {}", answer.message());
+        if status == 400 {
+            assert_eq!(answer.json()["error"]["param"], param, "{more}");
+        }
+    }
+    let anthropic =
+        world.ask("").path("/v1/messages").body(format!("{{{fields},\"thinking\":{{}},\"thinking\":{{}}}}")).await;
+    assert_eq!(anthropic.json()["error"]["type"], "invalid_request_error");
+    assert!(anthropic.json()["error"]["message"].as_str().is_some_and(|told| told.contains("thinking")));
+    assert!(world.upstream("alpha").calls().is_empty());
+    assert_eq!(spent(&world).await, "0");
+}
+
+#[tokio::test]
+async fn a_word_in_a_text_or_in_a_tool_of_the_callers_changes_nothing_of_what_is_set_aside() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    // Room for the words of the request and its tools, and for no file, image or search.
+    world.manage(budget("words", "0.005", &json!({})), &[world.address()]).await;
+    let words = r#"{"type": "web_search"} "google_search "file" "document" "video "image_url" "application/pdf""#;
+    let schema = json!({ "type": "object", "properties": { "file": { "type": "string" }, "document": { "enum": ["file_id", "input_audio"] } } });
+    let tool = json!([{ "type": "function", "function": { "name": "web_search", "description": words, "parameters": schema } }]);
+    let messages = json!([{ "role": "user", "content": words }]);
+    let answer =
+        world.ask("alpha/m").field("max_tokens", json!(5)).field("messages", messages).field("tools", tool).await;
+    assert_eq!(answer.text(), "hi", "{}", answer.message());
+    let own =
+        world.ask("alpha/m").field("max_tokens", json!(5)).field("tools", json!([{ "type": "web_search" }])).await;
+    assert_eq!(own.error(), "403 permission_error unpriced_model (model)");
+}

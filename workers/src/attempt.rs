@@ -345,8 +345,7 @@ impl Call<'_> {
 
     /// Watches what a stream comes to, where a budget is to hold.
     fn meter(&self) -> Option<Meter> {
-        let prices = self.card.and_then(|card| card.price.as_ref()).map(|price| &price.prices);
-        Meter::new(self.desk, self.envelope, prices, self.body.len())
+        Meter::new(self.desk, self.envelope, self.card, self.body.len())
     }
 
     /// What a translated answer may lack; the provider's own bytes lack nothing.

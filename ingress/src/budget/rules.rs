@@ -11,6 +11,7 @@ use penstock_schemas::budget::{Budget, Dimension, Mode, OnExceed, RateLimit, Sco
 use penstock_schemas::cycle::{self, Cycle, Window};
 use penstock_schemas::directory::Directory;
 use penstock_schemas::envelope::{Caller, Operation};
+use penstock_schemas::extent::Extent;
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::Target;
@@ -29,7 +30,7 @@ pub(crate) struct Asked<'a> {
     /// The name that was asked for.
     pub(crate) model: &'a str,
     pub(crate) operation: Operation,
-    pub(crate) body: &'a [u8],
+    pub(crate) extent: &'a Extent,
     /// Whom it may call, and what is known of them.
     pub(crate) targets: &'a [(Target, Option<Arc<ModelCard>>)],
     pub(crate) now: UnixMicros,
@@ -43,7 +44,7 @@ impl<'a> Asked<'a> {
             key: &known.key,
             model: &asked.model,
             operation: asked.operation,
-            body: &asked.body,
+            extent: &asked.extent,
             targets,
             now,
         }
@@ -222,9 +223,9 @@ impl<'a> Amounts<'a> {
     }
 
     fn of(&mut self, mode: Mode) -> &[Worst] {
-        let Asked { operation, body, targets, .. } = *self.asked;
-        let each = |bound: fn(Option<&ModelCard>, Operation, &[u8]) -> Worst| {
-            targets.iter().map(|(_, card)| bound(card.as_deref(), operation, body)).collect()
+        let Asked { operation, extent, targets, .. } = *self.asked;
+        let each = |bound: fn(Option<&ModelCard>, Operation, &Extent) -> Worst| {
+            targets.iter().map(|(_, card)| bound(card.as_deref(), operation, extent)).collect()
         };
         match mode {
             Mode::Strict => self.worst.get_or_insert_with(|| each(bound::worst)),
@@ -316,8 +317,10 @@ impl RateRule {
         let tokens =
             [("tokens_per_minute", rates.tokens_per_minute, &minute), ("tokens_per_day", rates.tokens_per_day, &day)];
         if tokens.iter().any(|(_, limit, _)| limit.is_some()) {
-            let each =
-                asked.targets.iter().map(|(_, card)| bound::usual(card.as_deref(), asked.operation, asked.body).tokens);
+            let each = asked
+                .targets
+                .iter()
+                .map(|(_, card)| bound::usual(card.as_deref(), asked.operation, asked.extent).tokens);
             let usual = each.max().unwrap_or(0);
             for (what, limit, window) in tokens {
                 // What is larger than the whole limit is taken when there is room for nothing else.

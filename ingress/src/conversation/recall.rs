@@ -54,7 +54,7 @@ pub(crate) async fn recall(mut known: Known, ingress: &Shared) -> Result<(Known,
         fields.set("input", &all);
         fields.remove("previous_response_id");
         fields.remove("background");
-        asked.body = fields.to_vec().into();
+        asked.spell_out(fields.to_vec().into())?;
     }
     let id = response_id(known.received.id);
     Ok((known, is_kept.then_some(Memory { shelf, id, body, input, before, is_background })))

@@ -2,14 +2,13 @@
 //! not by the fifth process behind; what a value means stays unread.
 
 use crate::refusal::Refusal;
+use penstock_schemas::envelope::{Dialect, Operation};
+use penstock_schemas::extent::{BadRequest, Extent};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
-
-/// Deeper than this nobody reads JSON: it is the limit of the parser that everybody behind uses.
-const DEEPEST: usize = 127;
 
 /// The fields of an object, in their order, their values unread.
 #[derive(Debug, Default)]
@@ -42,32 +41,21 @@ pub(super) enum Kind {
 
 /// The body as text, if it can be JSON at all.
 pub(super) fn text(body: &[u8]) -> Result<&str, Refusal> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| Refusal::InvalidJson(format!("it is not valid UTF-8 from byte {} on", error.valid_up_to())))?;
-    if depth(body) > DEEPEST {
-        return Err(Refusal::InvalidJson(format!("it is nested more than {DEEPEST} levels deep")));
-    }
-    Ok(text)
+    std::str::from_utf8(body)
+        .map_err(|error| Refusal::InvalidJson(format!("it is not valid UTF-8 from byte {} on", error.valid_up_to())))
 }
 
-/// How deep lists and objects stand in each other. Of what is not JSON it says something, and the parser says the rest.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let (mut in_text, mut escaped) = (false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' if !in_text => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
-        }
+/// What of a body shapes its cost; the body was found to be JSON.
+pub(super) fn measure(dialect: Dialect, operation: Operation, body: &[u8]) -> Result<Extent, Refusal> {
+    Extent::read(dialect, operation, body).map_err(unmeasured)
+}
+
+/// That a request cannot be measured.
+pub(super) fn unmeasured(error: BadRequest) -> Refusal {
+    match error {
+        BadRequest::Wrong { place, why } => Refusal::WrongPart { place, why },
+        BadRequest::NotJson | BadRequest::TooDeep => Refusal::InvalidJson(error.to_string()),
     }
-    deepest
 }
 
 impl<'a> Fields<'a> {
@@ -201,11 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nesting_is_counted_outside_of_texts() {
-        for (json, deep) in [("{}", 1), (r#"{"a":[[1],[2]]}"#, 3), (r#"["[[[\"[[", "\\"]"#, 1), ("]]]]{", 1), ("", 0)] {
-            assert_eq!(depth(json.as_bytes()), deep, "{json}");
-        }
-        assert!(text("[".repeat(200).as_bytes()).is_err());
+    fn what_is_no_text_is_refused() {
         assert!(text(b"{\"a\":\"\xff\"}").is_err());
     }
 

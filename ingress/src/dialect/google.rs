@@ -42,6 +42,11 @@ pub(crate) fn read(endpoint: Endpoint, body: Bytes) -> Result<Asked, Refusal> {
             }
         }
     }
+    let extent = super::fields::measure(endpoint.dialect, endpoint.operation, &body);
+    let extent = extent.map_err(|refusal| match refusal {
+        Refusal::WrongPart { place, why } => Refusal::WrongPart { place: object::camel(&place), why },
+        other => other,
+    })?;
     Ok(Asked {
         dialect: endpoint.dialect,
         operation: endpoint.operation,
@@ -50,6 +55,7 @@ pub(crate) fn read(endpoint: Endpoint, body: Bytes) -> Result<Asked, Refusal> {
         delivery: endpoint.delivery.unwrap_or(Delivery::Whole),
         body,
         content_type: None,
+        extent,
     })
 }
 

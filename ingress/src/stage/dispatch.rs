@@ -285,6 +285,7 @@ fn envelope(planned: Planned, ingress: &Shared) -> Envelope {
         next_seq: 0,
         last_failure: None,
         reservation: None,
+        extent: Some(Box::new(known.received.asked.extent)),
         body: Body::Inline,
     }
 }

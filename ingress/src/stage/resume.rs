@@ -88,7 +88,7 @@ impl Resume {
         let call = Some(clock::request_id());
         let native = (self.envelope.dialect != Dialect::Openai).then_some(0);
         let attempts = self.envelope.attempts + 1;
-        let envelope = Envelope { plan, call, native, attempts, ..self.envelope.clone() };
+        let envelope = Envelope { plan, call, native, attempts, extent: None, ..self.envelope.clone() };
         let (head, first, source) = dispatch::send_stream(envelope, request, &self.ingress, record).await?;
         warn!(request_id = %self.envelope.request_id, from = %self.target, to = %head.target, "a stream that broke goes on");
         record.tried(Some(head.target.clone()), head.attempts);

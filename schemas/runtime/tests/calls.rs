@@ -49,6 +49,7 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
         next_seq: 0,
         last_failure: None,
         reservation: None,
+        extent: None,
         body: Body::Inline,
     }
 }

@@ -6,9 +6,11 @@ use super::{Attempt, Step};
 use crate::count::{self, Sent};
 use penstock_runtime::Life;
 use penstock_runtime::bus::{Desk, Replies};
+use penstock_schemas::bound;
 use penstock_schemas::budget::Unit;
 use penstock_schemas::envelope::{Envelope, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::Target;
 use penstock_schemas::price::Prices;
 use penstock_schemas::reservation::{Charge, MoreGiven, MoreWanted, Reservation};
@@ -42,7 +44,7 @@ pub struct Meter {
 
 impl Meter {
     /// A meter, where a budget is to hold.
-    pub fn new(desk: &Desk, envelope: &Envelope, prices: Option<&Prices>, bytes: usize) -> Option<Self> {
+    pub fn new(desk: &Desk, envelope: &Envelope, card: Option<&ModelCard>, bytes: usize) -> Option<Self> {
         let reservation = envelope.reservation.clone()?;
         let target = envelope.plan.current().target.clone();
         let is_chat = matches!(envelope.operation, Operation::Chat | Operation::Completions);
@@ -50,8 +52,13 @@ impl Meter {
             return None;
         }
         let is_strict = reservation.charges.iter().any(|charge| charge.is_strict);
-        let input = if is_strict { bytes as u64 } else { bytes as u64 / 4 };
-        let (desk, envelope, prices) = (desk.clone(), envelope.clone(), prices.cloned());
+        let longest = || match &envelope.extent {
+            Some(extent) => bound::longest_input(card, extent),
+            None => bytes as u64,
+        };
+        let input = if is_strict { longest() } else { bytes as u64 / 4 };
+        let prices = card.and_then(|card| card.price.as_ref()).map(|price| price.prices.clone());
+        let (desk, envelope) = (desk.clone(), envelope.clone());
         let mut meter =
             Self { desk, envelope, reservation, target, prices, input, allowed: 0, counted: 0, text: String::new() };
         meter.allowed = meter.allowance();

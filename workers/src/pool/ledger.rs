@@ -6,7 +6,9 @@ use crate::cost::sum_up;
 use bytes::Bytes;
 use penstock_runtime::clock;
 use penstock_schemas::bound;
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, Outcome, Reserved, UsageEvent};
+use penstock_schemas::extent::Extent;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::ProcessId;
@@ -48,8 +50,11 @@ impl Pool {
     /// What an attempt at a link can come to at most.
     pub(super) fn worst(&self, held: &Held, link: &Link) -> Worst {
         link.worst.unwrap_or_else(|| {
-            let request = held.envelope.agnostic(&held.body).unwrap_or_else(|| held.body.clone());
-            bound::worst(self.provider.model(&link.target.model), held.envelope.operation, &request)
+            let card = self.provider.model(&link.target.model);
+            match &held.envelope.extent {
+                Some(extent) => bound::worst(card, held.envelope.operation, extent),
+                None => bound::worst(card, held.envelope.operation, &extent(held)),
+            }
         })
     }
 
@@ -102,6 +107,14 @@ impl Pool {
         };
         Ended { event, usage_mismatch: report.observed.usage_mismatch }
     }
+}
+
+/// The extent of a request that came without one.
+fn extent(held: &Held) -> Extent {
+    let agnostic = held.envelope.agnostic(&held.body);
+    let dialect = if agnostic.is_some() { Dialect::Openai } else { held.envelope.dialect };
+    let request = agnostic.unwrap_or_else(|| held.body.clone());
+    Extent::read(dialect, held.envelope.operation, &request).unwrap_or_else(|_| Extent::unknown(request.len()))
 }
 
 /// An attempt that was cut off, with what is needed to count what it consumed.

@@ -2,8 +2,7 @@
 //! Source: <https://platform.claude.com/docs/en/api/messages/create>.
 
 use crate::dialect::Asked;
-use crate::dialect::fields::{Fields, Rule, items, kind, text, wrong};
-use crate::dialect::fields::{Kind, check};
+use crate::dialect::fields::{Fields, Kind, Rule, check, items, kind, measure, text, wrong};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
@@ -12,6 +11,7 @@ use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 pub(crate) fn read(operation: Operation, body: Bytes) -> Result<Asked, Refusal> {
     let fields = Fields::read(text(&body)?)?;
     fields.check(rule)?;
+    let extent = measure(Dialect::Anthropic, operation, &body)?;
     let model = fields.text("model")?.filter(|model| !model.is_empty()).ok_or(Refusal::MissingField("model"))?;
     let messages = fields.get("messages").ok_or(Refusal::MissingField("messages"))?;
     let messages = items(messages);
@@ -37,7 +37,7 @@ pub(crate) fn read(operation: Operation, body: Bytes) -> Result<Asked, Refusal> 
     let user = metadata.text("user_id")?;
     let is_stream = operation == Operation::Chat && fields.is_true("stream");
     let delivery = if is_stream { Delivery::Stream } else { Delivery::Whole };
-    Ok(Asked { dialect: Dialect::Anthropic, operation, model, user, delivery, body, content_type: None })
+    Ok(Asked { dialect: Dialect::Anthropic, operation, model, user, delivery, body, content_type: None, extent })
 }
 
 fn rule(field: &str) -> Option<Rule> {

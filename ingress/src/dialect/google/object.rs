@@ -132,7 +132,7 @@ pub(super) fn snake(name: &str) -> String {
 }
 
 /// `max_output_tokens` → `maxOutputTokens`, as Google's documents have it.
-fn camel(name: &str) -> String {
+pub(super) fn camel(name: &str) -> String {
     let mut words = name.split('_');
     let mut out = words.next().unwrap_or_default().to_owned();
     for word in words {

@@ -4,10 +4,11 @@
 
 use super::chat;
 use crate::dialect::Asked;
-use crate::dialect::fields::{Fields, Kind, Rule, items, kind, text, wrong};
+use crate::dialect::fields::{Fields, Kind, Rule, items, kind, measure, text, unmeasured, wrong};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
+use penstock_schemas::extent::Extent;
 use penstock_schemas::form::Form;
 
 /// The model of a moderation that names none.
@@ -20,6 +21,7 @@ pub(crate) fn read(operation: Operation, body: Bytes, content_type: Option<Strin
         return read_form(operation, body, content_type);
     }
     let fields = Fields::read(text(&body)?)?;
+    let extent = measure(Dialect::Openai, operation, &body)?;
     fields.check(|name| rule(operation, name))?;
     let model = fields.text("model")?.filter(|model| !model.is_empty());
     let default = (operation == Operation::Moderations).then(|| MODERATION_MODEL.to_owned());
@@ -31,7 +33,7 @@ pub(crate) fn read(operation: Operation, body: Bytes, content_type: Option<Strin
     }
     check_content(operation, &fields)?;
     let (user, delivery) = (fields.text("user")?, delivery(operation, &fields));
-    Ok(Asked { dialect: Dialect::Openai, operation, model, user, delivery, body, content_type: None })
+    Ok(Asked { dialect: Dialect::Openai, operation, model, user, delivery, body, content_type: None, extent })
 }
 
 /// Whether a request for this is a form and not JSON.
@@ -61,7 +63,8 @@ fn read_form(operation: Operation, body: Bytes, content_type: Option<String>) ->
         None | Some("false" | "False" | "0") => Delivery::Whole,
         Some(_) => return Err(wrong("stream", "it must be true or false".to_owned())),
     };
-    Ok(Asked { dialect: Dialect::Openai, operation, model, user: None, delivery, body, content_type })
+    let extent = Extent::of_form(&form, body.len()).map_err(unmeasured)?;
+    Ok(Asked { dialect: Dialect::Openai, operation, model, user: None, delivery, body, content_type, extent })
 }
 
 /// What a request must hold besides its model.

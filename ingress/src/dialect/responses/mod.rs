@@ -31,6 +31,8 @@ pub(crate) use writer::writer;
 pub(crate) fn read(body: Bytes) -> Result<Asked, Refusal> {
     super::fields::text(&body)?;
     let fields = fields(&body)?;
+    let (dialect, operation) = (Dialect::Responses, Operation::Chat);
+    let extent = super::fields::measure(dialect, operation, &body)?;
     let model: String = value(&fields, "model")?.ok_or(Refusal::MissingField("model"))?;
     if model.is_empty() {
         return Err(Refusal::MissingField("model"));
@@ -43,8 +45,7 @@ pub(crate) fn read(body: Bytes) -> Result<Asked, Refusal> {
     let is_stream = value(&fields, "stream")?.unwrap_or(false);
     let delivery = if is_stream { Delivery::Stream } else { Delivery::Whole };
     let user = value(&fields, "user")?;
-    let (dialect, operation) = (Dialect::Responses, Operation::Chat);
-    Ok(Asked { dialect, operation, model, user, delivery, body, content_type: None })
+    Ok(Asked { dialect, operation, model, user, delivery, body, content_type: None, extent })
 }
 
 /// The fields of a request.

@@ -1,0 +1,243 @@
+//! The extent of requests in each dialect, as tables.
+
+use super::*;
+use crate::envelope::{Dialect, Operation};
+use crate::form::Form;
+
+use Dialect::{Anthropic, Google, Openai, Responses};
+use Operation::{Chat, Completions, Embeddings, Images, Rerank, Speech};
+
+fn read(dialect: Dialect, operation: Operation, request: &str) -> Result<Extent, String> {
+    Extent::read(dialect, operation, request.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// All but the length.
+fn of(dialect: Dialect, operation: Operation, request: &str) -> Extent {
+    Extent { bytes: 0, ..read(dialect, operation, request).unwrap_or_else(|error| panic!("{request}: {error}")) }
+}
+
+#[test]
+fn a_name_that_stands_twice_is_refused_at_every_level_and_named() {
+    for (dialect, request, place) in [
+        (Openai, r#"{"n":1,"n":128}"#, "n"),
+        (Openai, r#"{"n":1,"\u006e":128}"#, "n"),
+        (Openai, r#"{"messages":[{"role":"user","content":"a","content":"b"}]}"#, "messages[0].content"),
+        (Openai, r#"{"tools":[{"function":{"parameters":{"a":{"b":1,"b":2}}}}]}"#, "tools[0].function.parameters.a.b"),
+        (Openai, r#"{"metadata":{"a":"1","a":"2"}}"#, "metadata.a"),
+        (Openai, r#"{"x":[[{"y":1,"y":1}]]}"#, "x[0][0].y"),
+        (Anthropic, r#"{"thinking":{"budget_tokens":1,"budget_tokens":2}}"#, "thinking.budget_tokens"),
+        (Google, r#"{"generationConfig":{},"generation_config":{}}"#, "generation_config"),
+        (
+            Google,
+            r#"{"generationConfig":{"maxOutputTokens":1,"max_output_tokens":2}}"#,
+            "generationConfig.max_output_tokens",
+        ),
+    ] {
+        let told = format!("`{place}`: it stands there twice, and providers differ in which they read");
+        assert_eq!(read(dialect, Chat, request), Err(told), "{request}");
+    }
+    let many: String = (0..1000).map(|at| format!("\"k{at}\":0,")).collect();
+    assert!(read(Openai, Chat, &format!("{{{many}\"x\":1}}")).is_ok());
+    assert!(read(Openai, Chat, &format!("{{{many}\"k7\":1}}")).is_err());
+    // The arguments of the caller's own functions tell names apart by their case.
+    assert!(read(Google, Chat, r#"{"contents":[{"parts":[{"functionCall":{"args":{"a_b":1,"aB":2}}}]}]}"#).is_ok());
+}
+
+#[test]
+fn a_field_that_multiplies_cost_is_a_whole_number_or_refused_by_name() {
+    for (dialect, request, place) in [
+        (Openai, r#"{"best_of":"1"}"#, "best_of"),
+        (Openai, r#"{"max_output_tokens":1.5}"#, "max_output_tokens"),
+        (Openai, r#"{"n":[128]}"#, "n"),
+        (Openai, r#"{"n":-1}"#, "n"),
+        (Openai, r#"{"max_tokens":true}"#, "max_tokens"),
+        (Openai, r#"{"generation_config":0}"#, "generation_config"),
+        (Anthropic, r#"{"max_tokens":"5"}"#, "max_tokens"),
+        (Anthropic, r#"{"thinking":{"type":"enabled","budget_tokens":1.5}}"#, "thinking.budget_tokens"),
+        (Anthropic, r#"{"tools":[{"type":"web_search_20250305","max_uses":"5"}]}"#, "tools[0].max_uses"),
+        (Google, r#"{"generationConfig":{"candidateCount":{}}}"#, "generationConfig.candidateCount"),
+        (Google, r#"{"generationConfig":{"maxOutputTokens":"many"}}"#, "generationConfig.maxOutputTokens"),
+        (Responses, r#"{"max_output_tokens":"5"}"#, "max_output_tokens"),
+    ] {
+        let refused = read(dialect, Chat, request).unwrap_err();
+        assert!(refused.starts_with(&format!("`{place}`: it must be")), "{request}: {refused}");
+    }
+    for request in ["", "[]", "{", "{\"a\"}", "{} x", "{\"a\":1,}", "\"a\"", "{\"a\":\""] {
+        assert!(read(Openai, Chat, request).is_err(), "{request}");
+    }
+    let deep = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+    assert!(read(Openai, Chat, &deep(DEEPEST)).is_ok());
+    assert_eq!(read(Openai, Chat, &deep(DEEPEST + 1)), Err("it is nested more than 127 levels deep".to_owned()));
+}
+
+#[test]
+fn limits_count_where_their_dialect_has_them_and_elsewhere_can_only_raise() {
+    let limits = |output, other_output| Extent { output, other_output, ..Extent::default() };
+    for (dialect, request, found) in [
+        (Openai, r#"{"max_tokens":5}"#, limits(Some(5), 0)),
+        (Openai, r#"{"max_tokens":5,"max_completion_tokens":7}"#, limits(Some(7), 0)),
+        (Openai, r#"{"max_tokens":null}"#, limits(None, 0)),
+        (Openai, r#"{"max_tokens":0}"#, limits(None, 0)),
+        (Openai, r#"{"max_tokens":100.0}"#, limits(Some(100), 0)),
+        (Openai, r#"{"max_tokens":1e2}"#, limits(Some(100), 0)),
+        (Openai, r#"{"max_tokens":1e400}"#, limits(Some(u64::MAX), 0)),
+        (Openai, r#"{"max_tokens":99999999999999999999}"#, limits(Some(u64::MAX), 0)),
+        (Openai, r#"{"max_output_tokens":5}"#, limits(None, 5)),
+        (Openai, r#"{"MAX_TOKENS":500,"max_tokens":5}"#, limits(Some(5), 500)),
+        (Openai, r#"{"max_to\u212aens":500,"max_tokens":5}"#, limits(Some(5), 500)),
+        (Openai, r#"{"min_tokens":500,"max_tokens":5}"#, limits(Some(5), 500)),
+        (Openai, r#"{"extra_body":{"a":{"max_new_tokens":500}},"max_tokens":5}"#, limits(Some(5), 500)),
+        (Openai, r#"{"options":{"num_predict":-1},"max_tokens":5}"#, limits(Some(5), 0)),
+        (Anthropic, r#"{"max_tokens":5,"max_completion_tokens":9}"#, limits(Some(5), 9)),
+        (Responses, r#"{"max_output_tokens":5,"max_tokens":9}"#, limits(Some(5), 9)),
+        (Google, r#"{"generation_config":{"max_output_tokens":5}}"#, limits(Some(5), 0)),
+        (Google, r#"{"generationConfig":{"maxOutputTokens":"5"}}"#, limits(Some(5), 0)),
+        (Google, r#"{"max_tokens":5}"#, limits(None, 5)),
+        (Openai, r#"{"messages":[{"content":"max_tokens","max_tokens":9}],"max_tokens":5}"#, limits(Some(5), 0)),
+        (Openai, r#"{"tools":[],"response_format":{"max_tokens":9}}"#, Extent { has_tools: true, ..limits(None, 0) }),
+    ] {
+        assert_eq!(of(dialect, Chat, request), found, "{request}");
+    }
+    let extent = Extent { output: Some(5), other_output: 9, thinking: 20, predicted: 3, ..Extent::default() };
+    assert_eq!((extent.output_within(1000), Extent { output: None, ..extent }.output_within(1000)), (32, 1023));
+}
+
+#[test]
+fn everything_that_makes_more_answers_or_longer_ones_is_found_under_each_of_its_names() {
+    let choices = |choices| Extent { choices, ..Extent::default() };
+    let thinking = |thinking| Extent { thinking, ..Extent::default() };
+    for (dialect, operation, request, found) in [
+        (Openai, Chat, r#"{"n":128}"#, choices(128)),
+        (Openai, Chat, r#"{"N":128}"#, choices(128)),
+        (Openai, Chat, r#"{"n":1,"best_of":20}"#, choices(20)),
+        (Openai, Chat, r#"{"extra_body":{"n":"7"}}"#, choices(7)),
+        (Google, Chat, r#"{"generationConfig":{"candidateCount":8}}"#, choices(8)),
+        (Openai, Images, r#"{"n":2,"num_images":4}"#, choices(4)),
+        (Openai, Images, r#"{"parameters":{"sampleCount":4}}"#, choices(4)),
+        (Openai, Completions, r#"{"prompt":["a","b","c"],"n":2}"#, Extent { texts: 3, ..choices(2) }),
+        (Openai, Completions, r#"{"prompt":[1,2,3]}"#, choices(0)),
+        (Openai, Completions, r#"{"prompt":[[1,2],[3]]}"#, Extent { texts: 2, ..choices(0) }),
+        (Openai, Embeddings, r#"{"input":["a","b"]}"#, Extent { texts: 2, ..choices(0) }),
+        (Google, Embeddings, r#"{"requests":[{"content":{}},{"content":{}}]}"#, Extent { texts: 2, ..choices(0) }),
+        (Anthropic, Chat, r#"{"thinking":{"type":"enabled","budget_tokens":9}}"#, thinking(9)),
+        (Openai, Chat, r#"{"reasoning":{"max_tokens":9}}"#, thinking(9)),
+        (Google, Chat, r#"{"generationConfig":{"thinkingConfig":{"thinkingBudget":9}}}"#, thinking(9)),
+        (Google, Chat, r#"{"generationConfig":{"thinkingConfig":{"thinkingBudget":-1}}}"#, thinking(0)),
+        (Openai, Chat, r#"{"service_tier":"priority"}"#, Extent { is_priority: true, ..choices(0) }),
+        (Openai, Chat, r#"{"prediction":"abc"}"#, Extent { predicted: 5, ..choices(0) }),
+        (Openai, Speech, r#"{"speed":0.25}"#, Extent { slowness: 4, ..choices(0) }),
+        (Openai, Images, r#"{"size":"4096x4096"}"#, Extent { image_tokens: 131_072, ..choices(0) }),
+        (Openai, Images, r#"{"size":"8K"}"#, Extent { image_tokens: 131_072, ..choices(0) }),
+        (Openai, Images, r#"{"size":"auto"}"#, choices(0)),
+        (
+            Openai,
+            Rerank,
+            r#"{"query":"abc","documents":["a",{"text":"b"}]}"#,
+            Extent { query: 5, documents: 2, ..choices(0) },
+        ),
+    ] {
+        assert_eq!(of(dialect, operation, request), found, "{request}");
+    }
+}
+
+#[test]
+fn images_and_files_are_counted_by_their_types_and_never_by_words() {
+    let seen = |images, is_open| Extent { images, is_open, ..Extent::default() };
+    for (dialect, request, found) in [
+        (Openai, r#"{"messages":[{"content":[{"type":"image_url","image_url":{"url":"u"}}]}]}"#, seen(1, false)),
+        (
+            Openai,
+            r#"{"messages":[{"content":[{"type":"image_url","image_url":"u"},{"type":"text"}]}]}"#,
+            seen(1, false),
+        ),
+        (Openai, r#"{"messages":[{"content":[{"type":"file","file":{"file_id":"f"}}]}]}"#, seen(0, true)),
+        (Openai, r#"{"messages":[{"content":[{"type":"input_audio","input_audio":{}}]}]}"#, seen(0, true)),
+        (Openai, r#"{"messages":[{"content":"{\"type\": \"file\"} \"document\" \"video"}]}"#, seen(0, false)),
+        (
+            Openai,
+            r#"{"messages":[{"tool_calls":[{"type":"function","function":{"arguments":"{\"type\":\"file\"}"}}]}]}"#,
+            seen(0, false),
+        ),
+        (Responses, r#"{"input":[{"type":"input_image","image_url":"u"},{"type":"input_image"}]}"#, seen(2, false)),
+        (Responses, r#"{"input":[{"role":"user","content":[{"type":"input_file","file_url":"u"}]}]}"#, seen(0, true)),
+        (Responses, r#"{"input":[{"type":"item_reference","id":"x"}]}"#, seen(0, true)),
+        (Responses, r#"{"input":"a","previous_response_id":"x"}"#, seen(0, true)),
+        (Anthropic, r#"{"messages":[{"content":[{"type":"image","source":{"type":"url"}}]}]}"#, seen(1, false)),
+        (Anthropic, r#"{"messages":[{"content":[{"type":"document","source":{"type":"url"}}]}]}"#, seen(0, true)),
+        (
+            Anthropic,
+            r#"{"messages":[{"content":[{"type":"document","source":{"type":"text","data":"a"}}]}]}"#,
+            seen(0, false),
+        ),
+        (
+            Anthropic,
+            r#"{"messages":[{"content":[{"type":"tool_result","content":[{"type":"image"}]}]}]}"#,
+            seen(1, false),
+        ),
+        (
+            Anthropic,
+            r#"{"messages":[{"content":[{"type":"tool_use","input":{"type":"document","file_id":"x"}}]}]}"#,
+            seen(0, false),
+        ),
+        (Google, r#"{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png"}}]}]}"#, seen(1, false)),
+        (Google, r#"{"contents":[{"parts":[{"inline_data":{"mime_type":"application/pdf"}}]}]}"#, seen(0, true)),
+        (Google, r#"{"contents":[{"parts":[{"fileData":{"fileUri":"u"}}]}]}"#, seen(0, true)),
+        (Google, r#"{"contents":[],"cachedContent":"c"}"#, seen(0, true)),
+        (
+            Google,
+            r#"{"contents":[{"parts":[{"functionResponse":{"response":{"fileData":{"type":"file"}}}}]}]}"#,
+            seen(0, false),
+        ),
+    ] {
+        assert_eq!(of(dialect, Chat, request), found, "{request}");
+    }
+}
+
+#[test]
+fn only_the_tools_that_the_provider_runs_make_it_work_by_itself() {
+    for (dialect, request, turns) in [
+        (Openai, r#"{"tools":[{"type":"function","function":{"name":"web_search"}}]}"#, 0),
+        (Openai, r#"{"tools":[{"type":"function","function":{"parameters":{"a":{"type":"web_search"}}}}]}"#, 0),
+        (Openai, r#"{"messages":[{"content":"{\"type\": \"web_search\"}"}],"tools":[]}"#, 0),
+        (Openai, r#"{"tools":[{"type":"web_search"}]}"#, 10),
+        (Openai, r#"{"web_search_options":{}}"#, 10),
+        (Openai, r#"{"search_parameters":{"mode":"off"}}"#, 0),
+        (Openai, r#"{"search_parameters":{"mode":"auto"}}"#, 10),
+        (Openai, r#"{"plugins":[{"id":"web"}]}"#, 10),
+        (Openai, r#"{"enable_search":false}"#, 0),
+        (Anthropic, r#"{"tools":[{"name":"web_search","input_schema":{"type":"object"}}]}"#, 0),
+        (Anthropic, r#"{"tools":[{"type":"custom","name":"web_search"},{"type":"bash_20250124"}]}"#, 0),
+        (Anthropic, r#"{"tools":[{"type":"web_search_20250305","max_uses":3}]}"#, 10),
+        (Anthropic, r#"{"tools":[{"type":"web_search_20250305","max_uses":50}]}"#, 50),
+        (
+            Anthropic,
+            r#"{"tools":[{"max_uses":50,"type":"web_fetch_20250910"},{"type":"code_execution_20250825"}]}"#,
+            50,
+        ),
+        (Responses, r#"{"tools":[{"type":"custom","name":"file_search"}],"max_tool_calls":90}"#, 0),
+        (Responses, r#"{"tools":[{"type":"file_search"}],"max_tool_calls":90}"#, 90),
+        (Google, r#"{"tools":[{"functionDeclarations":[{"name":"googleSearch"}]}]}"#, 0),
+        (Google, r#"{"tools":[{"google_search":{}}]}"#, 10),
+        (Google, r#"{"tools":[{"codeExecution":{}}]}"#, 10),
+    ] {
+        assert_eq!(of(dialect, Chat, request).own_turns, turns, "{request}");
+    }
+}
+
+#[test]
+fn a_form_with_a_part_twice_is_refused_and_one_that_names_an_address_counts_at_its_largest() {
+    let form = |names: &[&str]| {
+        let part = |name: &&str| format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\nx\r\n");
+        names.iter().map(part).collect::<String>() + "--b--\r\n"
+    };
+    let read = |names: &[&str]| {
+        let body = form(names);
+        Extent::of_form(&Form::read(body.as_bytes(), "multipart/form-data; boundary=b").unwrap(), body.len())
+    };
+    assert!(read(&["model", "include[]", "include[]"]).is_ok());
+    assert_eq!(
+        read(&["model", "stream", "model"]).unwrap_err().to_string(),
+        "`model`: it stands there twice, and providers differ in which they read"
+    );
+    assert!(read(&["url"]).unwrap().bytes > 100_000_000);
+}
