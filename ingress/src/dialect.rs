@@ -7,6 +7,7 @@ use crate::stage::number::Numbers;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use memchr::memmem;
+use penstock_runtime::heavy;
 use penstock_schemas::chat::SEAL;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::extent::Extent;
@@ -166,6 +167,11 @@ pub(crate) trait Writer: Send {
     fn kept(&mut self) -> Option<(Bytes, bool)> {
         None
     }
+
+    /// Whether it collects a stream, because its last event says all of it again.
+    fn collects(&self) -> bool {
+        false
+    }
 }
 
 /// Turns an agnostic stream, which comes cut anywhere, into the caller's dialect, or passes it on.
@@ -199,7 +205,7 @@ impl Rewriter {
     pub(crate) fn whole(&mut self, answer: Bytes, summary: &Summary) -> Result<Bytes, Failure> {
         match &mut self.writer {
             None => Ok(answer),
-            Some(writer) => writer.whole(&answer, summary),
+            Some(writer) => heavy(answer.len(), || writer.whole(&answer, summary)),
         }
     }
 
@@ -247,6 +253,11 @@ impl Rewriter {
         let own = self.writer.as_mut().and_then(|writer| writer.broken(failure));
         let event = own.unwrap_or_else(|| error_event(dialect, failure, id));
         self.number(event)
+    }
+
+    /// Whether a stream is collected on its way.
+    pub(crate) fn collects(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| writer.collects())
     }
 
     /// The finished answer, once, where somebody may ask for it again; and whether a provider wrote it in this dialect.

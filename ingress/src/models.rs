@@ -14,6 +14,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Names that are suggested for a name that does not exist.
 const SUGGESTIONS: usize = 3;
 
+/// How much a name may differ from one that is suggested for it: in length, and in the letters and digits that only one of
+/// the two has. Only what passes this is compared in full, so that a name that does not exist costs no more than others.
+const DIFFERENT: (usize, u32) = (8, 6);
+
 /// All models. Cloning shares them.
 #[derive(Clone)]
 pub(crate) struct Models(Arc<Shared>);
@@ -33,6 +37,16 @@ struct Served {
     known: HashMap<String, HashMap<ModelId, Arc<ModelCard>>>,
     /// What every other model is taken for, by its provider.
     unknown: HashMap<String, Arc<ModelCard>>,
+    /// What may be suggested.
+    names: Vec<Spelling>,
+}
+
+/// A name and what is compared of it first.
+struct Spelling {
+    name: String,
+    /// Where the model begins in it, behind its provider.
+    model: usize,
+    letters: u64,
 }
 
 /// What a name stands for.
@@ -54,6 +68,44 @@ pub(crate) struct Listed {
     pub(crate) name: String,
     pub(crate) provider: Option<String>,
     pub(crate) model: Option<ModelCard>,
+}
+
+impl Spelling {
+    fn of(name: String) -> Self {
+        let model = name.find('/').map_or(0, |slash| slash + 1);
+        let letters = letters(&name[model..]);
+        Self { name, model, letters }
+    }
+
+    /// How alike a name and this one are, from 0 to 1; `None` when they surely are not.
+    fn likeness(&self, name: &str) -> Option<f64> {
+        let model = &self.name[self.model..];
+        // What is asked for may have a provider in front, or not.
+        let asked = name.split_once('/').map_or(name, |(_, asked)| asked);
+        let is_near = asked.len().abs_diff(model.len()) <= DIFFERENT.0
+            && (letters(asked) ^ self.letters).count_ones() <= DIFFERENT.1;
+        is_near.then(|| strsim::jaro_winkler(name, &self.name).max(strsim::jaro_winkler(name, model)))
+    }
+}
+
+/// Which letters and digits a name has, whatever their case: a bit each.
+fn letters(name: &str) -> u64 {
+    let bit = |byte: u8| match byte.to_ascii_lowercase() {
+        letter @ b'a'..=b'z' => 1 << (letter - b'a'),
+        digit @ b'0'..=b'9' => 1 << (26 + digit - b'0'),
+        _ => 0,
+    };
+    name.bytes().fold(0, |letters, byte| letters | bit(byte))
+}
+
+impl Served {
+    fn nearest(&self, name: &str) -> Vec<String> {
+        let likeness =
+            |known: &Spelling| Some((known.likeness(name).filter(|likeness| *likeness > 0.8)?, known.name.clone()));
+        let mut near: Vec<(f64, String)> = self.names.iter().filter_map(likeness).collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        near.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
+    }
 }
 
 impl Models {
@@ -92,7 +144,9 @@ impl Models {
         let unknown =
             served.cards.iter().filter_map(|(name, card)| Some((name.clone(), Arc::new(card.unknown.clone()?))));
         let unknown = unknown.collect();
-        (served.bare, served.known, served.unknown) = (bare, known, unknown);
+        let full = bare.values().flatten().map(ToString::to_string);
+        let names = self.0.own.keys().cloned().chain(full).map(Spelling::of).collect();
+        (served.bare, served.known, served.unknown, served.names) = (bare, known, unknown, names);
     }
 
     /// What `name` stands for: the operator's own names first, then `provider/model`, then bare names of the catalogue.
@@ -109,7 +163,7 @@ impl Models {
         match served.bare.get(name).map(Vec::as_slice) {
             Some([target]) => Named::Target(target.clone()),
             Some(targets) => Named::Ambiguous(targets.to_vec()),
-            None => Named::Unknown(self.nearest(name, &served)),
+            None => Named::Unknown(served.nearest(name)),
         }
     }
 
@@ -139,20 +193,6 @@ impl Models {
     /// What a model is for, where the catalogue says it.
     pub(crate) fn mode(&self, target: &Target) -> Option<String> {
         self.card(target).map(|card| card.mode.clone())
-    }
-
-    fn nearest(&self, name: &str, served: &Served) -> Vec<String> {
-        let full = served.bare.values().flatten().map(ToString::to_string);
-        let mut near: Vec<(f64, String)> = (self.0.own.keys().cloned())
-            .chain(full)
-            .map(|known| {
-                let bare = known.split_once('/').map_or(known.as_str(), |(_, model)| model);
-                (strsim::jaro_winkler(name, &known).max(strsim::jaro_winkler(name, bare)), known)
-            })
-            .filter(|(likeness, _)| *likeness > 0.8)
-            .collect();
-        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        near.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
     }
 
     /// Whether a pattern matches a name that can be asked for, as far as any are known.
@@ -225,6 +265,10 @@ mod tests {
     fn near_names_are_suggested() {
         let Named::Unknown(near) = models().find("gpt4o-mini") else { panic!("it does not exist") };
         assert_eq!(near[0], "openai/gpt-4o-mini");
+        for typo in ["gpt-4o-mni", "GPT-4o-mini", "openai/gpt-4o-minni", "gpt-4-o-mini"] {
+            let Named::Unknown(near) = models().find(typo) else { continue };
+            assert!(near.contains(&"openai/gpt-4o-mini".to_owned()), "{typo}: {near:?}");
+        }
         assert!(matches!(models().find("zzz"), Named::Unknown(near) if near.is_empty()));
     }
 }

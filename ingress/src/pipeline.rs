@@ -16,7 +16,7 @@ use crate::stage::{admit, cache, dispatch, receive, reserve, route};
 use axum::extract::Request;
 use axum::response::Response;
 use penstock_runtime::bus::Replay;
-use penstock_runtime::clock;
+use penstock_runtime::{clock, heavy};
 use penstock_schemas::name::RequestId;
 use std::pin::pin;
 
@@ -102,7 +102,8 @@ async fn again(id: RequestId, replay: Replay, mut record: Record, rewriter: Rewr
 }
 
 fn rewriter(received: &Received, call: RequestId, numbers: Option<Numbers>) -> Rewriter {
-    Rewriter::new(received.asked.writer(call), numbers)
+    let asked = &received.asked;
+    Rewriter::new(heavy(asked.body.len(), || asked.writer(call)), numbers)
 }
 
 /// From the admission to the beginning of the answer.

@@ -18,6 +18,7 @@ pub(crate) mod dispatch;
 mod pieces;
 
 pub(crate) mod answer;
+mod body;
 mod frames;
 pub(crate) mod number;
 pub(crate) mod record;

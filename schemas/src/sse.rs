@@ -70,6 +70,11 @@ impl Parser {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// The bytes that wait for the end of their event.
+    pub fn waiting(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next event that is complete.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ mod images;
 mod keys;
 mod matrix;
 mod media;
+mod memory;
 mod model_names;
 mod moderations;
 mod oidc;

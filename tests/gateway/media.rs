@@ -62,6 +62,7 @@ async fn serve(mut stream: TcpStream, asked: Arc<Mutex<Vec<Value>>>, fetched: Ar
         "/astray" => ("302 Found", "location: ftp://127.0.0.1/", Vec::new()),
         "/round" => ("302 Found", "location: /round", Vec::new()),
         "/page" => ("200 OK", "content-type: image/png", b"<html>".to_vec()),
+        "/photo" => ("200 OK", "content-type: image/png", [PNG, &vec![0; 19 << 20]].concat()),
         "/large" => ("200 OK", "content-type: image/png", [PNG, &vec![0; 21 << 20]].concat()),
         _ => ("404 Not Found", "x: y", Vec::new()),
     };
@@ -112,6 +113,19 @@ async fn an_image_is_fetched_for_a_server_that_would_not() {
         assert_eq!(error["message"], message, "{path}");
     }
     assert!(server.asked.lock().unwrap().is_empty(), "a request whose image is missing is not sent");
+}
+
+#[tokio::test]
+async fn images_that_are_too_large_together_are_refused_before_they_are_all_held() {
+    let server = server().await;
+    let world = world(&server, true).await;
+    let image = json!({"type": "image_url", "image_url": {"url": format!("{}/photo", server.url)}});
+    let content: Vec<Value> = (0..20).map(|_| image.clone()).collect();
+    let answer = world.ask("home/m").field("messages", json!([{"role": "user", "content": content}])).await;
+    assert_eq!(answer.status, 400, "{}", answer.raw());
+    assert!(answer.message().contains("all together are larger than 50 MB"), "{}", answer.raw());
+    assert!(server.fetched.lock().unwrap().len() < 10, "the first that does not fit ends them all");
+    assert!(server.asked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -12,13 +12,14 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use meter::Meter;
 use penstock_runtime::bus::{Desk, Pending, Replies};
-use penstock_runtime::{Life, Secret, clock};
+use penstock_runtime::memory::{Memory, Reserved};
+use penstock_runtime::{Life, Secret, clock, heavy};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Dialect, Envelope, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::model::ModelCard;
-use penstock_schemas::name::{AttemptId, ProcessId};
+use penstock_schemas::name::{AttemptId, ProcessId, ProviderId};
 use penstock_schemas::usage::Usage;
 use reqwest::Response;
 use stamp::Stamp;
@@ -39,6 +40,11 @@ const REFUSAL_BYTES: usize = 64 * 1024;
 
 /// The longest whole answer, in bytes.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// How often a whole answer may be held at once: as it came, in the agnostic form, and on its way to the bus.
+const ANSWER_COPIES: usize = 3;
+
+const MEMORY_FULL: &str = "the worker's memory for answers is in use ([workers] memory)";
 
 /// How an attempt ended.
 #[derive(Debug)]
@@ -159,6 +165,8 @@ pub struct Clocks {
 pub struct Call<'a> {
     /// Who is called.
     pub provider: &'a Provider,
+    /// What calls may take of this process's memory.
+    pub memory: &'a Memory,
     /// What is known of the model.
     pub card: Option<&'a ModelCard>,
     /// How it is spoken to, and in which form.
@@ -256,7 +264,7 @@ impl Call<'_> {
 
     /// Sends the request and waits for the answer's head.
     async fn ask(&self, key: Option<&Secret>, replies: &mut Replies, report: &mut Report) -> Step<Response> {
-        let request = self.spell(key, report).map_err(Attempt::Refused)?;
+        let request = heavy(self.body.len(), || self.spell(key, report)).map_err(Attempt::Refused)?;
         let client = self.provider.client(self.clocks.connect);
         let client = client.map_err(|error| refused(FailureKind::Internal, describe(&error)))?;
         let request = client.post(request.url).headers(request.headers).body(request.body);
@@ -307,7 +315,8 @@ impl Call<'_> {
 
     async fn refusal(&self, response: Response, key: Option<&Secret>, replies: &mut Replies) -> Step<Failure> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let read = timeout_at(self.total_by(), read_up_to(response, REFUSAL_BYTES));
+        let mut memory = self.memory.none();
+        let read = timeout_at(self.total_by(), read_up_to(response, REFUSAL_BYTES, &mut memory));
         let body = replies.wait(read).await.ok_or(Attempt::Cancelled)?.ok().and_then(Result::ok).unwrap_or_default();
         let (provider, key) = (&self.provider.id, key.map(Secret::reveal));
         let refusal = Refusal { provider, key, status, headers: &headers, body: &body, now: clock::now() };
@@ -321,11 +330,12 @@ impl Call<'_> {
         replies: &mut Replies,
         report: &mut Report,
     ) -> Step<()> {
-        let read = timeout_at(self.total_by(), read_up_to(response, ANSWER_BYTES));
+        let mut memory = self.memory.none();
+        let read = timeout_at(self.total_by(), read_up_to(response, ANSWER_BYTES, &mut memory));
         let body = replies.wait(read).await.ok_or(Attempt::Cancelled)?;
         let body = body.map_err(|_| self.late("did not finish its answer in time"))?;
-        let body = body.map_err(|why| refused(FailureKind::Broken, format!("{} {why}", self.provider.id)))?;
-        let whole = self.adapter.read_whole(self.wanted, &body).map_err(Attempt::Refused)?;
+        let body = body.map_err(|error| Attempt::Refused(error.into_failure(&self.provider.id)))?;
+        let whole = heavy(body.len(), || self.adapter.read_whole(self.wanted, &body)).map_err(Attempt::Refused)?;
         report.observed = whole.observed;
         report.first_token = Some(self.began.elapsed());
         if report.observed.usage.is_none() {
@@ -431,15 +441,38 @@ fn describe(error: &reqwest::Error) -> String {
     reason.to_string()
 }
 
-async fn read_up_to(mut response: Response, limit: usize) -> Result<Bytes, &'static str> {
+/// Why a whole answer could not be read.
+enum Unread {
+    Broken,
+    TooLong,
+    /// Paid for and not held: there is no memory for it.
+    MemoryFull,
+}
+
+impl Unread {
+    fn into_failure(self, provider: &ProviderId) -> Failure {
+        match self {
+            Self::Broken => Failure::provider(FailureKind::Broken, format!("{provider} broke its answer off")),
+            Self::TooLong => {
+                let why = format!("{provider} answered with more bytes than are allowed");
+                Failure::provider(FailureKind::Broken, why)
+            }
+            Self::MemoryFull => Failure::gateway(FailureKind::Internal, MEMORY_FULL),
+        }
+    }
+}
+
+/// Each piece has its place in the memory before it is kept.
+async fn read_up_to(mut response: Response, limit: usize, memory: &mut Reserved) -> Result<Bytes, Unread> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| "broke its answer off")? {
+    while let Some(chunk) = response.chunk().await.map_err(|_| Unread::Broken)? {
         if body.is_empty() && response.content_length() == Some(chunk.len() as u64) {
             return Ok(chunk);
         }
         if body.len() + chunk.len() > limit {
-            return Err("answered with more bytes than are allowed");
+            return Err(Unread::TooLong);
         }
+        memory.grow(chunk.len() * ANSWER_COPIES).map_err(|_| Unread::MemoryFull)?;
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())

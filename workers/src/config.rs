@@ -19,13 +19,18 @@ use std::collections::BTreeMap;
 /// Calls at once, when a provider's section does not say.
 const CONCURRENCY: usize = 256;
 
+/// What calls may take of a process's memory together, when the section does not say, in bytes.
+const MEMORY: usize = 1 << 30;
+
 /// Every provider that could be served here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct WorkersConfig {
     /// Those that a section names, or whose keys are in the environment.
     pub providers: Vec<ProviderConfig>,
     /// The operator's own prices.
     pub prices: Vec<(Target, PriceRow)>,
+    /// What calls may take of a process's memory together, in bytes.
+    pub memory: usize,
 }
 
 /// One provider as it is served here.
@@ -70,7 +75,7 @@ impl WorkersConfig {
                 sections.entry(name.to_owned()).or_insert(None);
             }
         }
-        let mut config = Self { providers: Vec::new(), prices };
+        let mut config = Self { providers: Vec::new(), prices, memory: MEMORY };
         for (name, section) in sections {
             let mut section = section.unwrap_or_else(|| document.empty(&format!("providers.{name}")));
             if let Some(provider) = read_provider(&name, &mut section) {
@@ -82,6 +87,7 @@ impl WorkersConfig {
             let price = PerMillion::parse(&text);
             price.map_err(|error| section.mistake("unpriced_usd_per_million", &error.to_string())).ok()
         });
+        config.memory = section.size("memory").unwrap_or(MEMORY);
         if section.or("allow_private_media", false) {
             config.providers.iter_mut().for_each(|provider| provider.media = MediaGuard::Open);
         }

@@ -1,8 +1,8 @@
 //! Usage that no provider reported, counted with a tokenizer: OpenAI's `o200k`, whoever's model it is, since only few
 //! publish their own. So a counted figure is an estimate, and every row that rests on one says so. Knows no provider.
 //!
-//! The vocabulary takes some 50 MB and half a second, once, at the first answer that must be counted; nothing before that
-//! costs more than a copy of the bytes that were sent.
+//! The vocabulary takes some 50 MB and half a second, at the first answer that must be counted, and is given back when none
+//! was for a while; nothing else costs more than a copy of the bytes that were sent.
 
 mod asked;
 mod sent;
@@ -12,12 +12,55 @@ pub use sent::Sent;
 use bytes::Bytes;
 use penstock_runtime::Life;
 use penstock_schemas::usage::Usage;
-use std::sync::LazyLock;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tiktoken_rs::CoreBPE;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::sleep;
 
-static O200K: LazyLock<CoreBPE> =
-    LazyLock::new(|| tiktoken_rs::o200k_base().expect("the vocabulary is a part of the crate"));
+/// The one vocabulary of this process.
+static O200K: Vocabulary = Vocabulary(Mutex::new(None));
+
+/// How long the vocabulary is kept when nothing is counted, and how often that is looked at.
+const IDLE: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Texts that are counted at once; others wait.
+static COUNTING: Semaphore = Semaphore::const_new(2);
+
+/// A vocabulary while it is needed, and when it was last.
+struct Vocabulary(Mutex<Option<(Arc<CoreBPE>, Instant)>>);
+
+impl Vocabulary {
+    fn get(&self) -> Arc<CoreBPE> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let load = || {
+            let loaded = tiktoken_rs::o200k_base().expect("the vocabulary is a part of the crate");
+            (Arc::new(loaded), Instant::now())
+        };
+        let (vocabulary, used) = known.get_or_insert_with(load);
+        *used = Instant::now();
+        vocabulary.clone()
+    }
+
+    /// Whether there was one that was not used for so long; then it is gone.
+    fn forget_unused_for(&self, idle: Duration) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_unused = known.as_ref().is_some_and(|(_, used)| used.elapsed() >= idle);
+        if is_unused {
+            *known = None;
+        }
+        is_unused
+    }
+}
+
+/// Gives the vocabulary's memory back whenever nothing was counted for a while. Goes on for ever.
+pub async fn forget_when_idle() {
+    loop {
+        sleep(LOOK).await;
+        O200K.forget_unused_for(IDLE);
+    }
+}
 
 /// What is counted in one piece, in bytes: the tokenizer's time grows faster than the length of a word without an end.
 const PIECE: usize = 4096;
@@ -28,10 +71,11 @@ const MOST: usize = 2 * 1024 * 1024;
 /// Tokens of `text`.
 fn tokens(text: &str) -> u64 {
     let head = &text[..boundary(text, MOST)];
+    let vocabulary = O200K.get();
     let (mut count, mut rest) = (0, head);
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(end_of_piece(rest));
-        count += O200K.encode_ordinary(piece).len() as u64;
+        count += vocabulary.encode_ordinary(piece).len() as u64;
         rest = after;
     }
     if head.len() == text.len() {
@@ -62,14 +106,14 @@ fn end_of_piece(text: &str) -> usize {
 pub async fn usage(life: &Life, request: Bytes, answer: Sent) -> Option<Usage> {
     apart(life, move || {
         let input = asked::tokens_of(&request)?;
-        Some(Usage { input: Some(input), output: Some(tokens(&answer.text())), ..Usage::default() })
+        Some(Usage { input: Some(input), output: Some(answer.tokens(tokens)), ..Usage::default() })
     })
     .await
 }
 
-/// How many tokens a text is.
-pub async fn text(life: &Life, text: String) -> Option<u64> {
-    apart(life, move || Some(tokens(&text))).await
+/// How many tokens the words of an answer are.
+pub async fn sent(life: &Life, answer: Sent) -> Option<u64> {
+    apart(life, move || Some(answer.tokens(tokens))).await
 }
 
 /// How many tokens a request is.
@@ -79,6 +123,7 @@ pub async fn input(life: &Life, request: Bytes) -> Option<u64> {
 
 /// On a thread of its own: a long text takes its time.
 async fn apart<T: Send + 'static>(life: &Life, count: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
+    let _place = COUNTING.acquire().await.ok()?;
     let (give, take) = oneshot::channel();
     life.blocking(move || drop(give.send(count())));
     take.await.ok().flatten()
@@ -104,6 +149,17 @@ mod tests {
         }
         let long = "The quick brown fox jumps over the lazy dog. ".repeat(1000);
         assert!((9_990..=10_020).contains(&tokens(&long)), "{}", tokens(&long));
+    }
+
+    #[test]
+    fn the_vocabulary_is_forgotten_when_it_is_not_used_and_loaded_again_when_it_is() {
+        let vocabulary = Vocabulary(Mutex::new(None));
+        assert!(!vocabulary.forget_unused_for(Duration::ZERO), "there is none yet");
+        let first = vocabulary.get();
+        assert!(Arc::ptr_eq(&first, &vocabulary.get()));
+        assert!(!vocabulary.forget_unused_for(Duration::from_secs(3600)));
+        assert!(vocabulary.forget_unused_for(Duration::ZERO));
+        assert!(!Arc::ptr_eq(&first, &vocabulary.get()));
     }
 
     #[test]

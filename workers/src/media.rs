@@ -11,13 +11,17 @@ use address::Place;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use guard::Guard;
 use kind::Kind;
+use penstock_runtime::heavy;
+use penstock_runtime::memory::{Memory, Reserved};
 use penstock_schemas::failure::{Failure, FailureKind};
 use reqwest::header::LOCATION;
 use reqwest::{Client, Url};
-use std::sync::{Arc, OnceLock};
+use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -28,6 +32,9 @@ const ALL: usize = 50 * 1024 * 1024;
 /// The most addresses in one request, and how many are fetched at once.
 const MOST: usize = 20;
 const AT_ONCE: usize = 4;
+
+/// How often one may be held at once: as it came, in base64, in the request, and in the provider's words.
+const COPIES: usize = 5;
 
 /// Redirects that are followed.
 const HOPS: usize = 3;
@@ -63,34 +70,41 @@ impl Media {
     ///
     /// # Errors
     /// When one cannot be fetched, or is not what it should be: it is named by its place.
-    pub async fn inline(&self, request: &Bytes, wanted: Wanted) -> Result<Option<Bytes>, Failure> {
+    pub async fn inline(&self, request: &Bytes, wanted: Wanted, memory: &Memory) -> Result<Option<Fetched>, Failure> {
         let text = crate::providers::edit::text(request)?;
-        let places = address::find(text, wanted);
+        let places = heavy(text.len(), || address::find(text, wanted));
         if places.is_empty() {
             return Ok(None);
         }
         if let Some(one_too_many) = places.get(MOST) {
             return Err(refused(one_too_many, &format!("at most {MOST} addresses are fetched for a request")));
         }
-        let fetches: Vec<_> =
-            places.iter().map(|place| self.clone().fetch(place.url.clone(), place.is_document)).collect();
-        let fetched: Vec<_> = stream::iter(fetches).buffered(AT_ONCE).collect().await;
-        let mut edit = Edit::of(text);
-        let mut all = 0;
-        for (place, fetched) in places.iter().zip(fetched) {
-            let (kind, data) = fetched.map_err(|why| refused(place, &why))?;
-            all += data.len();
-            if all > ALL {
-                return Err(refused(place, &format!("all together are larger than {} MB", ALL >> 20)));
+        let room = Room { left: Arc::new(AtomicUsize::new(ALL)), reserved: Arc::new(Mutex::new(memory.none())) };
+        let fetches: Vec<_> = places
+            .iter()
+            .map(|place| {
+                let fetch = self.clone().fetch(place.url.clone(), place.is_document, room.clone());
+                async move { fetch.await.map_err(|why| refused(place, &why)) }
+            })
+            .collect();
+        // The first that cannot be had ends them all.
+        let fetched: Vec<(Kind, Bytes)> = stream::iter(fetches).buffered(AT_ONCE).try_collect().await?;
+        let size = fetched.iter().map(|(_, data)| data.len()).sum();
+        let body = heavy(size, || {
+            let mut edit = Edit::of(text);
+            for (place, (kind, data)) in places.iter().zip(fetched) {
+                let url = format!("data:{};base64,{}", kind.media_type(), STANDARD.encode(&data));
+                edit.replace(place.value, place.with_data(&url));
             }
-            let url = format!("data:{};base64,{}", kind.media_type(), STANDARD.encode(&data));
-            edit.replace(place.value, place.with_data(&url));
-        }
-        Ok(Some(edit.finish().into()))
+            edit.finish().into()
+        });
+        let reserved = mem::replace(&mut *lock(&room.reserved), memory.none());
+        Ok(Some(Fetched { body, _memory: Some(reserved) }))
     }
 
-    async fn fetch(self, address: String, is_document: bool) -> Result<(Kind, Bytes), String> {
-        let data = timeout(PATIENCE, self.follow(&address)).await.map_err(|_| "it takes too long".to_owned())??;
+    async fn fetch(self, address: String, is_document: bool, room: Room) -> Result<(Kind, Bytes), String> {
+        let followed = timeout(PATIENCE, self.follow(&address, &room)).await;
+        let data = followed.map_err(|_| "it takes too long".to_owned())??;
         match Kind::of(&data) {
             Some(kind) if kind.is_document() == is_document => Ok((kind, data)),
             _ if is_document => Err("it is no PDF".to_owned()),
@@ -99,7 +113,7 @@ impl Media {
     }
 
     /// Each redirect is a new address to be checked.
-    async fn follow(&self, address: &str) -> Result<Bytes, String> {
+    async fn follow(&self, address: &str, room: &Room) -> Result<Bytes, String> {
         let mut url = Url::parse(address).map_err(|error| error.to_string())?;
         for _ in 0..=HOPS {
             self.guard.check(&url)?;
@@ -113,7 +127,7 @@ impl Media {
             if !response.status().is_success() {
                 return Err(format!("its server answers {}", response.status().as_u16()));
             }
-            return read(response).await;
+            return read(response, room).await;
         }
         Err(format!("it leads elsewhere more than {HOPS} times"))
     }
@@ -137,7 +151,47 @@ impl Media {
 
 pub use guard::Guard as MediaGuard;
 
-async fn read(mut response: reqwest::Response) -> Result<Bytes, String> {
+/// What the images and documents of one request may still take.
+#[derive(Clone)]
+struct Room {
+    /// Of [`ALL`], in bytes.
+    left: Arc<AtomicUsize>,
+    /// What they take of the process's memory.
+    reserved: Arc<Mutex<Reserved>>,
+}
+
+impl Room {
+    /// Takes so many bytes, before they are kept.
+    fn take(&self, bytes: usize) -> Result<(), String> {
+        let enough = |left: usize| left.checked_sub(bytes);
+        self.left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough)
+            .map_err(|_| format!("all together are larger than {} MB", ALL >> 20))?;
+        let full = |_| "this worker's memory is in use ([workers] memory): try again later".to_owned();
+        lock(&self.reserved).grow(bytes * COPIES).map_err(full)
+    }
+}
+
+fn lock(reserved: &Mutex<Reserved>) -> MutexGuard<'_, Reserved> {
+    reserved.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A request with its images and documents in it.
+pub struct Fetched {
+    /// The request.
+    pub body: Bytes,
+    /// What it takes of the process's memory besides the request as it came.
+    _memory: Option<Reserved>,
+}
+
+impl Fetched {
+    /// One that named none.
+    pub fn nothing(body: Bytes) -> Self {
+        Self { body, _memory: None }
+    }
+}
+
+async fn read(mut response: reqwest::Response, room: &Room) -> Result<Bytes, String> {
     let too_large = || format!("it is larger than {} MB", LARGEST >> 20);
     if response.content_length().is_some_and(|length| length > LARGEST as u64) {
         return Err(too_large());
@@ -147,6 +201,7 @@ async fn read(mut response: reqwest::Response) -> Result<Bytes, String> {
         if data.len() + chunk.len() > LARGEST {
             return Err(too_large());
         }
+        room.take(chunk.len())?;
         data.extend_from_slice(&chunk);
     }
     Ok(data.freeze())

@@ -5,12 +5,14 @@
 use crate::attempt::Attempt;
 use crate::gossip::News;
 use crate::keys::KeyFault;
+use crate::media::Fetched;
 use crate::metrics::WorkerMetrics;
 use crate::provider::Provider;
 use crate::retry::{Decision, History, IsLast, Policy, RetryBudget, WAITS, decide};
 use bytes::Bytes;
 use penstock_runtime::bus::{Alarm, Arrived, BusError, Calls, Desk, Incoming, Journal, PassOn, Replies};
 use penstock_runtime::health::Health;
+use penstock_runtime::memory::{Memory, Reserved};
 use penstock_runtime::schedule::full_jitter;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::envelope::Envelope;
@@ -50,6 +52,8 @@ pub struct Pool {
     pub slots: Arc<Semaphore>,
     /// The ledger.
     pub journal: Journal,
+    /// What calls may take of this process's memory; all pools share it.
+    pub memory: Memory,
     /// How all pools of the cluster are.
     pub health: Health,
     /// What this one has to tell.
@@ -71,14 +75,16 @@ struct Held {
     envelope: Envelope,
     body: Bytes,
     /// The request for this link with its images and documents in it, once they were fetched.
-    fetched: Option<Bytes>,
+    fetched: Option<Fetched>,
     replies: Replies,
+    /// Its place in this process's memory; `None`: it cannot be worked on here.
+    memory: Option<Reserved>,
 }
 
 impl Held {
     fn new(incoming: Incoming) -> Self {
-        let Incoming { envelope, body, replies } = incoming;
-        Self { envelope, body, fetched: None, replies }
+        let Incoming { envelope, body, replies, memory } = incoming;
+        Self { envelope, body, fetched: None, replies, memory }
     }
 }
 
@@ -140,8 +146,11 @@ impl Pool {
     }
 
     async fn serve(self, arrived: Arrived, _slot: OwnedSemaphorePermit) {
-        let Some(incoming) = arrived.read().await else { return };
+        let Some(incoming) = arrived.read(&self.memory).await else { return };
         let mut held = Held::new(incoming);
+        if held.memory.is_none() {
+            return self.pass_by(held).await;
+        }
         let _running = self.metrics.running(&self.provider.id);
         if let Err(error) = self.work_off(&mut held).await {
             error!(request_id = %held.envelope.request_id, %error, "the bus failed in the middle of a call");
@@ -149,10 +158,14 @@ impl Pool {
         self.settle_held(&mut held).await;
     }
 
-    /// A call that came after the last slot was taken: another link may have one.
+    /// A call that came after the last slot was taken.
     async fn turn_away(self, arrived: Arrived) {
-        let Some(incoming) = arrived.read().await else { return };
-        let mut held = Held::new(incoming);
+        let Some(incoming) = arrived.read(&self.memory).await else { return };
+        self.pass_by(Held::new(incoming)).await;
+    }
+
+    /// A call that there is no slot or no memory for here: another link may have both.
+    async fn pass_by(self, mut held: Held) {
         let mut busy = Failure::gateway(FailureKind::Busy, format!("all workers of {} are busy", self.provider.id));
         busy.retry_after_ms = Some(BUSY_MS);
         let busy = held.envelope.last_failure.take().unwrap_or(busy);

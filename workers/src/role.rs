@@ -1,6 +1,7 @@
 //! The worker role: a pool for each provider that it is to serve, from start to drain. Knows nothing of calls.
 
-use crate::config::ProviderConfig;
+use crate::config::WorkersConfig;
+use crate::count;
 use crate::gossip;
 use crate::metrics::WorkerMetrics;
 use crate::pool::Pool;
@@ -8,6 +9,7 @@ use crate::probe;
 use crate::provider::Provider;
 use penstock_runtime::bus::{Bus, BusError, Desk, Journal};
 use penstock_runtime::health::Health;
+use penstock_runtime::memory::Memory;
 use penstock_runtime::metrics::Metrics;
 use penstock_runtime::{Life, MasterKey, Secret, clock};
 use penstock_schemas::directory::Directory;
@@ -39,7 +41,7 @@ impl Workers {
     /// # Errors
     /// When the bus or JetStream cannot be set up.
     pub async fn start(
-        providers: Vec<ProviderConfig>,
+        config: WorkersConfig,
         master: Option<MasterKey>,
         bus: &Bus,
         metrics: &Metrics,
@@ -50,7 +52,8 @@ impl Workers {
         let models = bus.models().await?;
         let metrics = WorkerMetrics::register(metrics);
         let mut served = Vec::new();
-        for config in providers {
+        let memory = Memory::new(config.memory);
+        for config in config.providers {
             let card = ProviderCard {
                 provider: config.id.clone(),
                 dialect: config.dialect,
@@ -64,6 +67,7 @@ impl Workers {
             }
             served.push(Arc::new(Provider::new(config)));
         }
+        life.service("the tokenizer's memory", count::forget_when_idle());
         follow_keys(bus, &served, master).await?;
         let alarm = bus.alarm();
         let health = Health::follow(bus, learn_limits(served.clone())).await?;
@@ -78,6 +82,7 @@ impl Workers {
                 provider,
                 desk: desk.clone(),
                 journal: journal.clone(),
+                memory: memory.clone(),
                 health: health.clone(),
                 news: Arc::default(),
                 retries: Arc::default(),

@@ -13,6 +13,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 
+/// It gives memory back soon after a burst of requests; the C library's keeps most of it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The exit code for a configuration that cannot be used: EX_USAGE of sysexits.h.
 const BAD_CONFIG: u8 = 64;
 

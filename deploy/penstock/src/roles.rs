@@ -34,16 +34,15 @@ pub(crate) async fn ingress(place: &Place, listen: Option<String>) -> anyhow::Re
 }
 
 pub(crate) async fn worker(place: &Place, names: &[String]) -> anyhow::Result<ExitCode> {
-    let config = Config::load(place, names)?;
-    let mut providers = config.workers.providers;
+    let mut config = Config::load(place, names)?;
     if !names.is_empty() {
-        providers.retain(|provider| names.iter().any(|name| name == provider.id.as_str()));
+        config.workers.providers.retain(|provider| names.iter().any(|name| name == provider.id.as_str()));
     }
-    if providers.is_empty() {
+    if config.workers.providers.is_empty() {
         bail!("no provider is configured: name one with --provider, or set its key, such as OPENAI_API_KEY");
     }
     let bus = connect(&config.nats, "worker").await?;
-    let workers = Workers::start(providers, config.master_key, &bus, &Metrics::default()).await?;
+    let workers = Workers::start(config.workers, config.master_key, &bus, &Metrics::default()).await?;
     info!("the workers are ready");
     let asked = wait_for_stop(bus.life().stopping()).await?;
     Ok(code(workers.drain(config.ingress.drain).await && asked))

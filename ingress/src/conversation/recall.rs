@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::authenticate::Known;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use penstock_runtime::clock;
+use penstock_runtime::{clock, heavy};
 use penstock_schemas::conversation::{KeptInput, KeptResponse, response_id, response_of_item};
 use penstock_schemas::envelope::Dialect;
 use serde::Deserialize;
@@ -28,7 +28,7 @@ pub(crate) async fn recall(mut known: Known, ingress: &Shared) -> Result<(Known,
     }
     let asked = &mut known.received.asked;
     let body = asked.body.clone();
-    let mut fields = fields(&body)?;
+    let mut fields = heavy(body.len(), || fields(&body))?;
     let is_kept = value(&fields, "store")?.unwrap_or(true);
     let is_background = value(&fields, "background")?.unwrap_or(false);
     if is_background && !is_kept {

@@ -1,6 +1,7 @@
 //! The answer as HTTP: whole or as a stream, or a refusal, with the reply headers. Chooses no status and no words of its
 //! own: `status` and `dialect` do.
 
+use super::body::WholeBody;
 use super::dispatch::Placed;
 use super::frames::{Frames, Source};
 use super::record::{Record, Told};
@@ -25,6 +26,9 @@ use tokio::task::yield_now;
 
 /// The media type of server-sent events.
 const EVENTS: &str = "text/event-stream";
+
+/// How often a stream may be held at once by a dialect whose last event says all of it again: in parts, and as a whole.
+const COLLECTED: usize = 2;
 
 /// An answer that has begun.
 pub(crate) enum Answer {
@@ -94,7 +98,7 @@ impl Answer {
                 }
                 let bytes = finished(&ended, bytes, &mut record, &mut rewriter)?;
                 keep(memory, &mut rewriter).await;
-                Body::from(bytes)
+                Body::new(WholeBody::new(bytes, record.into_memory()))
             }
             Self::Stream(streaming) => {
                 describe(&mut headers, &streaming.head);
@@ -225,6 +229,9 @@ impl Writing {
             Payload::Accepted(_) | Payload::Alive | Payload::Gone => Ok((Bytes::new(), false)),
             Payload::Chunk(_, bytes) => {
                 self.source.consumed(bytes.len());
+                if self.rewriter.collects() {
+                    self.record.hold_more(bytes.len() * COLLECTED)?;
+                }
                 let bytes = self.pass(bytes);
                 Ok((self.rewriter.next(bytes)?, false))
             }

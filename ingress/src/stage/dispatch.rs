@@ -15,6 +15,7 @@ use crate::refusal::Refusal;
 use crate::role::Shared;
 use bytes::{Bytes, BytesMut};
 use penstock_runtime::bus::{Bus, Replay};
+use penstock_runtime::heavy;
 use penstock_schemas::envelope::{Body, Dialect, Envelope, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Failed, Head, Payload};
@@ -25,6 +26,9 @@ use tracing::warn;
 mod sending;
 use sending::Sending;
 pub(super) use sending::fund_again;
+
+/// How often a whole answer may be held at once: as it came, and in the caller's dialect.
+const ANSWER_COPIES: usize = 2;
 
 /// A large request in the object store, as long as its call lasts.
 pub(crate) struct Placed {
@@ -44,13 +48,18 @@ pub(crate) async fn dispatch(funded: Funded, ingress: &Shared, record: &mut Reco
     let is_resumable = on_break == OnBreak::Resume
         && request.asked.operation == Operation::Chat
         && !planned.missed.admitted.known.is_kept;
-    let pieces = pieces::cut(&request.asked, &planned.plan, &ingress.models)?;
-    let (body, native) = match &pieces {
-        // What is gone on with must be read, so it comes in the agnostic form.
-        None if is_resumable => (request.asked.agnostic()?, (request.asked.dialect != Dialect::Openai).then_some(0)),
-        None => forms(&request.asked, &planned.plan, ingress)?,
-        Some(_) => (Bytes::new(), (request.asked.dialect != Dialect::Openai).then_some(0)),
-    };
+    let (asked, plan) = (&request.asked, &planned.plan);
+    let (pieces, body, native) = heavy(asked.body.len(), || {
+        let pieces = pieces::cut(asked, plan, &ingress.models)?;
+        let agnostic_alone = (asked.dialect != Dialect::Openai).then_some(0);
+        let (body, native) = match &pieces {
+            // What is gone on with must be read, so it comes in the agnostic form.
+            None if is_resumable => (asked.agnostic()?, agnostic_alone),
+            None => forms(asked, plan, ingress)?,
+            Some(_) => (Bytes::new(), agnostic_alone),
+        };
+        Ok::<_, Refusal>((pieces, body, native))
+    })?;
     // The pieces of a list are calls of their own: what is put together of them is not kept.
     let kept = planned.missed.admitted.known.is_kept && pieces.is_none();
     record.looked_up(planned.missed.cache);
@@ -237,11 +246,14 @@ async fn collect(
     record: &mut Record,
 ) -> Result<(Box<Ended>, Bytes), Refusal> {
     call.consumed(first.len());
+    record.hold_more(first.len() * ANSWER_COPIES)?;
     let mut whole = BytesMut::from(first);
     loop {
         match call.next().await? {
             Payload::Accepted(_) | Payload::Alive | Payload::Gone => {}
             Payload::Chunk(_, bytes) => {
+                // First its place, then the credit for more.
+                record.hold_more(bytes.len() * ANSWER_COPIES)?;
                 call.consumed(bytes.len());
                 whole.extend_from_slice(&bytes);
             }

@@ -37,7 +37,9 @@ pub(crate) struct Record {
     /// Drain waits for the request.
     _in_flight: TaskTrackerToken,
     /// Its place in the process's memory.
-    _memory: Arc<Reserved>,
+    memory: Arc<Reserved>,
+    /// That of its answer, as far as it is held here.
+    answer: Reserved,
     /// Its place among the requests at once.
     place: Option<AtOnce>,
     /// What is set aside for its calls.
@@ -84,7 +86,8 @@ impl Record {
             journal: ingress.journal.clone(),
             life: ingress.life.clone(),
             _in_flight: ingress.life.hold(),
-            _memory: received.memory.clone(),
+            memory: received.memory.clone(),
+            answer: ingress.memory.none(),
             place: None,
             held: Vec::new(),
             told: Told::default(),
@@ -127,6 +130,21 @@ impl Record {
     /// This is set aside until the request is over.
     pub(crate) fn holds(&mut self, held: impl IntoIterator<Item = Held>) {
         self.held.extend(held);
+    }
+
+    /// So many more bytes of its answer are to be held.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub(crate) fn hold_more(&mut self, bytes: usize) -> Result<(), Failure> {
+        let full = |_| Failure::gateway(FailureKind::Internal, "the memory for answers is in use ([ingress] memory)");
+        self.answer.grow(bytes).map_err(full)
+    }
+
+    /// Ends the record; what the request and its answer hold of the memory, for as long as the answer is not written.
+    pub(crate) fn into_memory(mut self) -> (Arc<Reserved>, Reserved) {
+        let none = self.answer.none();
+        (self.memory.clone(), std::mem::replace(&mut self.answer, none))
     }
 
     /// What the caller is told of limits.

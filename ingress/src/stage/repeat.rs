@@ -6,7 +6,7 @@ use super::receive::header;
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use penstock_runtime::bus::{BusError, Claimed, Replay, Standing};
-use penstock_runtime::clock;
+use penstock_runtime::{clock, heavy};
 use penstock_schemas::claim::Claim;
 use penstock_schemas::name::RequestId;
 use penstock_schemas::place;
@@ -147,7 +147,7 @@ fn claim_of(known: &Known, kind: &str, key: &str) -> String {
 fn digest(known: &Known) -> String {
     let asked = &known.received.asked;
     let shape = format!("{:?} {:?} {:?} {}", asked.dialect, asked.operation, asked.delivery, asked.model);
-    place::digest(&[shape.as_bytes(), &asked.body])
+    heavy(asked.body.len(), || place::digest(&[shape.as_bytes(), &asked.body]))
 }
 
 fn unreadable(error: &BusError) -> Refusal {

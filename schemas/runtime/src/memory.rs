@@ -26,6 +26,11 @@ impl Memory {
         Self(Arc::new(Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS))))
     }
 
+    /// A part of no bytes, which can grow.
+    pub fn none(&self) -> Reserved {
+        Reserved(self.0.clone().try_acquire_many_owned(0).expect("nothing is always free"))
+    }
+
     /// A part of so many bytes.
     ///
     /// # Errors
@@ -44,6 +49,11 @@ impl Reserved {
         let more = self.0.semaphore().clone().try_acquire_many_owned(units(bytes)).map_err(|_| MemoryFull)?;
         self.0.merge(more);
         Ok(())
+    }
+
+    /// Another part of the same memory, of no bytes.
+    pub fn none(&self) -> Self {
+        Memory(self.0.semaphore().clone()).none()
     }
 
     /// The bytes that it holds.

@@ -7,6 +7,7 @@ mod server;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use penstock_runtime::bus::{Call, Calls, Desk, Inbox, Incoming, PassOn};
+use penstock_runtime::memory::Memory;
 use penstock_runtime::{Bus, clock};
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -17,6 +18,10 @@ use penstock_schemas::usage::{Usage, UsageSource};
 use server::Server;
 use std::time::Duration;
 use tokio::time::timeout;
+
+fn memory() -> Memory {
+    Memory::new(1 << 30)
+}
 
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(20);
@@ -71,7 +76,7 @@ async fn take(worker: &Bus, desk: &Desk, call: impl Future<Output = Call>) -> (I
     let mut calls = subscribe(worker, desk, "a").await;
     let call = call.await;
     let arrived = timeout(LONG, calls.next()).await.unwrap().unwrap();
-    (arrived.read().await.unwrap(), call)
+    (arrived.read(&memory()).await.unwrap(), call)
 }
 
 fn head(worker: &Bus) -> Head {
@@ -180,7 +185,7 @@ async fn a_call_is_passed_on_to_whoever_serves_the_next_link() {
     assert_eq!(incoming.replies.pass_on(&mut slip, &incoming.body).await.unwrap(), PassOn::NoPool);
 
     slip.plan = slip.plan.next().unwrap();
-    let take = async { timeout(LONG, calls.next()).await.unwrap().unwrap().read().await.unwrap() };
+    let take = async { timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.unwrap() };
     let (passed, mut taken) = tokio::join!(incoming.replies.pass_on(&mut slip, &incoming.body), take);
     assert_eq!(passed.unwrap(), PassOn::Taken);
     drop(incoming.replies);
@@ -200,7 +205,7 @@ async fn a_call_may_be_passed_on_to_another_pool_of_the_same_process() {
     let mut calls = desk.calls(&ProviderId::parse("b").unwrap()).await.unwrap();
     let mut slip = incoming.envelope;
     slip.plan = slip.plan.next().unwrap();
-    let take = async { timeout(LONG, calls.next()).await.unwrap().unwrap().read().await.unwrap() };
+    let take = async { timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.unwrap() };
     let (passed, mut taken) = tokio::join!(incoming.replies.pass_on(&mut slip, &incoming.body), take);
     assert_eq!(passed.unwrap(), PassOn::Taken);
     drop(incoming.replies);
@@ -238,7 +243,7 @@ async fn a_pool_that_closes_leaves_no_call_unanswered() {
         let publish = join_all(envelopes.iter().map(|envelope| publish(&inbox, envelope)));
         let (mut open, leftovers) = tokio::join!(publish, calls.close());
         for arrived in leftovers {
-            arrived.read().await.unwrap().replies.send(end(b"")).await.unwrap();
+            arrived.read(&memory()).await.unwrap().replies.send(end(b"")).await.unwrap();
         }
         for call in &mut open {
             match timeout(Duration::from_secs(1), call.next()).await.expect("an answer, or that there is no pool") {
@@ -271,7 +276,7 @@ async fn a_pool_that_closes_gives_what_was_under_way() {
     let mut call = publish(&inbox, &envelope(&ingress, &["a/m"])).await;
     ingress.keys().await.unwrap();
     let mut leftovers = calls.close().await;
-    let mut incoming = leftovers.pop().unwrap().read().await.unwrap();
+    let mut incoming = leftovers.pop().unwrap().read(&memory()).await.unwrap();
     incoming.replies.send(failed(FailureKind::Busy)).await.unwrap();
     assert!(matches!(next(&mut call).await, Payload::Failed(failed) if failed.failure.kind == FailureKind::Busy));
     let mut late = publish(&inbox, &envelope(&ingress, &["a/m"])).await;
@@ -295,5 +300,5 @@ async fn a_request_above_the_payload_limit_is_claimed_from_the_store() {
     let (incoming, _call) = take(&worker, &desk, call).await;
     assert_eq!(incoming.body, body);
     ingress.drop_body(&envelope.body).await.unwrap();
-    assert!(worker.fetch_body(&envelope.body, Bytes::new()).await.is_err());
+    assert!(worker.fetch_body(&envelope.body, Bytes::new(), &memory()).await.is_err());
 }

@@ -39,7 +39,7 @@ pub struct Meter {
     allowed: u64,
     counted: u64,
     /// What is not counted yet.
-    text: String,
+    sent: Sent,
 }
 
 impl Meter {
@@ -60,7 +60,7 @@ impl Meter {
         let prices = card.and_then(|card| card.price.as_ref()).map(|price| price.prices.clone());
         let (desk, envelope) = (desk.clone(), envelope.clone());
         let mut meter =
-            Self { desk, envelope, reservation, target, prices, input, allowed: 0, counted: 0, text: String::new() };
+            Self { desk, envelope, reservation, target, prices, input, allowed: 0, counted: 0, sent: Sent::default() };
         meter.allowed = meter.allowance();
         Some(meter)
     }
@@ -100,14 +100,12 @@ impl Meter {
     /// # Errors
     /// When it is more than there is money for.
     pub async fn pass(&mut self, bytes: &[u8], life: &Life, replies: &mut Replies) -> Step<()> {
-        let mut sent = Sent::default();
-        sent.push(bytes);
-        self.text += &sent.text();
-        if self.counted + self.text.len() as u64 / BYTES_A_TOKEN <= self.allowed {
+        self.sent.gather(bytes);
+        if self.counted + self.sent.length() / BYTES_A_TOKEN <= self.allowed {
             return Ok(());
         }
-        let text = std::mem::take(&mut self.text);
-        let counted = replies.wait(count::text(life, text)).await.ok_or(Attempt::Cancelled)?;
+        let sent = std::mem::take(&mut self.sent);
+        let counted = replies.wait(count::sent(life, sent)).await.ok_or(Attempt::Cancelled)?;
         self.counted += counted.unwrap_or(0);
         if self.counted <= self.allowed + SLACK {
             return Ok(());

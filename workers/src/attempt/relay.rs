@@ -3,13 +3,14 @@
 
 use super::meter::Meter;
 use super::stamp::Stamp;
-use super::{Attempt, Call, Report, Step, wait_for_ledger};
+use super::{Attempt, Call, MEMORY_FULL, Report, Step, wait_for_ledger};
 use crate::cost::counted;
 use crate::providers::framing::Cutter;
 use crate::providers::{Step as Verdict, StreamReader};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, Stream, StreamExt};
 use penstock_runtime::bus::{Pending, Replies};
+use penstock_runtime::memory::Reserved;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Payload};
 use penstock_schemas::sse;
@@ -22,6 +23,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// The longest event of a stream, in bytes: an image may be in it.
 const EVENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// What is worked off at once, in bytes.
+const PIECE: usize = 32 * 1024;
+
+/// What of a stream may wait here without a place of its own, in bytes.
+const USUAL: usize = 128 * 1024;
 
 /// Content that is sent without looking for more.
 const FULL: usize = 16 * 1024;
@@ -45,6 +52,8 @@ struct Relay<'a> {
     has_content: bool,
     /// Whether something may have reached the client.
     is_begun: bool,
+    /// What an unusually long event takes of the process's memory.
+    memory: Reserved,
 }
 
 /// Passes a stream on to the client.
@@ -66,6 +75,7 @@ pub(super) async fn relay(
         start: Some(start),
         has_content: false,
         is_begun: false,
+        memory: call.memory.none(),
     };
     let result = relay.run(replies, report).await;
     report.observed = relay.reader.observed().clone();
@@ -79,13 +89,18 @@ pub(super) async fn relay(
 impl Relay<'_> {
     async fn run(&mut self, replies: &mut Replies, report: &mut Report) -> Step<()> {
         while !self.reader.is_done() {
-            let Some(chunk) = self.next_chunk(replies, report).await? else { break };
-            self.cutter.push(&chunk);
-            while let Some(event) = self.cutter.next_event().map_err(|error| broken(error.to_string()))? {
-                self.take(&event)?;
-            }
-            if self.out.len() >= FULL {
-                self.flush(replies, report).await?;
+            let Some(mut chunk) = self.next_chunk(replies, report).await? else { break };
+            // The connection may give a lot at once: it is worked off in pieces, so that little more is held of it.
+            while !chunk.is_empty() && !self.reader.is_done() {
+                let piece = chunk.split_to(chunk.len().min(PIECE));
+                self.hold(piece.len())?;
+                self.cutter.push(&piece);
+                while let Some(event) = self.cutter.next_event().map_err(|error| broken(error.to_string()))? {
+                    self.take(&event)?;
+                }
+                if self.out.len() >= FULL {
+                    self.flush(replies, report).await?;
+                }
             }
         }
         if let Some(event) = self.cutter.finish().map_err(|error| broken(error.to_string()))? {
@@ -105,6 +120,14 @@ impl Relay<'_> {
         self.call.send(replies, Payload::End(Box::new(ended), self.out.split().freeze())).await?;
         self.finish_reading().await;
         Ok(())
+    }
+
+    /// What waits here for the end of an event, or for the first content, has its place in the memory, as far as it is more
+    /// than every call has.
+    fn hold(&mut self, more: usize) -> Step<()> {
+        let waiting = self.cutter.waiting() + self.out.len() + more;
+        let lacking = waiting.saturating_sub(USUAL).saturating_sub(self.memory.bytes());
+        self.memory.grow(lacking).map_err(|_| Attempt::Broken(Failure::gateway(FailureKind::Internal, MEMORY_FULL)))
     }
 
     fn take(&mut self, event: &sse::Event) -> Step<()> {

@@ -1,11 +1,14 @@
 //! The words of an answer out of the bytes that were sent of it, whichever dialect they are in. Knows of each dialect only
 //! under which names it has the model's words.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use memchr::{memchr, memchr_iter, memchr2, memmem};
 
 /// As many bytes are kept as they came; then their words are gathered, which are a twentieth of them.
 const KEPT: usize = 16 * 1024;
+
+/// The most words that are kept, in bytes: some 16,000 tokens. Of those beyond only the length is noted.
+const LONGEST: usize = 64 * 1024;
 
 /// The names under which the model's words stand.
 const WORDS: [&[u8]; 11] = [
@@ -31,8 +34,28 @@ const OTHERS: [&[u8]; 4] = [b"reasoning_details", b"logprobs", b"usage", b"error
 /// What was sent of an answer so far.
 #[derive(Debug, Default)]
 pub struct Sent {
-    raw: Vec<u8>,
-    words: String,
+    raw: BytesMut,
+    words: Words,
+}
+
+/// The words so far.
+#[derive(Debug, Default)]
+struct Words {
+    text: String,
+    /// The bytes of those that are not kept.
+    more: u64,
+}
+
+impl Words {
+    fn add(&mut self, text: &str) {
+        if self.text.len() + text.len() <= LONGEST {
+            return self.text.push_str(text);
+        }
+        let room = LONGEST.saturating_sub(self.text.len());
+        let kept = (0..=room).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        self.text.push_str(&text[..kept]);
+        self.more += (text.len() - kept) as u64;
+    }
 }
 
 impl Sent {
@@ -42,24 +65,35 @@ impl Sent {
         if self.raw.len() > KEPT
             && let Some(line) = memchr::memrchr(b'\n', &self.raw)
         {
-            gather_lines(&self.raw[..line], &mut self.words);
-            self.raw.drain(..=line);
+            gather_lines(&self.raw.split_to(line + 1), &mut self.words);
         }
+    }
+
+    /// Notes bytes that were sent, which are whole events, and gathers their words at once.
+    pub fn gather(&mut self, bytes: &[u8]) {
+        gather_lines(bytes, &mut self.words);
+    }
+
+    /// The length of the words that were gathered, in bytes.
+    pub fn length(&self) -> u64 {
+        self.words.text.len() as u64 + self.words.more
     }
 
     /// Notes a whole answer.
     pub fn whole(answer: &Bytes) -> Self {
-        Self { raw: answer.to_vec(), words: String::new() }
+        Self { raw: answer.clone().into(), words: Words::default() }
     }
 
-    /// The words.
-    pub fn text(mut self) -> String {
+    /// Tokens of the words, as `count` counts those of a text. Words that were not kept are taken for what the others are.
+    pub fn tokens(mut self, count: impl FnOnce(&str) -> u64) -> u64 {
         gather_lines(&self.raw, &mut self.words);
-        self.words
+        let Words { text, more } = self.words;
+        let (counted, length) = (count(&text), text.len() as u64);
+        if more == 0 { counted } else { counted.saturating_mul(length + more) / length.max(1) }
     }
 }
 
-fn gather_lines(bytes: &[u8], words: &mut String) {
+fn gather_lines(bytes: &[u8], words: &mut Words) {
     if !bytes.starts_with(b"data:") && !bytes.starts_with(b"event:") && !bytes.starts_with(b":") {
         return gather(bytes, words);
     }
@@ -77,7 +111,7 @@ fn gather_lines(bytes: &[u8], words: &mut String) {
 }
 
 /// Adds the words in a piece of JSON, complete or not.
-fn gather(json: &[u8], words: &mut String) {
+fn gather(json: &[u8], words: &mut Words) {
     let mut at = 0;
     while let Some(quote) = memchr(b'"', &json[at..]) {
         let start = at + quote + 1;
@@ -91,7 +125,7 @@ fn gather(json: &[u8], words: &mut String) {
         } else if json[value] == b'"' && WORDS.contains(&name) {
             let Some(end) = end_of_text(json, value + 1) else { return };
             if let Ok(text) = serde_json::from_slice::<String>(&json[value..=end]) {
-                words.push_str(&text);
+                words.add(&text);
             }
             at = end + 1;
         } else if json[value] == b'"' {
@@ -99,7 +133,7 @@ fn gather(json: &[u8], words: &mut String) {
             at = end + 1;
         } else if json[value] == b'{' && OBJECTS.contains(&name) {
             at = end_of_value(json, value);
-            words.push_str(&String::from_utf8_lossy(&json[value..at]));
+            words.add(&String::from_utf8_lossy(&json[value..at]));
         }
     }
 }
@@ -145,10 +179,19 @@ fn end_of_value(json: &[u8], start: usize) -> usize {
 mod tests {
     use super::*;
 
+    fn text(sent: Sent) -> String {
+        let mut found = String::new();
+        sent.tokens(|text| {
+            text.clone_into(&mut found);
+            0
+        });
+        found
+    }
+
     fn words(bytes: &str) -> String {
         let mut sent = Sent::default();
         sent.push(bytes.as_bytes());
-        sent.text()
+        text(sent)
     }
 
     #[test]
@@ -189,7 +232,19 @@ mod tests {
             );
         }
         assert!(sent.raw.len() <= KEPT);
-        assert_eq!(sent.text(), "word ".repeat(1000));
+        assert_eq!(text(sent), "word ".repeat(1000));
+    }
+
+    #[test]
+    fn a_stream_without_an_end_is_counted_and_not_kept() {
+        let mut sent = Sent::default();
+        let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "é".repeat(10_000));
+        for _ in 0..100 {
+            sent.push(event.as_bytes());
+        }
+        assert!(sent.words.text.len() <= LONGEST && sent.raw.capacity() < LONGEST);
+        let tokens = sent.tokens(|text| text.len() as u64);
+        assert!((1_999_000..=2_000_000).contains(&tokens), "{tokens}");
     }
 
     #[test]
@@ -202,7 +257,7 @@ mod tests {
                 let mut sent = Sent::default();
                 sent.push(&bytes);
                 sent.push(&bytes[..cut]);
-                sent.text();
+                text(sent);
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::attempt::{self, Attempt, Call, Clocks, Report};
 use crate::count;
 use crate::keys::{Key, KeyFault};
 use crate::limits::Pick;
-use crate::media::Wanted as Fetched;
+use crate::media::{Fetched, Wanted as Addresses};
 use crate::providers::{Adapter, Form, Quirk, Wanted};
 use crate::retry::Policy;
 use bytes::Bytes;
@@ -95,6 +95,7 @@ impl Pool {
         };
         let call = Call {
             provider: &self.provider,
+            memory: &self.memory,
             card,
             adapter,
             wanted,
@@ -151,27 +152,29 @@ impl Pool {
     ) -> Result<Bytes, Attempt> {
         let Some(addresses) = self.not_taken(adapter, wanted, held.envelope.dialect) else { return Ok(body) };
         if let Some(fetched) = &held.fetched {
-            return Ok(fetched.clone());
+            return Ok(fetched.body.clone());
         }
         let left = held.envelope.deadline.since(clock::now());
-        let fetched = held.replies.wait(timeout(left, self.provider.media.inline(&body, addresses))).await;
+        let fetched =
+            held.replies.wait(timeout(left, self.provider.media.inline(&body, addresses, &self.memory))).await;
         let fetched = fetched.ok_or(Attempt::Cancelled)?.map_err(|_| {
             let why = "the images and documents of the request could not be fetched in time";
             Attempt::Refused(Failure::gateway(FailureKind::Deadline, why))
         })?;
-        let fetched = fetched.map_err(Attempt::Refused)?.unwrap_or(body);
-        held.fetched = Some(fetched.clone());
-        Ok(fetched)
+        let fetched = fetched.map_err(Attempt::Refused)?.unwrap_or_else(|| Fetched::nothing(body));
+        Ok(held.fetched.insert(fetched).body.clone())
     }
 
     /// What the provider does not fetch itself. The caller's own bytes are left alone, unless they are in OpenAI's form and
     /// go to a server that takes less than OpenAI.
-    fn not_taken(&self, adapter: &dyn Adapter, wanted: Wanted, caller: Dialect) -> Option<Fetched> {
+    fn not_taken(&self, adapter: &dyn Adapter, wanted: Wanted, caller: Dialect) -> Option<Addresses> {
         let takes_images = adapter.takes_urls() && !self.provider.settings.has(Quirk::NoUrls);
         let is_agnostic = wanted.form == Form::Agnostic;
         match wanted.operation {
-            Operation::Chat if !takes_images && (is_agnostic || caller.form() == Dialect::Openai) => Some(Fetched::All),
-            Operation::Chat if is_agnostic && !adapter.takes_document_urls() => Some(Fetched::Documents),
+            Operation::Chat if !takes_images && (is_agnostic || caller.form() == Dialect::Openai) => {
+                Some(Addresses::All)
+            }
+            Operation::Chat if is_agnostic && !adapter.takes_document_urls() => Some(Addresses::Documents),
             _ => None,
         }
     }

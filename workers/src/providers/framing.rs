@@ -55,6 +55,14 @@ impl Cutter {
         }
     }
 
+    /// The bytes that wait for the end of their event.
+    pub fn waiting(&self) -> usize {
+        match self {
+            Self::ServerSentEvents(parser) => parser.waiting(),
+            Self::AmazonEventStream(parser) => parser.waiting(),
+        }
+    }
+
     /// The next event that is complete.
     ///
     /// # Errors

@@ -85,6 +85,10 @@ impl Writer for Translated {
     fn kept(&mut self) -> Option<(Bytes, bool)> {
         self.kept.take().map(|response| (response, false))
     }
+
+    fn collects(&self) -> bool {
+        true
+    }
 }
 
 fn logprobs(extra: &Map<String, Value>) -> Vec<Value> {

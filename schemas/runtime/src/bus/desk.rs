@@ -2,6 +2,7 @@
 //! Knows nothing of providers, and decides nothing about a call.
 
 use super::{Bus, BusError, failed};
+use crate::memory::{Memory, Reserved};
 use async_nats::{Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
@@ -85,6 +86,8 @@ pub struct Incoming {
     pub body: Bytes,
     /// The way back.
     pub replies: Replies,
+    /// Its place in this process's memory; `None`: there is none, so the call is for another worker.
+    pub memory: Option<Reserved>,
 }
 
 /// The way back to the ingress of one call. Dropping it forgets the call here.
@@ -226,14 +229,14 @@ impl Calls {
 
 impl Arrived {
     /// Reads the call. `None` when that cannot be done; the ingress knows then, or finds out by its probe.
-    pub async fn read(self) -> Option<Incoming> {
-        let accepted = self.desk.accept(self.message).await;
+    pub async fn read(self, memory: &Memory) -> Option<Incoming> {
+        let accepted = self.desk.accept(self.message, memory).await;
         accepted.map_err(|error| error!(%error, "a call cannot be read")).ok()
     }
 }
 
 impl Desk {
-    async fn accept(&self, message: Message) -> Result<Incoming, BusError> {
+    async fn accept(&self, message: Message, memory: &Memory) -> Result<Incoming, BusError> {
         let (envelope, inline) = Envelope::decode(&message.payload).map_err(failed("read a call"))?;
         let subjects = &self.bus.subjects;
         let (subject, credit) = if envelope.kept {
@@ -260,7 +263,7 @@ impl Desk {
             // Fetching takes its time, and a worker that nobody knows is soon given up.
             replies.accepted().await?;
         }
-        let body = match self.bus.fetch_body(&envelope.body, inline).await {
+        let (body, memory) = match self.bus.fetch_body(&envelope.body, inline, memory).await {
             Ok(body) => body,
             Err(error) => {
                 let failure = Failure::gateway(FailureKind::Internal, "the request's body could not be fetched");
@@ -269,7 +272,7 @@ impl Desk {
                 return Err(error);
             }
         };
-        Ok(Incoming { envelope, body, replies })
+        Ok(Incoming { envelope, body, replies, memory })
     }
 }
 

@@ -32,6 +32,10 @@ impl Parser {
         self.buffer.extend_from_slice(bytes);
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.buffer.len()
+    }
+
     pub(super) fn next_event(&mut self) -> Result<Option<Event>, CutError> {
         let Some(prelude) = self.buffer.first_chunk::<PRELUDE>() else { return Ok(None) };
         let length = length_of(prelude)?;

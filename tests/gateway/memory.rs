@@ -1,0 +1,85 @@
+//! What clients and providers can make the process hold: no more than `[ingress] memory` and `[workers] memory` allow, by the
+//! process's own peak.
+
+use super::raw::head;
+use penstock_tests::{LONG, Part, Reply, World, until, words};
+use std::fs::read_to_string;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const MB: u64 = 1 << 20;
+
+/// What is set aside for a stream, in the ingress and in the worker, in bytes.
+const STREAM: u64 = (384 + 768) << 10;
+
+/// The most that `up` has held so far, in bytes.
+fn peak(world: &mut World) -> u64 {
+    let pid = world.up().pid();
+    let status = read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of a running process");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("it tells the peak");
+    let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("it is a number");
+    kilobytes << 10
+}
+
+/// A connection whose client has asked for this and reads nothing.
+async fn unread(world: &World, model: &str, stream: bool) -> TcpStream {
+    let body = format!(r#"{{"model":"{model}","stream":{stream},"messages":[{{"role":"user","content":"?"}}]}}"#);
+    let request = head(world, &[&format!("content-length: {}", body.len())]) + &body;
+    let mut connection = TcpStream::connect(world.address()).await.expect("the gateway takes connections");
+    connection.write_all(request.as_bytes()).await.expect("the request is sent");
+    connection
+}
+
+#[tokio::test]
+async fn clients_who_do_not_read_their_streams_hold_no_more_than_is_accounted_for_them() {
+    const CLIENTS: usize = 150;
+    let mut world = World::start().await;
+    let piece = words::content(&"x".repeat(60_000));
+    let parts: Vec<Part> = (0..100).map(|_| piece.clone().into()).chain([Part::Silence]).collect();
+    world.upstream("alpha").replies(Reply::stream(parts)).always();
+    let before = peak(&mut world);
+    let mut clients = Vec::new();
+    for count in 1..=CLIENTS {
+        clients.push(unread(&world, "fast", true).await);
+        timeout(LONG, world.upstream("alpha").received(count)).await.expect("the provider is called");
+    }
+    // Everybody sends as long as anybody takes; then all stands still.
+    let sent = |world: &World| world.upstream("alpha").calls().iter().map(penstock_tests::Call::sent).sum::<usize>();
+    let mut last = 0;
+    until("a standstill", async || {
+        tokio::task::yield_now().await;
+        let now = sent(&world);
+        let is_still = now == last && now > 0;
+        last = now;
+        is_still.then_some(())
+    })
+    .await;
+    let held = (peak(&mut world) - before) / CLIENTS as u64;
+    assert!(held < STREAM, "{} KB for each", held >> 10);
+}
+
+#[tokio::test]
+async fn whole_answers_that_wait_for_their_clients_are_held_within_the_memory_or_refused() {
+    let mut world =
+        World::setup().env("PENSTOCK_INGRESS_MEMORY", "200MB").env("PENSTOCK_WORKERS_MEMORY", "200MB").start().await;
+    let large = words::whole(&"x".repeat(20_000_000));
+    world.upstream("alpha").replies(Reply::whole(200, large)).always();
+    world.upstream("beta").answers("small").always();
+    let before = peak(&mut world);
+    let mut clients = Vec::new();
+    for count in 1..=40 {
+        clients.push(unread(&world, "alpha/m", false).await);
+        timeout(LONG, world.upstream("alpha").received(count)).await.expect("the provider is called");
+    }
+    let rows = world.requests(0).await;
+    drop(rows);
+    let held = peak(&mut world) - before;
+    assert!(held < 700 * MB, "{} MB for 40 answers of 20 MB", held / MB);
+    drop(clients);
+    until("memory for others", async || {
+        let answer = world.ask("beta/m").await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
