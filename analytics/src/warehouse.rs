@@ -17,6 +17,12 @@ pub struct Warehouse {
     database: Database,
 }
 
+/// How long a piece of SQL may take, in seconds: the ledger's inserts share the machine.
+const SQL_SECONDS: u32 = 300;
+
+/// What a statement that only reads begins with. `readonly` alone lets KILL QUERY through, which ends the ledger's own.
+const READING: [&str; 8] = ["SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS"];
+
 /// How the answer to a piece of SQL is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SqlFormat {
@@ -83,7 +89,13 @@ impl Warehouse {
     /// When ClickHouse cannot be reached. What it says about the statement comes with the first piece of the answer.
     pub fn sql(&self, text: &str, format: SqlFormat) -> Result<SqlAnswer, SqlError> {
         let text = text.trim().trim_end_matches(';');
-        let mut query = self.client.query_raw(text).with_setting("readonly", "2");
+        let word = first_word(text);
+        if !READING.iter().any(|reading| reading.eq_ignore_ascii_case(word)) {
+            return Err(SqlError(format!("`{word}` is not for reading: begin with {}", READING.join(", "))));
+        }
+        // Not even settings can be changed, nor anything read that is not in ClickHouse.
+        let query = self.client.query_raw(text).with_setting("readonly", "1");
+        let mut query = query.with_setting("max_execution_time", SQL_SECONDS.to_string());
         let (name, settings) = match format {
             SqlFormat::Table => ("PrettyCompactMonoBlock", TABLE.as_slice()),
             SqlFormat::Json => ("JSONEachRow", JSON.as_slice()),
@@ -116,6 +128,19 @@ impl Warehouse {
     }
 }
 
+/// The first word behind comments and brackets.
+fn first_word(text: &str) -> &str {
+    let mut text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    for (opens, closes) in [("--", "\n"), ("/*", "*/")].into_iter().cycle().take(64) {
+        if let Some(comment) = text.strip_prefix(opens) {
+            let rest = comment.split_once(closes).map_or("", |(_, rest)| rest);
+            text = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+        }
+    }
+    let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
+    &text[..end]
+}
+
 impl SqlAnswer {
     /// The next piece; `None` after the last.
     ///
@@ -143,3 +168,23 @@ const TABLE: [(&str, &str); 4] = [
 
 const JSON: [(&str, &str); 2] =
     [("output_format_json_array_of_rows", "1"), ("output_format_json_quote_64bit_integers", "0")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_known_by_its_first_word() {
+        for (text, word) in [
+            ("SELECT 1", "SELECT"),
+            (" ( select 1)", "select"),
+            ("-- a\n/* b */ -- c\n KILL QUERY", "KILL"),
+            ("/* SELECT */SYSTEM x", "SYSTEM"),
+            ("WITH(1) AS x", "WITH"),
+            ("/* open", ""),
+            ("", ""),
+        ] {
+            assert_eq!(first_word(text), word, "{text}");
+        }
+    }
+}

@@ -222,7 +222,7 @@ async fn the_bus_answers_as_the_warehouse_does() {
     assert_eq!(report.total.cost_usd, "0.002756");
     let wrong = SpendQuery { by: vec!["colour".into()], ..query };
     let SpendReply::BadQuery(why) = world.bus.ask_spend(&wrong).await.unwrap() else { panic!("it was taken") };
-    assert!(why.contains("`colour`: use project, user, key_id, "), "{why}");
+    assert!(why.contains("`colour`: use project, user, end_user, key_id, "), "{why}");
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ pub(crate) struct Memory {
     id: String,
     /// The request as it came.
     body: Bytes,
+    /// The model that was asked for.
+    model: String,
     /// What this request asked, without what came before.
     input: KeptInput,
     /// The responses that it goes on from.
@@ -56,7 +58,7 @@ impl Memory {
 
     fn record(&self, response: &[u8], native: bool, due: Option<UnixMicros>) -> Option<KeptResponse> {
         let response: Box<RawValue> = serde_json::from_slice(response).ok()?;
-        Some(KeptResponse { response, before: self.before.clone(), native, due })
+        Some(KeptResponse { response, model: Some(self.model.clone()), before: self.before.clone(), native, due })
     }
 }
 

@@ -6,6 +6,7 @@ use crate::conversation::{background, recall};
 use crate::dialect::{Endpoint, Rewriter};
 use crate::refusal::Refusal;
 use crate::role::Shared;
+use crate::stage::allow::Allowed;
 use crate::stage::answer::{self, Answer};
 use crate::stage::authenticate::{self, Known};
 use crate::stage::number::Numbers;
@@ -58,10 +59,10 @@ async fn run(
             }
             answered
         }
-        Repeat::Again(replay, claims, seen) => {
+        Repeat::Again(replay, claims, seen, allowed) => {
             let call = replay.request_id();
             let rewriter = rewriter(&known.received, call, claims.is_numbered.then(|| Numbers::new(call, seen)));
-            let answered = Box::pin(again(id, *replay, record, rewriter)).await;
+            let answered = Box::pin(again(id, (*replay, allowed), record, rewriter)).await;
             if answered.is_err() {
                 claims.release(ingress).await;
             }
@@ -92,9 +93,14 @@ async fn once(
 }
 
 /// A request that was asked before: its answer costs nothing.
-async fn again(id: RequestId, replay: Replay, mut record: Record, rewriter: Rewriter) -> Result<Response, Refusal> {
+async fn again(
+    id: RequestId,
+    (replay, allowed): (Replay, Allowed),
+    mut record: Record,
+    rewriter: Rewriter,
+) -> Result<Response, Refusal> {
     let grant = record.grant();
-    let answer = grant.hold(pin!(dispatch::read_again(replay, &mut record))).await;
+    let answer = grant.hold(pin!(dispatch::read_again(replay, allowed, &mut record))).await;
     let answer = answer.inspect_err(|refusal| record.refused(refusal))?;
     let mut response = answer.respond(id, record, rewriter, None).await?;
     answer::mark_as_repeated(&mut response);

@@ -7,6 +7,7 @@ pub(crate) mod authenticate;
 pub(crate) mod repeat;
 
 pub(crate) mod admit;
+pub(crate) mod allow;
 
 pub(crate) mod cache;
 

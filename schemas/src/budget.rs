@@ -18,10 +18,14 @@ pub struct Scope {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub project: Option<String>,
-    /// Who asks.
+    /// Who asks: the key's or the token's user, else the body's, else the header's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub user: Option<String>,
+    /// The user that the body names, whoever's the key is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub end_user: Option<String>,
     /// The id of a virtual key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
@@ -47,6 +51,7 @@ impl Scope {
         };
         fits(&self.project, Some(caller.project.as_str()))
             && fits(&self.user, caller.user.as_deref())
+            && fits(&self.end_user, caller.end_user.as_deref())
             && fits(&self.key, Some(caller.key_id.as_str()))
             && self.tags.iter().all(|(name, pattern)| caller.tags.get(name).is_some_and(|tag| matches(pattern, tag)))
     }
@@ -76,6 +81,8 @@ pub enum Dimension {
     Project,
     /// Each user; requests without one share one.
     User,
+    /// Each user that a body names; requests that name none share one.
+    EndUser,
     /// Each virtual key.
     Key,
 }
@@ -86,6 +93,7 @@ impl Dimension {
         match self {
             Self::Project => caller.project.as_str(),
             Self::User => caller.user.as_deref().unwrap_or_default(),
+            Self::EndUser => caller.end_user.as_deref().unwrap_or_default(),
             Self::Key => caller.key_id.as_str(),
         }
     }
@@ -327,7 +335,7 @@ pub fn check_name(name: &str) -> Vec<(&'static str, String)> {
 
 fn check_scope(scope: &Scope, per: &[Dimension]) -> Vec<(&'static str, String)> {
     let mut mistakes = Vec::new();
-    let texts = [&scope.project, &scope.user, &scope.key, &scope.model, &scope.provider];
+    let texts = [&scope.project, &scope.user, &scope.end_user, &scope.key, &scope.model, &scope.provider];
     let tags = scope.tags.iter().flat_map(|(name, value)| [name, value]);
     for text in texts.into_iter().flatten().chain(tags) {
         if text.is_empty() || text.len() > 256 {
@@ -350,6 +358,7 @@ mod tests {
             project: ProjectId::parse("search").unwrap(),
             key_id: KeyId::parse("key_1").unwrap(),
             user: Some("ann@example.org".to_owned()),
+            end_user: Some("visitor-7".to_owned()),
             tags: BTreeMap::from([("team".to_owned(), "red".to_owned())]),
         }
     }
@@ -367,6 +376,8 @@ mod tests {
             (r#"{"project":"other"}"#, false),
             (r#"{"project":"search","tags":{"team":"blue"}}"#, false),
             (r#"{"tags":{"stage":"*"}}"#, false),
+            (r#"{"end_user":"visitor-*"}"#, true),
+            (r#"{"end_user":"ann*"}"#, false),
         ] {
             assert_eq!(scope(json).matches_caller(&caller()), is_in, "{json}");
         }

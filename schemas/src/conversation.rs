@@ -14,6 +14,9 @@ const PREFIX: &str = "resp_";
 pub struct KeptResponse {
     /// As the caller got it, or would get it now.
     pub response: Box<RawValue>,
+    /// The model that was asked for; absent in what earlier versions kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// The responses that it goes on from, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<String>,

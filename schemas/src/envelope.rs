@@ -143,10 +143,13 @@ pub struct Caller {
     pub project: ProjectId,
     /// The virtual key that was used.
     pub key_id: KeyId,
-    /// Who asks within the project: the body's `user`, else the header's, else the key's.
+    /// Who asks within the project: the key's or the token's user, else the body's, else the header's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// `x-penstock-tags` and the key's own.
+    /// The user that the body names, as it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_user: Option<String>,
+    /// The key's own, and those of `x-penstock-tags` that it has not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
 }

@@ -8,8 +8,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What spend can be broken down by; tags as `tag:NAME`.
-pub const DIMENSIONS: [&str; 10] =
-    ["project", "user", "key_id", "provider", "model", "virtual_model", "operation", "budget", "day", "hour"];
+pub const DIMENSIONS: [&str; 11] = [
+    "project",
+    "user",
+    "end_user",
+    "key_id",
+    "provider",
+    "model",
+    "virtual_model",
+    "operation",
+    "budget",
+    "day",
+    "hour",
+];
 
 /// Who spent what since when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -61,6 +61,7 @@ fn caller() -> Caller {
         project: ProjectId::parse("search").unwrap(),
         key_id: KeyId::parse("key_0123456789").unwrap(),
         user: Some("Ada".to_owned()),
+        end_user: None,
         tags: [("feature".to_owned(), "ranking".to_owned())].into(),
     }
 }

@@ -89,16 +89,19 @@ async fn a_key_may_use_only_its_models_and_sees_no_others() {
 }
 
 #[tokio::test]
-async fn the_keys_project_and_user_are_in_the_ledger_unless_the_request_names_the_user() {
+async fn the_keys_project_and_user_are_in_the_ledger_whomever_the_request_names() {
     let world = World::start().await;
     let (id, secret) = create(&world, &["--project", "search", "--user", "of-the-key"]).await;
     world.ask("fast").key(&secret).await;
     world.ask("fast").key(&secret).header("x-penstock-user", "of-the-header").await;
     world.ask("fast").key(&secret).header("x-penstock-user", "x").field("user", "of the body ☃".into()).await;
     world.attempts(4).await; // the first is `create`'s
-    let rows =
-        world.sql(&format!("SELECT project, user FROM attempts WHERE key_id = '{id}' ORDER BY started_at")).await;
-    let found: Vec<String> = rows.iter().map(|row| format!("{} {}", row["project"], row["user"])).skip(1).collect();
-    let expected = ["of-the-key", "of-the-header", "of the body ☃"].map(|user| format!("\"search\" \"{user}\""));
+    let rows = world
+        .sql(&format!("SELECT project, user, end_user FROM attempts WHERE key_id = '{id}' ORDER BY started_at"))
+        .await;
+    let found: Vec<String> =
+        rows.iter().map(|row| format!("{} {} {}", row["project"], row["user"], row["end_user"])).skip(1).collect();
+    let expected =
+        ["null", "null", "\"of the body ☃\""].map(|end_user| format!("\"search\" \"of-the-key\" {end_user}"));
     assert_eq!(found, expected);
 }

@@ -3,6 +3,7 @@
 
 mod admin;
 mod alerts;
+mod allowed;
 mod anthropic;
 mod apply;
 mod audio;
@@ -22,8 +23,10 @@ mod faults;
 mod full;
 mod google;
 mod hedge;
+mod identity;
 mod images;
 mod keys;
+mod made;
 mod matrix;
 mod media;
 mod memory;

@@ -65,7 +65,8 @@ async fn a_token_of_a_trusted_issuer_works_as_a_key() {
     good["floor"] = json!("third");
     let token = signer.sign(&good);
     known(&world, &token).await;
-    assert_eq!(world.ask("fast").key(&token).await.text(), "hello");
+    let other = world.ask("fast").key(&token).field("user", json!("eve")).header("x-penstock-tags", "floor=first");
+    assert_eq!(other.header("x-penstock-user", "eve").await.text(), "hello", "the token says who asks");
     let with_header = world.ask("fast").header("authorization", "").header("x-api-key", &token);
     assert_eq!(with_header.await.text(), "hello", "as any SDK sends one");
     let answer = world.ask("beta/m").key(&token).await;

@@ -1,22 +1,8 @@
 //! Budgets and rates of a virtual key's own: they are that key's and nobody else's, whatever names the operator has given.
 
-use http::Method;
-use penstock_tests::{Ask, World, until};
+use crate::made::key;
+use penstock_tests::World;
 use serde_json::{Value, json};
-
-fn post(world: &World, path: &str, body: &Value) -> Ask {
-    let ask = world.get(&format!("/admin/v1/{path}")).method(Method::POST).key(world.admin_key());
-    ask.header("content-type", "application/json").body(body.to_string())
-}
-
-/// Makes a key, and waits until it is known.
-async fn key(world: &World, body: &Value) -> String {
-    let made = post(world, "keys", body).await.json();
-    let secret = made["key"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
-    until("the new key to be known", async || (world.ask("nothing").key(&secret).await.status != 401).then_some(()))
-        .await;
-    secret
-}
 
 fn small(name: &str) -> Value {
     json!({ "name": name, "limit_usd": "0.00022", "cycle": "total" })

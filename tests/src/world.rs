@@ -18,6 +18,7 @@ pub struct World {
     roles: u32,
     url: String,
     key: String,
+    ready: String,
     upstreams: Vec<Upstream>,
     setup: Setup,
     /// The nats-server of an `up` that was killed.
@@ -43,8 +44,8 @@ impl World {
         folder.write("front.toml", &setup.front(&upstreams));
         folder.write("back.toml", &Setup::back(&upstreams));
         let mut up = start_up(&setup, &folder, 0);
-        let (url, key) = ready(&mut up, &folder).await;
-        Self { up, roles: 0, url, key, upstreams, setup, orphan: None, folder }
+        let (url, key, ready) = ready(&mut up, &folder).await;
+        Self { up, roles: 0, url, key, ready, upstreams, setup, orphan: None, folder }
     }
 
     /// Tells `up` to stop, as an operator does.
@@ -68,7 +69,7 @@ impl World {
     pub async fn again(&mut self) {
         self.roles += 1;
         self.up = start_up(&self.setup, &self.folder, self.roles);
-        (self.url, self.key) = ready(&mut self.up, &self.folder).await;
+        (self.url, self.key, self.ready) = ready(&mut self.up, &self.folder).await;
     }
 
     /// The provider of this name, to be told what to answer.
@@ -97,6 +98,11 @@ impl World {
     /// Its first virtual key.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// The line in which its last start said that it is ready.
+    pub fn ready_line(&self) -> &str {
+        &self.ready
     }
 
     /// The key of its admin API.
@@ -269,13 +275,13 @@ fn start_up(setup: &Setup, folder: &Folder, count: u32) -> Process {
 }
 
 /// The URL and the key that `up` prints: `Penstock is ready: URL  key: KEY`. A later start says where the key stands.
-async fn ready(up: &mut Process, folder: &Folder) -> (String, String) {
+async fn ready(up: &mut Process, folder: &Folder) -> (String, String, String) {
     let line = up.says("Penstock is ready: ").await;
     let words = line.strip_prefix("Penstock is ready: ").and_then(|rest| rest.split_once("  key: "));
     let (url, key) = words.unwrap_or_else(|| panic!("this line is not as DESIGN has it: {line}"));
     let kept = || std::fs::read_to_string(data(folder).join("key")).expect("the first key is kept");
     let key = if key.starts_with("psk_") { key.to_owned() } else { kept() };
-    (url.to_owned(), key)
+    (url.to_owned(), key, line.clone())
 }
 
 impl Drop for World {

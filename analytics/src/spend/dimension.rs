@@ -27,6 +27,7 @@ impl<'a> Dimension<'a> {
             "operation" => same("operation"),
             "virtual_model" => Self::Column { attempts: "virtual_model", hours: Some("nullIf(virtual_model, '')") },
             "user" => Self::Column { attempts: "user", hours: None },
+            "end_user" => Self::Column { attempts: "end_user", hours: None },
             "day" => Self::Column { attempts: "toDate(started_at)", hours: Some("toDate(hour)") },
             "hour" => Self::Hour,
             "budget" => Self::Budget,

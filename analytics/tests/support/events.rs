@@ -28,6 +28,7 @@ pub fn caller(project: &str) -> Caller {
         project: ProjectId::parse(project).unwrap(),
         key_id: KeyId::parse(format!("{project}-key")).unwrap(),
         user: None,
+        end_user: None,
         tags: [].into(),
     }
 }

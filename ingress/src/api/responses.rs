@@ -82,7 +82,7 @@ pub(crate) async fn items(State(ingress): State<Shared>, credentials: Credential
 
 async fn shelf(ingress: &Shared, credentials: &Credentials) -> Result<Shelf, Refusal> {
     let key = credentials.find_key(ingress).await?;
-    Ok(Shelf::new(&ingress.conversations, &key.key.project))
+    Ok(Shelf::new(ingress, &key.key))
 }
 
 async fn get(ingress: &Shared, credentials: &Credentials, id: &str) -> Result<Box<RawValue>, Refusal> {

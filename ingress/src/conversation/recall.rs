@@ -37,7 +37,7 @@ pub(crate) async fn recall(mut known: Known, ingress: &Shared) -> Result<(Known,
     if is_background && asked.delivery.is_stream() {
         return Err(wrong("background".to_owned(), "here it cannot be streamed: ask for it by its id"));
     }
-    let shelf = Shelf::new(&ingress.conversations, &known.caller.project);
+    let shelf = Shelf::new(ingress, &known.key);
     let mut input = items(&fields)?;
     let has_references = resolve(&mut input, &shelf).await?;
     let previous: Option<String> = value(&fields, "previous_response_id")?;
@@ -56,8 +56,8 @@ pub(crate) async fn recall(mut known: Known, ingress: &Shared) -> Result<(Known,
         fields.remove("background");
         asked.spell_out(fields.to_vec().into())?;
     }
-    let id = response_id(known.received.id);
-    Ok((known, is_kept.then_some(Memory { shelf, id, body, input, before, is_background })))
+    let (id, model) = (response_id(known.received.id), known.received.asked.model.clone());
+    Ok((known, is_kept.then_some(Memory { shelf, id, model, body, input, before, is_background })))
 }
 
 /// What a request asks, as items.

@@ -1,34 +1,41 @@
-//! The kept responses of one project, as types. Knows nothing of requests.
+//! The kept responses of one project, as types, for who may use their models. Knows nothing of requests.
 
 use super::{unavailable, unknown};
 use crate::dialect::responses::fields::Fields;
 use crate::refusal::Refusal;
+use crate::role::Shared;
+use crate::stage::allow;
 use bytes::Bytes;
 use penstock_runtime::bus::{BusError, Kept, Version};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::conversation::{KeptInput, KeptResponse, is_response_id};
+use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::ProjectId;
 use penstock_schemas::place;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use std::sync::Arc;
 
-/// The responses of a project.
+/// The responses of a project, as one of its keys sees them.
 #[derive(Clone)]
 pub(crate) struct Shelf {
     kept: Kept,
     project: ProjectId,
+    key: Arc<VirtualKey>,
+    ingress: Shared,
 }
 
 impl Shelf {
-    pub(crate) fn new(kept: &Kept, project: &ProjectId) -> Self {
-        Self { kept: kept.clone(), project: project.clone() }
+    pub(crate) fn new(ingress: &Shared, key: &Arc<VirtualKey>) -> Self {
+        let (kept, project) = (ingress.conversations.clone(), key.project.clone());
+        Self { kept, project, key: key.clone(), ingress: ingress.clone() }
     }
 
     /// A response, as it stands at `now`.
     ///
     /// # Errors
-    /// When there is none, or the store does not answer; `param` names who asks.
+    /// When there is none, when the key may not use its model, or the store does not answer; `param` names who asks.
     pub(crate) async fn get(&self, id: &str, param: &str, now: UnixMicros) -> Result<(KeptResponse, Version), Refusal> {
         if !is_response_id(id) {
             return Err(unknown(id, param));
@@ -36,6 +43,7 @@ impl Shelf {
         let found = self.kept.get(&self.project, id).await.map_err(|error| unavailable(&error))?;
         let (bytes, version) = found.ok_or_else(|| unknown(id, param))?;
         let mut response: KeptResponse = read(&bytes)?;
+        allow::check_kept(&self.key, &model(&response), &self.ingress)?;
         if response.due.is_some_and(|due| due < now) {
             response = given_up(response);
         }
@@ -88,6 +96,15 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
 
 fn write(value: &impl Serialize) -> Bytes {
     serde_json::to_vec(value).expect("what is kept has a JSON form").into()
+}
+
+/// The model that a response was asked of; of what an earlier version kept, as the response names it.
+fn model(response: &KeptResponse) -> String {
+    let named = || {
+        let fields = Fields::read(response.response.get().as_bytes()).unwrap_or_default();
+        fields.get("model").and_then(|model| serde_json::from_str(model.get()).ok())
+    };
+    response.model.clone().or_else(named).unwrap_or_default()
 }
 
 /// Where a response is: `queued`, `completed`, …

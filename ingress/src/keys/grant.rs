@@ -54,7 +54,9 @@ impl Grant {
                 }
             }
         }
-        self.ring.check(&self.caller.project, self.caller.user.as_deref())
+        let Caller { project, user, end_user, .. } = &self.caller;
+        self.ring.check(project, user.as_deref())?;
+        self.ring.check(project, end_user.as_deref())
     }
 
     fn ends_at(&self) -> Option<UnixMicros> {

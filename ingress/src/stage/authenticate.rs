@@ -1,5 +1,6 @@
 //! Stage 2: who asks and who pays? Looks in memory only; over the network only for a token whose issuer has a new key.
 
+use super::allow;
 use super::receive::{Head, Received, header};
 use crate::keys::grant::{Grant, Proof};
 use crate::keys::ring::LookUp;
@@ -12,7 +13,7 @@ use axum::http::request::Parts;
 use penstock_runtime::clock;
 use penstock_schemas::directory::Directory;
 use penstock_schemas::envelope::Caller;
-use penstock_schemas::key::{VirtualKey, may_use};
+use penstock_schemas::key::VirtualKey;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -38,13 +39,8 @@ pub(crate) struct Found {
 impl Found {
     /// Whether the key and its project may use the model.
     pub(crate) fn may_use(&self, model: &str) -> bool {
-        may_use(&self.key.models, model) && may_use(models_of_project(&self.key, &self.directory), model)
+        allow::check(&self.key, &self.directory, model, &[]).is_ok()
     }
-}
-
-/// The models that a key's project may use. Empty: all.
-pub(crate) fn models_of_project<'a>(key: &VirtualKey, directory: &'a Directory) -> &'a [String] {
-    directory.projects.get(key.project.as_str()).map_or(&[], |project| &project.models)
 }
 
 /// Finds the caller by the request's head, before its body is read: a stranger's is not.
@@ -57,12 +53,13 @@ pub(crate) async fn find(head: &Head, ingress: &Shared) -> Result<Found, Refusal
 /// Settles who asks, now that the request is here whole.
 pub(crate) fn know(received: Received, found: Found, ingress: &Shared) -> Result<Known, Refusal> {
     let Found { key, proof, .. } = found;
-    let user = received.asked.user.clone();
-    let user = user.or_else(|| header(&received.headers, "x-penstock-user").map(ToOwned::to_owned));
-    let mut tags = key.tags.clone();
-    tags.extend(received.tags.clone());
-    let caller =
-        Caller { project: key.project.clone(), key_id: key.id.clone(), user: user.or_else(|| key.user.clone()), tags };
+    // What the key or the token says stands: a request can only add to it.
+    let end_user = received.asked.user.clone();
+    let in_header = || header(&received.headers, "x-penstock-user").map(ToOwned::to_owned);
+    let user = key.user.clone().or_else(|| end_user.clone()).or_else(in_header);
+    let mut tags = received.tags.clone();
+    tags.extend(key.tags.clone());
+    let caller = Caller { project: key.project.clone(), key_id: key.id.clone(), user, end_user, tags };
     let grant = Grant::new(&ingress.keys, proof, caller.clone())?;
     Ok(Known { received, key, caller, grant, is_kept: false })
 }

@@ -1,6 +1,7 @@
 //! Stage 7: the call onto the bus, and its frames back. Whom it is sent to, and to whom again, is `sending`'s; everything
 //! else about retry and fallback is the workers' business. Knows no provider.
 
+use super::allow::Allowed;
 use super::answer::Answer;
 use super::frames::{Frames, Source};
 use super::pieces;
@@ -167,7 +168,7 @@ enum Begun {
 }
 
 /// Gives an answer that is kept.
-pub(crate) async fn read_again(mut replay: Replay, record: &mut Record) -> Result<Answer, Refusal> {
+pub(crate) async fn read_again(mut replay: Replay, _: Allowed, record: &mut Record) -> Result<Answer, Refusal> {
     let begun = first_content(&mut replay).await;
     match note(begun.map_err(Fallen::into_unsent), record)? {
         Begun::Whole(ended, bytes) => Ok(Answer::Whole(ended, bytes)),

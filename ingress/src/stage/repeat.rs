@@ -1,6 +1,7 @@
 //! Between 2 and 3: was this very request asked before? By its `Idempotency-Key`, or by the `Last-Event-ID` of a client that
 //! comes back to a stream. Such a request costs nothing: it gets the answer that is kept, or joins the one under way.
 
+use super::allow::{self, Allowed};
 use super::authenticate::Known;
 use super::receive::header;
 use crate::refusal::Refusal;
@@ -32,7 +33,7 @@ pub(crate) enum Repeat {
     /// One that is asked for the first time; its keys, if it has any.
     First(Claims),
     /// One that has an answer, or soon will have: from this event on.
-    Again(Box<Replay>, Claims, u64),
+    Again(Box<Replay>, Claims, u64, Allowed),
 }
 
 /// The keys that stand for a request. Given free when its answer fails, so that asking again is asking anew.
@@ -125,8 +126,9 @@ async fn resume(last: &str, known: &Known, ingress: &Shared) -> Result<Repeat, R
 }
 
 async fn read(claim: Claim, claims: Claims, from: u64, known: &Known, ingress: &Shared) -> Result<Repeat, Refusal> {
+    let allowed = allow::check_kept(&known.key, &known.received.asked.model, ingress)?;
     let replay = ingress.replays.read(claim, known.received.deadline).await.map_err(|error| unreadable(&error))?;
-    Ok(Repeat::Again(Box::new(replay), claims, from))
+    Ok(Repeat::Again(Box::new(replay), claims, from, allowed))
 }
 
 fn first(known: &Known, ingress: &Shared) -> Claim {

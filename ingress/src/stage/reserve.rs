@@ -39,8 +39,8 @@ pub(crate) async fn reserve(planned: Planned, ingress: &Shared, record: &mut Rec
         }
         match set_aside(&wanted, known.received.deadline, ingress).await {
             Ok(held) => {
-                let plan = planned.plan.bounded(&worst.unwrap_or_default());
-                return Ok(Funded { planned: Planned { plan, ..planned }, held: Some(held) });
+                planned.plan = planned.plan.bounded(&worst.unwrap_or_default());
+                return Ok(Funded { planned, held: Some(held) });
             }
             Err(NoMoney::Refused(refusal)) => return Err(refusal),
             Err(NoMoney::Down(budget, model)) => {

@@ -1,6 +1,6 @@
 //! Stage 5: a model's name into a plan. Knows the operator's strategies; knows no provider and makes no call.
 
-use super::authenticate::models_of_project;
+use super::allow::{self, Allowed};
 use super::cache::Missed;
 use crate::config::{Hedge, OnBreak, Strategy, VirtualModel};
 use crate::models::{Models, Named};
@@ -9,7 +9,6 @@ use crate::role::Shared;
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
 use penstock_schemas::envelope::{Operation, Unsupported};
-use penstock_schemas::key::may_use;
 use penstock_schemas::plan::{Link, Plan};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -25,16 +24,16 @@ pub(crate) struct Planned {
     pub(crate) hedge: Option<Hedge>,
     /// What becomes of a stream that breaks.
     pub(crate) on_break: OnBreak,
+    /// That the caller may use what is planned: so only this file can make a plan.
+    _allowed: Allowed,
 }
 
 /// Makes the plan.
 pub(crate) fn route(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal> {
-    let planned = plan_for(missed, ingress)?;
-    check_allowed(&planned, ingress)?;
-    Ok(planned)
+    plan_for(missed, ingress)
 }
 
-/// The plan for another model, which a budget names: its operator allows it to everybody whom the budget is for.
+/// The plan for another model, which a budget names. The caller must be allowed to use that one too.
 pub(crate) fn send_down(planned: Planned, model: &str, ingress: &Shared) -> Result<Planned, Refusal> {
     let mut missed = planned.missed;
     model.clone_into(&mut missed.admitted.known.received.asked.model);
@@ -50,7 +49,8 @@ fn plan_for(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal> {
         Named::Own(model) => {
             on_break = model.on_break;
             // The same user stays with the same arm; without a user, each request draws anew.
-            let arm = known.caller.user.as_ref().map_or_else(|| draw(&known.received.id), |user| draw(&(name, user)));
+            let user = known.caller.end_user.as_ref().or(known.caller.user.as_ref());
+            let arm = user.map_or_else(|| draw(&known.received.id), |user| draw(&(name, user)));
             (plan(model, arm), Some(name.clone()), model.unsupported, model.hedge)
         }
         Named::Target(target) => (Plan::new(Link::to(target), []), None, None, None),
@@ -62,20 +62,9 @@ fn plan_for(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal> {
     };
     check_mode(known.received.asked.operation, name, &plan, models)?;
     let plan = around_trouble(plan, health);
-    Ok(Planned { missed, plan, virtual_model, unsupported, hedge, on_break })
-}
-
-/// Whether the key and its project may use what was asked for.
-fn check_allowed(planned: &Planned, ingress: &Shared) -> Result<(), Refusal> {
-    let known = &planned.missed.admitted.known;
-    let (name, directory) = (&known.received.asked.model, ingress.keys.directory());
-    for (who, patterns) in [("key", &known.key.models[..]), ("project", models_of_project(&known.key, &directory))] {
-        if !is_allowed(patterns, name, &planned.plan) {
-            let of = if who == "key" { known.key.id.as_str() } else { known.key.project.as_str() };
-            return Err(Refusal::ModelForbidden { who: format!("the {who} {of}"), model: name.to_owned() });
-        }
-    }
-    Ok(())
+    let targets: Vec<_> = plan.links().iter().map(|link| &link.target).collect();
+    let allowed = allow::check(&known.key, &ingress.keys.directory(), name, &targets)?;
+    Ok(Planned { missed, plan, virtual_model, unsupported, hedge, on_break, _allowed: allowed })
 }
 
 /// Puts targets that are in trouble last, so that they are still there when nothing else is.
@@ -93,11 +82,6 @@ fn unknown<T: ToString>(name: &str, hint: &str, names: &[T]) -> Refusal {
     let names: Vec<String> = names.iter().map(|name| format!("`{}`", name.to_string())).collect();
     let hint = if names.is_empty() { format!(": {hint}") } else { format!(": {hint} {}", names.join(" or ")) };
     Refusal::UnknownModel { name: name.to_owned(), hint }
-}
-
-/// A name is allowed that one of the patterns matches, and a name all of whose targets are matched.
-fn is_allowed(patterns: &[String], name: &str, plan: &Plan) -> bool {
-    may_use(patterns, name) || plan.links().iter().all(|link| may_use(patterns, &link.target.to_string()))
 }
 
 /// Refuses what none of the plan's models is made for, as far as the catalogue is sure of it.

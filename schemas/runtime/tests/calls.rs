@@ -35,6 +35,7 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
             project: ProjectId::parse("p").unwrap(),
             key_id: KeyId::parse("k").unwrap(),
             user: None,
+            end_user: None,
             tags: [].into(),
         },
         deadline: clock::now().after(LONG),

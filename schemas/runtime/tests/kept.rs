@@ -32,6 +32,7 @@ fn event() -> UsageEvent {
             project: ProjectId::parse("p").unwrap(),
             key_id: KeyId::parse("k").unwrap(),
             user: None,
+            end_user: None,
             tags: [].into(),
         },
         dialect: Dialect::Openai,

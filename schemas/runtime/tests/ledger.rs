@@ -27,6 +27,7 @@ fn event(length: usize) -> UsageEvent {
             project: ProjectId::parse("p").unwrap(),
             key_id: KeyId::parse("k").unwrap(),
             user: Some("u".repeat(length)),
+            end_user: None,
             tags: [].into(),
         },
         dialect: Dialect::Openai,

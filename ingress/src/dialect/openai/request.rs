@@ -32,7 +32,9 @@ pub(crate) fn read(operation: Operation, body: Bytes, content_type: Option<Strin
         }
     }
     check_content(operation, &fields)?;
-    let (user, delivery) = (fields.text("user")?, delivery(operation, &fields));
+    // OpenAI's newer name for it: <https://platform.openai.com/docs/guides/safety-best-practices>.
+    let user = fields.text("user")?.or(fields.text("safety_identifier")?);
+    let delivery = delivery(operation, &fields);
     Ok(Asked { dialect: Dialect::Openai, operation, model, user, delivery, body, content_type: None, extent })
 }
 
@@ -82,7 +84,7 @@ fn required(operation: Operation) -> &'static [&'static str] {
 fn rule(operation: Operation, field: &str) -> Option<Rule> {
     use Operation::{Chat, Completions, Embeddings, Images, Moderations, Rerank, Speech};
     Some(match (operation, field) {
-        (_, "model" | "user") => Rule::Text,
+        (_, "model" | "user" | "safety_identifier") => Rule::Text,
         (Chat, "messages" | "tools") => Rule::List,
         (Chat, "tool_choice") => Rule::TextOrObject,
         (Chat, "max_tokens" | "max_completion_tokens") | (Completions, "max_tokens") => Rule::Whole(0),

@@ -44,7 +44,8 @@ pub(crate) fn read(body: Bytes) -> Result<Asked, Refusal> {
     }
     let is_stream = value(&fields, "stream")?.unwrap_or(false);
     let delivery = if is_stream { Delivery::Stream } else { Delivery::Whole };
-    let user = value(&fields, "user")?;
+    let user: Option<String> = value(&fields, "user")?;
+    let user = user.or(value(&fields, "safety_identifier")?);
     Ok(Asked { dialect, operation, model, user, delivery, body, content_type: None, extent })
 }
 

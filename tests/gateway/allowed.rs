@@ -1,0 +1,118 @@
+//! Which models a caller may use: whatever a request asks for and however it comes to a model or to a kept answer, the lists
+//! of its key and of its project hold.
+
+use crate::made::{key, post};
+use http::Method;
+use penstock_tests::{Answer, Ask, World};
+use serde_json::{Value, json};
+
+const FORBIDDEN: &str = "403 permission_error model_forbidden (model)";
+
+#[tokio::test]
+async fn a_budget_sends_no_request_to_a_model_that_its_project_may_not_use() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    let project = post(&world, "projects", &json!({ "name": "one", "models": ["alpha/*"] })).await;
+    assert_eq!(project.status, 201, "{}", project.raw());
+    let down = json!({
+        "name": "own", "limit_usd": "0.00001", "cycle": "total", "match": { "project": "one" },
+        "on_exceed": { "downgrade": "beta/m" },
+    });
+    let key = key(&world, &json!({ "project": "one", "budgets": [down] })).await;
+    let ask = world.ask("alpha/m").field("max_tokens", json!(5)).key(&key);
+    assert_eq!(ask.await.error(), FORBIDDEN);
+    assert_eq!(world.upstream("beta").calls().len(), 0);
+}
+
+#[tokio::test]
+async fn a_kept_answer_is_not_for_a_key_that_may_not_use_its_model() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("a secret").always();
+    let all = key(&world, &json!({ "project": "one" })).await;
+    let few = key(&world, &json!({ "project": "one", "models": ["beta/*"] })).await;
+    let ask = world.ask("alpha/m").header("idempotency-key", "once");
+    assert_eq!(ask.clone().key(&all).await.text(), "a secret");
+    assert_eq!(ask.clone().key(&all).await.header("idempotent-replayed"), "true");
+    assert_eq!(ask.key(&few).await.error(), FORBIDDEN);
+
+    let stream = world.ask("alpha/m").stream();
+    let first = stream.clone().header("x-penstock-resumable", "true").key(&all).await.raw();
+    let id = first.lines().find_map(|line| line.strip_prefix("id: ")).expect("a numbered event").to_owned();
+    let resume = stream.header("last-event-id", &id);
+    assert_eq!(resume.clone().key(&all).await.status, 200);
+    assert_eq!(resume.key(&few).await.error(), FORBIDDEN);
+    assert_eq!(world.upstream("alpha").calls().len(), 2);
+}
+
+/// A request of each client route for the model `alpha/m`, or for the response `kept` of it. A new route needs its line here.
+fn asks(world: &World, method: &str, path: &str, kept: &str) -> Vec<Ask> {
+    let chat = || world.ask("alpha/m").path(path);
+    let post = |body: Value| vec![world.post(path, &body)];
+    let get = |path: &str| vec![world.get(path)];
+    let filled = path.replace("{id}", kept).replace("{model}", "alpha/m");
+    match (method, path) {
+        ("post", "/v1/chat/completions") => vec![chat(), chat().stream()],
+        ("post", "/v1/messages" | "/v1/messages/count_tokens") => vec![chat().field("max_tokens", json!(5))],
+        ("post", "/v1/completions" | "/v1/images/generations") => post(json!({ "model": "alpha/m", "prompt": "Hi" })),
+        ("post", "/v1/embeddings" | "/v1/moderations" | "/v1/audio/speech") => {
+            post(json!({ "model": "alpha/m", "input": "Hi", "voice": "alloy" }))
+        }
+        ("post", "/v1/rerank" | "/v2/rerank") => post(json!({ "model": "alpha/m", "query": "Hi", "documents": ["a"] })),
+        ("post", "/v1/audio/transcriptions" | "/v1/audio/translations") => {
+            let form = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nalpha/m\r\n--x\r\nContent-Disposition: \
+                form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--x--\r\n";
+            vec![chat().header("content-type", "multipart/form-data; boundary=x").body(form)]
+        }
+        ("post", "/v1/responses") => {
+            let previous = json!({ "model": "beta/m", "input": "Hi", "previous_response_id": kept });
+            [post(json!({ "model": "alpha/m", "input": "Hi" })), post(previous)].concat()
+        }
+        ("post", "/v1/models/{model}" | "/v1beta/models/{model}") => {
+            let body = json!({ "contents": [{ "parts": [{ "text": "Hi" }] }] });
+            let methods = ["generateContent", "streamGenerateContent", "countTokens"];
+            methods.map(|method| world.post(&format!("{filled}:{method}"), &body)).to_vec()
+        }
+        ("post", "/v1/responses/{id}/cancel") => vec![world.get(&filled).method(Method::POST)],
+        ("delete", "/v1/responses/{id}") => vec![world.get(&filled).method(Method::DELETE)],
+        ("get", "/v1/responses/{id}" | "/v1/responses/{id}/input_items") => get(&filled),
+        ("get", "/v1/models" | "/v1beta/models" | "/v1/models/{model}" | "/v1beta/models/{model}") => get(&filled),
+        _ => panic!("{method} {path} is new: how does it come to a model?"),
+    }
+}
+
+fn is_refused(answer: &Answer) -> bool {
+    matches!(answer.status.as_u16(), 403 | 404) && !answer.raw().contains("a secret")
+}
+
+#[tokio::test]
+async fn no_route_leads_to_a_model_or_to_an_answer_of_one_that_the_key_may_not_use() {
+    let world = World::start().await;
+    for upstream in ["alpha", "beta"] {
+        world.upstream(upstream).answers("a secret").always();
+    }
+    let few = key(&world, &json!({ "project": "one", "models": ["beta/*"] })).await;
+    let all = key(&world, &json!({ "project": "one" })).await;
+    let made = world.post("/v1/responses", &json!({ "model": "alpha/m", "input": "Hi" })).key(&all).await.json();
+    let kept = made["id"].as_str().unwrap_or_else(|| panic!("{made}"));
+    let document = world.get("/openapi.json").key(&all).await.json();
+    let mut routes = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("methods") {
+            if operation["tags"][0] != "clients" {
+                continue;
+            }
+            routes += 1;
+            for ask in asks(&world, method, path, kept) {
+                let answer = ask.key(&few).await;
+                let is_list = path.ends_with("/models");
+                let lists_none =
+                    || answer.status == 200 && !answer.raw().contains("alpha") && answer.raw().contains("beta");
+                assert!(if is_list { lists_none() } else { is_refused(&answer) }, "{method} {path}: {}", answer.raw());
+            }
+        }
+    }
+    assert!(routes > 20, "{routes}");
+    assert_eq!((world.upstream("alpha").calls().len(), world.upstream("beta").calls().len()), (1, 0));
+    let still = world.get(&format!("/v1/responses/{kept}")).key(&all).await;
+    assert!(still.raw().contains("a secret"), "{}", still.raw());
+}
