@@ -16,7 +16,7 @@ use crate::stage::repeat::{self, Repeat};
 use crate::stage::{admit, cache, dispatch, receive, reserve, route};
 use axum::extract::Request;
 use axum::response::Response;
-use penstock_runtime::bus::Replay;
+use penstock_runtime::bus::{Intake, Replay};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::name::RequestId;
 use std::pin::pin;
@@ -52,7 +52,8 @@ async fn run(
     match repeat.inspect_err(|refusal| record.refused(refusal))? {
         Repeat::First(claims) => {
             let rewriter = rewriter(&known.received, id, claims.is_numbered.then(|| Numbers::new(id, 0)));
-            let known = Known { is_kept: claims.is_kept(), ..known };
+            let is_kept = claims.is_kept() && ingress.bus.intake() == Intake::Everything;
+            let known = Known { is_kept, ..known };
             let answered = Box::pin(once(ingress, known, (record, rewriter), told)).await;
             if answered.is_err() {
                 claims.release(ingress).await;

@@ -179,6 +179,11 @@ impl Ingress {
         Ok(Self { shared, address })
     }
 
+    /// What it writes its usage events to.
+    pub fn journal(&self) -> Journal {
+        self.shared.journal.clone()
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

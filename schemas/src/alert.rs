@@ -131,6 +131,13 @@ impl Alert {
         Self::new(AlertKind::LedgerDeadLetter, "ledger", reason, &day(at), at).saying(message).with("reason", reason)
     }
 
+    /// Less than `percent` of the disk of a folder is free: told once a day for each share.
+    pub fn disk_space(folder: &str, percent: u64, free: u64, at: UnixMicros) -> Self {
+        let message = format!("less than {percent} % of the disk of {folder} is free: {} MB", free >> 20);
+        let alert = Self::new(AlertKind::DiskSpace, folder, &percent.to_string(), &day(at), at).saying(message);
+        alert.with("percent", percent).with("free_bytes", free)
+    }
+
     /// With this name for its subject in front of people; the id stays what it is.
     #[must_use]
     pub fn about(mut self, label: &str) -> Self {

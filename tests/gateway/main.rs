@@ -17,6 +17,7 @@ mod closed_to_others;
 mod completions;
 mod configuration;
 mod counted;
+mod disk;
 mod embeddings;
 mod fallback;
 mod faults;

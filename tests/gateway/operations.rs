@@ -7,7 +7,9 @@ use serde_json::json;
 async fn health_and_readiness_need_no_key() {
     let world = World::start().await;
     let health = world.get("/health").await;
-    assert_eq!((health.status.as_u16(), health.raw().as_str()), (200, "ok\n"));
+    let json = health.json();
+    assert_eq!((health.status.as_u16(), &json["status"], &json["ready"]), (200, &json!("alive"), &json!(true)));
+    assert_eq!((&json["ledger"]["state"], &json["nats"]["connected"]), (&json!("healthy"), &json!(true)));
     let ready = world.get("/ready").await;
     assert_eq!((ready.status.as_u16(), ready.raw().as_str()), (200, "ready\n"));
 }
@@ -32,6 +34,7 @@ async fn metrics_count_requests_and_attempts_and_tell_no_secrets() {
         "penstock_attempts_total{provider=\"alpha\",outcome=\"served\",failure=\"\"} 1",
         "penstock_attempts_total{provider=\"beta\",outcome=\"served\",failure=\"\"} 1",
         "penstock_calls_in_flight{provider=\"alpha\"} 0",
+        "penstock_ledger_failing 0",
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found == line), "no `{line}` in {text}");

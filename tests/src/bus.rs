@@ -27,6 +27,20 @@ impl World {
         assert!(stored.is_ok_and(|stored| stored.is_some_and(|stored| stored["seq"].is_u64())), "NATS takes a value");
     }
 
+    /// Sets how many bytes the ledger's stream in NATS may hold.
+    ///
+    /// # Panics
+    /// When NATS does not do that.
+    pub async fn limit_ledger(&self, bytes: u64) {
+        let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
+        let info = timeout(crate::wait::LONG, ask(&url, "$JS.API.STREAM.INFO.ps_USAGE", "")).await;
+        let mut config = info.expect("NATS answers").expect("NATS answers")["config"].clone();
+        config["max_bytes"] = json!(bytes);
+        let update = config.to_string();
+        let done = timeout(crate::wait::LONG, ask(&url, "$JS.API.STREAM.UPDATE.ps_USAGE", &update)).await;
+        assert_eq!(done.expect("NATS answers").expect("NATS answers")["config"]["max_bytes"], json!(bytes));
+    }
+
     /// Sets what the operator manages, all of it, and waits until every ingress at `addresses` has it.
     ///
     /// # Panics
@@ -48,7 +62,7 @@ impl World {
 }
 
 /// Sends one request and reads its one reply.
-async fn ask(url: &str, subject: &str, payload: &str) -> Option<Value> {
+pub(crate) async fn ask(url: &str, subject: &str, payload: &str) -> Option<Value> {
     let (login, address) = url.strip_prefix("nats://")?.split_once('@')?;
     let (user, password) = login.split_once(':')?;
     let hello =

@@ -2,9 +2,13 @@
 //! `beta`, a price for `m` at each, and the virtual model `fast`, which falls back from `alpha/m` to `beta/m`.
 
 use crate::binary::tool;
+use crate::small_disk::SmallDisk;
 use crate::upstream::Upstream;
 use crate::world::World;
 use std::fmt::Write;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
 
 /// The admin key of every world.
 pub(crate) const ADMIN_KEY: &str = "psa_0123456789abcdef";
@@ -32,6 +36,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     demo: bool,
     apart: bool,
+    nats_store: Option<PathBuf>,
 }
 
 impl Setup {
@@ -61,6 +66,20 @@ impl Setup {
     pub fn apart(mut self) -> Self {
         self.apart = true;
         self
+    }
+
+    /// With the store of `up`'s nats-server on this disk.
+    #[must_use]
+    pub fn nats_on(mut self, disk: &SmallDisk) -> Self {
+        self.nats_store = Some(disk.path().to_owned());
+        self
+    }
+
+    /// Makes the data folder as the test wants it.
+    pub(crate) fn prepare(&self, data: &Path) {
+        let Some(store) = &self.nats_store else { return };
+        DirBuilder::new().mode(0o700).create(data).expect("the test's folder can be written to");
+        symlink(store, data.join("nats")).expect("the test's folder takes links");
     }
 
     /// Starts it, and waits until it is ready.

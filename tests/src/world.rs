@@ -43,6 +43,7 @@ impl World {
         let upstreams = vec![Upstream::start("alpha").await, Upstream::start("beta").await];
         folder.write("front.toml", &setup.front(&upstreams));
         folder.write("back.toml", &Setup::back(&upstreams));
+        setup.prepare(&data(&folder));
         let mut up = start_up(&setup, &folder, 0);
         let (url, key, ready) = ready(&mut up, &folder).await;
         Self { up, roles: 0, url, key, ready, upstreams, setup, orphan: None, folder }
@@ -147,6 +148,16 @@ impl World {
     /// Starts a role in a process of its own, joined to `up`'s NATS and ClickHouse: `ingress`, `worker`, `analytics`.
     /// Waits until it is ready; gives it and the line in which it says so.
     pub async fn role(&mut self, role: &str) -> (Process, String) {
+        let mut process = self.begin_role(role);
+        let line = process.says("ready").await;
+        (process, line)
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn begin_role(&mut self, role: &str) -> Process {
         let config = if role == "worker" { "back.toml" } else { "front.toml" };
         let mut command = self.penstock(config);
         let run = self.run_file();
@@ -154,9 +165,7 @@ impl World {
         command.arg(role).env("PENSTOCK_NATS_URL", of_run("nats")).env("PENSTOCK_CLICKHOUSE_URL", of_run("clickhouse"));
         command.env("PENSTOCK_INGRESS_LISTEN", "127.0.0.1:0");
         self.roles += 1;
-        let mut process = Process::start(&format!("{role}-{}", self.roles), command, self.folder.path());
-        let line = process.says("ready").await;
-        (process, line)
+        Process::start(&format!("{role}-{}", self.roles), command, self.folder.path())
     }
 
     /// Starts a worker of all providers in a process of its own, and waits until it is ready.

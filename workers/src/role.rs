@@ -99,6 +99,11 @@ impl Workers {
         Ok(Self { life: life.clone(), journal })
     }
 
+    /// What it writes its usage events to.
+    pub fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
     /// Takes no more calls, finishes those it has within `limit`, and writes the last events. False when something was
     /// left undone.
     pub async fn drain(self, limit: Duration) -> bool {

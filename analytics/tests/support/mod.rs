@@ -134,8 +134,12 @@ pub struct Nats {
 impl Nats {
     pub fn start(data: &Path) -> Self {
         let mut command = Command::new(variable("PENSTOCK_NATS_SERVER"));
-        command.args(["--addr", "127.0.0.1", "--port", "-1", "--http_port", "-1", "--jetstream", "--store_dir"]);
-        command.arg(data).stderr(Stdio::piped());
+        std::fs::create_dir_all(data).unwrap();
+        // The limits of the streams are reserved: whatever this machine's disk has free, they fit.
+        let file = data.join("nats.conf");
+        std::fs::write(&file, format!("jetstream {{ store_dir: {data:?}, max_file_store: 1TB }}")).unwrap();
+        command.args(["--addr", "127.0.0.1", "--port", "-1", "--http_port", "-1", "--config"]).arg(&file);
+        command.stderr(Stdio::piped());
         let mut process = Process(command.spawn().unwrap());
         let mut log = BufReader::new(process.0.stderr.take().unwrap());
         let (mut port, mut monitor, mut line) = (None, None, String::new());

@@ -4,6 +4,7 @@
 pub(crate) mod child;
 pub(crate) mod clickhouse;
 pub(crate) mod data;
+mod disk;
 pub(crate) mod nats;
 
 use crate::config::Config;
@@ -12,6 +13,7 @@ use crate::{Place, config};
 use anyhow::{Context, anyhow};
 use child::Children;
 pub(crate) use data::{DataDir, RunFile};
+use disk::DiskWatch;
 use penstock_analytics::{Address, Analytics};
 use penstock_ingress::{Ingress, keys};
 use penstock_runtime::metrics::Metrics;
@@ -103,13 +105,21 @@ fn choose_keys(config: &mut Config, data: &DataDir) -> anyhow::Result<FirstKey> 
 
 async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::Result<(Running, RunFile)> {
     let mut children = Children::default();
+    let mut folders = Vec::new();
     let nats = match config.nats.url.clone() {
         Some(url) => url,
-        None => nats::start(data, &mut children)?,
+        None => {
+            folders.push(data.join("nats"));
+            nats::start(data, &mut children)?
+        }
     };
+    let restart = (!folders.is_empty()).then(|| Box::new(children.restart(nats::CHILD)) as _);
     let clickhouse = match &config.analytics.clickhouse {
         Some(address) => address.url().to_owned(),
-        None => clickhouse::start(data, &mut children)?,
+        None => {
+            folders.push(data.join("clickhouse"));
+            clickhouse::start(data, &mut children)?
+        }
     };
     if config.analytics.clickhouse.is_none() {
         config.analytics.clickhouse = Some(Address::parse(&clickhouse)?);
@@ -128,6 +138,14 @@ async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::R
     let bus = connect_soon(&config.nats, &nats, "ingress", NATS_START).await?;
     let ingress = Box::pin(Ingress::start(config.ingress, &bus, &metrics)).await?;
     ingress.ready().await;
+    let watch = DiskWatch {
+        folders,
+        buses: vec![bus.clone(), worker_bus.clone()],
+        journals: vec![ingress.journal(), workers.journal()],
+        alarm: analytics_bus.alarm(),
+        restart,
+    };
+    bus.life().service("disk", watch.run());
     let run_file = RunFile { url: format!("http://{}", ingress.address()), nats, clickhouse, pid: std::process::id() };
     let lives = [bus, worker_bus, analytics_bus].map(|bus| bus.life().clone());
     Ok((Running { ingress, workers, analytics, children, demo, lives }, run_file))

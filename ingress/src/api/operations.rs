@@ -11,26 +11,54 @@ use crate::status;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use penstock_runtime::bus::{Intake, LedgerState};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
+use serde_json::json;
 
-/// `GET /health`: the process is alive.
-pub(crate) async fn health() -> &'static str {
-    "ok\n"
+/// `GET /health`: the process is alive, and how what it stands on is.
+pub(crate) async fn health(State(ingress): State<Shared>) -> impl IntoResponse {
+    let journal = &ingress.journal;
+    let failure = journal.health().failure();
+    let answer = json!({
+        "status": "alive",
+        "ready": not_ready(&ingress).is_none(),
+        "reason": not_ready(&ingress),
+        "nats": { "connected": ingress.bus.is_connected() },
+        "ledger": {
+            "state": journal.state().as_str(),
+            "failing_seconds": failure.as_ref().map(|failure| failure.since.elapsed().as_secs()),
+            "reason": failure.map(|failure| failure.reason),
+            "failures": journal.health().failures(),
+            "waiting_bytes": journal.waiting_bytes(),
+        },
+        "intake": match ingress.bus.intake() {
+            Intake::Everything => "everything",
+            Intake::NoOptional => "no_optional",
+            Intake::Nothing => "nothing",
+        },
+    });
+    ([(CONTENT_TYPE, "application/json")], answer.to_string())
 }
 
 /// `GET /ready`: it can serve requests, or why not.
 pub(crate) async fn ready(State(ingress): State<Shared>) -> impl IntoResponse {
+    match not_ready(&ingress) {
+        None => (status::ANSWERED, "ready\n".to_owned()),
+        Some(reason) => (status::of(&Refusal::NotReady(reason)), format!("{reason}\n")),
+    }
+}
+
+fn not_ready(ingress: &Shared) -> Option<&'static str> {
     let reasons = [
         (ingress.life.is_stopping(), "stopping"),
         (!ingress.bus.is_connected(), "not connected to NATS"),
         (!ingress.keys.is_current(), "the keys have not been read yet"),
         (!ingress.models.is_current(), "the models have not been read yet"),
+        (ingress.bus.intake() == Intake::Nothing, "the disk of the data folder is full"),
+        (ingress.journal.state() == LedgerState::Failing, "the ledger (JetStream) does not take usage events"),
     ];
-    match reasons.iter().find(|(applies, _)| *applies) {
-        None => (status::ANSWERED, "ready\n".to_owned()),
-        Some((_, reason)) => (status::of(&Refusal::NotReady(reason)), format!("{reason}\n")),
-    }
+    reasons.iter().find(|(applies, _)| *applies).map(|(_, reason)| *reason)
 }
 
 /// `GET /metrics` beside the APIs.
@@ -49,6 +77,7 @@ pub(crate) async fn metrics(State(ingress): State<Shared>, shown: Credentials) -
 
 /// The metrics of this process, for Prometheus.
 pub(crate) async fn exposition(State(ingress): State<Shared>) -> Response {
+    ingress.metrics.ledger(&ingress.journal);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], ingress.metrics.text()).into_response()
 }

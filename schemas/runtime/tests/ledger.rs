@@ -95,7 +95,7 @@ async fn an_event_that_no_message_can_hold_is_a_dead_letter_and_no_provider_is_c
         journal.note(event.clone()).await;
     }
     let mut pending = journal.append(event(100_000)).await;
-    assert!(!timeout(LONG, pending.written()).await.unwrap());
+    assert!(!timeout(LONG, pending.cleared()).await.unwrap());
     assert!(!timeout(LONG, pending.acknowledged()).await.unwrap());
     let wanted: BTreeSet<RequestId> = good.iter().map(id).collect();
     assert_eq!(read(&bus, wanted.len()).await, wanted);
@@ -128,5 +128,19 @@ async fn a_backlog_is_fetched_in_pieces_that_the_connection_can_hold() {
     let pending = stream.consumer_info("analytics").await.unwrap().num_ack_pending;
     assert!((1..=66).contains(&pending), "{pending} messages of 260 KB are on their way at once");
     drop((first, reader));
+    assert_eq!(read(&bus, wanted.len()).await, wanted);
+}
+
+#[tokio::test]
+async fn a_backlog_of_more_messages_than_a_fetch_is_read_without_a_break() {
+    let server = Server::start();
+    let bus = server.bus("both").await;
+    let journal = Journal::open(&bus).await.unwrap();
+    let mut wanted = BTreeSet::new();
+    for _ in 0..2_500 {
+        let event = event(0);
+        wanted.insert(id(&event));
+        assert!(timeout(LONG, journal.append(event).await.acknowledged()).await.unwrap());
+    }
     assert_eq!(read(&bus, wanted.len()).await, wanted);
 }

@@ -1,7 +1,7 @@
 //! The half of an attempt that passes bytes on as they come: audio. Knows nothing of what they mean; nothing goes out
 //! before the first of them.
 
-use super::{Attempt, Call, Report, Step, refused, wait_for_ledger};
+use super::{Attempt, Call, Report, Step, refused};
 use crate::cost::counted;
 use bytes::Bytes;
 use penstock_runtime::bus::{Pending, Replies};
@@ -22,7 +22,7 @@ pub(super) async fn pass_on(
     let first = first.ok_or_else(|| refused(FailureKind::Broken, "the provider's answer is empty"))?;
     report.first_token = Some(call.began.elapsed());
     report.counted = counted(call.wanted.operation, call.body);
-    wait_for_ledger(start, replies).await?;
+    call.wait_for_ledger(start, replies).await?;
     call.send(replies, Payload::Chunk(Some(call.head(report)), first)).await.map_err(begun)?;
     loop {
         let until = (Instant::now() + call.clocks.idle).min(call.total_by());

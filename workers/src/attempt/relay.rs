@@ -3,7 +3,7 @@
 
 use super::meter::Meter;
 use super::stamp::Stamp;
-use super::{Attempt, Call, MEMORY_FULL, Report, Step, wait_for_ledger};
+use super::{Attempt, Call, MEMORY_FULL, Report, Step};
 use crate::cost::counted;
 use crate::providers::framing::Cutter;
 use crate::providers::{Step as Verdict, StreamReader};
@@ -188,7 +188,7 @@ impl Relay<'_> {
         let Some(start) = self.start.take() else { return Ok(None) };
         report.first_token = Some(self.call.began.elapsed());
         report.counted = counted(self.call.wanted.operation, self.call.body);
-        wait_for_ledger(start, replies).await?;
+        self.call.wait_for_ledger(start, replies).await?;
         self.is_begun = true;
         Ok(Some(self.call.head(report)))
     }

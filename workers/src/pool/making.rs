@@ -87,8 +87,8 @@ impl Pool {
         if start.price_id.is_none() {
             self.alarm.raise(Alert::unpriced_model(&link.target, start.started_at));
         }
-        let appending = self.journal.append(UsageEvent::AttemptStarted(Box::new(start.clone())));
-        let pending = match held.replies.wait(timeout(attempt::LEDGER, appending)).await {
+        let appending = self.journal.begin(UsageEvent::AttemptStarted(Box::new(start.clone())));
+        let pending = match held.replies.wait(timeout(attempt::LEDGER.min(clocks.total), appending)).await {
             Some(Ok(pending)) => pending,
             Some(Err(_)) => return attempt::ledger_failed(),
             None => return Attempt::Cancelled,

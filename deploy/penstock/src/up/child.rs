@@ -85,6 +85,12 @@ impl Children {
         signal(pid, Signal::KILL);
     }
 
+    /// What asks a child to stop, so that it is started again.
+    pub(crate) fn restart(&self, name: &'static str) -> impl Fn() + Send + Sync + use<> {
+        let pids = self.pids.clone();
+        move || terminate(pids.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied())
+    }
+
     /// Stops all of them and waits.
     pub(crate) async fn stop(self) {
         self.life.drain(STOP + Duration::from_secs(1)).await;

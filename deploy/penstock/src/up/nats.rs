@@ -3,6 +3,7 @@
 
 use super::child::{Children, terminate};
 use super::data::DataDir;
+use super::disk::store_limit;
 use anyhow::{Context, bail};
 use penstock_runtime::Secret;
 use std::net::TcpListener;
@@ -10,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
+
+/// What the child is called.
+pub(crate) const CHILD: &str = "nats-server";
 
 /// How long the server of an `up` that was killed may take to stop.
 const LEFT_BEHIND: Duration = Duration::from_secs(20);
@@ -22,7 +26,7 @@ pub(crate) fn start(data: &DataDir, children: &mut Children) -> anyhow::Result<S
     let password = data.secret("nats-password", || Secret::generate(""))?;
     let port = free_port()?;
     data.write("nats.conf", configuration(data, port, &password).as_bytes())?;
-    children.keep("nats-server", move || {
+    children.keep(CHILD, move || {
         let mut command = Command::new(&server);
         command.arg("--config").arg(&file).stdin(std::process::Stdio::null());
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
@@ -35,8 +39,8 @@ pub(crate) fn start(data: &DataDir, children: &mut Children) -> anyhow::Result<S
     Ok(format!("nats://penstock:{}@127.0.0.1:{port}", password.reveal()))
 }
 
-/// 8 MB is NATS's recommended limit for a message; larger requests go through the object store. The file store is bounded
-/// by the streams' own limits, not by a share of today's free disk.
+/// 8 MB is NATS's recommended limit for a message; larger requests go through the object store. The file store may be as large
+/// as the disk: what is free of it is watched by [`super::disk`].
 fn configuration(data: &DataDir, port: u16, password: &Secret) -> String {
     format!(
         r#"# Written by `penstock up` at each start.
@@ -48,12 +52,13 @@ pid_file: {pid:?}
 log_file: {log:?}
 logfile_size_limit: 16MB
 logfile_max_num: 2
-jetstream {{ store_dir: {store:?}, max_file_store: 1TB }}
+jetstream {{ store_dir: {store:?}, max_file_store: {limit} }}
 authorization {{ user: "penstock", password: "{password}" }}
 "#,
         pid = data.join("nats.pid"),
         log = data.join("nats.log"),
         store = data.join("nats"),
+        limit = store_limit(&data.join("")),
         password = password.reveal(),
     )
 }

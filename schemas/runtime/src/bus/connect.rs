@@ -53,6 +53,17 @@ impl NatsConfig {
     }
 }
 
+/// What this process takes in, by the free space of the disk that NATS stores on, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// Everything.
+    Everything,
+    /// Requests, but nothing more of what is only kept for convenience: answers for repetitions, responses.
+    NoOptional,
+    /// No new attempts: the last of the disk is for what is under way.
+    Nothing,
+}
+
 /// A connection to NATS. Cloning shares it.
 #[derive(Clone)]
 pub struct Bus {
@@ -63,6 +74,7 @@ pub struct Bus {
     pub(super) life: Life,
     /// How often a connection was made: what was on its way when one broke may be lost.
     pub(super) connections: watch::Sender<u64>,
+    pub(super) intake: watch::Sender<Intake>,
     process: ProcessId,
 }
 
@@ -107,7 +119,18 @@ impl Bus {
         }
         let jetstream = jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(5)).build(client.clone());
         let subjects = Arc::new(config.subjects.clone());
-        Ok(Self { client, jetstream, subjects, replicas: config.replicas, life, connections, process })
+        let intake = watch::Sender::new(Intake::Everything);
+        Ok(Self { client, jetstream, subjects, replicas: config.replicas, life, connections, intake, process })
+    }
+
+    /// What this process takes in.
+    pub fn intake(&self) -> Intake {
+        *self.intake.borrow()
+    }
+
+    /// From now on this is what it takes in.
+    pub fn take_in(&self, intake: Intake) {
+        self.intake.send_replace(intake);
     }
 
     /// The life of the role that this connection belongs to.

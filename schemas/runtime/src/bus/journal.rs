@@ -1,8 +1,11 @@
 //! The writing side of the ledger: the journal that roles write usage events to. Events that are ready together travel as
-//! one message, bounded in bytes, and none waits for another. Knows nothing of what the events say.
+//! one message, bounded in bytes, and none waits for another. While the ledger acknowledges, a provider may be called as soon
+//! as its attempt's start has left this process; after trouble, only once that start is acknowledged. Knows nothing of what
+//! the events say.
 
 use super::dead::{DeadReason, Letter};
-use super::{Alarm, Bus, BusError};
+use super::ledger_health::{LedgerHealth, LedgerState, Sent};
+use super::{Alarm, Bus, BusError, Intake};
 use crate::clock;
 use crate::life::Life;
 use crate::schedule::full_jitter;
@@ -18,7 +21,7 @@ use penstock_schemas::ledger_line;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -42,6 +45,16 @@ const IN_FLIGHT: usize = 64;
 /// The first wait before a message is sent again, and the longest.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// An acknowledgement that takes longer puts the ledger in doubt; it takes a tenth of a millisecond.
+const LATE: Duration = Duration::from_millis(250);
+
+/// A message that is not acknowledged by then is sent again: its server may have died with it. An election of a cluster's
+/// servers takes 4 to 9 s.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// While the ledger fails and nothing is under way, an empty message asks it so often whether it is back.
+const PROBE: Duration = Duration::from_millis(500);
+
 /// Tries to put an event among the dead letters, before it is given up and lost.
 const BURIALS: u32 = 10;
 
@@ -54,6 +67,7 @@ const COMPANY: Duration = Duration::from_millis(5);
 pub struct Journal {
     queue: mpsc::Sender<Entry>,
     room: Arc<Semaphore>,
+    courier: Courier,
     finishing: CancellationToken,
     life: Life,
 }
@@ -61,7 +75,7 @@ pub struct Journal {
 struct Entry {
     /// The event, as it is written.
     line: Bytes,
-    /// Somebody waits until it is written, and until it is acknowledged.
+    /// Somebody waits until it is cleared, and until it is acknowledged.
     waiting: Option<(oneshot::Sender<()>, oneshot::Sender<()>)>,
     /// Its share of [`HELD`].
     held: OwnedSemaphorePermit,
@@ -69,14 +83,15 @@ struct Entry {
 
 /// An event on its way into the ledger.
 pub struct Pending {
-    written: oneshot::Receiver<()>,
+    cleared: oneshot::Receiver<()>,
     acknowledged: oneshot::Receiver<()>,
 }
 
 impl Pending {
-    /// Waits until the event has left this process: killing it no longer loses the event. False when it never will.
-    pub async fn written(&mut self) -> bool {
-        (&mut self.written).await.is_ok()
+    /// Waits until what the event announces may happen: it has left this process, so that killing it no longer loses the
+    /// event; and when the ledger is not known to be well, the ledger has it. False when it never will.
+    pub async fn cleared(&mut self) -> bool {
+        (&mut self.cleared).await.is_ok()
     }
 
     /// Waits until the ledger has the event. False when it never will, because it cannot be stored or this process is
@@ -95,18 +110,42 @@ impl Journal {
         bus.usage_stream().await?;
         let (queue, entries) = mpsc::channel(QUEUE);
         let room = Arc::new(Semaphore::new(HELD));
-        let journal = Self { queue, room, finishing: CancellationToken::new(), life: Life::new() };
-        let courier = Courier { bus: bus.clone(), alarm: bus.alarm() };
+        let courier = Courier { bus: bus.clone(), alarm: bus.alarm(), health: LedgerHealth::default() };
+        let journal =
+            Self { queue, room, courier: courier.clone(), finishing: CancellationToken::new(), life: Life::new() };
         journal.life.work(write(courier, entries, journal.finishing.clone()));
         Ok(journal)
     }
 
     /// Adds an event that something depends on: it goes out at once. Waits while the journal is full.
     pub async fn append(&self, event: UsageEvent) -> Pending {
-        let (written, on_written) = oneshot::channel();
+        let (cleared, on_cleared) = oneshot::channel();
         let (acknowledged, on_acknowledged) = oneshot::channel();
-        self.add(&event, Some((written, acknowledged))).await;
-        Pending { written: on_written, acknowledged: on_acknowledged }
+        self.add(&event, Some((cleared, acknowledged))).await;
+        Pending { cleared: on_cleared, acknowledged: on_acknowledged }
+    }
+
+    /// How the ledger is, as far as this process knows.
+    pub fn state(&self) -> LedgerState {
+        self.courier.health.state(Instant::now())
+    }
+
+    /// What is known of the ledger's failures.
+    pub fn health(&self) -> &LedgerHealth {
+        &self.courier.health
+    }
+
+    /// Events that wait in this process until the ledger has them, in bytes.
+    pub fn waiting_bytes(&self) -> usize {
+        HELD.saturating_sub(self.room.available_permits())
+    }
+
+    /// Adds the start of an attempt, once this process takes new ones: see [`Intake`].
+    pub async fn begin(&self, start: UsageEvent) -> Pending {
+        let mut intake = self.courier.bus.intake.subscribe();
+        // The sender lives as long as the bus.
+        let _ = intake.wait_for(|intake| *intake != Intake::Nothing).await;
+        self.append(start).await
     }
 
     /// Adds an event that nothing waits for: it goes out with the next that somebody does, or after a moment. Waits while
@@ -156,6 +195,10 @@ async fn write(courier: Courier, mut entries: mpsc::Receiver<Entry>, finishing: 
                 entries.close();
                 false
             }
+            () = sleep(PROBE), if is_first && in_flight.is_empty() && courier.health.failure().is_some() => {
+                in_flight.push(courier.clone().probe().boxed());
+                false
+            }
         };
         if is_due && batch.is_empty() {
             break;
@@ -193,12 +236,19 @@ fn cut(batch: Vec<Entry>, most: usize) -> Vec<Vec<Entry>> {
 struct Courier {
     bus: Bus,
     alarm: Alarm,
+    health: LedgerHealth,
 }
 
 /// Some events under one id, which keeps them from counting twice.
 struct Message {
     id: Uuid,
     lines: Vec<Bytes>,
+}
+
+/// A message that was handed to the connection.
+struct Published {
+    ack: PublishAckFuture,
+    sent: Sent,
 }
 
 impl Message {
@@ -220,30 +270,39 @@ impl Courier {
         self.bus.client.max_payload().saturating_sub(MESSAGE_ROOM)
     }
 
-    /// Publishes a message and waits until it is written; what is left to do is to wait for its acknowledgement.
+    /// Whether what is written now may be taken for recorded: see [`LedgerHealth::is_proven`].
+    fn is_proven(&self) -> bool {
+        let connection = *self.bus.connections.borrow();
+        self.bus.is_connected() && self.health.is_proven(connection, Instant::now())
+    }
+
+    /// Publishes a message; when the ledger is well, waits until it is written. What is left to do is to wait for its
+    /// acknowledgement.
     async fn send(self, entries: Vec<Entry>) -> BoxFuture<'static, ()> {
         let (mut lines, mut held) = (Vec::new(), Vec::new());
-        let (mut on_written, mut on_acknowledged) = (Vec::new(), Vec::new());
+        let (mut on_cleared, mut on_acknowledged) = (Vec::new(), Vec::new());
         for entry in entries {
             lines.push(entry.line);
             held.push(entry.held);
-            if let Some((written, acknowledged)) = entry.waiting {
-                on_written.push(written);
+            if let Some((cleared, acknowledged)) = entry.waiting {
+                on_cleared.push(cleared);
                 on_acknowledged.push(acknowledged);
             }
         }
         let message = Message::new(lines);
+        let is_proven = self.is_proven();
         let connections = self.bus.connections.subscribe();
-        let ack = self.publish(&message).await;
-        let is_too_large = matches!(&ack, Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded);
-        if is_too_large {
-            on_written.clear(); // who waits must know that it will not be written
-        }
-        if !on_written.is_empty() && self.bus.client.flush().await.is_ok() {
-            notify(on_written);
+        let published = self.publish(&message).await;
+        if is_proven && published.is_ok() && !on_cleared.is_empty() {
+            let is_flushed = self.bus.client.flush().await.is_ok();
+            // A connection that broke meanwhile may have taken it along.
+            if is_flushed && self.is_proven() {
+                notify(std::mem::take(&mut on_cleared));
+            }
         }
         async move {
-            if self.deliver(message, ack, connections).await {
+            if self.deliver(message, published, connections).await {
+                notify(on_cleared);
                 notify(on_acknowledged);
             }
             drop(held);
@@ -251,9 +310,54 @@ impl Courier {
         .boxed()
     }
 
-    async fn publish(&self, message: &Message) -> Result<PublishAckFuture, PublishError> {
+    async fn publish(&self, message: &Message) -> Result<Published, PublishError> {
         let publish = PublishMessage::build().message_id(message.id.to_string()).payload(message.payload());
-        self.bus.jetstream.send_publish(self.bus.subjects.usage(), publish).await
+        let sent = self.health.sending(*self.bus.connections.borrow());
+        let ack = self.bus.jetstream.send_publish(self.bus.subjects.usage(), publish).await?;
+        Ok(Published { ack, sent })
+    }
+
+    /// Asks a ledger that fails whether it is back, by a message without events.
+    async fn probe(self) {
+        let message = Message::new(Vec::new());
+        let connections = self.bus.connections.subscribe();
+        match self.publish(&message).await {
+            Ok(published) => drop(self.confirmed(published, &mut connections.clone()).await),
+            Err(error) => self.health.failed(&error.to_string(), Instant::now()),
+        }
+    }
+
+    /// Waits for one acknowledgement. `Err(None)`: the connection broke.
+    async fn confirmed(
+        &self,
+        Published { ack, sent }: Published,
+        connections: &mut watch::Receiver<u64>,
+    ) -> Result<(), Option<PublishError>> {
+        let mut ack = std::pin::pin!(timeout(SILENCE, ack.into_future()));
+        let late = sleep(LATE);
+        let acknowledged = tokio::select! {
+            biased;
+            acknowledged = &mut ack => acknowledged,
+            Ok(()) = connections.changed() => {
+                self.health.doubt(Instant::now());
+                return Err(None);
+            }
+            () = late => {
+                self.health.doubt(Instant::now());
+                tokio::select! {
+                    acknowledged = &mut ack => acknowledged,
+                    Ok(()) = connections.changed() => return Err(None),
+                }
+            }
+        };
+        match acknowledged {
+            Ok(Ok(_)) => {
+                self.health.acknowledged(sent, Instant::now());
+                Ok(())
+            }
+            Ok(Err(error)) => Err(Some(error)),
+            Err(_) => Err(Some(PublishError::new(PublishErrorKind::TimedOut))),
+        }
     }
 
     /// Waits for the acknowledgement, and publishes again until it comes. After a broken connection at once, since nobody
@@ -262,18 +366,15 @@ impl Courier {
     async fn deliver(
         &self,
         message: Message,
-        first: Result<PublishAckFuture, PublishError>,
+        first: Result<Published, PublishError>,
         mut connections: watch::Receiver<u64>,
     ) -> bool {
-        let mut ack = first;
+        let mut published = first;
         for again in 1.. {
-            let refused = match ack {
-                Ok(ack) => tokio::select! {
-                    acknowledged = ack.into_future() => match acknowledged {
-                        Ok(_) => return true,
-                        Err(error) => Some(error),
-                    },
-                    Ok(()) = connections.changed() => None,
+            let refused = match published {
+                Ok(published) => match self.confirmed(published, &mut connections).await {
+                    Ok(()) => return true,
+                    Err(refused) => refused,
                 },
                 Err(error) => Some(error),
             };
@@ -282,12 +383,15 @@ impl Courier {
                     return self.deliver_apart(message, connections).await;
                 }
                 Some(error) => {
-                    warn!(%error, "the ledger did not confirm usage events; sending them again");
+                    if self.health.failure().is_none() {
+                        warn!(%error, "the ledger did not confirm usage events; sending them again until it does");
+                    }
+                    self.health.failed(&error.to_string(), Instant::now());
                     sleep(full_jitter(again, AGAIN.0, AGAIN.1)).await;
                 }
                 None => {}
             }
-            ack = self.publish(&message).await;
+            published = self.publish(&message).await;
         }
         false
     }
@@ -301,8 +405,8 @@ impl Courier {
         let mut is_whole = true;
         for line in message.lines {
             let alone = Message::new(vec![line]);
-            let ack = self.publish(&alone).await;
-            is_whole &= Box::pin(self.deliver(alone, ack, connections.clone())).await;
+            let published = self.publish(&alone).await;
+            is_whole &= Box::pin(self.deliver(alone, published, connections.clone())).await;
         }
         is_whole
     }

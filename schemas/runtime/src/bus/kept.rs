@@ -1,7 +1,7 @@
 //! What is kept of conversations, by project and name: bytes of any size up to a limit, gone after a month. A value that
 //! is larger than a message lies in pieces beside its entry. Knows nothing of what the bytes mean.
 
-use super::{Bus, BusError, failed};
+use super::{Bus, BusError, Intake, failed};
 use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -38,6 +38,7 @@ pub struct Version(u64);
 pub struct Kept {
     store: Store,
     piece: usize,
+    bus: Bus,
 }
 
 impl Bus {
@@ -48,12 +49,12 @@ impl Bus {
     pub async fn kept(&self) -> Result<Kept, BusError> {
         let store = self.key_value_for(&self.subjects.responses_bucket(), MAX_AGE).await?;
         let piece = self.client.max_payload().saturating_sub(ROOM).max(ROOM);
-        Ok(Kept { store, piece })
+        Ok(Kept { store, piece, bus: self.clone() })
     }
 }
 
 impl Kept {
-    /// Keeps a value; false when it is too large for that.
+    /// Keeps a value; false when it is too large for that, or the disk is nearly full.
     ///
     /// # Errors
     /// When JetStream does not confirm it.
@@ -114,7 +115,7 @@ impl Kept {
 
     /// The entry for a value; its pieces are there before it is.
     async fn place(&self, key: &str, value: &Bytes) -> Result<Option<Bytes>, BusError> {
-        if value.len() > LONGEST {
+        if value.len() > LONGEST || self.bus.intake() != Intake::Everything {
             return Ok(None);
         }
         if value.len() < self.piece {

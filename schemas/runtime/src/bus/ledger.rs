@@ -30,8 +30,9 @@ const FETCH_BYTES: usize = 16 << 20;
 /// What a message takes of them besides its payload, at the most.
 const MESSAGE: usize = 64 * 1024;
 
-/// What the server says when the next message does not fit into the bytes that are left of a fetch.
-const FULL: &str = "MaxBytes";
+/// What the server says when a fetch that is bounded in bytes is over: the next message does not fit, or all messages came.
+/// Source: <https://github.com/nats-io/nats-server/blob/main/server/consumer.go>.
+const OVER: [&str; 2] = ["Message Size Exceeds MaxBytes", "Batch Completed"];
 
 /// The reading side: one durable consumer, shared by all analytics processes.
 pub struct UsageReader {
@@ -67,9 +68,7 @@ impl UsageReader {
             max_ack_pending: 4096,
             ..pull::Config::default()
         };
-        let stream = bus.jetstream.get_stream(bus.subjects.usage_stream()).await.map_err(failed("open the ledger"))?;
-        let consumer: PullConsumer =
-            stream.get_or_create_consumer("analytics", config).await.map_err(failed("open the ledger"))?;
+        let consumer = bus.consumer(&bus.subjects.usage_stream(), "analytics", config).await?;
         let most_bytes = FETCH_BYTES.max(bus.client.max_payload() + MESSAGE);
         Ok(Self { consumer, most_bytes, fetching: None })
     }
@@ -107,7 +106,7 @@ impl UsageReader {
             };
             let is_empty = match timeout(FETCHED, fetching.next()).await {
                 Ok(Some(Ok(message))) => return Ok(message),
-                Ok(Some(Err(error))) if error.to_string().contains(FULL) => false,
+                Ok(Some(Err(error))) if OVER.iter().any(|words| error.to_string().contains(words)) => false,
                 Ok(Some(Err(error))) => {
                     self.fetching = None;
                     return Err(failed("read the ledger")(error));

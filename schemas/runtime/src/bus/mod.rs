@@ -17,6 +17,7 @@ mod inbox;
 mod journal;
 mod kept;
 mod ledger;
+mod ledger_health;
 mod numbers;
 mod query;
 mod replay;
@@ -27,7 +28,7 @@ mod work;
 
 pub use alerts::{Alarm, Post};
 pub use bucket::{Bucket, Change};
-pub use connect::{Bus, NatsConfig};
+pub use connect::{Bus, Intake, NatsConfig};
 pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
 pub use directory::{Directories, NotChanged};
@@ -35,6 +36,7 @@ pub use inbox::{Call, Inbox};
 pub use journal::{Journal, Pending};
 pub use kept::{Kept, Version};
 pub use ledger::{UsageBatch, UsageReader};
+pub use ledger_health::{LedgerFailure, LedgerHealth, LedgerState};
 pub use replay::{Claimed, Replay, Replays, Standing};
 pub use work::{Work, WorkReader};
 

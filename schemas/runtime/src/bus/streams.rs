@@ -2,10 +2,14 @@
 //! server ignores settings in silence, so the server's own answer is compared with what was wanted.
 
 use super::{Bus, BusError, failed};
+use crate::schedule::full_jitter;
+use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{kv, object_store};
 use std::fmt::Debug;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use tracing::debug;
 
 /// The most that waits for analytics before publishers are refused, in bytes: some 20 million attempts.
 const USAGE_MAX_BYTES: i64 = 16 << 30;
@@ -23,6 +27,38 @@ const KEPT_MAX_BYTES: i64 = 4 << 30;
 /// How long a stored request lives, if nobody removes it: longer than any call.
 const BODY_MAX_AGE: Duration = Duration::from_secs(3600);
 
+/// How long a stream, bucket or consumer that cannot be used yet is tried again: one that another role of a cluster has just
+/// made has no leader for a few seconds.
+const OPENING: Duration = Duration::from_secs(30);
+
+/// The same in the middle of a request.
+const OPENING_SOON: Duration = Duration::from_secs(5);
+
+/// The waits between the tries, the first and the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// A key that no bucket has: looking for it shows that the bucket answers.
+const NO_KEY: &str = "-";
+
+/// Opens what may not be usable yet, within `limit`. Other settings than ours are not waited for.
+pub(super) async fn patiently<T, F>(limit: Duration, open: impl Fn() -> F) -> Result<T, BusError>
+where
+    F: Future<Output = Result<T, BusError>>,
+{
+    let until = Instant::now() + limit;
+    let mut again = 0;
+    loop {
+        again += 1;
+        match Box::pin(open()).await {
+            Err(error @ BusError::Failed { .. }) if Instant::now() < until => {
+                debug!(%error, again, "not usable yet; trying again");
+                sleep(full_jitter(again, AGAIN.0, AGAIN.1)).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 impl Bus {
     /// The stream of usage events: a work queue, so that an event is gone once ClickHouse has it; when it is full,
     /// publishing is refused, and nothing is dropped.
@@ -38,16 +74,23 @@ impl Bus {
             num_replicas: self.replicas,
             ..Config::default()
         };
-        let stream =
-            self.jetstream.get_or_create_stream(wanted.clone()).await.map_err(failed("set up the usage stream"))?;
-        compare(&stream.cached_info().config, &wanted)
+        self.stream(&wanted).await.map(drop)
+    }
+
+    /// A stream of these settings, made if need be.
+    async fn stream(&self, wanted: &Config) -> Result<Stream, BusError> {
+        let stream = patiently(OPENING, || async {
+            let stream = self.jetstream.get_or_create_stream(wanted.clone()).await;
+            stream.map_err(failed("set up a stream"))
+        });
+        let stream = stream.await?;
+        compare(&stream.cached_info().config, wanted)?;
+        Ok(stream)
     }
 
     /// A stream of these settings.
     pub(super) async fn work_stream(&self, wanted: Config) -> Result<Stream, BusError> {
-        let stream = self.jetstream.get_or_create_stream(wanted.clone()).await.map_err(failed("set up a stream"))?;
-        compare(&stream.cached_info().config, &wanted)?;
-        Ok(stream)
+        self.stream(&wanted).await
     }
 
     pub(super) async fn key_value(&self, bucket: &str) -> Result<kv::Store, BusError> {
@@ -64,10 +107,15 @@ impl Bus {
             num_replicas: self.replicas,
             ..kv::Config::default()
         };
-        let store = match self.jetstream.get_key_value(bucket).await {
-            Ok(store) => store,
-            Err(_) => self.jetstream.create_key_value(config).await.map_err(failed("set up a bucket"))?,
-        };
+        let store = patiently(OPENING, || async {
+            let store = match self.jetstream.get_key_value(bucket).await {
+                Ok(store) => store,
+                Err(_) => self.jetstream.create_key_value(config.clone()).await.map_err(failed("set up a bucket"))?,
+            };
+            store.entry(NO_KEY).await.map_err(failed("read from a bucket"))?;
+            Ok(store)
+        });
+        let store = store.await?;
         let have = &store.stream.cached_info().config;
         let wanted = Config {
             max_messages_per_subject: 1,
@@ -98,26 +146,38 @@ impl Bus {
             num_replicas: self.replicas,
             ..Config::default()
         };
-        let stream = self.jetstream.get_or_create_stream(wanted.clone()).await;
-        let stream = stream.map_err(failed("set up the stream of kept answers"))?;
-        compare(&stream.cached_info().config, &wanted)?;
-        Ok(stream)
+        self.stream(&wanted).await
     }
 
     pub(super) async fn object_store(&self, bucket: &str) -> Result<object_store::ObjectStore, BusError> {
-        match self.jetstream.get_object_store(bucket).await {
-            Ok(store) => Ok(store),
-            Err(_) => {
-                let config = object_store::Config {
-                    bucket: bucket.to_owned(),
-                    max_age: BODY_MAX_AGE,
-                    storage: StorageType::File,
-                    num_replicas: self.replicas,
-                    ..object_store::Config::default()
-                };
-                self.jetstream.create_object_store(config).await.map_err(failed("set up the store of large requests"))
+        patiently(OPENING_SOON, || async {
+            if let Ok(store) = self.jetstream.get_object_store(bucket).await {
+                return Ok(store);
             }
-        }
+            let config = object_store::Config {
+                bucket: bucket.to_owned(),
+                max_age: BODY_MAX_AGE,
+                storage: StorageType::File,
+                num_replicas: self.replicas,
+                ..object_store::Config::default()
+            };
+            self.jetstream.create_object_store(config).await.map_err(failed("set up the store of large requests"))
+        })
+        .await
+    }
+
+    /// A consumer of a stream, made if need be.
+    pub(super) async fn consumer(
+        &self,
+        stream: &str,
+        durable: &str,
+        config: pull::Config,
+    ) -> Result<PullConsumer, BusError> {
+        patiently(OPENING, || async {
+            let stream = self.jetstream.get_stream(stream).await.map_err(failed("open a stream"))?;
+            stream.get_or_create_consumer(durable, config.clone()).await.map_err(failed("open a stream for reading"))
+        })
+        .await
     }
 }
 

@@ -4,8 +4,8 @@
 use super::{Bus, BusError, failed};
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::AckPolicy;
 use async_nats::jetstream::consumer::pull;
-use async_nats::jetstream::consumer::{AckPolicy, PullConsumer};
 use async_nats::jetstream::stream::Config;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -56,9 +56,7 @@ impl Bus {
             max_ack_pending: PENDING,
             ..pull::Config::default()
         };
-        let stream = self.jetstream.get_stream(stream).await.map_err(failed("open a work queue"))?;
-        let consumer: PullConsumer =
-            stream.get_or_create_consumer(durable, config).await.map_err(failed("open a work queue"))?;
+        let consumer = self.consumer(stream, durable, config).await?;
         let messages = consumer.stream().max_messages_per_batch(FETCH).messages().await;
         let messages = messages.map_err(failed("read a work queue"))?;
         Ok(WorkReader { bus: self.clone(), messages, values: PhantomData })

@@ -26,9 +26,10 @@ impl Server {
         let folder = std::env::temp_dir().join(format!("penstock-bus-{port}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("nats.conf");
-        std::fs::write(&file, configuration).unwrap();
+        // The limits of the streams are reserved: whatever this machine's disk has free, they fit.
+        let store = format!("jetstream {{ store_dir: {folder:?}, max_file_store: 1TB }}");
+        std::fs::write(&file, format!("listen: \"127.0.0.1:{port}\"\n{store}\n{configuration}\n")).unwrap();
         let mut command = Command::new(program());
-        command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--jetstream", "--store_dir"]).arg(&folder);
         command.arg("--config").arg(&file);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Self { child, folder, url: format!("nats://127.0.0.1:{port}") }
