@@ -34,6 +34,8 @@ pub struct IngressConfig {
     pub drain: Duration,
     /// The memory that requests may take together, in bytes.
     pub memory: usize,
+    /// What the responses of one project that are kept may take, in bytes; beyond it its own oldest go.
+    pub stored: usize,
     /// Connections at once; others wait in the system's queue.
     pub connections: usize,
     /// Connections at once that have shown no valid key yet; beyond it, the oldest of the address that has most is closed.
@@ -145,6 +147,7 @@ impl IngressConfig {
         let budget_wait = section.duration("budget_wait").unwrap_or(Duration::from_secs(2));
         let queue = section.or("queue", 1000);
         let memory = section.size("memory").unwrap_or(1 << 30);
+        let stored = section.size("stored").unwrap_or(256 << 20);
         let connections: usize = section.or("connections", 10_000);
         // Never all of them: strangers cannot keep out those who have a key.
         let strangers = section.or("strangers", 1000).min(connections / 2);
@@ -170,6 +173,7 @@ impl IngressConfig {
             unsupported,
             queue,
             memory,
+            stored,
             connections,
             strangers,
             metrics,

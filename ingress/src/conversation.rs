@@ -50,7 +50,13 @@ impl Memory {
             async { tokio::try_join!(self.shelf.put_input(&self.id, &self.input), self.shelf.put(&self.id, &record)) };
         match timeout(PATIENCE, both).await {
             Ok(Ok((true, true))) => {}
-            Ok(Ok(_)) => warn!(response = self.id, "a response was not kept: it is too large"),
+            Ok(Ok(_)) => {
+                warn!(response = self.id, "a response was not kept: it is too large");
+                // A half of the two would be gone on from as if it were all.
+                if let Err(error) = self.shelf.forget(&self.id).await {
+                    warn!(response = self.id, %error, "a half of it stays");
+                }
+            }
             Ok(Err(error)) => warn!(response = self.id, %error, "a response was not kept"),
             Err(_) => warn!(response = self.id, "a response was not kept: the store did not answer"),
         }

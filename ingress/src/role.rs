@@ -148,6 +148,7 @@ impl Ingress {
         let office = office.sealing(config.master_key.as_ref());
         Box::pin(declare(&office, &config)).await?;
         let (memory, strangers) = (Memory::new(config.memory), Strangers::new(config.strangers));
+        let conversations = bus.kept(config.stored as u64).await?;
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
         let shared = Shared(Arc::new(Parts {
             config,
@@ -168,7 +169,7 @@ impl Ingress {
             memory,
             strangers,
             early,
-            conversations: bus.kept().await?,
+            conversations,
             background: Arc::new(Semaphore::new(background::AT_ONCE)),
             metrics: IngressMetrics::register(metrics),
         }));

@@ -23,6 +23,7 @@ mod fallback;
 mod faults;
 mod full;
 mod google;
+mod heavy;
 mod hedge;
 mod identity;
 mod images;

@@ -367,3 +367,23 @@ async fn what_is_wrong_or_cannot_be_done_elsewhere_is_named() {
     }
     assert_eq!(world.upstream("alpha").calls().len(), 0);
 }
+
+#[tokio::test]
+async fn a_project_keeps_so_many_bytes_of_responses_and_then_forgets_its_oldest() {
+    let world = World::setup().env("PENSTOCK_INGRESS_STORED", "2MB").start().await;
+    world.upstream("alpha").answers("hello").always();
+    let ask = async |size: usize| {
+        let body = json!({"model": "alpha/m", "input": "x".repeat(size)});
+        world.post("/v1/responses", &body).await.json()["id"].as_str().unwrap_or_default().to_owned()
+    };
+    let mut ids = Vec::new();
+    for _ in 0..6 {
+        ids.push(ask(500_000).await);
+    }
+    let status = async |id: &str| world.get(&format!("/v1/responses/{id}")).key(world.key()).await.status.as_u16();
+    assert_eq!(status(&ids[5]).await, 200);
+    assert_eq!(status(&ids[0]).await, 404, "the oldest is forgotten");
+    // One that alone is larger is answered and not kept, and costs nobody else his.
+    let large = ask(3_000_000).await;
+    assert_eq!((status(&large).await, status(&ids[5]).await), (404, 200));
+}

@@ -136,7 +136,8 @@ async fn keep(memory: Option<Memory>, rewriter: &mut Rewriter) {
     if let Some(memory) = memory
         && let Some((response, native)) = rewriter.kept()
     {
-        memory.keep(response, native).await;
+        // Boxed: most answers are not kept.
+        Box::pin(memory.keep(response, native)).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is kept of conversations, by project and name: bytes of any size up to a limit, gone after a month. A value that
 //! is larger than a message lies in pieces beside its entry. Knows nothing of what the bytes mean.
 
+use super::stored::Stored;
 use super::{Bus, BusError, Intake, failed};
 use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
@@ -39,17 +40,21 @@ pub struct Kept {
     store: Store,
     piece: usize,
     bus: Bus,
+    stored: Stored,
+    /// The most that one project may keep, in bytes; beyond it its own oldest values go.
+    quota: u64,
 }
 
 impl Bus {
-    /// What is kept of conversations.
+    /// What is kept of conversations: of each project so many bytes.
     ///
     /// # Errors
     /// When JetStream does not answer, or the bucket has other settings.
-    pub async fn kept(&self) -> Result<Kept, BusError> {
+    pub async fn kept(&self, quota: u64) -> Result<Kept, BusError> {
         let store = self.key_value_for(&self.subjects.responses_bucket(), MAX_AGE).await?;
         let piece = self.client.max_payload().saturating_sub(ROOM).max(ROOM);
-        Ok(Kept { store, piece, bus: self.clone() })
+        let stored = Stored::follow(self, &store);
+        Ok(Kept { store, piece, bus: self.clone(), stored, quota })
     }
 }
 
@@ -60,8 +65,10 @@ impl Kept {
     /// When JetStream does not confirm it.
     pub async fn put(&self, project: &ProjectId, name: &str, value: &Bytes) -> Result<bool, BusError> {
         let key = place::response(project, name);
-        let Some(entry) = self.place(&key, value).await? else { return Ok(false) };
-        self.store.put(key, entry).await.map_err(failed("keep a response"))?;
+        let Some(entry) = self.place(project, &key, value).await? else { return Ok(false) };
+        let bytes = entry.len();
+        let sequence = self.store.put(&key, entry).await.map_err(failed("keep a response"))?;
+        self.stored.add(&key, sequence, bytes);
         Ok(true)
     }
 
@@ -77,9 +84,13 @@ impl Kept {
         last: Option<Version>,
     ) -> Result<Option<Version>, BusError> {
         let key = place::response(project, name);
-        let Some(entry) = self.place(&key, value).await? else { return Ok(None) };
-        match self.store.update(key, entry, last.map_or(0, |Version(last)| last)).await {
-            Ok(revision) => Ok(Some(Version(revision))),
+        let Some(entry) = self.place(project, &key, value).await? else { return Ok(None) };
+        let bytes = entry.len();
+        match self.store.update(&key, entry, last.map_or(0, |Version(last)| last)).await {
+            Ok(revision) => {
+                self.stored.add(&key, revision, bytes);
+                Ok(Some(Version(revision)))
+            }
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => Err(failed("keep a response")(error)),
         }
@@ -113,10 +124,16 @@ impl Kept {
         self.store.delete(key).await.map_err(failed("forget a response"))
     }
 
-    /// The entry for a value; its pieces are there before it is.
-    async fn place(&self, key: &str, value: &Bytes) -> Result<Option<Bytes>, BusError> {
+    /// The entry for a value; its pieces are there before it is. `None` when it is too large to be kept.
+    async fn place(&self, project: &ProjectId, key: &str, value: &Bytes) -> Result<Option<Bytes>, BusError> {
         if value.len() > LONGEST || self.bus.intake() != Intake::Everything {
             return Ok(None);
+        }
+        let Some(oldest) = self.stored.too_old(project.as_str(), value.len(), self.quota, MAX_AGE) else {
+            return Ok(None);
+        };
+        for key in oldest {
+            self.store.delete(key).await.map_err(failed("forget an old response"))?;
         }
         if value.len() < self.piece {
             return Ok(Some([&[WHOLE], &value[..]].concat().into()));
@@ -124,9 +141,14 @@ impl Kept {
         let name = place::version(key, Uuid::now_v7());
         let pieces: Vec<Bytes> = value.chunks(self.piece).map(|piece| value.slice_ref(piece)).collect();
         let count = pieces.len();
-        let put = |(at, piece): (usize, Bytes)| self.store.put(place::piece(&name, at), piece);
+        let put = async |(at, piece): (usize, Bytes)| {
+            let (key, bytes) = (place::piece(&name, at), piece.len());
+            let sequence = self.store.put(&key, piece).await.map_err(failed("keep a response"))?;
+            self.stored.add(&key, sequence, bytes);
+            Ok(())
+        };
         let done = stream::iter(pieces.into_iter().enumerate()).map(put).buffer_unordered(AT_ONCE);
-        done.try_for_each(|_| async { Ok(()) }).await.map_err(failed("keep a response"))?;
+        done.try_for_each(|()| async { Ok(()) }).await?;
         Ok(Some([&[PIECES], format!("{count} {name}").as_bytes()].concat().into()))
     }
 

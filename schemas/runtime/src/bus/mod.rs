@@ -23,6 +23,7 @@ mod query;
 mod replay;
 mod reserve;
 mod store;
+mod stored;
 mod streams;
 mod work;
 
