@@ -222,3 +222,61 @@ fn refused(place: &Place<'_>, why: &str) -> Failure {
     failure.param = Some(field);
     failure
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    /// A server that answers everything with this.
+    async fn serve(address: &str, answer: String, servers: &mut JoinSet<()>) -> String {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        servers.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = [0; 1024];
+                assert!(stream.read(&mut head).await.unwrap() > 0);
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        url
+    }
+
+    async fn fetched(location: &str) -> Result<Bytes, String> {
+        let mut servers = JoinSet::new();
+        let answer =
+            format!("HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let first = serve("127.0.0.1:0", answer, &mut servers).await;
+        let memory = Memory::new(1 << 20);
+        let room = Room { left: Arc::new(AtomicUsize::new(ALL)), reserved: Arc::new(Mutex::new(memory.none())) };
+        Media::new(Guard::And([127, 0, 0, 1].into())).follow(&first, &room).await
+    }
+
+    #[tokio::test]
+    async fn each_address_that_one_leads_to_is_checked_again() {
+        // As the program does before anything else; another test of the process may have.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut servers = JoinSet::new();
+        let whole = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello".to_owned();
+        let public = serve("127.0.0.1:0", whole, &mut servers).await;
+        assert_eq!(fetched(&public).await.as_deref(), Ok(&b"hello"[..]));
+        let private = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let port = private.local_addr().unwrap().port();
+        for host in ["127.0.0.2", "127.2", "0x7f000002", "[::ffff:127.0.0.2]", "[64:ff9b::127.0.0.2]", "0.0.0.0"] {
+            let refused = fetched(&format!("http://{host}:{port}/")).await;
+            assert_eq!(refused, Err("its address is not public".to_owned()), "{host}");
+        }
+        assert!(fetched("file:///etc/passwd").await.is_err() && fetched("gopher://127.0.0.1/").await.is_err());
+        let called = timeout(Duration::ZERO, private.accept()).await;
+        assert!(called.is_err(), "nobody has called");
+        let itself = serve(
+            "127.0.0.1:0",
+            "HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned(),
+            &mut servers,
+        )
+        .await;
+        assert_eq!(fetched(&itself).await, Err(format!("it leads elsewhere more than {HOPS} times")));
+    }
+}

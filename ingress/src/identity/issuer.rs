@@ -8,6 +8,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::directory::Role;
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::{KeyId, ProjectId};
+use reqwest::Url;
 use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 
@@ -165,11 +166,11 @@ impl IssuerConfig {
 }
 
 /// Keys that came over a network in the clear could be anybody's.
-fn is_safe(url: &str) -> bool {
-    let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
-    let is_local =
-        |start: &str| url.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']));
-    url.starts_with("https://") || local.iter().any(|start| is_local(start))
+pub(super) fn is_safe(url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    let is_local = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    let has_login = !url.username().is_empty() || url.password().is_some();
+    !has_login && (url.scheme() == "https" || (url.scheme() == "http" && is_local))
 }
 
 #[cfg(test)]
@@ -250,9 +251,16 @@ mod tests {
         ];
         assert_eq!(found.len(), starts.len(), "{found:?}");
         assert!(found.iter().zip(starts).all(|(found, start)| found.starts_with(start)), "{found:?}");
-        for (url, safe) in
-            [("http://127.0.0.1:80/a", true), ("http://localhost.evil.test", false), ("http://localhost", true)]
-        {
+        for (url, safe) in [
+            ("http://127.0.0.1:80/a", true),
+            ("http://localhost.evil.test", false),
+            ("http://localhost", true),
+            ("http://127.0.0.1:80@evil.test/", false),
+            ("http://10.0.0.1/", false),
+            ("https://me:word@i.test/", false),
+            ("https://i.test/", true),
+            ("file:///etc/passwd", false),
+        ] {
             assert_eq!(is_safe(url), safe, "{url}");
         }
     }

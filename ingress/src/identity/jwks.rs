@@ -1,7 +1,7 @@
 //! The public keys of an issuer: fetched when the process starts, again ahead of time, and when a token names one that is
 //! not known; kept as long as the issuer cannot be reached. Knows nothing of tokens.
 
-use super::issuer::IssuerConfig;
+use super::issuer::{IssuerConfig, is_safe};
 use super::token::Jwk;
 use penstock_runtime::schedule::full_jitter;
 use serde::Deserialize;
@@ -138,6 +138,9 @@ impl Jwks {
         let found: Discovery = self.get(&url).await?;
         if found.issuer != *issuer {
             return Err(format!("it calls itself `{}`: write that as the issuer", found.issuer));
+        }
+        if !is_safe(&found.jwks_uri) {
+            return Err(format!("its keys stand at `{}`, which is neither https:// nor this machine", found.jwks_uri));
         }
         Ok(found.jwks_uri)
     }
