@@ -192,8 +192,15 @@ pub(crate) fn check_description(text: Option<&str>) -> Vec<(&'static str, String
     if is_wrong { vec![("description", "must be at most 1000 bytes".to_owned())] } else { Vec::new() }
 }
 
+/// The most patterns of models that a key or a project may have.
+const PATTERNS: usize = 500;
+
 /// What is wrong with patterns of models.
 pub(crate) fn check_patterns(models: &[String]) -> Vec<(&'static str, String)> {
+    // Each is compared with names while a request waits.
+    if models.len() > PATTERNS {
+        return vec![("models", format!("at most {PATTERNS} patterns; `*` stands for any characters"))];
+    }
     let wrong = models.iter().filter(|model| model.is_empty() || model.len() > 256);
     wrong.map(|model| ("models", format!("`{model}` must be 1 to 256 bytes; `*` stands for any characters"))).collect()
 }

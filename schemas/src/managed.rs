@@ -89,6 +89,9 @@ pub struct Mistake {
     pub is_rule: bool,
 }
 
+/// The most budgets that a key may have of its own.
+const BUDGETS: usize = 32;
+
 /// A virtual key, as its owner describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -192,6 +195,10 @@ impl KeySettings {
         let is_long = |(name, value): (&String, &String)| name.is_empty() || name.len() > 256 || value.len() > 256;
         if self.tags.len() > 32 || self.tags.iter().any(is_long) {
             mistakes.push(("tags", "at most 32, with names of 1 to 256 bytes and values of at most 256".to_owned()));
+        }
+        if self.budgets.len() > BUDGETS {
+            mistakes.push(("budgets", format!("at most {BUDGETS} in a key: one in the directory can be for many keys")));
+            return mistakes;
         }
         let wrong = self.budgets.iter().flat_map(Budget::mistakes);
         mistakes.extend(wrong.map(|(field, why)| ("budgets", format!("{field}: {why}"))));
@@ -428,6 +435,7 @@ fn fields<T: DeserializeOwned + Serialize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn every_mistake_of_an_object_is_told_with_its_field() {
@@ -455,6 +463,21 @@ mod tests {
             let mistakes = Object::read(kind, &value).err().unwrap_or_default();
             let found: Vec<&str> = mistakes.iter().map(|mistake| mistake.field.as_str()).collect();
             assert_eq!(found, expected, "{json}: {mistakes:?}");
+        }
+    }
+
+    #[test]
+    fn lists_of_an_object_have_an_end() {
+        let models = vec!["openai/*"; 501];
+        let budgets: Vec<Value> = (0..33).map(|at| json!({"name": format!("b{at}"), "limit_usd": "1"})).collect();
+        for (kind, value, field) in [
+            (Kind::Key, json!({"id": "k", "project": "p", "models": models}), "models"),
+            (Kind::Project, json!({"name": "p", "models": models}), "models"),
+            (Kind::Key, json!({"id": "k", "project": "p", "budgets": budgets}), "budgets"),
+        ] {
+            let mistakes = Object::read(kind, &value).err().unwrap_or_default();
+            let found: Vec<&str> = mistakes.iter().map(|mistake| mistake.field.as_str()).collect();
+            assert_eq!(found, [field]);
         }
     }
 
