@@ -29,12 +29,15 @@ struct Record {
     output_usd_per_million: Option<i128>,
     reasoning_usd_per_million: Option<i128>,
     output_audio_usd_per_million: Option<i128>,
+    output_image_usd_per_million: Option<i128>,
     batch_input_usd_per_million: Option<i128>,
     batch_output_usd_per_million: Option<i128>,
     characters_usd_per_million: Option<i128>,
     usd_per_image: Option<i128>,
     usd_per_second: Option<i128>,
     usd_per_search: Option<i128>,
+    usd_per_code_execution: Option<i128>,
+    usd_per_file_search: Option<i128>,
     tiers: String,
 }
 
@@ -94,12 +97,15 @@ impl Record {
             output_usd_per_million: million(base.output),
             reasoning_usd_per_million: million(base.reasoning),
             output_audio_usd_per_million: million(base.output_audio),
+            output_image_usd_per_million: million(base.output_image),
             batch_input_usd_per_million: million(base.batch_input),
             batch_output_usd_per_million: million(base.batch_output),
             characters_usd_per_million: million(prices.per_million_characters),
             usd_per_image: unit(prices.per_image),
             usd_per_second: unit(prices.per_second),
             usd_per_search: unit(prices.per_search),
+            usd_per_code_execution: unit(prices.per_code_execution),
+            usd_per_file_search: unit(prices.per_file_search),
             tiers: serde_json::to_string(&prices.tiers).expect("tiers have a JSON form"),
         }
     }

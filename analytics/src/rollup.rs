@@ -51,13 +51,15 @@ SELECT
     uniqExactStateIf(request_id, NOT is_sole) AS requests,
     sum(ifNull(total_input_tokens, 0)) AS input_tokens,
     sum(ifNull(total_output_tokens, 0)) AS output_tokens,
-    sum(ifNull(cost_usd, toDecimal128(0, 12))) AS cost_usd
+    sum(ifNull(cost_usd, toDecimal128(0, 12))) AS cost_usd,
+    countIf(is_unknown) AS unknown
 FROM (
     SELECT *, number = 1 AND outcome = 'served' AND request_id NOT IN (
         SELECT request_id FROM attempts
         WHERE outcome != 'served'
           AND started_at >= fromUnixTimestamp(?) - 3600 AND started_at < fromUnixTimestamp(?) + 7200
-    ) AS is_sole
+    ) AS is_sole,
+    notEmpty(unpriced_usage) OR (cost_usd IS NULL AND (charged_usd > 0 OR outcome = 'served')) AS is_unknown
     FROM attempts
     WHERE started_at >= fromUnixTimestamp(?) AND started_at < fromUnixTimestamp(?) + 3600
       AND toUnixTimestamp(toStartOfHour(started_at)) IN ?

@@ -75,10 +75,13 @@ fn usages() -> Vec<Usage> {
             output: some(1000),
             reasoning: some(70),
             output_audio: some(3),
+            output_image: some(3),
             images: some(2),
             seconds: some(2),
             characters: some(2),
             searches: some(2),
+            code_executions: some(2),
+            file_searches: some(2),
         });
     }
     usages
@@ -94,7 +97,7 @@ async fn each_attempt_costs_what_a_worker_would_have_charged_for_it() {
             let mut one = start("search", &target.to_string(), ago(HOUR));
             one.caller.tags = [("n".to_owned(), wanted.len().to_string())].into();
             events.push(ended(end(&one, Outcome::Served, usage, "0.5")));
-            wanted.push(row.prices.cost(&usage));
+            wanted.push(row.prices.charge(&usage));
         }
     }
     world.write_together(events).await;
@@ -103,12 +106,12 @@ async fn each_attempt_costs_what_a_worker_would_have_charged_for_it() {
     assert_eq!(report.rows.len(), wanted.len());
     for row in &report.rows {
         let number: usize = row.by["tag:n"].as_str().unwrap().parse().unwrap();
-        let cost = wanted[number].unwrap_or_default().to_string();
-        let unpriced = u64::from(wanted[number].is_none());
+        let cost = wanted[number].cost.unwrap_or_default().to_string();
+        let unpriced = u64::from(wanted[number].unpriced != Usage::default());
         assert_eq!((row.sums.repriced_usd.as_str(), row.sums.unpriced), (cost.as_str(), unpriced), "{number}");
     }
-    let sum: Picodollars = wanted.iter().flatten().copied().sum();
-    let without = wanted.iter().filter(|cost| cost.is_none()).count();
+    let sum: Picodollars = wanted.iter().filter_map(|charge| charge.cost).sum();
+    let without = wanted.iter().filter(|charge| charge.unpriced != Usage::default()).count();
     assert!(without > 0);
     assert_eq!(report.total.repriced_usd, sum.to_string());
     assert_eq!(usize::try_from(report.total.unpriced).unwrap(), without);

@@ -97,8 +97,9 @@ async fn by_sql(world: &World, query: &SpendQuery) -> Vec<(Vec<Value>, SpendSums
         .rows(&format!(
             "SELECT {keys} count(DISTINCT request_id) AS requests, count() AS attempts,
                 ifNull(sum(total_input_tokens), 0) AS input_tokens, ifNull(sum(total_output_tokens), 0) AS output_tokens,
-                toString(ifNull(sum(cost_usd), 0)) AS cost_usd
-            FROM attempts WHERE toUnixTimestamp64Micro(started_at) >= {} AND toUnixTimestamp64Micro(started_at) < {} {group}",
+                countIf(notEmpty(unpriced_usage) OR (a.cost_usd IS NULL AND (charged_usd > 0 OR outcome = 'served'))) AS unknown,
+                if(unknown > 0 AND ifNull(sum(a.cost_usd), 0) = 0, 'unknown', toString(ifNull(sum(a.cost_usd), 0))) AS cost_usd
+            FROM attempts AS a WHERE toUnixTimestamp64Micro(started_at) >= {} AND toUnixTimestamp64Micro(started_at) < {} {group}",
             query.since.0, query.until.0
         ))
         .await;

@@ -24,6 +24,10 @@ pub enum AlertKind {
     BudgetExceeded,
     /// A model was called that has no price.
     UnpricedModel,
+    /// Something was used that has no price, at a model that has prices.
+    UnpricedUsage,
+    /// A provider claims usage that cannot be.
+    ImpossibleUsage,
     /// A provider refuses one of our keys.
     ProviderKeyFailing,
     /// The counters and the ledger do not say the same.
@@ -38,10 +42,12 @@ pub enum AlertKind {
 
 impl AlertKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::BudgetThreshold,
         Self::BudgetExceeded,
         Self::UnpricedModel,
+        Self::UnpricedUsage,
+        Self::ImpossibleUsage,
         Self::ProviderKeyFailing,
         Self::ReconciliationDifference,
         Self::SpendingSlope,
@@ -55,6 +61,8 @@ impl AlertKind {
             Self::BudgetThreshold => "budget_threshold",
             Self::BudgetExceeded => "budget_exceeded",
             Self::UnpricedModel => "unpriced_model",
+            Self::UnpricedUsage => "unpriced_usage",
+            Self::ImpossibleUsage => "impossible_usage",
             Self::ProviderKeyFailing => "provider_key_failing",
             Self::ReconciliationDifference => "reconciliation_difference",
             Self::SpendingSlope => "spending_slope",
@@ -114,6 +122,20 @@ impl Alert {
     pub fn unpriced_model(target: &Target, at: UnixMicros) -> Self {
         let message = format!("{target} was called and has no price: its cost is not known. Set one in [[prices]]");
         Self::new(AlertKind::UnpricedModel, &target.to_string(), "", &day(at), at).saying(message)
+    }
+
+    /// A class of usage has no price at a model that has others: told once a day for each class.
+    pub fn unpriced_usage(target: &Target, class: &str, count: u64, at: UnixMicros) -> Self {
+        let message = format!("{target} has no price for {class}, of which {count} were used. Set one in [[prices]]");
+        let alert = Self::new(AlertKind::UnpricedUsage, &target.to_string(), class, &day(at), at).saying(message);
+        alert.with("class", class).with("count", count.to_string())
+    }
+
+    /// A provider claims what cannot be: told once a day.
+    pub fn impossible_usage(target: &Target, claimed: &str, at: UnixMicros) -> Self {
+        let message = format!("{target} claims usage that cannot be: {claimed}. What was counted is charged instead");
+        let alert = Self::new(AlertKind::ImpossibleUsage, &target.to_string(), "", &day(at), at).saying(message);
+        alert.with("claimed", claimed)
     }
 
     /// The share that an ingress holds of a counter, whose name for people is `label`, is not what the ledger says that was

@@ -46,8 +46,25 @@ const USUAL_OUTPUT: u64 = 1_024;
 pub fn worst(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -> Worst {
     let ways = worst_ways(card, operation, extent);
     let tokens = ways.iter().map(|usage| usage.input_total().saturating_add(usage.output_total())).max();
-    let cost = card.and_then(|card| card.price.as_ref()).and_then(|price| dearest(&price.prices, &ways));
+    let cost = card.and_then(|card| Some((card, card.price.as_ref()?))).and_then(|(card, price)| match &card.ceiling {
+        Some(ceiling) => dearest(&price.prices.filled(ceiling), &ways),
+        None => dearest(&price.prices, &ways),
+    });
     Worst { usd: cost, tokens: tokens.unwrap_or(0) }
+}
+
+/// The most that an answer can use of each class, in whichever way it is charged.
+pub fn most(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -> Usage {
+    let larger = |a: Option<u64>, b: Option<u64>| a.max(b);
+    worst_ways(card, operation, extent).into_iter().fold(Usage::default(), |most, way| Usage {
+        input: larger(most.input, Some(way.input_total())),
+        output: larger(most.output, Some(way.output_total())),
+        images: larger(most.images, way.images),
+        seconds: larger(most.seconds, way.seconds),
+        characters: larger(most.characters, way.characters),
+        searches: larger(most.searches, way.searches),
+        ..Usage::default()
+    })
 }
 
 /// The most tokens of input that it can be.
@@ -84,10 +101,18 @@ const INPUTS: [Class; 6] = [
     |n| Usage { input_image: Some(n), ..Usage::default() },
 ];
 
-const OUTPUTS: [Class; 3] = [
+const OUTPUTS: [Class; 4] = [
     |n| Usage { output: Some(n), ..Usage::default() },
     |n| Usage { reasoning: Some(n), ..Usage::default() },
     |n| Usage { output_audio: Some(n), ..Usage::default() },
+    |n| Usage { output_image: Some(n), ..Usage::default() },
+];
+
+/// What a turn of the provider's own is charged as.
+const OWN: [Class; 3] = [
+    |n| Usage { searches: Some(n), ..Usage::default() },
+    |n| Usage { code_executions: Some(n), ..Usage::default() },
+    |n| Usage { file_searches: Some(n), ..Usage::default() },
 ];
 
 /// What one model charges by tokens, another charges by units: the dearer of what has a price counts, and of the classes of
@@ -97,23 +122,21 @@ fn dearest(prices: &Prices, ways: &[Usage]) -> Option<u64> {
     let mut dearest = None;
     for way in ways {
         let (most, output) = (way.input_total(), way.output_total());
-        let units = Usage {
-            images: way.images,
-            seconds: way.seconds,
-            characters: way.characters,
-            searches: way.searches,
-            ..Usage::default()
+        let units = |own: &Class| {
+            let units =
+                Usage { images: way.images, seconds: way.seconds, characters: way.characters, ..Usage::default() };
+            way.searches.map_or(units, |turns| units.plus(own(turns)))
         };
         let at_tiers = prices.tiers.iter().map(|tier| tier.above_input_tokens).filter(|input| *input < most);
         for input in at_tiers.chain([most]) {
-            for (of_input, of_output) in
-                INPUTS.iter().flat_map(|input| OUTPUTS.iter().map(move |output| (input, output)))
-            {
-                let with =
-                    |usage: Usage, class: &Class, count| if count == 0 { usage } else { usage.plus(class(count)) };
-                let usage = with(with(units, of_input, input), of_output, output);
-                let cost = prices.cost(&usage).map(|cost| u64::try_from(cost.0).unwrap_or(u64::MAX));
-                dearest = dearest.max(cost);
+            let with = |usage: Usage, class: &Class, count| if count == 0 { usage } else { usage.plus(class(count)) };
+            let owns = if way.searches.is_some() { &OWN[..] } else { &OWN[..1] };
+            for (of_output, own) in OUTPUTS.iter().flat_map(|of_output| owns.iter().map(move |own| (of_output, own))) {
+                for of_input in &INPUTS {
+                    let usage = with(with(units(own), of_input, input), of_output, output);
+                    let cost = prices.cost(&usage).map(|cost| u64::try_from(cost.0).unwrap_or(u64::MAX));
+                    dearest = dearest.max(cost);
+                }
             }
         }
     }
@@ -144,7 +167,7 @@ fn worst_ways(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -
             let tokens = Some(images.saturating_mul(extent.image_tokens.max(IMAGE_TOKENS)));
             let input = input_of(card, extent);
             let by_image = Usage { images: Some(images), ..Usage::default() };
-            vec![by_image, by_image.plus(input), Usage { output: tokens, ..input }]
+            vec![by_image, by_image.plus(input), Usage { output_image: tokens, ..input }]
         }
         Operation::Speech => {
             let spoken = extent.bytes.saturating_mul(TOKENS_A_CHARACTER).saturating_mul(extent.slowness.max(1));

@@ -137,6 +137,12 @@ pub struct AttemptEnded {
     pub usage: Usage,
     /// Who says so.
     pub usage_source: UsageSource,
+    /// What the provider claims, where that cannot be: then `usage` is what was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<Box<Usage>>,
+    /// What of the usage has no price, so that `cost` is the sum of the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpriced: Option<Box<Usage>>,
     /// What it costs; `None` when the model has no price or the usage is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Picodollars>,

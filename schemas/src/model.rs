@@ -4,7 +4,7 @@
 use crate::UnixMicros;
 use crate::envelope::Dialect;
 use crate::name::{ModelId, ProviderId};
-use crate::price::Prices;
+use crate::price::{Ceiling, Prices};
 use serde::{Deserialize, Serialize};
 
 /// A provider that is served in this cluster, and the models of it that are known.
@@ -49,6 +49,9 @@ pub struct ModelCard {
     /// What it costs; `None` when nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<PriceRow>,
+    /// What usage without a price is charged at in budgets; `None`: the operator names no such ceiling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Ceiling>,
 }
 
 /// Prices that hold from a day on.

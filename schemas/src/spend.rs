@@ -98,8 +98,18 @@ pub struct SpendSums {
     pub input_tokens: u64,
     /// Output tokens of all classes.
     pub output_tokens: u64,
-    /// Dollars, as an exact decimal.
+    /// Dollars, as an exact decimal; `unknown` when nothing of it is known.
     pub cost_usd: String,
+    /// Attempts whose cost is not known, or not all of it: `cost_usd` is without that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unknown: u64,
+}
+
+/// What stands for a cost of which nothing is known.
+pub const UNKNOWN: &str = "unknown";
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl SpendSums {

@@ -34,6 +34,9 @@ pub struct Usage {
     /// Audio tokens of the output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_audio: Option<u64>,
+    /// Image tokens of the output, where the provider counts them apart or makes nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_image: Option<u64>,
     /// Images made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub images: Option<u64>,
@@ -46,6 +49,12 @@ pub struct Usage {
     /// Searches: web searches, and the search units of a rerank.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub searches: Option<u64>,
+    /// Runs of code, each in a container that the provider charges for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code_executions: Option<u64>,
+    /// Searches in files that the provider keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_searches: Option<u64>,
 }
 
 impl Usage {
@@ -53,7 +62,7 @@ impl Usage {
     pub fn input_total(&self) -> u64 {
         let classes =
             [self.input, self.cache_read, self.cache_write, self.cache_write_1h, self.input_audio, self.input_image];
-        classes.into_iter().flatten().sum()
+        add(classes)
     }
 
     /// The sum of both, class by class.
@@ -73,17 +82,48 @@ impl Usage {
             output: add(self.output, other.output),
             reasoning: add(self.reasoning, other.reasoning),
             output_audio: add(self.output_audio, other.output_audio),
+            output_image: add(self.output_image, other.output_image),
             images: add(self.images, other.images),
             seconds: add(self.seconds, other.seconds),
             characters: add(self.characters, other.characters),
             searches: add(self.searches, other.searches),
+            code_executions: add(self.code_executions, other.code_executions),
+            file_searches: add(self.file_searches, other.file_searches),
         }
+    }
+
+    /// Every class that was used, by the name that it has in SQL.
+    pub fn used(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = [
+            ("input_tokens", self.input),
+            ("cache_read_tokens", self.cache_read),
+            ("cache_write_tokens", self.cache_write),
+            ("cache_write_1h_tokens", self.cache_write_1h),
+            ("input_audio_tokens", self.input_audio),
+            ("input_image_tokens", self.input_image),
+            ("output_tokens", self.output),
+            ("reasoning_tokens", self.reasoning),
+            ("output_audio_tokens", self.output_audio),
+            ("output_image_tokens", self.output_image),
+            ("images", self.images),
+            ("seconds", self.seconds),
+            ("characters", self.characters),
+            ("searches", self.searches),
+            ("code_executions", self.code_executions),
+            ("file_searches", self.file_searches),
+        ];
+        all.into_iter().filter_map(|(name, count)| Some((name, count.filter(|count| *count > 0)?)))
     }
 
     /// All output tokens.
     pub fn output_total(&self) -> u64 {
-        [self.output, self.reasoning, self.output_audio].into_iter().flatten().sum()
+        add([self.output, self.reasoning, self.output_audio, self.output_image])
     }
+}
+
+/// A sum that stops at the largest number.
+fn add<const N: usize>(counts: [Option<u64>; N]) -> u64 {
+    counts.into_iter().flatten().fold(0, u64::saturating_add)
 }
 
 /// Where a row's usage comes from.
@@ -96,4 +136,17 @@ pub enum UsageSource {
     Counted,
     /// Not known: the attempt ended before anyone could tell.
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_stop_at_the_largest_number() {
+        let most = Some(u64::MAX);
+        let usage = Usage { input: most, cache_read: most, output: most, reasoning: most, ..Usage::default() };
+        assert_eq!((usage.input_total(), usage.output_total()), (u64::MAX, u64::MAX));
+        assert_eq!(usage.plus(usage), usage);
+    }
 }

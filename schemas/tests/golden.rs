@@ -146,6 +146,8 @@ fn ended() -> AttemptEnded {
         provider_status: Some(200),
         usage: usage(),
         usage_source: UsageSource::Provider,
+        claimed: None,
+        unpriced: None,
         cost: Some(Picodollars(6_300_000)),
         charged: None,
         charged_tokens: 0,

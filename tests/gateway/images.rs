@@ -27,9 +27,9 @@ async fn images_with_tokens_are_charged_by_these() {
     world.upstream("alpha").replies(Reply::whole(200, body.to_string())).always();
     let answer = world.post("/v1/images/generations", &json!({"model": "alpha/m", "prompt": "A penstock"})).await;
     assert_eq!(answer.header("x-penstock-cost-usd"), "0.00105");
-    let sql = "SELECT images, input_tokens, output_tokens FROM attempts WHERE outcome = 'served'";
+    let sql = "SELECT images, input_tokens, output_image_tokens FROM attempts WHERE outcome = 'served'";
     let rows = world.sql_until(sql, |rows| rows.len() == 1).await;
-    assert_eq!((&rows[0]["images"], &rows[0]["output_tokens"]), (&json!(1), &json!(100)));
+    assert_eq!((&rows[0]["images"], &rows[0]["output_image_tokens"]), (&json!(1), &json!(100)));
 }
 
 #[tokio::test]

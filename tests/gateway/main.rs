@@ -13,6 +13,7 @@ mod bodies;
 mod broken;
 mod budgets;
 mod cancel;
+mod claims;
 mod closed_to_others;
 mod completions;
 mod configuration;

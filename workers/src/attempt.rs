@@ -1,6 +1,7 @@
 //! One call to one provider, from its entry in the ledger to its last byte. Knows the four clocks; knows nothing of
 //! retries and other links, and leaves every word of the provider's language to the adapter.
 
+use crate::claim::Possible;
 use crate::cost::sum_up;
 use crate::count::{self, Sent};
 use crate::limits::Pick;
@@ -16,6 +17,7 @@ use penstock_runtime::memory::{Memory, Reserved};
 use penstock_runtime::{Life, Secret, clock, heavy};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Dialect, Envelope, Operation};
+use penstock_schemas::extent::Extent;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::model::ModelCard;
@@ -86,6 +88,10 @@ pub struct Report {
     pub content_type: Option<String>,
     /// What was sent to the client of an answer that comes in pieces.
     pub sent: Sent,
+    /// The length of the answer, in bytes.
+    pub length: u64,
+    /// What the provider claims, where that cannot be.
+    pub claimed: Option<Usage>,
 }
 
 /// How an answer of status 200 comes.
@@ -217,7 +223,30 @@ impl Call<'_> {
             Ok(()) => Attempt::Served,
             Err(attempt) => attempt,
         };
+        self.doubt(&mut report);
         (attempt, report)
+    }
+
+    /// Takes a claim that cannot be out of the report: what is counted stands in its place, or as much of it as can be.
+    fn doubt(&self, report: &mut Report) {
+        let Some(claim) = report.observed.usage else { return };
+        let read;
+        let extent = match &self.envelope.extent {
+            Some(extent) => extent,
+            None => {
+                read = Extent::read(self.envelope.dialect, self.wanted.operation, self.body)
+                    .unwrap_or_else(|_| Extent::unknown(self.body.len()));
+                &read
+            }
+        };
+        let possible = Possible::of(self.card, self.wanted.operation, extent);
+        if !possible.holds(&claim, report.length) {
+            report.observed.usage = None;
+            report.claimed = Some(claim);
+            if !is_counted(self.wanted.operation) {
+                report.counted = Some(possible.cut(&claim));
+            }
+        }
     }
 
     /// Counts an answer that is complete, where the provider did not report its usage.
@@ -344,6 +373,8 @@ impl Call<'_> {
         let body = body.map_err(|error| Attempt::Refused(error.into_failure(&self.provider.id)))?;
         let whole = heavy(body.len(), || self.adapter.read_whole(self.wanted, &body)).map_err(Attempt::Refused)?;
         report.observed = whole.observed;
+        report.length = whole.bytes.len() as u64;
+        self.doubt(report);
         report.first_token = Some(self.began.elapsed());
         if report.observed.usage.is_none() {
             // Within `wait`, so that the ingress knows that somebody holds its call.

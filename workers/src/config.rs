@@ -4,6 +4,7 @@
 use crate::catalogue::{self, ProviderEntry};
 use crate::keys::ConfiguredKey;
 use crate::media::MediaGuard;
+use crate::prices;
 use crate::providers::{self, Settings, demo};
 use penstock_runtime::Secret;
 use penstock_runtime::config::{Document, Section};
@@ -11,7 +12,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ModelId, ProviderId, Target};
-use penstock_schemas::price::{PerMillion, PerUnit, Prices, TokenPrices};
+use penstock_schemas::price::{Ceiling, Prices};
 use penstock_schemas::provider_key::{HEAVIEST, KeySource, usual_weight};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -65,7 +66,7 @@ pub struct ProviderConfig {
 impl WorkersConfig {
     /// Reads the sections; `also` are served besides those that a section names or whose keys are in the environment.
     pub fn read(document: &mut Document, also: &[String]) -> Self {
-        let prices: Vec<_> = document.entries("prices").into_iter().filter_map(read_price).collect();
+        let prices: Vec<_> = document.entries("prices").into_iter().filter_map(prices::read).collect();
         let mut sections: BTreeMap<String, Option<Section>> =
             document.sections("providers").into_iter().map(|(name, section)| (name, Some(section))).collect();
         for name in catalogue::providers() {
@@ -83,10 +84,7 @@ impl WorkersConfig {
             }
         }
         let mut section = document.section("workers");
-        let ceiling = section.get::<String>("unpriced_usd_per_million").and_then(|text| {
-            let price = PerMillion::parse(&text);
-            price.map_err(|error| section.mistake("unpriced_usd_per_million", &error.to_string())).ok()
-        });
+        let ceiling = prices::read_ceiling(&mut section);
         config.memory = section.size("memory").unwrap_or(MEMORY);
         if section.or("allow_private_media", false) {
             config.providers.iter_mut().for_each(|provider| provider.media = MediaGuard::Open);
@@ -117,27 +115,27 @@ impl WorkersConfig {
         });
     }
 
-    /// Puts the operator's own prices in the place of the catalogue's.
+    /// Lays the operator's own prices over the catalogue's: what they do not state stays as it is there.
     fn price_models(&mut self) {
         for provider in &mut self.providers {
             for (target, row) in self.prices.iter().filter(|(target, _)| target.provider == provider.id) {
                 match provider.models.iter_mut().find(|card| card.model == target.model) {
-                    Some(card) => card.price = Some(row.clone()),
+                    Some(card) => card.price = Some(prices::over(row, card.price.as_ref())),
                     None => provider.models.push(priced(target.model.clone(), row.clone())),
                 }
             }
         }
     }
 
-    /// Gives every model that has no price this one, for input and output alike.
-    fn price_others(&mut self, ceiling: PerMillion) {
-        let base = TokenPrices { input: Some(ceiling), output: Some(ceiling), ..TokenPrices::default() };
-        let prices = Prices { base, ..Prices::default() };
+    /// Gives every model that has no price the ceiling, and the others it for what of them has none.
+    fn price_others(&mut self, ceiling: Ceiling) {
+        let prices = Prices::default().filled(&ceiling);
         let row = PriceRow { price_id: "ceiling".to_owned(), valid_from: UnixMicros(0), prices };
         let any = ModelId::parse("*").expect("a star has no spaces");
         for provider in &mut self.providers {
-            for card in provider.models.iter_mut().filter(|card| card.price.is_none()) {
-                card.price = Some(row.clone());
+            for card in &mut provider.models {
+                card.price.get_or_insert_with(|| row.clone());
+                card.ceiling = Some(ceiling);
             }
             provider.unknown = Some(priced(any.clone(), row.clone()));
         }
@@ -154,6 +152,7 @@ fn priced(model: ModelId, price: PriceRow) -> ModelCard {
         capabilities: Vec::new(),
         deprecated_on: None,
         price: Some(price),
+        ceiling: None,
     }
 }
 
@@ -318,39 +317,4 @@ fn read_keys(section: &mut Section, key_env: &[Vec<String>]) -> Option<Vec<Confi
         }
     }
     Some(keys)
-}
-
-fn read_price(mut section: Section) -> Option<(Target, PriceRow)> {
-    let model: Option<String> = section.get("model");
-    let mut price = |class: &str| {
-        let key = format!("{class}_usd_per_million");
-        let text: String = section.get(&key)?;
-        PerMillion::parse(&text).map_err(|error| section.mistake(&key, &error.to_string())).ok()
-    };
-    let base = TokenPrices {
-        input: price("input"),
-        output: price("output"),
-        cache_read: price("cache_read"),
-        cache_write: price("cache_write"),
-        cache_write_1h: price("cache_write_1h"),
-        reasoning: price("reasoning"),
-        input_audio: price("input_audio"),
-        output_audio: price("output_audio"),
-        input_image: price("input_image"),
-        ..TokenPrices::default()
-    };
-    let per_million_characters = price("characters");
-    let mut unit = |class: &str| {
-        let key = format!("usd_per_{class}");
-        let text: String = section.get(&key)?;
-        PerUnit::parse(&text).map_err(|error| section.mistake(&key, &error.to_string())).ok()
-    };
-    let (per_image, per_second, per_search) = (unit("image"), unit("second"), unit("search"));
-    let Some(model) = model else {
-        section.mistake("model", "is missing: write it as provider/model");
-        return None;
-    };
-    let target = Target::parse(&model).map_err(|error| section.mistake("model", &error.to_string())).ok()?;
-    let prices = Prices { base, per_million_characters, per_image, per_second, per_search, tiers: Vec::new() };
-    Some((target, PriceRow { price_id: format!("own/{model}"), valid_from: UnixMicros(0), prices }))
 }

@@ -3,6 +3,8 @@
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::frame::Summary;
 use penstock_schemas::model::ModelCard;
+use penstock_schemas::money::Picodollars;
+use penstock_schemas::price::Ceiling;
 use penstock_schemas::usage::{Usage, UsageSource};
 use serde::Deserialize;
 
@@ -32,8 +34,31 @@ pub fn sum_up(card: Option<&ModelCard>, reported: Option<Usage>, counted: Option
             return Summary { usage: Usage::default(), usage_source: UsageSource::Unknown, cost: None };
         }
     };
-    let cost = card.and_then(|card| card.price.as_ref()?.prices.cost(&usage));
+    let cost = card.and_then(|card| {
+        let charge = card.price.as_ref()?.prices.charge(&usage);
+        charge.cost.or_else(|| (charge.unpriced == Usage::default()).then_some(Picodollars::ZERO))
+    });
     Summary { usage, usage_source, cost }
+}
+
+/// What of this usage has no price at the model.
+pub fn unpriced(card: Option<&ModelCard>, usage: &Usage) -> Usage {
+    card.and_then(|card| card.price.as_ref()).map_or(*usage, |price| price.prices.charge(usage).unpriced)
+}
+
+/// What usage with a rest that has no price counts as in budgets: its cost and the rest at the ceiling, though the rest as no
+/// more than the attempt could come to. `None` for a model without any price, of which budgets of money know nothing.
+pub fn with_rest(
+    card: Option<&ModelCard>,
+    summary: &Summary,
+    rest: &Usage,
+    worst: Option<Picodollars>,
+) -> Option<Picodollars> {
+    let card = card.filter(|card| card.price.is_some())?;
+    let cost = summary.cost.unwrap_or_default();
+    let rest = card.ceiling.unwrap_or(Ceiling::USUAL).cost(rest);
+    let room = worst.map_or(rest, |worst| (worst - cost).max(Picodollars::ZERO));
+    Some(cost + rest.min(room))
 }
 
 #[cfg(test)]
@@ -45,6 +70,29 @@ mod tests {
             r#"{{"model":"m","mode":"chat","max_output":1000,"price":{{"price_id":"p","valid_from":0,"prices":{prices}}}}}"#
         );
         serde_json::from_str(&json).unwrap()
+    }
+
+    #[test]
+    fn usage_without_a_price_counts_at_the_ceiling_and_never_as_more_than_the_attempt_could_come_to() {
+        let card = card(r#"{"input":"1","output":"2"}"#);
+        let ceiling = serde_json::from_str(r#"{"per_million":"7","per_unit":"2"}"#).unwrap();
+        let dearer = ModelCard { ceiling: Some(ceiling), ..card.clone() };
+        let usage = Usage { input: Some(1000), output: Some(10), searches: Some(3), ..Usage::default() };
+        let summary = sum_up(Some(&card), Some(usage), None);
+        assert_eq!(summary.cost.unwrap().to_string(), "0.00102");
+        let rest = unpriced(Some(&card), &usage);
+        assert_eq!(rest, Usage { searches: Some(3), ..Usage::default() });
+        let with = |card, worst: Option<&str>| {
+            let worst = worst.map(|worst| Picodollars::parse(worst).unwrap());
+            with_rest(card, &summary, &rest, worst).map(|cost| cost.to_string())
+        };
+        for (worst, charged) in
+            [(None, "0.30102"), (Some("1"), "0.30102"), (Some("0.2"), "0.2"), (Some("0"), "0.00102")]
+        {
+            assert_eq!(with(Some(&card), worst).as_deref(), Some(charged), "{worst:?}");
+        }
+        assert_eq!(with(None, None), None);
+        assert_eq!(with(Some(&dearer), None).as_deref(), Some("6.00102"));
     }
 
     #[test]

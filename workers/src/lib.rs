@@ -6,6 +6,7 @@
 
 mod attempt;
 pub mod catalogue;
+mod claim;
 mod config;
 mod cost;
 mod count;
@@ -15,6 +16,7 @@ mod limits;
 mod media;
 mod metrics;
 mod pool;
+mod prices;
 mod probe;
 mod provider;
 pub mod providers;

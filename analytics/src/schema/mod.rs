@@ -18,7 +18,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 8] = [
+const MIGRATIONS: [Migration; 11] = [
     Migration { number: 1, name: "attempts", sql: include_str!("0001_attempts.sql") },
     Migration { number: 2, name: "requests", sql: include_str!("0002_requests.sql") },
     Migration { number: 3, name: "prices", sql: include_str!("0003_prices.sql") },
@@ -26,7 +26,10 @@ const MIGRATIONS: [Migration; 8] = [
     Migration { number: 5, name: "reservations", sql: include_str!("0005_reservations.sql") },
     Migration { number: 6, name: "alerts", sql: include_str!("0006_alerts.sql") },
     Migration { number: 7, name: "audit", sql: include_str!("0007_audit.sql") },
+    Migration { number: 8, name: "unpriced", sql: include_str!("0008_unpriced.sql") },
+    Migration { number: 9, name: "fees", sql: include_str!("0009_fees.sql") },
     Migration { number: 10, name: "end_user", sql: include_str!("0010_end_user.sql") },
+    Migration { number: 11, name: "attempts", sql: include_str!("0011_attempts.sql") },
 ];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (

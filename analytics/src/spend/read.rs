@@ -6,7 +6,7 @@ use crate::rollup::COMMIT;
 use crate::warehouse::Warehouse;
 use clickhouse::Row;
 use clickhouse::error::Error;
-use penstock_schemas::spend::{SpendQuery, SpendSums};
+use penstock_schemas::spend::{SpendQuery, SpendSums, UNKNOWN};
 use serde::Deserialize;
 
 /// Rows of a report at the most; one more is read, so that a longer one is noticed.
@@ -28,6 +28,7 @@ pub(super) struct Sums {
     input_tokens: u64,
     output_tokens: u64,
     cost_usd: String,
+    unknown: u64,
 }
 
 impl Sums {
@@ -37,7 +38,8 @@ impl Sums {
             attempts: self.attempts,
             input_tokens: self.input_tokens,
             output_tokens: self.output_tokens,
-            cost_usd: self.cost_usd,
+            cost_usd: if self.unknown > 0 && self.cost_usd == "0" { UNKNOWN.to_owned() } else { self.cost_usd },
+            unknown: self.unknown,
         }
     }
 }
@@ -88,7 +90,7 @@ pub(super) async fn read(
     let sql = format!(
         "SELECT toUInt8(grouping(by)) AS is_total, by, sum(sole) + uniqExactMerge(others) AS requests,
             sum(attempts) AS attempts, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-            toString(sum(cost)) AS cost_usd
+            toString(sum(cost)) AS cost_usd, sum(unknown) AS unknown
         FROM ({})
         GROUP BY GROUPING SETS ((by), ())
         ORDER BY is_total DESC, sum(cost) DESC, by
@@ -123,9 +125,10 @@ impl Plan {
             dimensions.iter().enumerate().filter_map(|(i, d)| Some(format!("{} AS key{i}, ", d.hours()?))).collect();
         Some(format!(
             "SELECT {by} AS by, sum(attempts) AS attempts, sum(sole) AS sole, uniqExactMergeState(requests) AS others,
-                sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost
+                sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cost_usd) AS cost,
+                sum(unknown) AS unknown
             FROM (
-                SELECT {keys} attempts, sole, requests, input_tokens, output_tokens, cost_usd FROM spend_by_hour FINAL
+                SELECT {keys} attempts, sole, requests, input_tokens, output_tokens, cost_usd, unknown FROM spend_by_hour FINAL
                 WHERE hour >= fromUnixTimestamp({first}) AND hour < fromUnixTimestamp({last}) AND hour NOT IN ({unsettled}){projects}
             ) {group}",
             by = texts(dimensions),
@@ -144,9 +147,11 @@ impl Plan {
         format!(
             "SELECT {by} AS by, count() AS attempts, toUInt64(0) AS sole, uniqExactState(request_id) AS others,
                 sum(ifNull(total_input_tokens, 0)) AS input_tokens, sum(ifNull(total_output_tokens, 0)) AS output_tokens,
-                sum(ifNull(cost_usd, toDecimal128(0, 12))) AS cost
+                sum(ifNull(cost_usd, toDecimal128(0, 12))) AS cost, countIf(is_unknown) AS unknown
             FROM (
-                SELECT {keys} request_id, total_input_tokens, total_output_tokens, cost_usd FROM attempts
+                SELECT {keys} request_id, total_input_tokens, total_output_tokens, cost_usd,
+                    notEmpty(unpriced_usage) OR (cost_usd IS NULL AND (charged_usd > 0 OR outcome = 'served')) AS is_unknown
+                FROM attempts
                 WHERE started_at >= {since} AND started_at < {until}
                   AND (started_at < {first} OR started_at >= {last} OR toStartOfHour(started_at) IN ({unsettled})){projects}
             ) {group}",

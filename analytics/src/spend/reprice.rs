@@ -1,5 +1,5 @@
 //! What spending would have been at the prices of another day: in SQL, from the usage that each attempt keeps, by the same rules
-//! as `Prices::cost`. Knows the columns of `attempts` and `prices`.
+//! as `Prices::charge`. Knows the columns of `attempts` and `prices`.
 
 use super::dimension::Dimension;
 use super::read::{MOST_ROWS, group, projects, tags, texts, time};
@@ -44,7 +44,7 @@ impl Repriced {
 }
 
 /// The token classes: their count in `attempts`, and the prices that they are charged at, the first that there is.
-const CLASSES: [(&str, &[&str]); 9] = [
+const CLASSES: [(&str, &[&str]); 10] = [
     ("input_tokens", &["input"]),
     ("cache_read_tokens", &["cache_read", "input"]),
     ("cache_write_tokens", &["cache_write", "input"]),
@@ -54,10 +54,11 @@ const CLASSES: [(&str, &[&str]); 9] = [
     ("output_tokens", &["output"]),
     ("reasoning_tokens", &["reasoning", "output"]),
     ("output_audio_tokens", &["output_audio", "output"]),
+    ("output_image_tokens", &["output_image", "output"]),
 ];
 
 /// What tiers can change.
-const TIERED: [&str; 9] = [
+const TIERED: [&str; 10] = [
     "input",
     "cache_read",
     "cache_write",
@@ -67,6 +68,7 @@ const TIERED: [&str; 9] = [
     "output",
     "reasoning",
     "output_audio",
+    "output_image",
 ];
 
 /// The rows, and the total.
@@ -81,7 +83,7 @@ pub(super) async fn read(
             sum(without) AS unpriced
         FROM (
             SELECT {by} AS by, count() AS count, sum(charged) AS old, sum(ifNull(repriced, toDecimal128(0, 12))) AS new,
-                countIf(repriced IS NULL) AS without
+                countIf(has_rest) AS without
             FROM ({attempts}) {group}
         )
         GROUP BY GROUPING SETS ((by), ())
@@ -99,7 +101,7 @@ pub(super) async fn read(
 pub(super) async fn unpriced(warehouse: &Warehouse, query: &RepriceQuery) -> Result<Vec<Unpriced>, Error> {
     let sql = format!(
         "SELECT concat(provider, '/', model) AS target, count() AS attempts, toString(sum(charged)) AS cost_usd
-        FROM ({}) WHERE repriced IS NULL GROUP BY target ORDER BY attempts DESC, target LIMIT {MOST_UNPRICED}",
+        FROM ({}) WHERE has_rest GROUP BY target ORDER BY attempts DESC, target LIMIT {MOST_UNPRICED}",
         attempts(query, &[]),
     );
     let rows: Vec<Missing> = warehouse.client().query(&sql).fetch_all().await?;
@@ -112,20 +114,25 @@ pub(super) async fn unpriced(warehouse: &Warehouse, query: &RepriceQuery) -> Res
 fn attempts(query: &RepriceQuery, dimensions: &[Dimension<'_>]) -> String {
     let keys: String = dimensions.iter().enumerate().map(|(i, d)| format!("{} AS key{i}, ", d.attempts())).collect();
     let SpendQuery { since, until, .. } = query.spend;
+    let terms = Terms::all();
     format!(
         "SELECT *,
             ifNull(cost_usd, toDecimal128(0, 12)) AS charged,
-            if(usage_source = 'unknown' OR outcome = 'refused', charged, toDecimal128({cost}, 12)) AS repriced
+            usage_source = 'unknown' OR outcome = 'refused' AS stays,
+            if(stays, charged, toDecimal128({cost}, 12)) AS repriced,
+            NOT stays AND ({rest}) AS has_rest
         FROM (
             SELECT {keys} a.provider AS provider, a.model AS model, cost_usd, usage_source, outcome, {counts},
-                images, seconds, characters, searches, {prices}, characters_usd_per_million, usd_per_image,
-                usd_per_second, usd_per_search,
+                images, seconds, characters, searches, code_executions, file_searches, {prices},
+                characters_usd_per_million, usd_per_image, usd_per_second, usd_per_search, usd_per_code_execution,
+                usd_per_file_search,
                 arrayLast(tier -> ifNull(total_input_tokens, 0) > tier.above_input_tokens, p.tier_list) AS tier
             FROM attempts AS a
             LEFT JOIN ({in_force}) AS p ON p.provider = a.provider AND p.model = a.model
             WHERE started_at >= {since} AND started_at < {until}{projects}
         )",
-        cost = cost(),
+        cost = terms.cost(),
+        rest = terms.rest(),
         counts = CLASSES.map(|(count, _)| count).join(", "),
         prices = TIERED.map(|name| format!("{name}_usd_per_million")).join(", "),
         in_force = in_force(query),
@@ -146,29 +153,61 @@ fn in_force(query: &RepriceQuery) -> String {
     )
 }
 
-/// SQL for the cost in dollars, rounded half up to a whole picodollar; NULL when something was used that has no price.
-fn cost() -> String {
-    let price = |names: &[&str]| {
-        let each = names
+/// What was used, in SQL: what each class costs in millionths of a dollar, NULL where it has no price; and whether it is part
+/// of the rest then.
+struct Terms(Vec<(String, String)>);
+
+impl Terms {
+    fn all() -> Self {
+        let price = |names: &[&str]| {
+            let each = names
+                .iter()
+                .map(|name| format!("toDecimal256OrNull(tier.{name}, 12), toDecimal256({name}_usd_per_million, 12)"));
+            format!("coalesce({})", each.collect::<Vec<_>>().join(", "))
+        };
+        let is_used = |count: &str| format!("ifNull({count}, 0) > 0");
+        let used = |count: &str, price: &str| format!("if({}, {count} * {price}, toDecimal256(0, 12))", is_used(count));
+        let outputs = [6, 8, 9].map(|class: usize| CLASSES[class]);
+        let any = |conditions: Vec<String>| format!("({})", conditions.join(" OR "));
+        // Images, seconds and characters beside output tokens with a price are only told; and so are tokens without a price
+        // beside such units that have one.
+        let by_tokens = any(outputs
             .iter()
-            .map(|name| format!("toDecimal256OrNull(tier.{name}, 12), toDecimal256({name}_usd_per_million, 12)"));
-        format!("coalesce({})", each.collect::<Vec<_>>().join(", "))
-    };
-    let used = |count: &str, price: &str| format!("if(ifNull({count}, 0) = 0, toDecimal256(0, 12), {count} * {price})");
-    let is_charged = |class: usize| {
-        let (count, names) = CLASSES[class];
-        format!("(ifNull({count}, 0) > 0 AND {} IS NOT NULL)", price(names))
-    };
-    // Images, seconds and characters beside output tokens with a price are only told.
-    let by_tokens = format!("({} OR {})", is_charged(6), is_charged(8));
-    let unit = |count: &str, name: &str, millions: u32| {
-        let price = format!("toDecimal256({name}, 12) * {millions}");
-        format!("if({by_tokens}, toDecimal256(0, 12), {})", used(count, &price))
-    };
-    let mut terms: Vec<String> = CLASSES.iter().map(|(count, names)| used(count, &price(names))).collect();
-    terms.push(unit("characters", "characters_usd_per_million", 1));
-    terms.push(unit("images", "usd_per_image", 1_000_000));
-    terms.push(unit("seconds", "usd_per_second", 1_000_000));
-    terms.push(used("searches", "toDecimal256(usd_per_search, 12) * 1000000"));
-    format!("floor(toDecimal256({}, 18) / 1000000 + toDecimal256('0.0000000000005', 18), 12)", terms.join(" + "))
+            .map(|(count, names)| format!("({} AND {} IS NOT NULL)", is_used(count), price(names)))
+            .collect());
+        let has_output = any(outputs.iter().map(|(count, _)| is_used(count)).collect());
+        let units = [
+            ("characters", "characters_usd_per_million", 1),
+            ("images", "usd_per_image", 1_000_000),
+            ("seconds", "usd_per_second", 1_000_000),
+        ];
+        let is_priced = units.map(|(count, name, _)| format!("({} AND {name} IS NOT NULL)", is_used(count)));
+        let by_units = format!("(NOT {by_tokens} AND {})", any(is_priced.to_vec()));
+        let tokens = CLASSES.iter().map(|(count, names)| (used(count, &price(names)), format!("NOT {by_units}")));
+        let units = units.map(|(count, name, millions)| {
+            let term = used(count, &format!("toDecimal256({name}, 12) * {millions}"));
+            (format!("if({by_tokens}, toDecimal256(0, 12), {term})"), format!("NOT {has_output}"))
+        });
+        let fees = [
+            ("searches", "usd_per_search"),
+            ("code_executions", "usd_per_code_execution"),
+            ("file_searches", "usd_per_file_search"),
+        ];
+        let fees =
+            fees.map(|(count, name)| (used(count, &format!("toDecimal256({name}, 12) * 1000000")), "true".to_owned()));
+        Self(tokens.chain(units).chain(fees).collect())
+    }
+
+    /// The cost in dollars of what has a price, rounded half up to a whole picodollar.
+    fn cost(&self) -> String {
+        let terms: Vec<String> =
+            self.0.iter().map(|(term, _)| format!("ifNull({term}, toDecimal256(0, 12))")).collect();
+        format!("floor(toDecimal256({}, 18) / 1000000 + toDecimal256('0.0000000000005', 18), 12)", terms.join(" + "))
+    }
+
+    /// Whether something was used that has no price.
+    fn rest(&self) -> String {
+        let rests = self.0.iter().map(|(term, is_rest)| format!("({term} IS NULL AND {is_rest})"));
+        rests.collect::<Vec<_>>().join(" OR ")
+    }
 }

@@ -63,6 +63,8 @@ pub fn end(start: &AttemptStarted, outcome: Outcome, usage: Usage, cost: &str) -
         provider_status: Some(200),
         usage,
         usage_source: UsageSource::Provider,
+        claimed: None,
+        unpriced: None,
         cost: Some(usd(cost)),
         charged: None,
         charged_tokens: 0,

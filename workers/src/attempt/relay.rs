@@ -78,7 +78,9 @@ pub(super) async fn relay(
         memory: call.memory.none(),
     };
     let result = relay.run(replies, report).await;
-    report.observed = relay.reader.observed().clone();
+    if report.claimed.is_none() {
+        report.observed = relay.reader.observed().clone();
+    }
     result.map_err(|attempt| match attempt {
         Attempt::Refused(failure) if relay.is_begun => Attempt::Broken(failure),
         Attempt::Broken(failure) if !relay.is_begun => Attempt::Refused(failure),
@@ -110,6 +112,8 @@ impl Relay<'_> {
         self.put(&last);
         let head = self.begin(replies, report).await?;
         report.observed = self.reader.observed().clone();
+        report.length += self.out.len() as u64;
+        self.call.doubt(report);
         if report.observed.usage.is_none() {
             report.sent.push(&self.out);
             let sent = mem::take(&mut report.sent);
@@ -180,6 +184,7 @@ impl Relay<'_> {
         }
         let head = self.begin(replies, report).await?;
         report.sent.push(&self.out);
+        report.length += self.out.len() as u64;
         self.call.send(replies, Payload::Chunk(head, self.out.split().freeze())).await
     }
 

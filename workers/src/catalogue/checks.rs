@@ -100,9 +100,9 @@ fn known_prices_are_known() {
 /// Every price per million in them.
 fn each(prices: &TokenPrices) -> impl Iterator<Item = PerMillion> {
     let TokenPrices { input, output, cache_read, cache_write, cache_write_1h, reasoning, .. } = *prices;
-    let TokenPrices { input_audio, output_audio, input_image, batch_input, batch_output, .. } = *prices;
+    let TokenPrices { input_audio, output_audio, input_image, output_image, batch_input, batch_output, .. } = *prices;
     let text = [input, output, cache_read, cache_write, cache_write_1h, reasoning];
-    text.into_iter().chain([input_audio, output_audio, input_image, batch_input, batch_output]).flatten()
+    text.into_iter().chain([input_audio, output_audio, input_image, output_image, batch_input, batch_output]).flatten()
 }
 
 fn is_at_most(small: Option<PerMillion>, large: Option<PerMillion>) -> bool {

@@ -28,7 +28,18 @@ struct RawProvider {
     quirks: Vec<Quirk>,
     priced_on: Date,
     #[serde(default)]
+    fees: Fees,
+    #[serde(default)]
     models: BTreeMap<String, RawModel>,
+}
+
+/// What a provider asks for its own tools at every model that talks and has prices, unless the model's line says otherwise.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fees {
+    per_search: Option<PerUnit>,
+    per_code_execution: Option<PerUnit>,
+    per_file_search: Option<PerUnit>,
 }
 
 /// One line. The prices' names are spelt out, so that a misspelt one is an error and not a missing price.
@@ -45,6 +56,7 @@ struct RawModel {
     reasoning: Option<PerMillion>,
     input_audio: Option<PerMillion>,
     output_audio: Option<PerMillion>,
+    output_image: Option<PerMillion>,
     input_image: Option<PerMillion>,
     batch_input: Option<PerMillion>,
     batch_output: Option<PerMillion>,
@@ -52,6 +64,8 @@ struct RawModel {
     per_image: Option<PerUnit>,
     per_second: Option<PerUnit>,
     per_search: Option<PerUnit>,
+    per_code_execution: Option<PerUnit>,
+    per_file_search: Option<PerUnit>,
     #[serde(default)]
     tiers: Vec<RawTier>,
     context: Option<u64>,
@@ -73,6 +87,7 @@ struct RawTier {
     reasoning: Option<PerMillion>,
     input_audio: Option<PerMillion>,
     output_audio: Option<PerMillion>,
+    output_image: Option<PerMillion>,
     input_image: Option<PerMillion>,
     batch_input: Option<PerMillion>,
     batch_output: Option<PerMillion>,
@@ -90,6 +105,7 @@ macro_rules! token_prices {
             reasoning: $raw.reasoning,
             input_audio: $raw.input_audio,
             output_audio: $raw.output_audio,
+            output_image: $raw.output_image,
             input_image: $raw.input_image,
             batch_input: $raw.batch_input,
             batch_output: $raw.batch_output,
@@ -100,7 +116,7 @@ macro_rules! token_prices {
 /// The provider that the file `id` describes, or what is wrong with the file.
 pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
     let raw: RawProvider = toml::from_str(text).map_err(|error| error.to_string())?;
-    let models = raw.models.into_iter().map(|(model, line)| card(id, model, line, raw.priced_on));
+    let models = raw.models.into_iter().map(|(model, line)| card(id, model, line, (raw.priced_on, raw.fees)));
     Ok(ProviderEntry {
         id: ProviderId::parse(id).map_err(|error| error.to_string())?,
         dialect: raw.dialect,
@@ -114,9 +130,15 @@ pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
     })
 }
 
-fn card(provider: &str, model: String, line: RawModel, priced_on: Date) -> Result<ModelCard, String> {
+fn card(provider: &str, model: String, line: RawModel, (priced_on, fees): (Date, Fees)) -> Result<ModelCard, String> {
     let day = line.priced_on.unwrap_or(priced_on);
-    let prices = prices(&line);
+    let mut prices = prices(&line);
+    let talks = matches!(line.mode.as_deref(), None | Some("chat" | "responses"));
+    if talks && prices != Prices::default() {
+        prices.per_search = prices.per_search.or(fees.per_search);
+        prices.per_code_execution = prices.per_code_execution.or(fees.per_code_execution);
+        prices.per_file_search = prices.per_file_search.or(fees.per_file_search);
+    }
     let price = if prices == Prices::default() {
         None
     } else {
@@ -130,6 +152,7 @@ fn card(provider: &str, model: String, line: RawModel, priced_on: Date) -> Resul
         capabilities: line.capabilities,
         deprecated_on: line.deprecated_on.map(|day| day.to_string()),
         price,
+        ceiling: None,
     })
 }
 
@@ -146,6 +169,8 @@ fn prices(line: &RawModel) -> Prices {
         per_image: line.per_image,
         per_second: line.per_second,
         per_search: line.per_search,
+        per_code_execution: line.per_code_execution,
+        per_file_search: line.per_file_search,
         tiers,
     }
 }
@@ -175,6 +200,8 @@ mod tests {
             "b/2" = { mode = "embedding", priced_on = "2026-12-01", input = "0.02" }
             "a" = { tiers = [{ above_input_tokens = 9, input = "3" }, { above_input_tokens = 5, input = "2" }], input = "1", context = 10 }
             "c" = { deprecated_on = "2027-01-01" }
+            [fees]
+            per_search = "0.01"
             "#,
         )
         .unwrap();
@@ -190,6 +217,8 @@ mod tests {
         assert_eq!((price_b.price_id.as_str(), b.mode.as_str()), ("2026-12-01/alpha/b/2", "embedding"));
         let at = |tokens| price_a.prices.for_input(tokens).input.unwrap().to_string();
         assert_eq!([at(5), at(6), at(10)], ["1", "2", "3"]);
+        let search = |price: &PriceRow| price.prices.per_search.map(|price| price.to_string());
+        assert_eq!((search(price_a).as_deref(), search(price_b)), (Some("0.01"), None));
         assert_eq!((&c.price, c.deprecated_on.as_deref()), (&None, Some("2027-01-01")));
     }
 

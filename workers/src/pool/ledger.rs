@@ -2,9 +2,10 @@
 
 use super::{Held, Pool};
 use crate::attempt::{self, Attempt, Clocks, Report};
-use crate::cost::sum_up;
+use crate::cost::{self, sum_up};
 use bytes::Bytes;
 use penstock_runtime::clock;
+use penstock_schemas::alert::Alert;
 use penstock_schemas::bound;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, Outcome, Reserved, UsageEvent};
@@ -14,7 +15,7 @@ use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::ProcessId;
 use penstock_schemas::plan::{Link, Worst};
 use penstock_schemas::reservation::{Amounts, Reservation};
-use penstock_schemas::usage::UsageSource;
+use penstock_schemas::usage::{Usage, UsageSource};
 use std::time::Duration;
 
 impl Pool {
@@ -75,16 +76,34 @@ impl Pool {
         let usd = ended.event.charged.or(ended.event.cost).map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0));
         let amounts = Amounts { usd, tokens: ended.event.charged_tokens };
         self.metrics.count(&ended);
+        self.warn_of(&ended.event);
         self.journal.note(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
         amounts
     }
 
+    /// Tells a human of usage that has no price, and of claims that cannot be.
+    fn warn_of(&self, ended: &AttemptEnded) {
+        let target = &ended.start.target;
+        // A model without any price was told of when the attempt began.
+        let unpriced = ended.unpriced.as_ref().filter(|_| ended.start.price_id.is_some());
+        for (class, count) in unpriced.iter().flat_map(|unpriced| unpriced.used()) {
+            self.alarm.raise(Alert::unpriced_usage(target, class, count, ended.ended_at));
+        }
+        if let Some(claimed) = &ended.claimed {
+            let claimed: Vec<String> = claimed.used().map(|(class, count)| format!("{count} {class}")).collect();
+            self.alarm.raise(Alert::impossible_usage(target, &claimed.join(", "), ended.ended_at));
+        }
+    }
+
     fn end(&self, start: AttemptStarted, end: End, report: Report) -> Ended {
         let End { outcome, failure, total } = end;
-        let summary = sum_up(self.provider.model(&start.target.model), report.observed.usage, report.counted);
+        let card = self.provider.model(&start.target.model);
+        let summary = sum_up(card, report.observed.usage, report.counted);
         let is_known = summary.usage_source != UsageSource::Unknown;
+        let unpriced = Some(cost::unpriced(card, &summary.usage)).filter(|unpriced| *unpriced != Usage::default());
+        let rest = unpriced.and_then(|unpriced| cost::with_rest(card, &summary, &unpriced, start.worst_case));
         let (charged, charged_tokens) = match (is_known, report.may_be_charged(failure)) {
-            (true, _) => (None, summary.usage.input_total().saturating_add(summary.usage.output_total())),
+            (true, _) => (rest, summary.usage.input_total().saturating_add(summary.usage.output_total())),
             (false, true) => (start.worst_case, start.worst_tokens),
             (false, false) => (None, 0),
         };
@@ -95,6 +114,8 @@ impl Pool {
             provider_status: report.status,
             usage: summary.usage,
             usage_source: summary.usage_source,
+            claimed: report.claimed.map(Box::new),
+            unpriced: unpriced.map(Box::new),
             cost: summary.cost,
             charged,
             charged_tokens,

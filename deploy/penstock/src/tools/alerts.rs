@@ -16,7 +16,7 @@ pub(crate) struct Options {
     /// Until when [default: now]
     #[arg(long)]
     until: Option<String>,
-    /// Only of this kind: budget_threshold, budget_exceeded, unpriced_model, provider_key_failing,
+    /// Only of this kind: budget_threshold, budget_exceeded, unpriced_model, unpriced_usage, impossible_usage, provider_key_failing,
     /// reconciliation_difference, spending_slope, ledger_dead_letter, disk_space
     #[arg(long)]
     kind: Option<String>,

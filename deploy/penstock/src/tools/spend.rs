@@ -6,7 +6,7 @@ use anyhow::{anyhow, bail};
 use penstock_runtime::clock;
 use penstock_schemas::forecast::ForecastReport;
 use penstock_schemas::question::{Question, Words};
-use penstock_schemas::spend::{Answer, RepriceReport, RepricedSums, SpendReport, SpendSums};
+use penstock_schemas::spend::{Answer, RepriceReport, RepricedSums, SpendReport, SpendSums, UNKNOWN};
 use serde_json::{Map, Value};
 use std::process::ExitCode;
 
@@ -59,7 +59,9 @@ pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<Exit
 fn spent(format: Format, report: &SpendReport) -> anyhow::Result<()> {
     let sums = |sums: &SpendSums| {
         let numbers = [sums.requests, sums.attempts, sums.input_tokens, sums.output_tokens].map(|n| n.to_string());
-        numbers.into_iter().chain([sums.cost_usd.clone()])
+        let is_partly_unknown = sums.unknown > 0 && sums.cost_usd != UNKNOWN;
+        let cost = if is_partly_unknown { format!("{} + unknown", sums.cost_usd) } else { sums.cost_usd.clone() };
+        numbers.into_iter().chain([cost])
     };
     let mut rows: Vec<Vec<String>> =
         report.rows.iter().map(|row| texts(&row.by).chain(sums(&row.sums)).collect()).collect();

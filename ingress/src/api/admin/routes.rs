@@ -116,7 +116,7 @@ const FORECAST: Parameter = Parameter {
 const KIND: Parameter = Parameter {
     name: "kind",
     is_in_query: true,
-    pattern: r#"{"enum": ["budget_threshold", "budget_exceeded", "unpriced_model", "provider_key_failing", "reconciliation_difference", "spending_slope"]}"#,
+    pattern: r#"{"enum": ["budget_threshold", "budget_exceeded", "unpriced_model", "unpriced_usage", "impossible_usage", "provider_key_failing", "reconciliation_difference", "spending_slope"]}"#,
     about: "Only alerts of this kind",
 };
 

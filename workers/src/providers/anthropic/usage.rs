@@ -16,6 +16,7 @@ pub(super) struct Counts {
     output: Option<u64>,
     thinking: Option<u64>,
     searches: Option<u64>,
+    executions: Option<u64>,
 }
 
 impl Counts {
@@ -36,6 +37,7 @@ impl Counts {
         set(&mut self.output, &["output_tokens"]);
         set(&mut self.thinking, &["output_tokens_details", "thinking_tokens"]);
         set(&mut self.searches, &["server_tool_use", "web_search_requests"]);
+        set(&mut self.executions, &["server_tool_use", "code_execution_requests"]);
     }
 
     /// The disjoint classes, if the input was counted.
@@ -59,6 +61,7 @@ impl Counts {
             output: self.output.map(|output| output - thinking.unwrap_or(0)),
             reasoning: thinking,
             searches: self.searches,
+            code_executions: self.executions,
             ..Usage::default()
         });
     }

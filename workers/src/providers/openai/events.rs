@@ -129,6 +129,6 @@ mod tests {
         let audio = "data: {\"type\":\"speech.audio.done\",\"usage\":{\"input_tokens\":3,\"output_tokens\":9,\"total_tokens\":12}}\n\n";
         assert_eq!(read(Operation::Speech, audio), Ok(json!({"input": 3, "output_audio": 9})));
         let image = "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"\",\"usage\":{\"input_tokens\":1,\"output_tokens\":5}}\n\n";
-        assert_eq!(read(Operation::Images, &image.repeat(2)), Ok(json!({"input": 2, "output": 10, "images": 2})));
+        assert_eq!(read(Operation::Images, &image.repeat(2)), Ok(json!({"input": 2, "output_image": 10, "images": 2})));
     }
 }

@@ -117,11 +117,20 @@ impl Counts {
         };
         let (image, audio, cached) = (detail("image_tokens"), detail("audio_tokens"), detail("cached_tokens"));
         let parts: u64 = [image, audio, cached].into_iter().flatten().sum();
+        // Some count what the cache gave beside the input instead of in it, which shows in their totals.
+        let is_beside = |cached: u64| {
+            cached > 0 && total.zip(input).is_some_and(|(total, input)| total == input + cached + output.unwrap_or(0))
+        };
+        let input = input.map(|input| input + cached.filter(|cached| is_beside(*cached)).unwrap_or(0));
         let agrees = input.is_none_or(|input| parts <= input);
         let (image, audio, cached) = if agrees { (image, audio, cached) } else { (None, None, None) };
         let rest = input.map(|input| if agrees { input - parts } else { input });
         let output = output.filter(|output| writes || *output > 0);
-        let is_audio = operation == Operation::Speech;
+        let (is_audio, is_image) = (operation == Operation::Speech, operation == Operation::Images);
+        // Models that make images alone report no parts of their output.
+        let drawn = whole_number_at(value, "output_tokens_details/image_tokens").or(output).filter(|_| is_image);
+        let drawn = drawn.map(|drawn| drawn.min(output.unwrap_or(0)));
+        let output = output.map(|output| output - drawn.unwrap_or(0)).filter(|output| !is_image || *output > 0);
         let usage = Usage {
             input: rest,
             cache_read: cached,
@@ -129,12 +138,17 @@ impl Counts {
             input_image: image,
             output: output.filter(|_| !is_audio),
             output_audio: output.filter(|_| is_audio),
+            output_image: drawn,
             seconds: count(&["seconds"]),
             ..Usage::default()
         };
         let adds_up = total.is_none_or(|total| total == usage.input_total() + usage.output_total());
         Self { usage, mismatch: !agrees || !adds_up }
     }
+}
+
+fn whole_number_at(value: &Value, place: &str) -> Option<u64> {
+    whole_number(at(value, place)?)
 }
 
 fn broken(why: &str) -> Failure {
@@ -173,7 +187,13 @@ mod tests {
                 Images,
                 json!({"data": [{}], "usage": {"input_tokens": 50, "output_tokens": 100, "total_tokens": 150,
                     "input_tokens_details": {"text_tokens": 10, "image_tokens": 40}}}),
-                json!({"input": 10, "input_image": 40, "output": 100, "images": 1}),
+                json!({"input": 10, "input_image": 40, "output_image": 100, "images": 1}),
+            ),
+            (
+                Images,
+                json!({"data": [{}], "usage": {"input_tokens": 50, "output_tokens": 100, "total_tokens": 150,
+                    "output_tokens_details": {"image_tokens": 90, "text_tokens": 10}}}),
+                json!({"input": 50, "output": 10, "output_image": 90, "images": 1}),
             ),
             (Transcriptions, json!({"text": "", "usage": {"type": "duration", "seconds": 9}}), json!({"seconds": 9})),
             (Transcriptions, json!({"text": "a", "duration": 8.2}), json!({"seconds": 9})),

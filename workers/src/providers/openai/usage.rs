@@ -22,17 +22,22 @@ pub(super) fn read(value: &Value) -> Option<Read> {
     let completion = count(&["completion_tokens"]).unwrap_or(0);
     let total = count(&["total_tokens"]).filter(|total| *total > 0);
     let reasoning = count(&["completion_tokens_details/reasoning_tokens", "reasoning_tokens"]);
+    let cached = count(&[
+        "prompt_tokens_details/cached_tokens",
+        "prompt_cache_hit_tokens", // DeepSeek: https://api-docs.deepseek.com/guides/kv_cache
+        "cached_tokens",           // Moonshot
+        "num_cached_tokens",       // Mistral: https://docs.mistral.ai/api/endpoint/chat
+    ]);
+    // Some count what the cache gave beside the prompt instead of in it, which shows in their totals.
+    let written = completion + reasoning_outside(prompt, completion, reasoning, total);
+    let beside = cached.filter(|cached| *cached > 0 && total == Some(prompt + cached + written)).unwrap_or(0);
+    let prompt = prompt + beside;
     let counts = CompletionUsage {
         prompt_tokens: prompt,
-        completion_tokens: completion + reasoning_outside(prompt, completion, reasoning, total),
+        completion_tokens: written,
         total_tokens: total.unwrap_or(0),
         prompt_tokens_details: Some(PromptDetails {
-            cached_tokens: count(&[
-                "prompt_tokens_details/cached_tokens",
-                "prompt_cache_hit_tokens", // DeepSeek: https://api-docs.deepseek.com/guides/kv_cache
-                "cached_tokens",           // Moonshot
-                "num_cached_tokens",       // Mistral: https://docs.mistral.ai/api/endpoint/chat
-            ]),
+            cached_tokens: cached,
             cache_write_tokens: count(&[
                 "prompt_tokens_details/cache_write_tokens", // OpenRouter: https://openrouter.ai/docs/use-cases/usage-accounting
                 "prompt_tokens_details/cache_creation_input_tokens", // Alibaba's model studio
@@ -88,6 +93,7 @@ mod tests {
         (serde_json::to_value(read.usage).unwrap(), read.mismatch)
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table")]
     #[test]
     fn each_spelling_of_the_counts_gives_disjoint_classes() {
         for (what, spelt, classes) in [
@@ -131,6 +137,18 @@ mod tests {
                 json!({"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 101,
                     "prompt_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 70}}),
                 json!({"input": 10, "cache_read": 20, "cache_write": 70, "output": 1}),
+            ),
+            (
+                "cached tokens beside the prompt, as the total says",
+                json!({"prompt_tokens": 4142, "completion_tokens": 100, "total_tokens": 8570,
+                    "prompt_tokens_details": {"cached_tokens": 4328}}),
+                json!({"input": 4142, "cache_read": 4328, "output": 100}),
+            ),
+            (
+                "cached tokens beside a prompt that is longer, as the total says",
+                json!({"prompt_tokens": 5000, "completion_tokens": 100, "total_tokens": 9100,
+                    "prompt_tokens_details": {"cached_tokens": 4000}}),
+                json!({"input": 5000, "cache_read": 4000, "output": 100}),
             ),
             (
                 "floats, and searches",

@@ -23,7 +23,14 @@ pub(super) fn observe(response: &Value, searches: u64, observed: &mut Observed) 
     let paid = response.pointer("/tool_usage/web_search/num_requests").and_then(Value::as_u64);
     let searches = paid.unwrap_or(searches);
     if let Some((mut usage, mismatch)) = response.get("usage").and_then(read) {
+        let items = response.get("output").and_then(Value::as_array);
+        let of_type = |wanted: &str| {
+            let is_it = |item: &&Value| item.get("type").is_some_and(|kind| kind == wanted);
+            Some(items?.iter().filter(is_it).count() as u64).filter(|count| *count > 0)
+        };
         usage.searches = (searches > 0).then_some(searches);
+        usage.code_executions = of_type("code_interpreter_call");
+        usage.file_searches = of_type("file_search_call");
         (observed.usage, observed.usage_mismatch) = (Some(usage), mismatch);
     }
 }
@@ -31,13 +38,18 @@ pub(super) fn observe(response: &Value, searches: u64, observed: &mut Observed) 
 /// Disjoint classes, and whether the figures contradict each other.
 fn read(usage: &Value) -> Option<(Usage, bool)> {
     let count = |place: &str| usage.pointer(place).and_then(Value::as_u64).filter(|count| *count < ABSURD);
-    let prompt_tokens = count("/input_tokens")?;
+    let cached = count("/input_tokens_details/cached_tokens");
+    let total = count("/total_tokens").unwrap_or(0);
+    let input = count("/input_tokens")?;
+    // Some count what the cache gave beside the input instead of in it, which shows in their totals.
+    let is_beside = |cached: &u64| *cached > 0 && total == input + cached + count("/output_tokens").unwrap_or(0);
+    let prompt_tokens = input + cached.filter(is_beside).unwrap_or(0);
     let counts = CompletionUsage {
         prompt_tokens,
         completion_tokens: count("/output_tokens").unwrap_or(0),
-        total_tokens: count("/total_tokens").unwrap_or(0),
+        total_tokens: total,
         prompt_tokens_details: Some(PromptDetails {
-            cached_tokens: count("/input_tokens_details/cached_tokens"),
+            cached_tokens: cached,
             cache_write_tokens: count("/input_tokens_details/cache_write_tokens").filter(|count| *count > 0),
             audio_tokens: None,
             extra: Map::new(),
