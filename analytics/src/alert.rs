@@ -1,6 +1,7 @@
 //! Alerts: `watch` notices what budgets come to, `tell` writes every alert down and puts it among what is to be posted, and
 //! `post` posts it to webhooks; `read` shows those that were. What they are made of is in `schemas::alert`.
 
+mod lane;
 pub(crate) mod post;
 mod read;
 pub(crate) mod tell;

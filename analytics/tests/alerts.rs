@@ -13,8 +13,9 @@ use penstock_schemas::cycle::{Cycle, zone};
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::reservation::LeaseId;
 use ring::hmac;
+use std::collections::HashSet;
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::events::{HOUR, ago, now, raised};
 use support::receiver::{Received, Receiver};
 use support::{World, be_engine};
@@ -166,4 +167,29 @@ async fn a_webhook_is_told_with_a_signature_until_it_takes_the_alert() {
     world.until_metric("penstock_webhook_posts_total 3").await;
     assert!(stubborn.rest().is_empty() && picky.rest().is_empty());
     stop(analytics).await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_never_answers_delays_no_post_to_another() {
+    const ALERTS: usize = 60;
+    let world = World::new().await;
+    let (hanging, good) = (Receiver::hanging(), Receiver::start(&[204]));
+    let webhooks = [webhook(&world, "hanging", hanging.url("/"), &[]), webhook(&world, "good", good.url("/"), &[])];
+    manage(&world, &[], &webhooks).await;
+    let alert = |at: usize| Alert::new(AlertKind::SpendingSlope, "team", &at.to_string(), "2026-11", now());
+    for at in 0..ALERTS {
+        assert!(world.bus.raise(&alert(at)).await.unwrap());
+    }
+    let begun = Instant::now();
+    let _analytics = world.start(vec![]).await.unwrap();
+    let mut told = HashSet::new();
+    while told.len() < ALERTS {
+        told.insert(good.next().await.header("x-penstock-alert-id").to_owned());
+    }
+    println!("the good webhook has all {ALERTS} after {:?}", begun.elapsed());
+    // Each of its posts takes 10 s, and it may have four at once.
+    hanging.next().await;
+    let held = 1 + hanging.rest().len();
+    let rounds = begun.elapsed().as_secs() / 10 + 1;
+    assert!(held <= 4 * usize::try_from(rounds).unwrap(), "{held} in {rounds} rounds");
 }

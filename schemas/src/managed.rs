@@ -197,7 +197,8 @@ impl KeySettings {
             mistakes.push(("tags", "at most 32, with names of 1 to 256 bytes and values of at most 256".to_owned()));
         }
         if self.budgets.len() > BUDGETS {
-            mistakes.push(("budgets", format!("at most {BUDGETS} in a key: one in the directory can be for many keys")));
+            mistakes
+                .push(("budgets", format!("at most {BUDGETS} in a key: one in the directory can be for many keys")));
             return mistakes;
         }
         let wrong = self.budgets.iter().flat_map(Budget::mistakes);

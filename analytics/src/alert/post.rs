@@ -1,9 +1,10 @@
 //! Posts alerts to webhooks: signed, again and again for about an hour, until they are taken. What waits is kept in NATS and
-//! outlives this process. Knows nothing of what alerts say.
+//! outlives this process. A webhook that does not answer delays its own posts only. Knows nothing of what alerts say.
 //!
 //! `x-penstock-signature` is `v1=` and the HMAC-SHA256, in hexadecimal, of the timestamp, a dot and the body. A receiver
 //! compares it, and refuses timestamps (seconds since 1970) that are minutes old.
 
+use super::lane::{Lane, Lanes, Turn};
 use crate::budgets::Budgets;
 use crate::metrics::AnalyticsMetrics;
 use penstock_runtime::bus::{Bus, BusError, Post, Work};
@@ -12,20 +13,18 @@ use penstock_schemas::alert::{AlertRow, Webhook};
 use reqwest::Client;
 use ring::hmac;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
 /// The waits after each failed try but the last, in seconds: eight tries over an hour.
 const WAITS: [u64; 7] = [1, 10, 60, 240, 600, 900, 1800];
 
-/// The longest that a receiver may take.
+/// The longest that a receiver may take, from its name's lookup to the head of its answer. The body of the answer is not read.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Posts at once.
-const AT_ONCE: usize = 16;
+/// For how long a post is put off whose webhook is busy with others: by then it has answered these or failed.
+const BUSY: Duration = LIMIT;
 
 /// Wait before the queue is opened again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -63,35 +62,55 @@ impl Poster {
                 return std::future::pending().await;
             }
         };
-        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        let mut lanes = Lanes::default();
         loop {
-            if let Err(error) = self.post_all(&client, &slots).await {
+            if let Err(error) = self.post_all(&client, &mut lanes).await {
                 warn!(%error, "alerts cannot be posted; they wait");
             }
             sleep(AGAIN).await;
         }
     }
 
-    async fn post_all(&self, client: &Client, slots: &Arc<Semaphore>) -> Result<(), BusError> {
+    async fn post_all(&self, client: &Client, lanes: &mut Lanes) -> Result<(), BusError> {
         let mut waiting = self.bus.posts_waiting().await?;
         loop {
-            let slot = slots.clone().acquire_owned().await.expect("nobody closes the semaphore");
             let work = tokio::select! {
                 biased;
                 () = self.life.stopping() => break,
                 work = waiting.next() => work?,
             };
+            let Some(lane) = lanes.enter(&work.value.webhook) else {
+                work.again(BUSY).await?;
+                continue;
+            };
             let (poster, client) = (self.clone(), client.clone());
             self.life.work(async move {
-                if let Err(error) = poster.deliver(&client, work).await {
+                if let Err(error) = poster.take_turn(&client, lane, work).await {
                     warn!(%error, "NATS could not be told what became of a post: it comes again");
                 }
-                drop(slot);
             });
         }
         // What comes from now on is for others.
         drop(waiting);
         std::future::pending().await
+    }
+
+    /// Delivers when earlier posts to the same webhook have made room, or puts off.
+    async fn take_turn(&self, client: &Client, lane: Lane, work: Work<Post>) -> Result<(), BusError> {
+        let turn = tokio::select! {
+            biased;
+            turn = lane.turn() => turn,
+            // Another process posts it.
+            () = self.life.stopping() => return work.again(AGAIN).await,
+        };
+        match turn {
+            Turn::Now(slot) => {
+                let delivered = self.deliver(client, work).await;
+                drop(slot);
+                delivered
+            }
+            Turn::Later => work.again(BUSY).await,
+        }
     }
 
     async fn deliver(&self, client: &Client, work: Work<Post>) -> Result<(), BusError> {
@@ -107,15 +126,26 @@ impl Poster {
             info!(webhook, id = %alert.id, tries = work.tries, "an alert was posted");
             return work.done().await;
         };
-        let tried = usize::try_from(work.tries).unwrap_or(usize::MAX).saturating_sub(1);
-        if let Some(wait) = WAITS.get(tried) {
-            warn!(webhook, id = %alert.id, tries = work.tries, %reason, again_in_seconds = wait, "a webhook did not take an alert");
-            return work.again(Duration::from_secs(*wait)).await;
+        if let Some(wait) = next_wait(work.tries, work.age) {
+            warn!(webhook, id = %alert.id, tries = work.tries, %reason, again_in_seconds = wait.as_secs(), "a webhook did not take an alert");
+            return work.again(wait).await;
         }
         self.metrics.posts_lost.inc();
         error!(webhook, id = %alert.id, tries = work.tries, %reason, "a webhook never took an alert: it is not posted any more");
         work.done().await
     }
+}
+
+/// The wait before the next try; `None` when there is none. A post that was put off because its webhook was busy was given
+/// more often than it was tried: it is given up by its age, and not by how often it was given.
+fn next_wait(given: u32, age: Duration) -> Option<Duration> {
+    let mut due = 0;
+    let by_age = WAITS.iter().take_while(|wait| {
+        due += **wait;
+        due <= age.as_secs()
+    });
+    let by_tries = usize::try_from(given).unwrap_or(usize::MAX).saturating_sub(1);
+    WAITS.get(by_tries.min(by_age.count())).copied().map(Duration::from_secs)
 }
 
 /// Redirects are not followed: what is signed for one must not reach another.
@@ -182,5 +212,19 @@ mod tests {
     fn a_post_is_tried_for_about_an_hour() {
         let whole: u64 = WAITS.iter().sum();
         assert!((3_500..3_700).contains(&whole) && WAITS.is_sorted(), "{whole}");
+    }
+
+    #[test]
+    fn a_post_that_was_put_off_is_not_given_up_before_its_hour_is_over() {
+        let wait = |given, age| next_wait(given, Duration::from_secs(age)).map(|wait| wait.as_secs());
+        let mut age = 0;
+        for (tries, expected) in (1..).zip(WAITS) {
+            assert_eq!(wait(tries, age), Some(expected), "try {tries} at {age} s");
+            age += expected;
+        }
+        assert_eq!(wait(8, age), None);
+        assert_eq!(wait(300, age - 1), Some(1800), "put off again and again");
+        assert_eq!(wait(300, 15), Some(60));
+        assert_eq!(wait(1, 90_000), Some(1), "nothing posted for a day");
     }
 }

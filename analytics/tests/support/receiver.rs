@@ -34,16 +34,38 @@ pub struct Receiver {
 impl Receiver {
     /// Answers with these statuses, one after the other, and with the last one for ever.
     pub fn start(statuses: &'static [u16]) -> Self {
+        let statuses = Mutex::new((statuses.iter().copied(), 200));
+        Self::serve(move |stream| {
+            let mut statuses = statuses.lock().unwrap();
+            statuses.1 = statuses.0.next().unwrap_or(statuses.1);
+            answer(stream, statuses.1);
+        })
+    }
+
+    /// Never answers. Connections stay open until the sender closes them.
+    pub fn hanging() -> Self {
+        Self::serve(|stream| {
+            let _ = stream.read_to_end(&mut Vec::new());
+        })
+    }
+
+    fn serve(respond: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::<Mutex<VecDeque<Received>>>::default();
-        let told = received.clone();
+        let (told, respond) = (received.clone(), Arc::new(respond));
+        // Each connection has a thread: a client may open one that it then does not need.
         let serve = move || {
-            let mut statuses = statuses.iter().copied();
-            let mut status = 200;
             for stream in listener.incoming() {
-                status = statuses.next().unwrap_or(status);
-                answer(stream.unwrap(), status, &told);
+                let (told, respond) = (told.clone(), respond.clone());
+                let mut stream = stream.unwrap();
+                let take = move || {
+                    let Some(post) = receive(&mut stream) else { return };
+                    // Told first: who waits for the next post has seen this one.
+                    told.lock().unwrap().push_back(post);
+                    respond(&mut stream);
+                };
+                drop(std::thread::Builder::new().spawn(take).unwrap());
             }
         };
         drop(std::thread::Builder::new().spawn(serve).unwrap());
@@ -73,10 +95,16 @@ impl Receiver {
     }
 }
 
-fn answer(mut stream: TcpStream, status: u16, told: &Mutex<VecDeque<Received>>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
+fn answer(stream: &mut TcpStream, status: u16) {
+    let location = if status == 307 { "location: /elsewhere\r\n" } else { "" };
+    let _ = write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n{location}\r\n");
+}
+
+/// The post on a connection; `None` when it was closed without one.
+fn receive(stream: &mut TcpStream) -> Option<Received> {
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
+    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
     let mut headers = Vec::new();
     loop {
@@ -88,8 +116,5 @@ fn answer(mut stream: TcpStream, status: u16, told: &Mutex<VecDeque<Received>>) 
     let mut received = Received { path, headers, body: Vec::new() };
     received.body = vec![0; received.header("content-length").parse().unwrap()];
     reader.read_exact(&mut received.body).unwrap();
-    // Told first: who waits for the next post has seen this one.
-    told.lock().unwrap().push_back(received);
-    let location = if status == 307 { "location: /elsewhere\r\n" } else { "" };
-    let _ = write!(stream, "HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n{location}\r\n");
+    Some(received)
 }

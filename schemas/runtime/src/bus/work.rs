@@ -2,6 +2,7 @@
 //! neither acknowledged nor put off. Knows nothing of what is to be done.
 
 use super::{Bus, BusError, failed};
+use crate::clock;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::AckPolicy;
@@ -38,6 +39,8 @@ pub struct Work<T> {
     pub value: T,
     /// How often it was given, this time included.
     pub tries: u32,
+    /// How long it had been in the stream when it was given.
+    pub age: Duration,
     message: Message,
     bus: Bus,
 }
@@ -76,8 +79,8 @@ impl<T: DeserializeOwned> WorkReader<T> {
             let message = message.map_err(failed("read a work queue"))?;
             match serde_json::from_slice(&message.payload) {
                 Ok(value) => {
-                    let tries = message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(u32::MAX));
-                    return Ok(Work { value, tries, message, bus: self.bus.clone() });
+                    let (tries, age) = history(&message);
+                    return Ok(Work { value, tries, age, message, bus: self.bus.clone() });
                 }
                 Err(error) => {
                     error!(subject = %message.subject, %error, "a piece of work cannot be read: is this role older?");
@@ -107,6 +110,14 @@ impl<T> Work<T> {
         put_off(&self.message, wait).await?;
         self.bus.flush().await
     }
+}
+
+/// How often a message was given, and how long it had been in the stream by then.
+fn history(message: &Message) -> (u32, Duration) {
+    let Ok(info) = message.info() else { return (1, Duration::ZERO) };
+    let tries = u32::try_from(info.delivered).unwrap_or(u32::MAX);
+    let kept = u64::try_from(info.published.unix_timestamp_nanos() / 1_000).unwrap_or_default();
+    (tries, Duration::from_micros(clock::now().0.saturating_sub(kept)))
 }
 
 async fn put_off(message: &Message, wait: Duration) -> Result<(), BusError> {
