@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use memchr::memmem;
 use penstock_runtime::heavy;
-use penstock_schemas::chat::SEAL;
+use penstock_schemas::chat::{ChatRequest, SEAL};
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::extent::Extent;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -96,13 +96,17 @@ impl Asked {
 
     /// The request in its agnostic form, for a provider that does not speak the caller's dialect.
     pub(crate) fn agnostic(&self) -> Result<Bytes, Refusal> {
-        match self.dialect {
-            Dialect::Openai => Ok(self.body.clone()),
+        let agnostic = match self.dialect {
+            Dialect::Openai => return Ok(self.body.clone()),
             Dialect::Anthropic => anthropic::agnostic(&self.body),
             Dialect::Google => google::agnostic(self),
             Dialect::Responses => responses::agnostic(&self.body),
             other => unreachable!("no path is of the dialect {other:?}"),
+        }?;
+        if self.operation == Operation::Chat {
+            settled(&agnostic)?;
         }
+        Ok(agnostic)
     }
 
     /// Whether the request holds what another provider has sealed: the provider of this dialect would refuse it.
@@ -125,6 +129,16 @@ impl Asked {
             other => unreachable!("no path is of the dialect {other:?}"),
         }
     }
+}
+
+/// Fields that the caller's dialect does not know keep their names, and these may be names of the agnostic form's own: then
+/// they must be as it has them, and stand there once.
+fn settled(agnostic: &[u8]) -> Result<(), Refusal> {
+    serde_json::from_slice::<ChatRequest>(agnostic).map(drop).map_err(|error| {
+        let why = error.to_string();
+        let why = why.split(" at line ").next().unwrap_or_default();
+        fields::wrong("body", format!("a field of it that this dialect does not have cannot be passed on: {why}"))
+    })
 }
 
 /// Turns one agnostic answer into a client's dialect.

@@ -1,6 +1,8 @@
 //! Tokens of trusted issuers (OIDC): each works as a key, for as long as it says, and may give a role in the admin API.
 //! Knows nothing of requests.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod issuer;
 mod jwks;
 mod token;

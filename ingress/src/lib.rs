@@ -7,6 +7,8 @@ mod budget;
 mod config;
 mod conversation;
 mod dialect;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod identity;
 pub mod keys;
 mod metrics;

@@ -16,6 +16,8 @@ const LONGEST_HEAD: usize = 16 * 1024;
 pub struct Form<'a> {
     body: &'a [u8],
     boundary: String,
+    /// Where the first boundary begins; what stands before it is no part.
+    start: usize,
     parts: Vec<Part>,
 }
 
@@ -42,6 +44,9 @@ pub enum BadForm {
     /// A part without a name, or with a head that cannot be read.
     #[error("a part of it has no readable name")]
     NoName,
+    /// A line begins with the boundary and goes on.
+    #[error("a line of it begins with the boundary and goes on")]
+    Boundary,
     /// More than anybody needs.
     #[error("it has more than {MOST_PARTS} parts")]
     TooMany,
@@ -63,11 +68,17 @@ impl<'a> Form<'a> {
         } else {
             finder.find(body).ok_or(BadForm::Empty)? + line.len()
         };
+        let first = at + 2 - line.len();
         let mut parts = Vec::new();
         loop {
             let rest = body.get(at..).ok_or(BadForm::Short)?;
             if rest.starts_with(b"--") {
                 break;
+            }
+            // A line that only begins as a boundary does: for another reader it may be none.
+            let padding = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            if !b"\r\n".starts_with(&rest[padding..rest.len().min(padding + 2)]) {
+                return Err(BadForm::Boundary);
             }
             if parts.len() == MOST_PARTS {
                 return Err(BadForm::TooMany);
@@ -76,6 +87,9 @@ impl<'a> Form<'a> {
             let near = &rest[..rest.len().min(LONGEST_HEAD)];
             let blank =
                 head_end.find(near).ok_or(if near.len() < LONGEST_HEAD { BadForm::Short } else { BadForm::NoName })?;
+            if finder.find(&rest[..blank + 2]).is_some() {
+                return Err(BadForm::NoName);
+            }
             let start = at + blank + 4;
             // Of an empty value the line before the boundary is the blank line's own end.
             let end = start - 2 + finder.find(&body[start - 2..]).ok_or(BadForm::Short)?;
@@ -83,7 +97,7 @@ impl<'a> Form<'a> {
             parts.push(Part { name, is_file, value: start..end.max(start) });
             at = end + line.len();
         }
-        if parts.is_empty() { Err(BadForm::Empty) } else { Ok(Self { body, boundary, parts }) }
+        if parts.is_empty() { Err(BadForm::Empty) } else { Ok(Self { body, boundary, start: first, parts }) }
     }
 
     /// Whether there is a part of this name that is a file.
@@ -114,6 +128,9 @@ impl<'a> Form<'a> {
             out.extend_from_slice(&self.body[copied..part.value.start]);
             out.extend_from_slice(value.as_bytes());
             copied = part.value.end;
+            if !self.body[copied..].starts_with(b"\r\n") {
+                out.extend_from_slice(b"\r\n"); // an empty value had only the blank line's own end
+            }
             is_there = true;
         }
         if !is_there {
@@ -121,6 +138,7 @@ impl<'a> Form<'a> {
             out.extend_from_slice(head.as_bytes());
             out.extend_from_slice(value.as_bytes());
             out.extend_from_slice(b"\r\n");
+            copied = self.start; // what stands before would become a part of the value
         }
         out.extend_from_slice(&self.body[copied..]);
         out
@@ -199,6 +217,36 @@ mod tests {
         let added = form.with("stream", "true");
         assert_eq!(Form::read(&added, TYPE).unwrap().value("stream"), Some(&b"true"[..]));
         assert!(added.ends_with(BODY.as_bytes()));
+    }
+
+    #[test]
+    fn what_stands_before_the_first_part_never_gets_into_a_value() {
+        let part = "--x\r\nContent-Disposition: form-data; name=stream\r\n\r\n\r\n--x--\r\n";
+        for before in ["", "\r\n", "--\"; fileel\r\n\r\nwhisper\r\n"] {
+            let body = format!("{before}{part}");
+            let form = Form::read(body.as_bytes(), "a/b; boundary=x").unwrap();
+            let changed = form.with("model", "m");
+            let again = Form::read(&changed, "a/b; boundary=x").unwrap();
+            assert_eq!((again.value("model"), again.value("stream")), (Some(&b"m"[..]), Some(&b""[..])), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_take_the_place_of_none_at_all() {
+        let body = "--x\r\nContent-Disposition: form-data; name=model\r\n\r\n--x--\r\n";
+        let form = Form::read(body.as_bytes(), "a/b; boundary=x").unwrap();
+        assert_eq!(form.value("model"), Some(&b""[..]));
+        let changed = form.with("model", "m");
+        assert_eq!(Form::read(&changed, "a/b; boundary=x").unwrap().value("model"), Some(&b"m"[..]));
+    }
+
+    #[test]
+    fn a_line_that_is_a_boundary_for_some_readers_only_is_refused() {
+        let read = |body: &str| Form::read(body.as_bytes(), "a/b; boundary=x").map(|_| ()).unwrap_err();
+        let head = "Content-Disposition: form-data; name=a";
+        assert_eq!(read(&format!("--x\r\n{head}\r\n\r\nb\r\n--xy\r\n{head}\r\n\r\nc\r\n--x--")), BadForm::Boundary);
+        assert_eq!(read(&format!("--x\r\n{head}\r\n--x\r\nOther: c\r\n\r\nb\r\n--x--")), BadForm::NoName);
+        assert!(Form::read(format!("--x \t\r\n{head}\r\n\r\nb\r\n--x--").as_bytes(), "a/b; boundary=x").is_ok());
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod claim;
 mod config;
 mod cost;
 mod count;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gossip;
 mod keys;
 mod limits;

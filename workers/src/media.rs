@@ -3,6 +3,8 @@
 //! network. Knows no provider.
 
 mod address;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod guard;
 mod kind;
 

@@ -261,6 +261,12 @@ impl ServiceAccount {
 }
 
 /// That the credentials are not taken: the operator must act, not the caller.
+/// A door for `tests/fuzz`.
+#[cfg(fuzzing)]
+pub(crate) fn check(json: &str) -> Result<(), String> {
+    Source::of_json(json).map(drop)
+}
+
 fn refused(why: &str) -> Failure {
     Failure::gateway(FailureKind::ProviderAuth, why)
 }

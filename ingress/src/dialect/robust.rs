@@ -99,6 +99,24 @@ fn no_request_makes_a_dialect_panic_and_what_it_reads_is_a_chat_request() {
     }
 }
 
+#[test]
+fn a_field_that_only_the_agnostic_form_has_is_taken_as_it_must_be_there_or_refused() {
+    for (dialect, _, body) in dialects().into_iter().skip(1) {
+        for (name, value, is_taken) in [
+            ("reasoning", json!("low"), dialect == Dialect::Responses),
+            ("reasoning_effort", json!("low"), true),
+            ("messages", json!([{ "role": "user", "content": "other" }]), dialect == Dialect::Anthropic),
+            ("n", json!({}), false),
+        ] {
+            let mut body = body.clone();
+            body[name] = value;
+            let read = asked(dialect, Operation::Chat, Delivery::Whole, body.to_string().into());
+            let agnostic = read.map(|asked| asked.agnostic());
+            assert_eq!(matches!(agnostic, Some(Ok(_))), is_taken, "{name} in {dialect:?}: {agnostic:?}");
+        }
+    }
+}
+
 fn summary() -> Summary {
     let usage = Usage { input: Some(4), cache_read: Some(6), output: Some(1), reasoning: Some(2), ..Usage::default() };
     Summary { usage, usage_source: UsageSource::Provider, cost: None }

@@ -58,10 +58,13 @@ pub(super) fn read(body: &Bytes) -> Result<Whole, Failure> {
         provider_request_id: answer["id"].as_str().map(str::to_owned),
         ..Observed::default()
     };
-    let vectors = ["float", "base64"].into_iter().find_map(|kind| match answer["embeddings"][kind].take() {
-        Value::Array(vectors) => Some(vectors),
+    let vectors = ["/embeddings/float", "/embeddings/base64"]
+        .into_iter()
+        .find_map(|place| answer.pointer_mut(place).filter(|vectors| vectors.is_array()).map(Value::take));
+    let vectors = match vectors {
+        Some(Value::Array(vectors)) => Some(vectors),
         _ => None,
-    });
+    };
     let Some(vectors) = vectors else { return Err(broken("the provider's answer holds no embeddings".to_owned())) };
     let data: Vec<Value> = (vectors.into_iter().enumerate())
         .map(|(index, embedding)| json!({"object": "embedding", "index": index, "embedding": embedding}))
@@ -109,6 +112,8 @@ mod tests {
         let read: Value = serde_json::from_slice(&whole.bytes).unwrap();
         assert_eq!((&read["data"][1]["embedding"], &read["usage"]["prompt_tokens"]), (&json!([2.0, 3.0]), &json!(4)));
         assert_eq!(whole.observed.usage.unwrap().input, Some(4));
-        assert!(super::read(&Bytes::from_static(b"{}")).is_err());
+        for odd in ["{}", "\"\"", "7", "[]", r#"{"embeddings":"x"}"#, r#"{"embeddings":{"float":"x"}}"#] {
+            assert!(super::read(&Bytes::from_static(odd.as_bytes())).is_err(), "{odd}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! `penstock_schemas::chat`. Odd spellings of copies are mended here, by their fields. Knows nothing of whose answer it is.
 
 use bytes::Bytes;
+use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value};
 
 /// What is known of one answer: the calls of tools that were seen, since some copies give all of them one index.
@@ -22,9 +23,14 @@ struct Seen {
 }
 
 impl Mender {
-    /// A whole answer, or a chunk; as it came when nothing in it needs mending.
-    pub(crate) fn mend(&mut self, json: &Bytes) -> Bytes {
-        let Ok(Value::Object(mut answer)) = serde_json::from_slice(json) else { return json.clone() };
+    /// A whole answer, or a chunk.
+    ///
+    /// # Errors
+    /// When it is not JSON throughout: in a content that stays unread there may be bytes that are no text, or half a
+    /// surrogate pair.
+    pub(crate) fn mend(&mut self, json: &Bytes) -> Result<Bytes, Failure> {
+        let broken = || Failure::provider(FailureKind::Broken, "the provider's answer is not JSON");
+        let Ok(Value::Object(mut answer)) = serde_json::from_slice(json) else { return Err(broken()) };
         for (name, is_right) in [
             ("id", Value::is_string as fn(&Value) -> bool),
             ("object", Value::is_string),
@@ -47,7 +53,7 @@ impl Mender {
                 self.mend_choice(choice, place as u64);
             }
         }
-        serde_json::to_vec(&answer).map_or_else(|_| json.clone(), Bytes::from)
+        serde_json::to_vec(&answer).map(Bytes::from).map_err(|_| broken())
     }
 
     fn mend_choice(&mut self, choice: &mut Map<String, Value>, place: u64) {
@@ -200,7 +206,7 @@ mod tests {
                     "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": ""}}]}}]}),
             ),
         ] {
-            let mended = Mender::default().mend(&theirs.to_string().into());
+            let mended = Mender::default().mend(&theirs.to_string().into()).unwrap();
             assert_eq!(serde_json::from_slice::<Value>(&mended).unwrap(), ours);
             serde_json::from_slice::<Completion>(&mended).unwrap();
         }
@@ -212,7 +218,7 @@ mod tests {
         let mut indexes = Vec::new();
         for (index, id) in [(0, "a"), (0, ""), (0, "b"), (0, ""), (0, "a"), (1, "c"), (1, "c")] {
             let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": index, "id": id, "function": {"arguments": "{"}}]}}]});
-            let mended = mender.mend(&chunk.to_string().into());
+            let mended = mender.mend(&chunk.to_string().into()).unwrap();
             let chunk: CompletionChunk = serde_json::from_slice(&mended).unwrap();
             indexes.push(chunk.choices[0].delta.tool_calls.as_ref().unwrap()[0].index.unwrap());
         }
@@ -224,7 +230,15 @@ mod tests {
         for odd in
             ["", "[]", "{\"choices\":3}", "{\"choices\":[3,{\"delta\":3},{\"message\":{\"tool_calls\":[3,null]}}]}"]
         {
-            Mender::default().mend(&Bytes::from_static(odd.as_bytes()));
+            let _ = Mender::default().mend(&Bytes::from_static(odd.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_where_it_stays_unread_is_no_answer() {
+        for odd in [&b"{\"x\":\"sev\xe9rity\"}"[..], br#"{"x":"\ud800"}"#, br#"{"choices":[{"index":0,}]}"#, b"[]"] {
+            let failure = Mender::default().mend(&Bytes::copy_from_slice(odd)).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Broken, "{}", String::from_utf8_lossy(odd));
         }
     }
 }

@@ -50,7 +50,7 @@ impl Adapter for Openai {
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
         let observed = if has_choices(wanted.operation) { whole::read_whole(body) } else { other::read(wanted, body) }?;
         let bytes = match (wanted.form, wanted.operation) {
-            (Form::Agnostic, Operation::Chat) => Mender::default().mend(body),
+            (Form::Agnostic, Operation::Chat) => Mender::default().mend(body)?,
             (Form::Own | Form::Agnostic, _) => body.clone(),
         };
         Ok(Whole { bytes, observed })

@@ -33,12 +33,12 @@ impl StreamReader for Reader {
         if !event.data.trim_ascii_start().starts_with(b"{") {
             return Ok(step);
         }
-        let mended = |mender: &mut Mender| -> Bytes {
-            [b"data: ".as_slice(), &mender.mend(&event.data), b"\n\n"].concat().into()
+        let mended = |mender: &mut Mender| -> Result<Bytes, Failure> {
+            Ok([b"data: ".as_slice(), &mender.mend(&event.data)?, b"\n\n"].concat().into())
         };
         Ok(match step {
-            Step::Hold(_) => Step::Hold(mended(mender)),
-            Step::Content(_) => Step::Content(mended(mender)),
+            Step::Hold(_) => Step::Hold(mended(mender)?),
+            Step::Content(_) => Step::Content(mended(mender)?),
             Step::Hide => Step::Hide,
         })
     }
