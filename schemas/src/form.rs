@@ -6,10 +6,13 @@ use memchr::memmem::Finder;
 use std::ops::Range;
 
 /// The most parts of one form. A file and its options are a dozen.
-const MOST_PARTS: usize = 256;
+const MOST_PARTS: usize = 100;
 
-/// The longest head of a part, in bytes.
-const LONGEST_HEAD: usize = 16 * 1024;
+/// The longest head of a part, in bytes: a name, a file's name and a media type.
+const LONGEST_HEAD: usize = 8 * 1024;
+
+/// The longest boundary, in bytes: RFC 2046, 5.1.1.
+const LONGEST_BOUNDARY: usize = 70;
 
 /// A form whose parts are known by where they stand.
 #[derive(Debug)]
@@ -35,6 +38,9 @@ pub enum BadForm {
     /// The media type does not say what parts the parts.
     #[error("its content type names no boundary")]
     NoBoundary,
+    /// A boundary that no reader has to take.
+    #[error("its boundary is longer than {LONGEST_BOUNDARY} bytes")]
+    LongBoundary,
     /// There is no part at all.
     #[error("it holds no part that begins with the boundary of its content type")]
     Empty,
@@ -47,6 +53,9 @@ pub enum BadForm {
     /// A line begins with the boundary and goes on.
     #[error("a line of it begins with the boundary and goes on")]
     Boundary,
+    /// A head that is longer than names and media types are.
+    #[error("the head of a part of it is longer than {LONGEST_HEAD} bytes")]
+    LongHead,
     /// More than anybody needs.
     #[error("it has more than {MOST_PARTS} parts")]
     TooMany,
@@ -58,8 +67,11 @@ impl<'a> Form<'a> {
     /// # Errors
     /// When `body` is no form with the boundary that `content_type` names.
     pub fn read(body: &'a [u8], content_type: &str) -> Result<Self, BadForm> {
-        let boundary = parameter(content_type, "boundary").filter(|boundary| (1..=70).contains(&boundary.len()));
+        let boundary = parameter(content_type, "boundary").filter(|boundary| !boundary.is_empty());
         let boundary = boundary.ok_or(BadForm::NoBoundary)?;
+        if boundary.len() > LONGEST_BOUNDARY {
+            return Err(BadForm::LongBoundary);
+        }
         let line = format!("\r\n--{boundary}");
         let (finder, head_end) = (Finder::new(&line), Finder::new("\r\n\r\n"));
         // The first boundary may stand at the very beginning, without a line before it.
@@ -85,8 +97,11 @@ impl<'a> Form<'a> {
             }
             // Searched from the boundary's own line end on: a part may have no headers at all.
             let near = &rest[..rest.len().min(LONGEST_HEAD)];
-            let blank =
-                head_end.find(near).ok_or(if near.len() < LONGEST_HEAD { BadForm::Short } else { BadForm::NoName })?;
+            let blank = head_end.find(near).ok_or(if near.len() < LONGEST_HEAD {
+                BadForm::Short
+            } else {
+                BadForm::LongHead
+            })?;
             if finder.find(&rest[..blank + 2]).is_some() {
                 return Err(BadForm::NoName);
             }
@@ -264,6 +279,46 @@ mod tests {
         }
         let part = "--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n";
         assert_eq!(read(&part.repeat(MOST_PARTS + 1), "a/b; boundary=x"), BadForm::TooMany);
+    }
+
+    #[test]
+    fn a_form_that_is_made_to_cost_work_is_refused_with_the_limit() {
+        let part = "--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n";
+        let head = |more: &str| format!("--x\r\nContent-Disposition: form-data; name=a{more}\r\n\r\nb\r\n--x--");
+        let nested =
+            "--x\r\nContent-Disposition: form-data; name=a\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n";
+        for (bomb, body, boundary, expected) in [
+            ("parts", part.repeat(100_000), "x".to_owned(), BadForm::TooMany),
+            ("one part too many", part.repeat(MOST_PARTS + 1) + "--x--", "x".to_owned(), BadForm::TooMany),
+            ("a form in a form in a form", nested.repeat(100_000), "x".to_owned(), BadForm::TooMany),
+            ("a long name", head(&"a".repeat(1 << 20)), "x".to_owned(), BadForm::LongHead),
+            ("many headers", head(&"\r\nx: y".repeat(1 << 20)), "x".to_owned(), BadForm::LongHead),
+            (
+                "a head without an end",
+                head("").replace("\r\n\r\n", "\r\n") + &"a".repeat(1 << 20),
+                "x".to_owned(),
+                BadForm::LongHead,
+            ),
+            (
+                "no end",
+                part.to_owned() + &part[..part.len() - 2] + &"\r\n--".repeat(1 << 20),
+                "x".to_owned(),
+                BadForm::Short,
+            ),
+            ("a long boundary", part.to_owned(), "x".repeat(71), BadForm::LongBoundary),
+            ("a very long boundary", part.to_owned(), "x".repeat(60_000), BadForm::LongBoundary),
+        ] {
+            let kind = format!("multipart/form-data; boundary={boundary}");
+            assert_eq!(Form::read(body.as_bytes(), &kind).unwrap_err(), expected, "{bomb}");
+        }
+        for (limit, body) in
+            [("parts", part.repeat(MOST_PARTS) + "--x--"), ("head", head(&"a".repeat(LONGEST_HEAD - 60)))]
+        {
+            assert!(Form::read(body.as_bytes(), "a/b; boundary=x").is_ok(), "{limit}");
+        }
+        let longest = "x".repeat(LONGEST_BOUNDARY);
+        let body = (part.to_owned() + "--x--").replace("--x", &format!("--{longest}"));
+        assert!(Form::read(body.as_bytes(), &format!("a/b; boundary={longest}")).is_ok());
     }
 
     #[test]

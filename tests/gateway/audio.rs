@@ -160,6 +160,27 @@ async fn what_is_wrong_with_a_form_is_named() {
 }
 
 #[tokio::test]
+async fn a_form_that_is_made_to_cost_work_is_refused_before_a_provider_is_called() {
+    let world = World::start().await;
+    let path = "/v1/audio/transcriptions";
+    let whole = FORM.replace("MODEL", "alpha/m");
+    let part = "--b0\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\ny\r\n";
+    for (body, limit) in [
+        (part.repeat(200_000) + &whole, "100 parts"),
+        (whole.replace("a.wav", &"a".repeat(4 << 20)), "8192 bytes"),
+        (whole.replace("--b0--", &"--b1--\r\n".repeat(100_000)), "cut short"),
+    ] {
+        let answer = form(&world, path, &body).await;
+        assert_eq!(answer.error(), "400 invalid_request_error invalid_value (body)");
+        assert!(answer.message().contains(limit), "{}", answer.message());
+    }
+    let kind = format!("multipart/form-data; boundary={}", "b".repeat(5_000));
+    let answer = world.post(path, &Value::Null).header("content-type", &kind).body(whole).await;
+    assert!(answer.status == 400 && answer.message().contains("70 bytes"), "{}", answer.message());
+    assert_eq!(world.upstream("alpha").calls().len(), 0);
+}
+
+#[tokio::test]
 async fn the_demo_speaks_and_listens() {
     let world = World::setup().demo().start().await;
     let answer = world.post("/v1/audio/speech", &json!({"model": "demo/voice", "input": "Hi you", "voice": "v"})).await;

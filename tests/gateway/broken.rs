@@ -1,5 +1,6 @@
 //! Answers that break, lie or stay out: had from elsewhere as long as nothing reached the caller, told to the caller after.
 
+use super::memory::peak;
 use penstock_tests::{Gate, Part, Reply, World, in_short, words};
 use serde_json::json;
 
@@ -113,4 +114,36 @@ async fn the_callers_own_deadline_ends_the_request_with_504() {
     }
     assert_eq!(world.attempts(2).await.len(), 2, "beta is not asked when nobody waits any more");
     assert_eq!(world.upstream("beta").calls().len(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_never_ends_is_ended_by_its_clock_however_fast_it_comes() {
+    const LINKS: &str = r#"
+[models.patient]
+targets = [{ model = "alpha/m", retries = 0, first_token = "2s", idle = "2s", total = "3s" }]
+"#;
+    let mut world = World::setup().config(LINKS).start().await;
+    let flood = |bytes: String| Part::Flood(bytes.into());
+    let content = words::content(&"x".repeat(1_000));
+    // Where two ends stand, the one that comes first is right: so many bytes, or so much time.
+    let rows: [(Vec<Part>, &[&str]); 5] = [
+        (vec![words::role().into(), flood(content.repeat(20))], &["timeout"]),
+        (vec![flood(": heartbeat\n\n".repeat(100))], &["timeout"]),
+        (vec![flood(words::role().repeat(100))], &["timeout", "broken"]),
+        (vec![flood("x".repeat(10_000))], &["timeout", "broken"]),
+        (vec![Part::Endless("x".into())], &["timeout"]),
+    ];
+    let before = peak(&mut world);
+    for (at, (parts, ends)) in rows.into_iter().enumerate() {
+        world.upstream("alpha").replies(Reply::stream(parts)).always();
+        let answer = world.ask("patient").stream().await;
+        let error = if at == 0 { in_short(&answer.events().last().unwrap()["error"]) } else { answer.error() };
+        assert!(ends.iter().any(|end| error.contains(end)) && !answer.raw().contains("[DONE]"), "{at}: {error}");
+        world.upstream("alpha").received(at + 1).await.closed().await;
+        let attempt = world.attempts(at + 1).await[at].clone();
+        assert!(ends.iter().any(|end| attempt == format!("alpha 200 {end}")), "{at}: {attempt}");
+    }
+    let more = peak(&mut world).saturating_sub(before) >> 20;
+    println!("{more} MB more");
+    assert!(more < 200, "{more} MB more");
 }

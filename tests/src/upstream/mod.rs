@@ -240,6 +240,10 @@ async fn next_frame((mut parts, mut watch): Rest) -> Option<(Result<Frame<Bytes>
             }
             Part::Silence => std::future::pending().await,
             Part::Pause(time) => sleep(time).await,
+            Part::Flood(bytes) => {
+                parts.push_front(Part::Flood(bytes.clone()));
+                return Some((Ok(Frame::data(bytes)), (parts, watch)));
+            }
             Part::Endless(bytes) => {
                 sleep(BETWEEN).await;
                 parts.push_front(Part::Endless(bytes.clone()));

@@ -49,6 +49,8 @@ pub enum Part {
     Pause(Duration),
     /// These bytes, again and again.
     Endless(Bytes),
+    /// The same as fast as they are taken.
+    Flood(Bytes),
 }
 
 impl From<String> for Part {

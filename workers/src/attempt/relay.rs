@@ -24,6 +24,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// The longest event of a stream, in bytes: an image may be in it.
 const EVENT_BYTES: usize = 16 * 1024 * 1024;
 
+/// The most that waits for the first content, in bytes: as much as one event. A provider may send events without content for
+/// as long as its first token may take, and as fast as it can.
+const HELD_BYTES: usize = EVENT_BYTES;
+
 /// What is worked off at once, in bytes.
 const PIECE: usize = 32 * 1024;
 
@@ -100,6 +104,9 @@ impl Relay<'_> {
                 while let Some(event) = self.cutter.next_event().map_err(|error| broken(error.to_string()))? {
                     self.take(&event)?;
                 }
+                if !self.has_content && self.out.len() > HELD_BYTES {
+                    return Err(broken(format!("the stream holds no content in its first {HELD_BYTES} bytes")));
+                }
                 if self.out.len() >= FULL {
                     self.flush(replies, report).await?;
                 }
@@ -155,6 +162,19 @@ impl Relay<'_> {
 
     /// The next bytes. What is there already comes first; before a wait, everything that is ready goes out.
     async fn next_chunk(&mut self, replies: &mut Replies, report: &mut Report) -> Step<Option<Bytes>> {
+        // One that always has more ready is never waited for: its time is looked at here.
+        let last = if self.has_content { self.call.total_by() } else { self.call.first_token_by() };
+        if Instant::now() >= last {
+            self.flush(replies, report).await?;
+            return Err(self.call.late(if self.has_content { "did not end" } else { "sent no content" }));
+        }
+        if replies.is_cancelled() {
+            return Err(Attempt::Cancelled);
+        }
+        if !self.has_content {
+            // While nothing goes out, the ingress learns by this that its call is held.
+            replies.wait(yield_now()).await.ok_or(Attempt::Cancelled)?;
+        }
         let mut next = self.chunks.next().now_or_never();
         if next.is_none() {
             // The connection's own task may have more in its buffer: let it decode that.

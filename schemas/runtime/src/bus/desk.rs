@@ -309,6 +309,11 @@ impl Replies {
         self.publish(Payload::Accepted(Accepted { worker })).await
     }
 
+    /// Whether the ingress has given the call up.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
+    }
+
     /// Whether the call was given up because another one was faster.
     pub fn is_outrun(&self) -> bool {
         self.is_outrun.load(Ordering::Acquire)
