@@ -35,7 +35,7 @@ struct State {
 
 /// How long each may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct Timeouts {
     pub(crate) idle: Duration,
     pub(crate) head: Duration,
     pub(crate) write: Duration,
@@ -88,7 +88,7 @@ impl Pulse {
         Answering(self.clone())
     }
 
-    fn late(&self, limits: &Limits) -> Option<Late> {
+    fn late(&self, limits: &Timeouts) -> Option<Late> {
         let now = self.now();
         let lasts = |since: &AtomicU64, limit: Duration| {
             u128::from(now.saturating_sub(since.load(Relaxed))) >= limit.as_millis()
@@ -104,7 +104,7 @@ impl Pulse {
     }
 
     /// Waits until something takes too long; noticed up to half of the shortest of the limits late.
-    pub(crate) async fn too_long(&self, limits: &Limits) -> Late {
+    pub(crate) async fn too_long(&self, limits: &Timeouts) -> Late {
         let shortest = limits.idle.min(limits.head).min(limits.write);
         loop {
             sleep(shortest / 2).await;
@@ -203,38 +203,38 @@ impl AsyncWrite for Felt {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { idle: Duration::from_secs(75), head: Duration::from_secs(10), write: Duration::from_secs(60) };
+    const TIMEOUTS: Timeouts =
+        Timeouts { idle: Duration::from_secs(75), head: Duration::from_secs(10), write: Duration::from_secs(60) };
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_may_be_idle_for_longer_than_its_head_may_take() {
         let pulse = Pulse::new();
         tokio::time::advance(Duration::from_secs(74)).await;
-        assert_eq!(pulse.late(&LIMITS), None);
+        assert_eq!(pulse.late(&TIMEOUTS), None);
         pulse.has_read();
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(pulse.late(&LIMITS), None);
+        assert_eq!(pulse.late(&TIMEOUTS), None);
         let answering = pulse.answering();
         tokio::time::advance(Duration::from_secs(1000)).await;
-        assert_eq!(pulse.late(&LIMITS), None);
+        assert_eq!(pulse.late(&TIMEOUTS), None);
         drop(answering);
         pulse.has_read();
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(pulse.late(&LIMITS), Some(Late::Head));
+        assert_eq!(pulse.late(&TIMEOUTS), Some(Late::Head));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_and_a_client_that_does_not_read_are_late_in_the_end() {
         let pulse = Pulse::new();
-        assert_eq!(pulse.too_long(&LIMITS).await, Late::Idle);
+        assert_eq!(pulse.too_long(&TIMEOUTS).await, Late::Idle);
         let _answering = pulse.answering();
         assert!(pulse.is_writing(Poll::<()>::Pending).is_pending());
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert_eq!(pulse.late(&LIMITS), None);
+        assert_eq!(pulse.late(&TIMEOUTS), None);
         assert!(pulse.is_writing(Poll::Ready(())).is_ready());
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert_eq!(pulse.late(&LIMITS), None);
+        assert_eq!(pulse.late(&TIMEOUTS), None);
         assert!(pulse.is_writing(Poll::<()>::Pending).is_pending());
-        assert_eq!(pulse.too_long(&LIMITS).await, Late::Write);
+        assert_eq!(pulse.too_long(&TIMEOUTS).await, Late::Write);
     }
 }

@@ -2,7 +2,7 @@
 //! TLS: in production a load balancer stands in front. Knows nothing of what is asked.
 
 use crate::dialect::openai;
-use crate::pulse::{Answered, Felt, Late, Limits, Pulse};
+use crate::pulse::{Answered, Felt, Late, Pulse, Timeouts};
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::status;
@@ -67,7 +67,7 @@ async fn connection(stream: TcpStream, address: IpAddr, router: Router, ingress:
         debug!(%error, "TCP_NODELAY could not be set");
     }
     let config = &ingress.config;
-    let limits = Limits { idle: config.idle_timeout, head: config.head_timeout, write: config.write_timeout };
+    let limits = Timeouts { idle: config.idle_timeout, head: config.head_timeout, write: config.write_timeout };
     let (peer, pulse) = (ingress.strangers.enter(address), Pulse::new());
     let answer = service_fn(|request| Box::pin(answer(request, router.clone(), &peer, &pulse)));
     let mut http = http1::Builder::new();

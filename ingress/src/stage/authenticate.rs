@@ -1,7 +1,7 @@
 //! Stage 2: who asks and who pays? Looks in memory only; over the network only for a token whose issuer has a new key.
 
 use super::allow;
-use super::receive::{Head, Received, header};
+use super::receive::{Received, RequestHead, header};
 use crate::keys::grant::{Grant, Proof};
 use crate::keys::ring::LookUp;
 use crate::refusal::Refusal;
@@ -44,7 +44,7 @@ impl Found {
 }
 
 /// Finds the caller by the request's head, before its body is read: a stranger's is not.
-pub(crate) async fn find(head: &Head, ingress: &Shared) -> Result<Found, Refusal> {
+pub(crate) async fn find(head: &RequestHead, ingress: &Shared) -> Result<Found, Refusal> {
     let found = look_up(&head.headers, head.query.as_deref(), &head.peer, ingress).await?;
     ingress.keys.check(&found.key.project, found.key.user.as_deref())?;
     Ok(found)

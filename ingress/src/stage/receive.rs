@@ -41,7 +41,7 @@ const COPIES: usize = 3;
 const ANSWER: usize = STREAM_CREDIT as usize + 128 * 1024;
 
 /// A request of which only the head was read: enough to know who asks.
-pub(crate) struct Head {
+pub(crate) struct RequestHead {
     pub(crate) id: RequestId,
     pub(crate) at: UnixMicros,
     pub(crate) endpoint: Endpoint,
@@ -73,7 +73,7 @@ pub(crate) fn read_head(
     endpoint: Endpoint,
     id: RequestId,
     config: &IngressConfig,
-) -> Result<Head, Refusal> {
+) -> Result<RequestHead, Refusal> {
     let (at, peer) = (clock::now(), Peer::of(&parts));
     let headers = parts.headers;
     check_encoding(&headers)?;
@@ -82,12 +82,12 @@ pub(crate) fn read_head(
     let tags = read_tags(&headers)?;
     let timeout = read_timeout(&headers)?.map_or(config.total_timeout, |asked| asked.min(config.total_timeout));
     let query = parts.uri.query().map(ToOwned::to_owned);
-    Ok(Head { id, at, endpoint, headers, query, deadline: at.after(timeout), peer, content_type, tags })
+    Ok(RequestHead { id, at, endpoint, headers, query, deadline: at.after(timeout), peer, content_type, tags })
 }
 
 /// Reads the rest of a request whose caller is known.
-pub(crate) async fn read_rest(head: Head, body: Body, ingress: &Shared) -> Result<Received, Refusal> {
-    let Head { id, at, endpoint, headers, deadline, content_type, tags, .. } = head;
+pub(crate) async fn read_rest(head: RequestHead, body: Body, ingress: &Shared) -> Result<Received, Refusal> {
+    let RequestHead { id, at, endpoint, headers, deadline, content_type, tags, .. } = head;
     let (body, memory) = read_body(body, &ingress.config, &ingress.memory).await?;
     let asked = heavy(body.len(), || endpoint.read(body, content_type))?;
     check_names(&asked, &headers)?;
