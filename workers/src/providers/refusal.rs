@@ -64,7 +64,7 @@ fn title(page: &str) -> Option<String> {
 }
 
 /// Strikes out the key, and words that providers have half struck out themselves.
-fn strike(text: &str, key: Option<&str>) -> String {
+pub(crate) fn strike(text: &str, key: Option<&str>) -> String {
     let text = match key.filter(|key| key.len() >= SHORTEST_KEY) {
         Some(key) => text.replace(key, "***"),
         None => text.to_owned(),

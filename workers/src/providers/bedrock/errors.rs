@@ -4,7 +4,7 @@
 
 use crate::providers::Refusal;
 use crate::providers::errors::{self, tidy};
-use crate::providers::refusal::refuse_by;
+use crate::providers::refusal::{refuse_by, strike};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ pub(super) fn refuse(refusal: &Refusal<'_>) -> Failure {
         failure.message = format!("{} refused the key ({})", refusal.provider, refusal.status);
     }
     failure.kind = kind;
-    failure.provider_code = name.map(str::to_owned).or(failure.provider_code);
+    failure.provider_code = name.map(|name| strike(&tidy(name), refusal.key)).or(failure.provider_code);
     failure
 }
 
@@ -82,4 +82,25 @@ fn kind(name: &str) -> Option<FailureKind> {
         "ValidationException" | "ValidationError" => FailureKind::BadRequest,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderMap, HeaderValue};
+    use penstock_schemas::UnixMicros;
+    use penstock_schemas::name::ProviderId;
+
+    #[test]
+    fn an_exceptions_name_never_tells_the_key() {
+        let provider = ProviderId::parse("bedrock").unwrap();
+        let mut named = HeaderMap::new();
+        named.insert("x-amzn-errortype", HeaderValue::from_static("Odd, golden-key-of-ours"));
+        for (headers, body) in [(named, &b"{}"[..]), (HeaderMap::new(), br#"{"__type":"Odd, golden-key-of-ours"}"#)] {
+            let key = Some("golden-key-of-ours");
+            let refusal =
+                Refusal { provider: &provider, key, status: 424, headers: &headers, body, now: UnixMicros(0) };
+            assert_eq!(refuse(&refusal).provider_code.as_deref(), Some("Odd, ***"));
+        }
+    }
 }
