@@ -73,7 +73,7 @@ pub enum MetricsAccess {
     Open,
     /// Who has an admin key or token, whatever its role.
     Admin,
-    /// Every client that reaches this address, and nobody at the ingress's own.
+    /// Every client that reaches this address; the ingress's own address does not serve them.
     Apart(SocketAddr),
 }
 

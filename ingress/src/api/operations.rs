@@ -82,7 +82,7 @@ pub(crate) async fn exposition(State(ingress): State<Shared>) -> Response {
     ([(CONTENT_TYPE, kind)], ingress.metrics.text()).into_response()
 }
 
-/// Whether somebody may read what this API is: with a key of any sort, where the metrics are not open.
+/// Whether the request may read `/openapi.json`: with any valid key, or without one where the metrics are open.
 pub(crate) async fn may_read_document(ingress: &Shared, shown: &Credentials) -> Result<(), Refusal> {
     let is_open = ingress.config.metrics == MetricsAccess::Open;
     if is_open || identify(ingress, &shown.headers, clock::request_id()).await.is_ok() {

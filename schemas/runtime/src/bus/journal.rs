@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use uuid::Uuid;
 
-/// Events that may wait for the journal; whoever writes more waits, and with it the request.
+/// Events that may wait for the journal; when it is full, writing waits, and with it the request.
 const QUEUE: usize = 4096;
 
 /// Bytes of events that may wait or be under way: the memory that an outage of NATS can cost.
@@ -58,8 +58,8 @@ const PROBE: Duration = Duration::from_millis(500);
 /// Tries to put an event among the dead letters, before it is given up and lost.
 const BURIALS: u32 = 10;
 
-/// How long an event that nobody waits for may wait for company: one message instead of many, at the price of this much
-/// of the ledger when the process is killed. An attempt's end that is lost so leaves its start, which counts in full.
+/// How long an event without a waiting request may wait for others, to share a message with them: so much of the ledger is
+/// lost when the process is killed. An attempt's end that is lost so leaves its start, which counts in full.
 const COMPANY: Duration = Duration::from_millis(5);
 
 /// The writing side. Cloning shares it.
@@ -148,8 +148,8 @@ impl Journal {
         self.append(start).await
     }
 
-    /// Adds an event that nothing waits for: it goes out with the next that somebody does, or after a moment. Waits while
-    /// the journal is full.
+    /// Adds an event without a waiting request: it goes out with the next event that has one, or after a moment. Waits
+    /// while the journal is full.
     pub async fn note(&self, event: UsageEvent) {
         self.add(&event, None).await;
     }
@@ -360,8 +360,8 @@ impl Courier {
         }
     }
 
-    /// Waits for the acknowledgement, and publishes again until it comes. After a broken connection at once, since nobody
-    /// knows what the server got: until then only this process has the events. False when the ledger never takes them
+    /// Waits for the acknowledgement, and publishes again until it comes. After a broken connection at once, since it
+    /// is not known what the server got: until then only this process has the events. False when the ledger never takes them
     /// all: what is too large for the server is among the dead letters then.
     async fn deliver(
         &self,
