@@ -1,5 +1,6 @@
 //! A provider as the test scripts it: an HTTP server in the test's process that speaks OpenAI's dialect, answers what it is
-//! told, and keeps every request it received. Knows nothing of Penstock.
+//! told, and keeps every request it received. A request that a provider of its dialect would refuse gets that provider's
+//! 400, and fails the test when the upstream is dropped. Knows nothing of Penstock.
 
 mod call;
 mod script;
@@ -18,6 +19,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use penstock_accepts::{Reference, Request as Checked};
 use script::Script;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -64,6 +66,8 @@ struct Shared {
     script: Mutex<Script>,
     calls: Mutex<Vec<Call>>,
     targets: Mutex<Vec<String>>,
+    /// What a provider of the dialect would refuse; `None` when the test sends such requests on purpose.
+    refused: Mutex<Option<Vec<String>>>,
 }
 
 /// An answer that was just added to a script: for ever, unless it says otherwise.
@@ -81,7 +85,8 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the machine has a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let script = Mutex::new(Script::new(Reply::answer("hello")));
-        let shared = Arc::new(Shared { script, calls: Mutex::default(), targets: Mutex::default() });
+        let refused = Mutex::new(Some(Vec::new()));
+        let shared = Arc::new(Shared { script, calls: Mutex::default(), targets: Mutex::default(), refused });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, shared.clone()));
         Self { name: name.to_owned(), address, shared, _server: server }
@@ -122,6 +127,12 @@ impl Upstream {
         self.replies(Reply::error(status))
     }
 
+    /// Takes also what no provider of its dialect would: a test of bytes that pass untouched sends such requests.
+    pub fn accepts_anything(&self) -> &Self {
+        *lock(&self.shared.refused) = None;
+        self
+    }
+
     /// Every request so far.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.shared.calls).clone()
@@ -136,6 +147,17 @@ impl Upstream {
     pub async fn received(&self, count: usize) -> Call {
         let what = format!("call {count} at {}", self.name);
         crate::wait::until(&what, async || lock(&self.shared.calls).get(count - 1).cloned()).await
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        let refused = lock(&self.shared.refused).take().unwrap_or_default();
+        let (name, all) = (&self.name, refused.join("\n"));
+        assert!(
+            refused.is_empty() || std::thread::panicking(),
+            "{name} was sent what its provider would refuse:\n{all}"
+        );
     }
 }
 
@@ -189,9 +211,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         return Ok(respond(Reply::error(404), false, None));
     }
     let streamed = serde_json::from_slice::<Value>(&body).is_ok_and(|body| body["stream"] == true);
+    let refusal = refuse(&shared, &path, &body);
     let call = Call::new(path, parts.headers, body);
     let watch = call.watch();
-    let reply = lock(&shared.script).next();
+    let reply = refusal.unwrap_or_else(|| lock(&shared.script).next());
     lock(&shared.calls).push(call);
     if let Some(gate) = &reply.hold {
         gate.passed().await;
@@ -200,6 +223,17 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         return Err(Error::from(ErrorKind::ConnectionReset));
     }
     Ok(respond(reply, streamed, Some(watch)))
+}
+
+/// The provider's answer to a request that it would not accept, which is noted.
+fn refuse(shared: &Shared, path: &str, body: &Bytes) -> Option<Reply> {
+    let mut refusals = lock(&shared.refused);
+    let noted = refusals.as_mut()?;
+    let reference = Reference::of_path(path)?;
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let refused = reference.check(&Checked { path, body: &body }).err()?;
+    noted.push(format!("{path}: {refused}\n  {body}"));
+    Some(Reply::whole(400, reference.error(&refused).to_string()))
 }
 
 fn respond(reply: Reply, streamed: bool, watch: Option<Watch>) -> Response<Body> {

@@ -3,6 +3,7 @@
 use crate::streams::{cut, golden_stream};
 use crate::support::{ask, errors_of, events, expect, files, golden, observed, wanted};
 use bytes::Bytes;
+use penstock_accepts::{Reference, Request};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::envelope::{Delivery, Dialect, Unsupported};
 use penstock_schemas::name::ModelId;
@@ -48,6 +49,12 @@ fn spelt(adapter: &dyn Adapter, ask: &Ask<'_>) -> Value {
     }
 }
 
+/// What the provider's reference says of a request that was spelt; nothing of one that was refused.
+fn verdict(dialect: &str, spelt: &Value) -> Result<(), String> {
+    let (Some(reference), Some(path)) = (Reference::of_dialect(dialect), spelt["path"].as_str()) else { return Ok(()) };
+    reference.check(&Request { path, body: &spelt["body"] }).map_err(|refused| refused.to_string())
+}
+
 /// `model` of the request is the target's; its card is the catalogue's, when the folder's name is also a provider's.
 #[test]
 fn requests_are_spelt() {
@@ -65,6 +72,10 @@ fn requests_are_spelt() {
             if found["failure"]["kind"] == "unsupported" {
                 let drop = Ask { unsupported: Unsupported::Drop, ..refuse };
                 found["with_drop"] = spelt(adapter, &drop);
+            }
+            if form(&path) == Form::Agnostic {
+                assert_eq!(verdict(&name, &found), Ok(()), "{}", path.display());
+                assert_eq!(verdict(&name, &found["with_drop"]), Ok(()), "{} with `drop`", path.display());
             }
             expect(&path, &found);
         }

@@ -1,0 +1,92 @@
+//! What each provider's API accepts, as data and rules taken from its reference: a request in, the reason why the provider
+//! would refuse it out. For tests only. Knows nothing of Penstock, so that both can be wrong only independently.
+//!
+//! Every test that spells a request asks here: the golden tests in `workers/tests`, the generator beside them, and the
+//! scripted upstream of the gateway tests, which answers with the provider's own 400 and fails the test.
+//!
+//! One module per reference, of the shape of [`anthropic`]: `check(&Request) -> Verdict` reads the body through [`At`], which
+//! carries the place of each value, and `error(&Refused)` is the provider's error body. Facts that differ per model are a
+//! table beside it (`anthropic/models.rs`). Each rule names its source, and says only what the reference or a known error
+//! message says: what is not documented is accepted. To add one: a variant of [`Reference`], its lines in [`Reference::check`],
+//! [`Reference::error`], [`Reference::of_dialect`] and, where the path tells it, [`Reference::of_path`]; then a table of refused and accepted samples in
+//! its tests.
+
+mod anthropic;
+mod at;
+mod media;
+
+pub use at::At;
+pub use media::media_type;
+
+use serde_json::Value;
+
+/// A provider's reference of what a request may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// Anthropic's messages. Source: <https://platform.claude.com/docs/en/api/messages/create>.
+    Anthropic,
+}
+
+/// A request as it reached the provider.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its path below the provider's base URL, without a slash in front and without the query: `v1/messages`.
+    pub path: &'a str,
+    /// Its JSON.
+    pub body: &'a Value,
+}
+
+/// Why a provider refuses a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The field, as the provider names it: `messages.0.content.1`; empty for the request as a whole.
+    pub place: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Whether a provider accepts a request.
+pub type Verdict = Result<(), Refused>;
+
+impl Reference {
+    /// The reference of the API that has this path, below any base URL; `None` when the path does not tell or nothing is
+    /// known of it.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let path = path.trim_matches('/');
+        match path.strip_prefix("v1/").unwrap_or(path) {
+            "messages" | "messages/count_tokens" => Some(Self::Anthropic),
+            _ => None,
+        }
+    }
+
+    /// The reference of the dialect that Penstock calls so: `anthropic`; `None` when nothing is known of it here.
+    pub fn of_dialect(dialect: &str) -> Option<Self> {
+        match dialect {
+            "anthropic" => Some(Self::Anthropic),
+            _ => None,
+        }
+    }
+
+    /// Whether the provider accepts this request.
+    ///
+    /// # Errors
+    /// When it does not: the first reason that was found.
+    pub fn check(self, request: &Request<'_>) -> Verdict {
+        match self {
+            Self::Anthropic => anthropic::check(request),
+        }
+    }
+
+    /// The provider's answer of status 400 to a request that it refuses.
+    pub fn error(self, refused: &Refused) -> Value {
+        match self {
+            Self::Anthropic => anthropic::error(refused),
+        }
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.place.is_empty() { write!(f, "{}", self.why) } else { write!(f, "{}: {}", self.place, self.why) }
+    }
+}
