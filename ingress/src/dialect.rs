@@ -7,6 +7,7 @@ use crate::stage::number::Numbers;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use memchr::memmem;
+use model_name::ModelName;
 use penstock_runtime::heavy;
 use penstock_schemas::chat::{ChatRequest, SEAL};
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
@@ -21,6 +22,7 @@ use std::collections::BTreeMap;
 pub(crate) mod anthropic;
 mod fields;
 pub(crate) mod google;
+mod model_name;
 pub(crate) mod openai;
 pub(crate) mod responses;
 #[cfg(test)]
@@ -188,9 +190,12 @@ pub(crate) trait Writer: Send {
     }
 }
 
-/// Turns an agnostic stream, which comes cut anywhere, into the caller's dialect, or passes it on.
+/// Turns an agnostic stream, which comes cut anywhere, into the caller's dialect, or passes it on with the model's name that
+/// the caller asked for.
 pub(crate) struct Rewriter {
     writer: Option<Box<dyn Writer>>,
+    /// The name, where an answer of the caller's own dialect holds one.
+    name: Option<ModelName>,
     events: sse::Parser,
     /// The numbers of the events, where the client can come back to them.
     numbers: Option<Numbers>,
@@ -200,9 +205,10 @@ pub(crate) struct Rewriter {
 const EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 impl Rewriter {
-    /// Passes everything on when there is no writer.
-    pub(crate) fn new(writer: Option<Box<dyn Writer>>, numbers: Option<Numbers>) -> Self {
-        Self { writer, events: sse::Parser::new(EVENT_BYTES), numbers }
+    /// For the answer to a request.
+    pub(crate) fn of(asked: &Asked, call: RequestId, numbers: Option<Numbers>) -> Self {
+        let (writer, name) = (asked.writer(call), ModelName::of(asked));
+        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers }
     }
 
     /// Notes in which form the answer comes: the caller's own needs no writer.
@@ -218,8 +224,11 @@ impl Rewriter {
     /// When it cannot be read.
     pub(crate) fn whole(&mut self, answer: Bytes, summary: &Summary) -> Result<Bytes, Failure> {
         match &mut self.writer {
-            None => Ok(answer),
             Some(writer) => heavy(answer.len(), || writer.whole(&answer, summary)),
+            None => Ok(match &mut self.name {
+                None => answer,
+                Some(name) => heavy(answer.len(), || name.put_into(answer)),
+            }),
         }
     }
 
@@ -241,7 +250,12 @@ impl Rewriter {
     }
 
     fn rewrite(&mut self, bytes: Bytes) -> Result<Bytes, Failure> {
-        let Some(writer) = &mut self.writer else { return Ok(bytes) };
+        let Some(writer) = &mut self.writer else {
+            return Ok(match &mut self.name {
+                None => bytes,
+                Some(name) => name.put_into_next(bytes),
+            });
+        };
         self.events.push(&bytes);
         let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 2);
         while let Some(event) = self.events.next_event().map_err(|error| unreadable(&error))? {
@@ -256,7 +270,11 @@ impl Rewriter {
     /// When they cannot be read.
     pub(crate) fn end(&mut self, bytes: Bytes, summary: &Summary) -> Result<Bytes, Failure> {
         let last = self.rewrite(bytes)?;
-        let Some(writer) = &mut self.writer else { return Ok(self.number(last)) };
+        let Some(writer) = &mut self.writer else {
+            let rest = self.name.as_mut().map(ModelName::end).unwrap_or_default();
+            let last = if rest.is_empty() { last } else { [last, rest].concat().into() };
+            return Ok(self.number(last));
+        };
         let mut out = Vec::from(last);
         writer.end(summary, &mut out);
         Ok(self.number(out.into()))

@@ -77,7 +77,7 @@ fn rewriter(caller: Dialect, form: Dialect, delivery: Delivery) -> Rewriter {
     let id = RequestId::parse("01900000-0000-7000-8000-000000000007").expect("it is an id");
     let asked = endpoint.read(Bytes::from_static(body.as_bytes()), None).expect("the shortest request is one");
     let numbers = (caller == Dialect::Responses && delivery.is_stream()).then(|| Numbers::new(id, 0));
-    let mut rewriter = Rewriter::new(asked.writer(id), numbers);
+    let mut rewriter = Rewriter::of(&asked, id, numbers);
     rewriter.answers_in(form, caller);
     rewriter
 }

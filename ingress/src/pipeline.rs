@@ -110,7 +110,7 @@ async fn again(
 
 fn rewriter(received: &Received, call: RequestId, numbers: Option<Numbers>) -> Rewriter {
     let asked = &received.asked;
-    Rewriter::new(heavy(asked.body.len(), || asked.writer(call)), numbers)
+    heavy(asked.body.len(), || Rewriter::of(asked, call, numbers))
 }
 
 /// From the admission to the beginning of the answer.

@@ -21,7 +21,7 @@ async fn an_answer_passes_byte_for_byte_and_its_tokens_are_counted() {
     let request =
         json!({"model": "alpha/m", "input": [[1, 2], [3]], "encoding_format": "base64", "dimensions": 2, "x": 1.5});
     let answer = world.post("/v1/embeddings", &request).await;
-    assert_eq!((answer.status.as_u16(), answer.raw().as_str()), (200, ANSWER));
+    assert_eq!((answer.status.as_u16(), answer.raw()), (200, ANSWER.replace("m-1", "alpha/m")));
     assert_eq!(answer.header("x-penstock-cost-usd"), "0.000008");
     let call = world.upstream("alpha").received(1).await;
     assert_eq!(call.path, "embeddings");

@@ -68,22 +68,23 @@ async fn googles_clients_are_answered_by_any_provider() {
 }
 
 #[tokio::test]
-async fn between_google_and_google_bytes_pass() {
+async fn between_google_and_google_bytes_pass_with_the_name_that_was_asked_for() {
     let (world, gem) = with_gem().await;
     gem.replies(Reply::whole(200, WHOLE)).once();
     let odd = r#"{ "contents":[{"parts":[{"text":"caf\u00e9"}]}], "generation_config": {"temperature": 1.0}, "unknown": [1.50] }"#;
     let answer = ask(&world, "/v1beta/models/gem/g:generateContent").body(odd).await;
-    assert_eq!(answer.raw(), WHOLE);
+    assert_eq!(answer.raw(), WHOLE.replace("gemini-x", "gem/g"));
     let call = gem.received(1).await;
     assert_eq!((String::from_utf8_lossy(&call.body).as_ref(), call.header("x-goog-api-key")), (odd, "AIza-gem-key"));
 
     let events = [event("hel", ""), event("lo", r#","finishReason":"STOP""#)];
     gem.replies(Reply::stream(events.clone())).times(2);
     let answer = ask(&world, "/v1beta/models/gem/g:streamGenerateContent?alt=sse").await;
-    assert_eq!(answer.raw(), events.concat());
+    let named = events.concat().replace("gemini-x", "gem/g");
+    assert_eq!(answer.raw(), named);
     let list = ask(&world, "/v1beta/models/gem/g:streamGenerateContent").await;
     assert_eq!(list.header("content-type"), "application/json; charset=utf-8");
-    assert_eq!(serde_json::from_str::<Value>(&list.raw()).expect("a JSON list"), Value::Array(items(&events.concat())));
+    assert_eq!(serde_json::from_str::<Value>(&list.raw()).expect("a JSON list"), Value::Array(items(&named)));
 
     let rows = world.sql_until("SELECT input_tokens, cache_read_tokens, output_tokens, reasoning_tokens, toString(cost_usd) AS cost FROM attempts
         WHERE outcome = 'served' ORDER BY started_at", |rows| rows.len() == 3).await;

@@ -6,6 +6,7 @@ mod alerts;
 mod allowed;
 mod anthropic;
 mod apply;
+mod asked_names;
 mod audio;
 mod bad_input;
 mod bedrock;

@@ -9,9 +9,12 @@ async fn an_answer_passes_and_the_model_may_be_left_out() {
     let world = World::setup().config(config).start().await;
     let body = r#"{ "id":"modr-1","model":"mod-1","results":[{"flagged":false,"x":1.50}] }"#;
     world.upstream("alpha").replies(Reply::whole(200, body)).always();
-    for request in [json!({"input": "Hi"}), json!({"model": "alpha/mod", "input": [{"type": "text", "text": "Hi"}]})] {
+    for (name, request) in [
+        ("omni-moderation-latest", json!({"input": "Hi"})),
+        ("alpha/mod", json!({"model": "alpha/mod", "input": [{"type": "text", "text": "Hi"}]})),
+    ] {
         let answer = world.post("/v1/moderations", &request).await;
-        assert_eq!(answer.raw(), body);
+        assert_eq!(answer.raw(), body.replace("mod-1", name));
         let call = world.upstream("alpha").calls().pop().unwrap();
         assert_eq!((call.path.as_str(), &call.json()["model"]), ("moderations", &json!("mod")));
         assert_eq!(call.json()["input"], request["input"]);

@@ -1,4 +1,5 @@
-//! What passes through unchanged, and what does not: the caller gets the provider's bytes, the provider gets the caller's.
+//! What passes through unchanged, and what does not: the caller gets the provider's bytes with the model's name that it
+//! asked for, the provider gets the caller's with its own.
 
 use penstock_tests::{Reply, World, words};
 use serde_json::json;
@@ -11,7 +12,7 @@ const ODD: &str = r#" { "messages" : [ {"role":"user","content":"caf\u00e9 ☃"}
 async fn a_whole_answer_passes_byte_for_byte_in_both_directions() {
     let world = World::start().await;
     let answer = world.ask("alpha/m").body(ODD).await;
-    assert_eq!(answer.raw(), words::whole("hello"));
+    assert_eq!(answer.raw(), words::named(&words::whole("hello"), "alpha/m"));
     assert_eq!(answer.status, 200);
     let call = world.upstream("alpha").received(1).await;
     assert_eq!(String::from_utf8_lossy(&call.body), ODD.replace("\"alpha/m\"", "\"m\""));
@@ -33,7 +34,7 @@ async fn a_stream_passes_byte_for_byte_but_for_the_usage_that_nobody_asked_for()
     let body = ODD.replace("\"n\"", "\"stream\" :true, \"n\"");
     let answer = world.ask("alpha/m").body(body.clone()).await;
     let events = words::stream("hello");
-    assert_eq!(answer.raw(), events.concat().replace(&words::usage(), ""));
+    assert_eq!(answer.raw(), words::named(&events.concat().replace(&words::usage(), ""), "alpha/m"));
     assert_eq!(answer.header("content-type"), "text/event-stream; charset=utf-8");
     assert_eq!(answer.header("x-penstock-target"), "alpha/m");
     let call = world.upstream("alpha").received(1).await;
@@ -50,11 +51,11 @@ async fn a_stream_passes_byte_for_byte_but_for_the_usage_that_nobody_asked_for()
 async fn a_stream_shows_its_usage_when_it_is_asked_for() {
     let world = World::start().await;
     let answer = world.ask("alpha/m").stream().field("stream_options", json!({ "include_usage": true, "x": 1 })).await;
-    assert_eq!(answer.raw(), words::stream("hello").concat());
+    assert_eq!(answer.raw(), words::named(&words::stream("hello").concat(), "alpha/m"));
     let call = world.upstream("alpha").received(1).await;
     assert_eq!(call.json()["stream_options"], json!({ "include_usage": true, "x": 1 }));
     let answer = world.ask("alpha/m").stream().field("stream_options", json!({ "include_usage": false })).await;
-    assert_eq!(answer.raw(), words::stream("hello").concat().replace(&words::usage(), ""));
+    assert_eq!(answer.raw(), words::named(&words::stream("hello").concat().replace(&words::usage(), ""), "alpha/m"));
     assert_eq!(world.upstream("alpha").received(2).await.json()["stream_options"], json!({ "include_usage": true }));
 }
 
@@ -64,7 +65,7 @@ async fn a_stream_ends_with_done_also_where_the_provider_forgets_it() {
     let events = [words::role(), words::content("hello"), words::finish()];
     world.upstream("alpha").replies(Reply::stream(events.clone())).always();
     let answer = world.ask("alpha/m").stream().await;
-    assert_eq!(answer.raw(), events.concat() + words::DONE);
+    assert_eq!(answer.raw(), words::named(&events.concat(), "alpha/m") + words::DONE);
     assert_eq!(world.attempts(1).await, ["alpha 200"]);
 }
 
@@ -76,7 +77,7 @@ async fn comments_line_ends_and_events_cut_anywhere_pass_as_they_are() {
     let pieces: Vec<String> = whole.chars().map(String::from).collect();
     world.upstream("alpha").replies(Reply::stream(pieces)).always();
     let answer = world.ask("alpha/m").stream().await;
-    assert_eq!(answer.raw(), whole);
+    assert_eq!(answer.raw(), words::named(&whole, "alpha/m"));
 }
 
 #[tokio::test]

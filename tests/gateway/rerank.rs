@@ -10,10 +10,10 @@ async fn both_paths_pass_the_request_and_count_what_the_provider_counts() {
     let world = World::setup().config(PRICES).start().await;
     let units =
         r#"{ "id":"r-1","results":[{"index":1,"relevance_score":0.90}],"meta":{"billed_units":{"search_units":1}} }"#;
-    let tokens = r#"{ "model":"rank","results":[{"index":1,"relevance_score":0.90,"document":{"text":"b"}}],"usage":{"total_tokens":7} }"#;
+    let tokens = r#"{ "model":"alpha/m","results":[{"index":1,"relevance_score":0.90,"document":{"text":"b"}}],"usage":{"total_tokens":7} }"#;
     let alpha = world.upstream("alpha");
     alpha.replies(Reply::whole(200, units)).once();
-    alpha.replies(Reply::whole(200, tokens)).always();
+    alpha.replies(Reply::whole(200, tokens.replace("alpha/m", "m"))).always();
     let request = json!({"model": "alpha/rank", "query": "q", "documents": ["a", {"text": "b"}], "top_n": 1, "return_documents": true});
     let answer = world.post("/v2/rerank", &request).await;
     assert_eq!((answer.raw().as_str(), answer.header("x-penstock-cost-usd")), (units, "0.002"));

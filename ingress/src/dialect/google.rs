@@ -72,6 +72,6 @@ pub(crate) fn writer(asked: &Asked, id: RequestId) -> Box<dyn Writer> {
     match asked.operation {
         Operation::Embeddings => Box::new(embed::Embedded::of(asked)),
         Operation::CountTokens => Box::new(whole::Counted),
-        _ => Box::new(stream::Google::new(id)),
+        _ => Box::new(stream::Google::new(id, asked.model.clone())),
     }
 }

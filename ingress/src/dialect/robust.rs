@@ -126,7 +126,7 @@ fn summary() -> Summary {
 fn rewriter(dialect: Dialect, body: &Value, delivery: Delivery) -> Rewriter {
     let asked =
         asked(dialect, Operation::Chat, delivery, body.to_string().into()).expect("the shortest request is one");
-    Rewriter::new(asked.writer(penstock_runtime::clock::request_id()), None)
+    Rewriter::of(&asked, penstock_runtime::clock::request_id(), None)
 }
 
 fn expected(folder: &str) -> Vec<PathBuf> {
@@ -200,7 +200,7 @@ fn a_stream_is_written_the_same_wherever_its_bytes_are_cut() {
         for (dialect, _, body) in dialects().into_iter().skip(1) {
             let asked = asked(dialect, Operation::Chat, Delivery::Stream, body.to_string().into()).unwrap();
             let id = penstock_runtime::clock::request_id();
-            let read = |size: usize| written(&mut Rewriter::new(asked.writer(id), None), bytes.chunks(size));
+            let read = |size: usize| written(&mut Rewriter::of(&asked, id, None), bytes.chunks(size));
             let whole = read(bytes.len().max(1));
             for size in [1, 2, 3, 5, 7, 11, 64] {
                 assert!(read(size) == whole, "{} in pieces of {size} for {dialect:?}", path.display());

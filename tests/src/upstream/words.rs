@@ -25,6 +25,11 @@ pub fn event(choices: &str, usage: &str) -> String {
     )
 }
 
+/// The same bytes with the name that the caller asked for in the place of the upstreams' own.
+pub fn named(answer: &str, model: &str) -> String {
+    answer.replace("\"m-2026-11-22\"", &json!(model).to_string())
+}
+
 /// The event that only names the role.
 pub fn role() -> String {
     event(r#"{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}"#, "null")

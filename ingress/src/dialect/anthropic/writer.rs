@@ -80,10 +80,9 @@ impl Messages {
         if std::mem::replace(&mut self.has_begun, true) {
             return;
         }
-        let model = if chunk.model.is_empty() { &self.model } else { &chunk.model };
         // What was consumed is known at the end: `message_delta` says it then, the input too.
         let message = json!({
-            "id": self.message_id(&chunk.id), "type": "message", "role": "assistant", "model": model, "content": [],
+            "id": self.message_id(&chunk.id), "type": "message", "role": "assistant", "model": self.model, "content": [],
             "stop_reason": null, "stop_sequence": null, "usage": usage(&Usage::default()),
         });
         write(out, "message_start", &json!({ "type": "message_start", "message": message }));
@@ -123,7 +122,7 @@ impl Writer for Messages {
             id: self.message_id(&answer.id),
             kind: "message",
             role: "assistant",
-            model: if answer.model.is_empty() { &self.model } else { &answer.model },
+            model: &self.model,
             content: self.blocks(choice, is_cut)?,
             stop_reason: stop.word(has_calls).to_owned(),
             stop_sequence: stop.sequence,

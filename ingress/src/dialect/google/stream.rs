@@ -14,13 +14,14 @@ use penstock_schemas::name::RequestId;
 pub(super) struct Google {
     request: RequestId,
     id: String,
+    /// The model, as the caller names it.
     model: String,
     turns: Vec<Turn>,
 }
 
 impl Google {
-    pub(super) fn new(request: RequestId) -> Self {
-        Self { request, id: String::new(), model: String::new(), turns: Vec::new() }
+    pub(super) fn new(request: RequestId, model: String) -> Self {
+        Self { request, id: String::new(), model, turns: Vec::new() }
     }
 
     fn response(&self) -> Response {
@@ -31,16 +32,13 @@ impl Google {
 
 impl Writer for Google {
     fn whole(&mut self, answer: &Bytes, summary: &Summary) -> Result<Bytes, Failure> {
-        whole::write(answer, summary, self.request)
+        whole::write(answer, summary, self.response())
     }
 
     fn chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         let chunk: CompletionChunk = serde_json::from_slice(chunk).map_err(|error| unreadable(&error))?;
         if self.id.is_empty() {
             self.id = chunk.id;
-        }
-        if self.model.is_empty() {
-            self.model = chunk.model;
         }
         let mut candidates = Vec::new();
         for choice in chunk.choices {

@@ -34,7 +34,7 @@ fn rewriter(method: &str) -> Rewriter {
         "embedContent" => json!({"content": {}}),
         _ => json!({"contents": [{}]}),
     };
-    Rewriter::new(asked(method, &body).unwrap().writer(penstock_runtime::clock::request_id()), None)
+    Rewriter::of(&asked(method, &body).unwrap(), penstock_runtime::clock::request_id(), None)
 }
 
 fn whole(method: &str, answer: &Value) -> Value {
@@ -210,7 +210,7 @@ fn whole_answers_become_googles() {
         "groundingMetadata": {"groundingChunks": [{"web": {"uri": "https://a.test", "title": "A"}}],
             "groundingSupports": [{"segment": {"startIndex": 0, "endIndex": 7}, "groundingChunkIndices": [0]}]}}],
         "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 1, "thoughtsTokenCount": 2, "cachedContentTokenCount": 6, "totalTokenCount": 13},
-        "modelVersion": "m-1", "responseId": "r"});
+        "modelVersion": "alpha/m", "responseId": "r"});
     assert_eq!(whole("generateContent", &answer), expected);
     for (reason, theirs) in [("stop", "STOP"), ("length", "MAX_TOKENS"), ("content_filter", "SAFETY")] {
         let answer = json!({"choices": [{"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": "x"}}]});

@@ -6,21 +6,20 @@ use bytes::Bytes;
 use penstock_schemas::chat::{Choice, Completion, Delta};
 use penstock_schemas::failure::Failure;
 use penstock_schemas::frame::Summary;
-use penstock_schemas::name::RequestId;
 use serde::Deserialize;
 use serde_json::json;
 
-/// An answer.
+/// An answer, in `empty`, which names who answers.
 ///
 /// # Errors
 /// When it is not of the agnostic form.
-pub(super) fn write(answer: &Bytes, summary: &Summary, request: RequestId) -> Result<Bytes, Failure> {
+pub(super) fn write(answer: &Bytes, summary: &Summary, empty: Response) -> Result<Bytes, Failure> {
     let completion: Completion = serde_json::from_slice(answer).map_err(|error| unreadable(&error))?;
     let response = Response {
         candidates: completion.choices.into_iter().map(candidate).collect(),
         usage_metadata: usage(&summary.usage),
-        model_version: completion.model,
-        response_id: if completion.id.is_empty() { request.to_string() } else { completion.id },
+        response_id: if completion.id.is_empty() { empty.response_id } else { completion.id },
+        model_version: empty.model_version,
     };
     Ok(serde_json::to_vec(&response).expect("an answer has a JSON form").into())
 }

@@ -45,8 +45,8 @@ impl Echo {
         Self { id: response_id(id), created_at: seconds(id), request }
     }
 
-    /// The response, as far as it is; without a model it is the one that was asked for.
-    pub(super) fn response(&self, status: Status, model: &str, output: &[Value], usage: Option<&Usage>) -> Value {
+    /// The response, as far as it is. Its model is the one that was asked for, whoever answers.
+    pub(super) fn response(&self, status: Status, output: &[Value], usage: Option<&Usage>) -> Value {
         let said = |name: &str| self.request.get(name).cloned().filter(|value| !value.is_null());
         let or = |name: &str, other: Value| said(name).unwrap_or(other);
         let why = match status {
@@ -70,7 +70,7 @@ impl Echo {
             "instructions": or("instructions", Value::Null),
             "max_output_tokens": or("max_output_tokens", Value::Null),
             "max_tool_calls": or("max_tool_calls", Value::Null),
-            "model": if model.is_empty() { or("model", "".into()) } else { model.into() },
+            "model": or("model", "".into()),
             "output": output,
             "parallel_tool_calls": or("parallel_tool_calls", true.into()),
             "previous_response_id": or("previous_response_id", Value::Null),
@@ -114,12 +114,12 @@ fn usage(usage: &Usage) -> Value {
 /// A response in the background before anybody works on it, and while somebody does.
 pub(crate) fn waiting(body: &[u8], id: RequestId, is_begun: bool) -> Value {
     let status = if is_begun { Status::InProgress } else { Status::Queued };
-    Echo::of(body, id).response(status, "", &[], None)
+    Echo::of(body, id).response(status, &[], None)
 }
 
 /// A response that will never be complete.
 pub(crate) fn failed(body: &[u8], id: RequestId, failure: &Failure) -> Value {
-    let mut response = Echo::of(body, id).response(Status::Failed, "", &[], None);
+    let mut response = Echo::of(body, id).response(Status::Failed, &[], None);
     let code = failure.provider_code.clone().unwrap_or_else(|| failure.kind.as_str().to_owned());
     response["error"] = json!({ "code": code, "message": failure.message });
     response

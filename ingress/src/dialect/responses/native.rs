@@ -1,5 +1,5 @@
 //! The writer of answers from providers that speak this dialect themselves: every byte stays but the response's id, which is
-//! ours whoever answers, and what the provider was not told. The last event waits until the response is kept.
+//! ours whoever answers, the model's name, which is the caller's, and what the provider was not told. The last event waits until the response is kept.
 
 use super::error_event;
 use super::fields::Fields;
@@ -16,6 +16,8 @@ use serde_json::value::RawValue;
 /// What is put into a response, and what is known of its stream.
 pub(super) struct Native {
     id: RequestId,
+    /// The model, as the caller names it.
+    model: Option<Box<RawValue>>,
     previous: Option<Box<RawValue>>,
     background: bool,
     sequence: u64,
@@ -35,14 +37,18 @@ impl Native {
     pub(super) fn of(body: &[u8], id: RequestId) -> Self {
         let fields = Fields::read(body).unwrap_or_default();
         let previous = fields.get("previous_response_id").map(ToOwned::to_owned);
+        let model = fields.get("model").map(ToOwned::to_owned);
         let background = fields.get("background").is_some_and(|value| value.get() == "true");
-        Self { id, previous, background, sequence: 0, last: Vec::new(), kept: None }
+        Self { id, model, previous, background, sequence: 0, last: Vec::new(), kept: None }
     }
 
-    /// The response with our id in it.
+    /// The response with our id in it, and the model's name that was asked for.
     fn rename(&self, response: &[u8]) -> Result<Vec<u8>, Failure> {
         let mut fields = Fields::read(response).map_err(|error| unreadable(&error))?;
         fields.set("id", &response_id(self.id));
+        if let Some(model) = &self.model {
+            fields.set("model", model);
+        }
         if let Some(previous) = &self.previous {
             fields.set("previous_response_id", previous);
         }

@@ -16,7 +16,6 @@ pub(super) struct Stream {
     echo: Echo,
     /// What the ids of all items have in common.
     hex: String,
-    pub(super) model: String,
     pub(super) finish_reason: Option<String>,
     sequence: u64,
     is_begun: bool,
@@ -39,7 +38,6 @@ impl Stream {
         Self {
             echo,
             hex,
-            model: String::new(),
             finish_reason: None,
             sequence: 0,
             is_begun: false,
@@ -72,7 +70,7 @@ impl Stream {
     pub(super) fn begin(&mut self, out: &mut Vec<u8>) {
         if !self.is_begun {
             self.is_begun = true;
-            let response = self.echo.response(Status::InProgress, &self.model, &[], None);
+            let response = self.echo.response(Status::InProgress, &[], None);
             self.emit("response.created", json!({ "response": response }), out);
             self.emit("response.in_progress", json!({ "response": response }), out);
         }
@@ -268,7 +266,7 @@ impl Stream {
             self.finish(at, &late.item(&id), out);
         }
         let status = self.status();
-        let response = self.echo.response(status, &self.model, &std::mem::take(&mut self.output), Some(usage));
+        let response = self.echo.response(status, &std::mem::take(&mut self.output), Some(usage));
         let kind = if status == Status::Completed { "response.completed" } else { "response.incomplete" };
         self.emit(kind, json!({ "response": response }), out);
         response

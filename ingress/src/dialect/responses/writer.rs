@@ -29,7 +29,6 @@ struct Translated {
 impl Writer for Translated {
     fn whole(&mut self, answer: &Bytes, summary: &Summary) -> Result<Bytes, Failure> {
         let completion: Completion = serde_json::from_slice(answer).map_err(|error| unreadable(&error))?;
-        self.stream.model = completion.model;
         let mut unheard = Vec::new();
         if let Some(choice) = completion.choices.into_iter().next() {
             let message = choice.message;
@@ -57,9 +56,6 @@ impl Writer for Translated {
 
     fn chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
         let chunk: CompletionChunk = serde_json::from_slice(chunk).map_err(|error| unreadable(&error))?;
-        if self.stream.model.is_empty() {
-            self.stream.model = chunk.model;
-        }
         for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
             if choice.finish_reason.is_some() {
                 self.stream.finish_reason = choice.finish_reason;
