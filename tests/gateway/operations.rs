@@ -53,8 +53,47 @@ async fn the_models_are_listed_with_the_operators_own_names_first() {
     let model = world.get("/v1/models/alpha/m").key(world.key()).await.json();
     assert_eq!((&model["object"], &model["owned_by"]), (&json!("model"), &json!("alpha")));
     assert_eq!(model["usd_per_million_tokens"]["output"], "10");
+    assert!(list["data"].as_array().unwrap().iter().all(|model| model["created"].as_u64() == Some(1_677_628_800)));
     let cards = world.tool(&["models", "--provider", "beta"]).await;
     assert_eq!(cards[0]["models"][0]["model"], "m");
+}
+
+/// A price each for models of the two providers, two of which have the same name.
+const NAMES: &str = "[[prices]]\nmodel = \"alpha/org/only-2025-09-29\"\ninput_usd_per_million = \"1\"\n\
+    [[prices]]\nmodel = \"alpha/both\"\ninput_usd_per_million = \"1\"\n[[prices]]\nmodel = \"beta/both\"\ninput_usd_per_million = \"1\"";
+
+#[tokio::test]
+async fn a_model_is_shown_under_every_name_that_a_request_can_ask_for() {
+    let world = World::setup().config(NAMES).start().await;
+    for (name, owner) in [
+        ("fast", "penstock"),
+        ("alpha/m", "alpha"),
+        ("alpha%2Fm", "alpha"),
+        ("alpha/brand-new", "alpha"),
+        ("org/only-2025-09-29", "alpha"),
+        ("org%2Fonly-2025-09-29", "alpha"),
+        ("alpha/org/only-2025-09-29", "alpha"),
+    ] {
+        let id = name.replace("%2F", "/");
+        assert_eq!(world.ask(&id).await.status, 200, "{name}");
+        let shown = world.get(&format!("/v1/models/{name}")).key(world.key()).await.json();
+        assert_eq!((&shown["id"], &shown["owned_by"]), (&json!(id), &json!(owner)), "{shown}");
+        let created = if name.ends_with("09-29") { 1_759_104_000 } else { 1_677_628_800 };
+        assert_eq!(shown["created"], created, "{shown}");
+        let ask = world.get(&format!("/v1/models/{name}")).header("x-api-key", world.key());
+        let shown = ask.header("anthropic-version", "2023-06-01").await.json();
+        let day = if name.ends_with("09-29") { "2025-09-29T00:00:00Z" } else { "2023-03-01T00:00:00Z" };
+        assert_eq!((&shown["id"], &shown["created_at"]), (&json!(id), &json!(day)), "{shown}");
+        let ask = world.get(&format!("/v1beta/models/{name}")).header("x-goog-api-key", world.key());
+        assert_eq!(ask.await.json()["name"], format!("models/{id}"));
+    }
+    for name in ["nothing", "both", "gamma/m", "responses/compact"] {
+        assert_eq!(world.ask(name).await.status, 404, "{name}");
+        let shown = world.get(&format!("/v1/models/{name}")).key(world.key()).await;
+        assert_eq!(shown.error(), "404 invalid_request_error model_not_found (model)", "{name}");
+    }
+    let both = world.get("/v1/models/both").key(world.key()).await.message();
+    assert!(both.contains("`alpha/both` or `beta/both`"), "{both}");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! The paths of Google's API: `/v1beta/models` and what stands below it. Its methods stand behind a colon in the path's
 //! last part, so that one route takes them all. A stream without `alt=sse` is a JSON list that grows.
 
-use super::models::allowed;
+use super::models::{allowed, find};
 use crate::dialect::google;
+use crate::models::Listed;
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::role::Shared;
@@ -44,7 +45,7 @@ pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials
     let id = clock::request_id();
     match credentials.find_key(&ingress).await {
         Ok(key) => {
-            let models: Vec<Value> = allowed(&ingress, &key, Dialect::Openai).iter().map(describe).collect();
+            let models: Vec<Value> = allowed(&ingress, &key).iter().map(describe).collect();
             answer::json(&json!({ "models": models }), id)
         }
         Err(refusal) => answer::refuse(Dialect::Google, &refusal, id),
@@ -58,12 +59,9 @@ pub(crate) async fn show(
     Path(name): Path<String>,
 ) -> Response {
     let id = clock::request_id();
-    let found = credentials.find_key(&ingress).await.and_then(|key| {
-        let model = allowed(&ingress, &key, Dialect::Openai).into_iter().find(|model| model["id"] == name.as_str());
-        let hint = ": GET /v1beta/models lists those that do".to_owned();
-        model.ok_or(Refusal::UnknownModel { name, hint })
-    });
-    match found {
+    // As in requests: some clients put `models/` before a name that has it already.
+    let name = name.strip_prefix("models/").unwrap_or(&name);
+    match credentials.find_key(&ingress).await.and_then(|key| find(&ingress, &key, name)) {
         Ok(model) => answer::json(&describe(&model), id),
         Err(refusal) => answer::refuse(Dialect::Google, &refusal, id),
     }
@@ -78,22 +76,21 @@ pub(crate) fn is_asking(credentials: &Credentials) -> bool {
 }
 
 /// A model as Google describes one. Source: <https://ai.google.dev/api/models>.
-fn describe(model: &Value) -> Value {
-    let id = model["id"].as_str().unwrap_or_default();
-    let methods = match model["mode"].as_str() {
+fn describe(listed: &Listed) -> Value {
+    let (id, model) = (&listed.name, listed.model.as_ref());
+    let methods = match model.map(|model| model.mode.as_str()) {
         Some("embedding") => json!(["embedContent", "batchEmbedContents"]),
         _ => json!(["generateContent", "streamGenerateContent", "countTokens"]),
     };
     let mut described =
         json!({ "name": format!("models/{id}"), "displayName": id, "supportedGenerationMethods": methods });
-    for (field, known) in [("inputTokenLimit", "context_window"), ("outputTokenLimit", "max_output_tokens")] {
-        if let Some(tokens) = model[known].as_u64() {
+    let Some(model) = model else { return described };
+    for (field, known) in [("inputTokenLimit", model.context), ("outputTokenLimit", model.max_output)] {
+        if let Some(tokens) = known {
             described[field] = tokens.into();
         }
     }
-    if let Some(capabilities) = model["capabilities"].as_array() {
-        described["thinking"] = capabilities.iter().any(|capability| capability == "reasoning").into();
-    }
+    described["thinking"] = model.capabilities.iter().any(|capability| capability == "reasoning").into();
     described
 }
 

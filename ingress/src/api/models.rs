@@ -2,7 +2,7 @@
 //! of it besides, or in Anthropic's where the caller says which version of that API it speaks.
 
 use super::google;
-use crate::models::Listed;
+use crate::models::{Listed, Named};
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::answer;
@@ -10,9 +10,17 @@ use crate::stage::authenticate::{Credentials, Found};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use jiff::civil::{Date, date};
+use jiff::tz::TimeZone;
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
 use serde_json::{Value, json};
+
+/// The day of a model whose day is not known: clients take the day 0 for a mistake. It is that of OpenAI's first chat model.
+/// Source: <https://openai.com/index/introducing-chatgpt-and-whisper-apis/>.
+const UNDATED: Date = date(2023, 3, 1);
+
+const LISTED: &str = ": GET /v1/models lists those that do";
 
 /// The list.
 pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials) -> Response {
@@ -21,12 +29,15 @@ pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials
     }
     let (id, dialect) = (clock::request_id(), dialect(&credentials.headers));
     match credentials.find_key(&ingress).await {
-        Ok(key) => answer::json(&page(dialect, &allowed(&ingress, &key, dialect)), id),
+        Ok(key) => {
+            let models = allowed(&ingress, &key).into_iter().map(|model| described(model, dialect));
+            answer::json(&page(dialect, &models.collect::<Vec<_>>()), id)
+        }
         Err(refusal) => answer::refuse(dialect, &refusal, id),
     }
 }
 
-/// One model.
+/// One model, under the name that was asked for, which may be any that a request can name.
 pub(crate) async fn show(
     State(ingress): State<Shared>,
     credentials: Credentials,
@@ -36,14 +47,31 @@ pub(crate) async fn show(
         return google::show(State(ingress), credentials, Path(name)).await;
     }
     let (id, dialect) = (clock::request_id(), dialect(&credentials.headers));
-    let found = credentials.find_key(&ingress).await.and_then(|key| {
-        let model = allowed(&ingress, &key, dialect).into_iter().find(|model| model["id"] == name.as_str());
-        let hint = ": GET /v1/models lists those that do".to_owned();
-        model.ok_or(Refusal::UnknownModel { name, hint })
-    });
-    match found {
-        Ok(model) => answer::json(&model, id),
+    match credentials.find_key(&ingress).await.and_then(|key| find(&ingress, &key, &name)) {
+        Ok(model) => answer::json(&described(model, dialect), id),
         Err(refusal) => answer::refuse(dialect, &refusal, id),
+    }
+}
+
+/// The model that a name stands for, as it does in a request, if the key may use it.
+pub(super) fn find(ingress: &Shared, key: &Found, name: &str) -> Result<Listed, Refusal> {
+    let unknown = |hint: String| Refusal::UnknownModel { name: name.to_owned(), hint };
+    match ingress.models.find(name) {
+        Named::Own(_) if key.may_use_name(name, ingress) => {
+            Ok(Listed { name: name.to_owned(), provider: None, model: None })
+        }
+        Named::Target(target) if key.may_use_name(name, ingress) => Ok(Listed {
+            name: name.to_owned(),
+            provider: Some(target.provider.to_string()),
+            model: ingress.models.card(&target).map(|card| (*card).clone()),
+        }),
+        Named::Ambiguous(targets) => {
+            let targets = targets.iter().map(ToString::to_string).filter(|target| key.may_use(target));
+            let targets: Vec<String> = targets.map(|target| format!("`{target}`")).collect();
+            let is_none = targets.is_empty();
+            Err(unknown(if is_none { LISTED.to_owned() } else { format!(": say {}", targets.join(" or ")) }))
+        }
+        Named::Own(_) | Named::Target(_) | Named::Unknown(_) => Err(unknown(LISTED.to_owned())),
     }
 }
 
@@ -62,23 +90,28 @@ fn page(dialect: Dialect, models: &[Value]) -> Value {
     json!({ "first_id": id(models.first()), "last_id": id(models.last()), "has_more": false, "data": models })
 }
 
-/// The models that a key may use, in the shape of a dialect.
-pub(super) fn allowed(ingress: &Shared, key: &Found, dialect: Dialect) -> Vec<Value> {
-    let models = ingress.models.list().into_iter().filter(|model| key.may_use(&model.name));
-    models
-        .map(|model| if dialect == Dialect::Anthropic { describe_for_anthropic(&model) } else { describe(model) })
-        .collect()
+/// The models that a key may use.
+pub(super) fn allowed(ingress: &Shared, key: &Found) -> Vec<Listed> {
+    let may_use = |model: &Listed| match model.provider {
+        Some(_) => key.may_use(&model.name),
+        None => key.may_use_name(&model.name, ingress),
+    };
+    ingress.models.list().into_iter().filter(may_use).collect()
 }
 
-/// Source: <https://platform.claude.com/docs/en/api/models/list>. Nobody knows when the models were made: the day 0 stands
-/// for that there too.
+/// A model in the shape of a dialect.
+fn described(listed: Listed, dialect: Dialect) -> Value {
+    if dialect == Dialect::Anthropic { describe_for_anthropic(&listed) } else { describe(listed) }
+}
+
+/// Source: <https://platform.claude.com/docs/en/api/models/list>.
 fn describe_for_anthropic(listed: &Listed) -> Value {
     let model = listed.model.as_ref();
     json!({
         "type": "model",
         "id": listed.name,
         "display_name": listed.name,
-        "created_at": "1970-01-01T00:00:00Z",
+        "created_at": format!("{}T00:00:00Z", released(&listed.name)),
         "lifecycle": "active",
         "max_input_tokens": model.and_then(|model| model.context),
         "max_tokens": model.and_then(|model| model.max_output),
@@ -88,7 +121,8 @@ fn describe_for_anthropic(listed: &Listed) -> Value {
 /// OpenAI's fields, and ours beside them.
 fn describe(listed: Listed) -> Value {
     let owner = listed.provider.unwrap_or_else(|| "penstock".to_owned());
-    let mut value = json!({ "id": listed.name, "object": "model", "created": 0, "owned_by": owner });
+    let created = released(&listed.name).to_zoned(TimeZone::UTC).map_or(0, |day| day.timestamp().as_second());
+    let mut value = json!({ "id": listed.name, "object": "model", "created": created, "owned_by": owner });
     if let (Some(fields), Some(model)) = (value.as_object_mut(), listed.model) {
         fields.insert("mode".to_owned(), json!(model.mode));
         fields.insert("context_window".to_owned(), json!(model.context));
@@ -98,4 +132,37 @@ fn describe(listed: Listed) -> Value {
         fields.insert("usd_per_million_tokens".to_owned(), json!(model.price.map(|price| price.prices)));
     }
     value
+}
+
+/// The day of a model: the one in its name, where providers write it (`gpt-4o-2024-08-06`, `claude-sonnet-4-5-20250929`), else
+/// [`UNDATED`]. The catalogue knows no other.
+fn released(name: &str) -> Date {
+    let digits = name.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty());
+    let runs: Vec<&str> = digits.collect();
+    let day = |run: &str| Date::strptime("%Y%m%d", run).ok();
+    let together = runs.iter().filter(|run| run.len() == 8).find_map(|run| day(run));
+    let apart = || runs.windows(3).filter(|run| [4, 2, 2] == [run[0].len(), run[1].len(), run[2].len()]);
+    let found = together.or_else(|| apart().find_map(|run| day(&run.concat())));
+    found.filter(|day| *day > UNDATED).unwrap_or(UNDATED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_day_is_the_one_in_its_name_and_never_the_day_0() {
+        for (name, day) in [
+            ("openai/gpt-4o-2024-08-06", "2024-08-06"),
+            ("claude-sonnet-4-5-20250929", "2025-09-29"),
+            ("bedrock/anthropic.claude-sonnet-4-5-20250929-v1:0", "2025-09-29"),
+            ("google/gemini-2.5-flash", "2023-03-01"),
+            ("house/m-99999999", "2023-03-01"),
+            ("house/m-00000000-1999-01-01", "2023-03-01"),
+            ("chat", "2023-03-01"),
+            ("", "2023-03-01"),
+        ] {
+            assert_eq!(released(name).to_string(), day, "{name}");
+        }
+    }
 }

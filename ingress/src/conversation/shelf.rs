@@ -43,7 +43,7 @@ impl Shelf {
         let found = self.kept.get(&self.project, id).await.map_err(|error| unavailable(&error))?;
         let (bytes, version) = found.ok_or_else(|| unknown(id, param))?;
         let mut response: KeptResponse = read(&bytes)?;
-        allow::check_kept(&self.key, &model(&response), &self.ingress)?;
+        allow::check_name(&self.key, &model(&response), &self.ingress)?;
         if response.due.is_some_and(|due| due < now) {
             response = given_up(response);
         }

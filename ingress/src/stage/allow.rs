@@ -32,8 +32,9 @@ pub(crate) fn check(
     Ok(Allowed(()))
 }
 
-/// Checks a name that was asked for some time ago, for the answer that was kept.
-pub(crate) fn check_kept(key: &VirtualKey, name: &str, ingress: &Shared) -> Result<Allowed, Refusal> {
+/// Checks a name with whatever it stands for now: one that is looked up, or that was asked for some time ago, for the answer
+/// that was kept.
+pub(crate) fn check_name(key: &VirtualKey, name: &str, ingress: &Shared) -> Result<Allowed, Refusal> {
     let targets = targets(&ingress.models, name);
     check(key, &ingress.keys.directory(), name, &targets.iter().collect::<Vec<_>>())
 }

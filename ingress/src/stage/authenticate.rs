@@ -37,9 +37,14 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Whether the key and its project may use the model.
+    /// Whether the key and its project may use the model, which is a target in full.
     pub(crate) fn may_use(&self, model: &str) -> bool {
         allow::check(&self.key, &self.directory, model, &[]).is_ok()
+    }
+
+    /// The same of any other name, which is allowed too where all that it stands for is.
+    pub(crate) fn may_use_name(&self, name: &str, ingress: &Shared) -> bool {
+        allow::check_name(&self.key, name, ingress).is_ok()
     }
 }
 

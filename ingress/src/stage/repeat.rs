@@ -126,7 +126,7 @@ async fn resume(last: &str, known: &Known, ingress: &Shared) -> Result<Repeat, R
 }
 
 async fn read(claim: Claim, claims: Claims, from: u64, known: &Known, ingress: &Shared) -> Result<Repeat, Refusal> {
-    let allowed = allow::check_kept(&known.key, &known.received.asked.model, ingress)?;
+    let allowed = allow::check_name(&known.key, &known.received.asked.model, ingress)?;
     let replay = ingress.replays.read(claim, known.received.deadline).await.map_err(|error| unreadable(&error))?;
     Ok(Repeat::Again(Box::new(replay), claims, from, allowed))
 }
