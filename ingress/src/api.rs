@@ -2,6 +2,7 @@
 //! are all `pipeline::serve`.
 
 mod admin;
+pub(crate) mod aliases;
 mod google;
 mod models;
 mod openapi;
@@ -14,6 +15,7 @@ use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::stage::answer;
 use crate::stage::authenticate::Credentials;
+use aliases::Deployment;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
@@ -129,7 +131,8 @@ pub(crate) fn metrics_router(ingress: Shared) -> Router {
 /// The pipeline, for one path.
 fn ask(dialect: Dialect, operation: Operation) -> MethodRouter<Shared> {
     post(move |State(ingress): State<Shared>, request: Request| async move {
-        pipeline::serve(ingress, Endpoint::new(dialect, operation), request).await
+        let model = request.extensions().get().map(|Deployment(name)| name.clone());
+        pipeline::serve(ingress, Endpoint { model, ..Endpoint::new(dialect, operation) }, request).await
     })
 }
 
@@ -145,12 +148,12 @@ async fn refuse_while_stopping(State(ingress): State<Shared>, request: Request, 
 }
 
 async fn unknown_path(request: Request) -> Response {
-    let path = request.uri().path();
-    answer::refuse(dialect::of_path(path), &Refusal::UnknownPath(path.to_owned()), clock::request_id())
+    let (dialect, path) = (dialect::of_path(request.uri().path()), aliases::written(&request).into_owned());
+    answer::refuse(dialect, &Refusal::UnknownPath(path), clock::request_id())
 }
 
 async fn wrong_method(request: Request) -> Response {
-    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-    let dialect = dialect::of_path(&path);
+    let (method, path) = (request.method().to_string(), aliases::written(&request).into_owned());
+    let dialect = dialect::of_path(request.uri().path());
     answer::refuse(dialect, &Refusal::WrongMethod { method, path }, clock::request_id())
 }

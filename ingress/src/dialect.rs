@@ -35,7 +35,7 @@ pub(crate) struct Endpoint {
     pub(crate) dialect: Dialect,
     /// What is asked.
     pub(crate) operation: Operation,
-    /// The model, where it stands in the path.
+    /// The model, where it stands in the path: there it counts, whatever the body says.
     pub(crate) model: Option<String>,
     /// How the answer is wanted, where the path says it.
     pub(crate) delivery: Option<Delivery>,
@@ -76,7 +76,7 @@ impl Endpoint {
     /// Reads what the pipeline must know of a request.
     pub(crate) fn read(self, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
         let asked = match self.dialect {
-            Dialect::Openai => openai::read(self.operation, body, content_type),
+            Dialect::Openai => openai::read(self, body, content_type),
             Dialect::Anthropic => anthropic::read(self.operation, body),
             Dialect::Google => google::read(self, body),
             Dialect::Responses => responses::read(body),

@@ -40,7 +40,7 @@ pub(crate) enum Refusal {
     SlowBody(Duration),
     #[error("the request's body broke off")]
     BrokenBody,
-    #[error("no key was given: send it as `Authorization: Bearer psk_…`, `x-api-key` or `x-goog-api-key`")]
+    #[error("no key was given: send it as `Authorization: Bearer psk_…`, `x-api-key`, `x-goog-api-key` or `api-key`")]
     NoKey,
     #[error("the key is not valid: it is unknown, or was revoked")]
     WrongKey,

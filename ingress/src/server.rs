@@ -1,6 +1,7 @@
 //! The HTTP server: connections in, one task each; slow heads are told so; a stop lets requests finish. HTTP/1.1 without
 //! TLS: in production a load balancer stands in front. Knows nothing of what is asked.
 
+use crate::api::aliases;
 use crate::dialect::openai;
 use crate::pulse::{Answered, Felt, Late, Pulse, Timeouts};
 use crate::refusal::Refusal;
@@ -112,6 +113,7 @@ async fn answer(
 ) -> Result<Response<Answered>, Infallible> {
     let answering = pulse.answering();
     let mut request = request.map(Body::new);
+    aliases::resolve(&mut request);
     request.extensions_mut().insert(peer.clone());
     let response = router.call(request).await?;
     Ok(response.map(|body| answering.until_the_end_of(body)))

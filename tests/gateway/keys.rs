@@ -32,9 +32,12 @@ async fn a_request_without_a_key_or_with_a_wrong_one_is_refused() {
 async fn a_key_may_be_sent_as_any_sdk_sends_one() {
     let world = World::start().await;
     let (key, ask) = (world.key(), world.ask("fast").header("authorization", ""));
-    for (name, value) in
-        [("authorization", format!("bearer {key}")), ("x-api-key", key.to_owned()), ("x-goog-api-key", key.to_owned())]
-    {
+    for (name, value) in [
+        ("authorization", format!("bearer {key}")),
+        ("x-api-key", key.to_owned()),
+        ("x-goog-api-key", key.to_owned()),
+        ("api-key", key.to_owned()),
+    ] {
         assert_eq!(ask.clone().header(name, &value).await.status, 200, "{name}: {value}");
     }
 }

@@ -3,6 +3,7 @@
 
 mod admin;
 mod alerts;
+mod aliases;
 mod allowed;
 mod anthropic;
 mod apply;

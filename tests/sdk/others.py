@@ -90,6 +90,26 @@ def speech_is_transcribed_and_translated():
     assert "demo/listen" in client.audio.translations.create(model="demo/listen", file=sound).text
 
 
+def azures_client_asks_by_deployment():
+    url, key = os.environ["PENSTOCK_URL"], os.environ["PENSTOCK_KEY"]
+    turns = [{"role": "user", "content": "Hello!"}]
+    azure = openai.AzureOpenAI(azure_endpoint=url, api_key=key, api_version="2024-10-21", max_retries=0)
+    whole = azure.chat.completions.create(model="demo/fast", messages=turns)
+    assert whole.choices[0].message.content, whole
+    same("the model", whole.model, "demo/fast")
+    chunks = list(azure.chat.completions.create(model="demo/fast", messages=turns, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices), chunks
+    same("vectors", len(azure.embeddings.create(model="demo/embed", input=["a", "b"]).data), 2)
+    sound = ("a.wav", b"RIFF" + bytes(9000), "audio/wav")
+    assert "demo/listen" in azure.audio.transcriptions.create(model="demo/listen", file=sound).text
+    assert azure.responses.create(model="demo/fast", input="Hello!", store=False).output_text
+    assert any(model.id == "demo/fast" for model in azure.models.list())
+    deployed = openai.AzureOpenAI(azure_endpoint=url, azure_deployment="demo/fast", api_key=key, api_version="2024-10-21")
+    same("the model", deployed.chat.completions.create(model="ignored", messages=turns).model, "demo/fast")
+    newer = openai.OpenAI(base_url=f"{url}/openai/v1/", api_key=key, max_retries=0)
+    same("the model", newer.chat.completions.create(model="demo/fast", messages=turns).model, "demo/fast")
+
+
 def mistakes_are_exceptions_of_the_right_class():
     error = raises(openai.BadRequestError, lambda: client.embeddings.create(model="demo/embed", input=[]))
     same("the field", (error.param, error.code), ("input", "invalid_value"))
@@ -108,6 +128,7 @@ CHECKS = [
     images_are_made,
     speech_is_streamed_and_whole,
     speech_is_transcribed_and_translated,
+    azures_client_asks_by_deployment,
     mistakes_are_exceptions_of_the_right_class,
 ]
 

@@ -18,6 +18,9 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+/// The headers that a key may come in besides `Authorization`: Anthropic's clients', Google's, Azure's.
+const KEY_HEADERS: [&str; 3] = ["x-api-key", "x-goog-api-key", "api-key"];
+
 /// A request of a known caller.
 pub(crate) struct Known {
     pub(crate) received: Received,
@@ -109,7 +112,7 @@ async fn read_key(headers: &HeaderMap, query: Option<&str>, ingress: &Shared) ->
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    let secret = bearer.or_else(|| header(headers, "x-api-key")).or_else(|| header(headers, "x-goog-api-key"));
+    let secret = bearer.or_else(|| KEY_HEADERS.iter().find_map(|name| header(headers, name)));
     // Google's clients may write it into the address.
     let in_query = || form_urlencoded::parse(query?.as_bytes()).find(|(name, _)| name == "key").map(|(_, key)| key);
     let secret = secret.map(Cow::Borrowed).or_else(in_query);

@@ -3,8 +3,8 @@
 //! Source: <https://platform.openai.com/docs/api-reference>; rerank: <https://docs.cohere.com/reference/rerank>.
 
 use super::chat;
-use crate::dialect::Asked;
 use crate::dialect::fields::{Fields, Kind, Rule, items, kind, measure, text, unmeasured, wrong};
+use crate::dialect::{Asked, Endpoint};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
@@ -16,14 +16,15 @@ use penstock_schemas::form::Form;
 const MODERATION_MODEL: &str = "omni-moderation-latest";
 
 /// Reads a request.
-pub(crate) fn read(operation: Operation, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
+pub(crate) fn read(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
+    let operation = endpoint.operation;
     if is_form(operation) {
-        return read_form(operation, body, content_type);
+        return read_form(endpoint, body, content_type);
     }
     let fields = Fields::read(text(&body)?)?;
     let extent = measure(Dialect::Openai, operation, &body)?;
     fields.check(|name| rule(operation, name))?;
-    let model = fields.text("model")?.filter(|model| !model.is_empty());
+    let model = endpoint.model.or(fields.text("model")?.filter(|model| !model.is_empty()));
     let default = (operation == Operation::Moderations).then(|| MODERATION_MODEL.to_owned());
     let model = model.or(default).ok_or(Refusal::MissingField("model"))?;
     for required in required(operation) {
@@ -43,7 +44,8 @@ pub(crate) fn is_form(operation: Operation) -> bool {
     matches!(operation, Operation::Transcriptions | Operation::Translations)
 }
 
-fn read_form(operation: Operation, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
+fn read_form(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
+    let Endpoint { operation, model, .. } = endpoint;
     let kind = content_type.as_deref().unwrap_or_default();
     let form = Form::read(&body, kind).map_err(|error| wrong("body", format!("as a form, {error}")))?;
     let text = |name: &'static str| match form.value(name).map(std::str::from_utf8) {
@@ -51,7 +53,7 @@ fn read_form(operation: Operation, body: Bytes, content_type: Option<String>) ->
         Some(Ok(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
         None => Ok(None),
     };
-    let model = text("model")?.ok_or(Refusal::MissingField("model"))?.to_owned();
+    let model = model.or(text("model")?.map(ToOwned::to_owned)).ok_or(Refusal::MissingField("model"))?;
     // A provider may take a file for the value; and this one would not be changed to the target's model.
     if form.has_file("model") {
         return Err(wrong("model", "it must not be a file".to_owned()));
@@ -165,7 +167,7 @@ mod tests {
     use serde_json::json;
 
     fn asked(operation: Operation, body: &str) -> Result<Asked, Refusal> {
-        read(operation, Bytes::copy_from_slice(body.as_bytes()), None)
+        read(Endpoint::new(Dialect::Openai, operation), Bytes::copy_from_slice(body.as_bytes()), None)
     }
 
     #[test]
@@ -260,7 +262,8 @@ mod tests {
             };
             let body: String = parts.iter().map(part).collect();
             let body = body.replace("name=\"file\"", "name=\"file\"; filename=\"a.wav\"") + "--b--\r\n";
-            read(Operation::Transcriptions, body.into(), Some("multipart/form-data; boundary=b".to_owned()))
+            let endpoint = Endpoint::new(Dialect::Openai, Operation::Transcriptions);
+            read(endpoint, body.into(), Some("multipart/form-data; boundary=b".to_owned()))
         };
         let file = ("file", "RIFF");
         let asked = form(&[file, ("model", "m"), ("stream", "True")]).unwrap();
