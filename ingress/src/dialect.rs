@@ -4,7 +4,6 @@
 
 use crate::refusal::Refusal;
 use crate::stage::number::Numbers;
-use axum::http::HeaderMap;
 use bytes::Bytes;
 use memchr::memmem;
 use model_name::ModelName;
@@ -17,9 +16,9 @@ use penstock_schemas::frame::Summary;
 use penstock_schemas::name::{self, BadName, RequestId};
 use penstock_schemas::sse;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 pub(crate) mod anthropic;
+pub(crate) mod carried;
 mod fields;
 pub(crate) mod google;
 mod model_name;
@@ -328,14 +327,4 @@ pub(crate) fn error_event(dialect: Dialect, failure: &Failure, id: RequestId) ->
         Dialect::Google => google::error_event(failure, id),
         _ => openai::error_event(failure, id),
     }
-}
-
-/// The caller's headers that a provider of the same dialect is to see.
-pub(crate) fn carried(dialect: Dialect, headers: &HeaderMap) -> BTreeMap<String, String> {
-    let names = match dialect {
-        Dialect::Anthropic => &anthropic::CARRIED[..],
-        _ => &[],
-    };
-    let value = |name: &str| Some((name.to_owned(), headers.get(name)?.to_str().ok()?.to_owned()));
-    names.iter().filter_map(|name| value(name)).collect()
 }

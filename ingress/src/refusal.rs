@@ -8,6 +8,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::budget::Unit;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::managed::Mistake;
+use serde_json::{Map, Value};
 use std::fmt;
 use std::time::Duration;
 
@@ -170,6 +171,18 @@ impl Refusal {
     /// Whether asking again soon is in vain: official SDKs would, by themselves.
     pub(crate) fn is_lasting(&self) -> bool {
         matches!(self, Self::OverBudget(_) | Self::Unpriced { .. })
+    }
+
+    /// What else the provider's error object holds, save the names that are taken.
+    pub(crate) fn details<'a>(
+        &'a self,
+        taken: &'a Map<String, Value>,
+    ) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        let details = match self {
+            Self::Failed(failure) => failure.details.as_deref(),
+            _ => None,
+        };
+        details.into_iter().flatten().filter(|(name, _)| !taken.contains_key(*name))
     }
 
     /// The field of the request that is wrong.

@@ -198,6 +198,9 @@ pub struct Envelope {
     /// The caller's own headers that its dialect passes on to a provider of the same dialect, such as `anthropic-beta`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// The parameters of the caller's address that go along so, such as `beta=true`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub query: BTreeMap<String, String>,
     /// What happens to what a provider cannot express.
     #[serde(default, skip_serializing_if = "Unsupported::is_refuse")]
     pub unsupported: Unsupported,

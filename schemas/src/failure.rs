@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// What went wrong. A closed set: who handles a failure matches on it without a catch-all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -124,6 +125,9 @@ pub struct Failure {
     /// The provider's HTTP status, when there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_status: Option<u16>,
+    /// What else the provider's error object holds; for the caller alone, never for the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Box<Map<String, Value>>>,
 }
 
 impl Failure {
@@ -139,7 +143,16 @@ impl Failure {
 
     fn new(kind: FailureKind, origin: Origin, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { kind, origin, message, retry_after_ms: None, param: None, provider_code: None, provider_status: None }
+        Self {
+            kind,
+            origin,
+            message,
+            retry_after_ms: None,
+            param: None,
+            provider_code: None,
+            provider_status: None,
+            details: None,
+        }
     }
 }
 

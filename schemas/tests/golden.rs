@@ -100,6 +100,7 @@ fn envelope() -> Envelope {
         kept: false,
         content_type: None,
         headers: [].into(),
+        query: [].into(),
         unsupported: Unsupported::Refuse,
         delivery: Delivery::StreamWithUsage,
         ingress: ProcessId::parse("ingress-1").unwrap(),

@@ -82,6 +82,7 @@ async fn between_equal_dialects_bytes_pass_with_the_name_that_was_asked_for() {
     assert_eq!(String::from_utf8_lossy(&call.body), odd.replace("claude/m", "m"));
     let sent = ["x-api-key", "anthropic-version", "anthropic-beta", "authorization"].map(|name| call.header(name));
     assert_eq!(sent, ["sk-ant-the-only", "2023-06-01", "one-2026-01-01,two", ""]);
+    assert_eq!(claude.targets(), ["/v1/messages?beta=true"]);
     let answer = messages(&world, "claude/m").stream().await;
     assert_eq!(answer.raw(), stream().concat().replace("m-2026", "claude/m"));
     assert_eq!(world.attempts(2).await, ["claude 200", "claude 200"]);

@@ -7,13 +7,15 @@ use crate::count::{self, Sent};
 use crate::limits::Pick;
 use crate::provider::Provider;
 use crate::providers::quota::{self, Left};
-use crate::providers::{Adapter, Ask, Form, Observed, Outgoing, Refusal, Wanted};
+use crate::providers::tool_map::ToolMap;
+use crate::providers::{self, Adapter, Ask, Form, Observed, Outgoing, Refusal, Wanted, surrogates};
 use ::bytes::{Bytes, BytesMut};
+use body::{describe, read_up_to};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use meter::Meter;
 use penstock_runtime::bus::{Desk, Pending, Replies};
-use penstock_runtime::memory::{Memory, Reserved};
+use penstock_runtime::memory::Memory;
 use penstock_runtime::{Life, Secret, clock, heavy};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Dialect, Envelope, Operation};
@@ -21,7 +23,7 @@ use penstock_schemas::extent::Extent;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::model::ModelCard;
-use penstock_schemas::name::{AttemptId, ProcessId, ProviderId};
+use penstock_schemas::name::{AttemptId, ProcessId};
 use penstock_schemas::usage::Usage;
 use reqwest::Response;
 use stamp::Stamp;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
+mod body;
 mod bytes;
 mod meter;
 mod relay;
@@ -48,9 +51,6 @@ const REFUSAL_BYTES: usize = 64 * 1024;
 
 /// The longest whole answer, in bytes.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
-
-/// How often a whole answer may be held at once: as it came, in the agnostic form, and on its way to the bus.
-const ANSWER_COPIES: usize = 3;
 
 const MEMORY_FULL: &str = "the worker's memory for answers is in use ([workers] memory)";
 
@@ -82,6 +82,8 @@ pub struct Report {
     pub left: Left,
     /// The fields of the request that were left out.
     pub dropped: Vec<String>,
+    /// The tools that were spelt otherwise.
+    pub tools: Option<ToolMap>,
     /// What was counted here, because the provider did not report it.
     pub counted: Option<Usage>,
     /// The media type of an answer that need not be JSON.
@@ -317,24 +319,32 @@ impl Call<'_> {
         if response.status().is_success() {
             report.left.retry_after = None; // it belongs to refusals
         }
+        body::check_encoding(&response).map_err(|encoding| self.unknown_encoding(&encoding))?;
         Ok(response)
     }
 
     /// The request, complete with its key.
     fn spell(&self, key: Option<&Secret>, report: &mut Report) -> Result<Outgoing, Failure> {
-        let spelled = self.adapter.spell(&Ask {
-            wanted: self.wanted,
-            body: self.body,
-            content_type: self.envelope.content_type.as_deref(),
-            headers: &self.envelope.headers,
-            model: &self.envelope.plan.current().target.model,
-            card: self.card,
-            settings: &self.provider.settings,
-            unsupported: self.envelope.unsupported,
-        })?;
+        let (spelled, tools) = providers::spell(
+            self.adapter,
+            &Ask {
+                wanted: self.wanted,
+                body: self.body,
+                content_type: self.envelope.content_type.as_deref(),
+                headers: &self.envelope.headers,
+                model: &self.envelope.plan.current().target.model,
+                card: self.card,
+                settings: &self.provider.settings,
+                unsupported: self.envelope.unsupported,
+            },
+        )?;
+        report.tools = tools;
         report.dropped = spelled.dropped;
         let url = self.provider.url(spelled.path.as_str());
         let mut request = Outgoing { url, headers: spelled.headers, body: spelled.body };
+        if self.wanted.form == Form::Own {
+            request.carry(&self.envelope.query, &self.envelope.headers);
+        }
         // OpenAI's header for the caller's own id; others ignore it. It is what support asks for when figures differ.
         // Source: <https://platform.openai.com/docs/api-reference/debugging-requests>.
         let id = HeaderValue::from_str(&self.id.to_string()).expect("an id is a header value");
@@ -371,7 +381,8 @@ impl Call<'_> {
         let body = replies.wait(read).await.ok_or(Attempt::Cancelled)?;
         let body = body.map_err(|_| self.late("did not finish its answer in time"))?;
         let body = body.map_err(|error| Attempt::Refused(error.into_failure(&self.provider.id)))?;
-        let whole = heavy(body.len(), || self.adapter.read_whole(self.wanted, &body)).map_err(Attempt::Refused)?;
+        let whole =
+            heavy(body.len(), || surrogates::read_whole(self.adapter, self.wanted, &body)).map_err(Attempt::Refused)?;
         report.observed = whole.observed;
         report.length = whole.bytes.len() as u64;
         self.doubt(report);
@@ -381,7 +392,10 @@ impl Call<'_> {
             let count = self.count_served(Sent::whole(&whole.bytes), report);
             replies.wait(count).await.ok_or(Attempt::Cancelled)?;
         }
-        let mut bytes = whole.bytes;
+        let mut bytes = match &report.tools {
+            Some(tools) => tools.whole(&whole.bytes),
+            None => whole.bytes,
+        };
         if let Some(stamp) = self.stamp() {
             let mut stamped = BytesMut::with_capacity(bytes.len() + 128);
             stamp.put_on(&bytes, &mut stamped);
@@ -460,6 +474,11 @@ impl Call<'_> {
         refused(FailureKind::Timeout, format!("{target} {what} ({:.1?})", self.began.elapsed()))
     }
 
+    fn unknown_encoding(&self, encoding: &str) -> Attempt {
+        let target = &self.envelope.plan.current().target;
+        refused(FailureKind::Broken, format!("{target} answered in the encoding {encoding}, which is not known here"))
+    }
+
     fn unreachable(&self, error: &reqwest::Error) -> Attempt {
         let target = &self.envelope.plan.current().target;
         let (kind, what) = match error {
@@ -475,52 +494,6 @@ impl Call<'_> {
 pub fn ledger_failed() -> Attempt {
     let why = "the usage ledger (JetStream) did not take the attempt in time";
     Attempt::Refused(Failure::gateway(FailureKind::Ledger, why))
-}
-
-/// The innermost reason, which says most; never the URL, which may hold what the operator keeps for himself.
-fn describe(error: &reqwest::Error) -> String {
-    let mut reason: &dyn std::error::Error = error;
-    while let Some(source) = reason.source() {
-        reason = source;
-    }
-    reason.to_string()
-}
-
-/// Why a whole answer could not be read.
-enum Unread {
-    Broken,
-    TooLong,
-    /// Paid for and not held: there is no memory for it.
-    MemoryFull,
-}
-
-impl Unread {
-    fn into_failure(self, provider: &ProviderId) -> Failure {
-        match self {
-            Self::Broken => Failure::provider(FailureKind::Broken, format!("{provider} broke its answer off")),
-            Self::TooLong => {
-                let why = format!("{provider} answered with more bytes than are allowed");
-                Failure::provider(FailureKind::Broken, why)
-            }
-            Self::MemoryFull => Failure::gateway(FailureKind::Internal, MEMORY_FULL),
-        }
-    }
-}
-
-/// Each piece has its place in the memory before it is kept.
-async fn read_up_to(mut response: Response, limit: usize, memory: &mut Reserved) -> Result<Bytes, Unread> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| Unread::Broken)? {
-        if body.is_empty() && response.content_length() == Some(chunk.len() as u64) {
-            return Ok(chunk);
-        }
-        if body.len() + chunk.len() > limit {
-            return Err(Unread::TooLong);
-        }
-        memory.grow(chunk.len() * ANSWER_COPIES).map_err(|_| Unread::MemoryFull)?;
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }
 
 /// When an attempt that begins now is over at the latest.

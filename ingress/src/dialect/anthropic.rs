@@ -19,15 +19,17 @@ use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::RequestId;
-use serde_json::{Value, json};
-
-/// Headers of a caller that go along to a provider of the dialect: what it has switched on.
-pub(crate) const CARRIED: [&str; 1] = ["anthropic-beta"];
+use serde_json::{Map, Value, json};
 
 /// An error as Anthropic spells it: `{"type": "error", "error": {"type", "message"}, "request_id"}`.
 /// Source: <https://platform.claude.com/docs/en/api/errors>.
 pub(crate) fn error_body(refusal: &Refusal, request_id: RequestId) -> Value {
-    let error = json!({ "type": class(refusal), "message": refusal.to_string() });
+    let mut error = Map::from_iter([
+        ("type".to_owned(), Value::from(class(refusal))),
+        ("message".to_owned(), refusal.to_string().into()),
+    ]);
+    let details: Vec<_> = refusal.details(&error).map(|(name, value)| (name.clone(), value.clone())).collect();
+    error.extend(details);
     json!({ "type": "error", "error": error, "request_id": request_id })
 }
 

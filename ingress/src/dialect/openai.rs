@@ -14,7 +14,8 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::RequestId;
 use serde_json::{Value, json};
 
-/// An error as OpenAI spells it: `{"error": {"message", "type", "param", "code", "request_id"}}`.
+/// An error as OpenAI spells it: `{"error": {"message", "type", "param", "code", "request_id"}}`, with what else the
+/// provider says in it.
 pub(crate) fn error_body(refusal: &Refusal, request_id: RequestId) -> Value {
     let (kind, code) = words(refusal);
     let mut body = json!({ "error": {
@@ -26,6 +27,10 @@ pub(crate) fn error_body(refusal: &Refusal, request_id: RequestId) -> Value {
     }});
     if !refusal.mistakes().is_empty() {
         body["error"]["errors"] = json!(refusal.mistakes());
+    }
+    if let Some(error) = body["error"].as_object_mut() {
+        let details: Vec<_> = refusal.details(error).map(|(name, value)| (name.clone(), value.clone())).collect();
+        error.extend(details);
     }
     body
 }

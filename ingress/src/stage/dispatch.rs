@@ -275,7 +275,7 @@ fn refused(failed: Failed, record: &mut Record) -> Failure {
 fn envelope(planned: Planned, ingress: &Shared) -> Envelope {
     let Planned { missed, plan, virtual_model, unsupported, .. } = planned;
     let known = missed.admitted.known;
-    let headers = dialect::carried(known.received.asked.dialect, &known.received.headers);
+    let headers = dialect::carried::headers(known.received.asked.dialect, &known.received.headers);
     let traceparent = super::receive::header(&known.received.headers, "traceparent").map(ToOwned::to_owned);
     Envelope {
         request_id: known.received.id,
@@ -291,6 +291,7 @@ fn envelope(planned: Planned, ingress: &Shared) -> Envelope {
         kept: false,
         content_type: known.received.asked.content_type,
         headers,
+        query: known.received.carried_query,
         unsupported: unsupported.unwrap_or(ingress.config.unsupported),
         delivery: known.received.asked.delivery,
         ingress: ingress.bus.process().clone(),

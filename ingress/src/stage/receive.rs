@@ -2,7 +2,7 @@
 //! caller is known. Knows nothing of who asks.
 
 use crate::config::IngressConfig;
-use crate::dialect::{Asked, Endpoint};
+use crate::dialect::{Asked, Endpoint, carried};
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use crate::strangers::Peer;
@@ -60,6 +60,8 @@ pub(crate) struct Received {
     pub(crate) id: RequestId,
     pub(crate) at: UnixMicros,
     pub(crate) headers: HeaderMap,
+    /// The parameters of the address that a provider of the caller's dialect is to see.
+    pub(crate) carried_query: BTreeMap<String, String>,
     pub(crate) asked: Asked,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) deadline: UnixMicros,
@@ -87,11 +89,13 @@ pub(crate) fn read_head(
 
 /// Reads the rest of a request whose caller is known.
 pub(crate) async fn read_rest(head: RequestHead, body: Body, ingress: &Shared) -> Result<Received, Refusal> {
-    let RequestHead { id, at, endpoint, headers, deadline, content_type, tags, .. } = head;
+    let RequestHead { id, at, endpoint, headers, query, deadline, content_type, tags, .. } = head;
     let (body, memory) = read_body(body, &ingress.config, &ingress.memory).await?;
     let asked = heavy(body.len(), || endpoint.read(body, content_type))?;
     check_names(&asked, &headers)?;
-    Ok(Received { id, at, headers, asked, tags, deadline, memory: Arc::new(memory) })
+    carried::check(asked.dialect, &headers)?;
+    let carried_query = carried::query(asked.dialect, query.as_deref());
+    Ok(Received { id, at, headers, carried_query, asked, tags, deadline, memory: Arc::new(memory) })
 }
 
 /// What the caller names goes into the ledger, into counters and into messages: none of it may be of any length.

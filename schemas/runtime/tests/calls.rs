@@ -48,6 +48,7 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
         kept: false,
         content_type: None,
         headers: [].into(),
+        query: [].into(),
         unsupported: Unsupported::Refuse,
         delivery: Delivery::Stream,
         ingress: ingress.process().clone(),

@@ -65,7 +65,7 @@ pub fn spell(mut input: Input<'_>) {
     let asked = serde_json::from_slice::<Value>(&body).ok();
     let model = asked.and_then(|asked| ModelId::parse(asked["model"].as_str()?).ok());
     let model = model.unwrap_or_else(|| ModelId::parse("some-model").expect("it is a name"));
-    let spelled = adapter.spell(&Ask {
+    let ask = Ask {
         wanted: Wanted { operation, form, delivery },
         body: &body,
         content_type: matches!(operation, Operation::Transcriptions).then_some("multipart/form-data; boundary=x"),
@@ -74,8 +74,8 @@ pub fn spell(mut input: Input<'_>) {
         card: None,
         settings: &settings,
         unsupported,
-    });
-    if let Ok(spelled) = spelled {
+    };
+    if let Ok((spelled, _)) = providers::spell(adapter, &ask) {
         input.bounds(spelled.body.len());
         if operation == Operation::Chat {
             assert!(is_json(&spelled.body) || form == Form::Own && !is_json(&body), "a chat request is JSON");

@@ -6,7 +6,7 @@ use super::stamp::Stamp;
 use super::{Attempt, Call, MEMORY_FULL, Report, Step};
 use crate::cost::counted;
 use crate::providers::framing::Cutter;
-use crate::providers::{Step as Verdict, StreamReader};
+use crate::providers::{Step as Verdict, StreamReader, surrogates, tool_map};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, Stream, StreamExt};
 use penstock_runtime::bus::{Pending, Replies};
@@ -72,7 +72,7 @@ pub(super) async fn relay(
         call,
         chunks: Box::pin(response.bytes_stream()),
         cutter: call.adapter.framing().cutter(EVENT_BYTES),
-        reader: call.adapter.stream(call.wanted),
+        reader: tool_map::reader(surrogates::reader(call.adapter, call.wanted), report.tools.take()),
         stamp: call.stamp(),
         meter: call.meter().map(Box::new),
         out: BytesMut::new(),

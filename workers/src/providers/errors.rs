@@ -2,6 +2,7 @@
 //! words of its own. Kinds come from the status and from documented codes, never from the words of a message.
 //! Source: <https://platform.openai.com/docs/guides/error-codes>; for the copies, beside each word.
 
+use super::error_details;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
@@ -23,11 +24,13 @@ pub(crate) struct ErrorParts {
 
 /// The failure that an error event holds.
 pub(crate) fn within_stream(data: &[u8]) -> Failure {
-    let parts = match serde_json::from_slice::<Value>(data) {
-        Ok(value) => ErrorParts::of(&value),
-        Err(_) => ErrorParts { message: Some(tidy(&String::from_utf8_lossy(data))), ..ErrorParts::default() },
-    };
-    within(&parts)
+    match serde_json::from_slice::<Value>(data) {
+        Ok(value) => Failure { details: error_details::of(&value, None), ..within(&ErrorParts::of(&value)) },
+        Err(_) => {
+            let message = Some(tidy(&String::from_utf8_lossy(data)));
+            within(&ErrorParts { message, ..ErrorParts::default() })
+        }
+    }
 }
 
 /// The failure that an error within an answer of status 200 stands for.
@@ -48,7 +51,9 @@ pub(crate) fn within(parts: &ErrorParts) -> Failure {
 
 /// The kind of failure that a status stands for. A code can only say more closely what a client's error is about.
 pub(crate) fn kind(status: u16, parts: &ErrorParts) -> FailureKind {
-    let refined = parts.words().find_map(kind_of_word);
+    // A provider's 400 about its model stays a 400: that says what a caller of the provider itself is told.
+    let is_other_status = |kind: &FailureKind| status == 400 && *kind == FailureKind::NotFound;
+    let refined = parts.words().find_map(kind_of_word).filter(|kind| !is_other_status(kind));
     if let Some(kind @ (FailureKind::ContextTooLong | FailureKind::ContentRefused)) = refined {
         return kind;
     }

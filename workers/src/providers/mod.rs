@@ -24,6 +24,7 @@ pub mod bedrock;
 pub mod cohere;
 pub mod demo;
 pub(crate) mod edit;
+mod error_details;
 mod errors;
 mod fit;
 pub mod framing;
@@ -36,10 +37,13 @@ pub mod quota;
 mod refusal;
 pub mod responses;
 mod retry_after;
+pub mod surrogates;
 mod tool_ids;
+pub mod tool_map;
 
 pub use path::RequestPath;
 pub use quirk::Quirk;
+pub use tool_map::{ToolMap, ToolRule};
 
 /// The adapter for a dialect; `None` when this worker does not speak it yet.
 pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
@@ -53,6 +57,19 @@ pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
         Dialect::Mistral => Some(&mistral::Mistral),
         Dialect::Azure => Some(&azure::Azure),
         Dialect::Cohere => Some(&cohere::Cohere),
+    }
+}
+
+/// The request as the provider wants it, with its tools as it takes them, and what stands in its answer for which tool.
+///
+/// # Errors
+/// As [`Adapter::spell`].
+pub fn spell(adapter: &dyn Adapter, ask: &Ask<'_>) -> Result<(Spelled, Option<ToolMap>), Failure> {
+    let is_chat = matches!(ask.wanted.operation, Operation::Chat | Operation::CountTokens);
+    let is_fitted = is_chat && ask.wanted.form == Form::Agnostic;
+    match is_fitted.then(|| tool_map::fit(ask.body, &adapter.tools(ask.settings))).flatten() {
+        Some((body, tools)) => Ok((adapter.spell(&Ask { body: &body, ..*ask })?, Some(tools))),
+        None => Ok((adapter.spell(ask)?, None)),
     }
 }
 
@@ -111,6 +128,11 @@ pub trait Adapter: Debug + Send + Sync {
     /// The same for documents alone.
     fn takes_document_urls(&self) -> bool {
         self.takes_urls()
+    }
+
+    /// Which tools the provider takes; others are spelt so, and given back as the caller knows them.
+    fn tools(&self, _settings: &Settings) -> ToolRule {
+        ToolRule::FUNCTIONS
     }
 
     /// Whether the provider counts a request's tokens itself: [`Operation::CountTokens`]. Else the worker does.
@@ -299,6 +321,20 @@ impl Outgoing {
         value.set_sensitive(true);
         self.headers.insert(name, value);
         Ok(())
+    }
+
+    /// Adds what the caller has said beside its request to a provider of its own dialect; the ingress has chosen and checked
+    /// it.
+    pub fn carry(&mut self, query: &BTreeMap<String, String>, headers: &BTreeMap<String, String>) {
+        if !query.is_empty() {
+            self.url.push(if self.url.contains('?') { '&' } else { '?' });
+            self.url.push_str(&form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish());
+        }
+        for (name, value) in headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+                self.headers.insert(name, value);
+            }
+        }
     }
 }
 

@@ -37,6 +37,10 @@ pub enum Quirk {
     CacheControl,
     /// Takes `top_k`. Source: <https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html>.
     TopK,
+    /// Takes tools of type `custom`, whose input is free text, and a choice of `allowed_tools`, as OpenAI does. Others get a
+    /// function of one text, and the allowed tools alone. Source:
+    /// <https://platform.openai.com/docs/guides/function-calling#custom-tools>.
+    CustomTools,
     /// Takes images as data URLs only: the worker fetches those that are addresses. Source:
     /// <https://docs.ollama.com/api/openai-compatibility>.
     NoUrls,

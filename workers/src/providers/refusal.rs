@@ -1,7 +1,7 @@
 //! Turns an answer that is not a success into a failure: what kind, what to tell the caller, how long to wait.
 
 use super::errors::{self, ErrorParts};
-use super::{Refusal, retry_after};
+use super::{Refusal, error_details, retry_after};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
@@ -19,6 +19,9 @@ pub(crate) fn refuse_by(refusal: &Refusal<'_>, kind_of: fn(u16, &ErrorParts) -> 
     let json = serde_json::from_slice::<Value>(refusal.body);
     let parts = json.as_ref().map(ErrorParts::of).unwrap_or_default();
     let kind = kind_of(*status, &parts);
+    // What comes with a refused key is about the key.
+    let details = json.ok().filter(|_| kind != FailureKind::ProviderAuth);
+    let details = details.and_then(|json| error_details::of(&json, refusal.key));
     let clean = |text: String| strike(&text, refusal.key);
     let message = match (kind, status, &parts.message) {
         (_, 402, _) => format!("{provider} refused: its account is not paid up (402)"),
@@ -33,6 +36,7 @@ pub(crate) fn refuse_by(refusal: &Refusal<'_>, kind_of: fn(u16, &ErrorParts) -> 
         param: parts.param.map(clean),
         provider_code: parts.code.map(clean),
         provider_status: Some(*status),
+        details,
         ..Failure::provider(kind, message)
     }
 }

@@ -37,9 +37,9 @@ fn json_or_text(bytes: &[u8]) -> Value {
 }
 
 fn spelt(adapter: &dyn Adapter, ask: &Ask<'_>) -> Value {
-    match adapter.spell(ask) {
+    match providers::spell(adapter, ask) {
         Err(failure) => json!({ "failure": failure }),
-        Ok(spelled) => {
+        Ok((spelled, _)) => {
             let headers: serde_json::Map<String, Value> = (spelled.headers.iter())
                 .map(|(name, value)| (name.to_string(), value.to_str().unwrap().into()))
                 .collect();

@@ -6,7 +6,7 @@ use crate::status;
 use bytes::Bytes;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::name::RequestId;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// An error.
 pub(crate) fn error_body(refusal: &Refusal, request_id: RequestId) -> Value {
@@ -30,6 +30,13 @@ pub(crate) fn error_body(refusal: &Refusal, request_id: RequestId) -> Value {
             "@type": "type.googleapis.com/google.rpc.RetryInfo",
             "retryDelay": format!("{}s", wait.as_secs_f64()),
         }));
+    }
+    // Another dialect's members are none that Google's clients know; its own list goes along.
+    let own = refusal.details(&Map::new()).find(|(name, _)| *name == "details").map(|(_, own)| own.clone());
+    if let Some(Value::Array(own)) = own {
+        let is_said = |detail: &Value| details.iter().any(|said| said["@type"] == detail["@type"]);
+        let new: Vec<Value> = own.into_iter().filter(|detail| !is_said(detail)).collect();
+        details.extend(new);
     }
     // `type` and `request_id` are for people who compare dialects; Google's clients pass over them.
     json!({ "error": {

@@ -16,7 +16,7 @@ mod usage;
 mod whole;
 mod wire;
 
-use super::{Adapter, Ask, Form, Outgoing, Refusal, Settings, Spelled, StreamReader, Wanted, Whole, refusal};
+use super::{Adapter, Ask, Form, Outgoing, Refusal, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, refusal};
 use bytes::Bytes;
 use http::HeaderName;
 use penstock_schemas::UnixMicros;
@@ -44,6 +44,11 @@ impl Adapter for Anthropic {
 
     fn counts_tokens(&self) -> bool {
         true
+    }
+
+    /// `^[a-zA-Z0-9_-]{1,128}$`. Source: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use>.
+    fn tools(&self, _settings: &Settings) -> ToolRule {
+        ToolRule { longest: 128, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

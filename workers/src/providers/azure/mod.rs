@@ -9,7 +9,9 @@ mod responses;
 pub use responses::AzureResponses;
 
 use super::openai::Openai;
-use super::{Adapter, Ask, Outgoing, Quirk, Refusal, RequestPath, Settings, Spelled, StreamReader, Wanted, Whole};
+use super::{
+    Adapter, Ask, Outgoing, Quirk, Refusal, RequestPath, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+};
 use bytes::Bytes;
 use http::HeaderName;
 use http::header::AUTHORIZATION;
@@ -23,7 +25,7 @@ pub struct Azure;
 impl Adapter for Azure {
     fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
         let mut settings = Settings { quirks: ask.settings.quirks.clone(), ..Settings::default() };
-        settings.quirks.push(Quirk::MaxCompletionTokens);
+        settings.quirks.extend([Quirk::MaxCompletionTokens, Quirk::CustomTools]);
         let spelled = Openai.spell(&Ask { settings: &settings, ..*ask })?;
         let path = match &ask.settings.api_version {
             None => RequestPath::fixed("openai/v1").join(&spelled.path),
@@ -55,6 +57,10 @@ impl Adapter for Azure {
 
     fn most_inputs(&self) -> Option<u32> {
         Openai.most_inputs()
+    }
+
+    fn tools(&self, _settings: &Settings) -> ToolRule {
+        ToolRule { free_text: true, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

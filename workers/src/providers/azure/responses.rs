@@ -3,7 +3,9 @@
 
 use super::Azure;
 use crate::providers::responses::Responses;
-use crate::providers::{Adapter, Ask, Outgoing, Refusal, RequestPath, Settings, Spelled, StreamReader, Wanted, Whole};
+use crate::providers::{
+    Adapter, Ask, Outgoing, Refusal, RequestPath, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+};
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::Failure;
@@ -31,6 +33,10 @@ impl Adapter for AzureResponses {
         now: UnixMicros,
     ) -> Result<(), Failure> {
         Azure.authorize(request, key, settings, now)
+    }
+
+    fn tools(&self, _settings: &Settings) -> ToolRule {
+        ToolRule { free_text: true, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

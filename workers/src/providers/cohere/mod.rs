@@ -10,7 +10,7 @@ mod stream;
 mod usage;
 
 use super::openai::Openai;
-use super::{Adapter, Ask, Form, Refusal, Spelled, StreamReader, Wanted, Whole, unsupported};
+use super::{Adapter, Ask, Form, Refusal, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, unsupported};
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -32,6 +32,12 @@ impl Adapter for Cohere {
     /// Source: <https://docs.cohere.com/reference/embed#request.body.texts>.
     fn most_inputs(&self) -> Option<u32> {
         Some(96)
+    }
+
+    /// "Valid names contain only the characters `a-z`, `A-Z`, `0-9`, `_` and must not begin with a digit."
+    /// Source: <https://docs.cohere.com/v1/reference/chat#request.body.tools>.
+    fn tools(&self, _settings: &Settings) -> ToolRule {
+        ToolRule { others: "", any_start: false, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

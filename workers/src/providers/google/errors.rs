@@ -4,7 +4,7 @@
 //! <https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto>.
 
 use crate::providers::errors::{self, ErrorParts};
-use crate::providers::{Refusal, refusal};
+use crate::providers::{Refusal, error_details, refusal};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -15,6 +15,9 @@ pub(super) fn refuse(refusal: &Refusal<'_>) -> Failure {
     let plain = plain(&said).to_string();
     let mut failure = refusal::refuse_by(&Refusal { body: plain.as_bytes(), ..*refusal }, kind);
     failure.retry_after_ms = failure.retry_after_ms.or_else(|| retry_delay(&said));
+    if failure.kind != FailureKind::ProviderAuth {
+        failure.details = error_details::of(&said, refusal.key);
+    }
     failure
 }
 

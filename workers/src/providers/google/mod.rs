@@ -22,7 +22,9 @@ mod tools;
 mod usage;
 mod whole;
 
-use super::{Adapter, Ask, Form, Outgoing, Refusal, Settings, Spelled, StreamReader, Wanted, Whole, unsupported};
+use super::{
+    Adapter, Ask, Form, Outgoing, Refusal, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, unsupported,
+};
 use bytes::Bytes;
 use http::HeaderName;
 use penstock_schemas::UnixMicros;
@@ -44,9 +46,17 @@ enum Service {
     Vertex,
 }
 
+/// "Must be a-z, A-Z, 0-9, or contain underscores, colons, dots, and dashes, with a maximum length of 64", and begin with a letter
+/// or an underscore. Source: <https://ai.google.dev/api/caching#FunctionDeclaration>.
+const TOOLS: ToolRule = ToolRule { others: "-.:", any_start: false, ..ToolRule::FUNCTIONS };
+
 impl Adapter for Gemini {
     fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
         spell(ask, Service::Gemini)
+    }
+
+    fn tools(&self, _settings: &Settings) -> ToolRule {
+        TOOLS
     }
 
     // Source: <https://ai.google.dev/gemini-api/docs/api-key>.
@@ -93,6 +103,10 @@ impl Adapter for Gemini {
 impl Adapter for Vertex {
     fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
         spell(ask, Service::Vertex)
+    }
+
+    fn tools(&self, _settings: &Settings) -> ToolRule {
+        TOOLS
     }
 
     fn takes_tokens(&self) -> bool {

@@ -1,25 +1,16 @@
 //! Answers of OpenAI and its copies in the agnostic form, strictly: whoever reads them on may rely on the types in
 //! `penstock_schemas::chat`. Odd spellings of copies are mended here, by their fields. Knows nothing of whose answer it is.
 
+use super::calls::Calls;
+use crate::providers::surrogates;
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value};
 
-/// What is known of one answer: the calls of tools that were seen, since some copies give all of them one index.
+/// What is known of one answer: the calls of tools that were seen.
 #[derive(Debug, Default)]
 pub(crate) struct Mender {
-    calls: Vec<Seen>,
-}
-
-/// A call of a tool.
-#[derive(Debug)]
-struct Seen {
-    choice: u64,
-    /// As the server counts.
-    theirs: u64,
-    /// As we do.
-    ours: u64,
-    id: String,
+    calls: Calls,
 }
 
 impl Mender {
@@ -60,7 +51,8 @@ impl Mender {
         let index = choice.get("index").and_then(Value::as_u64).unwrap_or(place);
         choice.insert("index".to_owned(), index.into());
         let reason = choice.get("finish_reason").and_then(Value::as_str).and_then(finish_reason);
-        choice.insert("finish_reason".to_owned(), reason.into());
+        let reason = reason.map(ToOwned::to_owned);
+        choice.insert("finish_reason".to_owned(), reason.clone().into());
         let is_delta = choice.contains_key("delta") || !choice.contains_key("message");
         let said = choice.entry(if is_delta { "delta" } else { "message" }).or_insert(Value::Null);
         if !said.is_object() {
@@ -69,6 +61,9 @@ impl Mender {
         if let Value::Object(said) = said {
             mend_text(said, is_delta);
             self.mend_calls(said, index, is_delta);
+            if reason.is_some() && is_delta {
+                self.end_calls(said, index);
+            }
         }
     }
 
@@ -82,45 +77,37 @@ impl Mender {
             said.shift_remove("tool_calls");
             return;
         }
-        let calls = said.get_mut("tool_calls").and_then(Value::as_array_mut);
-        for (place, call) in calls.into_iter().flatten().enumerate() {
-            let Value::Object(call) = call else {
-                *call = Value::Object(Map::new());
-                continue;
-            };
+        let Some(Value::Array(calls)) = said.shift_remove("tool_calls") else { return };
+        let mut mended = Vec::with_capacity(calls.len());
+        for (place, call) in calls.into_iter().enumerate() {
+            let Value::Object(mut call) = call else { continue };
             call.retain(|name, value| !matches!(name.as_str(), "id" | "type") || value.is_string());
             let theirs = call.get("index").and_then(Value::as_u64).unwrap_or(place as u64);
-            let id = call.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-            if !id.is_empty() {
+            if call.get("id").and_then(Value::as_str).is_some_and(|id| !id.is_empty()) {
                 call.entry("type").or_insert_with(|| "function".into());
             }
+            mend_function(&mut call);
             if is_delta {
-                let index = self.index(choice, theirs, id);
-                call.insert("index".to_owned(), index.into());
+                mended.extend(self.calls.add(choice, theirs, call));
             } else {
                 call.shift_remove("index");
+                mend_halves(&mut call);
+                mended.push(Value::Object(call));
             }
-            mend_function(call);
+        }
+        if !mended.is_empty() {
+            said.insert("tool_calls".to_owned(), mended.into());
         }
     }
 
-    /// The index of a call: a new id at an index that is taken is another call.
-    fn index(&mut self, choice: u64, theirs: u64, id: String) -> u64 {
-        let seen = self.calls.iter_mut().rev().find(|seen| (seen.choice, seen.theirs) == (choice, theirs));
-        if let Some(seen) = seen {
-            if id.is_empty() || seen.id.is_empty() || seen.id == id {
-                if seen.id.is_empty() {
-                    seen.id = id;
-                }
-                return seen.ours;
-            }
-            if let Some(again) = self.calls.iter().find(|seen| seen.choice == choice && seen.id == id) {
-                return again.ours;
-            }
+    /// The calls of a choice that has ended go out, also those that nobody has named.
+    fn end_calls(&mut self, said: &mut Map<String, Value>, choice: u64) {
+        let nameless = self.calls.nameless(choice);
+        if nameless.is_empty() {
+            return;
         }
-        let ours = self.calls.iter().filter(|seen| seen.choice == choice).count() as u64;
-        self.calls.push(Seen { choice, theirs, ours, id });
-        ours
+        let calls = said.entry("tool_calls").or_insert_with(|| Value::Array(Vec::new()));
+        calls.as_array_mut().into_iter().for_each(|calls| calls.extend(nameless.iter().cloned()));
     }
 }
 
@@ -139,6 +126,17 @@ fn mend_function(call: &mut Map<String, Value>) {
             let text = other.to_string();
             function.insert("arguments".to_owned(), text.into());
         }
+    }
+}
+
+/// The arguments are JSON in a text of its own, and that may hold half a surrogate pair too.
+fn mend_halves(call: &mut Map<String, Value>) {
+    let Some(Value::String(arguments)) = call.get_mut("function").and_then(|function| function.get_mut("arguments"))
+    else {
+        return;
+    };
+    if let Some(mended) = surrogates::mend(&Bytes::copy_from_slice(arguments.as_bytes())) {
+        *arguments = String::from_utf8_lossy(&mended).into_owned();
     }
 }
 
@@ -217,7 +215,7 @@ mod tests {
         let mut mender = Mender::default();
         let mut indexes = Vec::new();
         for (index, id) in [(0, "a"), (0, ""), (0, "b"), (0, ""), (0, "a"), (1, "c"), (1, "c")] {
-            let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": index, "id": id, "function": {"arguments": "{"}}]}}]});
+            let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": index, "id": id, "function": {"name": "f", "arguments": "{"}}]}}]});
             let mended = mender.mend(&chunk.to_string().into()).unwrap();
             let chunk: CompletionChunk = serde_json::from_slice(&mended).unwrap();
             indexes.push(chunk.choices[0].delta.tool_calls.as_ref().unwrap()[0].index.unwrap());

@@ -1,6 +1,7 @@
 //! An error that an answer of status 200 holds. What the words mean is in `providers::errors`.
 
 use super::answer::Said;
+use crate::providers::error_details;
 pub(super) use crate::providers::errors::within_stream;
 use crate::providers::errors::{ErrorParts, within};
 use penstock_schemas::failure::Failure;
@@ -8,7 +9,10 @@ use penstock_schemas::failure::Failure;
 /// The failure that an answer of status 200 holds.
 pub(super) fn within_success(said: &Said<'_>, body: &[u8]) -> Failure {
     match said {
-        Said::Part(error) => within(&ErrorParts::of(error)),
+        Said::Part(error) => {
+            let whole = serde_json::json!({ "error": error });
+            Failure { details: error_details::of(&whole, None), ..within(&ErrorParts::of(error)) }
+        }
         Said::Whole => within_stream(body),
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod agnostic;
 mod answer;
+mod calls;
 mod copies;
 mod errors;
 mod events;
@@ -16,7 +17,7 @@ mod translate;
 mod usage;
 mod whole;
 
-use super::{Adapter, Ask, Form, Refusal, Spelled, StreamReader, Wanted, Whole};
+use super::{Adapter, Ask, Form, Quirk, Refusal, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole};
 use agnostic::Mender;
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
@@ -34,6 +35,10 @@ impl Adapter for Openai {
             // Of the other operations the agnostic form is this one.
             (Form::Own | Form::Agnostic, _) => request::spell(ask),
         }
+    }
+
+    fn tools(&self, settings: &Settings) -> ToolRule {
+        ToolRule { free_text: settings.has(Quirk::CustomTools), ..ToolRule::FUNCTIONS }
     }
 
     /// OpenAI's files come as data or by their id.

@@ -24,7 +24,7 @@ mod usage;
 mod whole;
 
 use super::errors::{self, ErrorParts};
-use super::{Adapter, Ask, Form, Refusal, Spelled, StreamReader, Wanted, Whole, refusal};
+use super::{Adapter, Ask, Form, Refusal, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, refusal};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 
@@ -35,6 +35,10 @@ pub struct Responses;
 impl Adapter for Responses {
     fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
         request::spell(ask)
+    }
+
+    fn tools(&self, _settings: &Settings) -> ToolRule {
+        ToolRule { free_text: true, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
