@@ -2,6 +2,7 @@
 //! linked once.
 
 mod admin;
+mod agents;
 mod alerts;
 mod aliases;
 mod allowed;
@@ -38,6 +39,7 @@ mod media;
 mod memory;
 mod model_names;
 mod moderations;
+mod official;
 mod oidc;
 mod openapi;
 mod operations;

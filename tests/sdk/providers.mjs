@@ -21,6 +21,31 @@ const isAnswerTool = (tool) => tool.function?.name?.startsWith("json_answer__");
 const oslo = "How is the weather in Oslo?";
 const place = '{"city":"Oslo","population":709037}';
 
+// An agent's turns: its own tool that runs a command shows it the note, its own tool that edits files keeps it, and it ends.
+// What the tools are called, and what they take, is each agent's: see gateway/agents.rs.
+const agentTask = /Read note\.txt with the shell/;
+const note = "a grey heron";
+const kept = "heron";
+const shells = { Bash: "command", run_shell_command: "command", exec_command: "cmd" };
+const patch = `*** Begin Patch\n*** Add File: kept.txt\n+${kept}\n*** End Patch`;
+const editors = {
+  Write: (folder) => ({ file_path: `${folder}/kept.txt`, content: kept }),
+  write_file: () => ({ file_path: "kept.txt", content: kept }),
+  apply_patch: (folder, tool) => ({ [tool.function.parameters?.required?.[0] ?? "input"]: patch }),
+};
+const textOf = (content) => (typeof content === "string" ? content : JSON.stringify(content ?? ""));
+const outputsOf = (asked) => asked.messages.filter(({ role }) => role === "tool").map(({ content }) => textOf(content));
+const folderOf = (asked) => JSON.stringify(asked.messages).match(/FOLDER=([\w./-]+)/)?.[1];
+const toolOf = (asked, names) => asked.tools?.find(({ function: tool }) => tool?.name in names);
+const isAgent = (outputs, names) => (asked) => outputsOf(asked).length === outputs && (!names || toolOf(asked, names));
+const thinks = (asked) => asked.model?.includes("claude") && { reasoning: "A shell will do.", reasoningSignature: "c2lnbmVk" };
+const calls = (asked, tool, taken) => ({
+  ...thinks(asked),
+  content: "I look.",
+  toolCalls: [{ id: `call_${tool.function.name}`, name: tool.function.name, arguments: JSON.stringify(taken) }],
+  usage: usage(50, 10),
+});
+
 aimock
   .on({ userMessage: "What is a penstock?" }, { content: "The gate and pipe that carry a river to the turbines.", usage: usage(11, 12) })
   .on({ userMessage: "Tell me of rivers." }, { content: "Rivers run — through 山 and ☃ — to the sea. 🌊", usage: usage(9, 21) })
@@ -34,12 +59,23 @@ aimock
   }))
   .on({ userMessage: "Describe Oslo as JSON." }, { content: place, usage: usage(30, 9) })
   .on({ userMessage: "Think of gates." }, { content: "Two.", reasoning: "Let me count the gates.", reasoningSignature: "c2lnbmVk", usage: usage(20, 15) })
+  .on({ userMessage: agentTask, predicate: isAgent(0, shells) }, (asked) => {
+    const tool = toolOf(asked, shells);
+    return calls(asked, tool, { [shells[tool.function.name]]: "cat note.txt" });
+  })
+  .on({ userMessage: agentTask, predicate: isAgent(1, editors) }, (asked) => {
+    const tool = toolOf(asked, editors);
+    return calls(asked, tool, editors[tool.function.name](folderOf(asked), tool));
+  })
+  .on({ userMessage: agentTask, predicate: (asked) => outputsOf(asked)[0]?.includes(note) }, { content: "The note tells of a heron.", usage: usage(70, 7) })
   .on({ userMessage: "Be cut" }, { content: "This text is long and will never be heard to its end. ".repeat(4), usage: usage(7, 60) });
 
 const must = [
   { asked: "What is in the picture?", found: /iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ/, why: "the picture did not arrive" },
   { asked: "Describe Oslo as JSON.", found: /population/, why: "the schema did not arrive" },
   { asked: "Think of gates.", found: /reasoning|thinking/i, why: "the wish to think did not arrive", but: "mistral" }, // its model always thinks
+  // Claude Code sends Claude's thoughts back, if the answer named the model that it had asked for.
+  { asked: '"tool_use_id":"call_Bash"', found: /"signature": ?"c2lnbmVk"/, why: "Claude's thoughts were not sent back", only: "anthropic" },
   { asked: "exactly 9007199254740993", found: /"?station\\*": ?9007199254740993/, why: "the number was rounded" },
 ];
 
@@ -155,7 +191,8 @@ async function serve(request, answer) {
   };
   const status = text.match(/Fail with (\d{3})/)?.[1];
   if (status) return say(Number(status), `The words of ${status}`);
-  const fails = ({ asked, found, but }) => text.includes(asked) && !found.test(text) && provider !== but;
+  const fails = ({ asked, found, but, only = provider }) =>
+    text.includes(asked) && !found.test(text) && provider !== but && provider === only;
   const missing = must.find(fails);
   if (missing) return say(400, `${missing.why}: ${text.slice(0, 2000)}`);
 
