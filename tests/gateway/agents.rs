@@ -70,7 +70,7 @@ async fn world(folder: &Folder) -> (Process, World) {
     let modules = tool("PENSTOCK_TEST_NODE_MODULES");
     command.arg(checkout().join("tests/sdk/providers.mjs")).env("PENSTOCK_TEST_NODE_MODULES", modules);
     let mut providers = Process::start("providers", command, folder.path());
-    let said: Value = serde_json::from_str(&providers.says("\"url\"").await).unwrap();
+    let said: Value = serde_json::from_str(&providers.says("\"url\"").await).expect("the simulator says JSON");
     let mut config = String::new();
     for (name, _, path, more) in PROVIDERS {
         let url = said["url"].as_str().expect("the simulator says its URL");
@@ -89,8 +89,8 @@ async fn drive(agent: fn(&Job<'_>) -> Command, edits: impl Fn(&str) -> bool) -> 
     for (provider, model, ..) in PROVIDERS {
         let home = folder.path().join(provider);
         let work = home.join("work");
-        std::fs::create_dir_all(&work).unwrap();
-        std::fs::write(work.join("note.txt"), "Today I saw a grey heron.\n").unwrap();
+        std::fs::create_dir_all(&work).expect("the home can be written to");
+        std::fs::write(work.join("note.txt"), "Today I saw a grey heron.\n").expect("the home can be written to");
         let task = format!(
             "Read note.txt with the shell, keep what it tells of, and say it in one sentence. FOLDER={}",
             work.display()
@@ -98,7 +98,8 @@ async fn drive(agent: fn(&Job<'_>) -> Command, edits: impl Fn(&str) -> bool) -> 
         let model = format!("{provider}/{model}");
         let job = Job { home: &home, work, url: world.url(), key: world.key(), model: &model, task };
         let output = tokio::time::timeout(AGENT_TIME, agent(&job).output()).await;
-        let output = output.unwrap_or_else(|_| panic!("{model} took more than {AGENT_TIME:?}")).unwrap();
+        let output =
+            output.unwrap_or_else(|_| panic!("{model} took more than {AGENT_TIME:?}")).expect("it can be started");
         let said = String::from_utf8_lossy(&output.stdout);
         let kept = std::fs::read_to_string(job.work.join("kept.txt")).unwrap_or_default();
         let is_right = output.status.success()
