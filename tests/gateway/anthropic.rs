@@ -104,8 +104,10 @@ async fn an_openai_client_talks_to_an_anthropic_provider() {
     let answer = world.ask("claude/m").stream().field("stream_options", json!({ "include_usage": true })).await;
     assert_eq!(answer.text(), "hello");
     assert_eq!(answer.events().last().unwrap()["usage"]["completion_tokens"], 5);
-    let answer = world.ask("claude/m").field("seed", json!(7)).await;
-    assert_eq!(answer.error(), "400 invalid_request_error unsupported (seed)");
+    let answer = world.ask("claude/m").stream().field("seed", json!(7)).await;
+    assert_eq!((answer.text().as_str(), answer.header("x-penstock-dropped-params")), ("hello", "seed"));
+    let answer = world.ask("claude/m").field("n", json!(2)).await;
+    assert_eq!(answer.error(), "400 invalid_request_error unsupported (n)");
 }
 
 #[tokio::test]

@@ -41,7 +41,6 @@ mod model_names;
 mod moderations;
 mod official;
 mod oidc;
-mod ollama;
 mod openapi;
 mod operations;
 mod own_limits;

@@ -6,7 +6,7 @@ mod address;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod guard;
-mod kind;
+pub(crate) mod kind;
 
 use crate::providers::edit::Edit;
 use address::Place;

@@ -13,6 +13,8 @@
 
 mod anthropic;
 mod at;
+mod bedrock;
+mod google;
 mod media;
 
 pub use at::At;
@@ -25,6 +27,10 @@ use serde_json::Value;
 pub enum Reference {
     /// Anthropic's messages. Source: <https://platform.claude.com/docs/en/api/messages/create>.
     Anthropic,
+    /// Gemini's `generateContent`, also at Vertex AI. Source: <https://ai.google.dev/api/generate-content>.
+    Google,
+    /// Bedrock's Converse. Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>.
+    Bedrock,
 }
 
 /// A request as it reached the provider.
@@ -74,6 +80,8 @@ impl Reference {
     pub fn check(self, request: &Request<'_>) -> Verdict {
         match self {
             Self::Anthropic => anthropic::check(request),
+            Self::Google => google::check(request),
+            Self::Bedrock => bedrock::check(request),
         }
     }
 
@@ -81,6 +89,8 @@ impl Reference {
     pub fn error(self, refused: &Refused) -> Value {
         match self {
             Self::Anthropic => anthropic::error(refused),
+            Self::Google => google::error(refused),
+            Self::Bedrock => bedrock::error(refused),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 /// What providers take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Png,
     Jpeg,
     Gif,
@@ -12,7 +12,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
         let kinds = [
             (&b"\x89PNG\r\n\x1a\n"[..], Self::Png),
             (b"\xff\xd8\xff", Self::Jpeg),
@@ -26,11 +26,11 @@ impl Kind {
         kinds.into_iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, kind)| kind)
     }
 
-    pub(super) fn is_document(self) -> bool {
+    pub(crate) fn is_document(self) -> bool {
         self == Self::Pdf
     }
 
-    pub(super) fn media_type(self) -> &'static str {
+    pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Png => "image/png",
             Self::Jpeg => "image/jpeg",

@@ -1,8 +1,8 @@
 //! Tool-call ids for providers that allow only some: mapped one to one within a request, and the same way each time, so
-//! that a conversation's prompt stays the same and caches hit. Knows no provider.
+//! that a conversation's prompt stays the same and caches hit; and ids that several turns use made unique. Knows no provider.
 
 use penstock_schemas::chat::Message;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The characters of a made id.
 const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -22,6 +22,37 @@ pub(crate) fn map(messages: &mut [Message], length: usize, is_allowed: impl Fn(&
         let is_free = |new: &String| !taken.contains(new) && !made.values().any(|other| other == new);
         let new = (0..).map(|salt| make(id, length, salt)).find(is_free).expect("there are endlessly many salts");
         made.insert(std::mem::replace(id, new.clone()), new);
+    }
+}
+
+/// The length of an id that stands for one that was used before.
+const UNIQUE: usize = 24;
+
+/// Gives a call whose id an earlier message used another one, and its result with it: models that count their calls anew in
+/// each turn say `call_0` each time, and providers refuse the second.
+pub(crate) fn unique(messages: &mut [Message]) {
+    let mut known: HashSet<String> = HashSet::new();
+    let mut renamed: HashMap<String, String> = HashMap::new();
+    let mut round = 0;
+    for message in messages {
+        if let Some(id) = message.tool_call_id.as_mut() {
+            if let Some(new) = renamed.get(id.as_str()) {
+                id.clone_from(new);
+            }
+            continue;
+        }
+        let calls = message.tool_calls.iter_mut().flatten().filter_map(|call| call.id.as_mut());
+        let earlier = known.clone();
+        renamed.clear();
+        round += 1;
+        for id in calls {
+            if earlier.contains(id.as_str()) {
+                let new = (0..).map(|salt| make(id, UNIQUE, round + (salt << 32))).find(|new| !known.contains(new));
+                let new = new.expect("there are endlessly many salts");
+                renamed.insert(std::mem::replace(id, new.clone()), new);
+            }
+            known.insert(id.clone());
+        }
     }
 }
 
@@ -64,5 +95,21 @@ mod tests {
         let ids: Vec<String> = ids(&mut messages).map(|id| id.clone()).collect();
         assert_eq!((&ids[0], &ids[1], &ids[2], &ids[5]), (&ids[4], &ids[3], &"abc".to_owned(), &ids[2]));
         assert!(ids[0] != ids[1] && ids[0].len() == 9 && ids[0].bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    }
+
+    #[test]
+    fn an_id_that_an_earlier_turn_used_becomes_another_with_its_result() {
+        let call = |id: &str| ToolCall { id: Some(id.to_owned()), ..ToolCall::default() };
+        let calls =
+            |ids: &[&str]| Message { tool_calls: Some(ids.iter().copied().map(call).collect()), ..Message::default() };
+        let result = |id: &str| Message { tool_call_id: Some(id.to_owned()), ..Message::default() };
+        let mut messages = [calls(&["a", "b"]), result("a"), result("b"), calls(&["a", "c"]), result("c"), result("a")];
+        let mut again = messages.clone();
+        unique(&mut messages);
+        unique(&mut again);
+        assert_eq!(messages, again);
+        let ids: Vec<String> = ids(&mut messages).map(|id| id.clone()).collect();
+        assert_eq!([&ids[0], &ids[1], &ids[2], &ids[3], &ids[5], &ids[6]], ["a", "b", "a", "b", "c", "c"]);
+        assert!(ids[4] == ids[7] && ids[4] != "a");
     }
 }

@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its golden files has failed")]
 
+mod crossed;
 #[path = "../../../schemas/tests/support/mutate.rs"]
 mod mutate;
 mod openai;

@@ -6,8 +6,11 @@ mod models;
 mod schema;
 mod tools;
 
+pub(crate) use tools::check_input;
+
 use crate::{At, Refused, Request, Verdict};
-use models::{Facts, Sampling};
+pub(crate) use models::{Facts, Sampling};
+pub(crate) use schema::check as check_closed;
 use serde_json::{Value, json};
 
 /// The fields of a request.
@@ -95,7 +98,7 @@ pub(crate) fn error(refused: &Refused) -> Value {
 }
 
 /// Whether the model is asked to think.
-fn thinks(root: &At<'_>) -> bool {
+pub(crate) fn is_thinking(root: &At<'_>) -> bool {
     root.get("thinking").is_some_and(|thinking| thinking.value()["type"] != "disabled")
 }
 
@@ -166,7 +169,7 @@ fn check_sampling(root: &At<'_>, facts: &Facts) -> Verdict {
         let why = "`temperature` and `top_p` cannot both be specified for this model. Please use only one.";
         return Err(top_p.refused(why));
     }
-    if !thinks(root) {
+    if !is_thinking(root) {
         return Ok(());
     }
     if let Some(temperature) = temperature {

@@ -6,7 +6,7 @@
 
 /// What can be said of sampling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sampling {
+pub(crate) enum Sampling {
     /// `temperature`, `top_p`, `top_k`.
     Free,
     /// `temperature` or `top_p`, not both.
@@ -17,20 +17,20 @@ pub(super) enum Sampling {
 
 /// What a model takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// The values of `thinking.type`.
-    pub(super) thinking: &'static [&'static str],
+    pub(crate) thinking: &'static [&'static str],
     /// The values of `output_config.effort`; empty when it has none.
-    pub(super) efforts: &'static [&'static str],
+    pub(crate) efforts: &'static [&'static str],
     /// Whether its least thinking excludes the efforts `xhigh` and `max`.
-    pub(super) limits_effort: bool,
-    pub(super) sampling: Sampling,
+    pub(crate) limits_effort: bool,
+    pub(crate) sampling: Sampling,
     /// Whether a call of a tool can be forced.
-    pub(super) forced: bool,
+    pub(crate) forced: bool,
     /// Whether it goes on with an answer that was begun for it.
-    pub(super) prefill: bool,
+    pub(crate) prefill: bool,
     /// Whether it has `output_config.format` and `strict` tools.
-    pub(super) schemas: bool,
+    pub(crate) schemas: bool,
 }
 
 const THREE: &[&str] = &["low", "medium", "high"];
@@ -60,7 +60,7 @@ const FIXED: Facts = Facts {
 
 impl Facts {
     /// Those of a model.
-    pub(super) fn of(model: &str) -> Self {
+    pub(crate) fn of(model: &str) -> Self {
         let Some((_, rest)) = model.rsplit_once("claude-") else { return Self { schemas: true, ..OLD } };
         let mut words = rest.split(['-', '@', '.', ':', '_']);
         let family = words.next().unwrap_or_default();

@@ -30,7 +30,7 @@ const UNKNOWN: [&str; 20] = [
 const FORMATS: [&str; 10] =
     ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
 
-pub(super) fn check(schema: &At<'_>) -> Verdict {
+pub(crate) fn check(schema: &At<'_>) -> Verdict {
     walk(schema, schema)
 }
 

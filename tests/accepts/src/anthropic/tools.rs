@@ -3,7 +3,7 @@
 //! <https://platform.claude.com/docs/en/models/opus-5-5/whats-new-opus-5-5#forced-tool-use-is-not-supported>.
 
 use super::models::Facts;
-use super::{schema, thinks};
+use super::{is_thinking, schema};
 use crate::{At, Refused, Verdict};
 use std::collections::BTreeSet;
 
@@ -51,6 +51,16 @@ fn check_tool<'a>(tool: &At<'a>, facts: &Facts) -> Result<Option<&'a str>, Refus
     }
     let input = tool.need("input_schema")?;
     input.need("type")?.word(&["object"])?;
+    check_input(&input)?;
+    if tool.get("strict").map_or(Ok(false), |strict| strict.flag())? {
+        tool.ensure(facts.schemas, "This model does not support strict tools")?;
+        schema::check(&input)?;
+    }
+    Ok(Some(name))
+}
+
+/// What may not stand in the schema of a tool's arguments.
+pub(crate) fn check_input(input: &At<'_>) -> Verdict {
     for keyword in NOT_ON_TOP {
         let why = "input_schema does not support oneOf, allOf, or anyOf at the top level";
         input.ensure(input.get(keyword).is_none(), why)?;
@@ -62,11 +72,7 @@ fn check_tool<'a>(tool: &At<'a>, facts: &Facts) -> Result<Option<&'a str>, Refus
             property.ensure(is_right, "Property keys should match pattern '^[a-zA-Z0-9_.-]{1,64}$'")?;
         }
     }
-    if tool.get("strict").map_or(Ok(false), |strict| strict.flag())? {
-        tool.ensure(facts.schemas, "This model does not support strict tools")?;
-        schema::check(&input)?;
-    }
-    Ok(Some(name))
+    Ok(())
 }
 
 fn check_choice(choice: &At<'_>, names: &BTreeSet<&str>, root: &At<'_>, facts: &Facts) -> Verdict {
@@ -82,7 +88,7 @@ fn check_choice(choice: &At<'_>, names: &BTreeSet<&str>, root: &At<'_>, facts: &
     }
     if kind == "any" || kind == "tool" {
         choice.ensure(facts.forced, "Forced tool use is not supported for this model")?;
-        choice.ensure(!thinks(root), "Thinking may not be enabled when tool_choice forces tool use")?;
+        choice.ensure(!is_thinking(root), "Thinking may not be enabled when tool_choice forces tool use")?;
     }
     Ok(())
 }

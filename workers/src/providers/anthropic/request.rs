@@ -3,8 +3,9 @@
 
 use super::wire::Request;
 use super::{messages, thinking, tools};
+use crate::providers::claude::Claude;
 use crate::providers::edit::{Edit, Fields, text};
-use crate::providers::fit::{Fit, wrong};
+use crate::providers::fit::{Fit, is_nothing, wrong};
 use crate::providers::{Ask, Form, RequestPath, Spelled, json_headers, tool_ids, unsupported};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -21,6 +22,9 @@ const MAX_TOKENS: u64 = 4096;
 
 /// The length of a made tool-call id.
 const ID_LENGTH: usize = 24;
+
+/// The longest id of an end user. Source: <https://platform.claude.com/docs/en/api/messages/create>, `metadata`.
+const LONGEST_USER: usize = 256;
 
 /// Callers' headers that go along.
 const CARRIED: [&str; 1] = ["anthropic-beta"];
@@ -75,12 +79,14 @@ fn own(ask: &Ask<'_>) -> Result<Bytes, Failure> {
 fn agnostic(ask: &Ask<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
     let mut chat: ChatRequest = serde_json::from_slice(ask.body)
         .map_err(|error| Failure::gateway(FailureKind::BadRequest, format!("the request cannot be read: {error}")))?;
+    let claude = Claude::of(ask.model.as_str());
+    tool_ids::unique(&mut chat.messages);
     // Source: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use>.
     tool_ids::map(&mut chat.messages, ID_LENGTH, |id| {
         !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
     });
     let messages = std::mem::take(&mut chat.messages);
-    let (system, turns) = messages::spell(messages, fit)?;
+    let (system, turns) = messages::spell(messages, claude, fit)?;
     let longest = ask.card.and_then(|card| card.max_output).unwrap_or(MAX_TOKENS);
     let max_tokens = chat.max_completion_tokens.or(chat.max_tokens).unwrap_or(longest);
     let mut request = Request {
@@ -94,8 +100,9 @@ fn agnostic(ask: &Ask<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
         output_config: Map::new(),
         rest: Map::new(),
     };
-    thinking::spell(&chat, ask, &mut request, fit)?;
+    thinking::spell(&chat, claude, &mut request, fit)?;
     tools::spell(&mut chat, ask, &mut request, fit)?;
+    thinking::sampling(&chat, claude, &mut request, fit)?;
     rest(&chat, ask, &mut request, fit)?;
     if ask.wanted.operation == Operation::CountTokens {
         request.max_tokens = None;
@@ -110,20 +117,22 @@ fn rest(chat: &ChatRequest, ask: &Ask<'_>, request: &mut Request, fit: &mut Fit)
     if chat.n.is_some_and(|n| n != 1) {
         fit.cannot("n", "the provider gives one answer")?;
     }
-    if let Some(user) = &chat.user {
-        request.rest.insert("metadata".to_owned(), json!({ "user_id": user }));
+    match chat.user.as_deref() {
+        None | Some("") => {}
+        Some(user) if is_id(user) => drop(request.rest.insert("metadata".to_owned(), json!({ "user_id": user }))),
+        Some(_) => fit.omit("user"),
     }
     if ask.wanted.delivery.is_stream() {
         request.rest.insert("stream".to_owned(), true.into());
     }
     for (name, value) in &chat.extra {
-        if value.is_null() {
+        if is_nothing(name, value) {
             continue;
         }
         match name.as_str() {
-            "temperature" | "top_p" | "top_k" => thinking::sampling(name, value, ask, request, fit)?,
+            "temperature" | "top_p" | "top_k" => {} // spelt with the thinking
             "stop" => {
-                if let Some(stops) = stops(value)? {
+                if let Some(stops) = stops(value, fit)? {
                     request.rest.insert("stop_sequences".to_owned(), stops);
                 }
             }
@@ -143,31 +152,38 @@ fn rest(chat: &ChatRequest, ask: &Ask<'_>, request: &mut Request, fit: &mut Fit)
             | "prompt_cache_key"
             | "prompt_cache_retention"
             | "safety_identifier"
+            | "seed"
             // The thresholds of Google's own filters, which its clients send along.
             | "safety_settings"
             | "verbosity" => fit.omit(name.as_str()),
-            _ if is_nothing(name, value) => {}
             _ => fit.cannot(name.as_str(), "the provider has nothing like it")?,
         }
     }
     Ok(())
 }
 
-/// Whether a field says what would be so without it.
-fn is_nothing(name: &str, value: &Value) -> bool {
-    match name {
-        "logprobs" => value == false,
-        "top_logprobs" | "presence_penalty" | "frequency_penalty" => value.as_f64() == Some(0.0),
-        "logit_bias" => value.as_object().is_some_and(Map::is_empty),
-        "modalities" => *value == json!(["text"]),
-        _ => false,
-    }
+/// Whether the provider takes it as an end user's id: it refuses what names a person, such as mail addresses and telephone
+/// numbers.
+fn is_id(user: &str) -> bool {
+    let is_number = user.starts_with('+') && user.bytes().filter(u8::is_ascii_digit).count() >= 7;
+    let is_mail = user.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
+    !is_mail && !is_number && user.chars().count() <= LONGEST_USER
 }
 
-fn stops(value: &Value) -> Result<Option<Value>, Failure> {
-    match value {
-        Value::String(_) => Ok(Some(json!([value]))),
-        Value::Array(all) if all.iter().all(Value::is_string) => Ok((!all.is_empty()).then(|| value.clone())),
-        _ => Err(wrong("stop", "it must be a text or a list of texts")),
+fn stops(value: &Value, fit: &mut Fit) -> Result<Option<Value>, Failure> {
+    let all = match value {
+        Value::String(_) => std::slice::from_ref(value),
+        Value::Array(all) => all,
+        _ => return Err(wrong("stop", "it must be a text or a list of texts")),
+    };
+    let mut stops = Vec::with_capacity(all.len());
+    for stop in all {
+        match stop.as_str() {
+            None => return Err(wrong("stop", "it must be a text or a list of texts")),
+            Some("") => {}
+            Some(text) if text.trim().is_empty() => fit.cannot("stop", "the provider takes no white space alone")?,
+            Some(text) => stops.push(text),
+        }
     }
+    Ok((!stops.is_empty()).then(|| json!(stops)))
 }

@@ -3,10 +3,10 @@
 //! <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>,
 //! <https://platform.claude.com/docs/en/build-with-claude/effort>.
 
-use super::models::Generation;
+use super::messages::{is_begun, is_unthought};
 use super::wire::Request;
-use crate::providers::Ask;
-use crate::providers::fit::{Fit, wrong};
+use crate::providers::claude::{Claude, Rest, Sampling, Thinking};
+use crate::providers::fit::{Fit, is_nothing, wrong};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::Failure;
 use serde_json::{Value, json};
@@ -25,30 +25,45 @@ enum Wish {
     Budget(u64),
 }
 
-/// Asks for as much thinking as the caller wants.
-pub(super) fn spell(chat: &ChatRequest, ask: &Ask<'_>, request: &mut Request, fit: &mut Fit) -> Result<(), Failure> {
-    let field = if chat.reasoning_effort.is_some() { "reasoning_effort" } else { "reasoning" };
-    let wish = wish(chat)?;
-    let generation = Generation::of(ask.model.as_str());
-    match (generation, wish) {
-        (_, Wish::Nothing) | (Generation::Budget | Generation::Either { .. }, Wish::Off) => {}
-        (Generation::Effort, Wish::Off) => request.thinking = Some(json!({ "type": "disabled" })),
-        (Generation::Always, Wish::Off) => fit.cannot(field, "this model always thinks")?,
-        (Generation::Budget, wish) => budgeted(&wish, field, request, fit)?,
-        (Generation::Either { .. }, wish @ Wish::Budget(_)) => budgeted(&wish, field, request, fit)?,
-        (_, wish) => {
-            request.thinking = Some(adaptive(generation));
+/// The field that says how long to think.
+pub(super) fn field(chat: &ChatRequest) -> &'static str {
+    if chat.reasoning_effort.is_some() { "reasoning_effort" } else { "reasoning" }
+}
+
+/// Asks for as much thinking as the caller wants. A turn in which the model cannot think goes without, and the field is named.
+pub(super) fn spell(chat: &ChatRequest, claude: Claude, request: &mut Request, fit: &mut Fit) -> Result<(), Failure> {
+    let field = field(chat);
+    match (claude.thinking, wish(chat)?) {
+        (_, Wish::Nothing) => {}
+        (_, Wish::Off) => rest(claude, field, request, fit),
+        (Thinking::Budget, wish) => budgeted(&wish, field, request, fit),
+        (Thinking::Either, wish @ Wish::Budget(_)) => budgeted(&wish, field, request, fit),
+        (Thinking::Either | Thinking::Effort, wish) => {
+            request.thinking = Some(adaptive(claude));
             let effort = match wish {
                 Wish::Effort(effort) => Some(effort),
                 Wish::Budget(tokens) => Some(effort_of(tokens).to_owned()),
                 Wish::Nothing | Wish::Off | Wish::On => None,
             };
             if let Some(effort) = effort {
-                request.output_config.insert("effort".to_owned(), spelt(&effort, generation).into());
+                request.output_config.insert("effort".to_owned(), spelt(&effort, claude).into());
             }
         }
     }
     Ok(())
+}
+
+/// Asks for no thinking, or for the least that the model has.
+fn rest(claude: Claude, field: &str, request: &mut Request, fit: &mut Fit) {
+    match claude.rest {
+        Rest::Unasked => {}
+        Rest::Disabled => request.thinking = Some(json!({ "type": "disabled" })),
+        Rest::BetweenTools => request.thinking = Some(json!({ "type": "between_tools" })),
+        Rest::Never => {
+            request.output_config.insert("effort".to_owned(), "low".into());
+            fit.omit(field);
+        }
+    }
 }
 
 fn wish(chat: &ChatRequest) -> Result<Wish, Failure> {
@@ -58,9 +73,9 @@ fn wish(chat: &ChatRequest) -> Result<Wish, Failure> {
     if let Some(unknown) =
         effort.filter(|effort| !matches!(*effort, "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max"))
     {
-        let known = "it is one of none, minimal, low, medium, high, xhigh";
+        let known = "it is one of none, minimal, low, medium, high, xhigh, max";
         return Err(wrong(
-            "reasoning_effort",
+            field(chat),
             &format!("{known}, and not `{}`", unknown.chars().take(40).collect::<String>()),
         ));
     }
@@ -76,8 +91,9 @@ fn wish(chat: &ChatRequest) -> Result<Wish, Failure> {
     })
 }
 
-/// Thinking by a budget, which must be below the longest answer.
-fn budgeted(wish: &Wish, field: &str, request: &mut Request, fit: &mut Fit) -> Result<(), Failure> {
+/// Thinking by a budget, which must be below the longest answer. A history without thoughts, or an answer that was begun,
+/// leaves no room for it.
+fn budgeted(wish: &Wish, field: &str, request: &mut Request, fit: &mut Fit) {
     let longest = request.max_tokens.unwrap_or(0);
     let tenths = |tenths: u64| longest.saturating_mul(tenths) / 100;
     let wanted = match wish {
@@ -91,29 +107,27 @@ fn budgeted(wish: &Wish, field: &str, request: &mut Request, fit: &mut Fit) -> R
         },
         Wish::Nothing | Wish::Off | Wish::On => tenths(50),
     };
-    if longest <= BUDGETS.0 {
-        return fit.cannot(field, "the model thinks with at least 1024 tokens, and fewer than `max_tokens`");
+    if longest <= BUDGETS.0 || is_unthought(&request.messages) || is_begun(&request.messages) {
+        return fit.omit(field);
     }
     let budget = wanted.clamp(BUDGETS.0, BUDGETS.1).min(longest - 1);
     request.thinking = Some(json!({ "type": "enabled", "budget_tokens": budget }));
-    Ok(())
 }
 
 /// Newer models hide their thoughts unless they are asked for.
-fn adaptive(generation: Generation) -> Value {
-    match generation {
-        Generation::Effort | Generation::Always => json!({ "type": "adaptive", "display": "summarized" }),
-        Generation::Budget | Generation::Either { .. } => json!({ "type": "adaptive" }),
+fn adaptive(claude: Claude) -> Value {
+    match claude.thinking {
+        Thinking::Effort => json!({ "type": "adaptive", "display": "summarized" }),
+        Thinking::Budget | Thinking::Either => json!({ "type": "adaptive" }),
     }
 }
 
-fn spelt(effort: &str, generation: Generation) -> &'static str {
-    match (effort, generation) {
+fn spelt(effort: &str, claude: Claude) -> &'static str {
+    match (effort, claude.thinking) {
         ("minimal" | "low", _) => "low",
         ("medium", _) => "medium",
-        ("xhigh" | "max", Generation::Either { max: true }) => "max",
-        ("xhigh", Generation::Effort | Generation::Always) => "xhigh",
-        ("max", Generation::Effort | Generation::Always) => "max",
+        ("xhigh", Thinking::Effort) => "xhigh",
+        ("xhigh" | "max", _) => "max",
         _ => "high",
     }
 }
@@ -126,33 +140,36 @@ fn effort_of(tokens: u64) -> &'static str {
     }
 }
 
-/// `temperature`, `top_p`, `top_k`: within the provider's bounds, and where the model and its thinking leave them free.
+/// Whether the model is asked to think.
+pub(super) fn is_asked(request: &Request) -> bool {
+    request.thinking.as_ref().is_some_and(|thinking| thinking["type"] != "disabled")
+}
+
+/// `temperature`, `top_p`, `top_k`: within the provider's bounds, and where the model and its thinking leave them free. Else
+/// they are left out and named: nobody's answer means anything else without them.
 pub(super) fn sampling(
-    name: &str,
-    value: &Value,
-    ask: &Ask<'_>,
+    chat: &ChatRequest,
+    claude: Claude,
     request: &mut Request,
     fit: &mut Fit,
 ) -> Result<(), Failure> {
-    let Some(number) = value.as_f64() else { return Err(wrong(name, "it must be a number")) };
-    let is_default = name != "top_k" && (number - 1.0).abs() < f64::EPSILON;
-    let thinks = request.thinking.as_ref().is_some_and(|thinking| thinking["type"] != "disabled");
-    let is_free = match name {
-        "top_p" => number >= 0.95,
-        _ => false,
-    };
-    if is_default {
-        return Ok(());
+    for name in ["temperature", "top_p", "top_k"] {
+        let Some(value) = chat.extra.get(name).filter(|value| !is_nothing(name, value)) else { continue };
+        let Some(number) = value.as_f64() else { return Err(wrong(name, "it must be a number")) };
+        let is_default = name != "top_k" && (number - 1.0).abs() < f64::EPSILON;
+        if is_default {
+            continue;
+        }
+        let is_whole = name != "top_k" || value.is_u64();
+        let is_within = name == "top_k" || (0.0..=1.0).contains(&number);
+        let is_free = claude.sampling != Sampling::Fixed
+            && (!is_asked(request) || name == "top_p" && number >= 0.95)
+            && (claude.sampling == Sampling::Free || name != "top_p" || !request.rest.contains_key("temperature"));
+        if is_whole && is_within && is_free {
+            request.rest.insert(name.to_owned(), value.clone());
+        } else {
+            fit.omit(name);
+        }
     }
-    if !Generation::of(ask.model.as_str()).takes_sampling() {
-        return fit.cannot(name, "this model does not let it be set");
-    }
-    if thinks && !is_free {
-        return fit.cannot(name, "it cannot be set while the model thinks");
-    }
-    if name == "temperature" && !(0.0..=1.0).contains(&number) {
-        return fit.cannot(name, "the provider takes 0 to 1");
-    }
-    request.rest.insert(name.to_owned(), value.clone());
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// A request; what is absent is not sent.
 #[derive(Debug, Serialize)]
@@ -26,6 +26,20 @@ pub(super) struct Request {
     pub(super) rest: Map<String, Value>,
 }
 
+impl Request {
+    /// Adds a word of the gateway's to the system prompt.
+    pub(super) fn tell(&mut self, what: &str) {
+        match &mut self.system {
+            None => self.system = Some(System::Text(what.to_owned())),
+            Some(System::Text(text)) => {
+                text.push_str("\n\n");
+                text.push_str(what);
+            }
+            Some(System::Blocks(blocks)) => blocks.push(json!({ "type": "text", "text": what })),
+        }
+    }
+}
+
 /// The system prompt: a text, or blocks where one of them is marked for the cache.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -47,6 +61,16 @@ pub(super) struct Turn {
 pub(super) enum Block {
     Plain(Value),
     Call(Call),
+}
+
+impl Block {
+    /// Whether it is of this type.
+    pub(super) fn is(&self, kind: &str) -> bool {
+        match self {
+            Self::Plain(block) => block["type"] == kind,
+            Self::Call(call) => call.kind == kind,
+        }
+    }
 }
 
 /// A call of a tool.
