@@ -63,7 +63,7 @@ async fn manage(world: &World, budgets: &[&str], webhooks: &[Webhook]) {
 }
 
 async fn stop(analytics: Analytics) {
-    assert!(analytics.drain(Duration::from_secs(10)).await);
+    assert!(analytics.drain(Duration::from_secs(60)).await);
 }
 
 fn month() -> String {

@@ -130,7 +130,7 @@ async fn an_attempt_is_repriced_by_the_price_of_its_day() {
     };
     for prices in [dated("day1", 48, "5"), dated("day2", 24, "2.5"), dated("day2", 24, "2.5")] {
         let analytics = world.start(prices).await.unwrap();
-        assert!(analytics.drain(Duration::from_secs(10)).await);
+        assert!(analytics.drain(Duration::from_secs(60)).await);
     }
     let analytics = world.start(dated("day2", 24, "2.5")).await.unwrap();
     assert_eq!(world.value("SELECT count() FROM prices").await, "2");
@@ -143,7 +143,7 @@ async fn an_attempt_is_repriced_by_the_price_of_its_day() {
         FROM attempts AS a ASOF JOIN prices AS p ON p.provider = a.provider AND p.model = a.model AND p.valid_from <= a.started_at
         ORDER BY a.started_at";
     assert_eq!(world.rows(repriced).await, [json!({"id": "day1", "usd": "5"}), json!({"id": "day2", "usd": "2.5"})]);
-    assert!(analytics.drain(Duration::from_secs(10)).await);
+    assert!(analytics.drain(Duration::from_secs(60)).await);
 
     // The operator's own price has no date: it holds from when it was first seen.
     let own = vec![price("openai/gpt-4o", "own/openai/gpt-4o", penstock_schemas::UnixMicros(0), r#"{"input":"2"}"#)];

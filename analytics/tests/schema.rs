@@ -24,7 +24,7 @@ async fn migrations_are_applied_once_even_by_two_at_a_time() {
     let again = world.start(vec![]).await.unwrap();
     assert_eq!(world.value(APPLIED).await, "[1,2,3,4,5,6,7,8,9,10,11]");
     for analytics in [one, two, again] {
-        assert!(analytics.drain(Duration::from_secs(10)).await);
+        assert!(analytics.drain(Duration::from_secs(60)).await);
     }
 }
 
@@ -48,7 +48,7 @@ async fn the_retention_can_be_set_changed_and_taken_back() {
         let analytics = world.start(vec![]).await.unwrap();
         let wanted = serde_json::json!({"has": has, "any": any});
         assert_eq!(world.rows(made).await, [wanted], "{retention:?}");
-        assert!(analytics.drain(Duration::from_secs(10)).await);
+        assert!(analytics.drain(Duration::from_secs(60)).await);
     }
 }
 

@@ -166,7 +166,7 @@ async fn a_report_is_what_sql_says_from_attempts_and_from_hours() {
     world.write_together(traffic()).await;
     world.until_left(0).await;
     compare_all(&world).await;
-    assert!(analytics.drain(Duration::from_secs(10)).await);
+    assert!(analytics.drain(Duration::from_secs(60)).await);
 
     age(&world).await;
     let analytics = world.start(vec![]).await.unwrap();
@@ -187,7 +187,7 @@ async fn a_report_is_what_sql_says_from_attempts_and_from_hours() {
     let before = report(&world, &query).await.total.attempts;
     world.execute("INSERT INTO spend_by_hour SELECT * REPLACE ('meddled' AS project) FROM spend_by_hour").await;
     assert!(report(&world, &query).await.total.attempts > before);
-    assert!(analytics.drain(Duration::from_secs(10)).await);
+    assert!(analytics.drain(Duration::from_secs(60)).await);
 }
 
 #[tokio::test]

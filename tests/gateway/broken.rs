@@ -4,12 +4,15 @@ use super::memory::peak;
 use penstock_tests::{Gate, Part, Reply, World, in_short, words};
 use serde_json::json;
 
-/// Like `fast`, but with one attempt at `alpha`; and `hasty`, which waits for little.
+/// Like `fast`, but with one attempt at `alpha`; `hasty`, which waits little for a first
+/// token, and `restless`, which waits little for the next.
 const MODELS: &str = r#"
 [models.once]
 targets = [{ model = "alpha/m", retries = 0 }, { model = "beta/m" }]
 [models.hasty]
-targets = [{ model = "alpha/m", first_token = "200ms", idle = "200ms" }, { model = "beta/m" }]
+targets = [{ model = "alpha/m", first_token = "3s" }, { model = "beta/m" }]
+[models.restless]
+targets = [{ model = "alpha/m", idle = "500ms" }]
 "#;
 
 async fn world() -> World {
@@ -95,7 +98,7 @@ async fn a_provider_that_is_silent_before_its_first_token_is_left() {
 async fn a_stream_that_falls_silent_after_a_token_ends_with_a_typed_error() {
     let world = world().await;
     world.upstream("alpha").replies(Reply::stream([words::content("one ").into(), Part::Silence])).always();
-    let answer = world.ask("hasty").stream().await;
+    let answer = world.ask("restless").stream().await;
     let events = answer.events();
     assert_eq!(in_short(&events.last().unwrap()["error"]), "timeout_error timeout");
     assert!(!answer.raw().contains("[DONE]"));
@@ -108,7 +111,7 @@ async fn the_callers_own_deadline_ends_the_request_with_504() {
     let world = world().await;
     world.upstream("alpha").replies(Reply::answer("late").held(&Gate::new())).always();
     for ask in [world.ask("fast"), world.ask("fast").stream()] {
-        let answer = ask.header("x-penstock-timeout-ms", "300").await;
+        let answer = ask.header("x-penstock-timeout-ms", "4000").await;
         assert_eq!(answer.status, 504);
         assert!(answer.error().starts_with("504 timeout_error "), "{}", answer.error());
     }

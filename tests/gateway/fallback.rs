@@ -99,7 +99,7 @@ async fn a_provider_that_cannot_be_reached_is_stepped_over() {
     let world = World::setup().config(&config).start().await;
     assert_eq!(world.ask("chat").await.text(), "hello");
     assert_eq!(world.attempts(3).await, ["gone connect", "gone connect", "beta 200"]);
-    assert_eq!(world.ask("gone/m").header("x-penstock-timeout-ms", "5000").await.error(), "502 server_error connect");
+    assert_eq!(world.ask("gone/m").header("x-penstock-timeout-ms", "20000").await.error(), "502 server_error connect");
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ async fn after_a_kill_the_next_start_takes_the_nats_server_over_and_has_lost_not
     for _ in 0..10 {
         assert_eq!(world.ask("alpha/m").await.text(), "hello");
     }
-    let mut open = world.ask("beta/m").stream().header("x-penstock-timeout-ms", "3000").open().await;
+    let mut open = world.ask("beta/m").stream().header("x-penstock-timeout-ms", "8000").open().await;
     open.until("one ").await;
     // Now, before most of it can be in ClickHouse.
     let nats = world.crash().await;

@@ -98,7 +98,7 @@ async fn an_address_whose_keys_fail_has_to_wait_but_a_good_key_from_it_has_not()
 #[tokio::test]
 async fn a_connection_is_kept_for_the_next_request_and_closed_without_a_word_when_none_comes() {
     let world = World::setup()
-        .env("PENSTOCK_INGRESS_IDLE_TIMEOUT", "2s")
+        .env("PENSTOCK_INGRESS_IDLE_TIMEOUT", "6s")
         .env("PENSTOCK_INGRESS_HEAD_TIMEOUT", "100ms")
         .start()
         .await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// The longest wait for anything. Nothing takes so long; a machine that is busy with other things may.
-pub const LONG: Duration = Duration::from_secs(30);
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// Waits until `look` sees it.
 ///

@@ -248,7 +248,7 @@ async fn a_pool_that_closes_leaves_no_call_unanswered() {
             arrived.read(&memory()).await.unwrap().replies.send(end(b"")).await.unwrap();
         }
         for call in &mut open {
-            match timeout(Duration::from_secs(1), call.next()).await.expect("an answer, or that there is no pool") {
+            match timeout(Duration::from_secs(20), call.next()).await.expect("an answer, or that there is no pool") {
                 Ok(payload) => assert!(matches!(payload, Payload::End(..)), "{payload:?}"),
                 Err(failure) => assert_eq!(failure.kind, FailureKind::NoPool),
             }

@@ -93,7 +93,7 @@ fn nonsense() -> Vec<Row> {
 }
 
 fn silence() -> Vec<Row> {
-    let late = [words::role().into(), Part::Pause(Duration::from_secs(2)), words::content("late").into()];
+    let late = [words::role().into(), Part::Pause(Duration::from_secs(9)), words::content("late").into()];
     let stalled = [words::role().into(), words::content("one ").into(), words::content("two ").into(), Part::Silence];
     let text = Broken { text: "one two ", failure: "timeout" };
     vec![
