@@ -70,6 +70,7 @@ async fn googles_clients_are_answered_by_any_provider() {
 #[tokio::test]
 async fn between_google_and_google_bytes_pass_with_the_name_that_was_asked_for() {
     let (world, gem) = with_gem().await;
+    gem.accepts_anything();
     gem.replies(Reply::whole(200, WHOLE)).once();
     let odd = r#"{ "contents":[{"parts":[{"text":"caf\u00e9"}]}], "generation_config": {"temperature": 1.0}, "unknown": [1.50] }"#;
     let answer = ask(&world, "/v1beta/models/gem/g:generateContent").body(odd).await;

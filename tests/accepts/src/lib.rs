@@ -61,6 +61,7 @@ impl Reference {
         let path = path.trim_matches('/');
         match path.strip_prefix("v1/").unwrap_or(path) {
             "messages" | "messages/count_tokens" => Some(Self::Anthropic),
+            path if path.contains("models/") && path.contains(':') => Some(Self::Google),
             _ => None,
         }
     }
@@ -69,6 +70,7 @@ impl Reference {
     pub fn of_dialect(dialect: &str) -> Option<Self> {
         match dialect {
             "anthropic" => Some(Self::Anthropic),
+            "google" | "vertex" => Some(Self::Google),
             _ => None,
         }
     }

@@ -13,7 +13,7 @@ const BEGINNINGS: [(&[u8], &str); 5] = [
     (b"%PDF-", "application/pdf"),
 ];
 
-/// The kind of a file given as base64. `None` when it is none that is known here.
+/// The kind of a file given as base64. `None` when it is none that is known here: then its name is believed.
 ///
 /// # Errors
 /// When it is not base64.

@@ -10,6 +10,9 @@ use std::borrow::Cow;
 /// The first characters of base64 that are decoded to see what it is: enough for the longest beginning.
 const LOOKED_AT: usize = 32;
 
+/// The images that every provider takes.
+const IMAGES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+
 /// Bytes in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Inline<'a> {
@@ -50,9 +53,17 @@ impl<'a> Inline<'a> {
         Some(Self { media_type, data, kind })
     }
 
-    /// Whether the bytes are one of the images that every provider takes.
+    /// Whether it is one of the images that every provider takes, as far as can be told.
     pub(crate) fn is_image(&self) -> bool {
-        self.kind.is_some_and(|kind| !kind.is_document())
+        match self.kind {
+            Some(kind) => !kind.is_document(),
+            None => IMAGES.contains(&self.media_type.as_str()),
+        }
+    }
+
+    /// Whether it is a PDF, as far as can be told.
+    pub(crate) fn is_pdf(&self) -> bool {
+        self.kind.map_or(self.media_type == "application/pdf", Kind::is_document)
     }
 
     /// The text that the bytes are; `None` when they are none.
@@ -116,7 +127,7 @@ mod tests {
             ("DATA:IMAGE/PNG;charset=x;BASE64,_9j_4AAQ", Some(("image/jpeg", "/9j/4AAQ", true))),
             ("data:image/webp;base64,iVBORw0K\nGgo", Some(("image/png", "iVBORw0KGgo=", true))),
             ("/9j/4AAQ", Some(("image/jpeg", "/9j/4AAQ", true))),
-            ("data:image/jpg;base64,AAAA", Some(("image/jpeg", "AAAA", false))),
+            ("data:image/jpg;base64,AAAA", Some(("image/jpeg", "AAAA", true))),
             ("data:text/plain,a%20b", Some(("text/plain", "YSBi", false))),
             ("data:,a", Some(("text/plain", "YQ==", false))),
             ("data:image/png;base64,@@@", None),

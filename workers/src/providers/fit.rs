@@ -6,6 +6,7 @@
 //! send that nobody told to.
 
 use super::unsupported;
+use penstock_schemas::chat::Message;
 use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
@@ -76,6 +77,25 @@ pub(crate) fn is_nothing(name: &str, value: &Value) -> bool {
         "function_call" => value == "none" || value == "auto",
         _ => false,
     }
+}
+
+/// Names what a message says beside its content and calls, which only OpenAI's dialect has.
+///
+/// # Errors
+/// When one of it would change the answer, and the caller would rather be refused.
+pub(crate) fn extras(message: &Message, place: &str, fit: &mut Fit) -> Result<(), Failure> {
+    for (name, value) in message.extra.iter().filter(|(_, value)| !value.is_null()) {
+        match name.as_str() {
+            // Of answers that are sent back; a tool's name, which its call tells too.
+            "annotations" | "reasoning" => {}
+            "name" if message.role == "tool" => {}
+            // Mistral's SDK always sends it.
+            "prefix" if value == false => {}
+            "name" => fit.omit(format!("{place}.name")),
+            _ => fit.cannot(format!("{place}.{name}"), "the provider has nothing like it")?,
+        }
+    }
+    Ok(())
 }
 
 /// That a field of the request is wrong.

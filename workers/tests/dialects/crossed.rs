@@ -44,6 +44,19 @@ const ANTHROPIC: Row = Row {
     ],
 };
 
+const GOOGLE: Row = Row {
+    dialect: "google",
+    pairs: &["gemini-2.5-flash", "gemini-3-pro-preview"],
+    others: &[
+        "gemini-2.0-flash",
+        "gemini-2.5-pro",
+        "gemini-2.5-flash-lite",
+        "gemini-2.5-flash-image",
+        "gemini-3-flash-preview",
+        "gemini-3.1-pro-preview",
+    ],
+};
+
 /// Requests of many features, for each model.
 const AT_ONCE: usize = 250;
 
@@ -205,4 +218,9 @@ fn choose<'a>(group: &'a Group, dice: &mut Dice) -> Option<&'a (String, Value)> 
 #[test]
 fn every_request_to_anthropic_is_accepted_or_refused_by_its_field() {
     cross(&ANTHROPIC);
+}
+
+#[test]
+fn every_request_to_google_is_accepted_or_refused_by_its_field() {
+    cross(&GOOGLE);
 }

@@ -129,7 +129,7 @@ fn check_image(source: &At<'_>) -> Verdict {
             let data = source.need("data")?;
             let found = media_type(data.text()?).map_err(|_| data.refused("it is not valid base64"))?;
             let why = format!("the image was specified as {named}, but does not appear to be one");
-            source.ensure(found == Some(named), &why)
+            source.ensure(found.is_none_or(|found| found == named), &why)
         }
         "url" => {
             source.only(&["type", "url"])?;
@@ -148,7 +148,7 @@ fn check_document(block: &At<'_>) -> Verdict {
             source.need("media_type")?.word(&["application/pdf"])?;
             let data = source.need("data")?;
             let found = media_type(data.text()?).map_err(|_| data.refused("it is not valid base64"))?;
-            data.ensure(found == Some("application/pdf"), "The PDF specified was not valid")
+            data.ensure(found.is_none_or(|found| found == "application/pdf"), "The PDF specified was not valid")
         }
         "text" => {
             source.only(&["type", "media_type", "data"])?;

@@ -121,7 +121,7 @@ fn check_media(block: &At<'_>) -> Verdict {
         let format = image.need("format")?.word(&["png", "jpeg", "gif", "webp"])?;
         let bytes = image.need("source")?.need("bytes")?;
         let found = media_type(bytes.text()?).map_err(|_| bytes.refused("it is not valid base64"))?;
-        return bytes.ensure(found == Some(&*format!("image/{format}")), "Could not process image");
+        return bytes.ensure(found.is_none_or(|found| found == format!("image/{format}")), "Could not process image");
     }
     if let Some(document) = block.get("document") {
         document.only(&["format", "name", "source", "context", "citations"])?;

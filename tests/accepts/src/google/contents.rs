@@ -93,13 +93,12 @@ fn check_blob(blob: &At<'_>) -> Verdict {
     match family {
         "image" => {
             kind.ensure(IMAGES.contains(&named), &format!("Unsupported MIME type: {named}"))?;
-            let is_unknown = found.is_none() && !matches!(named, "image/heic" | "image/heif");
-            data.ensure(!is_unknown && found.is_none_or(|found| found == named), "Unable to process input image")
+            data.ensure(found.is_none_or(|found| found == named), "Unable to process input image")
         }
         "text" | "audio" | "video" => Ok(()),
         _ => {
             kind.ensure(named == "application/pdf", &format!("Unsupported MIME type: {named}"))?;
-            data.ensure(found == Some("application/pdf"), "The document has no pages.")
+            data.ensure(found.is_none_or(|found| found == "application/pdf"), "The document has no pages.")
         }
     }
 }

@@ -30,7 +30,7 @@ impl Facts {
         };
         let is_new = version >= 3.0;
         Self {
-            thinks: version >= 2.5 && !model.contains("image") && model.contains("gemini"),
+            thinks: version >= 2.5 && (is_new || !model.contains("-image")) && !model.contains("gemma"),
             levels: match (is_new, is_pro) {
                 (false, _) => &[],
                 (true, true) if version < 3.1 => &["LOW", "HIGH"],

@@ -158,11 +158,10 @@ fn in_file(data: &str, place: &str) -> Result<Value, Failure> {
     if inline.is_image() {
         return Ok(json!({ "type": "image", "source": in_place(&inline) }));
     }
-    if inline.kind.is_some() {
+    if inline.is_pdf() {
         return Ok(json!({ "type": "document", "source": in_place(&inline) }));
     }
-    let named_otherwise = inline.media_type == "application/pdf" || inline.media_type.starts_with("image/");
-    let text = inline.text().filter(|_| !named_otherwise);
+    let text = inline.text().filter(|_| !inline.media_type.starts_with("image/"));
     let text =
         text.ok_or_else(|| unsupported(place, "the provider takes PDFs, PNG, JPEG, GIF and WebP images, and text"))?;
     if text.trim().is_empty() {

@@ -8,7 +8,7 @@
 use super::content::{Side, blocks, marked, text_block};
 use super::wire::{Block, Call, System, Turn};
 use crate::providers::claude::Claude;
-use crate::providers::fit::{Fit, wrong};
+use crate::providers::fit::{Fit, extras, wrong};
 use crate::providers::{opening, unsupported};
 use penstock_schemas::chat::{Content, Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
@@ -60,7 +60,7 @@ struct Conversation {
 
 impl Conversation {
     fn add(&mut self, mut message: Message, place: &str, fit: &mut Fit) -> Result<(), Failure> {
-        check_extra(&message, place, fit)?;
+        extras(&message, place, fit)?;
         place.clone_into(&mut self.last);
         self.is_silent = false;
         match message.role.as_str() {
@@ -194,22 +194,6 @@ impl Conversation {
         let texts: Vec<&str> = self.system.iter().filter_map(|block| block["text"].as_str()).collect();
         Ok((Some(System::Text(texts.join("\n\n"))), self.turns))
     }
-}
-
-/// What a message says that a turn has no room for.
-fn check_extra(message: &Message, place: &str, fit: &mut Fit) -> Result<(), Failure> {
-    for (name, value) in &message.extra {
-        match name.as_str() {
-            _ if value.is_null() => {}
-            // Of answers that are sent back.
-            "annotations" | "reasoning" => {}
-            // Mistral's SDK always sends it.
-            "prefix" if value == false => {}
-            "name" => fit.omit(format!("{place}.name")),
-            _ => fit.cannot(format!("{place}.{name}"), "the provider has nothing like it")?,
-        }
-    }
-    Ok(())
 }
 
 /// The thoughts that Claude has signed; nobody else's are taken back.

@@ -3,11 +3,12 @@
 //! Source: <https://ai.google.dev/api/caching#Content>.
 
 use super::media::{self, Blob, FileData};
-use crate::providers::fit::wrong;
+use crate::providers::fit::{Fit, extras, wrong};
+use crate::providers::opening;
 use penstock_schemas::chat::{self, Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 
@@ -56,7 +57,7 @@ struct FunctionResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     name: String,
-    response: Box<RawValue>,
+    response: Value,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     parts: Vec<Part>,
 }
@@ -66,6 +67,14 @@ struct FunctionResponse {
 pub(super) struct Conversation {
     pub(super) system: Option<Content>,
     pub(super) contents: Vec<Content>,
+}
+
+impl Conversation {
+    /// Adds a word of the gateway's to the system instruction.
+    pub(super) fn tell(&mut self, what: &str) {
+        let system = self.system.get_or_insert_with(|| Content { role: None, parts: Vec::new() });
+        system.parts.push(Part::text(what.to_owned()));
+    }
 }
 
 impl Part {
@@ -83,17 +92,24 @@ impl Part {
 }
 
 /// Turns messages into contents; `is_signed` when the model insists on signatures, and takes images in results.
-pub(super) fn conversation(messages: Vec<Message>, is_signed: bool) -> Result<Conversation, Failure> {
-    let mut builder = Builder { is_signed, system: Vec::new(), contents: Vec::new() };
+pub(super) fn conversation(
+    mut messages: Vec<Message>,
+    is_signed: bool,
+    fit: &mut Fit,
+) -> Result<Conversation, Failure> {
+    opening::question(&mut messages, fit);
+    let mut builder = Builder { is_signed, fit, system: Vec::new(), contents: Vec::new(), silent: None };
     let mut rest: VecDeque<(usize, Message)> = messages.into_iter().enumerate().collect();
     while let Some((at, message)) = rest.pop_front() {
+        extras(&message, &format!("messages[{at}]"), builder.fit)?;
+        builder.silent = None;
         match message.role.as_str() {
             "system" | "developer" => builder.system(message),
             "user" => builder.user(at, message)?,
             "assistant" => {
                 let results = rest.iter().take_while(|(_, next)| next.role == "tool").count();
                 let results: Vec<(usize, Message)> = rest.drain(..results).collect();
-                builder.assistant(at, message, results, rest.is_empty())?;
+                builder.assistant(at, message, results)?;
             }
             "tool" => {
                 return Err(wrong(format!("messages[{at}]"), "it is the result of no call: none stands before it"));
@@ -107,16 +123,27 @@ pub(super) fn conversation(messages: Vec<Message>, is_signed: bool) -> Result<Co
     builder.finish()
 }
 
-struct Builder {
+struct Builder<'a> {
     is_signed: bool,
+    fit: &'a mut Fit,
     system: Vec<String>,
     contents: Vec<Content>,
+    /// Where the last message stands, if the user says nothing in it.
+    silent: Option<usize>,
 }
 
-impl Builder {
-    fn finish(self) -> Result<Conversation, Failure> {
+impl Builder<'_> {
+    fn finish(mut self) -> Result<Conversation, Failure> {
+        let is_models = |content: Option<&Content>| content.is_some_and(|content| content.role == Some("model"));
+        if let Some(at) = self.silent.filter(|_| is_models(self.contents.last())) {
+            return Err(wrong(format!("messages[{at}].content"), "it is empty, which the provider refuses"));
+        }
         if self.contents.is_empty() {
-            return Err(wrong("messages", "it must hold a message of the user or the assistant"));
+            return Err(wrong("messages", "they hold nothing to answer"));
+        }
+        if is_models(self.contents.first()) {
+            let greeting = vec![Part::text(opening::GREETING.to_owned())];
+            self.contents.insert(0, Content { role: Some("user"), parts: greeting });
         }
         let system = (!self.system.is_empty())
             .then(|| Content { role: None, parts: vec![Part::text(self.system.join("\n\n"))] });
@@ -126,36 +153,33 @@ impl Builder {
     /// The provider has one system instruction: all of them are joined, wherever they stand.
     fn system(&mut self, message: Message) {
         let text = message.content.map(|content| content.text()).unwrap_or_default();
-        if !text.is_empty() {
+        if !text.trim().is_empty() {
             self.system.push(text);
         }
     }
 
+    /// Turns of the model's that follow each other are one: a call must stand directly behind the user.
     fn push(&mut self, role: &'static str, parts: Vec<Part>) {
-        if !parts.is_empty() {
-            self.contents.push(Content { role: Some(role), parts });
+        match self.contents.last_mut() {
+            Some(last) if role == "model" && last.role == Some(role) => last.parts.extend(parts),
+            _ if parts.is_empty() => {}
+            _ => self.contents.push(Content { role: Some(role), parts }),
         }
     }
 
     fn user(&mut self, at: usize, message: Message) -> Result<(), Failure> {
         let content = message.content.ok_or_else(|| wrong(format!("messages[{at}].content"), "it is missing"))?;
-        let parts = parts(content, at)?;
+        let parts = parts(content, at, self.fit)?;
+        self.silent = parts.is_empty().then_some(at);
         self.push("user", parts);
         Ok(())
     }
 
-    fn assistant(
-        &mut self,
-        at: usize,
-        message: Message,
-        results: Vec<(usize, Message)>,
-        is_last: bool,
-    ) -> Result<(), Failure> {
+    fn assistant(&mut self, at: usize, message: Message, results: Vec<(usize, Message)>) -> Result<(), Failure> {
         let mut signatures = Signatures::of(message.reasoning_details.unwrap_or_default());
         let mut turn = std::mem::take(&mut signatures.thoughts);
-        let mut said = message.content.map_or(Ok(Vec::new()), |content| parts(content, at))?;
-        said.extend(message.refusal.map(Part::text));
-        said.retain(|part| part.text.as_deref() != Some(""));
+        let mut said = message.content.map_or(Ok(Vec::new()), |content| parts(content, at, self.fit))?;
+        said.extend(message.refusal.filter(|text| !text.trim().is_empty()).map(Part::text));
         if let Some(signature) = signatures.text.take() {
             match said.last_mut() {
                 Some(last) => last.thought_signature = Some(signature),
@@ -174,20 +198,11 @@ impl Builder {
             turn.push(Part { function_call, thought_signature: signature, ..Part::default() });
         }
         self.push("model", turn);
-        self.results(at, &calls, results, is_last)
+        self.results(at, &calls, results)
     }
 
     /// The results of one turn's calls, as one turn of the user's.
-    fn results(
-        &mut self,
-        at: usize,
-        calls: &[ToolCall],
-        mut results: Vec<(usize, Message)>,
-        is_last: bool,
-    ) -> Result<(), Failure> {
-        if results.is_empty() && (calls.is_empty() || is_last) {
-            return Ok(());
-        }
+    fn results(&mut self, at: usize, calls: &[ToolCall], mut results: Vec<(usize, Message)>) -> Result<(), Failure> {
         let (mut turn, mut behind) = (Vec::new(), Vec::new());
         for (number, call) in calls.iter().enumerate() {
             let Some(found) = results.iter().position(|(_, result)| result.tool_call_id == call.id) else {
@@ -207,9 +222,9 @@ impl Builder {
     }
 
     /// One result. Images go into it where the model takes them there, else behind it in a turn of the user's.
-    fn result(&self, at: usize, call: &ToolCall, result: Message, behind: &mut Vec<Part>) -> Result<Part, Failure> {
+    fn result(&mut self, at: usize, call: &ToolCall, result: Message, behind: &mut Vec<Part>) -> Result<Part, Failure> {
         let is_error = result.is_error == Some(true);
-        let all = result.content.map_or(Ok(Vec::new()), |content| parts(content, at))?;
+        let all = result.content.map_or(Ok(Vec::new()), |content| parts(content, at, self.fit))?;
         let (texts, media): (Vec<Part>, Vec<Part>) = all.into_iter().partition(|part| part.text.is_some());
         let text: String = texts.into_iter().filter_map(|part| part.text).collect();
         let mut parts = media;
@@ -255,13 +270,13 @@ impl Signatures {
     }
 }
 
-fn parts(content: chat::Content, at: usize) -> Result<Vec<Part>, Failure> {
-    match content {
-        chat::Content::Text(text) => Ok(vec![Part::text(text)]),
-        chat::Content::Parts(parts) => (parts.into_iter().enumerate())
-            .map(|(number, part)| media::part(part, &format!("messages[{at}].content[{number}]")))
-            .collect(),
+/// All parts that say something: the provider refuses an empty text.
+fn parts(content: chat::Content, at: usize, fit: &mut Fit) -> Result<Vec<Part>, Failure> {
+    let mut all = Vec::new();
+    for (number, part) in content.into_parts().into_iter().enumerate() {
+        all.extend(media::part(part, &format!("messages[{at}].content[{number}]"), fit)?);
     }
+    Ok(all)
 }
 
 fn function_call(call: &ToolCall, place: &str) -> Result<FunctionCall, Failure> {
@@ -280,12 +295,9 @@ fn object(text: &str) -> Option<Box<RawValue>> {
     raw.get().starts_with('{').then_some(raw)
 }
 
-/// A result: an object as it is, anything else under the names that Google's guide has for it.
+/// A result, under the names that Google's guide has for it. It is text and stays text: JSON in it would be read as what
+/// it is not, such as a `$ref` to one of the result's parts.
 /// Source: <https://ai.google.dev/api/caching#FunctionResponse>.
-fn response(text: &str, is_error: bool) -> Box<RawValue> {
-    let own = object(text.trim()).filter(|_| !is_error);
-    own.unwrap_or_else(|| {
-        let wrapped: Value = if is_error { json!({ "error": text }) } else { json!({ "output": text }) };
-        to_raw_value(&wrapped).expect("a JSON value has a JSON form")
-    })
+fn response(text: &str, is_error: bool) -> Value {
+    if is_error { json!({ "error": text }) } else { json!({ "output": text }) }
 }

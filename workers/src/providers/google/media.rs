@@ -2,7 +2,8 @@
 //! Source: <https://ai.google.dev/api/caching#Part>.
 
 use super::contents::Part;
-use crate::providers::fit::wrong;
+use crate::providers::data_url::Inline;
+use crate::providers::fit::{Fit, wrong};
 use crate::providers::unsupported;
 use penstock_schemas::chat;
 use penstock_schemas::failure::Failure;
@@ -25,46 +26,74 @@ pub(super) struct FileData {
     file_uri: String,
 }
 
-/// One part of a message; `place` is where it stands: `messages[0].content[1]`.
-pub(super) fn part(part: chat::Part, place: &str) -> Result<Part, Failure> {
+/// One part of a message; `place` is where it stands: `messages[0].content[1]`. `None` when it says nothing, or is left out.
+pub(super) fn part(part: chat::Part, place: &str, fit: &mut Fit) -> Result<Option<Part>, Failure> {
     let missing = |field: &str| wrong(format!("{place}.{field}"), "it is missing");
     match part.kind.as_str() {
         "text" | "refusal" => {
             let refusal = part.extra.get("refusal").and_then(|text| text.as_str()).map(str::to_owned);
-            Ok(Part::text(part.text.or(refusal).ok_or_else(|| missing("text"))?))
+            let text = part.text.or(refusal).ok_or_else(|| missing("text"))?;
+            Ok((!text.trim().is_empty()).then(|| Part::text(text)))
         }
         "image_url" => {
             let image = part.image_url.ok_or_else(|| missing("image_url"))?;
-            address(&image.url, &format!("{place}.image_url.url"))
+            if image.detail.as_deref().is_some_and(|detail| detail != "auto") {
+                fit.omit(format!("{place}.image_url.detail"));
+            }
+            address(&image.url, &format!("{place}.image_url.url")).map(Some)
         }
         "input_audio" => {
             let audio = part.input_audio.ok_or_else(|| missing("input_audio"))?;
-            Ok(blob(format!("audio/{}", audio.format), audio.data))
+            let data = Inline::of(&format!("audio/{}", audio.format), audio.data.into());
+            let data = data.ok_or_else(|| wrong(format!("{place}.input_audio.data"), "it must be base64"))?;
+            Ok(Some(blob(data.media_type, data.data.into_owned())))
         }
         "file" => {
             let file = part.file.ok_or_else(|| missing("file"))?;
             match (file.file_data, file.file_url, file.file_id) {
-                (Some(data), ..) => address(&data, &format!("{place}.file.file_data")),
-                (_, Some(url), _) => address(&url, &format!("{place}.file.file_url")),
-                (.., Some(id)) => Ok(file_at(id)),
+                (Some(data), ..) => address(&data, &format!("{place}.file.file_data")).map(Some),
+                (_, Some(url), _) => address(&url, &format!("{place}.file.file_url")).map(Some),
+                (.., Some(id)) => Ok(Some(file_at(id))),
                 _ => Err(missing("file.file_data")),
             }
         }
         other => {
             let why =
                 format!("the provider has no content of the kind `{}`", other.chars().take(64).collect::<String>());
-            Err(unsupported(format!("{place}.type"), &why))
+            fit.cannot(format!("{place}.type"), &why)?;
+            Ok(None)
         }
     }
 }
 
 /// What is at an address, which may hold the bytes itself.
 fn address(url: &str, place: &str) -> Result<Part, Failure> {
-    let Some(data) = url.strip_prefix("data:") else { return Ok(file_at(url.to_owned())) };
-    let (head, data) = data.split_once(',').ok_or_else(|| wrong(place, "it is no data URL"))?;
-    let mime_type = head.strip_suffix(";base64").ok_or_else(|| wrong(place, "it must be in base64"))?;
-    let essence = mime_type.split(';').next().unwrap_or_default();
-    Ok(blob(if essence.is_empty() { "text/plain" } else { essence }.to_owned(), data.to_owned()))
+    if ["https://", "http://", "gs://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Ok(file_at(url.to_owned()));
+    }
+    let inline = Inline::read(url).ok_or_else(|| wrong(place, "it must be an address or a base64 data URL"))?;
+    if inline.data.is_empty() {
+        return Err(wrong(place, "it is empty, which the provider refuses"));
+    }
+    let family = inline.media_type.split('/').next().unwrap_or_default();
+    let is_taken = match family {
+        // Taken by their names alone: nothing here tells these by their bytes.
+        "audio" | "video" => true,
+        "image" => inline.is_image() || matches!(inline.media_type.as_str(), "image/heic" | "image/heif"),
+        "text" => inline.text().is_some(),
+        _ => inline.is_pdf(),
+    };
+    if is_taken {
+        return Ok(blob(inline.media_type, inline.data.into_owned()));
+    }
+    // Text under any other name: JSON, a script, a log.
+    if family == "image" || inline.text().is_none() {
+        return Err(unsupported(
+            place,
+            "the provider takes PNG, JPEG, WebP and HEIC images, PDFs, text, audio and video",
+        ));
+    }
+    Ok(blob("text/plain".to_owned(), inline.data.into_owned()))
 }
 
 fn blob(mime_type: String, data: String) -> Part {

@@ -4,7 +4,7 @@ use super::contents::{self, Content, Conversation};
 use super::resource::path;
 use super::thinking::Generation;
 use super::{Service, generation, tools};
-use crate::providers::fit::{Fit, wrong};
+use crate::providers::fit::{Fit, is_nothing, wrong};
 use crate::providers::{Ask, Spelled, json_headers};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -64,16 +64,22 @@ pub(super) fn translate(ask: &Ask<'_>) -> Result<(Request, Vec<String>), Failure
     let model = ask.model.as_str();
     let mut fit = Fit::new(ask.unsupported);
     let tool_list = tools::tools(request.tools.take().unwrap_or_default(), &mut fit)?;
-    let choice = request.tool_choice.take().filter(|_| !tool_list.is_empty());
-    let tool_config = choice.map(|choice| tools::choice(&choice, &mut fit)).transpose()?.flatten();
-    if request.parallel_tool_calls == Some(false) && !tool_list.is_empty() {
+    let choice = request.tool_choice.take();
+    let functions = tools::names(&tool_list);
+    let tool_config = choice.map(|choice| tools::choice(&choice, &functions, &mut fit)).transpose()?.flatten();
+    if request.parallel_tool_calls == Some(false) && !tools::is_single(&functions, tool_config.as_ref()) {
         fit.cannot("parallel_tool_calls", "the provider's models may always call several at once")?;
     }
     let messages = std::mem::take(&mut request.messages);
+    let generation = Generation::of(model);
+    let format = request.response_format.take_if(|_| !functions.is_empty() && !generation.shapes_beside_tools());
     let generation_config = generation::config(&mut request, model, &mut fit)?;
     let own = leftovers(request, &mut fit)?;
-    let Conversation { system: system_instruction, contents } =
-        contents::conversation(messages, Generation::of(model).is_signed())?;
+    let mut conversation = contents::conversation(messages, generation.is_signed(), &mut fit)?;
+    if let Some(words) = format.as_ref().map(|format| generation::in_words(format, &mut fit)).transpose()?.flatten() {
+        conversation.tell(&words);
+    }
+    let Conversation { system: system_instruction, contents } = conversation;
     let request =
         Request { model: None, system_instruction, contents, tools: tool_list, tool_config, generation_config, own };
     Ok((request, fit.dropped()))
@@ -91,7 +97,7 @@ fn leftovers(request: ChatRequest, fit: &mut Fit) -> Result<Map<String, Value>, 
             own.insert((*theirs).to_owned(), value);
         } else if WITHOUT_MEANING.contains(&name.as_str()) {
             fit.omit(name);
-        } else if !value.is_null() && (name != "logit_bias" || value != json!({})) {
+        } else if !is_nothing(&name, &value) {
             fit.cannot(&name, "the provider has no such field")?;
         }
     }

@@ -1,7 +1,7 @@
 //! How much a model thinks: a budget in tokens for Gemini 2.5, a level for later ones. Knows the models by the numbers in
 //! their names. Source: <https://ai.google.dev/gemini-api/docs/thinking>.
 
-use crate::providers::fit::wrong;
+use crate::providers::fit::{Fit, wrong};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::Failure;
 use serde_json::{Value, json};
@@ -21,6 +21,12 @@ impl Generation {
         }
     }
 
+    /// Whether an answer may have a shape where functions are declared.
+    /// Source: <https://ai.google.dev/gemini-api/docs/structured-output#structured_outputs_with_tools>.
+    pub(super) fn shapes_beside_tools(self) -> bool {
+        self >= Self(3, 0)
+    }
+
     /// Whether calls must come back with their signatures, and results may hold images.
     pub(super) fn is_signed(self) -> bool {
         self >= Self(3, 0)
@@ -38,8 +44,16 @@ enum Effort {
     Highest,
 }
 
-/// The `thinkingConfig` that a request asks for; `None` when it does not say.
-pub(super) fn config(request: &ChatRequest, model: &str) -> Result<Option<Value>, Failure> {
+/// Whether the model can be told how much to think: from 2.5 on, but for the first that makes images.
+/// Source: <https://ai.google.dev/gemini-api/docs/thinking#supported-models>.
+fn is_told(model: &str) -> bool {
+    let generation = Generation::of(model);
+    let makes_images = model.contains("-image") && generation < Generation(3, 0);
+    generation >= Generation(2, 5) && !makes_images && !model.contains("gemma")
+}
+
+/// The `thinkingConfig` that a request asks for; `None` when it does not say, or the model does not think.
+pub(super) fn config(request: &ChatRequest, model: &str, fit: &mut Fit) -> Result<Option<Value>, Failure> {
     let reasoning = request.reasoning.clone().unwrap_or_default();
     let word = match (&request.reasoning_effort, reasoning.extra.get("effort")) {
         (Some(word), _) => Some(("reasoning_effort", word.as_str())),
@@ -49,6 +63,12 @@ pub(super) fn config(request: &ChatRequest, model: &str) -> Result<Option<Value>
     let effort = word.map(|(field, word)| effort(field, word)).transpose()?;
     let effort = if reasoning.enabled == Some(false) { Some(Effort::None) } else { effort };
     if effort.is_none() && reasoning.max_tokens.is_none() && reasoning.enabled.is_none() {
+        return Ok(None);
+    }
+    if !is_told(model) {
+        if effort != Some(Effort::None) {
+            fit.omit(if request.reasoning_effort.is_some() { "reasoning_effort" } else { "reasoning" });
+        }
         return Ok(None);
     }
     let is_shown = effort != Some(Effort::None) && reasoning.extra.get("exclude") != Some(&Value::Bool(true));
@@ -68,7 +88,11 @@ pub(super) fn config(request: &ChatRequest, model: &str) -> Result<Option<Value>
             (None, None) => None,
         };
         if let Some(budget) = budget {
-            config["thinkingBudget"] = within(budget, model).into();
+            let budget = within(budget, model);
+            config["thinkingBudget"] = budget.into();
+            if budget == 0 {
+                config["includeThoughts"] = false.into();
+            }
         }
     }
     Ok(Some(config))
@@ -135,11 +159,13 @@ fn within(budget: u64, model: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use penstock_schemas::envelope::Unsupported;
 
     fn asked(fields: &Value, model: &str) -> Value {
         let mut request = json!({"model": "m", "messages": []});
         request.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        config(&serde_json::from_value(request).unwrap(), model).unwrap().into()
+        let mut fit = Fit::new(Unsupported::Refuse);
+        config(&serde_json::from_value(request).unwrap(), model, &mut fit).unwrap().into()
     }
 
     #[test]
@@ -160,6 +186,8 @@ mod tests {
             (json!({"reasoning_effort": "none"}), "gemini-3.5-flash", json!([false, "MINIMAL"])),
             (json!({"reasoning": {"max_tokens": 4000}}), "gemini-flash-latest", json!([true, "MEDIUM"])),
             (json!({"reasoning": {"enabled": false}}), "gemini-3.5-flash", json!([false, "MINIMAL"])),
+            (json!({"reasoning_effort": "high"}), "gemini-2.0-flash", json!(null)),
+            (json!({"reasoning_effort": "high"}), "gemini-2.5-flash-image", json!(null)),
         ] {
             let found = asked(&fields, model);
             let knob = found.get("thinkingBudget").or(found.get("thinkingLevel")).cloned();
