@@ -131,7 +131,7 @@ impl Race {
         let sql = format!(
             "SELECT toUInt64(sum(charged_usd) * 1000000000000) AS charged,
                 toUInt64(sumIf(cost_usd, outcome = 'served') * 1000000000000) AS served
-             FROM attempts WHERE has(books, '{name}.all')"
+             FROM attempts WHERE arrayExists(book -> startsWith(book, 'B={name}='), books)"
         );
         let rows = self.world.try_sql(&sql).await.unwrap_or_default();
         let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap_or(u64::MAX);

@@ -1,7 +1,7 @@
 //! The budgets that there are, and how their books stand: followed in memory. Knows nothing of what follows from that.
 
 use penstock_runtime::bus::{Bus, BusError, Change, Directories};
-use penstock_schemas::book::Book;
+use penstock_schemas::book::{Book, Counter, Generations};
 use penstock_schemas::budget::Budget;
 use penstock_schemas::directory::Directory;
 use penstock_schemas::key::VirtualKey;
@@ -19,10 +19,26 @@ pub(crate) struct Budgets {
 
 #[derive(Default)]
 struct Known {
-    /// Those of virtual keys, by the key's id.
-    of_keys: BTreeMap<String, Vec<Budget>>,
+    /// Those of virtual keys, by the key's id; and their generations.
+    of_keys: BTreeMap<String, (Vec<Budget>, Generations)>,
     books: BTreeMap<String, Book>,
     changed: Changed,
+}
+
+/// A budget and its counter.
+#[derive(Clone, Debug)]
+pub(crate) struct Counted {
+    /// The first part of the keys of its books.
+    pub(crate) counter: String,
+    /// Its name for people.
+    pub(crate) label: String,
+    pub(crate) budget: Budget,
+}
+
+impl Counted {
+    fn new(counter: &Counter<'_>, budget: &Budget) -> Self {
+        Self { counter: counter.to_string(), label: counter.label(), budget: budget.clone() }
+    }
 }
 
 /// What is to be looked at anew.
@@ -77,12 +93,20 @@ impl Budgets {
         self.directories.snapshot()
     }
 
-    /// All budgets, by the names that their books have. A key's own stand under the key's id.
-    pub(crate) fn all(&self) -> Vec<Budget> {
-        let mut all: Vec<Budget> = self.directory().budgets.values().cloned().collect();
-        for (key, budgets) in &self.lock().of_keys {
-            let named = |budget: &Budget| Budget { name: format!("{key}_{}", budget.name), ..budget.clone() };
-            all.extend(budgets.iter().map(named));
+    /// All budgets, those of keys too.
+    pub(crate) fn all(&self) -> Vec<Counted> {
+        let directory = self.directory();
+        let generation = |of: &'_ Generations, budget: &Budget| of.get(&budget.name).cloned();
+        let mut all = Vec::with_capacity(directory.budgets.len());
+        for budget in directory.budgets.values() {
+            let generation = generation(&directory.generations, budget);
+            all.push(Counted::new(&Counter::Budget(&budget.name, generation.as_deref()), budget));
+        }
+        for (key, (budgets, generations)) in &self.lock().of_keys {
+            for budget in budgets {
+                let generation = generation(generations, budget);
+                all.push(Counted::new(&Counter::OfKey(key, &budget.name, generation.as_deref()), budget));
+            }
         }
         all
     }
@@ -108,7 +132,7 @@ impl Known {
         let had_any = match change {
             Change::Put(id, key) if key.budgets.is_empty() => self.of_keys.remove(&id).is_some(),
             Change::Put(id, key) => {
-                self.of_keys.insert(id, key.budgets);
+                self.of_keys.insert(id, (key.budgets, key.generations));
                 true
             }
             Change::Deleted(id) => self.of_keys.remove(&id).is_some(),

@@ -3,8 +3,9 @@
 //! prove. Where a living ingress and the ledger differ though nothing is in flight, somebody is told. Knows no limit.
 
 use crate::metrics::AnalyticsMetrics;
-use crate::proof::SpentByLease;
+use crate::proof::{SpentByBook, SpentByLease};
 use crate::warehouse::Warehouse;
+use futures_util::{StreamExt, stream};
 use penstock_runtime::bus::{Alarm, Bucket, Bus, BusError, Change};
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
@@ -15,7 +16,7 @@ use penstock_schemas::budget::Unit;
 use penstock_schemas::cycle;
 use penstock_schemas::name::ProcessId;
 use penstock_schemas::reservation::{Amounts, Lease, LeaseId, Proof, ProofWanted, Proven};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +38,9 @@ const COMPARE: Duration = Duration::from_secs(60);
 
 /// Longest wait until everything that was written has come into ClickHouse.
 const PASSING: Duration = Duration::from_secs(8);
+
+/// Books that are changed at once.
+const AT_ONCE: usize = 32;
 
 /// How long a book is kept when its cycle is over.
 const KEPT: Duration = Duration::from_secs(2 * 24 * 3600);
@@ -128,85 +132,106 @@ impl Healer {
         }
     }
 
-    /// Gives up what is gone, and heals the books that it stood in; all books, when a comparison is due.
+    /// Gives up what is gone, and heals the books that it stood in; all books, when a comparison is due. One question goes to
+    /// the ledger for all books of a window, however many there are.
     async fn look(&self, is_due: bool, differing: &mut HashMap<(String, LeaseId), u64>) -> Result<(), String> {
-        let (workers, due) = {
-            let mut known = self.known();
-            if known.listening.elapsed() < SILENCE {
-                return Ok(());
-            }
-            let workers: Vec<ProcessId> = heard(&mut known.workers).into_iter().collect();
-            let live = heard(&mut known.leases);
-            let needs = |book: &Book| is_due || book.shares.keys().any(|lease| !live.contains(lease));
-            let due = known.books.iter().filter(|(_, book)| needs(book) || book.pending > 0);
-            (workers, due.map(|(key, _)| key.clone()).collect::<Vec<_>>())
-        };
+        let Some((workers, books)) = self.due(is_due) else { return Ok(()) };
         let before = UnixMicros(clock::now().0.saturating_sub(micros(SILENCE)));
         let given_up = self.warehouse.give_up(&workers, before).await.map_err(text)?;
         if given_up > 0 {
             warn!(attempts = given_up, "attempts of workers that are gone count at their worst case");
         }
-        if due.is_empty() || !self.is_passed().await? {
+        let books = self.without_ended(books).await?;
+        // Whose leases are over is known first: whatever began under them has come into the ledger by the time it is asked.
+        let gone = self.gone(&books).await?;
+        if books.is_empty() || !self.is_passed().await? {
             return Ok(());
         }
-        for key in due {
-            self.heal(&key, differing).await?;
+        let keys: Vec<&str> = books.keys().map(String::as_str).collect();
+        let spent = self.warehouse.spent_by_lease(&keys, None).await.map_err(text)?;
+        if is_due {
+            differing.retain(|(key, _), _| books.contains_key(key));
+        }
+        let mut wrong = Vec::new();
+        for (key, book) in &books {
+            self.compare(key, book, &spent, differing);
+            if healed(key, book, &spent, &gone) != *book {
+                wrong.push(key.clone());
+            }
+        }
+        let mut healing =
+            stream::iter(wrong.into_iter().map(|key| self.heal(key, &spent, &gone))).buffer_unordered(AT_ONCE);
+        while let Some(done) = healing.next().await {
+            done?;
         }
         Ok(())
     }
 
+    /// The workers that live, and the books that are to be looked at, as they are now; `None`: not enough was heard yet.
+    fn due(&self, is_due: bool) -> Option<(Vec<ProcessId>, BTreeMap<String, Book>)> {
+        let mut known = self.known();
+        if known.listening.elapsed() < SILENCE {
+            return None;
+        }
+        let workers: Vec<ProcessId> = heard(&mut known.workers).into_iter().collect();
+        let live: HashSet<LeaseId> = heard(&mut known.leases).into_iter().collect();
+        let needs = |book: &Book| is_due || book.pending > 0 || book.shares.keys().any(|lease| !live.contains(lease));
+        let due = known.books.iter().filter(|(_, book)| needs(book));
+        Some((workers, due.map(|(key, book)| (key.clone(), book.clone())).collect()))
+    }
+
+    /// Removes books of cycles that are long over.
+    async fn without_ended(&self, mut books: BTreeMap<String, Book>) -> Result<BTreeMap<String, Book>, String> {
+        let now = clock::now();
+        let is_over = |key: &str| {
+            let until = cycle::span(key.rsplit('.').next().unwrap_or_default()).and_then(|(_, until)| until);
+            until.is_some_and(|until| until.after(KEPT) < now)
+        };
+        let over: Vec<String> = books.keys().filter(|key| is_over(key)).cloned().collect();
+        for key in over {
+            self.books.delete(&key).await.map_err(text)?;
+            books.remove(&key);
+        }
+        books.retain(|key, _| cycle::span(key.rsplit('.').next().unwrap_or_default()).is_some());
+        Ok(books)
+    }
+
     /// Replaces the shares of the dead in one book by what the ledger says.
-    async fn heal(&self, key: &str, differing: &mut HashMap<(String, LeaseId), u64>) -> Result<(), String> {
-        let Some((book, revision)) = self.books.get_with_revision(key).await.map_err(text)? else { return Ok(()) };
-        let Some((from, until)) = cycle::span(key.rsplit('.').next().unwrap_or_default()) else { return Ok(()) };
-        if until.is_some_and(|until| until.after(KEPT) < clock::now()) {
-            return self.books.delete(key).await.map_err(text);
-        }
-        let live = self.living(&book).await?;
-        let spent = self.warehouse.spent_by_lease(key, from).await.map_err(text)?;
-        let unit = book.unit.unwrap_or(Unit::Usd);
-        let (mut past, mut pending) = (0_u64, 0_u64);
-        for spent in spent.iter().filter(|spent| !live.contains(&spent.lease)) {
-            past = past.saturating_add(settled(spent).of(unit));
-            pending = pending.saturating_add(running(spent).of(unit));
-        }
-        self.compare(key, &book, &spent, differing);
-        let mut healed = book.clone();
-        healed.heal(|lease| live.contains(lease), past, pending);
+    async fn heal(&self, key: String, spent: &SpentByBook, gone: &HashSet<LeaseId>) -> Result<(), String> {
+        let Some((book, revision)) = self.books.get_with_revision(&key).await.map_err(text)? else { return Ok(()) };
+        let healed = healed(&key, &book, spent, gone);
         if healed == book {
             return Ok(());
         }
-        let dead = book.shares.len() - healed.shares.len();
+        let (unit, dead) = (book.unit.unwrap_or(Unit::Usd), book.shares.len() - healed.shares.len());
         let (before, after) = (unit.write(book.total()), unit.write(healed.total()));
         // Where somebody was quicker, the next look comes soon.
-        if self.books.update(key, &healed, revision).await.map_err(text)?.is_some() {
+        if self.books.update(&key, &healed, revision).await.map_err(text)?.is_some() {
             info!(book = key, dead, before, after, "a budget was healed by the ledger");
             self.metrics.healed.inc();
         }
         Ok(())
     }
 
-    /// The leases of a book that live. Those that were not heard are asked for once more: only the bus may be slow.
-    async fn living(&self, book: &Book) -> Result<Vec<LeaseId>, String> {
-        let heard: Vec<LeaseId> = heard(&mut self.known().leases);
-        let mut live = Vec::new();
-        for lease in book.shares.keys() {
-            let is_live = heard.contains(lease) || {
-                let written = self.leases.get(&lease.to_string()).await.map_err(text)?;
-                written.is_some_and(|written| clock::now().since(written.at) < SILENCE)
-            };
-            if is_live {
-                live.push(*lease);
+    /// The leases in these books that are over. Those that were not heard are asked for once more: only the bus may be slow.
+    async fn gone(&self, books: &BTreeMap<String, Book>) -> Result<HashSet<LeaseId>, String> {
+        let live: HashSet<LeaseId> = heard(&mut self.known().leases).into_iter().collect();
+        let all: HashSet<LeaseId> = books.values().flat_map(|book| book.shares.keys().copied()).collect();
+        let mut gone = HashSet::new();
+        for lease in all.difference(&live) {
+            let written = self.leases.get(&lease.to_string()).await.map_err(text)?;
+            if written.is_none_or(|written| clock::now().since(written.at) >= SILENCE) {
+                gone.insert(*lease);
             }
         }
-        Ok(live)
+        Ok(gone)
     }
 
     /// Tells when an ingress and the ledger differ twice in the same way, though nothing is in flight.
-    fn compare(&self, key: &str, book: &Book, spent: &[SpentByLease], differing: &mut HashMap<(String, LeaseId), u64>) {
+    fn compare(&self, key: &str, book: &Book, spent: &SpentByBook, differing: &mut HashMap<(String, LeaseId), u64>) {
         let unit = book.unit.unwrap_or(Unit::Usd);
         for (lease, share) in book.shares.iter().filter(|(_, share)| share.held == share.settled) {
-            let ledger = spent.iter().find(|spent| spent.lease == *lease);
+            let ledger = spent.of(key).find(|spent| spent.lease == *lease);
             let ledger = ledger.map_or(0, |spent| settled(spent).of(unit).saturating_add(running(spent).of(unit)));
             let place = (key.to_owned(), *lease);
             if ledger == share.settled {
@@ -248,16 +273,15 @@ impl Healer {
             pending: Amounts::default(),
             running: spent.running,
         });
+        let keys: Vec<&str> = wanted.books.iter().map(String::as_str).collect();
+        let spent = self.warehouse.spent_by_lease(&keys, Some(wanted.lease)).await.map_err(text)?;
         let mut books = Vec::new();
         for key in wanted.books {
-            let from = cycle::span(key.rsplit('.').next().unwrap_or_default()).map_or(UnixMicros(0), |(from, _)| from);
-            let spent = self.warehouse.spent_by_lease(&key, from).await.map_err(text)?;
-            let of_lease = spent.iter().find(|spent| spent.lease == wanted.lease);
-            books.extend(of_lease.map(|spent| {
+            for spent in spent.of(&key) {
                 let pending = running(spent);
                 let running = u64::from(pending != Amounts::default());
-                Proven { reservation: None, book: key, settled: settled(spent), pending, running }
-            }));
+                books.push(Proven { reservation: None, book: key.clone(), settled: settled(spent), pending, running });
+            }
         }
         Ok(Proof::Known { reservations: reservations.collect(), books })
     }
@@ -278,6 +302,20 @@ impl Known {
             Change::Current => {}
         }
     }
+}
+
+/// A book with what the ledger says in place of the shares of leases that are over.
+fn healed(key: &str, book: &Book, spent: &SpentByBook, gone: &HashSet<LeaseId>) -> Book {
+    let unit = book.unit.unwrap_or(Unit::Usd);
+    let is_live = |lease: &LeaseId| !gone.contains(lease);
+    let (mut past, mut pending) = (0_u64, 0_u64);
+    for spent in spent.of(key).filter(|spent| !book.shares.contains_key(&spent.lease) || !is_live(&spent.lease)) {
+        past = past.saturating_add(settled(spent).of(unit));
+        pending = pending.saturating_add(running(spent).of(unit));
+    }
+    let mut healed = book.clone();
+    healed.heal(is_live, past, pending);
+    healed
 }
 
 /// Those that were heard lately; the others are forgotten.

@@ -8,6 +8,7 @@ use crate::prepare::Preparation;
 use crate::rows::{AlertRow, AttemptRow, Key, RequestRow, Rows, key};
 use crate::schema::SchemaError;
 use crate::sift::{Verdict, sift};
+use crate::standing::Standing;
 use crate::trouble::Trouble;
 use bytes::Bytes;
 use penstock_runtime::bus::{Alarm, Bus, BusError, DeadReason, Letter, UsageBatch, UsageReader};
@@ -48,6 +49,7 @@ pub(crate) struct Ledger {
     preparation: Preparation,
     metrics: AnalyticsMetrics,
     outage: Outage,
+    standing: Standing,
     alarm: Alarm,
     known: Known,
 }
@@ -65,13 +67,14 @@ struct Known {
 type Refused = HashMap<Key, String>;
 
 impl Ledger {
-    pub(crate) fn new(bus: &Bus, life: &Life, preparation: Preparation, metrics: AnalyticsMetrics) -> Self {
-        let (alarm, bus, life) = (bus.alarm(), bus.clone(), life.clone());
-        Self { bus, life, preparation, metrics, outage: Outage::default(), alarm, known: Known::default() }
+    pub(crate) fn new(bus: &Bus, standing: Standing, preparation: Preparation, metrics: AnalyticsMetrics) -> Self {
+        let (alarm, bus, life) = (bus.alarm(), bus.clone(), bus.life().clone());
+        Self { bus, life, preparation, metrics, outage: Outage::default(), standing, alarm, known: Known::default() }
     }
 
     /// Carries events over until the role stops, and then those that are left.
     pub(crate) async fn run(mut self, mut reader: UsageReader) {
+        self.standing.gives();
         while let Err(error) = self.preparation.make().await {
             if !self.endure(error).await {
                 return;
@@ -187,6 +190,7 @@ impl Ledger {
     /// Attempts first: a request is never seen without the attempts that it caused.
     async fn insert(&mut self, rows: &Rows, verdict: Verdict) -> Result<Vec<(Key, Trouble)>, Trouble> {
         let begun = Instant::now();
+        self.standing.gives();
         let (warehouse, known) = (&self.preparation.warehouse, &mut self.known);
         let mut refused = sift(warehouse, &rows.attempts, verdict, &mut known.attempt).await?;
         refused.extend(sift(warehouse, &rows.requests, verdict, &mut known.request).await?);
@@ -232,6 +236,7 @@ impl Ledger {
             return false;
         };
         let pause = self.outage.goes_on(&trouble);
+        self.standing.fails(&trouble.to_string());
         self.metrics.down.set(1);
         tokio::select! {
             () = sleep(pause) => true,
@@ -241,6 +246,7 @@ impl Ledger {
 
     fn taken(&mut self) {
         self.outage.is_over();
+        self.standing.taken();
         self.metrics.down.set(0);
     }
 }

@@ -7,9 +7,11 @@ use clickhouse::Row;
 use clickhouse::error::Error;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::book;
+use penstock_schemas::cycle;
 use penstock_schemas::name::ProcessId;
 use penstock_schemas::reservation::LeaseId;
 use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -41,6 +43,27 @@ pub struct SpentByLease {
     pub pending_tokens: u64,
 }
 
+/// What was spent in books, under each lease, in no order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpentByBook(HashMap<String, HashMap<LeaseId, SpentByLease>>);
+
+impl SpentByBook {
+    /// What was spent in one of them.
+    pub fn of(&self, book: &str) -> impl Iterator<Item = &SpentByLease> {
+        self.0.get(book).into_iter().flat_map(HashMap::values)
+    }
+
+    fn add(&mut self, row: LeaseRow) {
+        let lease = LeaseId(row.id);
+        let none = SpentByLease { lease, settled_usd: 0, pending_usd: 0, settled_tokens: 0, pending_tokens: 0 };
+        let spent = self.0.entry(row.book).or_default().entry(lease).or_insert(none);
+        spent.settled_usd = spent.settled_usd.saturating_add(amount(row.settled_usd));
+        spent.pending_usd = spent.pending_usd.saturating_add(amount(row.pending_usd));
+        spent.settled_tokens = spent.settled_tokens.saturating_add(row.settled_tokens);
+        spent.pending_tokens = spent.pending_tokens.saturating_add(row.pending_tokens);
+    }
+}
+
 /// What was spent by the attempts of one reservation, in one book. Dollars are picodollars.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpentByReservation {
@@ -61,16 +84,20 @@ pub struct SpentByReservation {
 #[error("{0}")]
 pub struct NoProof(String);
 
-/// The condition on `books` is put in.
+/// For all books of a window at once: there may be as many as users. Which of an attempt's books count is put in, and the
+/// condition on its lease.
 const BY_LEASE: &str = "
-SELECT assumeNotNull(lease) AS id,
+SELECT arrayJoin(arrayFilter(book -> {is_wanted}, books)) AS book, key_id, assumeNotNull(lease) AS id,
     sumIf(charged_usd, NOT running) AS settled_usd,
     sumIf(ifNull(worst_case_usd, toDecimal128(0, 12)), running) AS pending_usd,
     sumIf(charged_tokens, NOT running) AS settled_tokens,
     sumIf(worst_tokens, running) AS pending_tokens
 FROM attempts
-WHERE lease IS NOT NULL AND {in_book} AND started_at >= fromUnixTimestamp64Micro(toInt64(?))
-GROUP BY id ORDER BY id";
+WHERE {of_lease} AND started_at >= fromUnixTimestamp64Micro(toInt64(?))
+GROUP BY book, key_id, id ORDER BY book, id";
+
+/// So many books are named in a statement; of more, all of their window are asked for.
+const MOST_BOOKS: usize = 500;
 
 const BY_RESERVATION: &str = "
 SELECT assumeNotNull(reservation) AS id, arrayJoin(books) AS book,
@@ -91,6 +118,8 @@ SETTINGS do_not_merge_across_partitions_select_final = 1, use_skip_indexes_if_fi
 
 #[derive(Row, Deserialize)]
 struct LeaseRow {
+    book: String,
+    key_id: String,
     #[serde(with = "clickhouse::serde::uuid")]
     id: Uuid,
     settled_usd: i128,
@@ -110,29 +139,59 @@ struct ReservationRow {
 }
 
 impl Warehouse {
-    /// What was spent in a book, whose window began at `since`, under each lease.
+    /// What was spent in each of these books under each lease, or under one; a book without attempts is not in the answer.
     ///
     /// # Errors
     /// When ClickHouse cannot be asked now.
-    pub async fn spent_by_lease(&self, book: &str, since: UnixMicros) -> Result<Vec<SpentByLease>, NoProof> {
-        let query = match book::former(book) {
-            // What was spent under the former name counts, where it was this key's own.
-            Some((former, Some(owner))) => {
-                let statement = BY_LEASE.replace("{in_book}", "(has(books, ?) OR has(books, ?) AND key_id = ?)");
-                self.bounded(&statement).bind(book).bind(former).bind(owner)
+    pub async fn spent_by_lease(&self, books: &[&str], only: Option<LeaseId>) -> Result<SpentByBook, NoProof> {
+        let mut windows: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for book in books {
+            windows.entry(window(book)).or_default().push(book);
+        }
+        let mut spent = SpentByBook::default();
+        for (window, books) in windows {
+            let wanted: HashSet<&str> = books.iter().copied().collect();
+            for row in self.rows_of_window(window, &books, only).await? {
+                if wanted.contains(&*row.book) {
+                    spent.add(row);
+                }
             }
-            _ => self.bounded(&BY_LEASE.replace("{in_book}", "has(books, ?)")).bind(book),
-        };
-        let query = query.bind(since.0.saturating_sub(SKEW));
-        let rows = self.within_limit(query.fetch_all::<LeaseRow>()).await?;
-        let spent = |row: LeaseRow| SpentByLease {
-            lease: LeaseId(row.id),
-            settled_usd: amount(row.settled_usd),
-            pending_usd: amount(row.pending_usd),
-            settled_tokens: row.settled_tokens,
-            pending_tokens: row.pending_tokens,
-        };
-        Ok(rows.into_iter().map(spent).collect())
+            // What was spent under the former name counts, where it was this key's own.
+            let formers = books.iter().filter_map(|book| match book::former(book) {
+                Some((former, Some(owner))) => Some(((former, owner.to_owned()), *book)),
+                _ => None,
+            });
+            let formers: HashMap<(String, String), &str> = formers.collect();
+            if formers.is_empty() {
+                continue;
+            }
+            let names: Vec<&str> = formers.keys().map(|(former, _)| former.as_str()).collect();
+            for row in self.rows_of_window(window, &names, only).await? {
+                if let Some(book) = formers.get(&(row.book.clone(), row.key_id.clone())) {
+                    spent.add(LeaseRow { book: (*book).to_owned(), ..row });
+                }
+            }
+        }
+        Ok(spent)
+    }
+
+    async fn rows_of_window(
+        &self,
+        window: &str,
+        books: &[&str],
+        only: Option<LeaseId>,
+    ) -> Result<Vec<LeaseRow>, NoProof> {
+        let from = cycle::span(window).map_or(UnixMicros(0), |(from, _)| from);
+        // Nothing was spent under a lease before it was made.
+        let since = only.map_or(from.0, |lease| from.0.max(made_at(&lease.0))).saturating_sub(SKEW);
+        let is_few = books.len() <= MOST_BOOKS;
+        let is_wanted = if is_few { "has(?, toString(book))" } else { "endsWith(toString(book), ?)" };
+        let of_lease = if only.is_some() { "lease = toUUID(?)" } else { "lease IS NOT NULL" };
+        let statement = BY_LEASE.replace("{is_wanted}", is_wanted).replace("{of_lease}", of_lease);
+        let query = self.bounded(&statement);
+        let query = if is_few { query.bind(books) } else { query.bind(format!(".{window}")) };
+        let query = only.map_or(query.clone(), |lease| query.bind(lease.to_string()));
+        self.within_limit(query.bind(since).fetch_all::<LeaseRow>()).await
     }
 
     /// What was spent by the attempts of each of some reservations, in each book; one without attempts is not in the answer.
@@ -190,6 +249,11 @@ impl Warehouse {
         };
         Err(NoProof(trouble.to_string()))
     }
+}
+
+/// The window of a book, by its key.
+fn window(book: &str) -> &str {
+    book.rsplit('.').next().unwrap_or_default()
 }
 
 /// Sums are never negative, nor larger than all the money that budgets can have.

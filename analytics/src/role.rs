@@ -13,6 +13,7 @@ use crate::prepare::Preparation;
 use crate::revive;
 use crate::rollup;
 use crate::schema::SchemaError;
+use crate::standing::Standing;
 use crate::warehouse::Warehouse;
 use penstock_runtime::Life;
 use penstock_runtime::bus::{Bus, BusError, Journal, UsageReader};
@@ -68,7 +69,9 @@ impl Analytics {
         let reader = UsageReader::open(bus).await?;
         let counted = AnalyticsMetrics::register(metrics);
         Box::pin(Healer::start(bus, &warehouse, &counted)).await?;
-        life.work(Ledger::new(bus, &life, preparation, counted.clone()).run(reader));
+        let standing = Standing::default();
+        life.service("standing", standing.clone().tell(bus.clone()));
+        life.work(Ledger::new(bus, standing, preparation, counted.clone()).run(reader));
         life.work(revive::readable(bus.clone(), life.clone()));
         life.service("hourly spend", rollup::run(warehouse.clone()));
         let budgets = Budgets::follow(bus).await?;

@@ -5,7 +5,7 @@ use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
 use clickhouse::error::Error;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 /// Within this time after `inserted_at` a row has become visible, or it never will: an insert that takes longer was ended
@@ -20,6 +20,9 @@ const SHARE: u32 = 5;
 
 /// Hours that are counted together.
 const HOURS: usize = 24;
+
+/// The longest that counting them may take: a ClickHouse that is gone without a word would be waited for for ever.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// The hours that were touched after they were counted, but not just now; the newest first. Reads a few rows per part.
 const DUE: &str = "
@@ -74,11 +77,15 @@ SELECT fromUnixTimestamp(arrayJoin(?)), fromUnixTimestamp64Micro(toInt64(?))";
 pub(crate) async fn run(warehouse: Warehouse) {
     loop {
         let begun = Instant::now();
-        let counted = count(&warehouse).await.unwrap_or_else(|error| {
+        let counted = match timeout(LONGEST, count(&warehouse)).await {
+            Ok(Ok(counted)) => counted,
             // An outage is reported by the ledger.
-            debug!(reason = %Trouble::judge(&error, warehouse.address()), "hours could not be counted");
-            0
-        });
+            Ok(Err(error)) => {
+                debug!(reason = %Trouble::judge(&error, warehouse.address()), "hours could not be counted");
+                0
+            }
+            Err(_) => 0,
+        };
         let least = if counted > 0 { Duration::ZERO } else { EVERY };
         sleep(least.max(begun.elapsed() * (SHARE - 1))).await;
     }

@@ -8,6 +8,8 @@ use clickhouse::Client;
 use clickhouse::query::BytesCursor;
 use penstock_schemas::spend::{RepriceQuery, RepriceReport, SpendQuery, SpendReport};
 use std::str::FromStr;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// ClickHouse and our database in it. Cloning shares the connections, which are made when they are needed.
 #[derive(Clone)]
@@ -19,6 +21,12 @@ pub struct Warehouse {
 
 /// How long a piece of SQL may take, in seconds: the ledger's inserts share the machine.
 const SQL_SECONDS: u32 = 300;
+
+/// The longest wait for a piece of an answer: longer than ClickHouse may take, so that it has the word as long as it lives.
+const PIECE: Duration = Duration::from_secs(SQL_SECONDS as u64 + 10);
+
+/// The longest wait for a sign that it lives.
+const SIGN: Duration = Duration::from_secs(10);
 
 /// What a statement that only reads begins with. `readonly` alone lets KILL QUERY through, which ends the ledger's own.
 const READING: [&str; 8] = ["SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS"];
@@ -83,6 +91,19 @@ impl Warehouse {
         spend::repriced(self, query).await
     }
 
+    /// Waits for a sign that ClickHouse lives: a statement may take minutes, and one that is away should not be waited for so
+    /// long.
+    ///
+    /// # Errors
+    /// When it gives none.
+    pub async fn answers(&self) -> Result<(), SqlError> {
+        match timeout(SIGN, self.client.query("SELECT 1").fetch_one::<u8>()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.wrong(&error)),
+            Err(_) => Err(self.too_slow()),
+        }
+    }
+
     /// Carries out one statement that only reads.
     ///
     /// # Errors
@@ -110,6 +131,10 @@ impl Warehouse {
 
     fn wrong(&self, error: &clickhouse::error::Error) -> SqlError {
         SqlError(Trouble::judge(error, &self.address).to_string())
+    }
+
+    fn too_slow(&self) -> SqlError {
+        SqlError(Trouble::too_slow(&self.address).to_string())
     }
 
     /// The client, for SQL of ours.
@@ -147,7 +172,8 @@ impl SqlAnswer {
     /// # Errors
     /// When ClickHouse refuses the statement, breaks off, or cannot be reached.
     pub async fn next(&mut self) -> Result<Option<Bytes>, SqlError> {
-        self.cursor.next().await.map_err(|error| self.warehouse.wrong(&error))
+        let next = timeout(PIECE, self.cursor.next()).await.map_err(|_| self.warehouse.too_slow())?;
+        next.map_err(|error| self.warehouse.wrong(&error))
     }
 
     /// All that is left of it.
@@ -155,7 +181,8 @@ impl SqlAnswer {
     /// # Errors
     /// As [`SqlAnswer::next`].
     pub async fn collect(&mut self) -> Result<Bytes, SqlError> {
-        self.cursor.collect().await.map_err(|error| self.warehouse.wrong(&error))
+        let all = timeout(PIECE, self.cursor.collect()).await.map_err(|_| self.warehouse.too_slow())?;
+        all.map_err(|error| self.warehouse.wrong(&error))
     }
 }
 

@@ -104,8 +104,8 @@ async fn each_share_of_a_budget_is_told_once_across_restarts_and_by_several_proc
     let key = r#"{"id":"k1","sha256":"","prefix":"","project":"p","created_at":0,
         "budgets":[{"name":"mine","limit_tokens":10,"cycle":"total"}]}"#;
     world.bus.keys().await.unwrap().put("k1", &serde_json::from_str::<VirtualKey>(key).unwrap()).await.unwrap();
-    books.put("k1_mine.all", &book(8, "")).await.unwrap();
-    world.until(SHOWN, "k1_mine 80, own 50, own 100, team[ann] 80, team[ann] 90, team[ann] 100").await;
+    books.put("K=k1=mine.all", &book(8, "k1/mine")).await.unwrap();
+    world.until(SHOWN, "k1/mine 80, own 50, own 100, team[ann] 80, team[ann] 90, team[ann] 100").await;
     // One row was written for each, and none was written twice.
     assert_eq!(world.value("SELECT count() FROM alert_log").await, "6");
     let kinds =

@@ -2,8 +2,9 @@
 
 mod support;
 
-use penstock_analytics::{SpentByLease, SpentByReservation};
+use penstock_analytics::{SpentByLease, SpentByReservation, Warehouse};
 use penstock_schemas::UnixMicros;
+use penstock_schemas::cycle::{Cycle, zone};
 use penstock_schemas::event::{AttemptStarted, Outcome, Reserved};
 use penstock_schemas::name::{KeyId, ProcessId};
 use penstock_schemas::reservation::LeaseId;
@@ -34,6 +35,13 @@ fn attempt(reservation: Uuid, under: LeaseId, books: &[&str], at: UnixMicros) ->
     start
 }
 
+/// What was spent in one book, by lease.
+async fn of(warehouse: &Warehouse, book: &str) -> Vec<SpentByLease> {
+    let mut spent: Vec<_> = warehouse.spent_by_lease(&[book], None).await.unwrap().of(book).copied().collect();
+    spent.sort_unstable_by_key(|spent| spent.lease);
+    spent
+}
+
 fn cents(hundredths: u64) -> u64 {
     u64::try_from(usd("0.01").0).expect("it is positive") * hundredths
 }
@@ -43,7 +51,7 @@ async fn what_was_spent_in_a_book_is_told_by_lease_the_settled_apart_from_the_pe
     let world = World::new().await;
     let _analytics = world.start(vec![]).await.unwrap();
     let (one, two) = (lease(1), lease(2));
-    let book = "team.2026-11";
+    let book = &*format!("team.{}", Cycle::Daily.window(now(), &zone("UTC").unwrap()).name);
     let over = |start: &AttemptStarted, cost: &str, charged: u64| {
         let mut over = end(start, Outcome::Served, tokens(1, 1), cost);
         over.charged_tokens = charged;
@@ -74,14 +82,19 @@ async fn what_was_spent_in_a_book_is_told_by_lease_the_settled_apart_from_the_pe
     };
     let warehouse = world.warehouse();
     assert_eq!(
-        warehouse.spent_by_lease(book, ago(DAY)).await.unwrap(),
+        of(&warehouse, book).await,
         [spent(one, cents(125), cents(100), 140, 100), spent(two, 0, cents(100), 0, 100)]
     );
-    assert_eq!(
-        warehouse.spent_by_lease("all.all", UnixMicros(0)).await.unwrap(),
-        [spent(one, cents(25) + cents(25) / 2, 0, 47, 0)]
-    );
-    assert_eq!(warehouse.spent_by_lease("team.2026-10", UnixMicros(0)).await.unwrap(), []);
+    assert_eq!(of(&warehouse, "all.all").await, [spent(one, cents(25) + cents(25) / 2, 0, 47, 0)]);
+    assert_eq!(of(&warehouse, "team.2026-10").await, []);
+    // Many at once, of several windows, under one lease.
+    let others: Vec<String> = (0..600).map(|other| format!("other{other}.all")).collect();
+    let books: Vec<&str> = others.iter().map(String::as_str).chain([book, "all.all"]).collect();
+    let under_one = warehouse.spent_by_lease(&books, Some(one)).await.unwrap();
+    assert_eq!(under_one.of(book).collect::<Vec<_>>(), [&spent(one, cents(125), cents(100), 140, 100)]);
+    assert_eq!(under_one.of("all.all").map(|spent| spent.settled_tokens).collect::<Vec<_>>(), [47]);
+    let under_two = warehouse.spent_by_lease(&books, Some(two)).await.unwrap();
+    assert_eq!((under_two.of(book).count(), under_two.of("all.all").count()), (1, 0));
 }
 
 #[tokio::test]
@@ -108,9 +121,9 @@ async fn what_a_key_spent_in_its_own_budget_under_its_former_name_counts_and_wha
         pending_tokens: 100 * pending,
     };
     let warehouse = world.warehouse();
-    let of_key = warehouse.spent_by_lease(&format!("K={key}=monthly.{month}"), ago(DAY)).await.unwrap();
+    let of_key = of(&warehouse, &format!("K={key}=monthly.{month}")).await;
     assert_eq!(of_key, [spent(lease(1), 2)]);
-    let of_operator = warehouse.spent_by_lease(&former, ago(DAY)).await.unwrap();
+    let of_operator = of(&warehouse, &former).await;
     assert_eq!(of_operator, [spent(lease(1), 1), spent(lease(2), 1)]);
 }
 
@@ -154,7 +167,7 @@ async fn attempts_of_a_worker_that_is_gone_count_at_their_worst_case_until_their
     world.until("SELECT count() FROM attempts WHERE outcome = 'served'", "1").await;
     world.until_left(0).await;
     let warehouse = world.warehouse();
-    let settled = async || warehouse.spent_by_lease("a.all", ago(DAY)).await.unwrap()[0];
+    let settled = async || of(&warehouse, "a.all").await[0];
     assert_eq!((settled().await.settled_usd, settled().await.pending_usd), (cents(25), cents(400)));
     let all = [worker("w1"), worker("w2")];
     assert_eq!(warehouse.give_up(&all, ago(10 * SECOND)).await.unwrap(), 0);

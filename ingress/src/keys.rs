@@ -11,6 +11,7 @@ pub(crate) use hash::hex;
 use penstock_runtime::bus::{Bucket, Bus, BusError};
 use penstock_runtime::{MasterKey, Secret, clock};
 use penstock_schemas::UnixMicros;
+use penstock_schemas::book::{self, Generations};
 use penstock_schemas::budget::{Budget, Rates};
 use penstock_schemas::key::{KeySecret, VirtualKey};
 use penstock_schemas::name::{KeyId, ProjectId};
@@ -161,6 +162,7 @@ pub fn shown(key: &VirtualKey) -> Value {
         .expect("a key is made of texts, numbers and lists");
     if let Some(fields) = value.as_object_mut() {
         fields.remove("sha256");
+        fields.remove("generations");
         for secret in fields.get_mut("secrets").and_then(Value::as_array_mut).into_iter().flatten() {
             secret
                 .as_object_mut()
@@ -208,6 +210,8 @@ pub fn generate() -> Secret {
 fn describe(id: KeyId, secret: &Secret, wish: KeyWish, hasher: &Hasher) -> VirtualKey {
     let created_at = clock::now();
     let secret = seen(secret, created_at, hasher);
+    let mut generations = Generations::new();
+    book::renew(&mut generations, &[], &wish.budgets, created_at);
     VirtualKey {
         id,
         sha256: String::new(),
@@ -222,6 +226,7 @@ fn describe(id: KeyId, secret: &Secret, wish: KeyWish, hasher: &Hasher) -> Virtu
         expires_at: wish.expires_at,
         disabled: false,
         budgets: wish.budgets,
+        generations,
         rates: wish.rates,
     }
 }

@@ -4,6 +4,7 @@
 
 mod api;
 mod budget;
+mod carry;
 mod config;
 mod conversation;
 mod dialect;

@@ -243,10 +243,12 @@ impl Office {
             check_revision(revision, at)?;
             check_use(&before, &after, wish, &keys)?;
             let is_rotated = matches!(wish, Wish::Rotate(..));
+            let budgets = directory.budgets.clone();
             let secret = match &after {
                 Some(after) => put(directory, after, &fresh, is_rotated),
                 None => before.as_ref().and_then(|before| remove(directory, before)),
             };
+            directory.renew_generations(&budgets, now);
             let around = Surroundings { directory, keys: &keys, models: &self.models, now };
             let warnings = judge(&around, after.as_ref())?;
             let object = after.as_ref().or(before.as_ref());
@@ -267,7 +269,7 @@ impl Office {
         if budgets.is_empty() {
             return Ok(objects.iter().map(|object| show(directory, object)).collect());
         }
-        Ok(self.with_windows(budgets, clock::now()).await?.iter().map(to_value).collect())
+        Ok(self.with_windows(budgets, &directory.generations, clock::now()).await?.iter().map(to_value).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The ingress role, from start to drain: what its handlers share, and the order in which things begin and end.
 
 use crate::budget::{Keeper, Rules};
+use crate::carry::Carry;
 use crate::config::{IngressConfig, MetricsAccess};
 use crate::conversation::background;
 use crate::identity::Issuers;
@@ -58,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) queues: Queues,
     pub(crate) memory: Memory,
     pub(crate) strangers: Strangers,
+    pub(crate) carry: Carry,
     /// Room for requests that wait until this process is ready.
     early: Semaphore,
     pub(crate) conversations: Kept,
@@ -140,6 +142,7 @@ impl Ingress {
         keys.follow(&store, &directories, life);
         models.follow(&bus.models().await?);
         let health = Health::follow(bus, |_| ()).await?;
+        let carry = Carry::follow(bus).await?;
         let known = health.clone();
         bus.answer_targets(move || known.report(clock::now())).await?;
         let issuers = Issuers::new(&config.issuers, life);
@@ -160,6 +163,7 @@ impl Ingress {
             issuers,
             models,
             health,
+            carry,
             office,
             keeper: Keeper::start(bus).await?,
             alarm: bus.alarm(),

@@ -45,10 +45,12 @@ const REST: (Duration, u64) = (Duration::from_secs(2), 64 << 20);
 /// Accepts connections as long as the role lives.
 pub(crate) async fn serve(listener: TcpListener, router: Router, ingress: Shared) {
     let places = Arc::new(Semaphore::new(ingress.config.connections));
+    let mut is_failing = false;
     loop {
         let place = places.clone().acquire_owned().await.expect("the places are never closed");
         match listener.accept().await {
             Ok((stream, address)) => {
+                is_failing = false;
                 let connection = connection(stream, address.ip(), router.clone(), ingress.clone());
                 ingress.life.side(async move {
                     connection.await;
@@ -56,7 +58,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, ingress: Shared
                 });
             }
             Err(error) => {
-                warn!(%error, "a connection could not be accepted");
+                if !is_failing {
+                    warn!(%error, "connections cannot be accepted; trying again");
+                }
+                is_failing = true;
                 sleep(AGAIN).await;
             }
         }

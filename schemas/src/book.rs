@@ -6,7 +6,8 @@
 //! flight or comes next. It gives back what it does not need. When it dies, its share is replaced by what the ledger says
 //! that it spent. Pure: knows neither NATS nor the ledger.
 
-use crate::budget::Unit;
+use crate::UnixMicros;
+use crate::budget::{Budget, Unit};
 use crate::reservation::LeaseId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -113,10 +114,10 @@ impl Book {
 /// Whose counter it is. No two are written alike: names hold neither capitals nor `=` nor `.`, see `name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter<'a> {
-    /// A budget of the operator's, by its name.
-    Budget(&'a str),
-    /// A budget of a virtual key's own: the key's id, and the budget's name.
-    OfKey(&'a str, &'a str),
+    /// A budget of the operator's, by its name; and its generation, if it has one.
+    Budget(&'a str, Option<&'a str>),
+    /// A budget of a virtual key's own: the key's id, and the budget's name; and its generation, if it has one.
+    OfKey(&'a str, &'a str, Option<&'a str>),
     /// A rate of the operator's: the limit's name, and what is counted.
     Rate(&'a str, &'a str),
     /// A rate of a virtual key's own: the key's id, and what is counted.
@@ -126,8 +127,10 @@ pub enum Counter<'a> {
 impl fmt::Display for Counter<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Budget(name) => f.write_str(name),
-            Self::OfKey(key, name) => write!(f, "K={key}={name}"),
+            Self::Budget(name, None) => f.write_str(name),
+            Self::Budget(name, Some(generation)) => write!(f, "B={name}={generation}"),
+            Self::OfKey(key, name, None) => write!(f, "K={key}={name}"),
+            Self::OfKey(key, name, Some(generation)) => write!(f, "K={key}={name}={generation}"),
             Self::Rate(limit, what) => write!(f, "R={limit}={what}"),
             Self::RateOfKey(key, what) => write!(f, "S={key}={what}"),
         }
@@ -138,8 +141,8 @@ impl Counter<'_> {
     /// The name for people.
     pub fn label(&self) -> String {
         match self {
-            Self::Budget(name) => (*name).to_owned(),
-            Self::OfKey(key, name) => format!("{key}/{name}"),
+            Self::Budget(name, _) => (*name).to_owned(),
+            Self::OfKey(key, name, _) => format!("{key}/{name}"),
             Self::Rate(limit, what) => format!("{limit}-{what}"),
             Self::RateOfKey(key, what) => format!("{key}/own-{what}"),
         }
@@ -154,12 +157,31 @@ impl Counter<'_> {
     }
 }
 
+/// By the names of budgets, what sets the books of each apart from those of earlier budgets of that name: a budget that is
+/// deleted and made again begins with nothing spent, whatever is still set aside in the old one. A budget that was made
+/// before there were generations has none.
+pub type Generations = BTreeMap<String, String>;
+
+/// Brings the generations to what has become of the budgets: each that is new, or counts in another unit, gets one.
+pub fn renew(generations: &mut Generations, before: &[Budget], after: &[Budget], now: UnixMicros) {
+    generations.retain(|name, _| after.iter().any(|budget| budget.name == *name));
+    for budget in after {
+        let is_same = |other: &&Budget| other.name == budget.name && other.limit().0 == budget.limit().0;
+        if !before.iter().any(|other| is_same(&other)) {
+            generations.insert(budget.name.clone(), format!("{:x}", now.0));
+        }
+    }
+}
+
 /// The key that a book had until 2026-11, when a key's own counters could be written like another's; and of a key's own
 /// budget, the key's id. `None` where nothing has changed.
 pub fn former(key: &str) -> Option<(String, Option<&str>)> {
     let (counter, rest) = key.split_once('.')?;
     let mut parts = counter.split('=');
     let (kind, owner, name) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None; // generations came later
+    }
     match kind {
         // Of what is in flight nothing would ever come back to the new book.
         "R" | "S" if name == "at-once" => None,
@@ -178,16 +200,41 @@ mod tests {
     #[test]
     fn a_book_is_found_under_its_former_key() {
         for (counter, part, key, former_key, owner) in [
-            (Counter::Budget("b_monthly"), None, "b_monthly.2026-11", None, None),
-            (Counter::Budget("users"), Some("7f"), "users.7f.2026-11", None, None),
-            (Counter::OfKey("b", "monthly"), None, "K=b=monthly.2026-11", Some("b_monthly.2026-11"), Some("b")),
-            (Counter::OfKey("b", "m"), Some("7f"), "K=b=m.7f.2026-11", Some("b_m.7f.2026-11"), Some("b")),
+            (Counter::Budget("b_monthly", None), None, "b_monthly.2026-11", None, None),
+            (Counter::Budget("b", Some("7f")), None, "B=b=7f.2026-11", None, None),
+            (Counter::Budget("users", None), Some("7f"), "users.7f.2026-11", None, None),
+            (Counter::OfKey("b", "monthly", None), None, "K=b=monthly.2026-11", Some("b_monthly.2026-11"), Some("b")),
+            (Counter::OfKey("b", "m", None), Some("7f"), "K=b=m.7f.2026-11", Some("b_m.7f.2026-11"), Some("b")),
+            (Counter::OfKey("b", "m", Some("7f")), None, "K=b=m=7f.2026-11", None, None),
             (Counter::Rate("l", "at-once"), None, "R=l=at-once.2026-11", None, None),
             (Counter::Rate("l", "day"), None, "R=l=day.2026-11", Some("l-day.2026-11"), None),
             (Counter::RateOfKey("b", "day"), None, "S=b=day.2026-11", Some("b_own-day.2026-11"), None),
         ] {
             assert_eq!(counter.key(part, "2026-11"), key);
             assert_eq!(former(key), former_key.map(|former| (former.to_owned(), owner)));
+        }
+    }
+
+    #[test]
+    fn a_budget_that_is_made_again_or_counts_in_another_unit_gets_another_generation_and_no_other_does() {
+        let budget = |name: &str, limit: &str| -> Budget {
+            serde_json::from_str(&format!(r#"{{"name":"{name}",{limit}}}"#)).unwrap()
+        };
+        let (usd, more_usd, tokens) = (r#""limit_usd":"1""#, r#""limit_usd":"2""#, r#""limit_tokens":1"#);
+        let mut generations = Generations::new();
+        let mut before: Vec<Budget> = vec![budget("old", usd)];
+        for (now, after, expected) in [
+            (1, vec![budget("old", more_usd), budget("new", usd)], "new=1"),
+            (2, vec![budget("old", more_usd), budget("new", more_usd)], "new=1"),
+            (3, vec![budget("old", more_usd), budget("new", tokens)], "new=3"),
+            (4, vec![budget("old", more_usd)], ""),
+            (5, vec![budget("new", tokens)], "new=5"),
+            (17, vec![budget("old", usd), budget("new", tokens)], "new=5 old=11"),
+        ] {
+            renew(&mut generations, &before, &after, UnixMicros(now));
+            let shown: Vec<String> = generations.iter().map(|(name, made)| format!("{name}={made}")).collect();
+            assert_eq!(shown.join(" "), expected, "{now}");
+            before = after;
         }
     }
 

@@ -4,6 +4,7 @@
 
 use crate::UnixMicros;
 use crate::alert::Webhook;
+use crate::book::{self, Generations};
 use crate::budget::{Budget, RateLimit, check_name};
 use crate::provider_key::ProviderKey;
 use schemars::JsonSchema;
@@ -23,6 +24,9 @@ pub struct Directory {
     /// Limits on spending.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub budgets: BTreeMap<String, Budget>,
+    /// The generations of those.
+    #[serde(skip_serializing_if = "Generations::is_empty")]
+    pub generations: Generations,
     /// Limits on rates.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, RateLimit>,
@@ -35,6 +39,14 @@ pub struct Directory {
     /// Who manages all this, besides the root key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub admins: BTreeMap<String, Admin>,
+}
+
+impl Directory {
+    /// Brings the generations to what has become of the budgets since they were `before`.
+    pub fn renew_generations(&mut self, before: &BTreeMap<String, Budget>, now: UnixMicros) {
+        let [before, after] = [before, &self.budgets].map(|all| all.values().cloned().collect::<Vec<_>>());
+        book::renew(&mut self.generations, &before, &after, now);
+    }
 }
 
 /// Who pays.

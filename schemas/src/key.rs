@@ -1,6 +1,7 @@
 //! A virtual key as it is kept: who it stands for and what it may do. Knows the hashes of its secrets, never a secret.
 
 use crate::UnixMicros;
+use crate::book::Generations;
 use crate::budget::{Budget, Rates};
 use crate::name::{KeyId, ProjectId};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,9 @@ pub struct VirtualKey {
     /// Budgets of its own; their scope is the key, whatever else it says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<Budget>,
+    /// The generations of those.
+    #[serde(default, skip_serializing_if = "Generations::is_empty")]
+    pub generations: Generations,
     /// Rates of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rates: Option<Rates>,

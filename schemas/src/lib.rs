@@ -9,6 +9,7 @@ pub mod audit;
 pub mod book;
 pub mod bound;
 pub mod budget;
+pub mod carry;
 pub mod chat;
 pub mod claim;
 pub mod conversation;

@@ -3,6 +3,7 @@
 
 use crate::UnixMicros;
 use crate::alert::Webhook;
+use crate::book;
 use crate::budget::{Budget, RateLimit, Rates, check_name};
 use crate::directory::{AdminSettings, Directory, Project, User, check_patterns};
 use crate::key::VirtualKey;
@@ -166,7 +167,8 @@ impl KeySettings {
     }
 
     /// Gives a key these settings, but for its id. The project must be right: see [`KeySettings::mistakes`].
-    pub fn put_into(self, key: &mut VirtualKey) {
+    pub fn put_into(self, key: &mut VirtualKey, now: UnixMicros) {
+        book::renew(&mut key.generations, &key.budgets, &self.budgets, now);
         if let Ok(project) = ProjectId::parse(self.project) {
             key.project = project;
         }

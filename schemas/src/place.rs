@@ -113,9 +113,11 @@ mod tests {
         let (mut made, mut labels) = (Made::default(), Made::default());
         let names = names(3);
         let whats = ["requests-per-day", "a", "at-once"].map(str::to_owned);
-        let mut counters: Vec<Counter<'_>> = names.iter().map(|name| Counter::Budget(name)).collect();
+        let mut counters: Vec<Counter<'_>> = names.iter().map(|name| Counter::Budget(name, None)).collect();
         for one in &names {
-            counters.extend(names.iter().map(|two| Counter::OfKey(one, two)));
+            counters.extend(names.iter().map(|two| Counter::OfKey(one, two, None)));
+            counters.extend(names.iter().map(|two| Counter::Budget(one, Some(two))));
+            counters.extend(names.iter().map(|two| Counter::OfKey(one, two, Some("1a"))));
             counters.extend(whats.iter().flat_map(|what| [Counter::Rate(one, what), Counter::RateOfKey(one, what)]));
         }
         for counter in counters {
@@ -124,7 +126,7 @@ mod tests {
                     made.add(counter.key(part, window), format!("{counter:?} {part:?} {window}"));
                 }
             }
-            if matches!(counter, Counter::Budget(_) | Counter::OfKey(..)) {
+            if matches!(counter, Counter::Budget(_, None) | Counter::OfKey(_, _, None)) {
                 labels.add(counter.label(), format!("{counter:?}"));
             }
         }
@@ -218,7 +220,7 @@ mod tests {
             let fixed = [names_of.usage(), names_of.spend(), names_of.audit(), names_of.reprice(), names_of.forecast()];
             let others =
                 [names_of.targets(), names_of.proof(), names_of.alerts_asked(), names_of.posts(), names_of.nobody()];
-            for subject in fixed.into_iter().chain(others) {
+            for subject in fixed.into_iter().chain(others).chain([names_of.time(), names_of.carry()]) {
                 subjects.add(subject.clone(), subject);
             }
             for one in names(2) {

@@ -137,6 +137,16 @@ impl Subjects {
         format!("{}.query.targets", self.prefix)
     }
 
+    /// Where it is told how the ledger is carried over.
+    pub fn carry(&self) -> String {
+        format!("{}.carry", self.prefix)
+    }
+
+    /// Where a process that begins asks another for the time.
+    pub fn time(&self) -> String {
+        format!("{}.query.time", self.prefix)
+    }
+
     /// Where workers ask an ingress to set aside more.
     pub fn more(&self, ingress: &ProcessId) -> String {
         format!("{}.more.{ingress}", self.prefix)

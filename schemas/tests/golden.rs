@@ -298,6 +298,7 @@ fn a_key() {
         expires_at: Some(UnixMicros(1_795_000_000_000_000)),
         disabled: false,
         budgets: Vec::new(),
+        generations: [].into(),
         rates: None,
     };
     json("key.json", &key);

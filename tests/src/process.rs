@@ -106,6 +106,16 @@ impl Process {
         pid
     }
 
+    /// Stops that child where it is, until [`Process::thaw_child`].
+    pub fn freeze_child(&self, words: &str) {
+        signal(self.child(words), Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw_child(&self, words: &str) {
+        signal(self.child(words), Signal::CONT);
+    }
+
     fn signal(&self, which: Signal) {
         // One that was waited for has no pid any more: it may be somebody else's by now.
         if self.child.id().is_some() {

@@ -148,24 +148,52 @@ impl World {
     /// Starts a role in a process of its own, joined to `up`'s NATS and ClickHouse: `ingress`, `worker`, `analytics`.
     /// Waits until it is ready; gives it and the line in which it says so.
     pub async fn role(&mut self, role: &str) -> (Process, String) {
-        let mut process = self.begin_role(role);
+        self.role_with(role, &[]).await
+    }
+
+    /// The same with more in its environment.
+    pub async fn role_with(&mut self, role: &str, environment: &[(&str, String)]) -> (Process, String) {
+        let mut process = self.begin_role_with(role, environment);
         let line = process.says("ready").await;
         (process, line)
     }
 
-    /// The same without waiting.
+    /// Starts a role without waiting.
+    pub fn begin_role(&mut self, role: &str) -> Process {
+        self.begin_role_with(role, &[])
+    }
+
+    /// Starts a role with more in its environment, without waiting.
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn begin_role(&mut self, role: &str) -> Process {
+    pub fn begin_role_with(&mut self, role: &str, environment: &[(&str, String)]) -> Process {
+        let mut command = self.role_command(role);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        self.spawn(role, command)
+    }
+
+    fn role_command(&self, role: &str) -> Command {
         let config = if role == "worker" { "back.toml" } else { "front.toml" };
         let mut command = self.penstock(config);
         let run = self.run_file();
         let of_run = |name: &str| run[name].as_str().expect("run.json holds URLs").to_owned();
         command.arg(role).env("PENSTOCK_NATS_URL", of_run("nats")).env("PENSTOCK_CLICKHOUSE_URL", of_run("clickhouse"));
         command.env("PENSTOCK_INGRESS_LISTEN", "127.0.0.1:0");
+        command
+    }
+
+    fn spawn(&mut self, role: &str, command: Command) -> Process {
         self.roles += 1;
         Process::start(&format!("{role}-{}", self.roles), command, self.folder.path())
+    }
+
+    /// Starts a role that may have so many file handles, and waits until it is ready.
+    pub async fn limited_role(&mut self, role: &str, handles: u32) -> (Process, String) {
+        let command = limited(&self.role_command(role), handles);
+        let mut process = self.spawn(role, command);
+        let line = process.says("ready").await;
+        (process, line)
     }
 
     /// Starts a worker of all providers in a process of its own, and waits until it is ready.
@@ -252,6 +280,19 @@ impl World {
     fn penstock(&self, config: &str) -> Command {
         command(&self.setup, &self.folder, config)
     }
+}
+
+/// The same command in a process that may have so many file handles.
+fn limited(command: &Command, handles: u32) -> Command {
+    let command = command.as_std();
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(format!("ulimit -n {handles} && exec \"$0\" \"$@\""));
+    limited.arg(command.get_program()).args(command.get_args()).env_clear();
+    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        limited.current_dir(folder);
+    }
+    limited
 }
 
 async fn finished(command: &mut Command) -> Output {

@@ -1,7 +1,7 @@
 //! Notices what budgets come to: shares of the limit that are spent, budgets that are, and those that soon will be. Deciding
 //! is pure; every process of this role does it, and each alert is raised once all the same. Knows nothing of who is told.
 
-use crate::budgets::Budgets;
+use crate::budgets::{Budgets, Counted};
 use crate::spend::{amount, early};
 use crate::warehouse::Warehouse;
 use penstock_runtime::bus::Bus;
@@ -45,11 +45,11 @@ pub(crate) async fn thresholds(bus: Bus, budgets: Budgets) {
         let changed = budgets.changed();
         let keys = if look_at_all || changed.all { budgets.keys() } else { changed.books.into_iter().collect() };
         let all = budgets.all();
-        let by_name: BTreeMap<&str, &Budget> = all.iter().map(|budget| (budget.name.as_str(), budget)).collect();
+        let by_counter: BTreeMap<&str, &Counted> = all.iter().map(|counted| (&*counted.counter, counted)).collect();
         for key in keys {
-            let Some(budget) = by_name.get(key.split('.').next().unwrap_or_default()) else { continue };
+            let Some(counted) = by_counter.get(key.split('.').next().unwrap_or_default()) else { continue };
             let Some(book) = budgets.book(&key) else { continue };
-            for alert in due(budget, &key, &book, clock::now()) {
+            for alert in due(&counted.budget, &key, &book, clock::now()) {
                 if raised.contains(&alert.id) {
                     continue;
                 }

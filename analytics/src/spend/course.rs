@@ -3,6 +3,7 @@
 
 use super::forecast::{BookSpending, by_book, by_dimensions};
 use super::{SpendError, check_projects, named, parse, rfc3339, within_limit};
+use crate::budgets::Counted;
 use crate::warehouse::Warehouse;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::alert::{Alert, AlertKind};
@@ -31,15 +32,15 @@ struct Counter<'a> {
 pub(crate) async fn course(
     warehouse: &Warehouse,
     query: &ForecastQuery,
-    budgets: &[Budget],
+    budgets: &[Counted],
     label: impl Fn(&str) -> Option<String>,
     now: UnixMicros,
 ) -> Result<ForecastReport, SpendError> {
     let rows = match query.by.as_slice() {
         [only] if only == "budget" => {
             check_projects(&query.projects)?;
-            let budgets: Vec<Budget> =
-                budgets.iter().filter(|budget| is_of(budget, &query.projects)).cloned().collect();
+            let budgets: Vec<Counted> =
+                budgets.iter().filter(|counted| is_of(&counted.budget, &query.projects)).cloned().collect();
             counters(warehouse, &budgets, label, now).await?.iter().map(|counter| counter.row(now)).collect()
         }
         by if by.iter().any(|name| ["budget", "day", "hour"].contains(&name.as_str())) => {
@@ -54,12 +55,13 @@ pub(crate) async fn course(
 /// An alert for each budget that will be spent at least a day before its cycle ends.
 pub(crate) async fn early(
     warehouse: &Warehouse,
-    budgets: &[Budget],
+    budgets: &[Counted],
     label: impl Fn(&str) -> Option<String>,
     now: UnixMicros,
 ) -> Result<Vec<Alert>, SpendError> {
     // A cycle that never ends has no end to be early for.
-    let budgets: Vec<Budget> = budgets.iter().filter(|budget| budget.cycle != Cycle::Total).cloned().collect();
+    let budgets: Vec<Counted> =
+        budgets.iter().filter(|counted| counted.budget.cycle != Cycle::Total).cloned().collect();
     if budgets.is_empty() {
         return Ok(Vec::new());
     }
@@ -83,14 +85,15 @@ async fn month(warehouse: &Warehouse, query: &ForecastQuery, now: UnixMicros) ->
 /// Every counter in whose budget's window something was spent.
 async fn counters<'a>(
     warehouse: &Warehouse,
-    budgets: &'a [Budget],
+    budgets: &'a [Counted],
     label: impl Fn(&str) -> Option<String>,
     now: UnixMicros,
 ) -> Result<Vec<Counter<'a>>, SpendError> {
-    let windows: BTreeMap<&str, (&Budget, Window)> = budgets
+    let windows: BTreeMap<&str, (&Counted, Window)> = budgets
         .iter()
-        .filter_map(|budget| {
-            Some((budget.name.as_str(), (budget, budget.cycle.window(now, &zone(budget.zone()).ok()?))))
+        .filter_map(|counted| {
+            let budget = &counted.budget;
+            Some((&*counted.counter, (counted, budget.cycle.window(now, &zone(budget.zone()).ok()?))))
         })
         .collect();
     let Some(since) = windows.values().map(|(_, window)| window.from.0.saturating_sub(SKEW)).min() else {
@@ -100,23 +103,23 @@ async fn counters<'a>(
     let mut counters: BTreeMap<&str, Counter<'_>> = BTreeMap::new();
     for spending in &books {
         let Some((key, window_name)) = spending.book.rsplit_once('.') else { continue };
-        let Some((budget, window)) = windows.get(key.split('.').next().unwrap_or_default()) else { continue };
+        let Some((counted, window)) = windows.get(key.split('.').next().unwrap_or_default()) else { continue };
         let counter = counters.entry(key).or_insert_with(|| Counter {
             label: label(&format!("{key}.{}", window.name)).unwrap_or_else(|| key.to_owned()),
             key: key.to_owned(),
-            budget,
+            budget: &counted.budget,
             window: window.clone(),
             spent: Spent::default(),
         });
         counter.add(spending, window_name);
     }
-    for (name, (budget, window)) in &windows {
+    for (key, (counted, window)) in &windows {
         // One that nobody spent of is there, too. Of those with several counters, none is.
-        if budget.per.is_empty() {
-            counters.entry(name).or_insert_with(|| Counter {
-                label: (*name).to_owned(),
-                key: (*name).to_owned(),
-                budget,
+        if counted.budget.per.is_empty() {
+            counters.entry(key).or_insert_with(|| Counter {
+                label: counted.label.clone(),
+                key: (*key).to_owned(),
+                budget: &counted.budget,
                 window: window.clone(),
                 spent: Spent::default(),
             });

@@ -1,8 +1,11 @@
 //! What spend can be broken down by, in SQL. Knows the columns of `attempts` and `spend_by_hour`, and no query.
 
-/// The names of the budgets are the first part of their books' keys: a row for each, or one for none.
-const BUDGETS: &str = "arrayJoin(if(empty(books), [NULL],
-    arrayDistinct(arrayMap(book -> toNullable(splitByChar('.', toString(book))[1]), books))))";
+/// The names of the budgets are in the first part of their books' keys, as `schemas::book::Counter` writes them: a row for
+/// each, or one for none. A budget that was deleted and made again is one here.
+const BUDGETS: &str = "arrayJoin(if(empty(books), [NULL], arrayDistinct(arrayMap(
+    counter -> toNullable(multiIf(startsWith(counter, 'B='), splitByChar('=', counter)[2],
+        startsWith(counter, 'K='), concat(splitByChar('=', counter)[2], '/', splitByChar('=', counter)[3]), counter)),
+    arrayMap(book -> splitByChar('.', toString(book))[1], books)))))";
 
 /// What to break down by.
 pub(super) enum Dimension<'a> {

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod config;
+mod handles;
 mod roles;
 mod tools;
 mod up;
@@ -158,6 +159,7 @@ async fn prepare(cli: Cli) -> ExitCode {
     if let Err(error) = penstock_runtime::logs::start(&wish) {
         return fail(&anyhow::anyhow!("PENSTOCK_LOG: `{wish}` is not a filter: {error}"));
     }
+    handles::raise();
     match Box::pin(run(cli)).await {
         Ok(code) => code,
         Err(error) => fail(&error),

@@ -2,6 +2,7 @@
 
 use crate::Place;
 use crate::config::Config;
+use crate::handles;
 use anyhow::{Context, bail};
 use penstock_analytics::Analytics;
 use penstock_ingress::Ingress;
@@ -25,6 +26,7 @@ pub(crate) async fn ingress(place: &Place, listen: Option<String>) -> anyhow::Re
     if let Some(listen) = listen {
         config.ingress.listen = listen.parse().with_context(|| format!("--listen {listen}: not an address"))?;
     }
+    handles::leave_some(&mut config.ingress);
     let bus = connect(&config.nats, "ingress").await?;
     let ingress = Box::pin(Ingress::start(config.ingress, &bus, &Metrics::default())).await?;
     ingress.ready().await;

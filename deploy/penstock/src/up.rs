@@ -9,7 +9,7 @@ pub(crate) mod nats;
 
 use crate::config::Config;
 use crate::roles::{code, connect_soon, prices, wait_for_stop};
-use crate::{Place, config};
+use crate::{Place, config, handles};
 use anyhow::{Context, anyhow};
 use child::Children;
 pub(crate) use data::{DataDir, RunFile};
@@ -59,6 +59,7 @@ pub(crate) async fn run(place: &Place, options: Options) -> anyhow::Result<ExitC
     if let Some(listen) = &options.listen {
         config.ingress.listen = listen.parse().with_context(|| format!("--listen {listen}: not an address"))?;
     }
+    handles::leave_some(&mut config.ingress);
     let data = DataDir::open(place)?;
     let first_key = choose_keys(&mut config, &data)?;
     let (running, run_file) = Box::pin(start(config, &data, options.demo)).await?;

@@ -15,6 +15,7 @@ use penstock_runtime::bus::{Intake, LedgerState};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
 use serde_json::json;
+use tokio::time::Instant;
 
 /// `GET /health`: the process is alive, and how what it stands on is.
 pub(crate) async fn health(State(ingress): State<Shared>) -> impl IntoResponse {
@@ -32,6 +33,7 @@ pub(crate) async fn health(State(ingress): State<Shared>) -> impl IntoResponse {
             "failures": journal.health().failures(),
             "waiting_bytes": journal.waiting_bytes(),
         },
+        "rows": ingress.carry.report(Instant::now()),
         "intake": match ingress.bus.intake() {
             Intake::Everything => "everything",
             Intake::NoOptional => "no_optional",

@@ -58,6 +58,8 @@ pub(super) struct Counter {
     on_exceed: OnExceed,
     /// The book as it was last seen.
     pub(super) seen: Book,
+    /// What is no longer held here, because the limit was lowered, and still is in the book.
+    pub(super) to_give: u64,
     /// Whether our share has ever stood in the book.
     pub(super) has_share: bool,
     /// What was last told of what is spent.
@@ -297,7 +299,10 @@ impl State {
         }
         for (at, want) in wants.iter().enumerate() {
             let counter = self.counters.entry(want.book.clone()).or_insert_with(|| Counter::of(want));
-            counter.limit = want.limit;
+            if counter.limit != want.limit {
+                counter.limit = want.limit;
+                counter.fit_limit();
+            }
             if !counter.account.reserve(want.amount) {
                 for want in &wants[..at] {
                     self.settle(&want.book, want.amount, 0);
@@ -356,6 +361,7 @@ impl Counter {
             is_rate: !want.is_budget(),
             on_exceed: want.on_exceed(),
             seen: Book::default(),
+            to_give: 0,
             has_share: false,
             told: 0,
             active: Instant::now(),
@@ -374,6 +380,15 @@ impl Counter {
         };
         let (book, label) = (book.to_owned(), self.label.clone());
         Some(Want { book, label, unit: self.unit, limit: self.limit, amount, until: self.until, counted })
+    }
+
+    /// Where more is set aside in all than the limit, which was lowered, nothing of what is free here may be used: it is
+    /// given back, so that what is taken anew is taken within the limit.
+    pub(super) fn fit_limit(&mut self) {
+        let is_over = self.seen.total() > self.limit;
+        if is_over && self.on_exceed != OnExceed::Alert {
+            self.to_give = self.to_give.saturating_add(self.account.let_go(0));
+        }
     }
 
     fn touch(&mut self) {

@@ -5,7 +5,7 @@ use crate::refusal::Refusal;
 use crate::stage::Known;
 use jiff::tz::TimeZone;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::book::Counter;
+use penstock_schemas::book::{Counter, Generations};
 use penstock_schemas::bound;
 use penstock_schemas::budget::{Budget, Dimension, Mode, OnExceed, RateLimit, Scope, Unit};
 use penstock_schemas::cycle::{self, Cycle, Window};
@@ -113,6 +113,7 @@ struct Own {
 
 struct BudgetRule {
     budget: Budget,
+    generation: Option<String>,
     unit: Unit,
     limit: u64,
     zone: TimeZone,
@@ -134,7 +135,8 @@ pub(crate) struct Rates {
 
 impl Rules {
     pub(crate) fn of(directory: &Directory) -> Self {
-        let budgets = directory.budgets.values().filter_map(BudgetRule::of).collect();
+        let of = |budget| BudgetRule::of(budget, &directory.generations);
+        let budgets = directory.budgets.values().filter_map(of).collect();
         Self { budgets, rates: directory.limits.values().map(RateRule::of).collect(), own: Mutex::default() }
     }
 
@@ -203,7 +205,7 @@ fn matches_any(scope: &Scope, asked: &Asked<'_>) -> bool {
 
 impl Own {
     fn of(key: &VirtualKey) -> Self {
-        let budgets = key.budgets.iter().filter_map(BudgetRule::of).collect();
+        let budgets = key.budgets.iter().filter_map(|budget| BudgetRule::of(budget, &key.generations)).collect();
         let rates =
             key.rates.map(|rates| RateRule { name: "own".to_owned(), scope: Scope::default(), per: Vec::new(), rates });
         Self { key: key.clone(), budgets, rates: rates.into_iter().collect() }
@@ -236,11 +238,12 @@ impl<'a> Amounts<'a> {
 
 impl BudgetRule {
     /// One that is not valid was refused when it was written.
-    fn of(budget: &Budget) -> Option<Self> {
+    fn of(budget: &Budget, generations: &Generations) -> Option<Self> {
+        let generation = generations.get(&budget.name).cloned();
         let zone = cycle::zone(budget.zone()).ok()?;
         let (unit, limit) = budget.limit();
         let window = RwLock::new(budget.cycle.window(UnixMicros(0), &zone));
-        Some(Self { budget: budget.clone(), unit, limit, zone, window })
+        Some(Self { budget: budget.clone(), generation, unit, limit, zone, window })
     }
 
     fn window(&self, now: UnixMicros) -> Window {
@@ -273,7 +276,8 @@ impl BudgetRule {
             amount = amount.max(at_target);
         }
         let window = self.window(asked.now);
-        let counter = owner.map_or(Counter::Budget(name), |key| Counter::OfKey(key, name));
+        let generation = self.generation.as_deref();
+        let counter = owner.map_or(Counter::Budget(name, generation), |key| Counter::OfKey(key, name, generation));
         let (book, label) = named(counter, per, asked.caller, &window.name);
         let counted =
             Counted::Budget { scope: narrowed(scope, asked.model), mode: *mode, on_exceed: on_exceed.clone() };

@@ -38,17 +38,18 @@ impl Keeper {
     pub(super) async fn fund(&self, want: &Want) -> Result<bool, BusError> {
         let Some(turn) = self.turn(&want.book) else { return Ok(true) };
         let _turn = turn.lock().await;
+        let unneeded = self.take_what_is_to_give(&want.book);
         for attempt in 1..=TRIES {
             let Some(draft) = self.draft(&want.book, want.amount) else { return Ok(true) };
-            if draft.missing == 0 {
+            if draft.missing == 0 && unneeded == 0 {
                 return Ok(true); // another request has taken enough for both
             }
-            if draft.is_waiting {
+            if draft.is_waiting && unneeded == 0 {
                 return Ok(false);
             }
             let Some((mut book, revision)) = self.read(want.is_budget(), &want.book, &draft).await? else { continue };
             let slice = book.left(want.limit) / (SLICES * book.shares.len().max(1) as u64);
-            book.tell(draft.lease, draft.settled, 0);
+            book.tell(draft.lease, draft.settled, unneeded);
             let mut taken = book.take(draft.lease, draft.missing, slice, want.limit);
             if taken == 0 && !want.is_hard() {
                 book.take_anyway(draft.lease, draft.missing);
@@ -56,7 +57,7 @@ impl Keeper {
             }
             (book.label, book.unit) = (want.label.clone(), Some(want.unit));
             if self.write(&want.book, book, revision, &draft).await? {
-                return Ok(taken > 0);
+                return Ok(taken > 0 || draft.missing == 0);
             }
             sleep(full_jitter(attempt, Duration::from_millis(1), Duration::from_millis(20))).await;
         }
@@ -67,7 +68,9 @@ impl Keeper {
     async fn give_back(&self, key: &str, keep: u64) -> Result<(), BusError> {
         let Some(turn) = self.turn(key) else { return Ok(()) };
         let _turn = turn.lock().await;
-        let let_go = |counter: &mut Counter| (counter.account.let_go(keep), counter.is_rate);
+        let let_go = |counter: &mut Counter| {
+            (counter.account.let_go(keep).saturating_add(std::mem::take(&mut counter.to_give)), counter.is_rate)
+        };
         let Some((unneeded, is_rate)) = self.state().counters.get_mut(key).map(let_go) else { return Ok(()) };
         for attempt in 1..=TRIES {
             let Some(draft) = self.draft(key, 0) else { return Ok(()) };
@@ -82,6 +85,12 @@ impl Keeper {
             sleep(full_jitter(attempt, Duration::from_millis(1), Duration::from_millis(20))).await;
         }
         Ok(())
+    }
+
+    /// Once: where the answer to a change of the book is lost, it may have been given back. Otherwise the next change finds
+    /// that it is held still.
+    fn take_what_is_to_give(&self, key: &str) -> u64 {
+        self.state().counters.get_mut(key).map_or(0, |counter| std::mem::take(&mut counter.to_give))
     }
 
     fn turn(&self, key: &str) -> Option<Arc<tokio::sync::Mutex<()>>> {
@@ -153,6 +162,9 @@ impl Keeper {
             counter.has_share = true;
             counter.told = share.settled;
             counter.seen = book;
+            // What was let go meanwhile is in the book still, and so in what is held.
+            counter.to_give = 0;
+            counter.fit_limit();
         }
         drop(state);
         self.parts().changed.notify_waiters();
@@ -167,6 +179,8 @@ impl Keeper {
         let Some(counter) = state.counters.get_mut(&key) else { return };
         let is_wanted = book.is_wanted_by_another(lease) && counter.account.free() > 0;
         counter.seen = book;
+        counter.fit_limit();
+        let is_wanted = is_wanted || counter.to_give > 0;
         drop(state);
         self.parts().changed.notify_waiters();
         if is_wanted {
@@ -256,7 +270,7 @@ impl Counter {
     /// How much is kept of what is free; `None` when there is nothing to tell.
     fn keep(&self, lease: LeaseId, now: Instant) -> Option<u64> {
         let free = self.account.free();
-        if free > 0 && self.seen.is_wanted_by_another(lease) {
+        if self.to_give > 0 || free > 0 && self.seen.is_wanted_by_another(lease) {
             return Some(0);
         }
         let idle = now.duration_since(self.active);

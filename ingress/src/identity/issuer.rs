@@ -133,6 +133,7 @@ impl IssuerConfig {
             expires_at: claims.expires_at(),
             disabled: false,
             budgets: Vec::new(),
+            generations: BTreeMap::new(),
             rates: None,
         })
     }

@@ -77,6 +77,7 @@ impl Office {
         let (keys, now) = (self.keys.bucket().list().await?, clock::now());
         let change = |directory: &mut Directory, _: u64| -> Result<(Vec<Changed>, Vec<String>), Refused> {
             let changes = plan(directory, declared, how);
+            let budgets = directory.budgets.clone();
             for change in &changes {
                 match (&change.before, &change.after) {
                     (_, Some(after)) => drop(put(directory, after, &token::generate(), false)),
@@ -84,6 +85,7 @@ impl Office {
                     (None, None) => {}
                 }
             }
+            directory.renew_generations(&budgets, now);
             let around = Surroundings { directory, keys: &keys, models: &self.models, now };
             Ok((changes, check(&around, declared)?))
         };
@@ -174,7 +176,7 @@ fn become_wanted(
             (keys.describe(id, secret), made)
         }
     };
-    wanted.settings.clone().put_into(&mut new);
+    wanted.settings.clone().put_into(&mut new, clock::now());
     (key != Some(&new)).then_some((new, fresh))
 }
 
@@ -228,9 +230,10 @@ fn stand_in(key: &DeclaredKey) -> VirtualKey {
         expires_at: None,
         disabled: false,
         budgets: Vec::new(),
+        generations: BTreeMap::new(),
         rates: None,
     };
-    key.settings.clone().put_into(&mut made);
+    key.settings.clone().put_into(&mut made, UnixMicros(0));
     made
 }
 

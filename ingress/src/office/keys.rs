@@ -97,7 +97,7 @@ impl Office {
                 (self.keys.describe(id, &secret), Some(secret))
             }
         };
-        settings.as_ref().clone().put_into(&mut key);
+        settings.as_ref().clone().put_into(&mut key, clock::now());
         (key, secret)
     }
 }

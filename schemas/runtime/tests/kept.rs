@@ -163,7 +163,10 @@ async fn a_stream_with_other_settings_is_refused_and_the_difference_named() {
         retention: RetentionPolicy::Limits,
         ..Config::default()
     };
-    server.jetstream().await.create_stream(other).await.unwrap();
+    let jetstream = server.jetstream().await;
+    // The connection has made the right one.
+    jetstream.delete_stream("ps_USAGE").await.unwrap();
+    jetstream.create_stream(other).await.unwrap();
     let error = Journal::open(&bus).await.err().unwrap().to_string();
     assert!(error.contains("ps_USAGE") && error.contains("retention is Limits, must be WorkQueue"), "{error}");
 }

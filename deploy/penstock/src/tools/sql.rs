@@ -21,7 +21,9 @@ pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<Exit
         Format::Json => SqlFormat::Json,
         Format::Csv => SqlFormat::Csv,
     };
-    let mut answer = super::warehouse(place)?.sql(&options.statement, format)?;
+    let warehouse = super::warehouse(place)?;
+    warehouse.answers().await?;
+    let mut answer = warehouse.sql(&options.statement, format)?;
     while let Some(piece) = answer.next().await? {
         write(&piece)?;
     }

@@ -82,7 +82,7 @@ impl Bus {
     /// Connects to `url` for `role`; whatever runs over this connection belongs to the role's life.
     ///
     /// # Errors
-    /// When no server answers, or it is older than 2.12.
+    /// When no server answers, or it is older than 2.12, or the ledger's stream has other settings than ours.
     pub async fn connect(config: &NatsConfig, url: &str, role: &str) -> Result<Self, BusError> {
         let process = clock::process_id();
         let (servers, login) = split_login(url);
@@ -120,7 +120,10 @@ impl Bus {
         let jetstream = jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(5)).build(client.clone());
         let subjects = Arc::new(config.subjects.clone());
         let intake = watch::Sender::new(Intake::Everything);
-        Ok(Self { client, jetstream, subjects, replicas: config.replicas, life, connections, intake, process })
+        let bus = Self { client, jetstream, subjects, replicas: config.replicas, life, connections, intake, process };
+        bus.usage_stream().await?;
+        bus.follow_time().await?;
+        Ok(bus)
     }
 
     /// What this process takes in.

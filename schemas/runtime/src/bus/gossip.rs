@@ -1,8 +1,10 @@
-//! How pools tell how they are, and who hears it. Nothing here is durable: what is missed is told again a second later.
+//! How pools tell how they are, and who carries the ledger over, and who hears it. Nothing here is durable: what is missed is told again a second later.
 
 use super::{Bus, BusError, failed};
 use futures_util::StreamExt;
+use penstock_schemas::carry::CarryState;
 use penstock_schemas::pool::PoolState;
+use serde::de::DeserializeOwned;
 use tracing::warn;
 
 impl Bus {
@@ -21,13 +23,38 @@ impl Bus {
     /// # Errors
     /// When the subscription cannot be made.
     pub(crate) async fn hear_pools(&self, hear: impl Fn(PoolState) + Send + Sync + 'static) -> Result<(), BusError> {
-        let subject = self.subjects.pools();
-        let mut told = self.client.subscribe(subject).await.map_err(failed("listen to the pools"))?;
-        self.life.service("gossip of pools", async move {
+        self.hear(self.subjects.pools(), hear).await
+    }
+
+    /// Tells how the ledger is carried over.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn tell_carry(&self, state: &CarryState) -> Result<(), BusError> {
+        let payload = serde_json::to_vec(state).map_err(failed("write how the ledger is carried over"))?;
+        let told = self.client.publish(self.subjects.carry(), payload.into()).await;
+        told.map_err(failed("tell how the ledger is carried over"))
+    }
+
+    /// Gives what is told of it to `hear`, as long as the role lives.
+    ///
+    /// # Errors
+    /// When the subscription cannot be made.
+    pub async fn hear_carry(&self, hear: impl Fn(CarryState) + Send + Sync + 'static) -> Result<(), BusError> {
+        self.hear(self.subjects.carry(), hear).await
+    }
+
+    async fn hear<S: DeserializeOwned + Send + 'static>(
+        &self,
+        subject: String,
+        hear: impl Fn(S) + Send + Sync + 'static,
+    ) -> Result<(), BusError> {
+        let mut told = self.client.subscribe(subject).await.map_err(failed("listen to other processes"))?;
+        self.life.service("gossip", async move {
             while let Some(message) = told.next().await {
                 match serde_json::from_slice(&message.payload) {
                     Ok(state) => hear(state),
-                    Err(error) => warn!(%error, "what a pool tells cannot be read: is one process older?"),
+                    Err(error) => warn!(%error, "what a process tells cannot be read: is it older or newer?"),
                 }
             }
         });

@@ -3,7 +3,7 @@
 //! `inbox` is an ingress's side of a call and `desk` a worker's; `journal` writes the durable ledger, `ledger` reads it, and
 //! `dead` keeps what it cannot hold; `bucket` holds what every process keeps in memory, and `directory` the one document of
 //! what the operator manages; `kept` holds conversations; `query` is for questions, `alerts` for what somebody must be
-//! told, and `work` for what is kept until it is done.
+//! told, and `work` for what is kept until it is done; `time` is what all processes agree on.
 
 mod alerts;
 mod bucket;
@@ -25,6 +25,7 @@ mod reserve;
 mod store;
 mod stored;
 mod streams;
+mod time;
 mod work;
 
 pub use alerts::{Alarm, Post};

@@ -2,14 +2,16 @@
 //! every process knows the same, also after a restart. Knows nothing of what is kept.
 
 use super::{Bus, BusError, failed};
+use crate::clock;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::kv::Store;
 use futures_util::StreamExt;
+use penstock_schemas::UnixMicros;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -36,7 +38,7 @@ struct Tally {
 struct Entry {
     key: String,
     bytes: u64,
-    at: SystemTime,
+    at: UnixMicros,
 }
 
 impl Stored {
@@ -79,13 +81,13 @@ impl Stored {
             |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name)).map(|value| value.as_str());
         let is_gone = header("KV-Operation").is_some();
         let bytes = header("Nats-Msg-Size").and_then(|size| size.parse().ok()).unwrap_or(0);
-        let at = SystemTime::from(info.published);
+        let at = UnixMicros(u64::try_from(info.published.unix_timestamp_nanos() / 1_000).unwrap_or_default());
         self.tally().set(key, info.stream_sequence, (!is_gone).then_some((bytes, at)));
     }
 
     /// Notes a value that was just written.
     pub(super) fn add(&self, key: &str, sequence: u64, bytes: usize) {
-        self.tally().set(key, sequence, Some((bytes as u64, SystemTime::now())));
+        self.tally().set(key, sequence, Some((bytes as u64, clock::now())));
     }
 
     /// The oldest keys of a project that must go, so that it keeps no more than `most` bytes with so many more; `None` when
@@ -114,7 +116,7 @@ impl Stored {
 
 impl Tally {
     /// The last message of a key: a value of this size, or that it is gone.
-    fn set(&mut self, key: &str, sequence: u64, value: Option<(u64, SystemTime)>) {
+    fn set(&mut self, key: &str, sequence: u64, value: Option<(u64, UnixMicros)>) {
         let project = key.split('.').next().unwrap_or_default();
         if let Some(last) = self.last.get(key).copied() {
             if last > sequence {
@@ -145,10 +147,11 @@ impl Tally {
 
     /// The server says nothing when a value has reached its age.
     fn expire(&mut self, project: &str, max_age: Duration) {
+        let now = clock::now();
         loop {
             let oldest = self.entries.range((project.to_owned(), 0)..).next();
             let Some(((of, sequence), entry)) = oldest else { return };
-            if of != project || entry.at.elapsed().is_ok_and(|age| age < max_age) {
+            if of != project || now.since(entry.at) < max_age {
                 return;
             }
             let sequence = *sequence;
@@ -180,13 +183,13 @@ mod tests {
     #[test]
     fn what_is_written_again_deleted_or_too_old_counts_once_or_not_at_all() {
         let stored = Stored::default();
-        let now = SystemTime::now();
+        let now = clock::now();
         let sizes = |stored: &Stored| stored.tally().by_project.get("a").copied().unwrap_or(0);
         stored.tally().set("a.1", 1, Some((1000, now)));
         stored.tally().set("a.1", 2, Some((3000, now)));
         stored.tally().set("a.1", 1, Some((1000, now))); // stale: ignore
         assert_eq!(sizes(&stored), 3000 + ENTRY);
-        stored.tally().set("a.2", 3, Some((500, now - 2 * DAY)));
+        stored.tally().set("a.2", 3, Some((500, UnixMicros(now.0 - 2 * DAY.as_micros() as u64))));
         stored.tally().set("a.1", 4, None);
         assert_eq!(sizes(&stored), 500 + ENTRY);
         assert_eq!(stored.too_old("a", 0, 10_000, DAY), Some(vec![]));
