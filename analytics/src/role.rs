@@ -77,7 +77,7 @@ impl Analytics {
         let budgets = Budgets::follow(bus).await?;
         answers::answer(bus, &warehouse, &budgets).await?;
         let journal = Journal::open(bus).await?;
-        life.service("alerts", tell::run(bus.clone(), life.clone(), journal.clone(), budgets.clone()));
+        life.service("alerts", tell::run(bus.clone(), life.clone(), journal.clone(), budgets.clone(), counted.clone()));
         let poster = Poster { bus: bus.clone(), life: life.clone(), budgets: budgets.clone(), metrics: counted };
         life.service("webhooks", poster.run());
         life.service("thresholds", watch::thresholds(bus.clone(), budgets.clone()));

@@ -5,6 +5,7 @@
 mod support;
 
 use penstock_analytics::Analytics;
+use penstock_runtime::bus::Post;
 use penstock_runtime::clock;
 use penstock_schemas::alert::{Alert, AlertKind, AlertQuery, Webhook};
 use penstock_schemas::book::{Book, Share};
@@ -166,6 +167,40 @@ async fn a_webhook_is_told_with_a_signature_until_it_takes_the_alert() {
     stubborn.next().await;
     world.until_metric("penstock_webhook_posts_total 3").await;
     assert!(stubborn.rest().is_empty() && picky.rest().is_empty());
+    stop(analytics).await;
+}
+
+#[tokio::test]
+async fn so_many_posts_wait_for_one_webhook_and_all_that_come_for_others() {
+    const WAITING: usize = 500;
+    let world = World::new().await;
+    // As an earlier version has made it, with a post in it.
+    let jetstream = async_nats::jetstream::new(async_nats::connect(&world.nats.url).await.unwrap());
+    let config = async_nats::jetstream::stream::Config {
+        name: "ps_POSTS".to_owned(),
+        subjects: vec!["ps.post".to_owned()],
+        retention: async_nats::jetstream::stream::RetentionPolicy::WorkQueue,
+        discard: async_nats::jetstream::stream::DiscardPolicy::New,
+        max_bytes: 256 << 20,
+        duplicate_window: Duration::from_secs(120),
+        num_replicas: 1,
+        ..Default::default()
+    };
+    jetstream.create_stream(config).await.unwrap();
+    let alert = |at: usize| Alert::new(AlertKind::SpendingSlope, "team", &at.to_string(), "2026-11", now());
+    let post = |webhook: &str, at: usize| Post { webhook: webhook.to_owned(), alert: alert(at) };
+    let earlier = serde_json::to_vec(&post("good", WAITING)).unwrap();
+    jetstream.publish("ps.post", earlier.into()).await.unwrap().await.unwrap();
+    for at in 0..WAITING {
+        assert!(world.bus.post(&post("hanging", at)).await.unwrap(), "{at}");
+    }
+    assert!(!world.bus.post(&post("hanging", WAITING)).await.unwrap());
+    let good = Receiver::start(&[204]);
+    manage(&world, &[], &[webhook(&world, "good", good.url("/"), &[])]).await;
+    assert!(world.bus.post(&post("good", 1)).await.unwrap());
+    let analytics = world.start(vec![]).await.unwrap();
+    let told = [good.next().await, good.next().await].map(|post| post.header("x-penstock-alert-id").to_owned());
+    assert!([1, WAITING].map(|at| alert(at).id.to_string()).iter().all(|id| told.contains(id)));
     stop(analytics).await;
 }
 

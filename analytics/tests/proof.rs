@@ -37,7 +37,8 @@ fn attempt(reservation: Uuid, under: LeaseId, books: &[&str], at: UnixMicros) ->
 
 /// What was spent in one book, by lease.
 async fn of(warehouse: &Warehouse, book: &str) -> Vec<SpentByLease> {
-    let mut spent: Vec<_> = warehouse.spent_by_lease(&[book], None).await.unwrap().of(book).copied().collect();
+    let spent = warehouse.spent_by_lease(&[book], None).await.expect("ClickHouse is there");
+    let mut spent: Vec<_> = spent.of(book).copied().collect();
     spent.sort_unstable_by_key(|spent| spent.lease);
     spent
 }

@@ -13,12 +13,13 @@ use penstock_runtime::{MasterKey, Secret, clock};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::book::{self, Generations};
 use penstock_schemas::budget::{Budget, Rates};
-use penstock_schemas::key::{KeySecret, VirtualKey};
+use penstock_schemas::key::{KeySecret, Presets, SecretHash, VirtualKey};
 use penstock_schemas::name::{KeyId, ProjectId};
 use ring::KeyRing;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tracing::warn;
 
 /// What every virtual key begins with, so that people and secret scanners know one when they see it.
 const PREFIX: &str = "psk_";
@@ -28,6 +29,9 @@ const SHORTEST: usize = 16;
 
 /// The id of the key that `PENSTOCK_KEY` presets.
 const PRESET: &str = "preset";
+
+/// Where it is remembered which were preset.
+const PRESETS: &str = "preset-keys";
 
 /// What a new key is to be.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +58,7 @@ pub struct KeyWish {
 #[derive(Clone)]
 pub struct Keys {
     bucket: Bucket<VirtualKey>,
+    presets: Bucket<Presets>,
     hasher: Hasher,
 }
 
@@ -64,7 +69,7 @@ impl Keys {
     /// When JetStream does not answer, or that key was sealed with another master key.
     pub async fn open(bus: &Bus, master: Option<&MasterKey>) -> Result<Self, BusError> {
         let hasher = Hasher::new(&bus.hash_key(master).await?);
-        Ok(Self { bucket: bus.keys().await?, hasher })
+        Ok(Self { bucket: bus.keys().await?, presets: bus.presets().await?, hasher })
     }
 
     /// Their entries.
@@ -143,16 +148,31 @@ impl Keys {
         self.bucket.delete(id.as_str()).await.map(|()| true)
     }
 
-    /// Sets the key that the operator chose; the one that was chosen before is no longer valid.
+    /// Sets the key that the operator chose; the one that was chosen before is no longer valid. One that was revoked or
+    /// rotated stays so, however often the process starts with it.
     pub(crate) async fn preset(&self, secret: &Secret) -> Result<(), BusError> {
-        let id = KeyId::parse(PRESET).expect("preset is a name");
-        let wish = KeyWish { name: Some("PENSTOCK_KEY".to_owned()), ..KeyWish::default() };
         let hash = self.hasher.hash(secret.reveal());
         let current = self.bucket.get(PRESET).await?;
-        if current.is_some_and(|current| current.all_secrets().iter().any(|have| have.hash == hash)) {
-            return Ok(());
+        let now: Vec<SecretHash> = current.iter().flat_map(VirtualKey::all_secrets).map(|secret| secret.hash).collect();
+        let known = self.presets.get(PRESETS).await?;
+        let mut presets = known.clone().unwrap_or_default();
+        if known.is_none() && self.bucket.was_deleted(PRESET).await? {
+            // By a version that remembered nothing: most likely it was this one.
+            presets.last = Some(hash.clone());
         }
-        self.bucket.put(PRESET, &describe(id, secret, wish, &self.hasher)).await
+        if presets.admit(&hash, &now) {
+            let id = KeyId::parse(PRESET).expect("preset is a name");
+            let wish = KeyWish { name: Some("PENSTOCK_KEY".to_owned()), ..KeyWish::default() };
+            self.bucket.put(PRESET, &describe(id, secret, wish, &self.hasher)).await?;
+        } else if presets.last.is_none() {
+            warn!(
+                "the preset key was revoked or rotated and stays so: set another PENSTOCK_KEY, or remove `key` in the data folder"
+            );
+        }
+        if known.as_ref() != Some(&presets) {
+            self.presets.put(PRESETS, &presets).await?;
+        }
+        Ok(())
     }
 }
 

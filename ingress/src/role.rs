@@ -151,13 +151,14 @@ impl Ingress {
         let office = office.sealing(config.master_key.as_ref());
         Box::pin(declare(&office, &config)).await?;
         let (memory, strangers) = (Memory::new(config.memory), Strangers::new(config.strangers));
-        let conversations = bus.kept(config.stored as u64).await?;
+        let stored = config.stored as u64;
+        let conversations = bus.kept(stored).await?;
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
         let shared = Shared(Arc::new(Parts {
             config,
             bus: bus.clone(),
             life: life.clone(),
-            inbox: Inbox::open(bus).await?,
+            inbox: Inbox::open_with_quota(bus, stored).await?,
             journal,
             keys,
             issuers,

@@ -126,6 +126,11 @@ impl Frame {
         Ok(out.freeze())
     }
 
+    /// Whether a message is the last frame of its call, by its kind alone.
+    pub fn is_terminal(message: &Bytes) -> bool {
+        matches!(message.get(1), Some(2 | 3))
+    }
+
     /// The frame that `message` holds; its bytes are not copied.
     ///
     /// # Errors

@@ -68,6 +68,35 @@ pub struct KeySecret {
     pub until: Option<UnixMicros>,
 }
 
+/// The keys that operators have preset, by the hashes of their secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Presets {
+    /// The last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<SecretHash>,
+    /// Those that were revoked or rotated after they had been preset, the newest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<SecretHash>,
+}
+
+/// Ended ones that are remembered.
+const MOST_ENDED: usize = 1000;
+
+impl Presets {
+    /// Whether a preset key with this hash is to be made, when these hashes are the preset key's now.
+    pub fn admit(&mut self, hash: &SecretHash, now: &[SecretHash]) -> bool {
+        if let Some(last) = self.last.take().filter(|last| !now.contains(last) && !self.ended.contains(last)) {
+            self.ended.push(last);
+            let over = self.ended.len().saturating_sub(MOST_ENDED);
+            self.ended.drain(..over);
+        }
+        let is_admitted = !self.ended.contains(hash);
+        self.last = is_admitted.then(|| hash.clone());
+        is_admitted && !now.contains(hash)
+    }
+}
+
 /// The hash of a secret, as 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -127,6 +156,32 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_preset_key_is_made_once_and_one_that_was_revoked_or_rotated_is_not_made_again() {
+        let hash = |text: &str| SecretHash::Hmac(text.to_owned());
+        let mut presets = Presets::default();
+        for (preset, now, is_made) in [
+            ("a", &[][..], true),
+            ("a", &["a"], false),
+            // Another takes its place, and back.
+            ("b", &["a"], true),
+            ("a", &["b"], true),
+            // It is rotated: both hold for a while.
+            ("a", &["a", "c"], false),
+            ("a", &["c"], false),
+            // Another is preset, and revoked.
+            ("d", &["c"], true),
+            ("d", &[], false),
+            ("e", &[], true),
+            ("d", &["e"], false),
+            ("a", &["e"], false),
+            ("f", &["e"], true),
+        ] {
+            let now: Vec<SecretHash> = now.iter().map(|text| hash(text)).collect();
+            assert_eq!(presets.admit(&hash(preset), &now), is_made, "{preset} when there is {now:?}");
+        }
+    }
 
     fn secret(text: &str) -> KeySecret {
         let hash = SecretHash::Hmac(text.to_owned());

@@ -2,7 +2,7 @@
 //! lists of names make the same key; those of counters are in `book`, those of the bus in `subject`. Knows nothing of what
 //! is kept there.
 
-use crate::name::{AlertId, ProjectId};
+use crate::name::{AlertId, ProcessId, ProjectId, RequestId};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use uuid::Uuid;
@@ -34,6 +34,20 @@ pub fn piece(version: &str, at: usize) -> String {
 /// What tells two copies of a post to a webhook from two posts.
 pub fn post(alert: AlertId, webhook: &str) -> String {
     format!("{alert}/{webhook}")
+}
+
+/// Where it is noted how many bytes an answer takes that is kept: by its project, and by what its frames are kept under.
+pub fn kept_answer(project: &ProjectId, ingress: &ProcessId, request: RequestId, bytes: u64) -> String {
+    format!("{project}.{ingress}.{request}.{bytes}")
+}
+
+/// What such a key says.
+pub fn kept_answer_parts(key: &str) -> Option<(&str, ProcessId, RequestId, u64)> {
+    let mut parts = key.split('.');
+    let (project, ingress, request, bytes) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_whole = parts.next().is_none();
+    let (ingress, request) = (ProcessId::parse(ingress).ok()?, RequestId::parse(request)?);
+    bytes.parse().ok().filter(|_| is_whole).map(|bytes| (project, ingress, request, bytes))
 }
 
 /// Where a caller's key for a request is claimed: no project meets another's, and no kind of key another kind.
@@ -153,6 +167,17 @@ mod tests {
     }
 
     #[test]
+    fn the_place_of_a_kept_answer_says_all_of_it() {
+        let (project, ingress) = (ProjectId::parse("p").unwrap(), ProcessId::parse("i").unwrap());
+        let request = RequestId(Uuid::from_u128(7));
+        let key = kept_answer(&project, &ingress, request, 42);
+        assert_eq!(kept_answer_parts(&key), Some(("p", ingress, request, 42)));
+        for wrong in ["", "p", "p.i.x.42", &format!("{key}.1"), &key.replace(".42", ".x")] {
+            assert_eq!(kept_answer_parts(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
     fn no_two_values_are_kept_in_one_place() {
         let mut made = Made::default();
         for project in names(3) {
@@ -205,6 +230,7 @@ mod tests {
                 names_of.alerts_stream(),
                 names_of.posts_stream(),
                 kv(names_of.claims_bucket()),
+                kv(names_of.kept_sizes_bucket()),
                 kv(names_of.books_bucket()),
                 kv(names_of.rates_bucket()),
                 kv(names_of.leases_bucket()),
@@ -219,7 +245,7 @@ mod tests {
             }
             let fixed = [names_of.usage(), names_of.spend(), names_of.audit(), names_of.reprice(), names_of.forecast()];
             let others =
-                [names_of.targets(), names_of.proof(), names_of.alerts_asked(), names_of.posts(), names_of.nobody()];
+                [names_of.targets(), names_of.proof(), names_of.alerts_asked(), names_of.nobody(), names_of.post("w")];
             for subject in fixed.into_iter().chain(others).chain([names_of.time(), names_of.carry()]) {
                 subjects.add(subject.clone(), subject);
             }

@@ -77,6 +77,11 @@ impl Subjects {
         format!("{}_KEPT", self.prefix)
     }
 
+    /// The bucket of what each answer that is kept takes.
+    pub fn kept_sizes_bucket(&self) -> String {
+        format!("{}_KEPT_SIZES", self.prefix)
+    }
+
     /// The bucket of requests whose answers are kept.
     pub fn claims_bucket(&self) -> String {
         format!("{}_CLAIMS", self.prefix)
@@ -182,9 +187,14 @@ impl Subjects {
         format!("{}.query.alerts", self.prefix)
     }
 
-    /// Where what is to be posted is put.
-    pub fn posts(&self) -> String {
-        format!("{}.post", self.prefix)
+    /// Where what is to be posted to a webhook is put.
+    pub fn post(&self, webhook: &str) -> String {
+        format!("{}.post.{webhook}", self.prefix)
+    }
+
+    /// Where what is to be posted is put: to each webhook under its own name, and, by versions until 2026-11, under none.
+    pub fn posts(&self) -> [String; 2] {
+        [format!("{}.post", self.prefix), format!("{}.post.*", self.prefix)]
     }
 
     /// The stream of what is to be posted.

@@ -4,8 +4,6 @@ use penstock_tests::{Call, Gate, Open, Part, Reply, World, words};
 use serde_json::json;
 use std::time::Instant;
 
-/// What DESIGN promises is 100 ms on a machine that does nothing else; a test must bear one that does.
-
 /// Hangs up, and measures how long the provider does not know.
 #[expect(clippy::print_stdout, reason = "the figure is worth reading")]
 async fn hang_up(what: &str, open: impl FnOnce(), call: &Call) {

@@ -9,6 +9,9 @@ use tokio::net::TcpStream;
 const HANDLES: u32 = 128;
 const SOCKETS: usize = 300;
 
+/// Callers that come at once.
+const WAVE: usize = 20;
+
 /// The processor time that a process has used, in hundredths of a second. Source: proc_pid_stat(5).
 fn used(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
@@ -34,16 +37,34 @@ async fn an_ingress_with_few_file_handles_serves_its_callers_while_more_sockets_
     let spent = used(ingress.pid()) - before;
     assert!(spent < 50, "{spent} hundredths of a second of processor time in a second without work");
     drop(strangers);
-    // Of callers: those for which there is no handle wait until others have their answers.
+    // Of callers, who come in waves: those for which there is no handle wait until others have their answers.
     let gate = Gate::new();
     world.upstream("alpha").replies(Reply::answer("held").held(&gate)).always();
-    let open_the_gate = async {
-        world.upstream("alpha").received(20 + 30).await;
-        gate.open();
+    let wave = || join_all((0..WAVE).map(|_| world.ask("alpha/m").at(&address).send()));
+    let come_in_waves = async {
+        let received = async |waves: usize| world.upstream("alpha").received(20 + waves * WAVE).await;
+        let second = async {
+            received(1).await;
+            wave().await
+        };
+        let third = async {
+            received(2).await;
+            wave().await
+        };
+        let fourth = async {
+            received(3).await;
+            wave().await
+        };
+        let open_the_gate = async {
+            // As many as connections may be at once.
+            world.upstream("alpha").received(20 + HANDLES as usize / 2).await;
+            gate.open();
+        };
+        let (one, two, three, four, ()) = tokio::join!(wave(), second, third, fourth, open_the_gate);
+        [one, two, three, four].concat()
     };
-    let asks = join_all((0..HANDLES).map(|_| world.ask("alpha/m").at(&address).send()));
-    let (answers, ()) = tokio::join!(asks, open_the_gate);
+    let answers = come_in_waves.await;
     assert!(answers.iter().all(|answer| answer.text() == "held"));
-    assert_eq!(world.attempts(20 + HANDLES as usize).await.len(), 20 + HANDLES as usize);
+    assert_eq!(world.attempts(20 + 4 * WAVE).await.len(), 20 + 4 * WAVE);
     assert!(world.logs().contains("there are too few file handles for [ingress] connections"));
 }

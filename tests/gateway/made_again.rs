@@ -13,7 +13,7 @@ async fn admin(world: &World, method: Method, path: &str, body: Value) -> Answer
 
 /// Makes a change, and waits until the ingress goes by it: a limit that is made after it stands in its headers then.
 async fn change(world: &World, method: Method, path: &str, body: Value) {
-    let number = 1_000_000 + u64::from(path.len() as u32) * 1_000 + body.to_string().len() as u64;
+    let number = 1_000_000 + path.len() as u64 * 1_000 + body.to_string().len() as u64;
     admin(world, method, path, body).await;
     let sign = json!({ "name": "sign", "rates": { "requests_per_day": number } });
     admin(world, Method::PUT, "/admin/v1/limits/sign", sign).await;

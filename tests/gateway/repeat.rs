@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use penstock_tests::{Gate, Part, Process, Reply, World, in_short, words};
+use penstock_tests::{Gate, Part, Process, Reply, World, in_short, until, words};
 
 /// A second ingress of the same deployment.
 async fn second_ingress(world: &mut World) -> (Process, String) {
@@ -95,4 +95,43 @@ async fn a_client_comes_back_to_its_stream_when_its_ingress_has_died() {
     assert_eq!(other_request.status, 422, "{}", in_short(&other_request.json()["error"]));
     let nobody = world.ask("alpha/m").stream().header("last-event-id", "01900000-0000-7000-8000-000000000007.1").await;
     assert_eq!(nobody.error(), "404 invalid_request_error stream_not_found");
+}
+
+#[tokio::test]
+async fn a_project_that_keeps_more_than_its_quota_loses_its_own_oldest_answers_and_no_others() {
+    let mut world = World::setup().config("[ingress]\nstored = \"1MB\"\n").start().await;
+    let long = "long ".repeat(30_000);
+    world.upstream("alpha").answers(&long).always();
+    let (_process, other) = second_ingress(&mut world).await;
+    let made = world.tool(&["keys", "create", "--project", "another"]).await;
+    let another = made["key"].as_str().unwrap().to_owned();
+    let is_replayed = async |name: &str, key: &str| -> bool {
+        let answer = world.ask("alpha/m").at(&other).key(key).header("idempotency-key", name).await;
+        assert_eq!(answer.text(), long);
+        answer.header("idempotent-replayed") == "true"
+    };
+    until("the key to be known", async || {
+        (world.get("/v1/models").at(&other).key(&another).await.status == 200).then_some(())
+    })
+    .await;
+    assert!(!is_replayed("theirs", &another).await);
+    // Six answers of 150 KB fit, of sixteen the last.
+    for number in 0..16 {
+        let ask = world.ask("alpha/m").header("idempotency-key", &format!("number {number}"));
+        assert_eq!(ask.await.text(), long);
+    }
+    // Asked from the newest on: who asks anew makes room.
+    assert!(is_replayed("number 15", world.key()).await && is_replayed("number 13", world.key()).await);
+    until("the oldest to be gone", async || {
+        let stored = world.stream_bytes("ps_KEPT").await;
+        (stored < 2_000_000).then_some(())
+    })
+    .await;
+    // Asked within three seconds, it could still be on its way.
+    until("the oldest to be asked anew", async || {
+        let answer = world.ask("alpha/m").at(&other).header("idempotency-key", "number 0").await;
+        (answer.status == 200 && answer.header("idempotent-replayed") != "true").then_some(())
+    })
+    .await;
+    assert!(is_replayed("theirs", &another).await, "another project's answer is still there");
 }

@@ -4,8 +4,6 @@ use penstock_tests::{Answer, Ask, Gate, Open, Part, Reply, World, in_short, unti
 use serde_json::{Value, json};
 use std::time::Instant;
 
-/// What is promised is one second; a test must bear a machine that does other things too.
-
 async fn create(world: &World, at: &[&str], arguments: &[&str]) -> (String, String) {
     let made = world.tool(&[&["keys", "create"], arguments].concat()).await;
     let text = |name: &str| made[name].as_str().expect("a new key has an id and a secret").to_owned();

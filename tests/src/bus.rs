@@ -16,6 +16,26 @@ impl World {
         info["state"]["messages"].as_u64()
     }
 
+    /// What a stream takes, in bytes.
+    ///
+    /// # Panics
+    /// When NATS does not say.
+    pub async fn stream_bytes(&self, stream: &str) -> u64 {
+        let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
+        let info = timeout(crate::wait::LONG, ask(&url, &format!("$JS.API.STREAM.INFO.{stream}"), "")).await;
+        info.expect("NATS answers").expect("NATS answers")["state"]["bytes"].as_u64().expect("a stream has a size")
+    }
+
+    /// Writes a message into the ledger, as a process of another version would.
+    ///
+    /// # Panics
+    /// When NATS does not take it.
+    pub async fn write_to_ledger(&self, payload: &str) {
+        let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
+        let stored = timeout(crate::wait::LONG, ask(&url, "ps.usage", payload)).await;
+        assert!(stored.is_ok_and(|stored| stored.is_some_and(|stored| stored["seq"].is_u64())), "NATS takes a message");
+    }
+
     /// Writes a value into a bucket.
     ///
     /// # Panics

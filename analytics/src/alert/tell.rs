@@ -2,13 +2,14 @@
 //! acknowledged only then, so that it is told at least once, whoever stops when. Knows nothing of HTTP.
 
 use crate::budgets::Budgets;
+use crate::metrics::AnalyticsMetrics;
 use penstock_runtime::Life;
 use penstock_runtime::bus::{Bus, BusError, Journal, Post, Work};
 use penstock_schemas::alert::Alert;
 use penstock_schemas::event::UsageEvent;
 use std::time::Duration;
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{error, warn};
 
 /// Wait before the alerts are opened again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -17,20 +18,26 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Tells for ever.
-pub(crate) async fn run(bus: Bus, life: Life, journal: Journal, budgets: Budgets) {
+pub(crate) async fn run(bus: Bus, life: Life, journal: Journal, budgets: Budgets, metrics: AnalyticsMetrics) {
     // Before the directory was read, nobody would be told.
     while !budgets.is_current() {
         sleep(LOOK).await;
     }
     loop {
-        if let Err(error) = tell_all(&bus, &life, &journal, &budgets).await {
+        if let Err(error) = tell_all(&bus, &life, &journal, &budgets, &metrics).await {
             warn!(%error, "alerts cannot be told; they wait");
         }
         sleep(AGAIN).await;
     }
 }
 
-async fn tell_all(bus: &Bus, life: &Life, journal: &Journal, budgets: &Budgets) -> Result<(), BusError> {
+async fn tell_all(
+    bus: &Bus,
+    life: &Life,
+    journal: &Journal,
+    budgets: &Budgets,
+    metrics: &AnalyticsMetrics,
+) -> Result<(), BusError> {
     let mut raised = bus.alerts().await?;
     loop {
         let work = tokio::select! {
@@ -40,14 +47,20 @@ async fn tell_all(bus: &Bus, life: &Life, journal: &Journal, budgets: &Budgets) 
         };
         // What has begun is finished before the role stops.
         let _busy = life.hold();
-        tell(bus, journal, budgets, work).await?;
+        tell(bus, journal, budgets, metrics, work).await?;
     }
     // What comes from now on is for others.
     drop(raised);
     std::future::pending().await
 }
 
-async fn tell(bus: &Bus, journal: &Journal, budgets: &Budgets, work: Work<Alert>) -> Result<(), BusError> {
+async fn tell(
+    bus: &Bus,
+    journal: &Journal,
+    budgets: &Budgets,
+    metrics: &AnalyticsMetrics,
+    work: Work<Alert>,
+) -> Result<(), BusError> {
     let alert = &work.value;
     warn!(id = %alert.id, kind = alert.kind.as_str(), subject = alert.subject, window = alert.window, "{}", alert.message);
     if !journal.append(UsageEvent::Alert(Box::new(alert.clone()))).await.acknowledged().await {
@@ -55,7 +68,10 @@ async fn tell(bus: &Bus, journal: &Journal, budgets: &Budgets, work: Work<Alert>
     }
     let directory = budgets.directory();
     for webhook in directory.webhooks.values().filter(|webhook| webhook.wants(alert.kind)) {
-        bus.post(&Post { webhook: webhook.name.clone(), alert: alert.clone() }).await?;
+        if !bus.post(&Post { webhook: webhook.name.clone(), alert: alert.clone() }).await? {
+            metrics.posts_lost.inc();
+            error!(webhook = webhook.name, id = %alert.id, "too many alerts wait for a webhook: this one is not posted to it");
+        }
     }
     work.done().await
 }

@@ -15,7 +15,7 @@ use crate::dialect::{self, Asked};
 use crate::refusal::Refusal;
 use crate::role::Shared;
 use bytes::{Bytes, BytesMut};
-use penstock_runtime::bus::{Bus, Replay};
+use penstock_runtime::bus::{Bus, Intake, Replay};
 use penstock_runtime::heavy;
 use penstock_schemas::envelope::{Body, Dialect, Envelope, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -89,10 +89,13 @@ pub(super) async fn send(
     record: &mut Record,
 ) -> Result<Answer, Refusal> {
     let id = envelope.call_id();
+    if ingress.bus.intake() != Intake::Everything && !ingress.bus.is_inline(&body) {
+        return Err(Refusal::NotReady("the disk is nearly full: requests that would be stored on it are not taken"));
+    }
     envelope.body = ingress.bus.place_body(id, &body).await.map_err(|error| internal(&error))?;
     let placed = Placed { bus: ingress.bus.clone(), life: ingress.life.clone(), body: envelope.body.clone() };
     let call = if envelope.kept {
-        ingress.inbox.expect_kept(id, envelope.deadline)
+        ingress.inbox.expect_kept(&envelope.caller.project, id, envelope.deadline)
     } else {
         ingress.inbox.expect(id, envelope.deadline)
     };

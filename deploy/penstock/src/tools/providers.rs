@@ -85,7 +85,7 @@ pub(crate) async fn run(place: &Place, Command::Keys(command): Command) -> anyho
     let bus = super::bus(place).await?;
     let office = Box::pin(Office::for_tool(&bus, &config)).await?;
     let done = Box::pin(manage(&office, command)).await;
-    let is_recorded = office.close().await;
+    let is_recorded = Box::pin(office.close()).await;
     done?;
     ensure!(is_recorded, "the ledger has not confirmed the record of the change");
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@
 use super::work::{WorkReader, work_config};
 use super::{Bus, BusError, failed};
 use crate::schedule::full_jitter;
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use penstock_schemas::alert::{Alert, AlertQuery, AlertReply};
@@ -20,6 +20,14 @@ use tracing::warn;
 
 /// The alerts that are remembered, in bytes: some hundred thousand. The oldest are forgotten, and could be raised again.
 const MAX_BYTES: i64 = 256 << 20;
+
+/// Posts that may wait for one webhook: with forty webhooks that take nothing for an hour, those of others still go out. What
+/// is more is left out; every alert stands in the ledger all the same.
+const WAITING: i64 = 500;
+
+/// What the server says when so many wait. Its code is that of every message that cannot be stored.
+/// Source: `ErrMaxMsgsPerSubject` in nats-server's `server/store.go`.
+const TOO_MANY: &str = "maximum messages per subject exceeded";
 
 /// Alerts that may wait in this process.
 const QUEUE: usize = 256;
@@ -106,30 +114,38 @@ impl Bus {
     }
 
     async fn posts_stream(&self) -> Result<(), BusError> {
+        let subjects = self.subjects.posts();
         let config = Config {
             name: self.subjects.posts_stream(),
-            subjects: vec![self.subjects.posts()],
+            subjects: subjects.to_vec(),
             retention: RetentionPolicy::WorkQueue,
             storage: StorageType::File,
             discard: DiscardPolicy::New,
             max_bytes: MAX_BYTES,
+            max_messages_per_subject: WAITING,
+            discard_new_per_subject: true,
             num_replicas: self.replicas,
             ..work_config()
         };
-        self.work_stream(config).await.map(drop)
+        self.renewed_stream(config, &[&subjects[0]]).await.map(drop)
     }
 
-    /// Puts an alert among those that are to be posted.
+    /// Puts an alert among those that are to be posted. False when so many wait for its webhook that it is left out: one
+    /// webhook that takes nothing must not hold up the others.
     ///
     /// # Errors
-    /// When JetStream does not confirm it, or too many wait.
-    pub async fn post(&self, post: &Post) -> Result<(), BusError> {
+    /// When JetStream does not confirm it.
+    pub async fn post(&self, post: &Post) -> Result<bool, BusError> {
         self.posts_stream().await?;
         let payload = serde_json::to_vec(post).map_err(failed("write a post"))?;
         let id = place::post(post.alert.id, &post.webhook);
         let message = PublishMessage::build().message_id(id).payload(payload.into());
-        let sent = self.jetstream.send_publish(self.subjects.posts(), message).await;
-        sent.map_err(failed("keep a post"))?.await.map(drop).map_err(failed("keep a post"))
+        let sent = self.jetstream.send_publish(self.subjects.post(&post.webhook), message).await;
+        match sent.map_err(failed("keep a post"))?.await {
+            Ok(_) => Ok(true),
+            Err(error) if is_full(&error) => Ok(false),
+            Err(error) => Err(failed("keep a post")(error)),
+        }
     }
 
     /// What is to be posted, each until it is acknowledged; shared by all who read.
@@ -180,6 +196,11 @@ impl Alarm {
             lock(&self.known).remove(&id);
         }
     }
+}
+
+fn is_full(error: &PublishError) -> bool {
+    std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+        .any(|error| error.to_string().contains(TOO_MANY))
 }
 
 fn lock(known: &Mutex<HashSet<AlertId>>) -> std::sync::MutexGuard<'_, HashSet<AlertId>> {

@@ -109,6 +109,14 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
         Ok(Some((value, entry.revision)))
     }
 
+    /// Whether there was a value that was removed.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn was_deleted(&self, key: &str) -> Result<bool, BusError> {
+        Ok(self.entry(key).await?.is_some_and(|entry| entry.operation != Operation::Put))
+    }
+
     /// Sets a value where there is none: its revision. `None` when there is one.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ impl Bus {
     /// # Errors
     /// When the subscription cannot be made.
     pub(crate) async fn hear_pools(&self, hear: impl Fn(PoolState) + Send + Sync + 'static) -> Result<(), BusError> {
-        self.hear(self.subjects.pools(), hear).await
+        Box::pin(self.hear(self.subjects.pools(), hear)).await
     }
 
     /// Tells how the ledger is carried over.
@@ -41,7 +41,7 @@ impl Bus {
     /// # Errors
     /// When the subscription cannot be made.
     pub async fn hear_carry(&self, hear: impl Fn(CarryState) + Send + Sync + 'static) -> Result<(), BusError> {
-        self.hear(self.subjects.carry(), hear).await
+        Box::pin(self.hear(self.subjects.carry(), hear)).await
     }
 
     async fn hear<S: DeserializeOwned + Send + 'static>(

@@ -4,6 +4,7 @@
 use super::{Bucket, Bus, BusError};
 use crate::Secret;
 use crate::seal::MasterKey;
+use penstock_schemas::key::Presets;
 use serde::{Deserialize, Serialize};
 
 /// Its place in the bucket; and what it is sealed for.
@@ -29,6 +30,14 @@ impl HashKey {
 }
 
 impl Bus {
+    /// What is remembered of preset keys, under a name of its own in the same bucket.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn presets(&self) -> Result<Bucket<Presets>, BusError> {
+        Bucket::open(self, &self.subjects.secrets_bucket()).await
+    }
+
     /// The deployment's hash key. With a master key it lies sealed in NATS from now on, and who has none cannot read it.
     ///
     /// # Errors

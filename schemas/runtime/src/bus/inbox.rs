@@ -2,6 +2,7 @@
 //!
 //! async-nats's own request multiplexer takes one reply per request and never forgets one that timed out, hence this one.
 
+use super::kept_quota::KeptQuota;
 use super::{Bus, BusError, failed};
 use crate::clock;
 use async_nats::{Message, StatusCode, Subscriber};
@@ -11,7 +12,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Envelope;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Control, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT};
-use penstock_schemas::name::{ProcessId, RequestId};
+use penstock_schemas::name::{ProcessId, ProjectId, RequestId};
 use penstock_schemas::subject::last_token;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,6 +58,8 @@ struct Shared {
     bus: Bus,
     slots: Mutex<HashMap<RequestId, Slot>>,
     orders: mpsc::Sender<(ProcessId, RequestId, Control)>,
+    /// What projects may keep.
+    quota: Option<KeptQuota>,
 }
 
 enum Slot {
@@ -90,14 +93,26 @@ impl Inbox {
     /// # Errors
     /// When the subscription cannot be made.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
+        Self::begin(bus, None).await
+    }
+
+    /// Opens the inbox of an ingress at which each project may keep so many bytes of answers.
+    ///
+    /// # Errors
+    /// When the subscription cannot be made, or JetStream does not answer.
+    pub async fn open_with_quota(bus: &Bus, quota: u64) -> Result<Self, BusError> {
+        Self::begin(bus, Some(KeptQuota::open(bus, quota).await?)).await
+    }
+
+    async fn begin(bus: &Bus, quota: Option<KeptQuota>) -> Result<Self, BusError> {
         let replies =
             bus.client.subscribe(bus.subjects.replies(bus.process())).await.map_err(failed("open the inbox"))?;
         let kept = bus.client.subscribe(bus.subjects.kept_replies(bus.process())).await;
         let kept = kept.map_err(failed("open the inbox"))?;
         let (orders, to_send) = mpsc::channel(ORDERS);
-        let inbox = Self(Arc::new(Shared { bus: bus.clone(), slots: Mutex::default(), orders }));
+        let inbox = Self(Arc::new(Shared { bus: bus.clone(), slots: Mutex::default(), orders, quota }));
         bus.life.service("inbox", inbox.clone().sort(replies));
-        bus.life.service("inbox of kept answers", inbox.clone().sort(kept));
+        bus.life.service("inbox of kept answers", inbox.clone().sort_kept(kept));
         bus.life.service("orders to workers", give_orders(bus.clone(), to_send));
         bus.flush().await?;
         Ok(inbox)
@@ -110,8 +125,11 @@ impl Inbox {
         self.call(request, deadline, arrivals)
     }
 
-    /// The same for a call whose answer is kept: it goes on when nobody reads it.
-    pub fn expect_kept(&self, request: RequestId, deadline: UnixMicros) -> Call {
+    /// The same for a call whose answer is kept for a project: it goes on when nobody reads it.
+    pub fn expect_kept(&self, project: &ProjectId, request: RequestId, deadline: UnixMicros) -> Call {
+        if let Some(quota) = &self.0.quota {
+            quota.begin(project, request, deadline, clock::now());
+        }
         let (arrive, arrivals) = mpsc::channel(KEPT_FRAMES);
         self.slots().insert(request, Slot::Open(arrive));
         let mut call = self.call(request, deadline, arrivals);
@@ -140,22 +158,38 @@ impl Inbox {
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Never waits for a reader: a full call is cut off instead, since its worker has overdrawn its credit.
     async fn sort(self, mut replies: Subscriber) {
         while let Some(message) = replies.next().await {
-            let Ok(id) = Uuid::parse_str(last_token(&message.subject)) else { continue };
-            let request = RequestId(id);
-            let mut slots = self.slots();
-            let over = match slots.get(&request) {
-                None => false,
-                Some(Slot::Open(arrive)) => arrive.try_send(message).is_err(),
-                Some(Slot::Abandoned(until, farewell)) => {
-                    *until < clock::now() || self.stop_abandoned(request, &message, *farewell)
-                }
-            };
-            if over {
-                slots.remove(&request);
+            if let Some(request) = request_of(&message) {
+                self.hand_over(request, message);
             }
+        }
+    }
+
+    /// The same for answers that are kept: whether somebody reads them or not, they are counted.
+    async fn sort_kept(self, mut replies: Subscriber) {
+        while let Some(message) = replies.next().await {
+            let Some(request) = request_of(&message) else { continue };
+            if let Some(quota) = &self.0.quota {
+                let is_last = Frame::is_terminal(&message.payload);
+                quota.count(request, message.payload.len(), is_last);
+            }
+            self.hand_over(request, message);
+        }
+    }
+
+    /// Never waits for a reader: a full call is cut off instead, since its worker has overdrawn its credit.
+    fn hand_over(&self, request: RequestId, message: Message) {
+        let mut slots = self.slots();
+        let over = match slots.get(&request) {
+            None => false,
+            Some(Slot::Open(arrive)) => arrive.try_send(message).is_err(),
+            Some(Slot::Abandoned(until, farewell)) => {
+                *until < clock::now() || self.stop_abandoned(request, &message, *farewell)
+            }
+        };
+        if over {
+            slots.remove(&request);
         }
     }
 
@@ -201,6 +235,10 @@ impl Inbox {
         slots.retain(|_, slot| !matches!(slot, Slot::Abandoned(until, _) if *until < now));
         slots.insert(call.request, Slot::Abandoned(call.deadline, call.farewell));
     }
+}
+
+fn request_of(message: &Message) -> Option<RequestId> {
+    Uuid::parse_str(last_token(&message.subject)).ok().map(RequestId)
 }
 
 async fn give_orders(bus: Bus, mut orders: mpsc::Receiver<(ProcessId, RequestId, Control)>) {

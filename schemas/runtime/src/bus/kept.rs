@@ -53,7 +53,7 @@ impl Bus {
     pub async fn kept(&self, quota: u64) -> Result<Kept, BusError> {
         let store = self.key_value_for(&self.subjects.responses_bucket(), MAX_AGE).await?;
         let piece = self.client.max_payload().saturating_sub(ROOM).max(ROOM);
-        let stored = Stored::follow(self, &store);
+        let stored = Stored::follow(self, &store, |_, size| size);
         Ok(Kept { store, piece, bus: self.clone(), stored, quota })
     }
 }

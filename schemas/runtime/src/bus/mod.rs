@@ -16,6 +16,7 @@ mod hash_key;
 mod inbox;
 mod journal;
 mod kept;
+mod kept_quota;
 mod ledger;
 mod ledger_health;
 mod numbers;

@@ -17,12 +17,17 @@ const COPIES: usize = 3;
 const ANSWER: usize = 768 * 1024;
 
 impl Bus {
+    /// Whether the body of a request travels behind its header, and is not stored on the way.
+    pub fn is_inline(&self, body: &Bytes) -> bool {
+        body.len() + HEADER_ROOM <= self.client.max_payload()
+    }
+
     /// Where the body of a request travels: behind its header, or in the object store when it is too large for that.
     ///
     /// # Errors
     /// When the object store does not take it.
     pub async fn place_body(&self, request: RequestId, body: &Bytes) -> Result<Body, BusError> {
-        if body.len() + HEADER_ROOM <= self.client.max_payload() {
+        if self.is_inline(body) {
             return Ok(Body::Inline);
         }
         let name = request.to_string();

@@ -42,13 +42,13 @@ struct Entry {
 }
 
 impl Stored {
-    /// Follows a bucket from now on.
-    pub(super) fn follow(bus: &Bus, store: &Store) -> Self {
+    /// Follows a bucket from now on. `size` gives what an entry stands for, by its key and the size of its value.
+    pub(super) fn follow(bus: &Bus, store: &Store, size: fn(&str, u64) -> u64) -> Self {
         let stored = Self::default();
         let (follower, store, life) = (stored.clone(), store.clone(), bus.life().clone());
         bus.life().service("sizes of what is kept", async move {
             while !life.is_stopping() {
-                if let Err(error) = follower.read(&store).await {
+                if let Err(error) = follower.read(&store, size).await {
                     warn!(%error, "the sizes of what is kept cannot be followed; trying again");
                 }
                 sleep(AGAIN).await;
@@ -59,7 +59,7 @@ impl Stored {
         stored
     }
 
-    async fn read(&self, store: &Store) -> Result<(), BusError> {
+    async fn read(&self, store: &Store, size: fn(&str, u64) -> u64) -> Result<(), BusError> {
         let config = OrderedConfig {
             headers_only: true,
             deliver_policy: DeliverPolicy::LastPerSubject,
@@ -69,18 +69,19 @@ impl Stored {
         let consumer = store.stream.create_consumer(config).await.map_err(failed("follow what is kept"))?;
         let mut messages = consumer.messages().await.map_err(failed("follow what is kept"))?;
         while let Some(message) = messages.next().await {
-            self.note(&store.prefix, &message.map_err(failed("follow what is kept"))?);
+            self.note(&store.prefix, &message.map_err(failed("follow what is kept"))?, size);
         }
         Ok(())
     }
 
-    fn note(&self, prefix: &str, message: &Message) {
+    fn note(&self, prefix: &str, message: &Message, size: fn(&str, u64) -> u64) {
         let Some(key) = message.subject.strip_prefix(prefix) else { return };
         let Ok(info) = message.info() else { return };
         let header =
             |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name)).map(|value| value.as_str());
         let is_gone = header("KV-Operation").is_some();
         let bytes = header("Nats-Msg-Size").and_then(|size| size.parse().ok()).unwrap_or(0);
+        let bytes = size(key, bytes);
         let at = UnixMicros(u64::try_from(info.published.unix_timestamp_nanos() / 1_000).unwrap_or_default());
         self.tally().set(key, info.stream_sequence, (!is_gone).then_some((bytes, at)));
     }
@@ -189,7 +190,7 @@ mod tests {
         stored.tally().set("a.1", 2, Some((3000, now)));
         stored.tally().set("a.1", 1, Some((1000, now))); // stale: ignore
         assert_eq!(sizes(&stored), 3000 + ENTRY);
-        stored.tally().set("a.2", 3, Some((500, UnixMicros(now.0 - 2 * DAY.as_micros() as u64))));
+        stored.tally().set("a.2", 3, Some((500, UnixMicros(now.0 - 2 * DAY.as_secs() * 1_000_000))));
         stored.tally().set("a.1", 4, None);
         assert_eq!(sizes(&stored), 500 + ENTRY);
         assert_eq!(stored.too_old("a", 0, 10_000, DAY), Some(vec![]));

@@ -93,6 +93,24 @@ impl Bus {
         self.stream(&wanted).await
     }
 
+    /// A stream of these settings, into which one that an earlier version made with `former` subjects is turned.
+    pub(super) async fn renewed_stream(&self, wanted: Config, former: &[&str]) -> Result<Stream, BusError> {
+        let have = patiently(OPENING, || async {
+            let stream = self.jetstream.get_or_create_stream(wanted.clone()).await;
+            stream.map_err(failed("set up a stream"))
+        });
+        let have = have.await?;
+        let earlier = Config {
+            subjects: former.iter().map(|subject| (*subject).to_owned()).collect(),
+            max_messages_per_subject: 0,
+            ..wanted.clone()
+        };
+        if compare(&have.cached_info().config, &earlier).is_ok() {
+            self.jetstream.update_stream(&wanted).await.map_err(failed("change a stream"))?;
+        }
+        self.stream(&wanted).await
+    }
+
     pub(super) async fn key_value(&self, bucket: &str) -> Result<kv::Store, BusError> {
         self.key_value_for(bucket, Duration::ZERO).await
     }
