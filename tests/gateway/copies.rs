@@ -55,6 +55,11 @@ async fn a_compressed_answer_is_decompressed_in_each_encoding_that_the_provider_
         alpha.replies(Reply::whole(400, error).header("content-encoding", encoding)).once();
         assert_eq!(world.ask("once").await.error(), "400 invalid_request_error odd (x)", "{encoding}");
     }
+    for encoding in ["gzip", "zstd", "deflate"] {
+        let reply = Reply::answer("hello").header("content-encoding", encoding);
+        alpha.replies(reply).once();
+        assert_eq!(world.ask("once").await.text(), "hello", "{encoding} was only said");
+    }
     for call in alpha.calls() {
         let told = call.header("accept-encoding");
         assert!(ENCODINGS.iter().all(|encoding| told.contains(encoding)), "{told}");

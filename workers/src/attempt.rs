@@ -12,7 +12,7 @@ use crate::providers::{self, Adapter, Ask, Form, Observed, Outgoing, Refusal, Wa
 use ::bytes::{Bytes, BytesMut};
 use body::{describe, read_up_to};
 use http::HeaderValue;
-use http::header::CONTENT_TYPE;
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use meter::Meter;
 use penstock_runtime::bus::{Desk, Pending, Replies};
 use penstock_runtime::memory::Memory;
@@ -37,6 +37,7 @@ mod bytes;
 mod meter;
 mod relay;
 mod stamp;
+mod unpack;
 
 /// Longest wait, before a provider is called, until the ledger takes the start of the attempt; never beyond the caller's
 /// deadline. Longer than an election of nats-servers (4 to 9 s) or a restart; what lasts longer is an outage.
@@ -305,7 +306,9 @@ impl Call<'_> {
         let request = heavy(self.body.len(), || self.spell(key, report)).map_err(Attempt::Refused)?;
         let client = self.provider.client(self.clocks.connect);
         let client = client.map_err(|error| refused(FailureKind::Internal, describe(&error)))?;
-        let request = client.post(request.url).headers(request.headers).body(request.body);
+        let mut headers = request.headers;
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(unpack::ACCEPTED));
+        let request = client.post(request.url).headers(headers).body(request.body);
         let until = if self.envelope.delivery.is_stream() { self.first_token_by() } else { self.total_by() };
         report.was_sent = true;
         let response = replies.wait(timeout_at(until, request.send())).await.ok_or(Attempt::Cancelled)?;
@@ -319,8 +322,7 @@ impl Call<'_> {
         if response.status().is_success() {
             report.left.retry_after = None; // it belongs to refusals
         }
-        body::check_encoding(&response).map_err(|encoding| self.unknown_encoding(&encoding))?;
-        Ok(response)
+        unpack::unpacked(response).map_err(|encoding| self.unknown_encoding(&encoding))
     }
 
     /// The request, complete with its key.

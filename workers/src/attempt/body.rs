@@ -1,10 +1,7 @@
-//! The body of a provider's answer in one piece, within bounds. What is compressed has been decompressed by the HTTP client on
-//! its way here, so that each bound counts what comes out of it, and a small body that swells is as bounded as a large one.
-//! Knows nothing of what the answer says.
+//! The body of a provider's answer in one piece, within bounds. Knows nothing of what the answer says.
 
 use super::MEMORY_FULL;
 use ::bytes::{Bytes, BytesMut};
-use http::header::CONTENT_ENCODING;
 use penstock_runtime::memory::Reserved;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::ProviderId;
@@ -12,18 +9,6 @@ use reqwest::Response;
 
 /// How often a whole answer may be held at once: as it came, in the agnostic form, and on its way to the bus.
 const ANSWER_COPIES: usize = 3;
-
-/// The longest name of an encoding that an error tells, in characters.
-const NAME: usize = 32;
-
-/// That the answer can be read: the client has undone the encodings that it knows and taken their header away.
-pub(super) fn check_encoding(response: &Response) -> Result<(), String> {
-    let encoding = response.headers().get(CONTENT_ENCODING).and_then(|encoding| encoding.to_str().ok());
-    match encoding.filter(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")) {
-        Some(encoding) => Err(encoding.chars().take(NAME).collect()),
-        None => Ok(()),
-    }
-}
 
 /// The innermost reason, which says most; never the URL, which may hold what the operator keeps for himself.
 pub(super) fn describe(error: &reqwest::Error) -> String {
