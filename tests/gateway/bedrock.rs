@@ -141,8 +141,8 @@ async fn a_whole_answer_of_bedrock_and_its_refusals_reach_the_client_in_its_own_
     assert_eq!(refused.message(), "The provided model identifier is invalid.");
     let denied = world.ask(&model).await;
     assert_eq!((denied.status.as_u16(), denied.json()["error"]["code"].as_str()), (502, Some("provider_auth")));
-    let refused = world.ask(&model).field("seed", json!(7)).await;
-    assert_eq!((refused.status.as_u16(), refused.json()["error"]["param"].as_str()), (400, Some("seed")));
+    let refused = world.ask(&model).field("n", json!(2)).await;
+    assert_eq!((refused.status.as_u16(), refused.json()["error"]["param"].as_str()), (400, Some("n")));
 }
 
 #[tokio::test]

@@ -62,6 +62,7 @@ impl Reference {
         match path.strip_prefix("v1/").unwrap_or(path) {
             "messages" | "messages/count_tokens" => Some(Self::Anthropic),
             path if path.contains("models/") && path.contains(':') => Some(Self::Google),
+            path if path.starts_with("model/") && path.contains("/converse") => Some(Self::Bedrock),
             _ => None,
         }
     }
@@ -71,6 +72,7 @@ impl Reference {
         match dialect {
             "anthropic" => Some(Self::Anthropic),
             "google" | "vertex" => Some(Self::Google),
+            "bedrock" => Some(Self::Bedrock),
             _ => None,
         }
     }

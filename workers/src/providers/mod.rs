@@ -44,6 +44,7 @@ mod retry_after;
 pub mod surrogates;
 mod tool_ids;
 pub mod tool_map;
+mod tool_schema;
 
 pub use path::RequestPath;
 pub use quirk::Quirk;

@@ -57,6 +57,23 @@ const GOOGLE: Row = Row {
     ],
 };
 
+const BEDROCK: Row = Row {
+    dialect: "bedrock",
+    pairs: &["us.anthropic.claude-sonnet-4-5-20250929-v1:0", "anthropic.claude-opus-5-5"],
+    others: &[
+        "anthropic.claude-3-7-sonnet-20250219-v1:0",
+        "anthropic.claude-opus-4-6-v1",
+        "anthropic.claude-opus-4-7",
+        "anthropic.claude-sonnet-5-5",
+        "anthropic.claude-haiku-5-5",
+        "amazon.nova-lite-v1:0",
+        "us.amazon.nova-2-lite-v1:0",
+        "openai.gpt-oss-120b-1:0",
+        "meta.llama3-3-70b-instruct-v1:0",
+        "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3",
+    ],
+};
+
 /// Requests of many features, for each model.
 const AT_ONCE: usize = 250;
 
@@ -223,4 +240,9 @@ fn every_request_to_anthropic_is_accepted_or_refused_by_its_field() {
 #[test]
 fn every_request_to_google_is_accepted_or_refused_by_its_field() {
     cross(&GOOGLE);
+}
+
+#[test]
+fn every_request_to_bedrock_is_accepted_or_refused_by_its_field() {
+    cross(&BEDROCK);
 }

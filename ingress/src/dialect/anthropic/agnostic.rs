@@ -66,11 +66,21 @@ fn add_turn(message: &RawValue, place: &str, messages: &mut Vec<Message>) -> Res
             for (at, block) in items(content).into_iter().enumerate() {
                 turn.add(block, &format!("{here}[{at}]"), &role)?;
             }
-            messages.extend(turn.finish(role));
+            turn.finish(role).into_iter().for_each(|message| push(messages, message));
         }
         _ => return Err(wrong(&format!("{place}.role"), "it is `user` or `assistant`".to_owned())),
     }
     Ok(())
+}
+
+/// Adds a message. Answers that follow each other are one, as at Anthropic: elsewhere the first one's calls would be left
+/// without their results.
+fn push(messages: &mut Vec<Message>, message: Message) {
+    let last = messages.last_mut().filter(|last| last.role == "assistant" && message.role == "assistant");
+    match last {
+        Some(last) => blocks::join(last, message),
+        None => messages.push(message),
+    }
 }
 
 fn add_field(name: &str, value: &RawValue, chat: &mut ChatRequest) -> Result<(), Refusal> {

@@ -81,6 +81,34 @@ impl Turn {
     }
 }
 
+/// Adds to an answer what the next one says.
+pub(super) fn join(answer: &mut Message, next: Message) {
+    answer.content = match (answer.content.take(), next.content) {
+        (Some(Content::Text(before)), Some(Content::Text(after))) => {
+            let between = if before.is_empty() || after.is_empty() { "" } else { "\n\n" };
+            Some(Content::Text(format!("{before}{between}{after}")))
+        }
+        (Some(before), Some(after)) => {
+            let mut parts = before.into_parts();
+            parts.extend(after.into_parts());
+            Some(Content::Parts(parts))
+        }
+        (before, after) => before.or(after),
+    };
+    if let Some(thought) = next.reasoning_content {
+        answer.reasoning_content.get_or_insert_default().push_str(&thought);
+    }
+    let details = answer.reasoning_details.get_or_insert_default();
+    let first = u32::try_from(details.len()).unwrap_or(u32::MAX);
+    details.extend(next.reasoning_details.into_iter().flatten().map(|mut detail| {
+        detail.index = detail.index.map(|index| index.saturating_add(first));
+        detail
+    }));
+    answer.reasoning_details.take_if(|details| details.is_empty());
+    answer.tool_calls.get_or_insert_default().extend(next.tool_calls.into_iter().flatten());
+    answer.tool_calls.take_if(|calls| calls.is_empty());
+}
+
 fn string(fields: &Fields<'_>, name: &str, place: &str) -> Result<String, Refusal> {
     let here = format!("{place}.{name}");
     let value = fields.get(name).ok_or_else(|| wrong(&here, "it is missing".to_owned()))?;

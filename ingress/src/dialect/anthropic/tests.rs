@@ -249,3 +249,26 @@ fn calls_in_turns_wait_for_each_other_and_lose_nothing() {
         found.iter().map(|block| block["json"].as_str().or(block["text"].as_str()).unwrap_or("-")).collect();
     assert_eq!(said, ["{\"a\":{}}", "{\"b\":\"\\\"}\"}", "xy", "-"]);
 }
+
+#[test]
+fn answers_that_follow_each_other_are_one_so_that_calls_keep_their_results() {
+    let call = |id: &str| json!({ "type": "tool_use", "id": id, "name": "look", "input": {} });
+    let thought = |text: &str| json!({ "type": "thinking", "thinking": text, "signature": "c2ln" });
+    let result = |id: &str| json!({ "type": "tool_result", "tool_use_id": id, "content": "42" });
+    let messages = json!([
+        { "role": "user", "content": "Look." },
+        { "role": "assistant", "content": [thought("Hm."), call("a")] },
+        { "role": "assistant", "content": "Wait." },
+        { "role": "assistant", "content": [thought("Ah."), { "type": "text", "text": "Now." }, call("b")] },
+        { "role": "user", "content": [result("a"), result("b")] },
+    ]);
+    let found = translated(&with("messages", messages));
+    let roles: Vec<&Value> = found["messages"].as_array().unwrap().iter().map(|message| &message["role"]).collect();
+    assert_eq!(roles, ["user", "assistant", "tool", "tool"]);
+    let answer = &found["messages"][1];
+    assert_eq!((&answer["content"], &answer["reasoning_content"]), (&json!("Wait.\n\nNow."), &json!("Hm.Ah.")));
+    let ids: Vec<&Value> = answer["tool_calls"].as_array().unwrap().iter().map(|call| &call["id"]).collect();
+    let places: Vec<&Value> =
+        answer["reasoning_details"].as_array().unwrap().iter().map(|detail| &detail["index"]).collect();
+    assert_eq!((json!(ids), json!(places)), (json!(["a", "b"]), json!([0, 1])));
+}

@@ -83,11 +83,15 @@ impl<'a> Object<'a> {
         Object::read((self.place(name), raw)).map(Some)
     }
 
+    /// The field's items. An object alone is a list of one, as Google's servers read it: `"tools": {"googleSearch": {}}`.
     pub(super) fn list(&mut self, name: &str) -> Result<Vec<Item<'a>>, Refusal> {
         let Some(raw) = self.raw(name) else { return Ok(Vec::new()) };
+        let place = self.place(name);
+        if raw.get().starts_with('{') {
+            return Ok(vec![(place, raw)]);
+        }
         let items: Vec<&'a RawValue> =
             serde_json::from_str(raw.get()).map_err(|_| self.wrong(name, "it must be a list"))?;
-        let place = self.place(name);
         Ok(items.into_iter().enumerate().map(|(at, item)| (format!("{place}[{at}]"), item)).collect())
     }
 

@@ -305,3 +305,13 @@ fn no_bytes_panic() {
         drop(rewriter("streamGenerateContent").next([b"data: ", &bytes[..], b"\n\n"].concat().into()));
     }
 }
+
+#[test]
+fn one_object_where_a_list_should_be_is_a_list_of_one() {
+    let body =
+        r#"{"contents": {"role": "user", "parts": {"text": "?"}}, "tools": {"functionDeclarations": {"name": "f"}}}"#;
+    let agnostic = raw("generateContent", body.to_owned()).unwrap().agnostic().unwrap();
+    let agnostic: Value = serde_json::from_slice(&agnostic).unwrap();
+    assert_eq!(agnostic["tools"][0]["function"]["name"], "f");
+    assert_eq!((&agnostic["messages"][0]["role"], agnostic["messages"].as_array().unwrap().len()), (&json!("user"), 1));
+}

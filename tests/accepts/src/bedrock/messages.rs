@@ -133,8 +133,8 @@ fn check_media(block: &At<'_>) -> Verdict {
         let bytes = document.need("source")?.need("bytes")?;
         bytes.ensure(!bytes.text()?.is_empty(), "the document is empty")?;
         let found = media_type(bytes.text()?).map_err(|_| bytes.refused("it is not valid base64"))?;
-        return format
-            .ensure((word == "pdf") == (found == Some("application/pdf")), "the document is of another format");
+        let is_right = found.is_none_or(|found| (word == "pdf") == (found == "application/pdf"));
+        return format.ensure(is_right, "the document is of another format");
     }
     if let Some(audio) = block.get("audio") {
         audio.need("format")?.text()?;

@@ -12,18 +12,13 @@ use crate::providers::Ask;
 use crate::providers::claude::Claude;
 use crate::providers::closed_schema;
 use crate::providers::fit::{Fit, wrong};
+use crate::providers::tool_schema;
 use penstock_schemas::chat::{ChatRequest, Tool};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
 
 /// The longest name of a tool.
 const LONGEST_NAME: usize = 64;
-
-/// The longest name of an argument.
-const LONGEST_KEY: usize = 64;
-
-/// Keywords that may not stand at the top of a tool's schema.
-const NOT_ON_TOP: [&str; 3] = ["anyOf", "oneOf", "allOf"];
 
 /// What the model can be made to do.
 #[derive(Clone, Copy, Debug)]
@@ -93,8 +88,8 @@ fn spell_tool(tool: Tool, at: usize, has_schemas: bool, fit: &mut Fit) -> Result
         return Err(wrong(format!("{place}.function.name"), "it is empty"));
     }
     let parameters = format!("{place}.function.parameters");
-    let mut schema = input_schema(function.parameters, &parameters, fit)?;
-    if let Some(key) = wrong_key(&schema) {
+    let mut schema = tool_schema::input(function.parameters, &parameters, fit)?;
+    if let Some(key) = tool_schema::wrong_key(&schema) {
         let why = "the provider takes names of 1 to 64 letters, digits, `_`, `.` and `-`";
         fit.cannot(format!("{parameters}.properties.{key}"), why)?;
         return Ok(None);
@@ -122,43 +117,6 @@ fn spell_tool(tool: Tool, at: usize, has_schemas: bool, fit: &mut Fit) -> Result
         }
     }
     Ok(Some(marked(Value::Object(spelt), tool.cache_control)))
-}
-
-/// The schema of a tool's arguments: an object, without a choice of schemas at its top. Such a choice becomes all of its
-/// fields, of which those are required that every choice requires.
-fn input_schema(parameters: Option<Value>, place: &str, fit: &mut Fit) -> Result<Value, Failure> {
-    let mut fields = match parameters {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(fields)) => fields,
-        Some(_) => return Err(wrong(place, "it must be a JSON schema")),
-    };
-    if fields.get("type").is_some_and(|kind| kind != "object") {
-        return Err(wrong(format!("{place}.type"), "it must be `object`"));
-    }
-    fields.insert("type".to_owned(), "object".into());
-    for name in NOT_ON_TOP {
-        let Some(choices) = fields.shift_remove(name) else { continue };
-        fit.omit(format!("{place}.{name}"));
-        for choice in choices.as_array().into_iter().flatten() {
-            let Some(inner) = choice.get("properties").and_then(Value::as_object) else { continue };
-            let all = fields.entry("properties").or_insert_with(|| json!({}));
-            let Some(all) = all.as_object_mut() else { continue };
-            for (key, schema) in inner {
-                all.entry(key.clone()).or_insert_with(|| schema.clone());
-            }
-        }
-    }
-    fields.entry("properties").or_insert_with(|| json!({}));
-    Ok(Value::Object(fields))
-}
-
-/// The first name of an argument that the provider refuses.
-fn wrong_key(schema: &Value) -> Option<&str> {
-    let is_right = |key: &str| {
-        (1..=LONGEST_KEY).contains(&key.len())
-            && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
-    };
-    schema["properties"].as_object()?.keys().map(String::as_str).find(|key| !is_right(key))
 }
 
 /// Whether it is a kind of Anthropic's, which all bear their date: `web_search_20250305`.
@@ -246,9 +204,7 @@ fn spell_format(format: &Value, able: Able, request: &mut Request, fit: &mut Fit
                 ));
                 return Ok(());
             }
-            if schema.get("type").is_some_and(|kind| kind != "object")
-                || NOT_ON_TOP.iter().any(|name| schema.get(name).is_some())
-            {
+            if schema.get("type").is_some_and(|kind| kind != "object") || tool_schema::has_choice(schema) {
                 return fit
                     .cannot(place, "this model's answer must be an object, without a choice of schemas at its top");
             }

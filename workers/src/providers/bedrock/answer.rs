@@ -50,6 +50,8 @@ struct ToolUse<'a> {
     id: String,
     #[serde(default)]
     name: String,
+    #[serde(rename = "type")]
+    kind: Option<Value>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
 }
@@ -133,6 +135,12 @@ pub(super) fn finish_reason(reason: Option<&str>) -> Result<&'static str, Failur
     })
 }
 
+/// Whether a call is one that the provider makes and answers itself: no caller can answer it.
+/// Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html>.
+pub(super) fn is_servers(kind: Option<&Value>) -> bool {
+    kind.is_some_and(|kind| kind == "server_tool_use")
+}
+
 /// What the blocks come to.
 #[derive(Default)]
 struct Gathered {
@@ -149,7 +157,7 @@ impl Gathered {
         if let Some(text) = block.text {
             self.text += &text;
         }
-        if let Some(call) = block.tool_use {
+        if let Some(call) = block.tool_use.filter(|call| !is_servers(call.kind.as_ref())) {
             let arguments = call.input.map_or("{}", RawValue::get).to_owned();
             if format::is_answer(&call.name) {
                 self.answer.get_or_insert(arguments);

@@ -3,6 +3,7 @@
 use super::family::Family;
 use super::names::DocumentNames;
 use super::wire::{Block, Document, Media, Source};
+use crate::providers::data_url::Inline;
 use crate::providers::fit::{Fit, wrong};
 use crate::providers::unsupported;
 use penstock_schemas::chat::{Content, FilePart, Part};
@@ -44,15 +45,21 @@ impl Blocks<'_> {
             }
             // An assistant's own words of an earlier turn.
             "refusal" => {
-                Ok(part.extra.get("refusal").and_then(|text| text.as_str()).map(|text| Block::Text(text.to_owned())))
+                let text = part.extra.get("refusal").and_then(|text| text.as_str()).unwrap_or_default();
+                Ok((!text.trim().is_empty()).then(|| Block::Text(text.to_owned())))
             }
             "image_url" => {
-                let url = part.image_url.map(|image| image.url).unwrap_or_default();
-                let (kind, bytes) = data(&url, &format!("{place}.image_url.url"))?;
-                let format = image_format(kind).ok_or_else(|| {
-                    unsupported(format!("{place}.image_url.url"), "Bedrock takes PNG, JPEG, GIF and WebP images")
-                })?;
-                Ok(Some(Block::Image(Media { format: format.to_owned(), source: Source { bytes } })))
+                let image = part.image_url.unwrap_or_default();
+                if image.detail.as_deref().is_some_and(|detail| detail != "auto") {
+                    self.fit.omit(format!("{place}.image_url.detail"));
+                }
+                let place = format!("{place}.image_url.url");
+                let inline = data(&image.url, &place)?;
+                let format = inline.media_type.strip_prefix("image/").filter(|_| inline.is_image());
+                let format =
+                    format.ok_or_else(|| unsupported(&place, "Bedrock takes PNG, JPEG, GIF and WebP images"))?;
+                let source = Source { bytes: inline.data.to_string() };
+                Ok(Some(Block::Image(Media { format: format.to_owned(), source })))
             }
             "input_audio" => {
                 let audio = part.input_audio.unwrap_or_default();
@@ -75,42 +82,37 @@ impl Blocks<'_> {
         let Some(url) = file.file_data.or(file.file_url) else {
             return Err(unsupported(format!("{place}.file_id"), "Bedrock keeps no files: send `file_data`"));
         };
-        let (kind, bytes) = data(&url, &format!("{place}.file_data"))?;
+        let place = format!("{place}.file_data");
+        let inline = data(&url, &place)?;
+        let source = Source { bytes: inline.data.to_string() };
+        if let Some(format) = inline.media_type.strip_prefix("image/").filter(|_| inline.is_image()) {
+            return Ok(Block::Image(Media { format: format.to_owned(), source }));
+        }
         let by_name = || file.filename.as_deref()?.rsplit_once('.').and_then(|(_, ending)| document_format(ending));
-        let format = by_type(kind).or_else(by_name).ok_or_else(|| {
-            let why = "Bedrock takes pdf, csv, doc, docx, xls, xlsx, html, txt and md documents";
-            unsupported(format!("{place}.file_data"), why)
+        let format = by_type(&inline.media_type)
+            .or_else(by_name)
+            .filter(|format| (*format == "pdf") == inline.is_pdf() || inline.kind.is_none());
+        // Text under any other name.
+        let format = format.or_else(|| inline.text().map(|_| "txt")).ok_or_else(|| {
+            let why = "Bedrock takes pdf, csv, doc, docx, xls, xlsx, html, txt and md documents, and images";
+            unsupported(place, why)
         })?;
         let name = self.names.get(file.filename.as_deref());
-        Ok(Block::Document(Document { format, name, source: Source { bytes } }))
+        Ok(Block::Document(Document { format, name, source }))
     }
 }
 
-/// Media type and base64 of a data URL.
-fn data<'a>(url: &'a str, place: &str) -> Result<(&'a str, String), Failure> {
-    let Some((head, bytes)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(',')) else {
-        return Err(wrong(place, "it is no data URL"));
-    };
-    let kind = head.strip_suffix(";base64").ok_or_else(|| wrong(place, "the data are not base64"))?;
-    if bytes.is_empty() {
+/// What a data URL holds.
+fn data<'a>(url: &'a str, place: &str) -> Result<Inline<'a>, Failure> {
+    let inline = Inline::read(url).ok_or_else(|| wrong(place, "it is no base64 data URL"))?;
+    if inline.data.is_empty() {
         return Err(wrong(place, "it holds no data"));
     }
-    Ok((kind.split(';').next().unwrap_or_default(), bytes.to_owned()))
-}
-
-/// Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ImageBlock.html>.
-fn image_format(kind: &str) -> Option<&'static str> {
-    Some(match kind.to_ascii_lowercase().as_str() {
-        "image/png" => "png",
-        "image/jpeg" | "image/jpg" => "jpeg",
-        "image/gif" => "gif",
-        "image/webp" => "webp",
-        _ => return None,
-    })
+    Ok(inline)
 }
 
 fn by_type(kind: &str) -> Option<&'static str> {
-    Some(match kind.to_ascii_lowercase().as_str() {
+    Some(match kind {
         "application/pdf" => "pdf",
         "text/csv" => "csv",
         "application/msword" => "doc",

@@ -2,6 +2,7 @@
 //! nothing: such a model gets only what every model understands.
 
 use super::wire::CachePoint;
+use crate::providers::claude::Claude;
 use serde_json::Value;
 
 /// A maker's models, and what differs among them.
@@ -64,6 +65,16 @@ impl Family {
 
     pub(super) fn is_claude(self) -> bool {
         matches!(self, Self::Claude(..))
+    }
+
+    /// Whether the model can be made to call a tool; of a model whose name tells nothing it is not known.
+    /// Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolChoice.html>.
+    pub(super) fn is_forced(self, model: &str) -> bool {
+        match self {
+            Self::Claude(..) => Claude::of(model).is_forced,
+            Self::Nova(_) => true,
+            Self::GptOss | Self::Other => model.contains("mistral-large"),
+        }
     }
 
     /// Whether the answer can be bound to a schema without a tool, and a tool's arguments to its own. Others' models can

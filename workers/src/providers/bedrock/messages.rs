@@ -3,11 +3,14 @@
 
 use super::content::Blocks;
 use super::wire::{Block, Reasoning, ToolResult, ToolUse, Turn};
-use crate::providers::fit::wrong;
-use crate::providers::unsupported;
+use crate::providers::fit::{extras, wrong};
+use crate::providers::{opening, unsupported};
 use penstock_schemas::chat::{Content, Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 use serde_json::value::RawValue;
+
+/// The result of a call that gave nothing: Bedrock refuses an empty one.
+const NOTHING: &str = "(no output)";
 
 const USER: &str = "user";
 const ASSISTANT: &str = "assistant";
@@ -30,17 +33,69 @@ struct Pending {
     calls: Vec<(String, Option<Vec<Block>>)>,
 }
 
-/// Reads the messages.
+/// Reads the messages. `goes_on`: the model goes on with an answer that was begun for it.
 ///
 /// # Errors
 /// When one cannot be expressed, or calls and results do not belong together.
-pub(super) fn read(messages: Vec<Message>, blocks: &mut Blocks<'_>) -> Result<Conversation, Failure> {
-    let mut reader = Reader { blocks, pending: Pending::default(), made: Conversation::default() };
+pub(super) fn read(
+    mut messages: Vec<Message>,
+    blocks: &mut Blocks<'_>,
+    goes_on: bool,
+) -> Result<Conversation, Failure> {
+    opening::question(&mut messages, blocks.fit);
+    let last = format!("messages[{}]", messages.len().saturating_sub(1));
+    let mut reader = Reader { blocks, pending: Pending::default(), made: Conversation::default(), is_silent: false };
     for (index, message) in messages.into_iter().enumerate() {
         reader.take(index, message)?;
     }
-    reader.close(None)?;
-    Ok(reader.made)
+    reader.close()?;
+    let is_silent = reader.is_silent;
+    let mut made = reader.made;
+    made.end(&last, is_silent, goes_on)?;
+    Ok(made)
+}
+
+impl Conversation {
+    /// A conversation begins with the user, and ends with the user or with an answer that the model is to go on with.
+    fn end(&mut self, last: &str, is_silent: bool, goes_on: bool) -> Result<(), Failure> {
+        match self.turns.first() {
+            None => return Err(wrong("messages", "they hold nothing to answer")),
+            Some(first) if first.role == ASSISTANT => {
+                let greeting = vec![Block::Text(opening::GREETING.to_owned())];
+                self.turns.insert(0, Turn { role: USER, content: greeting });
+            }
+            Some(_) => {}
+        }
+        for turn in &mut self.turns {
+            let has = |is: fn(&Block) -> bool| turn.content.iter().any(is);
+            // Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_DocumentBlock.html>.
+            if has(|block| matches!(block, Block::Document(_))) && !has(|block| matches!(block, Block::Text(_))) {
+                turn.content.push(Block::Text("See the document.".to_owned()));
+            }
+        }
+        let Some(turn) = self.turns.last_mut().filter(|turn| turn.role == ASSISTANT) else { return Ok(()) };
+        if is_silent {
+            return Err(wrong(format!("{last}.content"), "it is empty, which Bedrock refuses"));
+        }
+        if !goes_on {
+            let why = "this model does not go on with an answer that was begun: the last message must be the user's";
+            return Err(unsupported(last, why));
+        }
+        if let Some(Block::Text(text)) = turn.content.last_mut() {
+            text.truncate(text.trim_end().len());
+        }
+        Ok(())
+    }
+
+    /// Whether the turn that goes on was begun without a thought, or is an answer that was begun for the model: then Claude
+    /// cannot think in it by a budget.
+    pub(super) fn is_unthought(&self) -> bool {
+        let is_result = |turn: &Turn| turn.content.iter().any(|block| matches!(block, Block::ToolResult(_)));
+        let begun = self.turns.iter().rev().take_while(|turn| turn.role == ASSISTANT || is_result(turn));
+        let first = begun.filter(|turn| turn.role == ASSISTANT).last().and_then(|turn| turn.content.first());
+        let is_begun = self.turns.last().is_some_and(|turn| turn.role == ASSISTANT);
+        is_begun || first.is_some_and(|first| !matches!(first, Block::ReasoningContent(_)))
+    }
 }
 
 struct Reader<'a, 'b> {
@@ -48,11 +103,18 @@ struct Reader<'a, 'b> {
 
     pending: Pending,
     made: Conversation,
+    /// Whether the last message is the user's and says nothing.
+    is_silent: bool,
 }
 
 impl Reader<'_, '_> {
     fn take(&mut self, index: usize, message: Message) -> Result<(), Failure> {
         let place = format!("messages[{index}]");
+        self.is_silent = false;
+        if message.extra.get("function_call").is_some_and(|call| !call.is_null()) {
+            return Err(unsupported(format!("{place}.function_call"), "write it as `tool_calls`"));
+        }
+        extras(&message, &place, self.blocks.fit)?;
         if message.role == "tool" {
             return self.result(message, &place);
         }
@@ -65,15 +127,13 @@ impl Reader<'_, '_> {
                 self.made.system.extend(blocks);
             }
             USER => {
-                self.close(Some(index))?;
+                self.close()?;
                 let blocks = self.content(message.content, &place)?;
-                if blocks.is_empty() {
-                    return Err(wrong(format!("{place}.content"), "it is empty, which Bedrock refuses"));
-                }
+                self.is_silent = blocks.is_empty();
                 self.push(USER, blocks);
             }
             ASSISTANT => {
-                self.close(Some(index))?;
+                self.close()?;
                 self.assistant(index, message, &place)?;
             }
             _ => return Err(wrong(format!("{place}.role"), "it is system, developer, user, assistant or tool")),
@@ -99,7 +159,11 @@ impl Reader<'_, '_> {
         if self.blocks.family.is_claude() {
             blocks.extend(message.reasoning_details.into_iter().flatten().filter_map(thought));
         }
-        blocks.extend(self.content(message.content, place)?);
+        let said = self.content(message.content, place)?;
+        if said.iter().any(|block| !matches!(block, Block::Text(_) | Block::CachePoint(_))) {
+            self.blocks.fit.cannot(format!("{place}.content"), "an answer holds text alone")?;
+        }
+        blocks.extend(said.into_iter().filter(|block| matches!(block, Block::Text(_) | Block::CachePoint(_))));
         if let Some(refusal) = message.refusal.filter(|text| !text.trim().is_empty()) {
             blocks.push(Block::Text(refusal));
         }
@@ -108,9 +172,6 @@ impl Reader<'_, '_> {
             let call = self.call(call, &format!("{place}.tool_calls[{count}]"))?;
             self.pending.calls.push((call.id.clone(), None));
             blocks.push(Block::ToolUse(call));
-        }
-        if message.extra.get("function_call").is_some_and(|call| !call.is_null()) {
-            return Err(unsupported(format!("{place}.function_call"), "write it as `tool_calls`"));
         }
         self.push(ASSISTANT, blocks);
         Ok(())
@@ -139,6 +200,7 @@ impl Reader<'_, '_> {
         let (marks, content): (Vec<Block>, Vec<Block>) =
             content.into_iter().partition(|block| matches!(block, Block::CachePoint(_)));
         let mark = self.blocks.family.cache_point(message.cache_control.as_ref()).map(Block::CachePoint);
+        let content = if content.is_empty() { vec![Block::Text(NOTHING.to_owned())] } else { content };
         let status = message.is_error.unwrap_or(false).then_some("error");
         let result = Block::ToolResult(ToolResult { id: id.clone(), content, status });
         let Some((_, slot)) = self.pending.calls.iter_mut().find(|(call, _)| *call == id) else {
@@ -151,12 +213,10 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    /// Writes the results down. Calls may be without results only where the conversation ends.
-    fn close(&mut self, next: Option<usize>) -> Result<(), Failure> {
+    /// Writes the results down: before anything else is said, every call has its result.
+    fn close(&mut self) -> Result<(), Failure> {
         let Pending { message, calls } = std::mem::take(&mut self.pending);
-        let has_results = calls.iter().any(|(_, result)| result.is_some());
-        let missing = calls.iter().position(|(_, result)| result.is_none());
-        if let Some(missing) = missing.filter(|_| next.is_some() || has_results) {
+        if let Some(missing) = calls.iter().position(|(_, result)| result.is_none()) {
             return Err(wrong(format!("messages[{message}].tool_calls[{missing}]"), "it has no result"));
         }
         let results: Vec<Block> = calls.into_iter().filter_map(|(_, result)| result).flatten().collect();

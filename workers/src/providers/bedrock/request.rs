@@ -5,10 +5,11 @@ use super::family::Family;
 use super::format::{self, Shape, Thinks};
 use super::messages;
 use super::names::{DocumentNames, is_call_id};
-use super::reasoning;
+use super::reasoning::{self, Room};
 use super::tools::{self, Wish};
-use super::wire::{InferenceConfig, Request};
-use crate::providers::fit::{Fit, wrong};
+use super::wire::{Block, InferenceConfig, Request, ToolConfig};
+use crate::providers::claude::{Claude, Sampling};
+use crate::providers::fit::{Fit, is_nothing, wrong};
 use crate::providers::{Ask, Form, RequestPath, Spelled, json_headers, tool_ids};
 use bytes::Bytes;
 use http::HeaderValue;
@@ -28,7 +29,8 @@ const MADE_ID: usize = 24;
 const OWN: [&str; 4] = ["guardrailConfig", "performanceConfig", "additionalModelResponseFieldPaths", "promptVariables"];
 
 /// Fields without which the answer means the same.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 10] = [
+    "seed",
     "store",
     "prompt_cache_key",
     "prompt_cache_retention",
@@ -73,32 +75,41 @@ fn unreadable(error: &serde_json::Error) -> Failure {
 }
 
 fn translate(mut request: ChatRequest, ask: &Ask<'_>, fit: &mut Fit) -> Result<Request, Failure> {
-    let family = Family::of(ask.model.as_str());
+    let name = ask.model.as_str();
+    let (family, claude) = (Family::of(name), Claude::of(name));
+    let is_forced = family.is_forced(name);
     let mut extra = std::mem::take(&mut request.extra);
-    extra.retain(|_, value| !value.is_null());
+    extra.retain(|name, value| !is_nothing(name, value));
     let mut fields = additional(&mut extra)?;
-    let mut config = inference(&request, &mut extra)?;
-    let limit = config.max_tokens.or(ask.card.and_then(|card| card.max_output)).unwrap_or(USUAL_LIMIT);
-    let thinks = reasoning::spell(&request, family, limit, &mut fields, fit)?;
+    let mut config = inference(&request, family, &mut extra, fit)?;
+    let mut shape = format::shape(request.response_format.take(), family, is_forced, fit)?;
+    tool_ids::unique(&mut request.messages);
+    tool_ids::map(&mut request.messages, MADE_ID, is_call_id);
+    let mut blocks = Blocks { family, fit: &mut *fit, names: DocumentNames::default() };
+    let goes_on = claude.goes_on || !family.is_claude();
+    let mut conversation = messages::read(std::mem::take(&mut request.messages), &mut blocks, goes_on)?;
+    let room = Room {
+        limit: config.max_tokens.or(ask.card.and_then(|card| card.max_output)).unwrap_or(USUAL_LIMIT),
+        is_forced: is_forced && (matches!(shape, Shape::Tool(_)) || tools::is_forcing(request.tool_choice.as_ref())),
+        is_unthought: conversation.is_unthought(),
+    };
+    let thinks = reasoning::spell(&request, (family, claude), room, &mut fields, fit)?;
     if fields.get("thinking").is_some_and(|thinking| thinking.get("budget_tokens").is_some()) {
-        config.max_tokens = Some(limit); // a budget must be below it, so it must be said
+        config.max_tokens = Some(room.limit); // a budget must be below it, so it must be said
     }
     if let Some(top_k) = extra.shift_remove("top_k") {
         spell_top_k(top_k, family, &mut fields, fit)?;
     }
-    if thinks == Thinks::Yes && family.is_claude() {
-        without_sampling(&mut config, &mut fields, fit)?;
+    if family.is_claude() {
+        without_sampling(claude, thinks, &mut config, &mut fields, fit);
     }
-    let mut shape = format::shape(request.response_format.take(), family, thinks, fit)?;
-    tool_ids::map(&mut request.messages, MADE_ID, is_call_id);
-    let mut blocks = Blocks { family, fit: &mut *fit, names: DocumentNames::default() };
-    let conversation = messages::read(std::mem::take(&mut request.messages), &mut blocks)?;
-    let has_tools = request.tools.as_ref().is_some_and(|tools| !tools.is_empty());
-    if request.parallel_tool_calls == Some(false) && has_tools {
-        fit.cannot("parallel_tool_calls", "Bedrock cannot keep a model from calling several tools at once")?;
-    }
+    let serial = request.parallel_tool_calls == Some(false);
     let output_config = match &mut shape {
         Shape::Native(config) => Some(config.take()),
+        Shape::Words(words) => {
+            conversation.system.push(Block::Text(std::mem::take(words)));
+            None
+        }
         Shape::Free | Shape::Tool(_) => None,
     };
     let wish = Wish {
@@ -106,18 +117,16 @@ fn translate(mut request: ChatRequest, ask: &Ask<'_>, fit: &mut Fit) -> Result<R
         choice: request.tool_choice.take(),
         called: conversation.called,
     };
-    let tool_config = tools::config(wish, &mut shape, family, fit)?;
-    if request.user.is_some() {
-        fit.omit("user");
+    let said = tools::config(wish, &mut shape, (family, is_forced), fit)?;
+    if serial && said.config.as_ref().is_some_and(ToolConfig::is_plural) {
+        fit.cannot("parallel_tool_calls", "Bedrock cannot keep a model from calling several tools at once")?;
     }
-    if request.n.is_some_and(|n| n > 1) {
-        fit.cannot("n", "Bedrock gives one answer")?;
-    }
+    conversation.system.extend(said.words.map(Block::Text));
     Ok(Request {
         system: conversation.system,
         messages: conversation.turns,
         inference_config: config,
-        tool_config,
+        tool_config: said.config,
         output_config,
         additional_model_request_fields: fields,
         others: others(extra, fit)?,
@@ -133,19 +142,43 @@ fn additional(extra: &mut Map<String, Value>) -> Result<Map<String, Value>, Fail
     }
 }
 
-fn inference(request: &ChatRequest, extra: &mut Map<String, Value>) -> Result<InferenceConfig, Failure> {
+fn inference(
+    request: &ChatRequest,
+    family: Family,
+    extra: &mut Map<String, Value>,
+    fit: &mut Fit,
+) -> Result<InferenceConfig, Failure> {
     let mut number = |name: &str| match extra.shift_remove(name) {
-        Some(value) if !value.is_number() => Err(wrong(name, "it is no number")),
-        value => Ok(value),
+        None => Ok(None),
+        Some(value) => match value.as_f64() {
+            None => Err(wrong(name, "it is no number")),
+            Some(number) if (0.0..=1.0).contains(&number) => Ok(Some(value)),
+            // Sampling is a hint.
+            Some(_) => {
+                fit.omit(name);
+                Ok(None)
+            }
+        },
     };
     let (temperature, top_p) = (number("temperature")?, number("top_p")?);
-    let stop_sequences = match extra.shift_remove("stop") {
+    let mut stop_sequences: Vec<String> = match extra.shift_remove("stop") {
         None => Vec::new(),
         Some(Value::String(one)) => vec![one],
         Some(several) => {
             serde_json::from_value(several).map_err(|_| wrong("stop", "it is a text or a list of texts"))?
         }
     };
+    stop_sequences.retain(|stop| !stop.is_empty());
+    if family.is_claude() && stop_sequences.iter().any(|stop| stop.trim().is_empty()) {
+        fit.cannot("stop", "this model takes no white space alone")?;
+        stop_sequences.retain(|stop| !stop.trim().is_empty());
+    }
+    if request.user.is_some() {
+        fit.omit("user");
+    }
+    if request.n.is_some_and(|n| n > 1) {
+        fit.cannot("n", "Bedrock gives one answer")?;
+    }
     let max_tokens = request.max_completion_tokens.or(request.max_tokens);
     Ok(InferenceConfig { max_tokens, temperature, top_p, stop_sequences })
 }
@@ -162,26 +195,40 @@ fn spell_top_k(top_k: Value, family: Family, fields: &mut Map<String, Value>, fi
         Family::Nova(_) => {
             fields.insert("inferenceConfig".to_owned(), json!({ "topK": top_k }));
         }
-        Family::GptOss | Family::Other => fit.cannot("top_k", "Bedrock knows it for Claude and Nova only")?,
+        Family::GptOss | Family::Other => fit.omit("top_k"),
     }
     Ok(())
 }
 
-/// Claude thinks at one temperature only.
+/// Claude thinks at one temperature only, and newer models sample as they do. What is left out is named.
 /// Source: <https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-extended-thinking.html>.
 fn without_sampling(
+    claude: Claude,
+    thinks: Thinks,
     config: &mut InferenceConfig,
     fields: &mut Map<String, Value>,
     fit: &mut Fit,
-) -> Result<(), Failure> {
-    let why = "Claude does not take it while it thinks";
-    if config.temperature.take().is_some_and(|temperature| temperature.as_f64() != Some(1.0)) {
-        fit.cannot("temperature", why)?;
+) {
+    let is_free = claude.sampling != Sampling::Fixed && thinks == Thinks::No;
+    let is_default = |value: &Value| value.as_f64() == Some(1.0);
+    if let Some(temperature) = config.temperature.take_if(|temperature| !is_free || is_default(temperature))
+        && !is_default(&temperature)
+    {
+        fit.omit("temperature");
     }
-    if fields.shift_remove("top_k").is_some() {
-        fit.cannot("top_k", why)?;
+    let is_one_too_many = claude.sampling == Sampling::OneOf && config.temperature.is_some();
+    let is_kept = |value: &Value| {
+        claude.sampling != Sampling::Fixed && value.as_f64() >= Some(0.95) && !is_one_too_many
+            || is_free && !is_one_too_many
+    };
+    if let Some(top_p) = config.top_p.take_if(|top_p| is_default(top_p) || !is_kept(top_p))
+        && !is_default(&top_p)
+    {
+        fit.omit("top_p");
     }
-    Ok(())
+    if !is_free && fields.shift_remove("top_k").is_some() {
+        fit.omit("top_k");
+    }
 }
 
 /// What is left: Converse's own fields, what changes nothing, and what cannot be expressed.
@@ -203,23 +250,10 @@ fn others(extra: Map<String, Value>, fit: &mut Fit) -> Result<Map<String, Value>
                 others.insert(name, value);
             }
             harmless if harmless == "metadata" || HARMLESS.contains(&harmless) => fit.omit(name),
-            _ if is_noop(&name, &value) => {}
             _ => fit.cannot(name, "Bedrock has nothing like it")?,
         }
     }
     Ok(others)
-}
-
-/// Whether the field says what would be without it.
-fn is_noop(name: &str, value: &Value) -> bool {
-    match name {
-        "frequency_penalty" | "presence_penalty" | "top_logprobs" => value.as_f64() == Some(0.0),
-        "logprobs" => value == false,
-        "logit_bias" => value.as_object().is_some_and(Map::is_empty),
-        "modalities" => *value == json!(["text"]),
-        "function_call" => value == "none" || value == "auto",
-        _ => false,
-    }
 }
 
 /// Whether Bedrock takes it for the operator's logs.

@@ -1,7 +1,7 @@
 //! Reads a stream event by event. Blocks are told apart by their index, so that they may be interleaved.
 //! Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>.
 
-use super::answer::{annotation, finish_reason, sealed_detail, text_detail};
+use super::answer::{annotation, finish_reason, is_servers, sealed_detail, text_detail};
 use super::usage::TokenUsage;
 use super::{broken, errors, format};
 use crate::providers::{Form, Observed, Step, StreamReader, Wanted};
@@ -41,6 +41,8 @@ enum Open {
     Answer(bool),
     /// The thought of this place.
     Thought(u32),
+    /// A call that the provider answers itself.
+    Servers,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +65,8 @@ struct CallStart {
     id: String,
     #[serde(default)]
     name: String,
+    #[serde(rename = "type")]
+    kind: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -192,6 +196,10 @@ impl Reader {
 
     fn start(&mut self, block: BlockStart) -> Result<Step, Failure> {
         let Some(call) = block.start.tool_use else { return Ok(Step::Hide) };
+        if is_servers(call.kind.as_ref()) {
+            self.open.insert(block.content_block_index, Open::Servers);
+            return Ok(Step::Hide);
+        }
         if format::is_answer(&call.name) {
             self.open.insert(block.content_block_index, Open::Answer(false));
             return Ok(Step::Hide);
@@ -230,6 +238,7 @@ impl Reader {
                     *has_begun = true;
                     Delta { content: Some(input), ..Delta::default() }
                 }
+                Some(Open::Servers) => return Ok(Step::Hide),
                 _ => return Err(broken("the provider's stream brings arguments of a call that never began")),
             }
         } else if let Some(thought) = reasoning_content {

@@ -3,7 +3,7 @@
 use super::annotations;
 use super::answer::{Candidate, Finish, FunctionCall, Part};
 use penstock_schemas::chat::{self, Delta, Issuer, ReasoningDetail, ToolCall};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What is known of one answer of several.
@@ -78,9 +78,8 @@ impl Turn {
             delta.tool_calls.get_or_insert_default().push(call);
             return;
         }
-        let text =
-            part.text.or(part.executable_code.as_ref().map(code)).or(part.code_execution_result.as_ref().map(output));
-        if let Some(text) = text.filter(|text| !text.is_empty()) {
+        // Code that the provider ran by itself is no text of the answer, as nothing is that a provider's own tool did.
+        if let Some(text) = part.text.filter(|text| !text.is_empty()) {
             self.text.push_str(&text);
             delta.content.get_or_insert_default().push_str(&text);
         }
@@ -180,15 +179,6 @@ fn compact(json: &str) -> String {
         out.push(c);
     }
     out
-}
-
-fn code(part: &Value) -> String {
-    let text = |name: &str| part.get(name).and_then(Value::as_str).unwrap_or_default();
-    format!("\n```{}\n{}\n```\n", text("language").to_lowercase(), text("code").trim_end())
-}
-
-fn output(part: &Value) -> String {
-    format!("\n```\n{}\n```\n", part.get("output").and_then(Value::as_str).unwrap_or_default().trim_end())
 }
 
 #[cfg(test)]
