@@ -23,6 +23,7 @@ mod fields;
 pub(crate) mod google;
 mod model_name;
 pub(crate) mod openai;
+pub(crate) mod own_words;
 pub(crate) mod responses;
 #[cfg(test)]
 mod robust;
@@ -313,6 +314,11 @@ pub(crate) fn of_path(path: &str) -> Dialect {
 
 /// An error in the words of a dialect.
 pub(crate) fn error_body(dialect: Dialect, refusal: &Refusal, id: RequestId) -> Value {
+    let own = match refusal {
+        Refusal::Failed(failure) => own_words::failure(dialect, failure).map(Refusal::from),
+        _ => None,
+    };
+    let refusal = own.as_ref().unwrap_or(refusal);
     match dialect {
         Dialect::Anthropic => anthropic::error_body(refusal, id),
         Dialect::Google => google::error_body(refusal, id),
@@ -322,6 +328,8 @@ pub(crate) fn error_body(dialect: Dialect, refusal: &Refusal, id: RequestId) -> 
 
 /// The last event of a stream that broke after its first content.
 pub(crate) fn error_event(dialect: Dialect, failure: &Failure, id: RequestId) -> Bytes {
+    let own = own_words::failure(dialect, failure);
+    let failure = own.as_ref().unwrap_or(failure);
     match dialect {
         Dialect::Anthropic => anthropic::error_event(failure, id),
         Dialect::Google => google::error_event(failure, id),

@@ -49,6 +49,7 @@ mod oidc;
 mod openapi;
 mod operations;
 mod own_limits;
+mod own_words;
 mod passing;
 mod preset;
 mod probe;

@@ -7,7 +7,7 @@ use super::frames::{Frames, Source};
 use super::record::{Record, Told};
 use super::resume::Resume;
 use crate::conversation::Memory;
-use crate::dialect::{self, Rewriter};
+use crate::dialect::{self, Rewriter, own_words};
 use crate::refusal::Refusal;
 use crate::status;
 use axum::body::Body;
@@ -87,7 +87,7 @@ impl Answer {
             Self::Whole(ended, bytes) => {
                 let mut rewriter = rewriter;
                 if let Some(head) = &ended.head {
-                    describe(&mut headers, head);
+                    describe(&mut headers, head, record.dialect());
                     rewriter.answers_in(head.dialect, record.dialect());
                 }
                 if ended.summary.usage_source == UsageSource::Counted {
@@ -101,7 +101,7 @@ impl Answer {
                 Body::new(WholeBody::new(bytes, record.into_memory()))
             }
             Self::Stream(streaming) => {
-                describe(&mut headers, &streaming.head);
+                describe(&mut headers, &streaming.head, record.dialect());
                 streaming.body(id, record, rewriter, memory)
             }
         };
@@ -248,11 +248,14 @@ impl Writing {
     }
 }
 
-fn describe(headers: &mut HeaderMap, head: &Head) {
+fn describe(headers: &mut HeaderMap, head: &Head, dialect: Dialect) {
     set(headers, "x-penstock-target", &head.target.to_string());
     set(headers, "x-penstock-attempts", &head.attempts.to_string());
     if !head.dropped.is_empty() {
-        set(headers, "x-penstock-dropped-params", &head.dropped.join(","));
+        let own = |name: &String| own_words::field(dialect, name).unwrap_or_else(|| name.clone());
+        let mut names: Vec<String> = head.dropped.iter().map(own).collect();
+        names.dedup();
+        set(headers, "x-penstock-dropped-params", &names.join(","));
     }
     if let Some(kind) = head.content_type.as_ref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
         headers.insert(CONTENT_TYPE, kind);

@@ -1,7 +1,9 @@
 //! The response around its items: what was asked, said back as the SDKs' types want it. Knows nothing of how items are made.
 //! Source: <https://platform.openai.com/docs/api-reference/responses/object>.
 
+use crate::dialect::own_words;
 use penstock_schemas::conversation::{response_id, seconds};
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::name::RequestId;
 use penstock_schemas::usage::Usage;
@@ -120,6 +122,8 @@ pub(crate) fn waiting(body: &[u8], id: RequestId, is_begun: bool) -> Value {
 /// A response that will never be complete.
 pub(crate) fn failed(body: &[u8], id: RequestId, failure: &Failure) -> Value {
     let mut response = Echo::of(body, id).response(Status::Failed, &[], None);
+    let own = own_words::failure(Dialect::Responses, failure);
+    let failure = own.as_ref().unwrap_or(failure);
     let code = failure.provider_code.clone().unwrap_or_else(|| failure.kind.as_str().to_owned());
     response["error"] = json!({ "code": code, "message": failure.message });
     response

@@ -13,7 +13,7 @@ mod stream;
 mod tests;
 mod writer;
 
-use super::{Asked, openai};
+use super::{Asked, openai, own_words};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use fields::Fields;
@@ -79,7 +79,8 @@ fn foreign(place: String) -> Refusal {
 /// The last event of a stream that broke: with the fields that the reference names, and with the `error` that the official
 /// SDKs raise as an exception.
 pub(crate) fn error_event(failure: &Failure, id: RequestId, sequence_number: u64) -> Bytes {
-    let mut body = openai::error_body(&Refusal::from(failure.clone()), id);
+    let failure = own_words::failure(Dialect::Responses, failure).unwrap_or_else(|| failure.clone());
+    let mut body = openai::error_body(&Refusal::from(failure), id);
     let error = body["error"].take();
     let event = serde_json::json!({
         "type": "error",
