@@ -176,6 +176,11 @@ impl Models {
         })
     }
 
+    /// Whether a provider is served.
+    pub(crate) fn serves(&self, provider: &ProviderId) -> bool {
+        self.0.served.read().unwrap_or_else(PoisonError::into_inner).cards.contains_key(provider.as_str())
+    }
+
     /// The most texts that one request for embeddings may hold at a provider.
     pub(crate) fn most_inputs(&self, provider: &ProviderId) -> Option<u32> {
         let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);

@@ -9,6 +9,7 @@ mod keys;
 mod provider_keys;
 mod refused;
 mod rules;
+mod targets;
 mod token;
 mod windows;
 
@@ -400,7 +401,7 @@ fn remove(directory: &mut Directory, object: &Object) -> Option<Secret> {
         Kind::Limit => drop(directory.limits.remove(name)),
         Kind::Admin => drop(directory.admins.remove(name)),
         Kind::Webhook => drop(directory.webhooks.remove(name)),
-        Kind::Key | Kind::ProviderKey => {}
+        Kind::Key | Kind::ProviderKey | Kind::Target => {}
     }
     None
 }

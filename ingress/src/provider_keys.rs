@@ -4,7 +4,7 @@
 use penstock_runtime::{MasterKey, Secret, clock};
 use penstock_schemas::directory::Directory;
 use penstock_schemas::name::ProviderId;
-use penstock_schemas::provider_key::{HEAVIEST, KeySource, ProviderKey, hint};
+use penstock_schemas::provider_key::{HEAVIEST, KeySource, ProviderKey, hint, mistake};
 
 /// What a new key is to be.
 #[derive(Clone, Debug)]
@@ -60,6 +60,9 @@ pub fn prepare(provider: &ProviderId, wish: KeyWish, master: Option<&MasterKey>)
             let text = secret.reveal().trim();
             if text.is_empty() || text.len() > 64 * 1024 {
                 return Err(Unmanaged::Wrong("key", "must be 1 to 65536 bytes".to_owned()));
+            }
+            if let Some(why) = mistake(text) {
+                return Err(Unmanaged::Wrong("key", why));
             }
             let master = master.ok_or(Unmanaged::NoMaster)?;
             let id = wish.id.unwrap_or_else(|| format!("key_{}", &Secret::generate("").reveal()[..10]));
@@ -160,6 +163,8 @@ mod tests {
         assert!(!shown.contains(sealed.as_str()) && shown.contains("\"6789\""), "{shown}");
         let empty = prepare(&provider(), wish("a", Given::Secret(Secret::new(" \n"))), Some(&master));
         assert!(matches!(empty, Err(Unmanaged::Wrong("key", _))));
+        let torn = prepare(&provider(), wish("a", Given::Secret(Secret::new("sk-0123\n456789"))), Some(&master));
+        assert!(matches!(torn, Err(Unmanaged::Wrong("key", why)) if why.contains("its character 8 is a line break")));
         let place = prepare(&provider(), wish("b", Given::Place("env:X".to_owned())), None).unwrap();
         assert_eq!(place.source, KeySource::Env("X".to_owned()));
         let wrong = prepare(&provider(), wish("b", Given::Place("sk-secret".to_owned())), None);

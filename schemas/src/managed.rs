@@ -34,6 +34,8 @@ pub enum Kind {
     Webhook,
     /// A key for a provider. It is no [`Object`], since it holds what nobody may see.
     ProviderKey,
+    /// A model at a provider, whose pause is lifted. It is no [`Object`]: nothing of it is kept.
+    Target,
 }
 
 impl Kind {
@@ -52,6 +54,7 @@ impl Kind {
             Self::Admin => "admin",
             Self::Webhook => "webhook",
             Self::ProviderKey => "provider_key",
+            Self::Target => "target",
         }
     }
 
@@ -66,6 +69,7 @@ impl Kind {
             Self::Admin => "admins",
             Self::Webhook => "webhooks",
             Self::ProviderKey => "provider_keys",
+            Self::Target => "targets",
         }
     }
 
@@ -337,7 +341,7 @@ impl Object {
             Kind::Limit => directory.limits.get(name).cloned().map(Self::Limit),
             Kind::Admin => directory.admins.get(name).map(|admin| Self::Admin(admin.settings.clone())),
             Kind::Webhook => directory.webhooks.get(name).cloned().map(Self::Webhook),
-            Kind::Key | Kind::ProviderKey => None,
+            Kind::Key | Kind::ProviderKey | Kind::Target => None,
         }
     }
 
@@ -350,7 +354,7 @@ impl Object {
             Kind::Limit => directory.limits.keys().collect(),
             Kind::Admin => directory.admins.keys().collect(),
             Kind::Webhook => directory.webhooks.keys().collect(),
-            Kind::Key | Kind::ProviderKey => Vec::new(),
+            Kind::Key | Kind::ProviderKey | Kind::Target => Vec::new(),
         };
         names.into_iter().filter_map(|name| Self::find(directory, kind, name)).collect()
     }
@@ -367,7 +371,7 @@ fn parsed(kind: Kind, value: &Value) -> (Option<Object>, Vec<Mistake>) {
         Kind::Key => fields(value, |settings| Object::Key(Box::new(settings))),
         Kind::Admin => fields(value, Object::Admin),
         Kind::Webhook => fields(value, Object::Webhook),
-        Kind::ProviderKey => {
+        Kind::ProviderKey | Kind::Target => {
             (None, vec![Mistake { field: String::new(), message: NO_OBJECT.to_owned(), is_rule: true }])
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::UnixMicros;
 use crate::failure::FailureKind;
-use crate::name::{ModelId, ProcessId, ProviderId};
+use crate::name::{ModelId, ProcessId, ProviderId, Target};
 use serde::{Deserialize, Serialize};
 
 /// How far back outcomes are told, in seconds.
@@ -34,6 +34,25 @@ pub struct PoolState {
     /// What is known of the provider's limits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quotas: Vec<Quota>,
+    /// The pauses that an operator has lifted: what was known of those limits before is forgotten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<Resumed>,
+}
+
+/// That a model's pauses are lifted, as workers tell each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// The model.
+    pub model: ModelId,
+    /// What a provider said later holds.
+    pub at: UnixMicros,
+}
+
+/// That a target's pauses are to be lifted, as all workers are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The target.
+    pub target: Target,
 }
 
 /// What became of the last calls of one model at one worker.

@@ -41,6 +41,16 @@ pub enum KeySource {
     Sealed(String),
 }
 
+/// What is wrong with the text of a key, if anything: it goes into a header. Credentials that are JSON do not.
+pub fn mistake(key: &str) -> Option<String> {
+    if key.starts_with('{') {
+        return None;
+    }
+    let at = key.chars().position(|c| !matches!(c, ' '..='~'))?;
+    let what = if key.chars().nth(at).is_some_and(char::is_control) { "a line break or another control" } else { "a" };
+    Some(format!("its character {} is {what} character that no HTTP header can hold: was it copied whole?", at + 1))
+}
+
 impl KeySource {
     /// Reads `env:NAME` or `file:PATH`.
     pub fn parse(text: &str) -> Option<Self> {

@@ -47,6 +47,11 @@ impl Subjects {
         format!("{}.pool.*", self.prefix)
     }
 
+    /// Where workers are told to lift the pauses of a target.
+    pub fn resume(&self) -> String {
+        format!("{}.resume", self.prefix)
+    }
+
     /// Where the reply frames of one call go.
     pub fn reply(&self, ingress: &ProcessId, request: RequestId) -> String {
         format!("{}.reply.{ingress}.{request}", self.prefix)

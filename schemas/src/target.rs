@@ -29,6 +29,14 @@ impl CircuitState {
     }
 }
 
+/// Which target is called again though its provider asked for a pause: `POST /admin/v1/targets/resume`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeTarget {
+    /// `provider/model`.
+    pub target: String,
+}
+
 /// One target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetReport {

@@ -51,6 +51,7 @@ mod operations;
 mod own_limits;
 mod own_words;
 mod passing;
+mod pauses;
 mod preset;
 mod probe;
 mod provider_keys;

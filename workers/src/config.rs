@@ -13,7 +13,7 @@ use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ModelId, ProviderId, Target};
 use penstock_schemas::price::{Ceiling, Prices};
-use penstock_schemas::provider_key::{HEAVIEST, KeySource, usual_weight};
+use penstock_schemas::provider_key::{self, HEAVIEST, KeySource, usual_weight};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -296,9 +296,12 @@ struct WeightedKey {
 fn read_keys(section: &mut Section, key_env: &[Vec<String>]) -> Option<Vec<ConfiguredKey>> {
     let Some(entries) = section.get::<Vec<KeyEntry>>("keys") else {
         let names = key_env.iter().find(|names| has_key(std::slice::from_ref(*names)))?;
-        let parts: Vec<String> = names.iter().filter_map(|name| std::env::var(name).ok()).collect();
+        let parts = names.iter().filter_map(|name| std::env::var(name).ok());
+        let parts: Vec<String> = parts.map(|part| part.trim().to_owned()).collect();
         let id = format!("env:{}", names.join("+"));
-        return Some(vec![ConfiguredKey::new(id, Secret::new(parts.join(":")))]);
+        let key = ConfiguredKey::new(id, Secret::new(parts.join(":")));
+        check_key(section, &key);
+        return Some(vec![key]);
     };
     let mut keys = Vec::new();
     for (at, entry) in entries.into_iter().enumerate() {
@@ -312,9 +315,20 @@ fn read_keys(section: &mut Section, key_env: &[Vec<String>]) -> Option<Vec<Confi
         // A key that stands there itself must not become its own name.
         let id = KeySource::parse(&source).map_or_else(|| format!("config:{}", at + 1), |source| source.shown());
         match Secret::resolve(&source) {
-            Ok(secret) => keys.push(ConfiguredKey { id, secret, weight }),
+            Ok(secret) => {
+                let key = ConfiguredKey { id, secret, weight };
+                check_key(section, &key);
+                keys.push(key);
+            }
             Err(why) => section.mistake("keys", &why),
         }
     }
     Some(keys)
+}
+
+/// A key that no request can carry would fail at every call.
+fn check_key(section: &mut Section, key: &ConfiguredKey) {
+    if let Some(why) = provider_key::mistake(key.secret.reveal()) {
+        section.mistake("keys", &format!("{}: {why}", key.id));
+    }
 }

@@ -63,6 +63,7 @@ async fn send(pool: &Pool, bus: &Bus) {
         leaving: pool.life.is_stopping(),
         targets,
         quotas: pool.provider.limits.tell(now),
+        resumed: pool.provider.limits.resumed(now),
     };
     if let Err(error) = bus.tell_pool(&state).await {
         warn!(provider = %pool.provider.id, %error, "the pool's state could not be told");

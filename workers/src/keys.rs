@@ -5,7 +5,7 @@ use crate::token::Tokens;
 use penstock_runtime::Secret;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::provider_key::{KeySource, ProviderKey, hint, usual_weight};
+use penstock_schemas::provider_key::{KeySource, ProviderKey, hint, mistake, usual_weight};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,10 +38,13 @@ impl ConfiguredKey {
         Self { id: id.into(), secret, weight: usual_weight() }
     }
 
-    /// The same key; where it stands in a file, as it stands there now. A file that cannot be read keeps the key it had.
+    /// The same key; where it stands in a file, as it stands there now. A file that cannot be read, or holds what no key can
+    /// be, keeps the key it had.
     pub fn read_again(&self) -> Self {
         let secret = match KeySource::parse(&self.id) {
-            Some(KeySource::File(_)) => Secret::resolve(&self.id).ok(),
+            Some(KeySource::File(_)) => {
+                Secret::resolve(&self.id).ok().filter(|secret| mistake(secret.reveal()).is_none())
+            }
             _ => None,
         };
         Self { secret: secret.unwrap_or_else(|| self.secret.clone()), ..self.clone() }

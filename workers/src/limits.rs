@@ -5,7 +5,7 @@ use crate::keys::Key;
 use crate::providers::quota::Left;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::name::ModelId;
-use penstock_schemas::pool::{Allowance, Quota};
+use penstock_schemas::pool::{Allowance, Quota, Resumed};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -33,6 +33,8 @@ pub struct Limits {
     turn: AtomicU64,
     /// By a key's digest; of a provider without keys, by none.
     quotas: Mutex<HashMap<(String, ModelId), Quota>>,
+    /// When an operator lifted a model's pauses.
+    resumed: Mutex<HashMap<ModelId, UnixMicros>>,
 }
 
 /// The keys as they are now.
@@ -92,7 +94,12 @@ impl Keys {
 impl Limits {
     /// Keys without a known limit.
     pub fn new(keys: Vec<Arc<Key>>) -> Self {
-        Self { keys: RwLock::new(Arc::new(Keys::new(keys))), turn: AtomicU64::new(0), quotas: Mutex::default() }
+        Self {
+            keys: RwLock::new(Arc::new(Keys::new(keys))),
+            turn: AtomicU64::new(0),
+            quotas: Mutex::default(),
+            resumed: Mutex::default(),
+        }
     }
 
     fn quotas(&self) -> MutexGuard<'_, HashMap<(String, ModelId), Quota>> {
@@ -192,7 +199,39 @@ impl Limits {
         }
     }
 
+    fn lifted(&self) -> MutexGuard<'_, HashMap<ModelId, UnixMicros>> {
+        self.resumed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what was known of a model's limits up to then: an operator says that calls are to be made again.
+    pub fn resume(&self, model: &ModelId, at: UnixMicros) {
+        let mut lifted = self.lifted();
+        if lifted.len() >= QUOTAS && !lifted.contains_key(model) {
+            lifted.clear();
+        }
+        let known = lifted.entry(model.clone()).or_insert(at);
+        *known = at.max(*known);
+        self.quotas().retain(|(_, of), quota| of != model || quota.at > at);
+    }
+
+    /// The pauses that were lifted within the longest time that one can last, for workers that have not heard it.
+    pub fn resumed(&self, now: UnixMicros) -> Vec<Resumed> {
+        let mut lifted = self.lifted();
+        lifted.retain(|_, at| now.since(*at) < LONGEST);
+        lifted.iter().map(|(model, at)| Resumed { model: model.clone(), at: *at }).collect()
+    }
+
+    /// Until when the provider asked for no calls of a model, of all keys that it asked so.
+    pub fn asked_pause(&self, model: &ModelId, now: UnixMicros) -> Option<UnixMicros> {
+        let quotas = self.quotas();
+        let pauses = quotas.iter().filter(|((_, of), _)| of == model).filter_map(|(_, quota)| quota.paused_until);
+        pauses.filter(|until| *until > now).max()
+    }
+
     fn merge(&self, quota: Quota, now: UnixMicros) {
+        if self.lifted().get(&quota.model).is_some_and(|at| quota.at <= *at) {
+            return; // from before an operator lifted it
+        }
         let mut quotas = self.quotas();
         if quotas.len() >= QUOTAS {
             quotas.retain(|_, quota| is_current(quota, now));
@@ -361,6 +400,28 @@ mod tests {
             two.hear(quota, now);
         }
         assert_eq!(picks(&two, 1, now), "wait until 3000000");
+    }
+
+    #[test]
+    fn a_pause_that_was_lifted_does_not_come_back_from_others_but_a_new_one_holds() {
+        let (one, two) = (limits(&["secret"]), limits(&["secret"]));
+        let (now, later) = (UnixMicros(1_000_000), UnixMicros(2_000_000));
+        one.learn(&Pick::Key(one.keys()[0].clone()), &model(), pause(600), now);
+        assert_eq!(one.asked_pause(&model(), now), Some(UnixMicros(601_000_000)));
+        let old = one.tell(now);
+        one.resume(&model(), later);
+        old.iter().for_each(|quota| one.hear(quota.clone(), later));
+        assert_eq!((picks(&one, 1, later).as_str(), one.asked_pause(&model(), later)), ("secret", None));
+        // Another worker that did not hear it learns of it from this one.
+        old.iter().for_each(|quota| two.hear(quota.clone(), later));
+        for Resumed { model, at } in one.resumed(later) {
+            two.resume(&model, at);
+        }
+        assert_eq!(picks(&two, 1, later), "secret");
+        let again = UnixMicros(3_000_000);
+        one.learn(&Pick::Key(one.keys()[0].clone()), &model(), pause(2), again);
+        assert_eq!(picks(&one, 1, again), "wait until 5000000");
+        assert_eq!(one.resumed(later.after(LONGEST)), []);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use penstock_runtime::{Life, MasterKey, Secret, clock};
 use penstock_schemas::directory::Directory;
 use penstock_schemas::model::ProviderCard;
 use penstock_schemas::name::ProviderId;
-use penstock_schemas::pool::PoolState;
-use penstock_schemas::provider_key::{KeySource, ProviderKey};
+use penstock_schemas::pool::{PoolState, Resume, Resumed};
+use penstock_schemas::provider_key::{self, KeySource, ProviderKey};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -69,6 +69,13 @@ impl Workers {
         }
         life.service("the tokenizer's memory", count::forget_when_idle());
         follow_keys(bus, &served, master).await?;
+        let limited = served.clone();
+        let resume = move |Resume { target }: Resume| {
+            for provider in limited.iter().filter(|provider| provider.id == target.provider) {
+                provider.limits.resume(&target.model, clock::now());
+            }
+        };
+        bus.hear_resumes(resume).await?;
         let alarm = bus.alarm();
         let health = Health::follow(bus, learn_limits(served.clone())).await?;
         for provider in served {
@@ -147,7 +154,10 @@ async fn follow_keys(bus: &Bus, served: &[Arc<Provider>], master: Option<MasterK
 
 /// The secret of a key that is managed.
 fn open(provider: &ProviderId, key: &ProviderKey, master: Option<&MasterKey>) -> Result<Secret, String> {
-    let KeySource::Sealed(sealed) = &key.source else { return Secret::resolve(&key.source.shown()) };
+    let KeySource::Sealed(sealed) = &key.source else {
+        let secret = Secret::resolve(&key.source.shown())?;
+        return provider_key::mistake(secret.reveal()).map_or(Ok(secret), Err);
+    };
     let Some(master) = master else {
         return Err("it is sealed, and PENSTOCK_MASTER_KEY is not set here".to_owned());
     };
@@ -158,6 +168,9 @@ fn open(provider: &ProviderId, key: &ProviderKey, master: Option<&MasterKey>) ->
 fn learn_limits(served: Vec<Arc<Provider>>) -> impl Fn(&PoolState) + Send + Sync + 'static {
     move |state| {
         if let Some(provider) = served.iter().find(|provider| provider.id == state.provider) {
+            for Resumed { model, at } in &state.resumed {
+                provider.limits.resume(model, *at);
+            }
             state.quotas.iter().for_each(|quota| provider.limits.hear(quota.clone(), clock::now()));
         }
     }

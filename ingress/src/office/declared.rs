@@ -127,5 +127,6 @@ fn schema(kind: Kind) -> Schema {
         Kind::Webhook => schema_for!(Webhook),
         Kind::Admin => schema_for!(penstock_schemas::directory::AdminSettings),
         Kind::ProviderKey => schema_for!(penstock_schemas::provider_key::NewProviderKey),
+        Kind::Target => schema_for!(penstock_schemas::target::ResumeTarget),
     }
 }

@@ -129,7 +129,7 @@ impl Office {
     }
 }
 
-fn must_manage(actor: &Actor) -> Result<(), Refused> {
+pub(super) fn must_manage(actor: &Actor) -> Result<(), Refused> {
     if actor.role == Role::Admin { Ok(()) } else { Err(Refused::Forbidden { needed: "admin".to_owned() }) }
 }
 

@@ -23,18 +23,21 @@ impl Secret {
         &self.0
     }
 
-    /// Reads `env:NAME` or `file:PATH`; any other text stands for itself.
+    /// Reads `env:NAME` or `file:PATH`; any other text stands for itself. Without the spaces and line ends around it, which
+    /// files and secret stores add.
     ///
     /// # Errors
     /// Says which variable is not set or which file cannot be read.
     pub fn resolve(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix("env:") {
-            std::env::var(name).map(Self).map_err(|_| format!("the environment variable {name} is not set"))
+            std::env::var(name)
+                .map(|value| Self(value.trim().to_owned()))
+                .map_err(|_| format!("the environment variable {name} is not set"))
         } else if let Some(path) = text.strip_prefix("file:") {
             let read = std::fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))?;
             Ok(Self(read.trim().to_owned()))
         } else {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.trim().to_owned()))
         }
     }
 }

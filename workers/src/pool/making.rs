@@ -35,6 +35,9 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// The least time over which calls that waited for the same moment are spread.
 const AFTER_PAUSE: Duration = Duration::from_millis(20);
 
+/// Pauses from here on are told in minutes.
+const MINUTES: Duration = Duration::from_secs(120);
+
 /// Default times of a link: first content, first content of a reasoning model, silence, all.
 const FIRST_TOKEN: Duration = Duration::from_secs(60);
 const FIRST_TOKEN_REASONING: Duration = Duration::from_secs(600);
@@ -55,10 +58,7 @@ impl Pool {
             };
             let wait = until.since(now);
             if until.since(began) > policy.patience || until >= held.envelope.deadline {
-                let mut failure = Failure::provider(
-                    FailureKind::RateLimited,
-                    format!("{} takes no calls of {model} for {wait:.1?}: it has said so", self.provider.id),
-                );
+                let mut failure = Failure::provider(FailureKind::RateLimited, self.why_closed(link, wait, now));
                 failure.retry_after_ms = u64::try_from(wait.as_millis()).ok();
                 return Err(Attempt::Refused(failure));
             }
@@ -66,6 +66,22 @@ impl Pool {
             let wait = wait + full_jitter(1, wait / 10 + AFTER_PAUSE, wait / 10 + AFTER_PAUSE);
             held.replies.wait(sleep(wait)).await.ok_or(Attempt::Cancelled)?;
         }
+    }
+
+    /// Why no call of a target is made for a while.
+    fn why_closed(&self, link: &Link, wait: Duration, now: UnixMicros) -> String {
+        let Target { provider, model } = &link.target;
+        let Some(until) = self.provider.limits.asked_pause(model, now) else {
+            return format!("the limit of {provider} for {model} is used up for {wait:.1?}");
+        };
+        let left = until.since(now);
+        let left = if left < MINUTES { format!("{:.1?}", left) } else { format!("{} min", left.as_secs() / 60) };
+        let at = i64::try_from(until.0).ok().and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+        let at = at.map_or_else(String::new, |at| format!(" until {}", at.strftime("%H:%M:%S UTC")));
+        format!(
+            "{provider} asked for no calls of {model}{at} (for {left}), by its Retry-After; an operator lifts it with \
+             `penstock targets --resume {provider}/{model}`"
+        )
     }
 
     /// One attempt, between its start and its end in the ledger.

@@ -53,6 +53,9 @@ pub(super) fn warn(warnings: &[String]) {
 /// The reason with the next step.
 pub(super) fn told(refused: Refused) -> anyhow::Error {
     match &refused {
+        Refused::Unknown { kind: Kind::Target, .. } => {
+            anyhow!("{refused}: `penstock models` shows what is served")
+        }
         Refused::Unknown { kind, .. } => {
             anyhow!("{refused}: `penstock {} list` shows those that are", kind.plural())
         }

@@ -32,7 +32,7 @@ pub(super) async fn remove(asked: Asked) -> Result<Reply, Refusal> {
 }
 
 /// The reader's own words may quote a secret.
-fn read<T: DeserializeOwned>(body: Option<Value>) -> Result<T, Refusal> {
+pub(super) fn read<T: DeserializeOwned>(body: Option<Value>) -> Result<T, Refusal> {
     let wrong = "the body is not as /openapi.json has it: a field is unknown, or of another type";
     // A list would be read as the fields in their order.
     let body = body.filter(Value::is_object).ok_or_else(|| malformed(wrong))?;

@@ -11,7 +11,7 @@ use penstock_schemas::alert::AlertQuery;
 use penstock_schemas::audit::{AuditQuery, AuditReply};
 use penstock_schemas::question::{Answered, Question, Words};
 use penstock_schemas::spend::{Answer, SpendQuery, parse_time};
-use penstock_schemas::target::TargetReport;
+use penstock_schemas::target::{ResumeTarget, TargetReport};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -121,6 +121,13 @@ pub(super) async fn audit(asked: Asked) -> Result<Reply, Refusal> {
 /// `GET /admin/v1/targets`: which targets are well, and why not.
 pub(super) async fn targets(asked: Asked) -> Result<Reply, Refusal> {
     Ok(Reply::new(to_value(&Targets { targets: asked.ingress.health.report(clock::now()) })))
+}
+
+/// `POST /admin/v1/targets/resume`: a target is called again, though its provider asked for a pause.
+pub(super) async fn resume(mut asked: Asked) -> Result<Reply, Refusal> {
+    let wish: ResumeTarget = super::provider_keys::read(asked.body.take())?;
+    let target = asked.ingress.office.resume_target(&asked.actor, &asked.ingress.bus, &wish.target).await?;
+    Ok(Reply::new(to_value(&ResumeTarget { target: target.to_string() })))
 }
 
 fn to_value(answer: &impl Serialize) -> Value {

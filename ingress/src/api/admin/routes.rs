@@ -13,6 +13,7 @@ use penstock_schemas::managed::{KeySettings, Kind};
 use penstock_schemas::provider_key::{NewProviderKey, ProviderKeyChange, ProviderKeyShown};
 use penstock_schemas::question::Answered;
 use penstock_schemas::shown::{AdminShown, BudgetShown, KeyShown};
+use penstock_schemas::target::ResumeTarget;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::sync::Arc;
 
@@ -184,6 +185,18 @@ pub(crate) fn routes() -> Vec<Route> {
         answer: content::<questions::Targets>(Form::Plain),
         handler: handler(questions::targets),
         ..question("targets", "targets", "Which targets are well, and why not")
+    });
+    routes.push(Route {
+        method: Method::POST,
+        body: Some(content::<ResumeTarget>(Form::Plain)),
+        answer: content::<ResumeTarget>(Form::Plain),
+        is_change: true,
+        handler: handler(questions::resume),
+        ..question(
+            "targets/resume",
+            "resume_target",
+            "Calls go to the target again, though its provider asked for a pause",
+        )
     });
     routes
 }

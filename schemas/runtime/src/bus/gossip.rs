@@ -3,7 +3,7 @@
 use super::{Bus, BusError, failed};
 use futures_util::StreamExt;
 use penstock_schemas::carry::CarryState;
-use penstock_schemas::pool::PoolState;
+use penstock_schemas::pool::{PoolState, Resume};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
@@ -16,6 +16,33 @@ impl Bus {
         let payload = serde_json::to_vec(state).map_err(failed("write a pool's state"))?;
         let subject = self.subjects.pool(&state.provider);
         self.client.publish(subject, payload.into()).await.map_err(failed("tell a pool's state"))
+    }
+
+    /// Tells all workers to lift the pauses of a target.
+    ///
+    /// # Errors
+    /// When the connection is closed for good, or does not take the message.
+    pub async fn tell_resume(&self, resume: &Resume) -> Result<(), BusError> {
+        let payload = serde_json::to_vec(resume).map_err(failed("write the end of a pause"))?;
+        self.client.publish(self.subjects.resume(), payload.into()).await.map_err(failed("end a pause"))?;
+        self.client.flush().await.map_err(failed("end a pause"))
+    }
+
+    /// Gives every such message to `hear`, as long as the role lives.
+    ///
+    /// # Errors
+    /// When the subscription cannot be made.
+    pub async fn hear_resumes(&self, hear: impl Fn(Resume) + Send + Sync + 'static) -> Result<(), BusError> {
+        let mut told = self.client.subscribe(self.subjects.resume()).await.map_err(failed("listen to operators"))?;
+        self.life.service("ends of pauses", async move {
+            while let Some(message) = told.next().await {
+                match serde_json::from_slice(&message.payload) {
+                    Ok(resume) => hear(resume),
+                    Err(error) => warn!(%error, "the end of a pause cannot be read: is one process older?"),
+                }
+            }
+        });
+        Ok(())
     }
 
     /// Gives what every pool tells to `hear`, as long as the role lives.
