@@ -5,10 +5,12 @@ mod admin;
 pub(crate) mod aliases;
 mod google;
 mod models;
+mod ollama;
 mod openapi;
 mod operations;
 mod responses;
 
+use crate::dialect::ollama::Method;
 use crate::dialect::{self, Endpoint};
 use crate::pipeline;
 use crate::refusal::Refusal;
@@ -80,6 +82,13 @@ fn clients() -> Vec<Client> {
         Client::get("/v1/models", "The models that the key may use", get(models::list)),
         Client::get("/v1/models/{*model}", "One model", get(models::show)),
         Client::post("/v1/models/{*model}", "Google's generateContent and others", post(google::call)),
+        Client::post("/api/chat", "Ollama's chat", ollama::ask(Method::Chat)),
+        Client::post("/api/generate", "Ollama's completion of a prompt", ollama::ask(Method::Generate)),
+        Client::post("/api/embed", "Ollama's embeddings", ollama::ask(Method::Embed)),
+        Client::post("/api/embeddings", "Ollama's older embeddings", ollama::ask(Method::Embeddings)),
+        Client::get("/api/tags", "The models, as Ollama lists them", get(ollama::tags)),
+        Client::post("/api/show", "One model, as Ollama shows it", post(ollama::show)),
+        Client::get("/api/ps", "The models that Ollama has loaded: none", get(ollama::running)),
         Client::get("/v1beta/models", "The models, as Google lists them", get(google::list)),
         Client::get("/v1beta/models/{*model}", "One model, as Google shows it", get(google::show)),
         Client::post("/v1beta/models/{*model}", "Google's generateContent and others", post(google::call)),
@@ -89,6 +98,7 @@ fn clients() -> Vec<Client> {
 /// For those who run it: without a key.
 fn operations() -> Vec<Client> {
     vec![
+        Client::open("/api/version", "The version of Ollama's API", get(ollama::version)),
         Client::open("/health", "The process is alive", get(operations::health)),
         Client::open("/ready", "It can serve, or why not", get(operations::ready)),
         Client::open(

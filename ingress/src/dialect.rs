@@ -22,11 +22,15 @@ pub(crate) mod carried;
 mod fields;
 pub(crate) mod google;
 mod model_name;
+pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod own_words;
 pub(crate) mod responses;
 #[cfg(test)]
 mod robust;
+
+/// Puts a request of a form that is around a dialect into that dialect.
+pub(crate) type Translate = fn(&Bytes) -> Result<Bytes, Refusal>;
 
 /// What a path asks for, before the body is read.
 #[derive(Clone, Debug)]
@@ -39,6 +43,8 @@ pub(crate) struct Endpoint {
     pub(crate) model: Option<String>,
     /// How the answer is wanted, where the path says it.
     pub(crate) delivery: Option<Delivery>,
+    /// What puts the body into the dialect, where it comes in a form that is around it.
+    pub(crate) translate: Option<Translate>,
 }
 
 /// A request, as far as the pipeline must know it.
@@ -65,7 +71,7 @@ pub(crate) struct Asked {
 impl Endpoint {
     /// A path that says no more than this.
     pub(crate) fn new(dialect: Dialect, operation: Operation) -> Self {
-        Self { dialect, operation, model: None, delivery: None }
+        Self { dialect, operation, model: None, delivery: None, translate: None }
     }
 
     /// Whether the request is a form and not JSON.
@@ -75,6 +81,10 @@ impl Endpoint {
 
     /// Reads what the pipeline must know of a request.
     pub(crate) fn read(self, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
+        let body = match self.translate {
+            None => body,
+            Some(translate) => translate(&body)?,
+        };
         let asked = match self.dialect {
             Dialect::Openai => openai::read(self, body, content_type),
             Dialect::Anthropic => anthropic::read(self.operation, body),

@@ -46,6 +46,7 @@ mod model_names;
 mod moderations;
 mod official;
 mod oidc;
+mod ollama;
 mod openapi;
 mod operations;
 mod own_limits;

@@ -9,13 +9,15 @@ use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// Beginnings of paths, and what stands for them. The first that fits counts.
-const BEGINNINGS: [(&str, &str); 16] = [
+const BEGINNINGS: [(&str, &str); 17] = [
     // A base URL that ends in `/v1` given to an SDK that adds it.
     ("/v1/v1", "/v1"),
     // Azure's, for what has no deployment, and its newer API. Source:
     // <https://learn.microsoft.com/en-us/azure/ai-foundry/openai/api-version-lifecycle>.
     ("/openai/v1", "/v1"),
     ("/openai", "/v1"),
+    // OpenRouter's. Source: <https://openrouter.ai/docs/quickstart>.
+    ("/api/v1", "/v1"),
     // Google's for OpenAI's SDKs. Source: <https://ai.google.dev/gemini-api/docs/openai>.
     ("/v1beta/openai", "/v1"),
     // A base URL without `/v1`.
@@ -147,6 +149,8 @@ mod tests {
             ("/v1/google%2Fg:countTokens", "/v1/models/google%2Fg:countTokens", None),
             ("/v1beta/models/a/b:generateContent", "/v1beta/models/a/b:generateContent", None),
             ("/v1beta/google/g:predict", "/v1beta/google/g:predict", None),
+            ("/api/v1/chat/completions", "/v1/chat/completions", None),
+            ("/api/chat", "/api/chat", None),
             ("/admin/v1/keys", "/admin/v1/keys", None),
             ("/", "/", None),
         ] {

@@ -111,7 +111,7 @@ fn describe_for_anthropic(listed: &Listed) -> Value {
         "type": "model",
         "id": listed.name,
         "display_name": listed.name,
-        "created_at": format!("{}T00:00:00Z", released(&listed.name)),
+        "created_at": day(&listed.name),
         "lifecycle": "active",
         "max_input_tokens": model.and_then(|model| model.context),
         "max_tokens": model.and_then(|model| model.max_output),
@@ -132,6 +132,11 @@ fn describe(listed: Listed) -> Value {
         fields.insert("usd_per_million_tokens".to_owned(), json!(model.price.map(|price| price.prices)));
     }
     value
+}
+
+/// The day of a model as its first moment.
+pub(super) fn day(name: &str) -> String {
+    format!("{}T00:00:00Z", released(name))
 }
 
 /// The day of a model: the one in its name, where providers write it (`gpt-4o-2024-08-06`, `claude-sonnet-4-5-20250929`), else

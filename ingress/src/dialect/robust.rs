@@ -208,3 +208,35 @@ fn a_stream_is_written_the_same_wherever_its_bytes_are_cut() {
         }
     }
 }
+
+#[test]
+fn nothing_makes_ollamas_form_panic_and_what_it_writes_is_json() {
+    use super::ollama::{Answers, Lines, Method, chat, embed, embeddings, generate};
+    let call = json!({ "function": { "name": "f", "arguments": { "a": [1.5, null] } } });
+    let request = json!({ "model": "m", "prompt": "Hi", "input": ["Hi"], "think": true, "format": { "type": "object" },
+        "options": { "num_predict": 9, "stop": ["x"] }, "messages": [{ "role": "user", "content": "Hi", "images": ["AA=="] },
+        { "role": "assistant", "tool_calls": [call, call] }, { "role": "tool", "tool_name": "f", "content": "x" }] });
+    each_copy("a request of Ollama's", request.to_string().as_bytes(), |spoilt| {
+        for read in [chat, generate, embed, embeddings] {
+            if let Ok(written) = read(&Bytes::copy_from_slice(spoilt)) {
+                serde_json::from_slice::<Value>(&written).expect("a request is JSON");
+            }
+        }
+    });
+    let call = json!({ "index": 0, "id": "a", "function": { "name": "f", "arguments": "{}" } });
+    let said = json!({ "role": "assistant", "content": "Hi", "reasoning_content": "Hm.", "tool_calls": [call] });
+    let answer = json!({ "model": "m", "choices": [{ "index": 0, "finish_reason": "stop", "message": said, "delta": said }],
+        "data": [{ "index": 0, "embedding": [1.5] }], "usage": { "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 } });
+    each_copy("an answer for Ollama's clients", answer.to_string().as_bytes(), |spoilt| {
+        for method in [Method::Chat, Method::Generate, Method::Embed, Method::Embeddings] {
+            let mut written: Vec<Vec<u8>> = Answers::new(method).whole(spoilt).into_iter().collect();
+            let (mut lines, mut out) = (Lines::new(method), Vec::new());
+            lines.chunk(spoilt, &mut out);
+            lines.end(&mut out);
+            written.extend(out.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));
+            for line in written.iter().filter(|line| !line.is_empty()) {
+                serde_json::from_slice::<Value>(line).expect("a line is JSON");
+            }
+        }
+    });
+}
