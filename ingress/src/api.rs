@@ -3,6 +3,7 @@
 
 mod admin;
 pub(crate) mod aliases;
+pub(crate) mod cors;
 mod google;
 mod models;
 mod ollama;
@@ -98,6 +99,8 @@ fn clients() -> Vec<Client> {
 /// For those who run it: without a key.
 fn operations() -> Vec<Client> {
     vec![
+        Client::open("/", "What is here", get(operations::hint)),
+        Client::open("/v1", "What is here", get(operations::hint)),
         Client::open("/api/version", "The version of Ollama's API", get(ollama::version)),
         Client::open("/health", "The process is alive", get(operations::health)),
         Client::open("/ready", "It can serve, or why not", get(operations::ready)),
@@ -130,7 +133,11 @@ pub(crate) fn router(ingress: Shared) -> Router {
         .fallback(unknown_path)
         .layer(from_fn_with_state(ingress.clone(), refuse_while_stopping));
     let open = open.into_iter().fold(Router::new(), join).route("/openapi.json", described);
-    open.merge(api).with_state(ingress)
+    let all = open.merge(api);
+    if ingress.config.cors.is_empty() {
+        return all.with_state(ingress);
+    }
+    all.layer(from_fn_with_state(ingress.clone(), cors::allow)).with_state(ingress)
 }
 
 /// The one path of a listener that serves metrics alone.

@@ -1,5 +1,6 @@
 //! How the ingress listens, waits and routes: sections `[ingress]` and `[models.NAME]`. Knows nothing of requests.
 
+use crate::api::cors;
 use crate::identity::IssuerConfig;
 use crate::office::Declared;
 use penstock_runtime::config::{Document, Section, parse_duration};
@@ -40,6 +41,8 @@ pub struct IngressConfig {
     pub connections: usize,
     /// Connections at once that have shown no valid key yet; beyond it, the oldest of the address that has most is closed.
     pub strangers: usize,
+    /// The origins whose pages may call: `https://app.example`, or `*`.
+    pub cors: Vec<String>,
     /// Who may read `/metrics`, and where.
     pub metrics: MetricsAccess,
     /// Calls that may wait for one provider's workers when all are busy.
@@ -152,6 +155,7 @@ impl IngressConfig {
         // Never all of them: strangers cannot keep out those who have a key.
         let strangers = section.or("strangers", 1000).min(connections / 2);
         let metrics = read_metrics(&mut section);
+        let cors = read_cors(&mut section);
         let unsupported = section.get("unsupported").unwrap_or_default();
         let models = document.sections("models").into_iter().filter_map(|(name, mut section)| {
             let model = read_model(&name, &mut section)?;
@@ -176,6 +180,7 @@ impl IngressConfig {
             stored,
             connections,
             strangers,
+            cors,
             metrics,
             queue_timeout,
             issuers,
@@ -187,6 +192,14 @@ impl IngressConfig {
             admin_key: None,
         }
     }
+}
+
+fn read_cors(section: &mut Section) -> Vec<String> {
+    let origins: Vec<String> = section.get("cors").unwrap_or_default();
+    for why in origins.iter().filter_map(|origin| cors::mistake(origin)) {
+        section.mistake("cors", &why);
+    }
+    origins
 }
 
 fn read_metrics(section: &mut Section) -> MetricsAccess {

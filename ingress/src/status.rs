@@ -11,6 +11,9 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// An answer, whole or begun.
 pub(crate) const ANSWERED: StatusCode = StatusCode::OK;
 
+/// Done, and there is nothing to say.
+pub(crate) const NO_CONTENT: StatusCode = StatusCode::NO_CONTENT;
+
 /// Something was made.
 pub(crate) const CREATED: StatusCode = StatusCode::CREATED;
 

@@ -104,3 +104,30 @@ fn a_tool_without_a_running_gateway_says_how_to_find_one() {
         assert!(output.err.contains("--data"), "{command:?}: {}", output.err);
     }
 }
+
+#[test]
+fn what_up_needs_and_does_not_find_is_named_with_the_command_that_fetches_it() {
+    // Where no checkout is around it.
+    let folder = Folder::new();
+    let binary = folder.path().join("penstock");
+    if std::fs::hard_link(penstock(), &binary).is_err() {
+        std::fs::copy(penstock(), &binary).expect("the binary can be copied");
+    }
+    let mut command = Command::new(&binary);
+    command.args(["up", "--listen", "127.0.0.1:0"]).arg("--data").arg(folder.path().join("data")).env_clear();
+    let output = command.current_dir(folder.path()).output().expect("penstock can be started");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("nats-server is not here"), "{told}");
+    assert!(told.contains("`deploy/setup run`") && told.contains("PENSTOCK_NATS_SERVER"), "{told}");
+}
+
+#[test]
+fn the_engine_alone_says_what_it_wants_and_why_it_ends() {
+    let listen = ["clickhouse", "--listen", "127.0.0.1:0", "--files", "files"];
+    let (engine, token) = (penstock_tests::tool("PENSTOCK_CHDB"), "PENSTOCK_CLICKHOUSE_TOKEN");
+    assert!(run(&["clickhouse", "--help"], "", &[]).out.contains(token));
+    let told = run(&listen, "", &[("PENSTOCK_CHDB", &engine)]).err;
+    assert!(told.contains(token), "{told}");
+    let ended = run(&listen, "", &[("PENSTOCK_CHDB", &engine), (token, "0123456789abcdef")]);
+    assert!(ended.code == 0 && ended.err.contains("standard input has ended"), "{}", ended.err);
+}

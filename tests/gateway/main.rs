@@ -22,6 +22,7 @@ mod closed_to_others;
 mod completions;
 mod configuration;
 mod copies;
+mod cors;
 mod counted;
 mod dead_letters;
 mod disk;

@@ -29,8 +29,11 @@ async fn a_pause_is_told_with_its_end_and_lifted_by_a_command() {
     until("a call to be made again", async || (ask.clone().await.status == 200).then_some(())).await;
     let wrong = world.run(&["targets", "--resume", "nobody/m"]).await;
     assert!(wrong.code == 1 && wrong.err.contains("nobody/m"), "{}", wrong.err);
-    let events = world.tool(&["audit", "--object", "target"]).await;
-    assert!(events.to_string().contains("beta/m"), "{events}");
+    until("the record of it", async || {
+        let events = world.tool(&["audit", "--object", "target"]).await;
+        events.to_string().contains("beta/m").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ pub(crate) mod clickhouse;
 pub(crate) mod data;
 mod disk;
 pub(crate) mod nats;
+mod programs;
 
 use crate::config::Config;
 use crate::roles::{code, connect_soon, prices, wait_for_stop};

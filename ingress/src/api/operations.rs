@@ -14,8 +14,24 @@ use axum::response::{IntoResponse, Response};
 use penstock_runtime::bus::{Intake, LedgerState};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
+
+/// `GET /` and `GET /v1`: what this is, and which address each SDK wants, relative to this one.
+pub(crate) async fn hint() -> impl IntoResponse {
+    let bases = [(Dialect::Openai, "/v1"), (Dialect::Anthropic, "/"), (Dialect::Google, "/"), (Dialect::Azure, "/")];
+    let bases: Map<String, Value> =
+        bases.iter().filter_map(|(dialect, base)| Some((json!(dialect).as_str()?.to_owned(), json!(base)))).collect();
+    let hint = json!({
+        "name": "penstock",
+        "version": env!("CARGO_PKG_VERSION"),
+        "base_urls": bases,
+        "models": "/v1/models",
+        "health": "/health",
+        "openapi": "/openapi.json",
+    });
+    ([(CONTENT_TYPE, "application/json")], hint.to_string())
+}
 
 /// `GET /health`: the process is alive, and how what it stands on is.
 pub(crate) async fn health(State(ingress): State<Shared>) -> impl IntoResponse {

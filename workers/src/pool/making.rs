@@ -75,7 +75,7 @@ impl Pool {
             return format!("the limit of {provider} for {model} is used up for {wait:.1?}");
         };
         let left = until.since(now);
-        let left = if left < MINUTES { format!("{:.1?}", left) } else { format!("{} min", left.as_secs() / 60) };
+        let left = if left < MINUTES { format!("{left:.1?}") } else { format!("{} min", left.as_secs() / 60) };
         let at = i64::try_from(until.0).ok().and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
         let at = at.map_or_else(String::new, |at| format!(" until {}", at.strftime("%H:%M:%S UTC")));
         format!(

@@ -54,7 +54,7 @@ async fn resume(place: &Place, target: &str) -> anyhow::Result<ExitCode> {
     let counter = Counter::open(place, Way::Cli).await?;
     let bus = super::bus(place).await?;
     let target = counter.office.resume_target(&counter.actor, &bus, target).await.map_err(told)?;
-    counter.close().await?;
+    Box::pin(counter.close()).await?;
     write(format!("calls go to {target} again\n").as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,8 @@
 use super::child::Children;
 use super::data::{DataDir, log_file};
 use super::nats::free_port;
-use anyhow::{Context, bail};
+use super::programs;
+use anyhow::Context;
 use penstock_clickhouse::{Server, Settings, Token};
 use penstock_runtime::Secret;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::process::{ExitCode, Stdio};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
 
 /// The variable that the child reads its password from: arguments can be seen by everybody on the machine.
 const TOKEN: &str = "PENSTOCK_CLICKHOUSE_TOKEN";
@@ -22,6 +24,12 @@ const YIELD: i32 = 10;
 
 /// What the child is told.
 #[derive(clap::Args)]
+#[command(
+    after_help = "The password of the one user, `default`, is read from PENSTOCK_CLICKHOUSE_TOKEN: 16 characters or more.
+It ends when its standard input does, so that it never outlives a parent. Alone, keep that open:
+
+  sleep infinity | penstock clickhouse --files DIR --listen 127.0.0.1:8123"
+)]
 pub(crate) struct Options {
     /// The folder of the engine's files
     #[arg(long)]
@@ -33,7 +41,7 @@ pub(crate) struct Options {
 
 /// Starts the child; gives the URL with user and password.
 pub(crate) fn start(data: &DataDir, children: &mut Children) -> anyhow::Result<String> {
-    let library = library()?;
+    let library = programs::engine()?;
     let token = data.secret("clickhouse-password", || Secret::generate(""))?;
     let port = free_port()?;
     let (files, log, program) = (data.join("clickhouse"), data.join("clickhouse.log"), std::env::current_exe()?);
@@ -48,26 +56,16 @@ pub(crate) fn start(data: &DataDir, children: &mut Children) -> anyhow::Result<S
     Ok(format!("http://default:{}@127.0.0.1:{port}", token.reveal()))
 }
 
-fn library() -> anyhow::Result<PathBuf> {
-    let library = std::env::var_os("PENSTOCK_CHDB").map(PathBuf::from);
-    match library {
-        Some(library) if library.exists() => Ok(library),
-        Some(library) => bail!("PENSTOCK_CHDB: {} is not there: run deploy/setup", library.display()),
-        None => bail!(
-            "the embedded ClickHouse is not installed: start with deploy/up, which installs it, set PENSTOCK_CHDB to \
-             libchdb.so, or set [clickhouse] url to a server"
-        ),
-    }
-}
-
 /// The child itself.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let token = std::env::var(TOKEN).with_context(|| format!("{TOKEN} is not set"))?;
+    let token = std::env::var(TOKEN).with_context(|| {
+        format!("{TOKEN} is not set: it holds the password of the one user, which `penstock up` makes by itself")
+    })?;
     // Requests come first on a small machine; the ledger's rows wait in JetStream meanwhile.
     if let Err(error) = rustix::process::nice(YIELD) {
-        tracing::warn!(%error, "the priority could not be lowered");
+        warn!(%error, "the priority could not be lowered");
     }
-    let mut settings = Settings::new(library()?, options.files, Token::parse(&token)?);
+    let mut settings = Settings::new(programs::engine()?, options.files, Token::parse(&token)?);
     settings.listen = options.listen;
     let server = Server::bind(settings).await?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -75,7 +73,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         let (mut input, mut rest) = (tokio::io::stdin(), Vec::new());
         tokio::select! {
             _ = terminate.recv() => {}
-            _ = input.read_to_end(&mut rest) => {}
+            _ = input.read_to_end(&mut rest) => {
+                warn!("standard input has ended, which stands for the end of the parent: stopping");
+            }
         }
     };
     server.serve(shutdown).await?;

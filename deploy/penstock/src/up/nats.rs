@@ -4,10 +4,11 @@
 use super::child::{Children, terminate};
 use super::data::DataDir;
 use super::disk::store_limit;
+use super::programs;
 use anyhow::{Context, bail};
 use penstock_runtime::Secret;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
@@ -20,7 +21,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(20);
 
 /// Starts the server; gives the URL with user and password.
 pub(crate) fn start(data: &DataDir, children: &mut Children) -> anyhow::Result<String> {
-    let server = std::env::var_os("PENSTOCK_NATS_SERVER").map_or_else(|| PathBuf::from("nats-server"), PathBuf::from);
+    let server = programs::nats_server()?;
     let file = data.join("nats.conf");
     stop_left_behind(&data.join("nats.pid"), &file)?;
     let password = data.secret("nats-password", || Secret::generate(""))?;

@@ -186,18 +186,7 @@ pub(crate) fn routes() -> Vec<Route> {
         handler: handler(questions::targets),
         ..question("targets", "targets", "Which targets are well, and why not")
     });
-    routes.push(Route {
-        method: Method::POST,
-        body: Some(content::<ResumeTarget>(Form::Plain)),
-        answer: content::<ResumeTarget>(Form::Plain),
-        is_change: true,
-        handler: handler(questions::resume),
-        ..question(
-            "targets/resume",
-            "resume_target",
-            "Calls go to the target again, though its provider asked for a pause",
-        )
-    });
+    routes.push(of_targets());
     routes
 }
 
@@ -248,6 +237,22 @@ fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<Route> {
             ..route(Method::DELETE, "delete", format!("The {word} is to be gone"))
         },
     ]
+}
+
+/// What is done to targets.
+fn of_targets() -> Route {
+    Route {
+        method: Method::POST,
+        path: "/admin/v1/targets/resume".to_owned(),
+        summary: "Calls go to the target again, though its provider asked for a pause".to_owned(),
+        id: "resume_target".to_owned(),
+        tag: "reports",
+        parameters: Vec::new(),
+        body: Some(content::<ResumeTarget>(Form::Plain)),
+        answer: content::<ResumeTarget>(Form::Plain),
+        is_change: true,
+        handler: handler(questions::resume),
+    }
 }
 
 /// The keys that workers call providers with.
