@@ -5,6 +5,9 @@ use super::fit::{Fit, wrong};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
 
+/// Deeper than any real schema: what is deeper is the provider's to refuse.
+const DEEPEST: usize = 64;
+
 /// The longest name of an argument.
 const LONGEST_KEY: usize = 64;
 
@@ -41,7 +44,50 @@ pub(crate) fn input(parameters: Option<Value>, place: &str, fit: &mut Fit) -> Re
         }
     }
     fields.entry("properties").or_insert_with(|| json!({}));
-    Ok(Value::Object(fields))
+    let mut schema = Value::Object(fields);
+    modernize(&mut schema, 0);
+    Ok(schema)
+}
+
+/// Says in the words of JSON Schema 2020-12 what older drafts say in others: the provider refuses those.
+/// Source: <https://json-schema.org/draft/2020-12/release-notes>.
+fn modernize(schema: &mut Value, depth: usize) {
+    let Some(fields) = schema.as_object_mut().filter(|_| depth < DEEPEST) else { return };
+    fields.shift_remove("$schema");
+    for (name, bound) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
+        if let Some(Value::Bool(is_exclusive)) = fields.get(name).cloned() {
+            fields.shift_remove(name);
+            if let Some(value) = fields.shift_remove(bound) {
+                fields.insert(if is_exclusive { name } else { bound }.to_owned(), value);
+            }
+        }
+    }
+    if fields.get("items").is_some_and(Value::is_array)
+        && let Some(items) = fields.shift_remove("items")
+    {
+        fields.insert("prefixItems".to_owned(), items);
+        if let Some(others) = fields.shift_remove("additionalItems") {
+            fields.insert("items".to_owned(), others);
+        }
+    }
+    if fields.get("required").is_some_and(|required| !required.is_array()) {
+        fields.shift_remove("required");
+    }
+    for name in ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"] {
+        for inner in fields.get_mut(name).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
+            modernize(inner, depth + 1);
+        }
+    }
+    for name in ["anyOf", "oneOf", "allOf", "prefixItems"] {
+        for inner in fields.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten() {
+            modernize(inner, depth + 1);
+        }
+    }
+    for name in ["items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames"] {
+        if let Some(inner) = fields.get_mut(name) {
+            modernize(inner, depth + 1);
+        }
+    }
 }
 
 /// The first name of an argument that the provider refuses.
@@ -51,4 +97,39 @@ pub(crate) fn wrong_key(schema: &Value) -> Option<&str> {
             && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
     };
     schema["properties"].as_object()?.keys().map(String::as_str).find(|key| !is_right(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_schemas::envelope::Unsupported;
+
+    #[test]
+    fn words_of_older_drafts_become_those_of_today() {
+        let old = json!({ "$schema": "http://json-schema.org/draft-04/schema#", "properties": {
+            "n": { "type": "number", "minimum": 0, "exclusiveMinimum": true, "maximum": 9, "exclusiveMaximum": false },
+            "t": { "type": "array", "items": [{ "type": "string" }], "additionalItems": false },
+            "r": { "type": "string", "required": true },
+        } });
+        let mut fit = Fit::new(Unsupported::Refuse);
+        let new = json!({ "properties": {
+            "n": { "type": "number", "exclusiveMinimum": 0, "maximum": 9 },
+            "t": { "type": "array", "prefixItems": [{ "type": "string" }], "items": false },
+            "r": { "type": "string" },
+        }, "type": "object" });
+        assert_eq!(input(Some(old), "p", &mut fit).unwrap(), new);
+        assert!(fit.dropped().is_empty());
+    }
+
+    #[test]
+    fn a_choice_at_the_top_becomes_all_of_its_fields() {
+        let choice = json!({ "oneOf": [
+            { "type": "object", "properties": { "a": { "type": "string" } }, "required": ["a"] },
+            { "type": "object", "properties": { "b": { "type": "string" } } },
+        ] });
+        let mut fit = Fit::new(Unsupported::Refuse);
+        let flat = json!({ "type": "object", "properties": { "a": { "type": "string" }, "b": { "type": "string" } } });
+        assert_eq!(input(Some(choice), "p", &mut fit).unwrap(), flat);
+        assert_eq!(fit.dropped(), ["p.oneOf"]);
+    }
 }

@@ -90,6 +90,12 @@ fn what_anthropic_refuses_is_refused() {
         (MODEL, user(image("image/png")), "does not appear"),
         (MODEL, json!({ "tool_choice": { "type": "auto" } }), "tool_choice may only"),
         (MODEL, json!({ "tools": [tool("a"), tool("a")] }), "unique"),
+        (
+            MODEL,
+            json!({ "tools": [{ "name": "a", "input_schema": { "type": "object", "properties": { "n":
+            { "minimum": 0, "exclusiveMinimum": true } } } }] }),
+            "draft 2020-12",
+        ),
         (MODEL, json!({ "tools": [tool("a.b")] }), "name: String should match"),
         (MODEL, json!({ "metadata": { "user_id": "ann@example.org" } }), "email"),
         (MODEL, json!({ "stop_sequences": ["\n"] }), "non-whitespace"),

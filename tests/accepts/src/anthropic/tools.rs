@@ -59,8 +59,31 @@ fn check_tool<'a>(tool: &At<'a>, facts: &Facts) -> Result<Option<&'a str>, Refus
     Ok(Some(name))
 }
 
+/// Words of older drafts of JSON Schema.
+fn check_draft(schema: &At<'_>) -> Verdict {
+    let why = "JSON schema is invalid. It must match JSON Schema draft 2020-12";
+    let Ok(fields) = schema.fields() else { return Ok(()) };
+    for (name, field) in fields {
+        let is_old = match name {
+            "exclusiveMinimum" | "exclusiveMaximum" => field.value().is_boolean(),
+            "items" => field.value().is_array(),
+            "required" => !field.value().is_array(),
+            _ => false,
+        };
+        field.ensure(!is_old, why)?;
+        match name {
+            "properties" | "$defs" => field.fields()?.iter().try_for_each(|(_, inner)| check_draft(inner))?,
+            "anyOf" | "oneOf" | "allOf" | "prefixItems" => field.items()?.iter().try_for_each(check_draft)?,
+            "items" | "additionalProperties" => check_draft(&field)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// What may not stand in the schema of a tool's arguments.
 pub(crate) fn check_input(input: &At<'_>) -> Verdict {
+    check_draft(input)?;
     for keyword in NOT_ON_TOP {
         let why = "input_schema does not support oneOf, allOf, or anyOf at the top level";
         input.ensure(input.get(keyword).is_none(), why)?;

@@ -1,7 +1,7 @@
 //! Spells a request: out of the caller's own bytes, in which only the model's name and the delivery change, or out of the
 //! agnostic form. Source: <https://platform.claude.com/docs/en/api/messages/create>.
 
-use super::wire::Request;
+use super::wire::{Mark, Request};
 use super::{messages, thinking, tools};
 use crate::providers::claude::Claude;
 use crate::providers::edit::{Edit, Fields, text};
@@ -25,6 +25,9 @@ const ID_LENGTH: usize = 24;
 
 /// The longest id of an end user. Source: <https://platform.claude.com/docs/en/api/messages/create>, `metadata`.
 const LONGEST_USER: usize = 256;
+
+/// The most marks for the cache. Source: <https://platform.claude.com/docs/en/build-with-claude/prompt-caching>.
+const MOST_MARKS: usize = 4;
 
 /// Callers' headers that go along.
 const CARRIED: [&str; 1] = ["anthropic-beta"];
@@ -104,12 +107,26 @@ fn agnostic(ask: &Ask<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
     tools::spell(&mut chat, ask, &mut request, fit)?;
     thinking::sampling(&chat, claude, &mut request, fit)?;
     rest(&chat, ask, &mut request, fit)?;
+    few_marks(&mut request, fit);
     if ask.wanted.operation == Operation::CountTokens {
         request.max_tokens = None;
         request.rest.retain(|name, _| name == "cache_control");
     }
     let bytes = serde_json::to_vec(&request);
     bytes.map(Bytes::from).map_err(|error| Failure::gateway(FailureKind::Internal, error.to_string()))
+}
+
+/// Takes the first marks for the cache away where there are too many: the last ones cover the most. The provider counts
+/// them in its order: tools, system, messages.
+fn few_marks(request: &mut Request, fit: &mut Fit) {
+    // The mark on top, which lets the provider choose, is one of them.
+    let most = MOST_MARKS - usize::from(request.rest.contains_key("cache_control"));
+    let mut marks = request.marks();
+    let too_many = marks.len().saturating_sub(most);
+    if too_many > 0 {
+        marks.drain(..too_many).for_each(Mark::strike);
+        fit.omit("cache_control");
+    }
 }
 
 /// The fields that stand for themselves, and those that Anthropic has not.

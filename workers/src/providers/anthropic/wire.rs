@@ -26,7 +26,43 @@ pub(super) struct Request {
     pub(super) rest: Map<String, Value>,
 }
 
+/// A block or a tool that is marked for the cache.
+#[derive(Debug)]
+pub(super) enum Mark<'a> {
+    Of(&'a mut Map<String, Value>),
+    OfCall(&'a mut Option<Value>),
+}
+
+fn marked(block: &mut Value) -> Option<Mark<'_>> {
+    block.as_object_mut().filter(|block| block.contains_key("cache_control")).map(Mark::Of)
+}
+
+impl Mark<'_> {
+    /// Takes the mark away.
+    pub(super) fn strike(self) {
+        match self {
+            Self::Of(block) => drop(block.shift_remove("cache_control")),
+            Self::OfCall(mark) => *mark = None,
+        }
+    }
+}
+
 impl Request {
+    /// What is marked for the cache, in the provider's order. A block within a result is not looked into.
+    pub(super) fn marks(&mut self) -> Vec<Mark<'_>> {
+        let system = match &mut self.system {
+            Some(System::Blocks(blocks)) => blocks.as_mut_slice(),
+            Some(System::Text(_)) | None => &mut [],
+        };
+        let blocks = self.messages.iter_mut().flat_map(|turn| turn.content.iter_mut());
+        let mut all: Vec<Mark<'_>> = self.tools.iter_mut().chain(system).filter_map(marked).collect();
+        all.extend(blocks.filter_map(|block| match block {
+            Block::Plain(block) => marked(block),
+            Block::Call(call) => call.cache_control.is_some().then_some(Mark::OfCall(&mut call.cache_control)),
+        }));
+        all
+    }
+
     /// Adds a word of the gateway's to the system prompt.
     pub(super) fn tell(&mut self, what: &str) {
         match &mut self.system {
