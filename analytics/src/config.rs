@@ -2,6 +2,7 @@
 
 use crate::address::{Address, Database};
 use penstock_runtime::config::Document;
+use std::net::SocketAddr;
 
 /// Days in a retention at the most: a century.
 const LONGEST: u32 = 36_500;
@@ -15,6 +16,8 @@ pub struct AnalyticsConfig {
     pub database: Database,
     /// How long rows are kept.
     pub retention: Retention,
+    /// Where an analytics process that runs by itself tells its metrics; absent: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// How long rows of the ledger are kept, counted from the start of the attempt or request.
@@ -47,7 +50,7 @@ impl AnalyticsConfig {
                 .mistake("retention", &format!("`{text}` is neither \"off\" nor a number of days, such as \"400d\""));
             Retention::Off
         });
-        Self { clickhouse, database, retention }
+        Self { clickhouse, database, retention, metrics: section.get("metrics") }
     }
 }
 

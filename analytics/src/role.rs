@@ -85,6 +85,11 @@ impl Analytics {
         Ok(Self { life, warehouse, journal })
     }
 
+    /// What it writes its usage events to.
+    pub fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
     /// ClickHouse, to be asked.
     pub fn warehouse(&self) -> &Warehouse {
         &self.warehouse

@@ -19,6 +19,9 @@ use uuid::Uuid;
 const COUNTERS: usize = 3_000;
 const EACH: usize = 30;
 
+/// Attempts that are inserted together.
+const PIECE: usize = 250_000;
+
 #[test]
 fn engine_process() {
     be_engine();
@@ -37,15 +40,18 @@ async fn thousands_of_books_are_healed_together() {
     let lease = LeaseId(Uuid::now_v7());
     let keys: Vec<String> = (0..counters).map(|user| format!("each.u{user}.{month}")).collect();
     // A millionth of a dollar and two tokens each.
-    let sql = format!(
+    let sql = |from: usize, count: usize| {
+        format!(
         "INSERT INTO attempt_log (attempt_id, version, started_at, deadline, ended_at, project, outcome, charged_usd,
             charged_tokens, lease, books)
         SELECT generateUUIDv4(), 2, now64(6) - toIntervalSecond(number % 3600), now64(6), now64(6), 'p', 'served',
             toDecimal128('0.000001', 12), 2, toUUID('{lease}'), [concat('each.u', toString(number % {counters}), '.{month}')]
-        FROM numbers({})",
-        counters * each
-    );
-    world.execute(&sql).await;
+        FROM numbers({from}, {count})"
+    )
+    };
+    for from in (0..counters * each).step_by(PIECE) {
+        world.execute(&sql(from, PIECE.min(counters * each - from))).await;
+    }
     let begun = Instant::now();
     let names: Vec<&str> = keys.iter().map(String::as_str).collect();
     let spent = world.warehouse().spent_by_lease(&names, None).await.unwrap();

@@ -107,3 +107,21 @@ async fn the_demo_answers_offline_and_costs_as_the_catalogue_says() {
     let without = World::start().await;
     assert_eq!(without.ask("demo/fast").await.error(), "404 invalid_request_error model_not_found (model)");
 }
+
+#[tokio::test]
+async fn a_worker_and_an_analytics_process_of_their_own_tell_their_metrics() {
+    let mut world = World::setup().apart().start().await;
+    let at = |name| [(name, "127.0.0.1:0".to_owned())];
+    let _worker = world.role_with("worker", &at("PENSTOCK_WORKERS_METRICS")).await;
+    let _analytics = world.role_with("analytics", &at("PENSTOCK_ANALYTICS_METRICS")).await;
+    let logs = world.logs();
+    let lines = logs.lines().filter(|line| line.contains("the metrics are told here"));
+    let addresses: Vec<&str> =
+        lines.filter_map(|line| line.split("\"address\":\"").nth(1)?.split('"').next()).collect();
+    assert_eq!(addresses.len(), 2, "{logs}");
+    for address in addresses {
+        let told = world.get("/metrics").at(address).await;
+        assert!(told.status == 200 && told.raw().contains("penstock_ledger_failing 0"), "{}", told.raw());
+        assert_eq!(world.get("/else").at(address).await.status, 404);
+    }
+}

@@ -16,6 +16,7 @@ use penstock_schemas::price::{Ceiling, Prices};
 use penstock_schemas::provider_key::{self, HEAVIEST, KeySource, usual_weight};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// Calls at once, when a provider's section does not say.
 const CONCURRENCY: usize = 256;
@@ -32,6 +33,8 @@ pub struct WorkersConfig {
     pub prices: Vec<(Target, PriceRow)>,
     /// What calls may take of a process's memory together, in bytes.
     pub memory: usize,
+    /// Where a worker that runs by itself tells its metrics; absent: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// One provider as it is served here.
@@ -76,7 +79,7 @@ impl WorkersConfig {
                 sections.entry(name.to_owned()).or_insert(None);
             }
         }
-        let mut config = Self { providers: Vec::new(), prices, memory: MEMORY };
+        let mut config = Self { providers: Vec::new(), prices, memory: MEMORY, metrics: None };
         for (name, section) in sections {
             let mut section = section.unwrap_or_else(|| document.empty(&format!("providers.{name}")));
             if let Some(provider) = read_provider(&name, &mut section) {
@@ -86,6 +89,7 @@ impl WorkersConfig {
         let mut section = document.section("workers");
         let ceiling = prices::read_ceiling(&mut section);
         config.memory = section.size("memory").unwrap_or(MEMORY);
+        config.metrics = section.get("metrics");
         if section.or("allow_private_media", false) {
             config.providers.iter_mut().for_each(|provider| provider.media = MediaGuard::Open);
         }

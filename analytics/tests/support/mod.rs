@@ -194,6 +194,7 @@ impl World {
             clickhouse: Some(engine.address()),
             database: Database::parse("penstock").unwrap(),
             retention: Retention::Off,
+            metrics: None,
         };
         let metrics = Metrics::default();
         Self { nats, engine: Some(engine), folder, bus, journal, config, metrics }

@@ -4,6 +4,7 @@ mod chaos;
 mod config;
 mod handles;
 mod roles;
+mod scrape;
 mod tools;
 mod up;
 

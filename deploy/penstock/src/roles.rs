@@ -2,7 +2,7 @@
 
 use crate::Place;
 use crate::config::Config;
-use crate::handles;
+use crate::{handles, scrape};
 use anyhow::{Context, bail};
 use penstock_analytics::Analytics;
 use penstock_ingress::Ingress;
@@ -44,7 +44,9 @@ pub(crate) async fn worker(place: &Place, names: &[String]) -> anyhow::Result<Ex
         bail!("no provider is configured: name one with --provider, or set its key, such as OPENAI_API_KEY");
     }
     let bus = connect(&config.nats, "worker").await?;
-    let workers = Workers::start(config.workers, config.master_key, &bus, &Metrics::default()).await?;
+    let (metrics, address) = (Metrics::default(), config.workers.metrics);
+    let workers = Workers::start(config.workers, config.master_key, &bus, &metrics).await?;
+    scrape::serve(address, &metrics, workers.journal(), bus.life()).await?;
     info!("the workers are ready");
     let asked = wait_for_stop(bus.life().stopping()).await?;
     Ok(code(workers.drain(config.ingress.drain).await && asked))
@@ -57,7 +59,9 @@ pub(crate) async fn analytics(place: &Place) -> anyhow::Result<ExitCode> {
     }
     let bus = connect(&config.nats, "analytics").await?;
     let prices = prices(&config)?;
-    let analytics = Analytics::start(&config.analytics, &bus, &Metrics::default(), prices).await?;
+    let metrics = Metrics::default();
+    let analytics = Analytics::start(&config.analytics, &bus, &metrics, prices).await?;
+    scrape::serve(config.analytics.metrics, &metrics, analytics.journal(), bus.life()).await?;
     info!("analytics is ready");
     let asked = wait_for_stop(bus.life().stopping()).await?;
     Ok(code(analytics.drain(config.ingress.drain).await && asked))

@@ -5,6 +5,7 @@ pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod health;
+pub mod ledger_metrics;
 pub mod life;
 pub mod logs;
 pub mod memory;
