@@ -12,7 +12,7 @@ mod operations;
 mod responses;
 
 use crate::dialect::ollama::Method;
-use crate::dialect::{self, Endpoint};
+use crate::dialect::{self, Endpoint, Purpose};
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::role::Shared;
@@ -22,7 +22,7 @@ use aliases::Deployment;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::{CONNECTION, CONTENT_TYPE};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
@@ -76,6 +76,8 @@ fn clients() -> Vec<Client> {
         Client::post("/v1/rerank", "Cohere's rerank", openai(Op::Rerank)),
         Client::post("/v2/rerank", "Cohere's rerank", openai(Op::Rerank)),
         Client::post("/v1/responses", "OpenAI's responses", ask(Responses, Op::Chat)),
+        Client::post("/v1/responses/compact", "A conversation as one item", compact()),
+        Client::post("/v1/responses/input_tokens", "What a response would read", ask(Responses, Op::CountTokens)),
         Client::get("/v1/responses/{id}", "A kept response", get(responses::show)),
         Client::delete("/v1/responses/{id}", "Forgets a kept response", delete(responses::forget)),
         Client::get("/v1/responses/{id}/input_items", "What it answers", get(responses::items)),
@@ -153,6 +155,14 @@ fn ask(dialect: Dialect, operation: Operation) -> MethodRouter<Shared> {
     })
 }
 
+/// The pipeline, for a conversation that is to be summed up.
+fn compact() -> MethodRouter<Shared> {
+    post(|State(ingress): State<Shared>, request: Request| async {
+        let endpoint = Endpoint::new(Dialect::Responses, Operation::Chat);
+        pipeline::serve(ingress, Endpoint { purpose: Purpose::Compaction, ..endpoint }, request).await
+    })
+}
+
 /// New requests are refused while those in flight finish; the connection is closed, so that the next one goes elsewhere.
 async fn refuse_while_stopping(State(ingress): State<Shared>, request: Request, next: Next) -> Response {
     if !ingress.life.is_stopping() {
@@ -165,12 +175,19 @@ async fn refuse_while_stopping(State(ingress): State<Shared>, request: Request, 
 }
 
 async fn unknown_path(request: Request) -> Response {
-    let (dialect, path) = (dialect::of_path(request.uri().path()), aliases::written(&request).into_owned());
+    let (dialect, path) = (dialect::of_request(&request), aliases::written(&request).into_owned());
     answer::refuse(dialect, &Refusal::UnknownPath(path), clock::request_id())
 }
 
 async fn wrong_method(request: Request) -> Response {
     let (method, path) = (request.method().to_string(), aliases::written(&request).into_owned());
-    let dialect = dialect::of_path(request.uri().path());
+    let dialect = dialect::of_request(&request);
+    let is_upgrade = request.headers().get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if is_upgrade {
+        // Clients that prefer a WebSocket try a 405 again, and go on over HTTP after this.
+        let mut response = answer::refuse(dialect, &Refusal::NoWebSocket(path), clock::request_id());
+        response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+        return response;
+    }
     answer::refuse(dialect, &Refusal::WrongMethod { method, path }, clock::request_id())
 }

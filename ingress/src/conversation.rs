@@ -5,6 +5,7 @@
 //! project sees only its own. A response is kept without what came before it; it names its predecessors instead.
 
 pub(crate) mod background;
+pub(crate) mod follow;
 mod recall;
 pub(crate) mod shelf;
 
@@ -40,6 +41,8 @@ pub(crate) struct Memory {
     before: Vec<String>,
     /// Whether the caller comes back for the answer.
     pub(crate) is_background: bool,
+    /// Whether it is to be told of as a stream while it is in the background.
+    is_followed: bool,
 }
 
 impl Memory {
@@ -72,12 +75,13 @@ impl Memory {
 pub(crate) fn unknown(id: &str, param: &str) -> Refusal {
     // The id is the caller's: it is not repeated at any length.
     let id: String = id.chars().take(64).collect();
-    let mut failure = Failure::gateway(FailureKind::NotFound, format!("the response `{id}` does not exist"));
-    failure.provider_code = Some(if param == "previous_response_id" {
-        "previous_response_not_found".to_owned()
-    } else {
-        FailureKind::NotFound.as_str().to_owned()
-    });
+    // OpenAI answers 400 where a request names the response, and 404 where its address does.
+    let (kind, code) = match param {
+        "previous_response_id" => (FailureKind::BadRequest, "previous_response_not_found"),
+        _ => (FailureKind::NotFound, FailureKind::NotFound.as_str()),
+    };
+    let mut failure = Failure::gateway(kind, format!("the response `{id}` does not exist"));
+    failure.provider_code = Some(code.to_owned());
     failure.param = Some(param.to_owned());
     failure.into()
 }

@@ -45,6 +45,18 @@ pub(crate) struct Endpoint {
     pub(crate) delivery: Option<Delivery>,
     /// What puts the body into the dialect, where it comes in a form that is around it.
     pub(crate) translate: Option<Translate>,
+    /// What the answer is for.
+    pub(crate) purpose: Purpose,
+}
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// For the caller.
+    #[default]
+    Answer,
+    /// To stand for the conversation that it sums up.
+    Compaction,
 }
 
 /// A request, as far as the pipeline must know it.
@@ -66,12 +78,15 @@ pub(crate) struct Asked {
     pub(crate) content_type: Option<String>,
     /// What of the body shapes its cost.
     pub(crate) extent: Extent,
+    /// What the answer is for.
+    pub(crate) purpose: Purpose,
 }
 
 impl Endpoint {
     /// A path that says no more than this.
     pub(crate) fn new(dialect: Dialect, operation: Operation) -> Self {
-        Self { dialect, operation, model: None, delivery: None, translate: None }
+        let purpose = Purpose::Answer;
+        Self { dialect, operation, model: None, delivery: None, translate: None, purpose }
     }
 
     /// Whether the request is a form and not JSON.
@@ -89,7 +104,7 @@ impl Endpoint {
             Dialect::Openai => openai::read(self, body, content_type),
             Dialect::Anthropic => anthropic::read(self.operation, body),
             Dialect::Google => google::read(self, body),
-            Dialect::Responses => responses::read(body),
+            Dialect::Responses => responses::read(self.operation, self.purpose, body),
             other => unreachable!("no path is of the dialect {other:?}"),
         }?;
         let wrong = |why: BadName| Refusal::WrongField { field: "model", why: why.to_string() };
@@ -179,6 +194,9 @@ pub(crate) trait Writer: Send {
         if data.starts_with(b"{") { self.chunk(data, out) } else { Ok(()) }
     }
 
+    /// Takes what the request was counted to be, before a stream begins.
+    fn counted(&mut self, _input_tokens: u64) {}
+
     /// The writer for an answer that comes in the caller's own dialect; `None` when its bytes pass untouched.
     fn native(self: Box<Self>) -> Option<Box<dyn Writer>> {
         None
@@ -225,6 +243,13 @@ impl Rewriter {
     pub(crate) fn answers_in(&mut self, form: Dialect, caller: Dialect) {
         if form == caller {
             self.writer = self.writer.take().and_then(Writer::native);
+        }
+    }
+
+    /// Takes what the request was counted to be.
+    pub(crate) fn counted(&mut self, input_tokens: Option<u64>) {
+        if let (Some(writer), Some(tokens)) = (&mut self.writer, input_tokens) {
+            writer.counted(tokens);
         }
     }
 
@@ -319,6 +344,14 @@ pub(crate) fn of_path(path: &str) -> Dialect {
         path if path == "/v1/messages" || path.starts_with("/v1/messages/") => Dialect::Anthropic,
         path if google::is_path(path) => Dialect::Google,
         _ => Dialect::Openai,
+    }
+}
+
+/// The dialect of a request that nothing serves: Anthropic's clients say in a header that they are.
+pub(crate) fn of_request(request: &axum::extract::Request) -> Dialect {
+    match of_path(request.uri().path()) {
+        Dialect::Openai if request.headers().contains_key("anthropic-version") => Dialect::Anthropic,
+        dialect => dialect,
     }
 }
 

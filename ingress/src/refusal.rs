@@ -63,6 +63,8 @@ pub(crate) enum Refusal {
     ModelForbidden { who: String, model: String },
     #[error("there is nothing at {0}")]
     UnknownPath(String),
+    #[error("{0} has no WebSocket: send the request over HTTP, as `POST` with `stream`")]
+    NoWebSocket(String),
     #[error("{path} does not take {method}")]
     WrongMethod { method: String, path: String },
     #[error("the {what} was used for another request before: a key stands for one request, in every byte")]

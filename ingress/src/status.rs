@@ -39,6 +39,7 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         Refusal::OverBudget(_) | Refusal::OverRate(_) | Refusal::TooManyBadKeys { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => StatusCode::NOT_FOUND,
         Refusal::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::NoWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
         Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::WrongContentType(_) | Refusal::NoForm(_) | Refusal::WrongEncoding(_) => {

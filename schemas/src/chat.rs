@@ -6,8 +6,9 @@
 //! use for it: `reasoning_content` (DeepSeek), `reasoning` and `reasoning_details` (OpenRouter), `cache_control`
 //! (Anthropic, OpenRouter), `top_k`. A provider's adapter strikes out those that its provider does not take.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Number, Value};
 
 mod message;
 mod reply;
@@ -32,10 +33,10 @@ pub struct ChatRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_options: Option<StreamOptions>,
     /// Longest answer in tokens, reasoning included.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "limit", skip_serializing_if = "Option::is_none")]
     pub max_completion_tokens: Option<u64>,
     /// The older name of the same limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "limit", skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
     /// How many answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +66,18 @@ pub struct ChatRequest {
     /// Everything else: `temperature`, `top_p`, `top_k`, `stop`, `seed`, `logprobs`, `presence_penalty`, …
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// A limit as clients write it: `100`, `100.0`, and -1 for none, as llama.cpp and vLLM have it.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and to fit")]
+fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<Number>::deserialize(deserializer)? else { return Ok(None) };
+    if let Some(whole) = number.as_u64() {
+        return Ok(Some(whole));
+    }
+    let float = number.as_f64().filter(|float| float.fract() == 0.0 && *float < 9e15);
+    let float = float.ok_or_else(|| D::Error::custom("a limit must be a whole number"))?;
+    Ok((float >= 0.0).then_some(float as u64))
 }
 
 /// How much a model may think. Source: <https://openrouter.ai/docs/use-cases/reasoning-tokens>.

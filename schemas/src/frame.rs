@@ -31,6 +31,9 @@ pub struct Head {
     /// The media type of an answer that is not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+    /// What the request was counted to be, where the caller's dialect says that at the beginning of a stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
 }
 
 /// What the ingress learns when the answer is complete.

@@ -200,6 +200,7 @@ fn every_kind_of_frame() {
         attempts: 2,
         dropped: Vec::new(),
         content_type: None,
+        input_tokens: None,
     };
     let summary = Summary { usage: usage(), usage_source: UsageSource::Provider, cost: Some(Picodollars(6_300_000)) };
     let content = Bytes::from_static(b"data: {\"choices\":[]}\n\n");

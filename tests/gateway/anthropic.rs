@@ -118,7 +118,7 @@ async fn an_anthropic_client_talks_to_an_openai_provider() {
     assert_eq!(message["content"], json!([{ "type": "text", "text": "hello" }]));
     let found = ["type", "role", "id", "model", "stop_reason"].map(|name| message[name].as_str().unwrap());
     assert_eq!(found, ["message", "assistant", "chatcmpl-1", "alpha/m", "end_turn"]);
-    let usage = json!({ "input_tokens": 6, "cache_creation_input_tokens": null, "cache_read_input_tokens": 4,
+    let usage = json!({ "input_tokens": 6, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 4,
         "output_tokens": 5, "output_tokens_details": { "thinking_tokens": 2 } });
     assert_eq!(message["usage"], usage);
     let sent = world.upstream("alpha").received(1).await.json();

@@ -48,6 +48,7 @@ mod moderations;
 mod official;
 mod oidc;
 mod ollama;
+mod open_responses;
 mod openapi;
 mod operations;
 mod own_limits;

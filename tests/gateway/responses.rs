@@ -228,7 +228,7 @@ async fn a_conversation_goes_on_at_any_ingress_and_belongs_to_its_project() {
     let stranger = made["key"].as_str().unwrap();
     until("the new key to be known", async || (world.ask("alpha/m").key(stranger).await.status == 200).then_some(()))
         .await;
-    let not_found = "404 invalid_request_error previous_response_not_found (previous_response_id)";
+    let not_found = "400 invalid_request_error previous_response_not_found (previous_response_id)";
     assert_eq!(next(&first["id"], json!({})).key(stranger).await.error(), not_found);
     for below in ["", "/input_items"] {
         assert_eq!(kept(&world, &first["id"], below).key(stranger).await.status, 404);
@@ -360,7 +360,6 @@ async fn what_is_wrong_or_cannot_be_done_elsewhere_is_named() {
         (json!({ "truncation": "auto" }), "400 invalid_request_error unsupported (truncation)"),
         (json!({ "conversation": "conv_1" }), "400 invalid_request_error unsupported (conversation)"),
         (json!({ "background": true, "store": false }), "400 invalid_request_error invalid_value (background)"),
-        (json!({ "background": true, "stream": true }), "400 invalid_request_error invalid_value (background)"),
     ] {
         assert_eq!(ask(&world, "alpha/m", &fields).await.error(), error, "{fields}");
     }
@@ -385,4 +384,30 @@ async fn a_project_keeps_so_many_bytes_of_responses_and_then_forgets_its_oldest(
     // One that alone is larger is answered and not kept, and costs nobody else his.
     let large = ask(3_000_000).await;
     assert_eq!((status(&large).await, status(&ids[5]).await), (404, 200));
+}
+
+#[tokio::test]
+async fn a_response_in_the_background_is_told_of_as_a_stream_that_can_be_taken_up_again() {
+    let world = world().await;
+    let gate = Gate::new();
+    world.upstream("alpha").replies(Reply::answer("at last").held(&gate)).once();
+    let mut open = ask(&world, "alpha/m", &json!({ "background": true, "stream": true })).open().await;
+    let begun = open.until("response.in_progress").await;
+    let id = begun.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    drop(open);
+    world.upstream("alpha").received(1).await;
+    let again = kept(&world, &json!(id), "?stream=true&starting_after=1").open().await;
+    gate.open();
+    let again = again.rest().await;
+    let rest: Vec<Value> =
+        again.raw().lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();
+    assert_eq!(rest[0]["sequence_number"], 2, "{}", again.raw());
+    assert_eq!(types(&rest)[0], "output_item.added");
+    assert_eq!(text(&rest.last().unwrap()["response"]), "at last");
+    let whole = kept(&world, &json!(id), "?stream=true").await;
+    let all = events(&whole);
+    assert_eq!((&all[0]["type"], &all[2..]), (&json!("response.created"), &rest[..]));
+    assert_eq!(all.last().unwrap()["response"], kept(&world, &json!(id), "").await.json());
+    assert_eq!(kept(&world, &json!(id), "?stream=true&starting_after=x").await.status, 400);
+    assert_eq!(world.attempts(1).await, ["alpha 200"]);
 }

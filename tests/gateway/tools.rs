@@ -108,3 +108,78 @@ async fn a_tool_of_free_text_is_a_function_of_one_text_where_a_provider_knows_no
     assert_eq!((&call["name"], &arguments["input"]), (&json!("apply_patch"), &json!("*** Begin\n+éé")));
     assert_eq!((&sent["messages"][2]["role"], &sent["messages"][2]["content"]), (&json!("tool"), &json!("ok")));
 }
+
+#[tokio::test]
+async fn functions_in_namespaces_and_tools_that_come_as_items_reach_every_provider() {
+    let world = World::start().await;
+    let function =
+        |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object"}, "defer_loading": true});
+    let space =
+        json!({"type": "namespace", "name": "mcp__notes", "description": "Notes", "tools": [function("search")]});
+    let more = json!({"type": "additional_tools", "tools": [function("shell")]});
+    let ask = |input: &Value, stream: bool| {
+        let body = json!({"model": "alpha/m", "input": input, "tools": [space, {"type": "web_search", "external_web_access": true}],
+            "client_metadata": {"x": "y"}, "stream": stream, "tool_choice": "auto"});
+        world.ask("alpha/m").path("/v1/responses").body(body.to_string())
+    };
+    let [whole, stream] = calls("mcp__notes__search", "{\"q\":\"x\"}");
+    world.upstream("alpha").replies(whole).once();
+    world.upstream("alpha").replies(stream).once();
+    let user = json!({"role": "user", "content": "Hi"});
+    let first = ask(&json!([more, user]), false).await;
+    assert_eq!(first.header("x-penstock-dropped-params"), "tools[1]", "a copy has no search of its own");
+    let first = response(&first.raw());
+    let second = response(&ask(&json!([more, user]), true).await.raw());
+    for found in [&first, &second] {
+        let item = &found["output"][0];
+        let told = ["type", "namespace", "name", "arguments"].map(|name| item[name].as_str().unwrap_or_default());
+        assert_eq!(told, ["function_call", "mcp__notes", "search", "{\"q\":\"x\"}"], "{found}");
+    }
+    let sent = world.upstream("alpha").received(1).await.json();
+    let names: Vec<&str> =
+        sent["tools"].as_array().unwrap().iter().map(|tool| tool["function"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["mcp__notes__search", "shell"]);
+    assert!(!sent.to_string().contains("client_metadata") && !sent.to_string().contains("defer_loading"), "{sent}");
+    let result = json!({"type": "function_call_output", "call_id": "call_1", "output": "ok"});
+    world.upstream("alpha").answers("done").always();
+    ask(&json!([more, user, first["output"][0], result]), false).await;
+    let sent = world.upstream("alpha").received(3).await.json();
+    assert_eq!(sent["messages"][1]["tool_calls"][0]["function"]["name"], "mcp__notes__search");
+    let odd = json!({"model": "alpha/m", "input": "Hi", "never_heard_of": 1});
+    let refused = world.ask("alpha/m").path("/v1/responses").body(odd.to_string()).await;
+    assert_eq!(refused.error(), "400 invalid_request_error unsupported (never_heard_of)");
+}
+
+#[tokio::test]
+async fn limits_as_copies_write_them_pass_and_are_understood_elsewhere() {
+    let world = World::start().await;
+    for (limit, sent) in [("-1", json!(-1)), ("100.0", json!(100.0))] {
+        let body =
+            format!(r#"{{"model":"alpha/m","messages":[{{"role":"user","content":"Hi"}}],"max_tokens":{limit}}}"#);
+        assert_eq!(world.ask("alpha/m").body(body).await.status, 200, "{limit}");
+        assert_eq!(world.upstream("alpha").calls().pop().unwrap().json()["max_tokens"], sent);
+    }
+    let body = r#"{"model":"alpha/m","messages":[{"role":"user","content":"Hi"}],"max_tokens":-2}"#;
+    assert_eq!(world.ask("alpha/m").body(body).await.error(), "400 invalid_request_error invalid_value (max_tokens)");
+}
+
+#[tokio::test]
+async fn a_stream_to_an_anthropic_client_begins_with_what_its_request_was_counted_to_be() {
+    let world = World::start().await;
+    let ask = world.ask("alpha/m").path("/v1/messages").header("anthropic-version", "2023-06-01");
+    let body = json!({"model": "alpha/m", "max_tokens": 9, "stream": true, "messages": [{"role": "user", "content": "word ".repeat(50)}]});
+    // The vocabulary is loaded by the first that counts.
+    let count = world.post("/v1/messages/count_tokens", &json!({"model": "alpha/m", "messages": body["messages"]}));
+    let counted = count.header("anthropic-version", "2023-06-01").await.json()["input_tokens"].as_u64().unwrap();
+    let gate = penstock_tests::Gate::new();
+    world.upstream("alpha").replies(Reply::answer("hello").held(&gate)).always();
+    let asked = ask.body(body.to_string());
+    let (raw, ()) = tokio::join!(async { asked.await.raw() }, async {
+        world.upstream("alpha").received(1).await;
+        gate.open();
+    });
+    let start = raw.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let usage = &serde_json::from_str::<Value>(start).unwrap()["message"]["usage"];
+    assert_eq!(usage["input_tokens"].as_u64(), Some(counted), "{raw}");
+    assert_eq!((&usage["cache_creation_input_tokens"], &usage["cache_read_input_tokens"]), (&json!(0), &json!(0)));
+}

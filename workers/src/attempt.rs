@@ -29,6 +29,7 @@ use reqwest::Response;
 use stamp::Stamp;
 use std::mem;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
@@ -83,6 +84,9 @@ pub struct Report {
     pub left: Left,
     /// The fields of the request that were left out.
     pub dropped: Vec<String>,
+    /// The count of the request that is under way, and what it came to.
+    pub counting: Option<oneshot::Receiver<Option<u64>>>,
+    pub input_tokens: Option<u64>,
     /// The tools that were spelt otherwise.
     pub tools: Option<ToolMap>,
     /// What was counted here, because the provider did not report it.
@@ -269,6 +273,7 @@ impl Call<'_> {
         let key = key.ok_or(Attempt::Cancelled)?.map_err(|_| self.late("got no access token in time"))?;
         let key = key.map_err(Attempt::Refused)?;
         let key = key.as_ref();
+        report.counting = self.begin_count();
         let response = self.ask(key, replies, report).await?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(Attempt::Refused(self.refusal(response, key, replies).await?));
@@ -412,6 +417,13 @@ impl Call<'_> {
         Meter::new(self.desk, self.envelope, self.card, self.body.len())
     }
 
+    /// Counts the request while the provider works, for callers whose streams begin with that figure.
+    fn begin_count(&self) -> Option<oneshot::Receiver<Option<u64>>> {
+        let is_told = self.envelope.dialect == Dialect::Anthropic && self.envelope.delivery.is_stream();
+        let is_translated = self.wanted.form == Form::Agnostic && self.wanted.operation == Operation::Chat;
+        (is_told && is_translated).then(|| count::begin(self.life, self.body.clone()))
+    }
+
     /// What a translated answer may lack; the provider's own bytes lack nothing.
     fn stamp(&self) -> Option<Stamp> {
         let is_translated = self.wanted.form == Form::Agnostic;
@@ -431,6 +443,7 @@ impl Call<'_> {
             attempts: self.number,
             dropped: report.dropped.clone(),
             content_type: report.content_type.clone(),
+            input_tokens: report.input_tokens,
         }
     }
 

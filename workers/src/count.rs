@@ -121,6 +121,16 @@ pub async fn input(life: &Life, request: Bytes) -> Option<u64> {
     apart(life, move || asked::tokens_of(&request)).await
 }
 
+/// The same without waiting for it.
+pub fn begin(life: &Life, request: Bytes) -> oneshot::Receiver<Option<u64>> {
+    let (give, take) = oneshot::channel();
+    let own = life.clone();
+    life.work(async move {
+        let _ = give.send(input(&own, request).await); // the call may be over
+    });
+    take
+}
+
 /// On a thread of its own: a long text takes its time.
 async fn apart<T: Send + 'static>(life: &Life, count: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
     let _place = COUNTING.acquire().await.ok()?;

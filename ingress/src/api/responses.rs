@@ -1,6 +1,7 @@
 //! `/v1/responses/{id}`: kept responses, asked for, forgotten, cancelled; each project has its own.
 //! Source: <https://platform.openai.com/docs/api-reference/responses/get>.
 
+use crate::conversation::follow::follow;
 use crate::conversation::shelf::{Shelf, status, with_status};
 use crate::conversation::{unavailable, unknown};
 use crate::dialect::responses::fields::Fields;
@@ -23,9 +24,25 @@ const PARAM: &str = "response_id";
 /// How many items a page has: if nobody says, and at most.
 const PAGE: (usize, usize) = (20, 100);
 
-/// `GET`: a response as it is now.
+/// `GET`: a response as it is now, or with `stream` as it comes to be.
 pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials, Path(id): Path<String>) -> Response {
-    respond(get(&ingress, &credentials, &id).await)
+    let query = credentials.query.as_deref().unwrap_or_default();
+    let is_stream = parameter(query, "stream").as_deref() == Some("true");
+    let next = match parameter(query, "starting_after").map(|number| number.parse::<u32>()) {
+        None => Ok(0),
+        Some(Ok(number)) => Ok(number as usize + 1),
+        Some(Err(_)) => Err(Refusal::BadQuery("`starting_after` must be the number of an event".to_owned())),
+    };
+    let found = async {
+        let next = next?;
+        let shelf = shelf(&ingress, &credentials).await?;
+        let (kept, _) = shelf.get(&id, PARAM, clock::now()).await?;
+        Ok::<_, Refusal>((shelf, kept, next))
+    };
+    match found.await {
+        Ok((shelf, _, next)) if is_stream => follow(shelf, id, next, clock::request_id()),
+        found => respond(found.map(|(_, kept, _)| kept.response)),
+    }
 }
 
 /// `DELETE`: a response is forgotten.
@@ -83,14 +100,6 @@ pub(crate) async fn items(State(ingress): State<Shared>, credentials: Credential
 async fn shelf(ingress: &Shared, credentials: &Credentials) -> Result<Shelf, Refusal> {
     let key = credentials.find_key(ingress).await?;
     Ok(Shelf::new(ingress, &key.key))
-}
-
-async fn get(ingress: &Shared, credentials: &Credentials, id: &str) -> Result<Box<RawValue>, Refusal> {
-    let shelf = shelf(ingress, credentials).await?;
-    if parameter(credentials.query.as_deref().unwrap_or_default(), "stream").as_deref() == Some("true") {
-        return Err(Refusal::BadQuery("`stream` is not supported here: a kept response comes in one piece".to_owned()));
-    }
-    Ok(shelf.get(id, PARAM, clock::now()).await?.0.response)
 }
 
 fn respond<T: serde::Serialize>(result: Result<T, Refusal>) -> Response {

@@ -2,6 +2,7 @@
 //! for by their ids at any ingress. The kept response is the only thing that those share: a worker that finds it changed by
 //! somebody else lets go, and one that is gone is known by a pulse that no longer comes.
 
+use super::follow::follow;
 use super::{Memory, unavailable};
 use crate::dialect::{Rewriter, responses};
 use crate::pipeline;
@@ -50,12 +51,13 @@ pub(crate) async fn begin(
     ingress: &Shared,
     known: Known,
     memory: Memory,
-    (record, rewriter): (Record, Rewriter),
+    (mut record, rewriter): (Record, Rewriter),
 ) -> Result<Response, Refusal> {
     let Ok(permit) = ingress.background.clone().try_acquire_owned() else {
         let why = "too many responses are in the background here: send the request again later";
         return Err(Failure::gateway(FailureKind::Busy, why).into());
     };
+    record.deliver_whole();
     let id = known.received.id;
     let queued = responses::waiting(&memory.body, id, false);
     let due = clock::now().after(GONE);
@@ -66,9 +68,13 @@ pub(crate) async fn begin(
         let why = "the request is too large to be kept until it is answered";
         return Err(Failure::gateway(FailureKind::TooLarge, why).into());
     };
+    let followed = memory.is_followed.then(|| (memory.shelf.clone(), memory.id.clone()));
     let task = Task { id, memory, version, _permit: permit };
     ingress.life.work(task.run(ingress.clone(), known, record, rewriter));
-    Ok(answer::json(&queued, id))
+    Ok(match followed {
+        Some((shelf, response)) => follow(shelf, response, 0, id),
+        None => answer::json(&queued, id),
+    })
 }
 
 impl Task {

@@ -10,7 +10,7 @@ use crate::stage::authenticate::Known;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::conversation::{KeptInput, KeptResponse, response_id, response_of_item};
-use penstock_schemas::envelope::Dialect;
+use penstock_schemas::envelope::{Delivery, Dialect};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -34,8 +34,11 @@ pub(crate) async fn recall(mut known: Known, ingress: &Shared) -> Result<(Known,
     if is_background && !is_kept {
         return Err(wrong("background".to_owned(), "a response that is not stored cannot be asked for later"));
     }
-    if is_background && asked.delivery.is_stream() {
-        return Err(wrong("background".to_owned(), "here it cannot be streamed: ask for it by its id"));
+    let is_followed = is_background && asked.delivery.is_stream();
+    if is_followed {
+        // It is made in one piece, and told of as a stream out of what is kept.
+        asked.delivery = Delivery::Whole;
+        fields.set("stream", &false);
     }
     let shelf = Shelf::new(ingress, &known.key);
     let mut input = items(&fields)?;
@@ -57,7 +60,7 @@ pub(crate) async fn recall(mut known: Known, ingress: &Shared) -> Result<(Known,
         asked.spell_out(fields.to_vec().into())?;
     }
     let (id, model) = (response_id(known.received.id), known.received.asked.model.clone());
-    Ok((known, is_kept.then_some(Memory { shelf, id, model, body, input, before, is_background })))
+    Ok((known, is_kept.then_some(Memory { shelf, id, model, body, input, before, is_background, is_followed })))
 }
 
 /// What a request asks, as items.

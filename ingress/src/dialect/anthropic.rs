@@ -54,6 +54,7 @@ fn class(refusal: &Refusal) -> &'static str {
         | Refusal::SlowHead(_)
         | Refusal::SlowBody(_)
         | Refusal::BrokenBody
+        | Refusal::NoWebSocket(_)
         | Refusal::WrongMethod { .. } => "invalid_request_error",
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => "not_found_error",
         Refusal::BodyTooLarge { .. } => "request_too_large",

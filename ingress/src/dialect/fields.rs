@@ -24,6 +24,8 @@ pub(super) enum Rule {
     Number,
     /// A whole number, at least this.
     Whole(u64),
+    /// The same from 0, also as `100.0`; or -1, which says at copies of OpenAI that there is none.
+    Limit,
     List,
     Object,
 }
@@ -133,6 +135,7 @@ pub(super) fn check(value: &RawValue, rule: Rule, place: impl FnOnce() -> String
         Rule::TextOrObject => matches!(kind, Kind::Text | Kind::Object),
         Rule::Bool => kind == Kind::Bool,
         Rule::Number => kind == Kind::Number,
+        Rule::Limit => value.get().parse::<f64>().is_ok_and(|number| number >= -1.0 && number.fract() == 0.0),
         Rule::Whole(least) => value.get().parse::<u64>().is_ok_and(|number| number >= least),
         Rule::List => kind == Kind::List,
         Rule::Object => kind == Kind::Object,
@@ -148,7 +151,7 @@ impl Rule {
             Self::TextOrObject => "a string or an object".into(),
             Self::Bool => "true or false".into(),
             Self::Number => "a number".into(),
-            Self::Whole(0) => "a whole number that is not negative".into(),
+            Self::Whole(0) | Self::Limit => "a whole number that is not negative".into(),
             Self::Whole(least) => format!("a whole number of at least {least}").into(),
             Self::List => "a list".into(),
             Self::Object => "an object".into(),
@@ -203,6 +206,7 @@ mod tests {
             (Rule::Bool, vec!["null", "true"]),
             (Rule::Number, vec!["null", "1", "-1", "1.5"]),
             (Rule::Whole(0), vec!["null", "1"]),
+            (Rule::Limit, vec!["null", "1", "-1"]),
             (Rule::Whole(2), vec!["null"]),
             (Rule::List, vec!["null", "[]"]),
             (Rule::Object, vec!["null", "{}"]),

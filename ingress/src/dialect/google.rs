@@ -56,6 +56,7 @@ pub(crate) fn read(endpoint: Endpoint, body: Bytes) -> Result<Asked, Refusal> {
         body,
         content_type: None,
         extent,
+        purpose: endpoint.purpose,
     })
 }
 

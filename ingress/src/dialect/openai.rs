@@ -70,6 +70,7 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::OverRate(_) => ("rate_limit_error", "rate_limit_exceeded"),
         Refusal::UnknownPath(_) => (REQUEST, "unknown_url"),
         Refusal::WrongMethod { .. } => (REQUEST, "method_not_allowed"),
+        Refusal::NoWebSocket(_) => (REQUEST, "websocket_not_supported"),
         Refusal::OtherRequest { .. } => (REQUEST, "idempotency_key_reused"),
         Refusal::UnknownStream => (REQUEST, "stream_not_found"),
         Refusal::Draining => ("service_unavailable_error", "draining"),

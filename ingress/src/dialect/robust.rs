@@ -172,6 +172,14 @@ fn written<'a>(rewriter: &mut Rewriter, pieces: impl IntoIterator<Item = &'a [u8
     Some(out)
 }
 
+/// Without the second in which it was written, which may be another the next time.
+fn timeless(written: Vec<u8>) -> String {
+    let text = String::from_utf8(written).unwrap();
+    let mut parts = text.split("\"completed_at\":");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| all + part.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
 #[test]
 fn no_stream_makes_a_dialect_panic_and_its_events_hold_json() {
     for path in expected("streams") {
@@ -200,7 +208,7 @@ fn a_stream_is_written_the_same_wherever_its_bytes_are_cut() {
         for (dialect, _, body) in dialects().into_iter().skip(1) {
             let asked = asked(dialect, Operation::Chat, Delivery::Stream, body.to_string().into()).unwrap();
             let id = penstock_runtime::clock::request_id();
-            let read = |size: usize| written(&mut Rewriter::of(&asked, id, None), bytes.chunks(size));
+            let read = |size: usize| written(&mut Rewriter::of(&asked, id, None), bytes.chunks(size)).map(timeless);
             let whole = read(bytes.len().max(1));
             for size in [1, 2, 3, 5, 7, 11, 64] {
                 assert!(read(size) == whole, "{} in pieces of {size} for {dialect:?}", path.display());

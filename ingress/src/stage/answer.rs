@@ -89,6 +89,7 @@ impl Answer {
                 if let Some(head) = &ended.head {
                     describe(&mut headers, head, record.dialect());
                     rewriter.answers_in(head.dialect, record.dialect());
+                    rewriter.counted(head.input_tokens);
                 }
                 if ended.summary.usage_source == UsageSource::Counted {
                     set(&mut headers, "x-penstock-usage", "counted");
@@ -163,6 +164,7 @@ impl Streaming {
             first = resume.pass(first);
         }
         rewriter.answers_in(head.dialect, record.dialect());
+        rewriter.counted(head.input_tokens);
         let has_events = head.content_type.as_ref().is_none_or(|kind| kind.starts_with(EVENTS));
         let writing =
             Writing { source, resume, record, rewriter, memory, id, has_events, first: Some(first), _placed: placed };
@@ -304,6 +306,14 @@ pub(crate) fn refuse(dialect: Dialect, refusal: &Refusal, id: RequestId) -> Resp
         set(&mut headers, "x-should-retry", "false");
     }
     finish(status::of(refusal), headers, Body::from(dialect::error_body(dialect, refusal, id).to_string()), id)
+}
+
+/// A stream of events that comes from nowhere else.
+pub(crate) fn events(body: Body, id: RequestId) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    finish(status::ANSWERED, headers, body, id)
 }
 
 /// Any other JSON.

@@ -99,6 +99,11 @@ impl Record {
         self.delivery
     }
 
+    /// Takes the answer in one piece, whichever way the caller is told of it.
+    pub(crate) fn deliver_whole(&mut self) {
+        self.delivery = Delivery::Whole;
+    }
+
     /// The caller's dialect.
     pub(crate) fn dialect(&self) -> Dialect {
         self.dialect

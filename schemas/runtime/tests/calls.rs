@@ -90,6 +90,7 @@ fn head(worker: &Bus) -> Head {
         attempts: 1,
         dropped: Vec::new(),
         content_type: None,
+        input_tokens: None,
     }
 }
 

@@ -122,6 +122,13 @@ impl<'a> Cursor<'a> {
         if end == 0 { Err(BadRequest::NotJson) } else { Ok(&rest[..end]) }
     }
 
+    /// Whether the number or word here is this one, which stays unread.
+    pub(super) fn is_next(&mut self, scalar: &str) -> bool {
+        self.byte();
+        let ends = |rest: &str| rest.bytes().next().is_none_or(|byte| b",]} \t\n\r".contains(&byte));
+        self.text[self.at..].strip_prefix(scalar).is_some_and(ends)
+    }
+
     /// The bytes that `pass` goes over.
     pub(super) fn length_of(
         &mut self,

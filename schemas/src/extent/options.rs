@@ -131,6 +131,10 @@ fn limit(
     (is_own, level): (bool, Level),
     found: &mut Extent,
 ) -> Result<(), BadRequest> {
+    // Copies of OpenAI write -1 where there is no limit.
+    if cursor.kind()? == Kind::Number && cursor.is_next("-1") {
+        return cursor.skip();
+    }
     let Some(tokens) = count(cursor, of, level)?.filter(|tokens| *tokens > 0) else { return Ok(()) };
     if is_own {
         // Where several are given, providers differ in which they read.

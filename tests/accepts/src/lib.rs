@@ -14,12 +14,16 @@
 mod anthropic;
 mod at;
 mod bedrock;
+mod chat;
+mod cohere;
 mod google;
 mod media;
+mod responses;
 
 pub use at::At;
 pub use media::media_type;
 
+use chat::Server;
 use serde_json::Value;
 
 /// A provider's reference of what a request may be.
@@ -31,6 +35,16 @@ pub enum Reference {
     Google,
     /// Bedrock's Converse. Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>.
     Bedrock,
+    /// OpenAI's chat completions, also at Azure. Source: <https://platform.openai.com/docs/api-reference/chat/create>.
+    Openai,
+    /// A copy of them that knows functions alone.
+    Copy,
+    /// Mistral's. Source: <https://docs.mistral.ai/api/endpoint/chat>.
+    Mistral,
+    /// Cohere's chat. Source: <https://docs.cohere.com/reference/chat>.
+    Cohere,
+    /// OpenAI's responses. Source: <https://platform.openai.com/docs/api-reference/responses/create>.
+    Responses,
 }
 
 /// A request as it reached the provider.
@@ -73,6 +87,11 @@ impl Reference {
             "anthropic" => Some(Self::Anthropic),
             "google" | "vertex" => Some(Self::Google),
             "bedrock" => Some(Self::Bedrock),
+            "azure" => Some(Self::Openai),
+            "openai" => Some(Self::Copy),
+            "mistral" => Some(Self::Mistral),
+            "cohere" => Some(Self::Cohere),
+            "responses" => Some(Self::Responses),
             _ => None,
         }
     }
@@ -86,6 +105,11 @@ impl Reference {
             Self::Anthropic => anthropic::check(request),
             Self::Google => google::check(request),
             Self::Bedrock => bedrock::check(request),
+            Self::Openai => chat::check(Server::Openai, request),
+            Self::Copy => chat::check(Server::Copy, request),
+            Self::Mistral => chat::check(Server::Mistral, request),
+            Self::Cohere => cohere::check(request),
+            Self::Responses => responses::check(request),
         }
     }
 
@@ -95,6 +119,9 @@ impl Reference {
             Self::Anthropic => anthropic::error(refused),
             Self::Google => google::error(refused),
             Self::Bedrock => bedrock::error(refused),
+            Self::Openai | Self::Copy | Self::Mistral => chat::error(refused),
+            Self::Cohere => cohere::error(refused),
+            Self::Responses => responses::error(refused),
         }
     }
 }

@@ -40,6 +40,9 @@ const FULL: usize = 16 * 1024;
 /// How long a provider may keep its connection after its last word; then it is closed instead of used again.
 const AFTERMATH: Duration = Duration::from_millis(100);
 
+/// How long the first content waits for the count of its request, which began with the call: the vocabulary may just be loaded.
+const COUNTED: Duration = Duration::from_secs(1);
+
 type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
 
 struct Relay<'a> {
@@ -213,6 +216,10 @@ impl Relay<'_> {
         let Some(start) = self.start.take() else { return Ok(None) };
         report.first_token = Some(self.call.began.elapsed());
         report.counted = counted(self.call.wanted.operation, self.call.body);
+        if let Some(counting) = report.counting.take() {
+            let count = replies.wait(timeout(COUNTED, counting)).await.ok_or(Attempt::Cancelled)?;
+            report.input_tokens = count.ok().and_then(Result::ok).flatten();
+        }
         self.call.wait_for_ledger(start, replies).await?;
         self.is_begun = true;
         Ok(Some(self.call.head(report)))

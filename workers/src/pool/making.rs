@@ -214,6 +214,7 @@ impl Pool {
             attempts: held.envelope.attempts,
             dropped: Vec::new(),
             content_type: None,
+            input_tokens: None,
         };
         let cost = Some(Picodollars::default());
         let summary = Summary { usage: Usage::default(), usage_source: UsageSource::Counted, cost };

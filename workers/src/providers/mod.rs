@@ -21,6 +21,7 @@ use std::fmt::Debug;
 pub mod anthropic;
 pub mod azure;
 pub mod bedrock;
+mod chat_rules;
 mod claude;
 mod closed_schema;
 pub mod cohere;
@@ -41,6 +42,7 @@ pub mod quota;
 mod refusal;
 pub mod responses;
 mod retry_after;
+mod settle;
 pub mod surrogates;
 mod tool_ids;
 pub mod tool_map;
@@ -48,7 +50,7 @@ mod tool_schema;
 
 pub use path::RequestPath;
 pub use quirk::Quirk;
-pub use tool_map::{ToolMap, ToolRule};
+pub use tool_map::{Search, ToolMap, ToolRule};
 
 /// The adapter for a dialect; `None` when this worker does not speak it yet.
 pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
@@ -71,10 +73,18 @@ pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
 /// As [`Adapter::spell`].
 pub fn spell(adapter: &dyn Adapter, ask: &Ask<'_>) -> Result<(Spelled, Option<ToolMap>), Failure> {
     let is_chat = matches!(ask.wanted.operation, Operation::Chat | Operation::CountTokens);
-    let is_fitted = is_chat && ask.wanted.form == Form::Agnostic;
-    match is_fitted.then(|| tool_map::fit(ask.body, &adapter.tools(ask.settings))).flatten() {
-        Some((body, tools)) => Ok((adapter.spell(&Ask { body: &body, ..*ask })?, Some(tools))),
-        None => Ok((adapter.spell(ask)?, None)),
+    if !is_chat || ask.wanted.form == Form::Own {
+        return Ok((adapter.spell(ask)?, None));
+    }
+    let settled = settle::settle(ask.body);
+    let body = settled.as_ref().unwrap_or(ask.body);
+    match tool_map::fit(body, &adapter.tools(ask.settings)) {
+        Some((body, tools)) => {
+            let mut spelled = adapter.spell(&Ask { body: &body, ..*ask })?;
+            spelled.dropped.extend_from_slice(&tools.dropped);
+            Ok((spelled, Some(tools)))
+        }
+        None => Ok((adapter.spell(&Ask { body, ..*ask })?, None)),
     }
 }
 

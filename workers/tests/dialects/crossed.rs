@@ -74,6 +74,20 @@ const BEDROCK: Row = Row {
     ],
 };
 
+/// A copy of OpenAI without quirks.
+const COPY: Row = Row { dialect: "openai", pairs: &["some-model"], others: &["gpt-5"] };
+
+/// OpenAI itself, by Azure's address.
+const OPENAI: Row = Row { dialect: "azure", pairs: &["gpt-5"], others: &["gpt-4o", "some-deployment"] };
+
+const RESPONSES: Row = Row { dialect: "responses", pairs: &["gpt-5"], others: &["gpt-4o"] };
+
+const MISTRAL: Row =
+    Row { dialect: "mistral", pairs: &["mistral-large-latest"], others: &["magistral-medium-latest", "some-model"] };
+
+const COHERE: Row =
+    Row { dialect: "cohere", pairs: &["command-a-03-2025"], others: &["command-a-reasoning-08-2025", "some-model"] };
+
 /// Requests of many features, for each model.
 const AT_ONCE: usize = 250;
 
@@ -245,4 +259,29 @@ fn every_request_to_google_is_accepted_or_refused_by_its_field() {
 #[test]
 fn every_request_to_bedrock_is_accepted_or_refused_by_its_field() {
     cross(&BEDROCK);
+}
+
+#[test]
+fn every_request_to_openai_is_accepted_or_refused_by_its_field() {
+    cross(&OPENAI);
+}
+
+#[test]
+fn every_request_to_a_copy_of_openai_is_accepted_or_refused_by_its_field() {
+    cross(&COPY);
+}
+
+#[test]
+fn every_request_to_openais_responses_is_accepted_or_refused_by_its_field() {
+    cross(&RESPONSES);
+}
+
+#[test]
+fn every_request_to_mistral_is_accepted_or_refused_by_its_field() {
+    cross(&MISTRAL);
+}
+
+#[test]
+fn every_request_to_cohere_is_accepted_or_refused_by_its_field() {
+    cross(&COHERE);
 }

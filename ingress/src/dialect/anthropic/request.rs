@@ -1,8 +1,8 @@
 //! The head of a request: what the pipeline must know, and the types of what it need not. What blocks say stays unread.
 //! Source: <https://platform.claude.com/docs/en/api/messages/create>.
 
-use crate::dialect::Asked;
 use crate::dialect::fields::{Fields, Kind, Rule, check, items, kind, measure, text, wrong};
+use crate::dialect::{Asked, Purpose};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
@@ -37,7 +37,17 @@ pub(crate) fn read(operation: Operation, body: Bytes) -> Result<Asked, Refusal> 
     let user = metadata.text("user_id")?;
     let is_stream = operation == Operation::Chat && fields.is_true("stream");
     let delivery = if is_stream { Delivery::Stream } else { Delivery::Whole };
-    Ok(Asked { dialect: Dialect::Anthropic, operation, model, user, delivery, body, content_type: None, extent })
+    Ok(Asked {
+        dialect: Dialect::Anthropic,
+        operation,
+        model,
+        user,
+        delivery,
+        body,
+        content_type: None,
+        extent,
+        purpose: Purpose::Answer,
+    })
 }
 
 fn rule(field: &str) -> Option<Rule> {

@@ -26,6 +26,8 @@ pub(crate) struct Messages {
     lanes: Lanes,
     stop: Stop,
     has_calls: bool,
+    /// What the request was counted to be, for the beginning of a stream.
+    input: u64,
 }
 
 /// Why the model stopped.
@@ -68,7 +70,7 @@ struct Whole<'a> {
 impl Messages {
     pub(crate) fn new(id: RequestId, model: String) -> Self {
         let (lanes, stop) = (Lanes::default(), Stop::default());
-        Self { id, model, has_begun: false, lanes, stop, has_calls: false }
+        Self { id, model, has_begun: false, lanes, stop, has_calls: false, input: 0 }
     }
 
     /// The provider's own id of the answer, or else one of ours.
@@ -81,9 +83,10 @@ impl Messages {
             return;
         }
         // What was consumed is known at the end: `message_delta` says it then, the input too.
+        let counted = Usage { input: Some(self.input), ..Usage::default() };
         let message = json!({
             "id": self.message_id(&chunk.id), "type": "message", "role": "assistant", "model": self.model, "content": [],
-            "stop_reason": null, "stop_sequence": null, "usage": usage(&Usage::default()),
+            "stop_reason": null, "stop_sequence": null, "usage": usage(&counted),
         });
         write(out, "message_start", &json!({ "type": "message_start", "message": message }));
         write(out, "ping", &json!({ "type": "ping" }));
@@ -110,6 +113,10 @@ impl Messages {
 }
 
 impl Writer for Messages {
+    fn counted(&mut self, input_tokens: u64) {
+        self.input = input_tokens;
+    }
+
     fn whole(&mut self, answer: &Bytes, summary: &Summary) -> Result<Bytes, Failure> {
         let answer: Completion = serde_json::from_slice(answer).map_err(|error| unreadable(&error))?;
         let Some(choice) = answer.choices.into_iter().next() else {
@@ -260,14 +267,11 @@ fn citations(extra: &Map<String, Value>) -> Vec<Value> {
 /// Source: <https://platform.claude.com/docs/en/api/messages#usage>.
 fn usage(usage: &Usage) -> Value {
     let input: u64 = [usage.input, usage.input_audio, usage.input_image].into_iter().flatten().sum();
-    let written = match (usage.cache_write, usage.cache_write_1h) {
-        (None, None) => None,
-        (short, long) => Some(short.unwrap_or(0) + long.unwrap_or(0)),
-    };
+    let written = usage.cache_write.unwrap_or(0) + usage.cache_write_1h.unwrap_or(0);
     let mut counts = json!({
         "input_tokens": input,
         "cache_creation_input_tokens": written,
-        "cache_read_input_tokens": usage.cache_read,
+        "cache_read_input_tokens": usage.cache_read.unwrap_or(0),
         "output_tokens": usage.output_total(),
     });
     if let Some(long) = usage.cache_write_1h {

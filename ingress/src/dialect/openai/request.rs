@@ -4,7 +4,7 @@
 
 use super::chat;
 use crate::dialect::fields::{Fields, Kind, Rule, items, kind, measure, text, unmeasured, wrong};
-use crate::dialect::{Asked, Endpoint};
+use crate::dialect::{Asked, Endpoint, Purpose};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
@@ -36,7 +36,17 @@ pub(crate) fn read(endpoint: Endpoint, body: Bytes, content_type: Option<String>
     // OpenAI's newer name for it: <https://platform.openai.com/docs/guides/safety-best-practices>.
     let user = fields.text("user")?.or(fields.text("safety_identifier")?);
     let delivery = delivery(operation, &fields);
-    Ok(Asked { dialect: Dialect::Openai, operation, model, user, delivery, body, content_type: None, extent })
+    Ok(Asked {
+        dialect: Dialect::Openai,
+        operation,
+        model,
+        user,
+        delivery,
+        body,
+        content_type: None,
+        extent,
+        purpose: Purpose::Answer,
+    })
 }
 
 /// Whether a request for this is a form and not JSON.
@@ -68,7 +78,17 @@ fn read_form(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> R
         Some(_) => return Err(wrong("stream", "it must be true or false".to_owned())),
     };
     let extent = Extent::of_form(&form, body.len()).map_err(unmeasured)?;
-    Ok(Asked { dialect: Dialect::Openai, operation, model, user: None, delivery, body, content_type, extent })
+    Ok(Asked {
+        dialect: Dialect::Openai,
+        operation,
+        model,
+        user: None,
+        delivery,
+        body,
+        content_type,
+        extent,
+        purpose: Purpose::Answer,
+    })
 }
 
 /// What a request must hold besides its model.
@@ -89,7 +109,7 @@ fn rule(operation: Operation, field: &str) -> Option<Rule> {
         (_, "model" | "user" | "safety_identifier") => Rule::Text,
         (Chat, "messages" | "tools") => Rule::List,
         (Chat, "tool_choice") => Rule::TextOrObject,
-        (Chat, "max_tokens" | "max_completion_tokens") | (Completions, "max_tokens") => Rule::Whole(0),
+        (Chat, "max_tokens" | "max_completion_tokens") | (Completions, "max_tokens") => Rule::Limit,
         (Chat | Completions | Images, "n") => Rule::Whole(1),
         (Chat | Completions | Images, "stream") | (Chat, "parallel_tool_calls") => Rule::Bool,
         (Chat | Completions, "stream_options" | "logit_bias") | (Chat, "response_format") => Rule::Object,

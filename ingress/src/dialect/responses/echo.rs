@@ -1,7 +1,9 @@
 //! The response around its items: what was asked, said back as the SDKs' types want it. Knows nothing of how items are made.
 //! Source: <https://platform.openai.com/docs/api-reference/responses/object>.
 
+use super::tools::Names;
 use crate::dialect::own_words;
+use penstock_runtime::clock;
 use penstock_schemas::conversation::{response_id, seconds};
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::Failure;
@@ -15,6 +17,7 @@ pub(super) struct Echo {
     id: String,
     created_at: u64,
     request: Map<String, Value>,
+    names: Names,
 }
 
 /// How far a response is.
@@ -43,8 +46,14 @@ impl Status {
 impl Echo {
     /// Of a request that was read before.
     pub(super) fn of(body: &[u8], id: RequestId) -> Self {
-        let request = serde_json::from_slice(body).unwrap_or_default();
-        Self { id: response_id(id), created_at: seconds(id), request }
+        let request: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+        let names = Names::of(&request);
+        Self { id: response_id(id), created_at: seconds(id), request, names }
+    }
+
+    /// What the request's functions are called in a chat.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
     }
 
     /// The response, as far as it is. Its model is the one that was asked for, whoever answers.
@@ -56,15 +65,14 @@ impl Echo {
             _ => Value::Null,
         };
         let text = or("text", json!({}));
-        let format = text.get("format").filter(|format| !format.is_null()).cloned();
-        let mut text = text.as_object().cloned().unwrap_or_default();
-        text.insert("format".to_owned(), format.unwrap_or_else(|| json!({ "type": "text" })));
+        let text = self::text(&text);
         let reasoning = or("reasoning", json!({}));
         let of_reasoning = |name: &str| reasoning.get(name).cloned().unwrap_or(Value::Null);
         let mut response = json!({
             "id": self.id,
             "object": "response",
             "created_at": self.created_at,
+            "completed_at": (status == Status::Completed).then(|| clock::now().0 / 1_000_000),
             "status": status.as_str(),
             "background": or("background", false.into()),
             "error": null,
@@ -81,20 +89,55 @@ impl Echo {
             "temperature": or("temperature", json!(1.0)),
             "text": text,
             "tool_choice": or("tool_choice", "auto".into()),
-            "tools": or("tools", json!([])),
+            "tools": tools(&or("tools", json!([]))),
             "top_logprobs": or("top_logprobs", 0.into()),
             "top_p": or("top_p", json!(1.0)),
             "truncation": or("truncation", "disabled".into()),
+            "presence_penalty": or("presence_penalty", json!(0.0)),
+            "frequency_penalty": or("frequency_penalty", json!(0.0)),
+            "service_tier": said("service_tier").filter(|tier| tier != "auto").unwrap_or_else(|| "default".into()),
+            "safety_identifier": or("safety_identifier", Value::Null),
+            "prompt_cache_key": or("prompt_cache_key", Value::Null),
             "usage": usage.map_or(Value::Null, self::usage),
             "metadata": or("metadata", json!({})),
         });
-        for name in ["user", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"] {
+        for name in ["user", "prompt_cache_retention"] {
             if let Some(value) = said(name) {
                 response[name] = value;
             }
         }
         response
     }
+}
+
+/// How the text is shaped, with every field that the reference requires.
+fn text(asked: &Value) -> Map<String, Value> {
+    let mut format = asked.get("format").filter(|format| format.is_object()).cloned();
+    if let Some(format) =
+        format.as_mut().filter(|format| format["type"] == "json_schema").and_then(Value::as_object_mut)
+    {
+        format.entry("description").or_insert(Value::Null);
+        format.entry("strict").or_insert(false.into());
+    }
+    let mut text = asked.as_object().cloned().unwrap_or_default();
+    text.insert("format".to_owned(), format.unwrap_or_else(|| json!({ "type": "text" })));
+    text
+}
+
+/// The tools, functions with every field that the reference requires. Other dialects hold a model to a schema only where they
+/// are asked to, so that is what is told of them.
+fn tools(asked: &Value) -> Vec<Value> {
+    let mut tools = asked.as_array().cloned().unwrap_or_default();
+    let functions = tools.iter_mut().filter(|tool| tool["type"] == "function").filter_map(Value::as_object_mut);
+    for function in functions {
+        for (name, value) in [("description", Value::Null), ("parameters", Value::Null), ("strict", false.into())] {
+            let known = function.entry(name).or_insert(Value::Null);
+            if known.is_null() {
+                *known = value;
+            }
+        }
+    }
+    tools
 }
 
 /// What an answer consumed; the details are parts of the totals.

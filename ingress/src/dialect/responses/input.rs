@@ -1,14 +1,15 @@
 //! Items as messages: what an assistant thought, said and called between two turns of others is one message of a chat.
 //! Knows nothing of options. Source: <https://platform.openai.com/docs/api-reference/responses/create>.
 
-use super::{foreign, reasoning, wrong};
+use super::tools::{self, Names};
+use super::{compaction, foreign, reasoning, wrong};
 use crate::refusal::Refusal;
 use penstock_schemas::chat::{Content, FilePart, FunctionCall, ImageUrl, InputAudio, Message, Part, ToolCall};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 /// The messages that the items at `place` come to.
-pub(super) fn messages(items: Vec<Value>, place: &str) -> Result<Vec<Message>, Refusal> {
+pub(super) fn messages(items: Vec<Value>, place: &str, names: &Names) -> Result<Vec<Message>, Refusal> {
     let mut messages: Vec<Message> = Vec::with_capacity(items.len());
     for (at, item) in items.into_iter().enumerate() {
         let place = format!("{place}[{at}]");
@@ -20,7 +21,7 @@ pub(super) fn messages(items: Vec<Value>, place: &str) -> Result<Vec<Message>, R
             "message" => message(&item, &place, &mut messages)?,
             "reasoning" => reasoning::read(&item, assistant(&mut messages)),
             "function_call" | "custom_tool_call" => {
-                let call = call(&item, &place)?;
+                let call = call(&item, &place, names)?;
                 assistant(&mut messages).tool_calls.get_or_insert_default().push(call);
             }
             "function_call_output" | "custom_tool_call_output" => messages.push(Message {
@@ -30,7 +31,16 @@ pub(super) fn messages(items: Vec<Value>, place: &str) -> Result<Vec<Message>, R
                 ..Message::default()
             }),
             // What a provider did on its own; what came of it stands in the message behind it.
-            "web_search_call" | "file_search_call" | "code_interpreter_call" | "mcp_list_tools" | "mcp_call" => {}
+            "web_search_call"
+            | "file_search_call"
+            | "code_interpreter_call"
+            | "mcp_list_tools"
+            | "mcp_call"
+            | "image_generation_call"
+            | "tool_search_call"
+            | "tool_search_output" => {}
+            tools::ADDITIONAL => {}
+            "compaction" => messages.push(compaction::read(&item, &place)?),
             "item_reference" => return Err(wrong(place, "there is no such item here")),
             _ => return Err(foreign(format!("{place}.type"))),
         }
@@ -65,9 +75,10 @@ fn message(item: &Value, place: &str, messages: &mut Vec<Message>) -> Result<(),
     Ok(())
 }
 
-fn call(item: &Value, place: &str) -> Result<ToolCall, Refusal> {
+fn call(item: &Value, place: &str, names: &Names) -> Result<ToolCall, Refusal> {
     let id = Some(text(item, "call_id", place)?);
-    let name = text(item, "name", place)?;
+    let space = item.get("namespace").and_then(Value::as_str);
+    let name = names.flat(space, &text(item, "name", place)?);
     if item["type"] == "custom_tool_call" {
         let input = text(item, "input", place)?;
         let extra = Map::from_iter([("custom".to_owned(), json!({ "name": name, "input": input }))]);

@@ -1,19 +1,22 @@
 //! OpenAI's responses as a client speaks them, in front of any provider. Knows neither where conversations are kept nor who
 //! answers. Source: <https://platform.openai.com/docs/api-reference/responses>.
 
+mod compaction;
 mod echo;
 pub(crate) mod fields;
 mod input;
 mod native;
 mod reasoning;
+pub(crate) mod replay;
 mod request;
 mod said;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod writer;
 
-use super::{Asked, openai, own_words};
+use super::{Asked, Purpose, openai, own_words};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use fields::Fields;
@@ -28,10 +31,15 @@ pub(crate) use request::agnostic;
 pub(crate) use writer::writer;
 
 /// Reads the head of a request; all of the body must be JSON.
-pub(crate) fn read(body: Bytes) -> Result<Asked, Refusal> {
+pub(crate) fn read(operation: Operation, purpose: Purpose, body: Bytes) -> Result<Asked, Refusal> {
     super::fields::text(&body)?;
+    let body = match (purpose, operation) {
+        (Purpose::Compaction, _) => compaction::request(&body)?,
+        (Purpose::Answer, Operation::CountTokens) => compaction::counted(&body)?,
+        (Purpose::Answer, _) => body,
+    };
     let fields = fields(&body)?;
-    let (dialect, operation) = (Dialect::Responses, Operation::Chat);
+    let dialect = Dialect::Responses;
     let extent = super::fields::measure(dialect, operation, &body)?;
     let model: String = value(&fields, "model")?.ok_or(Refusal::MissingField("model"))?;
     if model.is_empty() {
@@ -46,7 +54,7 @@ pub(crate) fn read(body: Bytes) -> Result<Asked, Refusal> {
     let delivery = if is_stream { Delivery::Stream } else { Delivery::Whole };
     let user: Option<String> = value(&fields, "user")?;
     let user = user.or(value(&fields, "safety_identifier")?);
-    Ok(Asked { dialect, operation, model, user, delivery, body, content_type: None, extent })
+    Ok(Asked { dialect, operation, model, user, delivery, body, content_type: None, extent, purpose })
 }
 
 /// The fields of a request.

@@ -95,8 +95,10 @@ impl Thought {
             let pieces = serde_json::to_string(&self.details).expect("pieces have a JSON form");
             Some(issuer.seal(&pieces))
         };
-        json!({
-            "id": id, "type": "reasoning", "status": "completed", "summary": summary, "encrypted_content": opaque,
-        })
+        let mut item = json!({ "id": id, "type": "reasoning", "status": "completed", "summary": summary });
+        if let Some(opaque) = opaque {
+            item["encrypted_content"] = opaque.into();
+        }
+        item
     }
 }

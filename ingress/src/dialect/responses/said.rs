@@ -1,6 +1,7 @@
 //! Messages and calls in the making, as items and the events that tell of them. Knows nothing of their order.
 //! Source: <https://platform.openai.com/docs/api-reference/responses-streaming>.
 
+use super::tools::Names;
 use penstock_schemas::chat::ToolCall;
 use serde_json::{Map, Value, json};
 
@@ -145,24 +146,32 @@ pub(super) struct Call {
     id: String,
     call_id: String,
     name: String,
+    /// The namespace of the function, where it has one.
+    namespace: Option<String>,
     /// Arguments, or the text of a custom tool's call.
     input: String,
     is_custom: bool,
 }
 
 impl Call {
-    pub(super) fn new(piece: &ToolCall, id: String, at: usize) -> Self {
+    pub(super) fn new(piece: &ToolCall, id: String, at: usize, names: &Names) -> Self {
         let custom = piece.extra.get("custom");
         let name = match custom {
             Some(custom) => custom.get("name").and_then(Value::as_str),
             None => piece.function.as_ref().and_then(|function| function.name.as_deref()),
+        };
+        let name = name.unwrap_or_default();
+        let (namespace, name) = match names.own(name) {
+            Some((space, name)) => (Some(space.to_owned()), name),
+            None => (None, name),
         };
         Self {
             index: piece.index.unwrap_or(0),
             at,
             call_id: piece.id.clone().unwrap_or_else(|| id.clone()),
             id,
-            name: name.unwrap_or_default().to_owned(),
+            name: name.to_owned(),
+            namespace,
             input: String::new(),
             is_custom: custom.is_some(),
         }
@@ -171,9 +180,13 @@ impl Call {
     /// The item, as far as it is.
     pub(super) fn item(&self, status: &str) -> Value {
         let (kind, input) = if self.is_custom { ("custom_tool_call", "input") } else { ("function_call", "arguments") };
-        json!({
+        let mut item = json!({
             "id": self.id, "type": kind, "status": status, "call_id": self.call_id, "name": self.name, input: self.input,
-        })
+        });
+        if let Some(space) = &self.namespace {
+            item["namespace"] = space.as_str().into();
+        }
+        item
     }
 
     fn event(&self, name: &str, value: &str) -> Value {

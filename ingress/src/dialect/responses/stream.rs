@@ -177,7 +177,7 @@ impl Stream {
             self.close(out);
             let place = self.place();
             let kind = if piece.extra.contains_key("custom") { "ctc" } else { "fc" };
-            let call = Call::new(piece, self.id(kind, place), place);
+            let call = Call::new(piece, self.id(kind, place), place, self.echo.names());
             self.emit(
                 "response.output_item.added",
                 json!({ "output_index": place, "item": call.item("in_progress") }),

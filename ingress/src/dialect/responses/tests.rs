@@ -83,7 +83,7 @@ fn summary() -> Summary {
 }
 
 fn writer_of(body: &str) -> Box<dyn Writer> {
-    let asked = read(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+    let asked = read(Operation::Chat, Purpose::Answer, Bytes::copy_from_slice(body.as_bytes())).unwrap();
     asked.writer(RequestId("0193e6a0-7c2d-7cc0-8000-000000000001".parse().unwrap())).unwrap()
 }
 
@@ -174,7 +174,9 @@ fn no_request_and_no_answer_makes_it_panic() {
             let mut body = BODY.as_bytes().to_vec();
             body[at] = byte;
             for body in [&body[..], &body[..at]] {
-                let _ = read(Bytes::copy_from_slice(body)).map(|asked| asked.agnostic().is_ok());
+                let read = |purpose| read(Operation::Chat, purpose, Bytes::copy_from_slice(body));
+                let _ = read(Purpose::Answer).map(|asked| asked.agnostic().is_ok());
+                let _ = read(Purpose::Compaction).map(|asked| asked.agnostic().is_ok());
             }
         }
     }

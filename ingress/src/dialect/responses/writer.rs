@@ -1,13 +1,15 @@
 //! The writer of answers from providers of other dialects. Whole or streamed, an answer becomes items in one way.
 
+use super::compaction::{Compacting, Counted};
 use super::echo::Echo;
 use super::error_event;
 use super::native::Native;
 use super::stream::Stream;
-use crate::dialect::{Asked, Writer, unreadable};
+use crate::dialect::{Asked, Purpose, Writer, unreadable};
 use bytes::Bytes;
 use penstock_schemas::chat::{Completion, CompletionChunk, Content, Delta};
 use penstock_schemas::conversation::hex;
+use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::frame::Summary;
 use penstock_schemas::name::RequestId;
@@ -15,8 +17,15 @@ use serde_json::{Map, Value};
 
 /// A writer for the answer to a request.
 pub(crate) fn writer(asked: &Asked, id: RequestId) -> Box<dyn Writer> {
+    if asked.operation == Operation::CountTokens {
+        return Box::new(Counted);
+    }
     let stream = Stream::new(Echo::of(&asked.body, id), hex(id));
-    Box::new(Translated { id, native: Native::of(&asked.body, id), stream, kept: None })
+    let response = Box::new(Translated { id, native: Native::of(&asked.body, id), stream, kept: None });
+    match asked.purpose {
+        Purpose::Answer => response,
+        Purpose::Compaction => Box::new(Compacting { id, response }),
+    }
 }
 
 struct Translated {

@@ -14,7 +14,9 @@ mod usage;
 mod whole;
 mod wire;
 
-use super::{Adapter, Ask, Form, Outgoing, Refusal, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, refusal};
+use super::{
+    Adapter, Ask, Form, Outgoing, Refusal, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, refusal,
+};
 use bytes::Bytes;
 use http::HeaderName;
 use penstock_schemas::UnixMicros;
@@ -46,7 +48,7 @@ impl Adapter for Anthropic {
 
     /// `^[a-zA-Z0-9_-]{1,128}$`. Source: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use>.
     fn tools(&self, _settings: &Settings) -> ToolRule {
-        ToolRule { longest: 128, ..ToolRule::FUNCTIONS }
+        ToolRule { longest: 128, allowed_tools: true, search: Search::Anthropic, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

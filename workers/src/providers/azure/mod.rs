@@ -60,7 +60,7 @@ impl Adapter for Azure {
     }
 
     fn tools(&self, _settings: &Settings) -> ToolRule {
-        ToolRule { free_text: true, ..ToolRule::FUNCTIONS }
+        ToolRule { free_text: true, allowed_tools: true, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

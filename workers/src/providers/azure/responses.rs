@@ -4,7 +4,7 @@
 use super::Azure;
 use crate::providers::responses::Responses;
 use crate::providers::{
-    Adapter, Ask, Outgoing, Refusal, RequestPath, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    Adapter, Ask, Outgoing, Refusal, RequestPath, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
 };
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
@@ -36,7 +36,7 @@ impl Adapter for AzureResponses {
     }
 
     fn tools(&self, _settings: &Settings) -> ToolRule {
-        ToolRule { free_text: true, ..ToolRule::FUNCTIONS }
+        ToolRule { free_text: true, allowed_tools: true, search: Search::Openai, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

@@ -2,7 +2,7 @@
 
 use super::messages;
 use crate::providers::fit::{Fit, wrong};
-use crate::providers::{Ask, RequestPath, Spelled, json_headers};
+use crate::providers::{Ask, RequestPath, Spelled, chat_rules, json_headers};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
@@ -34,6 +34,9 @@ const HARMLESS: [&str; 10] = [
     "prediction",
 ];
 
+/// The most texts that end an answer. Source: <https://docs.cohere.com/reference/chat#request.body.stop_sequences>.
+const MOST_STOPS: usize = 5;
+
 /// The bounds of a budget for thoughts, and what each effort takes of the longest answer.
 /// Source: <https://openrouter.ai/docs/use-cases/reasoning-tokens>.
 const BUDGET: (u64, u64) = (1024, 128_000);
@@ -61,6 +64,7 @@ pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     }
     fit_fields(std::mem::take(&mut request.extra), &mut out, &mut fit)?;
     fit_thinking(&request, limit, ask, (&mut out, &mut fit));
+    chat_rules::check_tools(&request)?;
     fit_tools(&mut request, &mut out, &mut fit)?;
     if let Some(format) = response_format(request.response_format.as_ref()) {
         out.insert("response_format".to_owned(), format);
@@ -74,11 +78,21 @@ fn fit_fields(extra: Map<String, Value>, out: &mut Map<String, Value>, fit: &mut
     for (name, value) in extra {
         let is_nothing = value.is_null() || value == json!(false) || value == json!({}) || value == json!([]);
         match name.as_str() {
+            // An empty object switches it on.
+            "web_search_options" if !value.is_null() => fit.cannot(name, "Cohere's models do not search")?,
             _ if is_nothing => {}
-            "top_p" => drop(out.insert("p".to_owned(), value)),
+            "top_p" => {
+                // Both ends are out of its range: <https://docs.cohere.com/reference/chat#request.body.p>.
+                let p = value.as_f64().map(|p| p.clamp(0.01, 0.99));
+                out.insert("p".to_owned(), p.map_or(value, Value::from));
+            }
             "top_k" => drop(out.insert("k".to_owned(), value)),
             "stop" => {
-                let list = if value.is_array() { value } else { json!([value]) };
+                let mut list = if value.is_array() { value } else { json!([value]) };
+                if let Some(stops) = list.as_array_mut().filter(|stops| stops.len() > MOST_STOPS) {
+                    fit.cannot(name, "Cohere takes five at most")?;
+                    stops.truncate(MOST_STOPS);
+                }
                 out.insert("stop_sequences".to_owned(), list);
             }
             "modalities" if value == json!(["text"]) => {}

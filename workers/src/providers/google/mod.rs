@@ -23,7 +23,8 @@ mod usage;
 mod whole;
 
 use super::{
-    Adapter, Ask, Form, Outgoing, Refusal, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, unsupported,
+    Adapter, Ask, Form, Outgoing, Refusal, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    unsupported,
 };
 use bytes::Bytes;
 use http::HeaderName;
@@ -48,7 +49,8 @@ enum Service {
 
 /// "Must be a-z, A-Z, 0-9, or contain underscores, colons, dots, and dashes, with a maximum length of 64", and begin with a letter
 /// or an underscore. Source: <https://ai.google.dev/api/caching#FunctionDeclaration>.
-const TOOLS: ToolRule = ToolRule { others: "-.:", any_start: false, ..ToolRule::FUNCTIONS };
+const TOOLS: ToolRule =
+    ToolRule { others: "-.:", any_start: false, allowed_tools: true, search: Search::Google, ..ToolRule::FUNCTIONS };
 
 impl Adapter for Gemini {
     fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {

@@ -2,7 +2,7 @@
 
 use crate::providers::fit::{Fit, wrong};
 use crate::providers::openai::parts::fit_messages;
-use crate::providers::{Ask, RequestPath, Settings, Spelled, json_headers, tool_ids};
+use crate::providers::{Ask, RequestPath, Settings, Spelled, chat_rules, json_headers, tool_ids};
 use penstock_schemas::chat::{ChatRequest, Content, Message, Part};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
@@ -52,7 +52,10 @@ pub(super) fn chat(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     }
     fit_fields(&mut request.extra, &mut fit)?;
     fit_reasoning(&mut request, ask, &mut fit);
+    chat_rules::check_tools(&request)?;
     fit_tools(&mut request, &mut fit)?;
+    chat_rules::name_format(&mut request.response_format);
+    chat_rules::check_pairs(&request.messages)?;
     tool_ids::map(&mut request.messages, ID, |id| {
         id.len() == ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
     });
@@ -60,10 +63,23 @@ pub(super) fn chat(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     // It knows no role `developer`, and its thoughts are no one's to send back.
     let settings = Settings { quirks: vec![crate::providers::Quirk::NoDeveloperRole], ..Settings::default() };
     request.messages = fit_messages(messages, &settings, &mut fit)?;
+    leave_out_videos(&mut request.messages, &mut fit)?;
     finish_messages(&mut request.messages);
     let body = serde_json::to_vec(&request).map_err(|error| wrong("messages", &error.to_string()))?.into();
     let headers = json_headers(ask.wanted.delivery);
     Ok(Spelled { path: RequestPath::fixed("chat/completions"), headers, body, dropped: fit.dropped() })
+}
+
+/// It sees images, and no videos.
+fn leave_out_videos(messages: &mut [Message], fit: &mut Fit) -> Result<(), Failure> {
+    for (at, message) in messages.iter_mut().enumerate() {
+        let Some(Content::Parts(parts)) = &mut message.content else { continue };
+        if let Some(place) = parts.iter().position(|part| part.kind == "video_url") {
+            fit.cannot(format!("messages[{at}].content[{place}].type"), "Mistral takes no videos")?;
+            parts.retain(|part| part.kind != "video_url");
+        }
+    }
+    Ok(())
 }
 
 fn fit_fields(extra: &mut Map<String, Value>, fit: &mut Fit) -> Result<(), Failure> {
@@ -78,9 +94,11 @@ fn fit_fields(extra: &mut Map<String, Value>, fit: &mut Fit) -> Result<(), Failu
         let value = extra.shift_remove(&name).unwrap_or_default();
         let is_nothing = value.is_null() || value == json!(false) || value == json!({}) || value == json!([]);
         match name.as_str() {
+            // An empty object switches it on.
+            "web_search_options" if !value.is_null() => fit.cannot(name, "Mistral's models do not search")?,
             _ if is_nothing => {}
             "modalities" if value == json!(["text"]) => {}
-            name if HARMLESS.contains(&name) => fit.omit(name),
+            name if HARMLESS.contains(&name) || name == "top_k" => fit.omit(name),
             name => fit.cannot(name, "Mistral does not take it")?,
         }
     }

@@ -38,7 +38,11 @@ impl Adapter for Openai {
     }
 
     fn tools(&self, settings: &Settings) -> ToolRule {
-        ToolRule { free_text: settings.has(Quirk::CustomTools), ..ToolRule::FUNCTIONS }
+        ToolRule {
+            free_text: settings.has(Quirk::CustomTools),
+            allowed_tools: settings.has(Quirk::CustomTools),
+            ..ToolRule::FUNCTIONS
+        }
     }
 
     /// OpenAI's files come as data or by their id.

@@ -4,9 +4,13 @@ use crate::providers::fit::Fit;
 use crate::providers::{Quirk, Settings};
 use penstock_schemas::chat::{Content, Message, Part};
 use penstock_schemas::failure::Failure;
+use serde_json::Value;
 
 /// What stands in a tool's message whose images follow behind it.
 const BEHIND: &str = "(the result is in the next message of the user)";
+
+/// The kinds of content that OpenAI and its copies know, Mistral's documents among them.
+const KINDS: [&str; 7] = ["text", "image_url", "input_audio", "file", "refusal", "document_url", "video_url"];
 
 /// The messages without what this server does not take. Images in tools' results stand in a message of the user's behind
 /// them, because a tool's message can only hold text.
@@ -26,7 +30,11 @@ pub(crate) fn fit_messages(
         message.content = match message.content.take() {
             Some(Content::Parts(parts)) => {
                 let parts = fit_parts(parts, at, settings, fit)?;
-                let parts = if message.role == "tool" { take_images(parts, &mut behind) } else { parts };
+                let parts = match message.role.as_str() {
+                    "tool" => take_images(parts, &mut behind),
+                    "user" => parts,
+                    _ => take_others(parts, &mut behind),
+                };
                 Some(join(parts, &message.role, settings))
             }
             content => content,
@@ -74,6 +82,17 @@ fn fit_message(message: &mut Message, settings: &Settings) {
 fn fit_parts(parts: Vec<Part>, at: usize, settings: &Settings, fit: &mut Fit) -> Result<Vec<Part>, Failure> {
     let mut fitted = Vec::with_capacity(parts.len());
     for (place, mut part) in parts.into_iter().enumerate() {
+        if !KINDS.contains(&part.kind.as_str()) {
+            match as_text(&part) {
+                Some(text) => fitted.push(Part::text(text)),
+                None => {
+                    let kind: String = part.kind.chars().take(64).collect();
+                    let field = format!("messages[{at}].content[{place}].type");
+                    fit.cannot(field, &format!("the server knows no content of the kind `{kind}`"))?;
+                }
+            }
+            continue;
+        }
         if !settings.has(Quirk::CacheControl) {
             part.cache_control = None;
         }
@@ -91,6 +110,28 @@ fn fit_parts(parts: Vec<Part>, at: usize, settings: &Settings, fit: &mut Fit) ->
     Ok(fitted)
 }
 
+/// What a provider of another dialect did by itself, as something to be read: the answer behind it rests on that. Source:
+/// <https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool#response>.
+fn as_text(part: &Part) -> Option<String> {
+    let own = |name: &str| part.extra.get(name).and_then(Value::as_str).unwrap_or_default();
+    match part.kind.as_str() {
+        "server_tool_use" | "mcp_tool_use" => {
+            Some(format!("(used {} with {})", own("name"), part.extra.get("input").unwrap_or(&Value::Null)))
+        }
+        "tool_reference" => Some(format!("(found the tool {})", own("tool_name"))),
+        kind if kind.ends_with("_tool_result") => {
+            let found = part.extra.get("content").and_then(Value::as_array).into_iter().flatten();
+            let line = |one: &Value| {
+                let told = ["title", "url", "text"].iter().filter_map(|name| one.get(name)?.as_str());
+                Some(told.collect::<Vec<_>>().join(" ")).filter(|line| !line.is_empty())
+            };
+            let lines: Vec<String> = found.filter_map(line).collect();
+            Some(if lines.is_empty() { "(it gave a result)".to_owned() } else { lines.join("\n") })
+        }
+        _ => None,
+    }
+}
+
 /// Leaves a tool's text, and moves everything else behind.
 fn take_images(parts: Vec<Part>, behind: &mut Vec<Part>) -> Vec<Part> {
     let (text, others): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| part.kind == "text");
@@ -100,6 +141,14 @@ fn take_images(parts: Vec<Part>, behind: &mut Vec<Part>) -> Vec<Part> {
     }
     behind.extend(others);
     text
+}
+
+/// Leaves what an assistant or a system may say, and moves what only a user may show behind it.
+fn take_others(parts: Vec<Part>, behind: &mut Vec<Part>) -> Vec<Part> {
+    let (said, others): (Vec<Part>, Vec<Part>) =
+        parts.into_iter().partition(|part| matches!(part.kind.as_str(), "text" | "refusal"));
+    behind.extend(others);
+    said
 }
 
 fn show(messages: &mut Vec<Message>, behind: &mut Vec<Part>) {

@@ -2,8 +2,8 @@
 //! are struck out, and what it spells otherwise is spelt so. Knows the copies by their quirks alone.
 
 use super::{parts, request};
-use crate::providers::fit::{Fit, wrong};
-use crate::providers::{Ask, Quirk, RequestPath, Spelled, json_headers, tool_ids};
+use crate::providers::fit::{Fit, is_nothing, wrong};
+use crate::providers::{Ask, Quirk, RequestPath, Spelled, chat_rules, json_headers, tool_ids};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, StreamOptions, Tool};
 use penstock_schemas::failure::Failure;
@@ -11,6 +11,38 @@ use serde_json::{Map, Value};
 
 /// The longest tool-call id that OpenAI takes, in characters; it refuses longer ones by this figure.
 const LONGEST_ID: usize = 40;
+
+/// The extensions that most copies know.
+/// Source: <https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html#extra-parameters>.
+const EXTENSIONS: [&str; 4] = ["chat_template_kwargs", "include_reasoning", "min_p", "repetition_penalty"];
+
+/// The fields of a chat that have no type of their own.
+/// Source: <https://platform.openai.com/docs/api-reference/chat/create>.
+const KNOWN: [&str; 23] = [
+    "audio",
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "logit_bias",
+    "logprobs",
+    "metadata",
+    "modalities",
+    "prediction",
+    "presence_penalty",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "stop",
+    "store",
+    "temperature",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "verbosity",
+    "web_search_options",
+];
 
 /// The request for `chat/completions`.
 pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
@@ -44,18 +76,54 @@ pub(super) fn body(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     ask_for_stream(&mut request, ask);
     name_limit(&mut request, ask);
     settle_reasoning(&mut request, ask, &mut fit);
+    chat_rules::check_tools(&request)?;
     settle_tools(&mut request, ask, &mut fit)?;
+    chat_rules::name_format(&mut request.response_format);
+    if is_strict(ask) {
+        chat_rules::check_pairs(&request.messages)?;
+        limit_stops(&mut request, &mut fit)?;
+    }
     if !ask.settings.has(Quirk::TopK) && request.extra.shift_remove("top_k").is_some_and(|top_k| !top_k.is_null()) {
-        fit.cannot("top_k", "the server does not take it")?;
+        fit.omit("top_k");
     }
     // The thresholds of Google's own filters, which its clients send along.
     if request.extra.shift_remove("safety_settings").is_some() {
         fit.omit("safety_settings");
     }
+    keep_known(&mut request.extra, ask, &mut fit)?;
     tool_ids::map(&mut request.messages, LONGEST_ID, |id| id.len() <= LONGEST_ID);
     request.messages = parts::fit_messages(std::mem::take(&mut request.messages), ask.settings, &mut fit)?;
     let body = serde_json::to_vec(&request).map_err(|error| wrong("messages", &error.to_string()))?;
     Ok((body.into(), fit.dropped()))
+}
+
+/// Whether it is OpenAI itself, which refuses what copies overlook.
+fn is_strict(ask: &Ask<'_>) -> bool {
+    ask.settings.has(Quirk::CustomTools)
+}
+
+/// Source: <https://platform.openai.com/docs/api-reference/chat/create#chat-create-stop>.
+fn limit_stops(request: &mut ChatRequest, fit: &mut Fit) -> Result<(), Failure> {
+    if let Some(Value::Array(stops)) =
+        request.extra.get_mut("stop").filter(|stop| stop.as_array().is_some_and(|all| all.len() > 4))
+    {
+        fit.cannot("stop", "the server takes four at most")?;
+        stops.truncate(4);
+    }
+    Ok(())
+}
+
+/// What a caller's dialect has and a chat has not is never passed on as it is: a server may refuse it, or take it for
+/// something else.
+fn keep_known(extra: &mut Map<String, Value>, ask: &Ask<'_>, fit: &mut Fit) -> Result<(), Failure> {
+    let is_known = |name: &str| KNOWN.contains(&name) || !is_strict(ask) && EXTENSIONS.contains(&name);
+    let names: Vec<String> = extra.keys().filter(|name| !is_known(name)).cloned().collect();
+    for name in names {
+        if extra.shift_remove(&name).is_some_and(|value| !is_nothing(&name, &value)) {
+            fit.cannot(name, "the server knows no such field")?;
+        }
+    }
+    Ok(())
 }
 
 fn ask_for_stream(request: &mut ChatRequest, ask: &Ask<'_>) {
@@ -102,7 +170,7 @@ fn settle_tools(request: &mut ChatRequest, ask: &Ask<'_>, fit: &mut Fit) -> Resu
     if ask.settings.has(Quirk::NoParallelToolCalls) && request.parallel_tool_calls.take() == Some(false) {
         fit.cannot("parallel_tool_calls", "the server does not take it")?;
     }
-    let Some(tools) = request.tools.take() else { return Ok(()) };
+    let tools = request.tools.take().unwrap_or_default();
     let mut kept = Vec::with_capacity(tools.len());
     for (at, mut tool) in tools.into_iter().enumerate() {
         if !is_spoken(&tool) {
@@ -207,7 +275,6 @@ mod tests {
     fn what_cannot_be_said_is_refused_or_left_out() {
         let file = json!({"type": "file", "file": {"file_url": "https://a.example/b.pdf"}});
         for (name, value, field) in [
-            ("top_k", json!(3), "top_k"),
             ("tools", json!([{"type": "web_search_20250305", "name": "web_search"}]), "tools[0].type"),
             ("messages", json!([{"role": "user", "content": [file]}]), "messages[0].content[0].file.file_url"),
         ] {

@@ -10,8 +10,8 @@
 //! | `reasoning_effort`, `reasoning` | `reasoning`, with a summary to read; encrypted reasoning comes and goes back |
 //! | `logprobs`, `top_logprobs` | `include`, `top_logprobs` |
 //! | `web_search_options` | the tool `web_search` |
-//! | `stop`, `seed`, `n`, penalties, `logit_bias`, `top_k`, audio out, `functions` | refused |
-//! | `prediction`, a message's `name` | left out and listed |
+//! | `stop`, `n`, penalties, `logit_bias`, audio out, `functions` | refused |
+//! | `prediction`, `seed`, `top_k`, a message's `name` | left out and listed |
 
 mod answer;
 mod content;
@@ -24,7 +24,7 @@ mod usage;
 mod whole;
 
 use super::errors::{self, ErrorParts};
-use super::{Adapter, Ask, Form, Refusal, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, refusal};
+use super::{Adapter, Ask, Form, Refusal, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, refusal};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 
@@ -38,7 +38,7 @@ impl Adapter for Responses {
     }
 
     fn tools(&self, _settings: &Settings) -> ToolRule {
-        ToolRule { free_text: true, ..ToolRule::FUNCTIONS }
+        ToolRule { free_text: true, allowed_tools: true, search: Search::Openai, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

@@ -3,12 +3,15 @@
 
 use super::{input, tools};
 use crate::providers::edit::{Edit, Fields, text};
-use crate::providers::{Ask, Form, RequestPath, Spelled, json_headers, unsupported};
+use crate::providers::{Ask, Form, RequestPath, Spelled, chat_rules, json_headers, unsupported};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Reasoning};
 use penstock_schemas::envelope::{Operation, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
+
+/// The smallest limit of an answer that is taken.
+const LEAST_OUTPUT: u64 = 16;
 
 /// What a model's card calls a model that thinks.
 const THINKS: &str = "reasoning";
@@ -69,28 +72,36 @@ pub(super) fn wrong(field: String, why: &str) -> Failure {
 }
 
 fn agnostic(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
-    let request: ChatRequest = serde_json::from_slice(ask.body).map_err(|error| {
+    let mut request: ChatRequest = serde_json::from_slice(ask.body).map_err(|error| {
         Failure::gateway(FailureKind::BadRequest, format!("the request is not a chat request: {error}"))
     })?;
     let mut spelling = Spelling { policy: ask.unsupported, out: Map::new(), dropped: Vec::new(), include: Vec::new() };
     spelling.set("model", ask.model.as_str());
-    let items = input::items(request.messages, &mut spelling)?;
+    let items = input::items(std::mem::take(&mut request.messages), &mut spelling)?;
     spelling.set("input", items);
     if ask.wanted.delivery.is_stream() {
         spelling.set("stream", true);
     }
     if let Some(most) = request.max_completion_tokens.or(request.max_tokens) {
-        spelling.set("max_output_tokens", most);
+        // A smaller one is refused. Source: <https://platform.openai.com/docs/api-reference/responses/create>.
+        spelling.set("max_output_tokens", most.max(LEAST_OUTPUT));
     }
+    chat_rules::check_tools(&request)?;
+    chat_rules::name_format(&mut request.response_format);
     if request.n.is_some_and(|n| n != 1) {
         spelling.cannot("n".to_owned(), "there is one answer")?;
     }
-    let mut tools = tools::tools(request.tools.unwrap_or_default(), &mut spelling)?;
+    let own = request.tools.unwrap_or_default();
+    let has_own = !own.is_empty();
+    let mut tools = tools::tools(own, &mut spelling)?;
     tools.extend(request.extra.get("web_search_options").and_then(tools::web_search));
-    if !tools.is_empty() {
+    let has_tools = !tools.is_empty();
+    if has_tools {
         spelling.set("tools", tools);
     }
-    if let Some(choice) = request.tool_choice.filter(|choice| !choice.is_null()) {
+    if let Some(choice) =
+        request.tool_choice.filter(|choice| !choice.is_null() && (has_own || has_tools && choice.is_string()))
+    {
         spelling.set("tool_choice", tools::choice(choice));
     }
     if let Some(parallel) = request.parallel_tool_calls {
@@ -176,11 +187,11 @@ fn others(extra: Map<String, Value>, spelling: &mut Spelling) -> Result<(), Fail
                 spelling.out.insert(name, value);
             }
             // The second are the thresholds of Google's own filters.
-            "prediction" | "safety_settings" if !is_nothing => spelling.dropped.push(name),
+            "prediction" | "safety_settings" | "top_k" if !is_nothing => spelling.dropped.push(name),
+            "seed" if !value.is_null() => spelling.dropped.push(name),
             "verbosity" | "web_search_options" | "cache_control" => {}
             "modalities" if value == json!(["text"]) => {}
-            _ if is_nothing && name != "seed" => {}
-            "seed" if value.is_null() => {}
+            _ if is_nothing => {}
             _ => spelling.cannot(name, SAMPLING)?,
         }
     }

@@ -32,6 +32,7 @@ pub(super) fn tools(tools: Vec<Tool>, spelling: &mut Spelling) -> Result<Vec<Val
                 let mut extra = tool.extra;
                 if let Some(Value::Object(inner)) = extra.remove(kind) {
                     flat.extend(inner); // {"type": "custom", "custom": {…}}
+                    flatten_grammar(&mut flat);
                 }
                 flat.extend(extra);
             }
@@ -39,6 +40,14 @@ pub(super) fn tools(tools: Vec<Tool>, spelling: &mut Spelling) -> Result<Vec<Val
         out.push(Value::Object(flat));
     }
     Ok(out)
+}
+
+/// `{"type": "grammar", "grammar": {"syntax", "definition"}}` → `{"type": "grammar", "syntax", "definition"}`.
+fn flatten_grammar(tool: &mut Map<String, Value>) {
+    let Some(Value::Object(format)) = tool.get_mut("format") else { return };
+    if let Some(Value::Object(grammar)) = format.shift_remove("grammar") {
+        format.extend(grammar);
+    }
 }
 
 fn unknown(field: &str, value: &Value, spelling: &mut Spelling) -> Result<(), Failure> {

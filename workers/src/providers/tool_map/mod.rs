@@ -4,13 +4,16 @@
 
 mod custom;
 mod restore;
+mod search;
 
 pub use restore::reader;
+pub use search::Search;
 
 use bytes::Bytes;
 use custom::FreeText;
 use penstock_schemas::chat::{ChatRequest, FunctionCall, ToolCall};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -26,12 +29,23 @@ pub struct ToolRule {
     pub any_start: bool,
     /// Whether it takes tools of type `custom`, whose input is free text.
     pub free_text: bool,
+    /// Whether it takes a choice of `allowed_tools`; others get these tools alone.
+    pub allowed_tools: bool,
+    /// Its own search of the web.
+    pub search: Search,
 }
 
 impl ToolRule {
     /// OpenAI's names, which most providers copy: `^[a-zA-Z0-9_-]{1,64}$`.
     /// Source: <https://platform.openai.com/docs/api-reference/chat/create#chat-create-tools>.
-    pub const FUNCTIONS: Self = Self { longest: 64, others: "-", any_start: true, free_text: false };
+    pub const FUNCTIONS: Self = Self {
+        longest: 64,
+        others: "-",
+        any_start: true,
+        free_text: false,
+        allowed_tools: false,
+        search: Search::None,
+    };
 
     fn takes(&self, name: &str) -> bool {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -62,6 +76,8 @@ pub struct ToolMap {
     names: HashMap<String, String>,
     /// Which of the names that were sent are tools of free text.
     free: HashSet<String>,
+    /// The fields of the request that were left out.
+    pub dropped: Vec<String>,
 }
 
 /// Of a request, what decides whether anything must change: reading no more than that is cheap.
@@ -71,6 +87,10 @@ struct Glance<'a> {
     tools: Option<Vec<Named<'a>>>,
     #[serde(borrow, default)]
     messages: Option<Vec<Calls<'a>>>,
+    #[serde(borrow, default)]
+    web_search_options: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tool_choice: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +119,8 @@ impl Named<'_> {
     fn fits(&self, rule: &ToolRule) -> bool {
         let is_free = self.kind.as_deref() == Some("custom");
         let names = [&self.function, &self.custom].into_iter().flatten().filter_map(|named| named.name.as_deref());
-        (rule.free_text || !is_free) && names.into_iter().all(|name| rule.takes(name))
+        let is_other_search = search::is_changed(rule.search, self.kind.as_deref());
+        (rule.free_text || !is_free) && !is_other_search && names.into_iter().all(|name| rule.takes(name))
     }
 }
 
@@ -108,7 +129,11 @@ impl Named<'_> {
 pub fn fit(body: &Bytes, rule: &ToolRule) -> Option<(Bytes, ToolMap)> {
     let glance = serde_json::from_slice::<Glance<'_>>(body).ok()?;
     let calls = glance.messages.iter().flatten().flat_map(|message| message.tool_calls.iter().flatten());
-    if glance.tools.iter().flatten().chain(calls).all(|named| named.fits(rule)) {
+    let is_search_asked =
+        matches!(rule.search, Search::Anthropic | Search::Google) && glance.web_search_options.is_some();
+    let is_list_chosen =
+        !rule.allowed_tools && glance.tool_choice.is_some_and(|choice| choice.get().contains("allowed_tools"));
+    if !is_list_chosen && !is_search_asked && glance.tools.iter().flatten().chain(calls).all(|named| named.fits(rule)) {
         return None;
     }
     let mut request = serde_json::from_slice::<ChatRequest>(body).ok()?;
@@ -116,6 +141,23 @@ pub fn fit(body: &Bytes, rule: &ToolRule) -> Option<(Bytes, ToolMap)> {
     fitting.fit(&mut request);
     let body = serde_json::to_vec(&request).expect("a chat request has a JSON form");
     Some((body.into(), fitting.map))
+}
+
+/// The tools that a choice allows, and the mode as the choice among them.
+fn keep_allowed(request: &mut ChatRequest) {
+    let Some(allowed) = request.tool_choice.as_ref().and_then(|choice| choice.get("allowed_tools")) else { return };
+    let of_choice =
+        |tool: &Value| ["function", "custom"].iter().find_map(|kind| Some(tool.get(kind)?.get("name")?.clone()));
+    let names: Vec<Value> = allowed["tools"].as_array().into_iter().flatten().filter_map(of_choice).collect();
+    let mode = if allowed["mode"] == "required" { "required" } else { "auto" };
+    if let Some(tools) = &mut request.tools {
+        tools.retain(|tool| {
+            let custom = || tool.extra.get("custom").and_then(|custom| custom.get("name")?.as_str());
+            let name = tool.function.as_ref().map(|function| function.name.as_str()).or_else(custom);
+            name.is_some_and(|name| names.iter().any(|allowed| allowed == name))
+        });
+    }
+    request.tool_choice = Some(mode.into());
 }
 
 /// A request being changed.
@@ -156,6 +198,10 @@ impl<'a> Fitting<'a> {
     }
 
     fn fit(&mut self, request: &mut ChatRequest) {
+        self.map.dropped = search::fit(request, self.rule.search);
+        if !self.rule.allowed_tools {
+            keep_allowed(request);
+        }
         for tool in request.tools.iter_mut().flatten() {
             let custom = tool.extra.get("custom").filter(|_| tool.kind == "custom" && !self.rule.free_text);
             if let Some(free) = custom.and_then(FreeText::read) {
@@ -248,7 +294,7 @@ mod tests {
 
     #[test]
     fn names_stay_apart_and_keep_to_every_rule() {
-        let strict = ToolRule { longest: 24, others: "", any_start: false, free_text: false };
+        let strict = ToolRule { longest: 24, others: "", any_start: false, ..ToolRule::FUNCTIONS };
         let all: Vec<String> =
             ["1f", "ä", "ü", "a-b", "a.b", "a b", ""].iter().map(|name| format!("{name}{}", "y".repeat(30))).collect();
         let tools: Vec<Value> = all.iter().map(|name| function(name)).collect();
@@ -274,7 +320,7 @@ mod tests {
         call["id"] = json!("a");
         let allowed = json!({"mode": "required", "tools": [custom(json!({"name": "patch"}))]});
         let request = json!({"model": "m", "messages": [{"role": "assistant", "tool_calls": [call]}],
-            "tools": [custom(json!({"name": "patch", "description": "Patches.", "format": grammar}))],
+            "tools": [custom(json!({"name": "patch", "description": "Patches.", "format": grammar})), function("other")],
             "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}});
         let (sent, map) = fitted(&request, &ToolRule::FUNCTIONS).unwrap();
         let function = &sent["tools"][0]["function"];
@@ -287,12 +333,14 @@ mod tests {
             (&sent_call["type"], &sent_call["id"], sent_call.get("custom")),
             (&json!("function"), &json!("a"), None)
         );
+        assert_eq!((sent["tools"].as_array().unwrap().len(), &sent["tool_choice"]), (1, &json!("required")));
+        let listed = fitted(&request, &ToolRule { allowed_tools: true, ..ToolRule::FUNCTIONS }).unwrap().0;
         assert_eq!(
-            sent["tool_choice"]["allowed_tools"]["tools"][0],
+            listed["tool_choice"]["allowed_tools"]["tools"][0],
             json!({"type": "function", "function": {"name": "patch"}})
         );
         assert_eq!(map.free, HashSet::from(["patch".to_owned()]));
-        let taken = ToolRule { free_text: true, ..ToolRule::FUNCTIONS };
+        let taken = ToolRule { free_text: true, allowed_tools: true, ..ToolRule::FUNCTIONS };
         assert!(fitted(&request, &taken).is_none());
     }
 }

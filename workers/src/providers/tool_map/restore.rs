@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 impl ToolMap {
     /// A whole agnostic answer.
     pub fn whole(&self, answer: &Bytes) -> Bytes {
+        if self.names.is_empty() && self.free.is_empty() {
+            return answer.clone();
+        }
         let Ok(mut value) = serde_json::from_slice::<Value>(answer) else { return answer.clone() };
         for choice in value.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
             for call in calls(choice.get_mut("message")) {
@@ -61,6 +64,7 @@ fn calls(said: Option<&mut Value>) -> impl Iterator<Item = &mut Map<String, Valu
 /// A reader of a stream in the agnostic form that gives the tools back as the caller knows them.
 pub fn reader(inner: Box<dyn StreamReader>, map: Option<ToolMap>) -> Box<dyn StreamReader> {
     match map {
+        Some(map) if map.names.is_empty() && map.free.is_empty() => inner,
         Some(map) => Box::new(Reader { inner, map, open: Vec::new() }),
         None => inner,
     }
@@ -178,6 +182,7 @@ mod tests {
             names: [("short_1".to_owned(), "a.long.name".to_owned()), ("patch_1".to_owned(), "patch".to_owned())]
                 .into(),
             free: ["patch_1".to_owned()].into(),
+            dropped: Vec::new(),
         }
     }
 
