@@ -73,3 +73,60 @@ async fn a_stream_that_ends_early_is_had_from_elsewhere_or_ends_with_an_error() 
     let rest = open.rest().await.raw();
     assert!(rest.contains("\"error\"") && !rest.contains("[DONE]"), "{rest}");
 }
+
+/// A whole answer and a stream of Anthropic's.
+fn claudes() -> (String, Vec<String>) {
+    let message = json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": "c", "content": [],
+        "stop_reason": null, "stop_sequence": null, "usage": { "input_tokens": 2, "output_tokens": 2 } });
+    let mut whole = message.clone();
+    whole["content"] = json!([{ "type": "text", "text": "a time" }]);
+    whole["stop_reason"] = json!("end_turn");
+    let events = [
+        json!({ "type": "message_start", "message": message }),
+        json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } }),
+        json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": "a " } }),
+        json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": "time" } }),
+        json!({ "type": "content_block_stop", "index": 0 }),
+        json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" }, "usage": { "output_tokens": 2 } }),
+        json!({ "type": "message_stop" }),
+    ];
+    let name = |event: &serde_json::Value| event["type"].as_str().expect("an event has a type").to_owned();
+    let stream = events.iter().map(|event| format!("event: {}\ndata: {event}\n\n", name(event))).collect();
+    (whole.to_string(), stream)
+}
+
+#[tokio::test]
+async fn a_provider_that_only_chats_completes_texts_too_and_others_fall_back_to_it() {
+    let claude = penstock_tests::Upstream::start("claude").await;
+    let config = format!(
+        "[providers.claude]\ndialect = \"anthropic\"\nbase_url = \"{}\"\nkeys = [\"a-key\"]\nprobe = false\n\
+         [models.either]\ntargets = [{{ model = \"alpha/m\", retries = 0 }}, {{ model = \"claude/c\" }}]\n",
+        claude.url().trim_end_matches("/v1")
+    );
+    let world = World::setup().config(&config).start().await;
+    world.upstream("alpha").fails(500).always();
+    let (whole, stream) = claudes();
+    for model in ["claude/c", "either"] {
+        claude.replies(Reply::whole(200, whole.clone())).once();
+        claude.replies(Reply::stream(stream.clone())).once();
+        let request = json!({"model": model, "prompt": "Once upon", "max_tokens": 9});
+        let answer = world.post("/v1/completions", &request).await.json();
+        let choice = json!({ "text": "a time", "index": 0, "logprobs": null, "finish_reason": "stop" });
+        assert_eq!((&answer["object"], &answer["choices"][0]), (&json!("text_completion"), &choice), "{answer}");
+        assert_eq!((&answer["model"], &answer["usage"]["prompt_tokens"]), (&json!(model), &json!(2)), "{answer}");
+        let request = json!({"model": model, "prompt": "Once upon", "max_tokens": 9, "stream": true});
+        let streamed = world.post("/v1/completions", &request).await;
+        let events = streamed.events();
+        let text: String = events.iter().filter_map(|event| event["choices"][0]["text"].as_str()).collect();
+        assert!(text == "a time" && streamed.raw().ends_with(words::DONE), "{}", streamed.raw());
+        assert!(events.iter().all(|event| event["object"] == "text_completion" && event["model"] == model));
+        assert_eq!(streamed.header("x-penstock-target"), "claude/c");
+    }
+    let sent = claude.received(1).await.json();
+    assert_eq!(sent["messages"][0]["content"][0]["text"], "Once upon");
+    let refused = world.post("/v1/completions", &json!({"model": "claude/c", "prompt": "a", "suffix": "b"})).await;
+    assert_eq!(refused.error(), "400 invalid_request_error unsupported (suffix)");
+    let sql = "SELECT operation, output_tokens FROM attempts WHERE outcome = 'served'";
+    let rows = world.sql_until(sql, |rows| rows.len() == 4).await;
+    assert!(rows.iter().all(|row| *row == json!({"operation": "completions", "output_tokens": 2})), "{rows:?}");
+}

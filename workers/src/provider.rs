@@ -6,7 +6,7 @@ use crate::limits::{Limits, Pick};
 use crate::media::Media;
 use crate::providers::{self, Adapter, Form, Settings};
 use penstock_runtime::Secret;
-use penstock_schemas::envelope::Dialect;
+use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{ModelId, ProviderId};
@@ -95,7 +95,7 @@ impl Provider {
         &self,
         caller: Dialect,
         native: bool,
-        card: Option<&ModelCard>,
+        (operation, card): (Operation, Option<&ModelCard>),
     ) -> Option<(&'static dyn Adapter, Form)> {
         let only = card.is_some_and(|card| card.mode == "responses").then_some(Dialect::Responses);
         let can = |dialect: &Dialect| only.is_none_or(|only| only == *dialect);
@@ -103,7 +103,11 @@ impl Provider {
         let usual = self.dialects.first().copied()?;
         match own.filter(|_| native) {
             Some(own) => Some((providers::at(usual, own)?, Form::Own)),
-            None => Some((providers::at(usual, only.unwrap_or(usual))?, Form::Agnostic)),
+            None => {
+                let dialect = only.unwrap_or(usual);
+                let texts = (operation == Operation::Completions).then(|| providers::completing(usual, dialect));
+                Some((texts.flatten().or(providers::at(usual, dialect))?, Form::Agnostic))
+            }
         }
     }
 

@@ -269,7 +269,8 @@ impl Pool {
     /// How to speak to the provider, and the request in the form for it.
     fn words(&self, held: &Held, card: Option<&ModelCard>) -> Option<(&'static dyn Adapter, Form, Bytes)> {
         let native = held.envelope.native(&held.body);
-        let (adapter, form) = self.provider.speak(held.envelope.dialect, native.is_some(), card)?;
+        let (adapter, form) =
+            self.provider.speak(held.envelope.dialect, native.is_some(), (held.envelope.operation, card))?;
         let body = match form {
             Form::Own => native?,
             Form::Agnostic => held.envelope.agnostic(&held.body)?,

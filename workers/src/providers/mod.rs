@@ -44,12 +44,14 @@ pub mod responses;
 mod retry_after;
 mod settle;
 pub mod surrogates;
+mod texts;
 mod tool_ids;
 pub mod tool_map;
 mod tool_schema;
 
 pub use path::RequestPath;
 pub use quirk::Quirk;
+use texts::Texts;
 pub use tool_map::{Search, ToolMap, ToolRule};
 
 /// The adapter for a dialect; `None` when this worker does not speak it yet.
@@ -93,6 +95,29 @@ pub fn at(usual: Dialect, dialect: Dialect) -> Option<&'static dyn Adapter> {
     match (usual, dialect) {
         (Dialect::Azure, Dialect::Responses) => Some(&azure::AzureResponses),
         _ => of(dialect),
+    }
+}
+
+/// The adapter for completions of a text in front of a provider that only chats; `None`: it has an endpoint for them.
+pub fn completing(usual: Dialect, dialect: Dialect) -> Option<&'static dyn Adapter> {
+    static RESPONSES: Texts = Texts(&responses::Responses);
+    static AZURE_RESPONSES: Texts = Texts(&azure::AzureResponses);
+    static GEMINI: Texts = Texts(&google::Gemini);
+    static VERTEX: Texts = Texts(&google::Vertex);
+    static BEDROCK: Texts = Texts(&bedrock::Bedrock);
+    static ANTHROPIC: Texts = Texts(&anthropic::Anthropic);
+    static MISTRAL: Texts = Texts(&mistral::Mistral);
+    static COHERE: Texts = Texts(&cohere::Cohere);
+    match (usual, dialect) {
+        (Dialect::Azure, Dialect::Responses) => Some(&AZURE_RESPONSES),
+        (_, Dialect::Openai | Dialect::Azure) => None,
+        (_, Dialect::Responses) => Some(&RESPONSES),
+        (_, Dialect::Google) => Some(&GEMINI),
+        (_, Dialect::Vertex) => Some(&VERTEX),
+        (_, Dialect::Bedrock) => Some(&BEDROCK),
+        (_, Dialect::Anthropic) => Some(&ANTHROPIC),
+        (_, Dialect::Mistral) => Some(&MISTRAL),
+        (_, Dialect::Cohere) => Some(&COHERE),
     }
 }
 
