@@ -70,6 +70,8 @@ fn clients() -> Vec<Client> {
         Client::post("/v1/embeddings", "OpenAI's embeddings", openai(Op::Embeddings)),
         Client::post("/v1/moderations", "OpenAI's moderations", openai(Op::Moderations)),
         Client::post("/v1/images/generations", "OpenAI's images", openai(Op::Images)),
+        Client::post("/v1/images/edits", "OpenAI's images of images", openai(Op::ImageEdits)),
+        Client::post("/v1/images/variations", "OpenAI's images like an image", openai(Op::ImageVariations)),
         Client::post("/v1/audio/speech", "OpenAI's speech", openai(Op::Speech)),
         Client::post("/v1/audio/transcriptions", "OpenAI's transcriptions", openai(Op::Transcriptions)),
         Client::post("/v1/audio/translations", "OpenAI's translations", openai(Op::Translations)),

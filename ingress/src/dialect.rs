@@ -91,7 +91,7 @@ impl Endpoint {
 
     /// Whether the request is a form and not JSON.
     pub(crate) fn takes_form(&self) -> bool {
-        self.dialect == Dialect::Openai && openai::is_form(self.operation)
+        self.dialect == Dialect::Openai && self.operation.takes_form()
     }
 
     /// Reads what the pipeline must know of a request.

@@ -162,7 +162,7 @@ fn worst_ways(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -
             let by_tokens = Usage { input: Some(pairs), ..Usage::default() };
             vec![Usage { searches, ..by_tokens }, by_tokens]
         }
-        Operation::Images => {
+        Operation::Images | Operation::ImageEdits | Operation::ImageVariations => {
             let images = extent.answers();
             let tokens = Some(images.saturating_mul(extent.image_tokens.max(IMAGE_TOKENS)));
             let input = input_of(card, extent);

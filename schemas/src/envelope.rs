@@ -70,6 +70,10 @@ pub enum Operation {
     Moderations,
     /// Images from a text.
     Images,
+    /// Images from images and a text; the request is a form, not JSON.
+    ImageEdits,
+    /// Images like an image; the request is a form, not JSON.
+    ImageVariations,
     /// Speech from a text; the answer is audio, not JSON.
     Speech,
     /// A text from speech; the request is a form, not JSON.
@@ -83,6 +87,16 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Whether images come of it.
+    pub fn makes_images(self) -> bool {
+        matches!(self, Self::Images | Self::ImageEdits | Self::ImageVariations)
+    }
+
+    /// Whether its request is a form, not JSON.
+    pub fn takes_form(self) -> bool {
+        matches!(self, Self::Transcriptions | Self::Translations | Self::ImageEdits | Self::ImageVariations)
+    }
+
     /// The word that stands for it in subjects, SQL and `gen_ai.operation.name`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,6 +105,8 @@ impl Operation {
             Self::Embeddings => "embeddings",
             Self::Moderations => "moderations",
             Self::Images => "images",
+            Self::ImageEdits => "image_edits",
+            Self::ImageVariations => "image_variations",
             Self::Speech => "speech",
             Self::Transcriptions => "transcriptions",
             Self::Translations => "translations",

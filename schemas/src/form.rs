@@ -120,6 +120,12 @@ impl<'a> Form<'a> {
         self.parts.iter().any(|part| part.is_file && part.name == name)
     }
 
+    /// How many files it holds, and their bytes together.
+    pub fn files(&self) -> (u64, u64) {
+        let files = self.parts.iter().filter(|part| part.is_file);
+        files.fold((0, 0), |(count, bytes), part| (count + 1, bytes + part.value.len() as u64))
+    }
+
     /// The value of the last part of this name that is no file.
     pub fn value(&self, name: &str) -> Option<&'a [u8]> {
         let part = self.parts.iter().rev().find(|part| !part.is_file && part.name == name)?;

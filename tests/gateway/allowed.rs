@@ -63,6 +63,12 @@ fn asks(world: &World, method: &str, path: &str, kept: &str) -> Vec<Ask> {
                 form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--x--\r\n";
             vec![chat().header("content-type", "multipart/form-data; boundary=x").body(form)]
         }
+        ("post", "/v1/images/edits" | "/v1/images/variations") => {
+            let form = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nalpha/m\r\n--x\r\nContent-Disposition: \
+                form-data; name=\"prompt\"\r\n\r\na hat\r\n--x\r\nContent-Disposition: form-data; name=\"image\"; \
+                filename=\"a.png\"\r\n\r\nPNG\r\n--x--\r\n";
+            vec![chat().header("content-type", "multipart/form-data; boundary=x").body(form)]
+        }
         ("post", "/v1/responses") => {
             let previous = json!({ "model": "beta/m", "input": "Hi", "previous_response_id": kept });
             [post(json!({ "model": "alpha/m", "input": "Hi" })), post(previous)].concat()

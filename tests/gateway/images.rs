@@ -70,3 +70,50 @@ async fn the_demo_paints() {
     assert!(answer.json()["data"][1]["b64_json"].as_str().unwrap().starts_with("iVBORw0KGgo"), "{}", answer.raw());
     assert_eq!(answer.header("x-penstock-cost-usd"), "0.08");
 }
+
+/// A form for images: its fields, and a file of each of these names.
+fn form(fields: &[(&str, &str)], files: &[&str]) -> String {
+    let part = |head: String, value: &str| format!("--b\r\nContent-Disposition: form-data; {head}\r\n\r\n{value}\r\n");
+    let fields = fields.iter().map(|(name, value)| part(format!("name=\"{name}\""), value));
+    let file =
+        |name: &&str| part(format!("name=\"{name}\"; filename=\"a.png\"\r\nContent-Type: image/png"), "\u{89}PNG");
+    fields.chain(files.iter().map(file)).collect::<String>() + "--b--\r\n"
+}
+
+#[tokio::test]
+async fn images_of_images_pass_as_forms_and_are_charged_by_image() {
+    let prices = "[[prices]]\nmodel = \"alpha/draw\"\nusd_per_image = \"0.04\"";
+    let world = World::setup().config(prices).start().await;
+    let answer = r#"{ "created":1,"data":[{"b64_json":"aGk="},{"b64_json":"aGk="}] }"#;
+    world.upstream("alpha").replies(Reply::whole(200, answer)).always();
+    let post = |path: &str, form: String| {
+        world.ask("x").path(path).header("content-type", "multipart/form-data; boundary=b").body(form)
+    };
+    let fields = [("model", "alpha/draw"), ("prompt", "a hat"), ("n", "2")];
+    for (path, files) in [
+        ("/v1/images/edits", &["image[]", "image[]", "mask"][..]),
+        ("/v1/images/variations", &["image"][..]),
+        ("/openai/deployments/alpha/draw/images/edits", &["image"][..]),
+    ] {
+        let sent = form(&fields, files);
+        let answered = post(path, sent.clone()).await;
+        assert_eq!((answered.raw().as_str(), answered.header("x-penstock-cost-usd")), (answer, "0.08"), "{path}");
+        let call = world.upstream("alpha").calls().pop().expect("a call");
+        assert!(path.ends_with(&call.path), "{path}: {}", call.path);
+        assert_eq!(String::from_utf8_lossy(&call.body), sent.replace("alpha/draw", "draw"));
+    }
+    for (form, error) in [
+        (form(&fields[1..], &["image"]), "missing_required_parameter (model)"),
+        (form(&fields, &[]), "missing_required_parameter (image)"),
+        (form(&fields[..1], &["image"]), "missing_required_parameter (prompt)"),
+        (form(&[fields[0], fields[1], ("n", "-1")], &["image"]), "invalid_value (n)"),
+    ] {
+        assert_eq!(post("/v1/images/edits", form).await.error(), format!("400 invalid_request_error {error}"));
+    }
+    let sql = "SELECT DISTINCT operation FROM attempts WHERE outcome = 'served' ORDER BY operation";
+    let rows = world.sql_until(sql, |rows| rows.len() == 2).await;
+    assert_eq!(
+        rows.iter().filter_map(|row| row["operation"].as_str()).collect::<Vec<_>>(),
+        ["image_edits", "image_variations"]
+    );
+}

@@ -297,9 +297,7 @@ impl Call<'_> {
             (false, _) => Manner::Whole,
             (true, Operation::Speech) if is("application/json") => Manner::Whole,
             (true, Operation::Speech) if !is("text/event-stream") => Manner::Bytes,
-            (true, Operation::Transcriptions | Operation::Translations | Operation::Images)
-                if !is("text/event-stream") =>
-            {
+            (true, operation) if (operation.takes_form() || operation.makes_images()) && !is("text/event-stream") => {
                 Manner::Whole
             }
             (true, _) => Manner::Events,

@@ -31,11 +31,12 @@ pub(crate) struct ModelName {
 impl ModelName {
     /// The name that was asked for; `None` where an answer that passes untouched names no model.
     pub(super) fn of(asked: &Asked) -> Option<Self> {
-        use Operation::{Chat, Completions, Embeddings, Images, Moderations, Rerank};
+        use Operation::{Chat, Completions, Embeddings, ImageEdits, ImageVariations, Images, Moderations, Rerank};
         let (in_whole, in_event): (Place, Place) = match (asked.dialect, asked.operation) {
-            (Dialect::Openai, Chat | Completions | Embeddings | Images | Moderations | Rerank) => {
-                (&["model"], &["model"])
-            }
+            (
+                Dialect::Openai,
+                Chat | Completions | Embeddings | Images | ImageEdits | ImageVariations | Moderations | Rerank,
+            ) => (&["model"], &["model"]),
             (Dialect::Anthropic, Chat) => (&["model"], &["message", "model"]),
             (Dialect::Google, Chat) => (&["modelVersion"], &["modelVersion"]),
             _ => return None,

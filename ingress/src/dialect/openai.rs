@@ -5,7 +5,7 @@ mod chat;
 pub(crate) mod lists;
 mod request;
 
-pub(crate) use request::{is_form, read};
+pub(crate) use request::read;
 
 use crate::office::Refused;
 use crate::refusal::Refusal;

@@ -101,12 +101,15 @@ fn check_mode(operation: Operation, name: &str, plan: &Plan, models: &Models) ->
 /// Whether a model of this mode cannot do this. `chat` is what the catalogue says of models that it knows little of; and
 /// some models that draw, listen or speak also chat.
 fn is_surely_other(mode: &str, operation: Operation) -> bool {
-    use Operation::{Chat, Completions, Embeddings, Images, Moderations, Rerank, Speech, Transcriptions, Translations};
+    use Operation::{
+        Chat, Completions, Embeddings, ImageEdits, ImageVariations, Images, Moderations, Rerank, Speech,
+        Transcriptions, Translations,
+    };
     let own: &[Operation] = match mode {
         "embedding" => &[Embeddings],
         "rerank" => &[Rerank],
         "moderation" => &[Moderations],
-        "image_generation" => &[Images, Chat, Completions],
+        "image_generation" => &[Images, ImageEdits, ImageVariations, Chat, Completions],
         "audio_transcription" => &[Transcriptions, Translations, Chat],
         "audio_speech" => &[Speech, Chat],
         _ => return false,

@@ -273,7 +273,7 @@ fn slowness(speed: f64) -> u64 {
 }
 
 /// `1024x1536`, `2K`; ratios and `auto` say nothing of a size beyond the usual.
-fn tokens_of_size(size: &str) -> u64 {
+pub(super) fn tokens_of_size(size: &str) -> u64 {
     let sides = size.split_once(['x', 'X', '*']).map(|(a, b)| (a.trim().parse::<u64>(), b.trim().parse::<u64>()));
     match sides {
         Some((Ok(wide), Ok(high))) => wide.saturating_mul(high) / PIXELS_A_TOKEN,

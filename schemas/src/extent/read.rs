@@ -31,14 +31,39 @@ impl Extent {
     ///
     /// # Errors
     /// When a part that is no file stands twice, unless its name says that it is a list.
-    pub fn of_form(form: &Form<'_>, bytes: usize) -> Result<Self, BadRequest> {
+    pub fn of_form(operation: Operation, form: &Form<'_>, bytes: usize) -> Result<Self, BadRequest> {
         if let Some(name) = form.repeated() {
             let why = "it stands there twice, and providers differ in which they read".to_owned();
             return Err(BadRequest::Wrong { place: name.chars().take(64).collect(), why });
         }
+        if operation.makes_images() {
+            return of_images(form, bytes as u64);
+        }
         let fetched = if form.value("url").is_some() { FETCHED_FILE } else { 0 };
         Ok(Self { bytes: (bytes as u64).saturating_add(fetched), ..Self::default() })
     }
+}
+
+/// A form for images: its files are seen as images, and what multiplies them must be a number.
+fn of_images(form: &Form<'_>, bytes: u64) -> Result<Extent, BadRequest> {
+    let text = |name: &str| form.value(name).and_then(|value| std::str::from_utf8(value).ok()).map(str::trim);
+    let count = |name: &str| match text(name).filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(text) => text.parse::<u64>().map(Some).map_err(|_| BadRequest::Wrong {
+            place: name.to_owned(),
+            why: "it must be a whole number that is not negative".to_owned(),
+        }),
+    };
+    let (files, of_files) = form.files();
+    let parts = count("partial_images")?.map_or(0, |parts| super::IMAGE_TOKENS.saturating_mul(parts.saturating_add(1)));
+    let size = text("size").filter(|size| !size.is_empty()).map_or(0, options::tokens_of_size);
+    Ok(Extent {
+        bytes: bytes.saturating_sub(of_files),
+        choices: count("n")?.unwrap_or(0),
+        images: files,
+        image_tokens: parts.max(size),
+        ..Extent::default()
+    })
 }
 
 /// What sort of request it is.

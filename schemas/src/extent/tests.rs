@@ -232,7 +232,8 @@ fn a_form_with_a_part_twice_is_refused_and_one_that_names_an_address_counts_at_i
     };
     let read = |names: &[&str]| {
         let body = form(names);
-        Extent::of_form(&Form::read(body.as_bytes(), "multipart/form-data; boundary=b").unwrap(), body.len())
+        let form = Form::read(body.as_bytes(), "multipart/form-data; boundary=b").unwrap();
+        Extent::of_form(Operation::Transcriptions, &form, body.len())
     };
     assert!(read(&["model", "include[]", "include[]"]).is_ok());
     assert_eq!(
@@ -240,4 +241,27 @@ fn a_form_with_a_part_twice_is_refused_and_one_that_names_an_address_counts_at_i
         "`model`: it stands there twice, and providers differ in which they read"
     );
     assert!(read(&["url"]).unwrap().bytes > 100_000_000);
+}
+
+#[test]
+fn a_form_for_images_counts_its_files_as_images_and_what_multiplies_them() {
+    let read = |fields: &[(&str, &str)]| {
+        let part = |name: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let file = |name: &str| part(name, &"x".repeat(5000)).replace("\"\r\n\r\n", "\"; filename=\"a.png\"\r\n\r\n");
+        let fields: String = fields.iter().map(|(name, value)| part(name, value)).collect();
+        let body = fields + &file("image[]") + &file("image[]") + "--b--\r\n";
+        let form = Form::read(body.as_bytes(), "multipart/form-data; boundary=b").unwrap();
+        Extent::of_form(Operation::ImageEdits, &form, body.len())
+    };
+    let extent = read(&[("prompt", "a hat"), ("n", "3"), ("size", "1024x1024"), ("partial_images", "2")]).unwrap();
+    assert_eq!((extent.choices, extent.images, extent.image_tokens), (3, 2, 3 * IMAGE_TOKENS));
+    assert!(extent.bytes < 1000, "{}", extent.bytes);
+    for (name, value) in [("n", "-1"), ("n", "many"), ("partial_images", "1.5")] {
+        assert!(
+            matches!(read(&[(name, value)]), Err(BadRequest::Wrong { place, .. }) if place == name),
+            "{name} {value}"
+        );
+    }
 }

@@ -34,12 +34,14 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 /// What it answers at, below its base URL.
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 14] = [
     "chat/completions",
     "completions",
     "embeddings",
     "moderations",
     "images/generations",
+    "images/edits",
+    "images/variations",
     "audio/speech",
     "audio/transcriptions",
     "audio/translations",

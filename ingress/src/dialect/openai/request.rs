@@ -18,7 +18,7 @@ const MODERATION_MODEL: &str = "omni-moderation-latest";
 /// Reads a request.
 pub(crate) fn read(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
     let operation = endpoint.operation;
-    if is_form(operation) {
+    if operation.takes_form() {
         return read_form(endpoint, body, content_type);
     }
     let fields = Fields::read(text(&body)?)?;
@@ -49,11 +49,6 @@ pub(crate) fn read(endpoint: Endpoint, body: Bytes, content_type: Option<String>
     })
 }
 
-/// Whether a request for this is a form and not JSON.
-pub(crate) fn is_form(operation: Operation) -> bool {
-    matches!(operation, Operation::Transcriptions | Operation::Translations)
-}
-
 fn read_form(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
     let Endpoint { operation, model, .. } = endpoint;
     let kind = content_type.as_deref().unwrap_or_default();
@@ -68,8 +63,13 @@ fn read_form(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> R
     if form.has_file("model") {
         return Err(wrong("model", "it must not be a file".to_owned()));
     }
-    if !form.has_file("file") {
-        return Err(Refusal::MissingField("file"));
+    let is_image = operation.makes_images();
+    let (file, others) = if is_image { ("image", "image[]") } else { ("file", "file") };
+    if !form.has_file(file) && !form.has_file(others) {
+        return Err(Refusal::MissingField(file));
+    }
+    if operation == Operation::ImageEdits && text("prompt")?.is_none() {
+        return Err(Refusal::MissingField("prompt"));
     }
     // What the SDKs write for true; some write Python's.
     let delivery = match text("stream")? {
@@ -77,7 +77,7 @@ fn read_form(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> R
         None | Some("false" | "False" | "0") => Delivery::Whole,
         Some(_) => return Err(wrong("stream", "it must be true or false".to_owned())),
     };
-    let extent = Extent::of_form(&form, body.len()).map_err(unmeasured)?;
+    let extent = Extent::of_form(operation, &form, body.len()).map_err(unmeasured)?;
     Ok(Asked {
         dialect: Dialect::Openai,
         operation,
@@ -98,7 +98,11 @@ fn required(operation: Operation) -> &'static [&'static str] {
         Operation::Completions | Operation::Images => &["prompt"],
         Operation::Embeddings | Operation::Moderations | Operation::Speech => &["input"],
         Operation::Rerank => &["query", "documents"],
-        Operation::Transcriptions | Operation::Translations | Operation::CountTokens => &[],
+        Operation::Transcriptions
+        | Operation::Translations
+        | Operation::ImageEdits
+        | Operation::ImageVariations
+        | Operation::CountTokens => &[],
     }
 }
 

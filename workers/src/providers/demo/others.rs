@@ -47,7 +47,7 @@ pub(super) async fn answer(operation: Operation, body: Bytes) -> Response {
         Operation::Completions => complete(&request, &model, hash(&body)),
         Operation::Embeddings => whole(&model, &embeddings(&request)),
         Operation::Moderations => whole(&model, &moderations(&request)),
-        Operation::Images => whole(&model, &pictures(&request)),
+        Operation::Images | Operation::ImageEdits | Operation::ImageVariations => whole(&model, &pictures(&request)),
         Operation::Rerank => whole(&model, &ranking(&request)),
         Operation::Speech => speak(&request, &model),
         Operation::Chat | Operation::Transcriptions | Operation::Translations | Operation::CountTokens => {

@@ -153,6 +153,8 @@ fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
             operation @ (Operation::Completions
             | Operation::Moderations
             | Operation::Images
+            | Operation::ImageEdits
+            | Operation::ImageVariations
             | Operation::Speech
             | Operation::Transcriptions
             | Operation::Translations

@@ -44,7 +44,7 @@ impl Reader {
     fn end(&mut self, usage: Option<&Value>) {
         self.is_complete = true;
         let counts = Counts::read(self.operation, usage);
-        let images = (self.operation == Operation::Images).then_some(1);
+        let images = self.operation.makes_images().then_some(1);
         let sum = self.observed.usage.unwrap_or_default().plus(counts.usage).plus(Usage { images, ..Usage::default() });
         self.observed.usage = Some(sum).filter(|usage| *usage != Usage::default());
         self.observed.usage_mismatch |= counts.mismatch;

@@ -46,7 +46,9 @@ pub(super) fn read(wanted: Wanted, body: &Bytes) -> Result<Observed, Failure> {
         broken(&format!("the provider's answer {what} {at}"))
     })?;
     let items = match wanted.operation {
-        Operation::Embeddings | Operation::Images => parts.data.as_ref().map(Vec::len),
+        Operation::Embeddings | Operation::Images | Operation::ImageEdits | Operation::ImageVariations => {
+            parts.data.as_ref().map(Vec::len)
+        }
         Operation::Moderations => parts.results.as_ref().map(Vec::len),
         // One copy calls them data: https://docs.voyageai.com/reference/reranker-api
         Operation::Rerank => parts.results.as_ref().or(parts.data.as_ref()).map(Vec::len),
@@ -79,7 +81,7 @@ impl Parts {
         if counts.usage == Usage::default() {
             counts.usage.seconds = duration;
         }
-        if operation == Operation::Images {
+        if operation.makes_images() {
             counts.usage.images = Some(items);
         }
         Observed {
@@ -126,7 +128,7 @@ impl Counts {
         let (image, audio, cached) = if agrees { (image, audio, cached) } else { (None, None, None) };
         let rest = input.map(|input| if agrees { input - parts } else { input });
         let output = output.filter(|output| writes || *output > 0);
-        let (is_audio, is_image) = (operation == Operation::Speech, operation == Operation::Images);
+        let (is_audio, is_image) = (operation == Operation::Speech, operation.makes_images());
         // Models that make images alone report no parts of their output.
         let drawn = whole_number_at(value, "output_tokens_details/image_tokens").or(output).filter(|_| is_image);
         let drawn = drawn.map(|drawn| drawn.min(output.unwrap_or(0)));

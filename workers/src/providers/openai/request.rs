@@ -16,7 +16,7 @@ pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     let (operation, delivery) = (ask.wanted.operation, ask.wanted.delivery);
     let path = RequestPath::fixed(path(operation)?);
     let (body, headers) = match operation {
-        Operation::Transcriptions | Operation::Translations => as_form(ask)?,
+        operation if operation.takes_form() => as_form(ask)?,
         _ => (json(ask)?, json_headers(delivery)),
     };
     let headers = if operation == Operation::Speech { of_audio(headers) } else { headers };
@@ -33,6 +33,8 @@ fn path(operation: Operation) -> Result<&'static str, Failure> {
         Operation::Embeddings => "embeddings",
         Operation::Moderations => "moderations",
         Operation::Images => "images/generations",
+        Operation::ImageEdits => "images/edits",
+        Operation::ImageVariations => "images/variations",
         Operation::Speech => "audio/speech",
         Operation::Transcriptions => "audio/transcriptions",
         Operation::Translations => "audio/translations",
