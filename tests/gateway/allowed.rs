@@ -69,6 +69,9 @@ fn asks(world: &World, method: &str, path: &str, kept: &str) -> Vec<Ask> {
                 filename=\"a.png\"\r\n\r\nPNG\r\n--x--\r\n";
             vec![chat().header("content-type", "multipart/form-data; boundary=x").body(form)]
         }
+        ("post", "/v1/responses/compact" | "/v1/responses/input_tokens") => {
+            post(json!({ "model": "alpha/m", "input": "Hi" }))
+        }
         ("post", "/v1/responses") => {
             let previous = json!({ "model": "beta/m", "input": "Hi", "previous_response_id": kept });
             [post(json!({ "model": "alpha/m", "input": "Hi" })), post(previous)].concat()

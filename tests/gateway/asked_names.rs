@@ -72,7 +72,7 @@ async fn world() -> (World, Vec<Upstream>) {
 fn asks(world: &World, model: &str, is_stream: bool) -> [Ask; 4] {
     let chat = world.ask(model).field("stream", json!(is_stream));
     let method = if is_stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-    let googles = json!({ "contents": [{ "parts": [{ "text": "Hello!" }] }] });
+    let googles = json!({ "contents": [{ "role": "user", "parts": [{ "text": "Hello!" }] }] });
     [
         chat.clone(),
         chat.path("/v1/messages").field("max_tokens", json!(10)),
