@@ -4,7 +4,7 @@
 //! Each run has a home of its own and nothing of the caller's environment; telemetry and updates are off.
 
 use penstock_tests::{Folder, Process, World, checkout, tool};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +36,12 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    fn write(&self, name: &str, text: &str) {
+        let file = self.home.join(name);
+        std::fs::create_dir_all(file.parent().expect("it is below the home")).expect("the home can be written to");
+        std::fs::write(file, text).expect("the home can be written to");
+    }
+
     /// The program at `script` of npm's packages; those that install scripts would put elsewhere are not there.
     fn command(&self, script: &str) -> Command {
         let node = PathBuf::from(tool("PENSTOCK_TEST_NODE"));
@@ -61,6 +67,34 @@ fn claude_code(job: &Job<'_>) -> Command {
         command.env(switch, "1");
     }
     command.args(["--print", &job.task, "--model", job.model, "--dangerously-skip-permissions"]);
+    command
+}
+
+fn codex(job: &Job<'_>) -> Command {
+    let Job { url, model, .. } = job;
+    let config = format!(
+        "model = \"{model}\"\nmodel_provider = \"penstock\"\n[analytics]\nenabled = false\n[model_providers.penstock]\n\
+         name = \"Penstock\"\nbase_url = \"{url}/v1\"\nenv_key = \"PENSTOCK_KEY\"\nwire_api = \"responses\"\n\
+         request_max_retries = 0\nstream_max_retries = 0\n"
+    );
+    job.write(".codex/config.toml", &config);
+    let mut command = job.command("@openai/codex/bin/codex.js");
+    command.env("PENSTOCK_KEY", job.key);
+    command.args(["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", &job.task]);
+    command
+}
+
+fn gemini_cli(job: &Job<'_>) -> Command {
+    let settings = json!({
+        "security": { "auth": { "selectedType": "gemini-api-key" } },
+        "privacy": { "usageStatisticsEnabled": false },
+        "telemetry": { "enabled": false },
+        "general": { "disableAutoUpdate": true },
+    });
+    job.write(".gemini/settings.json", &settings.to_string());
+    let mut command = job.command("@google/gemini-cli/bundle/gemini.js");
+    command.env("GEMINI_API_KEY", job.key).env("GOOGLE_GEMINI_BASE_URL", job.url);
+    command.args(["--yolo", "--skip-trust", "--model", job.model, "--prompt", &job.task]);
     command
 }
 
@@ -133,5 +167,18 @@ async fn ledger_agrees(world: &World, edits: impl Fn(&str) -> bool) {
 #[tokio::test]
 async fn claude_code_reads_and_edits_files_in_front_of_every_dialect() {
     let wrong = drive(claude_code, |_| true).await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn codex_reads_files_in_front_of_every_dialect_and_edits_them_where_its_patch_tool_is_translated() {
+    // The simulator makes no calls of freeform tools, so that it cannot edit where the request is passed on as it came.
+    let wrong = drive(codex, |provider| !["openai", "responses"].contains(&provider)).await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn gemini_cli_reads_and_edits_files_in_front_of_every_dialect() {
+    let wrong = drive(gemini_cli, |_| true).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

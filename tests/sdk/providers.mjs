@@ -26,10 +26,11 @@ const place = '{"city":"Oslo","population":709037}';
 const agentTask = /Read note\.txt with the shell/;
 const note = "a grey heron";
 const kept = "heron";
-const shells = { Bash: "command", run_shell_command: "command", exec_command: "cmd" };
+const shells = { Bash: "command", bash: "command", run_shell_command: "command", exec_command: "cmd", run_terminal_command: "command", run_commands: "commands" };
 const patch = `*** Begin Patch\n*** Add File: kept.txt\n+${kept}\n*** End Patch`;
 const editors = {
   Write: (folder) => ({ file_path: `${folder}/kept.txt`, content: kept }),
+  write: (folder) => ({ filePath: `${folder}/kept.txt`, path: `${folder}/kept.txt`, content: kept }),
   write_file: () => ({ file_path: "kept.txt", content: kept }),
   apply_patch: (folder, tool) => ({ [tool.function.parameters?.required?.[0] ?? "input"]: patch }),
 };
