@@ -331,5 +331,5 @@ async fn claude_codes_requests_are_served_by_any_provider() {
     assert_eq!(roles, ["system", "user", "assistant", "tool", "user"]);
     assert_eq!(sent["tools"][0]["type"], "function");
     // The model is not known to think.
-    assert_eq!(answer.header("x-penstock-dropped-params"), "reasoning_effort");
+    assert_eq!(answer.header("x-penstock-dropped-params"), "output_config.effort");
 }

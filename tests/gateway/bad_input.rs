@@ -58,7 +58,7 @@ async fn what_is_wrong_deep_in_a_request_is_named_with_its_place() {
         (json!({ "messages": [message], "tools": [{ "type": "function", "function": {} }] }), "tools[0].function.name"),
         (json!({ "messages": [message], "tool_choice": 1 }), "tool_choice"),
         (json!({ "messages": [message], "max_tokens": "10" }), "max_tokens"),
-        (json!({ "messages": [message], "max_completion_tokens": -1 }), "max_completion_tokens"),
+        (json!({ "messages": [message], "max_completion_tokens": "ten" }), "max_completion_tokens"),
         (json!({ "messages": [message], "n": 0 }), "n"),
         (json!({ "messages": [message], "temperature": "hot" }), "temperature"),
         (json!({ "messages": [message], "response_format": "json" }), "response_format"),
@@ -202,7 +202,7 @@ async fn an_unknown_path_and_a_wrong_method_are_refused() {
     assert!(answer.message().contains("/v1/chat/completion"), "{}", answer.message());
     let answer = world.ask("fast").method(Method::PUT).await;
     assert_eq!(answer.error(), "405 invalid_request_error method_not_allowed");
-    assert_eq!(world.get("/").await.error(), "404 invalid_request_error unknown_url");
+    assert_eq!(world.get("/v3").await.error(), "404 invalid_request_error unknown_url");
 }
 
 #[tokio::test]

@@ -182,6 +182,8 @@ fn images_and_files_are_counted_by_their_types_and_never_by_words() {
         (Google, r#"{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png"}}]}]}"#, seen(1, false)),
         (Google, r#"{"contents":[{"parts":[{"inline_data":{"mime_type":"application/pdf"}}]}]}"#, seen(0, true)),
         (Google, r#"{"contents":[{"parts":[{"fileData":{"fileUri":"u"}}]}]}"#, seen(0, true)),
+        (Google, r#"{"contents":{"parts":{"fileData":{"fileUri":"u"}}}}"#, seen(0, true)),
+        (Google, r#"{"contents":{"parts":{"inlineData":{"mimeType":"image/png"}}}}"#, seen(1, false)),
         (Google, r#"{"contents":[],"cachedContent":"c"}"#, seen(0, true)),
         (
             Google,
@@ -219,6 +221,8 @@ fn only_the_tools_that_the_provider_runs_make_it_work_by_itself() {
         (Google, r#"{"tools":[{"functionDeclarations":[{"name":"googleSearch"}]}]}"#, 0),
         (Google, r#"{"tools":[{"google_search":{}}]}"#, 10),
         (Google, r#"{"tools":[{"codeExecution":{}}]}"#, 10),
+        (Google, r#"{"tools":{"functionDeclarations":{"name":"googleSearch"}}}"#, 0),
+        (Google, r#"{"tools":{"google_search":{}}}"#, 10),
     ] {
         assert_eq!(of(dialect, Chat, request).own_turns, turns, "{request}");
     }

@@ -36,6 +36,7 @@ pub(super) fn list(cursor: &mut Cursor<'_>, dialect: Dialect, found: &mut Extent
                 _ => cursor.skip(),
             })
             .map(drop),
+        Kind::Object if is_google => google(cursor, found), // a list of one, as Google's servers read it
         _ => cursor.skip(),
     }
 }
