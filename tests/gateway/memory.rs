@@ -11,7 +11,7 @@ use tokio::time::timeout;
 const MB: u64 = 1 << 20;
 
 /// What is set aside for a stream, in the ingress and in the worker, in bytes.
-const STREAM: u64 = (384 + 768) << 10;
+const STREAM: u64 = (384 + 896) << 10;
 
 /// The most that `up` has held so far, in bytes.
 pub fn peak(world: &mut World) -> u64 {

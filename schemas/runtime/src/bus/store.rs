@@ -14,7 +14,7 @@ const HEADER_ROOM: usize = 64 * 1024;
 const COPIES: usize = 3;
 
 /// What a call takes besides, in bytes: what may wait of its answer, at the provider's socket and on the bus.
-const ANSWER: usize = 768 * 1024;
+const ANSWER: usize = 896 * 1024;
 
 impl Bus {
     /// Whether the body of a request travels behind its header, and is not stored on the way.
