@@ -10,7 +10,7 @@ use penstock_schemas::envelope::{Operation, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
 
-/// The smallest limit of an answer that is taken.
+/// The smallest limit of an answer that is taken. Source: `max_output_tokens` of OpenAI's `POST /v1/responses`.
 const LEAST_OUTPUT: u64 = 16;
 
 /// What a model's card calls a model that thinks.
@@ -83,8 +83,11 @@ fn agnostic(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
         spelling.set("stream", true);
     }
     if let Some(most) = request.max_completion_tokens.or(request.max_tokens) {
-        // A smaller one is refused. Source: <https://platform.openai.com/docs/api-reference/responses/create>.
-        spelling.set("max_output_tokens", most.max(LEAST_OUTPUT));
+        if most < LEAST_OUTPUT {
+            // Not raised: what is set aside is for the limit that the caller stated.
+            return Err(wrong("max_tokens".to_owned(), &format!("this model takes {LEAST_OUTPUT} or more")));
+        }
+        spelling.set("max_output_tokens", most);
     }
     chat_rules::check_tools(&request)?;
     chat_rules::name_format(&mut request.response_format);
