@@ -4,7 +4,7 @@
 //! Every test that spells a request asks here: the golden tests in `workers/tests`, the generator beside them, and the
 //! scripted upstream of the gateway tests, which answers with the provider's own 400 and fails the test.
 //!
-//! One module per reference, of the shape of [`anthropic`]: `check(&Request) -> Verdict` reads the body through [`At`], which
+//! One module per reference, of the shape of `anthropic`: `check(&Request) -> Verdict` reads the body through [`At`], which
 //! carries the place of each value, and `error(&Refused)` is the provider's error body. Facts that differ per model are a
 //! table beside it (`anthropic/models.rs`). Each rule names its source, and says only what the reference or a known error
 //! message says: what is not documented is accepted. To add one: a variant of [`Reference`], its lines in [`Reference::check`],
