@@ -14,7 +14,7 @@ const BEAT: Duration = Duration::from_secs(1);
 /// An insert that takes longer is worth telling. On a busy machine one takes a second.
 const SLOW: Duration = Duration::from_secs(3);
 
-/// The longest reason that is told, in characters.
+/// The longest reason in an answer, in characters.
 const REASON: usize = 500;
 
 /// The standing. Cloning shares it.

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tracing::{error, info};
 
-/// What is told.
+/// What an answer holds.
 #[derive(Clone)]
 struct Told {
     metrics: Metrics,

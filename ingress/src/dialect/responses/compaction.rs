@@ -134,7 +134,7 @@ impl Writer for Compacting {
     }
 }
 
-/// The request for a count of tokens, which nobody asks for later.
+/// The request for a count of tokens; it is not stored.
 pub(super) fn counted(body: &[u8]) -> Result<Bytes, Refusal> {
     let mut fields: Fields = super::fields(body)?;
     ["stream", "stream_options", "background"].iter().for_each(|name| fields.remove(name));

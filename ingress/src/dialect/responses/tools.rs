@@ -1,5 +1,5 @@
 //! Tools and the choice among them, as a chat has them: one level deeper, and without namespaces. A function in a namespace gets
-//! a name of its own there, and its calls are told with name and namespace apart again. Knows nothing of other items.
+//! a name of its own there, and its calls are returned with name and namespace apart. Knows nothing of other items.
 //! Sources: <https://platform.openai.com/docs/guides/function-calling>,
 //! <https://platform.openai.com/docs/guides/tools-tool-search>; `additional_tools` as Codex sends it.
 
