@@ -3,7 +3,7 @@
 
 use super::tools::Names;
 use crate::dialect::own_words;
-use penstock_runtime::clock;
+use penstock_schemas::UnixMicros;
 use penstock_schemas::conversation::{response_id, seconds};
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::Failure;
@@ -43,6 +43,14 @@ impl Status {
     }
 }
 
+/// The time at which a response is completed. Fuzzing has one time for all, so that it can compare two writings.
+fn now() -> UnixMicros {
+    #[cfg(fuzzing)]
+    return crate::fuzzing::NOW;
+    #[cfg(not(fuzzing))]
+    penstock_runtime::clock::now()
+}
+
 impl Echo {
     /// Of a request that was read before.
     pub(super) fn of(body: &[u8], id: RequestId) -> Self {
@@ -72,7 +80,7 @@ impl Echo {
             "id": self.id,
             "object": "response",
             "created_at": self.created_at,
-            "completed_at": (status == Status::Completed).then(|| clock::now().0 / 1_000_000),
+            "completed_at": (status == Status::Completed).then(|| now().0 / 1_000_000),
             "status": status.as_str(),
             "background": or("background", false.into()),
             "error": null,
