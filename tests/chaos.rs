@@ -140,7 +140,11 @@ fn check(rows: &[Value], reached: &HashMap<String, &'static str>) -> BTreeMap<St
         assert!(seen.insert(text("id").to_owned()), "twice in the ledger: {row}");
         match reached.get(text("id")) {
             Some(provider) => assert_eq!(text("provider"), *provider, "{row}"),
-            None => assert!(matches!(outcome, "unknown" | "refused"), "no provider was called: {row}"),
+            // A worker may be told to stop between its note and the call.
+            None => {
+                let is_unsent = outcome == "refused" || outcome == "cancelled" && text("cost").is_empty();
+                assert!(is_unsent || outcome == "unknown", "no provider was called: {row}");
+            }
         }
         let price = if text("provider") == "alpha" { "0.00006" } else { "0.000001666685" };
         let is_right = match outcome {

@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_number_that_nobody_knows_is_the_same_number_when_it_is_passed_on() {
         // The nearest f64 of this text: without serde_json's `float_roundtrip` another one is read.
-        let text = r#"{"model":"m","messages":[],"x":1.1111111111111112e102}"#;
+        let text = r#"{"model":"m","messages":[],"x":1.1111111111111112e+102}"#;
         let request: ChatRequest = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&request).unwrap(), text);
     }
