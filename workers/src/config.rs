@@ -5,7 +5,7 @@ use crate::catalogue::{self, ProviderEntry};
 use crate::keys::ConfiguredKey;
 use crate::media::MediaGuard;
 use crate::prices;
-use crate::providers::{self, Settings, demo};
+use crate::providers::{self, Adapter, Settings, demo};
 use penstock_runtime::Secret;
 use penstock_runtime::config::{Document, Section};
 use penstock_schemas::UnixMicros;
@@ -131,7 +131,8 @@ impl WorkersConfig {
         }
     }
 
-    /// Gives every model that has no price the ceiling, and the others it for what of them has none.
+    /// Gives every model that has no price the ceiling, and the others it for what of them has none; and all of them the
+    /// smallest limit of an answer that their provider takes.
     fn price_others(&mut self, ceiling: Ceiling) {
         let prices = Prices::default().filled(&ceiling);
         let row = PriceRow { price_id: "ceiling".to_owned(), valid_from: UnixMicros(0), prices };
@@ -142,6 +143,9 @@ impl WorkersConfig {
                 card.ceiling = Some(ceiling);
             }
             provider.unknown = Some(priced(any.clone(), row.clone()));
+            let least = providers::of(provider.dialect).and_then(Adapter::least_output);
+            let cards = provider.models.iter_mut().chain(&mut provider.unknown);
+            cards.for_each(|card| card.least_output = least);
         }
     }
 }
@@ -153,6 +157,7 @@ fn priced(model: ModelId, price: PriceRow) -> ModelCard {
         mode: "chat".to_owned(),
         context: None,
         max_output: None,
+        least_output: None,
         capabilities: Vec::new(),
         deprecated_on: None,
         price: Some(price),

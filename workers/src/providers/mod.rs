@@ -159,6 +159,12 @@ pub trait Adapter: Debug + Send + Sync {
         true
     }
 
+    /// The smallest limit of an answer that the provider takes, in tokens; `spell` raises a smaller one to it. `None`: it
+    /// takes any.
+    fn least_output(&self) -> Option<u64> {
+        None
+    }
+
     /// The most texts that one request for embeddings may hold; longer lists are cut up, and the answers joined. `None`:
     /// there is no limit that we know of. The operator and the catalogue can say otherwise.
     fn most_inputs(&self) -> Option<u32> {

@@ -37,6 +37,10 @@ impl Adapter for Responses {
         request::spell(ask)
     }
 
+    fn least_output(&self) -> Option<u64> {
+        Some(request::LEAST_OUTPUT)
+    }
+
     fn tools(&self, _settings: &Settings) -> ToolRule {
         ToolRule { free_text: true, allowed_tools: true, search: Search::Openai, ..ToolRule::FUNCTIONS }
     }

@@ -11,7 +11,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
 
 /// The smallest limit of an answer that is taken. Source: `max_output_tokens` of OpenAI's `POST /v1/responses`.
-const LEAST_OUTPUT: u64 = 16;
+pub(super) const LEAST_OUTPUT: u64 = 16;
 
 /// What a model's card calls a model that thinks.
 const THINKS: &str = "reasoning";
@@ -83,11 +83,8 @@ fn agnostic(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
         spelling.set("stream", true);
     }
     if let Some(most) = request.max_completion_tokens.or(request.max_tokens) {
-        if most < LEAST_OUTPUT {
-            // Not raised: what is set aside is for the limit that the caller stated.
-            return Err(wrong("max_tokens".to_owned(), &format!("this model takes {LEAST_OUTPUT} or more")));
-        }
-        spelling.set("max_output_tokens", most);
+        // The model's card says so too: as much is set aside.
+        spelling.set("max_output_tokens", most.max(LEAST_OUTPUT));
     }
     chat_rules::check_tools(&request)?;
     chat_rules::name_format(&mut request.response_format);
