@@ -166,6 +166,8 @@ async fn the_prices_are_those_of_the_date_and_what_is_not_known_stays() {
     assert_eq!(unpriced, ["p/m 1", "p/new 1"]);
     // The bus says the same.
     let query = query(&["model"], ago(36 * HOUR));
-    let penstock_schemas::spend::Answer::Report(told) = world.bus.ask_reprice(&query).await.unwrap() else { panic!() };
+    let penstock_schemas::spend::ReportReply::Report(told) = world.bus.ask_reprice(&query).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(told.total, report(&world, &query).await.total);
 }

@@ -2,9 +2,11 @@
 //! a version byte, the length of the header (4 bytes, big endian), the header as JSON, and the request's bytes untouched.
 
 use crate::UnixMicros;
+pub use crate::caller::Caller;
+pub use crate::dialect::{Dialect, Operation};
 use crate::extent::Extent;
 use crate::failure::Failure;
-use crate::name::{KeyId, ProcessId, ProjectId, RequestId};
+use crate::name::{ProcessId, RequestId};
 use crate::plan::Plan;
 use crate::reservation::Reservation;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,107 +16,6 @@ use std::fmt;
 
 /// The version that this code writes. A reader refuses any other: see `Malformed`.
 const VERSION: u8 = 1;
-
-/// A wire format of clients and providers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Dialect {
-    /// OpenAI chat completions; also the provider-agnostic form, see [`crate::chat`].
-    Openai,
-    /// OpenAI responses.
-    Responses,
-    /// Anthropic messages.
-    Anthropic,
-    /// Google Gemini `generateContent`.
-    Google,
-    /// Google Vertex AI.
-    Vertex,
-    /// Mistral.
-    Mistral,
-    /// Cohere v2.
-    Cohere,
-    /// Amazon Bedrock Converse.
-    Bedrock,
-    /// Azure OpenAI.
-    Azure,
-}
-
-impl Dialect {
-    /// The dialect whose JSON it is: Azure serves OpenAI's, Vertex Google's.
-    pub fn form(self) -> Self {
-        match self {
-            Self::Azure => Self::Openai,
-            Self::Vertex => Self::Google,
-            Self::Openai
-            | Self::Responses
-            | Self::Anthropic
-            | Self::Google
-            | Self::Mistral
-            | Self::Cohere
-            | Self::Bedrock => self,
-        }
-    }
-}
-
-/// What is asked of a provider. Each has one agnostic form: OpenAI's, save for `Rerank`, which has Cohere's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Operation {
-    /// A chat completion.
-    Chat,
-    /// A completion of a text: `/v1/completions`.
-    Completions,
-    /// Vectors for texts.
-    Embeddings,
-    /// Whether texts are harmful.
-    Moderations,
-    /// Images from a text.
-    Images,
-    /// Images from images and a text; the request is a form, not JSON.
-    ImageEdits,
-    /// Images like an image; the request is a form, not JSON.
-    ImageVariations,
-    /// Speech from a text; the answer is audio, not JSON.
-    Speech,
-    /// A text from speech; the request is a form, not JSON.
-    Transcriptions,
-    /// An English text from speech in any language; otherwise as `Transcriptions`.
-    Translations,
-    /// The order of documents by a query, in Cohere's v2 shape.
-    Rerank,
-    /// How many tokens a chat request is, in Anthropic's shape: `{"input_tokens"}`.
-    CountTokens,
-}
-
-impl Operation {
-    /// Whether images come of it.
-    pub fn makes_images(self) -> bool {
-        matches!(self, Self::Images | Self::ImageEdits | Self::ImageVariations)
-    }
-
-    /// Whether its request is a form, not JSON.
-    pub fn takes_form(self) -> bool {
-        matches!(self, Self::Transcriptions | Self::Translations | Self::ImageEdits | Self::ImageVariations)
-    }
-
-    /// The word that stands for it in subjects, SQL and `gen_ai.operation.name`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Completions => "completions",
-            Self::Embeddings => "embeddings",
-            Self::Moderations => "moderations",
-            Self::Images => "images",
-            Self::ImageEdits => "image_edits",
-            Self::ImageVariations => "image_variations",
-            Self::Speech => "speech",
-            Self::Transcriptions => "transcriptions",
-            Self::Translations => "translations",
-            Self::Rerank => "rerank",
-            Self::CountTokens => "count_tokens",
-        }
-    }
-}
 
 /// How the caller wants the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,24 +51,6 @@ impl Unsupported {
     fn is_refuse(&self) -> bool {
         *self == Self::Refuse
     }
-}
-
-/// Who asks: settled once, at the ingress, and written into every row that the request causes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Caller {
-    /// Who pays.
-    pub project: ProjectId,
-    /// The virtual key that was used.
-    pub key_id: KeyId,
-    /// Who asks within the project: the key's or the token's user, else the body's, else the header's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// The user that the body names, as it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_user: Option<String>,
-    /// The key's own, and those of `x-penstock-tags` that it has not.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tags: BTreeMap<String, String>,
 }
 
 /// Where the request's bytes are.

@@ -129,6 +129,13 @@ names! {
     ProcessId, "process", "use 1 to 64 of a-z, 0-9, _ and -", |text| is_token(text, 64);
 }
 
+impl ProjectId {
+    /// The project of keys that name no other.
+    pub fn default_project() -> Self {
+        Self("default".to_owned())
+    }
+}
+
 impl JsonSchema for Target {
     fn schema_name() -> Cow<'static, str> {
         "Target".into()

@@ -2,9 +2,9 @@
 //! lists of names make the same key; those of counters are in `book`, those of the bus in `subject`. Knows nothing of what
 //! is kept there.
 
+use crate::hex;
 use crate::name::{AlertId, ProcessId, ProjectId, RequestId};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use uuid::Uuid;
 
 /// How much of a digest names a part of a counter, in bytes. A second user with the part of a given one is found in 2^64
@@ -58,12 +58,12 @@ pub fn claim(project: &ProjectId, kind: &str, key: &str) -> String {
 /// Which of a limit's counters it is, by the values that it counts for.
 pub fn part(values: &[&str]) -> String {
     let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
-    hex(&hash(&values)[..PART])
+    hex::write(&hash(&values)[..PART])
 }
 
 /// A digest of several parts: what is moved from one into its neighbour makes another.
 pub fn digest(parts: &[&[u8]]) -> String {
-    hex(&hash(parts))
+    hex::write(&hash(parts))
 }
 
 fn hash(parts: &[&[u8]]) -> [u8; 32] {
@@ -73,13 +73,6 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
         hasher.update(part);
     }
     hasher.finalize().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -173,7 +173,7 @@ impl Prices {
 
     /// What of `usage` has a price costs, and what has none. Images, seconds and characters beside output tokens with a
     /// price are only told, not charged a second time; and so are tokens without a price beside such units that have one.
-    pub fn charge(&self, usage: &Usage) -> Charge {
+    pub fn charge(&self, usage: &Usage) -> PriceCharge {
         let p = self.for_input(usage.input_total());
         let cache_write = p.cache_write.or(p.input);
         let outputs = [
@@ -218,7 +218,7 @@ impl Prices {
         rest.searches = sum.add(usage.searches, unit(self.per_search));
         rest.code_executions = sum.add(usage.code_executions, unit(self.per_code_execution));
         rest.file_searches = sum.add(usage.file_searches, unit(self.per_file_search));
-        Charge { cost: sum.picodollars(), unpriced: rest }
+        PriceCharge { cost: sum.picodollars(), unpriced: rest }
     }
 
     /// These prices, with the ceiling for every class that has none.
@@ -268,7 +268,7 @@ impl Ceiling {
 
 /// What usage comes to at some prices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Charge {
+pub struct PriceCharge {
     /// The cost of what has a price; `None` when nothing that was used has one.
     pub cost: Option<Picodollars>,
     /// What has none.

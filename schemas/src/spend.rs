@@ -237,12 +237,12 @@ pub struct RepriceReport {
 }
 
 /// An answer from the bus to a [`SpendQuery`].
-pub type SpendReply = Answer<SpendReport>;
+pub type SpendReply = ReportReply<SpendReport>;
 
 /// An answer from the bus to a question for numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer<T> {
+pub enum ReportReply<T> {
     /// The numbers.
     Report(T),
     /// The query is wrong: what and how to mend it.

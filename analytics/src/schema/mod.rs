@@ -6,6 +6,7 @@ use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
 use clickhouse::Row;
 use clickhouse::error::Error;
+use penstock_schemas::hex;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -152,7 +153,7 @@ fn statements(sql: &str) -> impl Iterator<Item = String> {
 }
 
 fn checksum(sql: &str) -> String {
-    Sha256::digest(sql).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::write(&Sha256::digest(sql))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod server;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use penstock_runtime::bus::{Call, Calls, Desk, Inbox, Incoming, PassOn};
+use penstock_runtime::bus::{Calls, Desk, Inbox, Incoming, PassOn, PendingCall};
 use penstock_runtime::memory::Memory;
 use penstock_runtime::{Bus, clock};
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Unsupported};
@@ -61,7 +61,7 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
     }
 }
 
-async fn publish(inbox: &Inbox, envelope: &Envelope) -> Call {
+async fn publish(inbox: &Inbox, envelope: &Envelope) -> PendingCall {
     let mut call = inbox.expect(envelope.request_id, envelope.deadline);
     call.publish(envelope, &Bytes::from_static(b"request"), None).await.unwrap();
     call
@@ -74,7 +74,7 @@ async fn subscribe(bus: &Bus, desk: &Desk, provider: &str) -> Calls {
     calls
 }
 
-async fn take(worker: &Bus, desk: &Desk, call: impl Future<Output = Call>) -> (Incoming, Call) {
+async fn take(worker: &Bus, desk: &Desk, call: impl Future<Output = PendingCall>) -> (Incoming, PendingCall) {
     let mut calls = subscribe(worker, desk, "a").await;
     let call = call.await;
     let arrived = timeout(LONG, calls.next()).await.unwrap().unwrap();
@@ -104,7 +104,7 @@ fn failed(kind: FailureKind) -> Payload {
 }
 
 /// Waits for the next frame, however long the worker keeps silent.
-async fn next(call: &mut Call) -> Payload {
+async fn next(call: &mut PendingCall) -> Payload {
     timeout(LONG, call.next()).await.unwrap().unwrap()
 }
 

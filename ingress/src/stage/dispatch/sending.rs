@@ -2,14 +2,14 @@
 //! worker when the one that held the call is gone before anything came of it. And, where the operator wants it, a second
 //! target beside one that is slow. Reads no content.
 
-use super::{Begun, Unsent, first_content, internal};
-use crate::budget::Held;
+use super::beginning::{Beginning, Unsent, first_content, internal};
 use crate::config::Hedge;
-use crate::queue::Place;
+use crate::limits::Hold;
+use crate::queue::QueuedCall;
 use crate::refusal::Refusal;
-use crate::role::Shared;
+use crate::state::Shared;
 use bytes::Bytes;
-use penstock_runtime::bus::Call;
+use penstock_runtime::bus::PendingCall;
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Envelope;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -33,33 +33,33 @@ const ANSWER_COST: u64 = 2048;
 /// A call on its way to its first content.
 pub(super) struct Sending<'a> {
     ingress: &'a Shared,
-    call: Call,
+    call: PendingCall,
     envelope: Envelope,
     body: Bytes,
     /// Workers that held the call and are gone.
     gone: BTreeSet<ProcessId>,
     others: u32,
     /// What was set aside besides, for a second call.
-    held: Vec<Held>,
+    held: Vec<Hold>,
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(ingress: &'a Shared, call: Call, envelope: Envelope, body: Bytes) -> Self {
+    pub(super) fn new(ingress: &'a Shared, call: PendingCall, envelope: Envelope, body: Bytes) -> Self {
         Self { ingress, call, envelope, body, gone: BTreeSet::new(), others: 0, held: Vec::new() }
     }
 
     /// What was set aside for second calls.
-    pub(super) fn take_held(&mut self) -> Vec<Held> {
+    pub(super) fn take_held(&mut self) -> Vec<Hold> {
         std::mem::take(&mut self.held)
     }
 
     /// The call, for the rest of its answer.
-    pub(super) fn into_call(self) -> Call {
+    pub(super) fn into_call(self) -> PendingCall {
         self.call
     }
 
     /// Sends the call until an answer begins.
-    pub(super) async fn answer(&mut self) -> Result<Begun, Unsent> {
+    pub(super) async fn answer(&mut self) -> Result<Beginning, Unsent> {
         let answered = self.answer_by_any().await;
         if let Err(unsent) = &answered
             && let Refusal::Failed(failure) = &unsent.refusal
@@ -73,7 +73,7 @@ impl<'a> Sending<'a> {
         answered
     }
 
-    async fn answer_by_any(&mut self) -> Result<Begun, Unsent> {
+    async fn answer_by_any(&mut self) -> Result<Beginning, Unsent> {
         if self.ingress.queues.length(self.provider()) > 0 && self.envelope.plan.next().is_none() {
             Box::pin(self.wait_for_place()).await?; // behind those who came before
         } else {
@@ -108,9 +108,9 @@ impl<'a> Sending<'a> {
 
     /// Sends the call, and `second` too if nothing has come after `wait`. The first content wins; the other call is given
     /// up, and its cost is in the ledger as that of a hedge.
-    pub(super) async fn race(&mut self, wait: Duration, envelope: Envelope) -> Result<Begun, Unsent> {
+    pub(super) async fn race(&mut self, wait: Duration, envelope: Envelope) -> Result<Beginning, Unsent> {
         let (ingress, body) = (self.ingress, self.body.clone());
-        let mut second = None;
+        let mut second;
         let winner = {
             let mut own = pin!(self.answer());
             if let Ok(begun) = timeout(wait, &mut own).await {
@@ -121,7 +121,7 @@ impl<'a> Sending<'a> {
                 return own.await; // there is no money for a second one
             };
             let call = ingress.inbox.expect(envelope.call_id(), envelope.deadline);
-            let second = second.insert(Self { held, ..Self::new(ingress, call, envelope, body) });
+            second = Self { held, ..Self::new(ingress, call, envelope, body) };
             let mut other = pin!(second.answer());
             select! {
                 begun = &mut own => match begun {
@@ -134,17 +134,16 @@ impl<'a> Sending<'a> {
                 },
             }
         };
-        let (loser, begun) = match (winner, second) {
-            (Winner::Other(begun), Some(second)) => {
+        let (loser, begun) = match winner {
+            Winner::Other(begun) => {
                 let own = std::mem::replace(self, second);
                 self.held.extend(own.held);
                 (own.call, Ok(begun))
             }
-            (Winner::Own(begun), Some(second)) => {
+            Winner::Own(begun) => {
                 self.held.extend(second.held);
                 (second.call, begun)
             }
-            (_, None) => unreachable!("the second call was made above"),
         };
         loser.outrun();
         begun
@@ -219,7 +218,7 @@ impl<'a> Sending<'a> {
             return Err(busy(&provider, expected).into());
         }
         let project = self.envelope.caller.project.clone();
-        let place = Place { provider: &provider, project: &project, cost: self.body.len() as u64 + ANSWER_COST };
+        let place = QueuedCall { provider: &provider, project: &project, cost: self.body.len() as u64 + ANSWER_COST };
         let waited = timeout(left, async {
             let turn = queues.turn(place).await;
             let turn = turn.map_err(|_| Refusal::from(busy(&provider, expected.max(Duration::from_secs(1)))))?;
@@ -248,7 +247,7 @@ impl<'a> Sending<'a> {
 }
 
 /// Sets aside as much as for the first call, where anything is; `None` when there is not enough.
-pub(in crate::stage) async fn fund_again(ingress: &Shared, envelope: &mut Envelope) -> Option<Vec<Held>> {
+pub(super) async fn fund_again(ingress: &Shared, envelope: &mut Envelope) -> Option<Vec<Hold>> {
     let Some(reservation) = &envelope.reservation else { return Some(Vec::new()) };
     let held = ingress.keeper.set_aside_again(reservation, envelope.deadline).await.ok()?;
     envelope.reservation = Some(held.reservation.clone());
@@ -257,8 +256,8 @@ pub(in crate::stage) async fn fund_again(ingress: &Shared, envelope: &mut Envelo
 
 /// Whose answer begins first.
 enum Winner {
-    Own(Result<Begun, Unsent>),
-    Other(Begun),
+    Own(Result<Beginning, Unsent>),
+    Other(Beginning),
 }
 
 fn busy(provider: &ProviderId, wait: Duration) -> Failure {

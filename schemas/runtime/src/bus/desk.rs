@@ -46,12 +46,12 @@ const AT_ONCE: u64 = u64::MAX;
 #[derive(Clone)]
 pub struct Desk {
     bus: Bus,
-    held: Arc<Mutex<HashMap<RequestId, Held>>>,
+    held: Arc<Mutex<HashMap<RequestId, HeldCall>>>,
     /// Apart from those who hold: a call may be passed on to another pool of this very process.
     passers: Arc<Mutex<HashMap<RequestId, mpsc::Sender<PassOn>>>>,
 }
 
-struct Held {
+struct HeldCall {
     cancelled: CancellationToken,
     is_outrun: Arc<AtomicBool>,
     credit: Arc<Semaphore>,
@@ -154,7 +154,7 @@ impl Desk {
         self.bus.tell_settled(ingress, settled).await
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<RequestId, Held>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<RequestId, HeldCall>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -247,7 +247,7 @@ impl Desk {
         let credit = Arc::new(Semaphore::new(credit as usize));
         let cancelled = CancellationToken::new();
         let is_outrun = Arc::new(AtomicBool::new(false));
-        let held = Held { cancelled: cancelled.clone(), is_outrun: is_outrun.clone(), credit: credit.clone() };
+        let held = HeldCall { cancelled: cancelled.clone(), is_outrun: is_outrun.clone(), credit: credit.clone() };
         self.held().insert(envelope.call_id(), held);
         let (desk, request, next_seq) = (self.clone(), envelope.call_id(), envelope.next_seq);
         let taken = Instant::now();

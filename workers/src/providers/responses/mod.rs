@@ -18,6 +18,7 @@ mod content;
 mod input;
 mod own;
 mod request;
+mod spelling;
 mod stream;
 mod tools;
 mod usage;
