@@ -1,6 +1,7 @@
 //! Who changed what: the rows of `audit`, and the question for them. Knows nothing of when rows are inserted.
 
-use crate::row_key::{RowKey, micros};
+use crate::rows::{Key, micros};
+use crate::store::Stored;
 use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
 use clickhouse::Row;
@@ -17,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(25);
 
 /// A row of `audit_log`.
 #[derive(Clone, Debug, Row, Serialize)]
-pub(crate) struct AuditLogRow {
+pub(crate) struct AuditRow {
     #[serde(with = "clickhouse::serde::uuid")]
     id: Uuid,
     at: i64,
@@ -34,7 +35,7 @@ pub(crate) struct AuditLogRow {
     source: &'static str,
 }
 
-impl AuditLogRow {
+impl AuditRow {
     /// The row of an event.
     pub(crate) fn of(event: &AuditEvent) -> Self {
         Self {
@@ -52,9 +53,11 @@ impl AuditLogRow {
             source: event.way.as_str(),
         }
     }
+}
 
-    /// What names it.
-    pub(crate) fn key(&self) -> RowKey {
+impl Stored for AuditRow {
+    const TABLE: &'static str = "audit_log";
+    fn key(&self) -> Key {
         (self.id, 0)
     }
 }

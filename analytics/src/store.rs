@@ -1,9 +1,7 @@
 //! Inserts rows of the ledger into ClickHouse, each batch as one, and recognizable when it comes again. Knows nothing of
 //! where events come from, nor of what to do when it fails.
 
-use crate::audit::AuditLogRow;
-use crate::row_key::{RowKey, token};
-use crate::rows::{AlertLogRow, AttemptRow, RequestRow};
+use crate::rows::{AlertRow, AttemptRow, Key, RequestRow, token};
 use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
 use clickhouse::error::Error;
@@ -25,33 +23,26 @@ pub(crate) trait Stored: RowOwned + RowWrite {
     /// The table.
     const TABLE: &'static str;
     /// What names the row.
-    fn key(&self) -> RowKey;
+    fn key(&self) -> Key;
 }
 
 impl Stored for AttemptRow {
     const TABLE: &'static str = "attempt_log";
-    fn key(&self) -> RowKey {
+    fn key(&self) -> Key {
         Self::key(self)
     }
 }
 
 impl Stored for RequestRow {
     const TABLE: &'static str = "request_log";
-    fn key(&self) -> RowKey {
+    fn key(&self) -> Key {
         Self::key(self)
     }
 }
 
-impl Stored for AuditLogRow {
-    const TABLE: &'static str = "audit_log";
-    fn key(&self) -> RowKey {
-        Self::key(self)
-    }
-}
-
-impl Stored for AlertLogRow {
+impl Stored for AlertRow {
     const TABLE: &'static str = "alert_log";
-    fn key(&self) -> RowKey {
+    fn key(&self) -> Key {
         Self::key(self)
     }
 }

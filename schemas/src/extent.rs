@@ -4,7 +4,6 @@
 
 mod content;
 mod cursor;
-mod kind;
 mod options;
 mod read;
 #[cfg(test)]

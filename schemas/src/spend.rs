@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What spend can be broken down by; tags as `tag:NAME`.
-pub const DIMENSIONS: [&str; 11] = [
+pub const DIMENSIONS: [&str; 12] = [
     "project",
     "user",
     "end_user",
@@ -18,6 +18,7 @@ pub const DIMENSIONS: [&str; 11] = [
     "virtual_model",
     "operation",
     "budget",
+    "batch",
     "day",
     "hour",
 ];
@@ -237,12 +238,12 @@ pub struct RepriceReport {
 }
 
 /// An answer from the bus to a [`SpendQuery`].
-pub type SpendReply = ReportReply<SpendReport>;
+pub type SpendReply = Answer<SpendReport>;
 
 /// An answer from the bus to a question for numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ReportReply<T> {
+pub enum Answer<T> {
     /// The numbers.
     Report(T),
     /// The query is wrong: what and how to mend it.

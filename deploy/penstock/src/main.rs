@@ -58,7 +58,7 @@ struct Place {
 #[derive(Subcommand)]
 enum Command {
     /// Run every role on this machine, with a NATS server and a ClickHouse of its own
-    Up(up::UpOptions),
+    Up(up::Options),
     /// Run an ingress: HTTP in, bus out
     Ingress {
         /// Where to listen, instead of the configured address
@@ -75,52 +75,52 @@ enum Command {
     Analytics,
     /// Run the embedded ClickHouse alone; `up` does that
     #[command(hide = true)]
-    Clickhouse(up::clickhouse::EngineOptions),
+    Clickhouse(up::clickhouse::Options),
     /// Check the configuration and say what it amounts to
     Check,
     /// Make what is managed be what the configuration declares
-    Apply(tools::apply::ApplyOptions),
+    Apply(tools::apply::Options),
     /// Create, list and revoke virtual keys
     #[command(subcommand)]
-    Keys(tools::keys::KeyCommand),
+    Keys(tools::keys::Command),
     /// Manage the keys that providers are called with
     #[command(subcommand)]
-    Providers(tools::providers::ProviderCommand),
+    Providers(tools::providers::Command),
     /// The ledger's events that cannot be stored
     #[command(subcommand)]
-    Ledger(tools::ledger::LedgerCommand),
+    Ledger(tools::ledger::Command),
     /// What somebody had to be told: budgets that run out, keys that fail
-    Alerts(tools::alerts::AlertOptions),
+    Alerts(tools::alerts::Options),
     /// Who pays
     #[command(subcommand)]
-    Projects(tools::objects::ObjectCommand),
+    Projects(tools::objects::Command),
     /// Who asks
     #[command(subcommand)]
-    Users(tools::objects::ObjectCommand),
+    Users(tools::objects::Command),
     /// Limits on spending, and how much of them is used
     #[command(subcommand)]
-    Budgets(tools::objects::ObjectCommand),
+    Budgets(tools::objects::Command),
     /// Limits on rates
     #[command(subcommand)]
-    Limits(tools::objects::ObjectCommand),
+    Limits(tools::objects::Command),
     /// Who manages: tokens of the admin API
     #[command(subcommand)]
-    Admins(tools::objects::ObjectCommand),
+    Admins(tools::objects::Command),
     /// Where alerts are posted to
     #[command(subcommand)]
-    Webhooks(tools::objects::ObjectCommand),
+    Webhooks(tools::objects::Command),
     /// Who changed what
-    Audit(tools::audit::AuditOptions),
+    Audit(tools::audit::Options),
     /// Who spent what, where that leads to, and what it would have cost
-    Spend(tools::spend::SpendOptions),
+    Spend(tools::spend::Options),
     /// Ask ClickHouse: tables attempts, requests, prices
-    Sql(tools::sql::SqlOptions),
+    Sql(tools::sql::Options),
     /// Which targets are well, and why not: circuits, limits, free workers
-    Targets(tools::targets::TargetOptions),
+    Targets(tools::targets::Options),
     /// Try the configuration against failures: simulated providers, and processes that are killed
-    Chaos(chaos::ChaosOptions),
+    Chaos(chaos::Options),
     /// The models that can be asked for
-    Models(tools::models::ModelOptions),
+    Models(tools::models::Options),
 }
 
 /// How a tool prints its answer.

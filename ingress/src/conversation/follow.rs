@@ -2,7 +2,7 @@
 
 use super::shelf::Shelf;
 use crate::dialect::responses::replay::{Events, is_under_way};
-use crate::http::reply;
+use crate::stage::answer;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -37,7 +37,7 @@ pub(crate) fn follow(shelf: Shelf, id: String, next: usize, request: RequestId) 
         let bytes = following.more().await?;
         Some((Ok::<_, Infallible>(bytes), following))
     });
-    reply::events(Body::from_stream(events), request)
+    answer::events(Body::from_stream(events), request)
 }
 
 impl Following {

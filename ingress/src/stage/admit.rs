@@ -1,13 +1,12 @@
-//! Admit: may this request come now? Counts it where requests are counted, and notes what its caller is told of it. What it
-//! may cost is for `reserve`. Knows nothing of providers.
+//! Stage 3: may this request come now? Counts it where requests are counted, and notes what its caller is told of it. What
+//! it may cost is stage 6's. Knows nothing of providers.
 
-use super::limit_headers::RateStanding;
+use super::authenticate::Known;
 use super::record::Record;
-use crate::limits::{CounterKind, Short, Want};
+use crate::budget::{Asked, Counted, Short, Want};
 use crate::models::{Models, Named};
 use crate::refusal::{OverRate, Refusal};
-use crate::request::Request;
-use crate::state::Shared;
+use crate::role::Shared;
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::budget::Unit;
@@ -19,18 +18,28 @@ use std::time::Duration;
 /// What to wait for a place among the requests at once.
 const PLACE: Duration = Duration::from_secs(1);
 
-/// That a request may come. Only this file makes one, and nothing is set aside without it.
-pub(crate) struct Admitted(());
+/// A request that may come. Only this stage makes one, and only it can be looked up, routed and sent.
+pub(crate) struct Admitted {
+    pub(crate) known: Known,
+}
+
+/// Where a rate stands, for `x-ratelimit-*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) limit: u64,
+    pub(crate) remaining: u64,
+    pub(crate) reset: Duration,
+}
 
 /// Admits a request.
-pub(crate) async fn admit(request: &Request, ingress: &Shared, record: &mut Record) -> Result<Admitted, Refusal> {
+pub(crate) async fn admit(known: Known, ingress: &Shared, record: &mut Record) -> Result<Admitted, Refusal> {
     let rules = ingress.rules();
     let now = clock::now();
-    if !rules.has_rates(&request.key) {
-        return Ok(Admitted(()));
+    if !rules.has_rates(&known.key) {
+        return Ok(Admitted { known });
     }
-    let targets = targets(&ingress.models, &request.asked.model);
-    let rates = rules.rates(&request.limit_query(&targets, now));
+    let targets = targets(&ingress.models, &known.received.asked.model);
+    let rates = rules.rates(&Asked::of(&known, &targets, now));
     let counted = ingress.keeper.count(&rates.requests).await;
     record.stands(Unit::Requests, tightest(ingress, &rates.requests, now));
     match counted {
@@ -38,7 +47,7 @@ pub(crate) async fn admit(request: &Request, ingress: &Shared, record: &mut Reco
         Err(Short::Counter(want, _)) => return Err(over(&want, now)),
         Err(Short::Unknown) => return Err(Refusal::NotReady("the rate limits cannot be checked")),
     }
-    Ok(Admitted(()))
+    Ok(Admitted { known })
 }
 
 /// Whom a name stands for, as far as it is known.
@@ -52,24 +61,20 @@ fn targets(models: &Models, name: &str) -> Vec<(Target, Option<Arc<ModelCard>>)>
 }
 
 /// The rate that has least left.
-pub(super) fn tightest(ingress: &Shared, wants: &[Want], now: UnixMicros) -> Option<RateStanding> {
-    let standing = |want: &Want| RateStanding {
+pub(super) fn tightest(ingress: &Shared, wants: &[Want], now: UnixMicros) -> Option<Standing> {
+    let standing = |want: &Want| Standing {
         limit: want.limit,
         remaining: ingress.keeper.remaining(want),
         reset: want.until.map_or(PLACE, |until| until.since(now)),
     };
-    wants
-        .iter()
-        .filter(|want| matches!(want.counted, CounterKind::Rate(_)))
-        .map(standing)
-        .min_by_key(|rate| rate.remaining)
+    wants.iter().filter(|want| matches!(want.counted, Counted::Rate(_))).map(standing).min_by_key(|rate| rate.remaining)
 }
 
 /// The refusal for a rate that has no room.
 pub(super) fn over(want: &Want, now: UnixMicros) -> Refusal {
     let what = match want.counted {
-        CounterKind::Rate(what) => what.replace('_', " "),
-        CounterKind::AtOnce | CounterKind::Budget { .. } => "requests at once".to_owned(),
+        Counted::Rate(what) => what.replace('_', " "),
+        Counted::AtOnce | Counted::Budget { .. } => "requests at once".to_owned(),
     };
     let wait = want.until.map_or(PLACE, |until| until.since(now));
     Refusal::OverRate(Box::new(OverRate { label: want.label.clone(), limit: want.limit, what, wait }))

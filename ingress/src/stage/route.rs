@@ -1,19 +1,20 @@
-//! Route: a model's name into a plan. Knows the operator's strategies; knows no provider and makes no call.
+//! Stage 5: a model's name into a plan. Knows the operator's strategies; knows no provider and makes no call.
 
-use crate::allow::{self, Allowed};
+use super::allow::{self, Allowed};
+use super::cache::Missed;
 use crate::config::{Hedge, OnBreak, Strategy, VirtualModel};
 use crate::models::{Models, Named};
 use crate::refusal::Refusal;
-use crate::request::Request;
-use crate::state::Shared;
+use crate::role::Shared;
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
 use penstock_schemas::envelope::{Operation, Unsupported};
 use penstock_schemas::plan::{Link, Plan};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Where a request goes.
-pub(crate) struct Route {
+/// A request that knows where it goes.
+pub(crate) struct Planned {
+    pub(crate) missed: Missed,
     pub(crate) plan: Plan,
     /// The name that the caller asked for, when it is the operator's own.
     pub(crate) virtual_model: Option<String>,
@@ -27,23 +28,29 @@ pub(crate) struct Route {
     _allowed: Allowed,
 }
 
-/// The plan for another model, which a budget names. The caller must be allowed to use that one too.
-pub(crate) fn send_down(request: &mut Request, model: &str, ingress: &Shared) -> Result<Route, Refusal> {
-    model.clone_into(&mut request.asked.model);
-    route(request, ingress)
+/// Makes the plan.
+pub(crate) fn route(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal> {
+    plan_for(missed, ingress)
 }
 
-/// Makes the plan.
-pub(crate) fn route(request: &Request, ingress: &Shared) -> Result<Route, Refusal> {
+/// The plan for another model, which a budget names. The caller must be allowed to use that one too.
+pub(crate) fn send_down(planned: Planned, model: &str, ingress: &Shared) -> Result<Planned, Refusal> {
+    let mut missed = planned.missed;
+    model.clone_into(&mut missed.admitted.known.received.asked.model);
+    plan_for(missed, ingress)
+}
+
+fn plan_for(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal> {
     let (models, health) = (&ingress.models, &ingress.health);
-    let name = &request.asked.model;
+    let known = &missed.admitted.known;
+    let name = &known.received.asked.model;
     let mut on_break = OnBreak::Error;
     let (plan, virtual_model, unsupported, hedge) = match models.find(name) {
         Named::Own(model) => {
             on_break = model.on_break;
             // The same user stays with the same arm; without a user, each request draws anew.
-            let user = request.caller.end_user.as_ref().or(request.caller.user.as_ref());
-            let arm = user.map_or_else(|| draw(&request.id), |user| draw(&(name, user)));
+            let user = known.caller.end_user.as_ref().or(known.caller.user.as_ref());
+            let arm = user.map_or_else(|| draw(&known.received.id), |user| draw(&(name, user)));
             (plan(model, arm), Some(name.clone()), model.unsupported, model.hedge)
         }
         Named::Target(target) => (Plan::new(Link::to(target), []), None, None, None),
@@ -53,11 +60,11 @@ pub(crate) fn route(request: &Request, ingress: &Shared) -> Result<Route, Refusa
         }
         Named::Unknown(near) => return Err(unknown(name, "did you mean", &near)),
     };
-    check_mode(request.asked.operation, name, &plan, models)?;
+    check_mode(known.received.asked.operation, name, &plan, models)?;
     let plan = around_trouble(plan, health);
     let targets: Vec<_> = plan.links().iter().map(|link| &link.target).collect();
-    let allowed = allow::check(&request.key, &ingress.keys.directory(), name, &targets)?;
-    Ok(Route { plan, virtual_model, unsupported, hedge, on_break, _allowed: allowed })
+    let allowed = allow::check(&known.key, &ingress.keys.directory(), name, &targets)?;
+    Ok(Planned { missed, plan, virtual_model, unsupported, hedge, on_break, _allowed: allowed })
 }
 
 /// Puts targets that are in trouble last, so that they are still there when nothing else is.

@@ -1,10 +1,9 @@
 //! Reads the extent of a request: which fields of which operation hold what. The values themselves are read by `options`,
 //! `content` and `tools`.
 
-use super::cursor::{Cursor, Kind, folded};
-use super::kind::RequestKind;
+use super::cursor::{Cursor, Kind, Names, folded};
 use super::{BadRequest, Extent, content, options, tools};
-use crate::dialect::{Dialect, Operation};
+use crate::envelope::{Dialect, Operation};
 use crate::form::Form;
 
 /// A file of a form that is fetched from an address may be so long, in bytes: the longest that a provider takes.
@@ -20,7 +19,7 @@ impl Extent {
         let text = std::str::from_utf8(body).map_err(|_| BadRequest::NotJson)?;
         let mut extent = Self { bytes: body.len() as u64, ..Self::default() };
         let mut cursor = Cursor::new(text);
-        let of = RequestKind { dialect, operation };
+        let of = Request { dialect, operation };
         of.fields(&mut cursor, &mut extent)?;
         if extent.own_turns > 0 {
             extent.own_turns = extent.own_turns.max(extent.tool_calls);
@@ -67,7 +66,18 @@ fn of_images(form: &Form<'_>, bytes: u64) -> Result<Extent, BadRequest> {
     })
 }
 
-impl RequestKind {
+/// What sort of request it is.
+#[derive(Clone, Copy)]
+pub(super) struct Request {
+    pub(super) dialect: Dialect,
+    pub(super) operation: Operation,
+}
+
+impl Request {
+    pub(super) fn names(self) -> Names {
+        if self.dialect.form() == Dialect::Google { Names::Folded } else { Names::Exact }
+    }
+
     fn fields(self, cursor: &mut Cursor<'_>, found: &mut Extent) -> Result<(), BadRequest> {
         cursor.object(self.names(), |cursor, name| self.field(cursor, name, found))
     }

@@ -13,7 +13,6 @@ mod errors;
 mod generation;
 mod media;
 mod own;
-mod part;
 mod request;
 mod resource;
 mod schema;

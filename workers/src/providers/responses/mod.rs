@@ -18,7 +18,6 @@ mod content;
 mod input;
 mod own;
 mod request;
-mod spelling;
 mod stream;
 mod tools;
 mod usage;
@@ -36,10 +35,6 @@ pub struct Responses;
 impl Adapter for Responses {
     fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
         request::spell(ask)
-    }
-
-    fn least_output(&self) -> Option<u64> {
-        Some(request::LEAST_OUTPUT)
     }
 
     fn tools(&self, _settings: &Settings) -> ToolRule {
