@@ -1,10 +1,11 @@
 //! What must not be in the sources, as DESIGN section 2 lists it: the walls between the packages, read from the code itself.
 //! Comments and tests may say what they like; code may not.
 
+mod arrows;
 mod sources;
 
 use sources::{Source, literals, packages, root, sources};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Fails with every place that `is_wrong` in the code below `folders`, but for the files that may.
@@ -135,6 +136,68 @@ fn packages_depend_on_each_other_in_one_direction_only() {
     }
     let whole: Vec<&str> = packages.iter().map(|package| package.path.as_str()).collect();
     assert_eq!(whole.len(), 9, "a new package: say here on whom it may depend. {whole:?}");
+}
+
+/// Files and folders that may form a circle, and why. The list only ever gets shorter.
+const CIRCLES: [(&str, &str); 1] =
+    [("workers: a circle in /: gossip, metrics, pool", "the pool is about to be cut into slots and calls")];
+
+#[test]
+fn no_module_takes_names_from_one_that_takes_names_from_it() {
+    let all = packages();
+    let circles: Vec<String> =
+        all.iter().filter(|one| one.path != "tests").flat_map(|one| arrows::circles(&one.path)).collect();
+    let known = |circle: &&String| CIRCLES.iter().any(|(known, _)| circle.starts_with(known));
+    let new: Vec<&String> = circles.iter().filter(|circle| !known(circle)).collect();
+    assert!(new.is_empty(), "the first arrow of each is the cheapest to cut:\n{new:#?}");
+    let gone: Vec<_> =
+        CIRCLES.iter().filter(|(known, _)| !circles.iter().any(|circle| circle.starts_with(known))).collect();
+    assert!(gone.is_empty(), "take these off the list: {gone:?}");
+}
+
+/// Names that stand for several public types, and why. The list only ever gets shorter.
+const NAMES: [(&str, &str); 5] = [
+    ("Ended", "the end of an answer on the wire, and that of an attempt in the ledger: the pool is about to be cut"),
+    ("Form", "a multipart form, and the form that a request is written in: the dialects get a package"),
+    ("Refusal", "the ingress's, and a provider's: the dialects get a package"),
+    ("Reserved", "a place in memory, and what a start in the ledger says was set aside"),
+    ("Wanted", "of a provider, and of the fetching of images: the pool is about to be cut"),
+];
+
+/// The public types of the workspace by their names, and where each stands. What only its own folder sees is none, and the
+/// embedded ClickHouse is a server of its own.
+fn public_types() -> BTreeMap<String, Vec<String>> {
+    let mut types: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in
+        ALL.iter().flat_map(|folder| sources(folder)).filter(|one| !one.path.starts_with("analytics/clickhouse/"))
+    {
+        for (at, line) in source.lines() {
+            let item = line.trim_start().strip_prefix("pub ").or_else(|| line.trim_start().strip_prefix("pub(crate) "));
+            let words = item.unwrap_or_default().split_once(' ');
+            let Some((_, rest)) = words.filter(|(word, _)| ["struct", "enum", "trait", "type"].contains(word)) else {
+                continue;
+            };
+            let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+            // A macro's names come from where it is called.
+            if !name.is_empty() {
+                types.entry(name.to_owned()).or_default().push(place(&source, at, line));
+            }
+        }
+    }
+    types
+}
+
+#[test]
+fn a_public_type_has_a_name_of_its_own() {
+    let types = public_types();
+    assert!(types.len() > 400, "{} types", types.len());
+    let is_known = |name: &str| NAMES.iter().any(|(known, _)| *known == name);
+    let repeated = types.iter().filter(|(_, places)| places.len() > 1);
+    let new: Vec<_> = repeated.filter(|(name, _)| !is_known(name)).collect();
+    assert!(new.is_empty(), "a name that is taken: {new:#?}");
+    let gone: Vec<&str> =
+        NAMES.iter().map(|(name, _)| *name).filter(|name| types.get(*name).is_none_or(|all| all.len() < 2)).collect();
+    assert!(gone.is_empty(), "take these off the list: {gone:?}");
 }
 
 #[test]

@@ -15,8 +15,9 @@ pub struct Source {
 impl Source {
     /// Its lines of code with their numbers: neither comments nor what is only built for tests, which stands last.
     pub fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let lines = self.text.lines().enumerate().map(|(at, line)| (at + 1, line));
-        lines.take_while(|(_, line)| !line.starts_with("#[cfg(test)]")).filter_map(|(at, line)| {
+        let end = self.text.find("#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
+        let lines = self.text[..end].lines().enumerate().map(|(at, line)| (at + 1, line));
+        lines.filter_map(|(at, line)| {
             let code = line.split(" // ").next().unwrap_or_default();
             (!code.trim_start().starts_with("//")).then_some((at, code))
         })

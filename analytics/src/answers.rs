@@ -6,7 +6,7 @@ use crate::spend::{SpendError, course};
 use crate::warehouse::Warehouse;
 use penstock_runtime::bus::{Bus, BusError};
 use penstock_runtime::clock;
-use penstock_schemas::spend::Answer;
+use penstock_schemas::spend::ReportReply;
 
 /// Answers as long as the role lives.
 pub(crate) async fn answer(bus: &Bus, warehouse: &Warehouse, budgets: &Budgets) -> Result<(), BusError> {
@@ -33,7 +33,7 @@ pub(crate) async fn answer(bus: &Bus, warehouse: &Warehouse, budgets: &Budgets) 
         let asked = asked.clone();
         async move {
             let report = asked.alerts(&query).await;
-            report.map_or_else(|error| Answer::Unavailable(error.to_string()), Answer::Report)
+            report.map_or_else(|error| ReportReply::Unavailable(error.to_string()), ReportReply::Report)
         }
     })
     .await?;
@@ -45,10 +45,10 @@ pub(crate) async fn answer(bus: &Bus, warehouse: &Warehouse, budgets: &Budgets) 
     .await
 }
 
-fn told<T>(report: Result<T, SpendError>) -> Answer<T> {
+fn told<T>(report: Result<T, SpendError>) -> ReportReply<T> {
     match report {
-        Ok(report) => Answer::Report(report),
-        Err(SpendError::BadQuery(why)) => Answer::BadQuery(why),
-        Err(SpendError::Unavailable(why)) => Answer::Unavailable(why),
+        Ok(report) => ReportReply::Report(report),
+        Err(SpendError::BadQuery(why)) => ReportReply::BadQuery(why),
+        Err(SpendError::Unavailable(why)) => ReportReply::Unavailable(why),
     }
 }

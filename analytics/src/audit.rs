@@ -1,7 +1,6 @@
 //! Who changed what: the rows of `audit`, and the question for them. Knows nothing of when rows are inserted.
 
-use crate::rows::{Key, micros};
-use crate::store::Stored;
+use crate::row_key::{RowKey, micros};
 use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
 use clickhouse::Row;
@@ -18,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(25);
 
 /// A row of `audit_log`.
 #[derive(Clone, Debug, Row, Serialize)]
-pub(crate) struct AuditRow {
+pub(crate) struct AuditLogRow {
     #[serde(with = "clickhouse::serde::uuid")]
     id: Uuid,
     at: i64,
@@ -35,7 +34,7 @@ pub(crate) struct AuditRow {
     source: &'static str,
 }
 
-impl AuditRow {
+impl AuditLogRow {
     /// The row of an event.
     pub(crate) fn of(event: &AuditEvent) -> Self {
         Self {
@@ -53,11 +52,9 @@ impl AuditRow {
             source: event.way.as_str(),
         }
     }
-}
 
-impl Stored for AuditRow {
-    const TABLE: &'static str = "audit_log";
-    fn key(&self) -> Key {
+    /// What names it.
+    pub(crate) fn key(&self) -> RowKey {
         (self.id, 0)
     }
 }

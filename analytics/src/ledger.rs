@@ -1,11 +1,12 @@
 //! The way of usage events from the ledger into ClickHouse: gather, insert, acknowledge, in this order, so that an event is
 //! in one of the two at every moment. Knows nothing of SQL.
 
-use crate::audit::AuditRow;
+use crate::audit::AuditLogRow;
 use crate::metrics::AnalyticsMetrics;
 use crate::outage::Outage;
 use crate::prepare::Preparation;
-use crate::rows::{AlertRow, AttemptRow, Key, RequestRow, Rows, key};
+use crate::row_key::RowKey;
+use crate::rows::{AlertLogRow, AttemptRow, RequestRow, Rows, key};
 use crate::schema::SchemaError;
 use crate::sift::{Verdict, sift};
 use crate::standing::Standing;
@@ -59,12 +60,12 @@ pub(crate) struct Ledger {
 struct Known {
     attempt: Option<AttemptRow>,
     request: Option<RequestRow>,
-    alert: Option<AlertRow>,
-    audit: Option<AuditRow>,
+    alert: Option<AlertLogRow>,
+    audit: Option<AuditLogRow>,
 }
 
 /// What ClickHouse refuses for good, and why.
-type Refused = HashMap<Key, String>;
+type Refused = HashMap<RowKey, String>;
 
 impl Ledger {
     pub(crate) fn new(bus: &Bus, standing: Standing, preparation: Preparation, metrics: AnalyticsMetrics) -> Self {
@@ -158,7 +159,7 @@ impl Ledger {
     }
 
     /// Tries until ClickHouse has taken the rows, and gives those that it refuses. `None` when the role stops before that.
-    async fn store_at_last(&mut self, rows: &Rows, batches: &[UsageBatch]) -> Option<Vec<(Key, Trouble)>> {
+    async fn store_at_last(&mut self, rows: &Rows, batches: &[UsageBatch]) -> Option<Vec<(RowKey, Trouble)>> {
         let mut verdict = Verdict::Values;
         let mut exceptions = 0;
         loop {
@@ -180,7 +181,7 @@ impl Ledger {
     }
 
     /// After an outage ClickHouse may be another one, without our tables.
-    async fn store(&mut self, rows: &Rows, verdict: Verdict) -> Result<Vec<(Key, Trouble)>, SchemaError> {
+    async fn store(&mut self, rows: &Rows, verdict: Verdict) -> Result<Vec<(RowKey, Trouble)>, SchemaError> {
         if self.outage.is_on() {
             self.preparation.make().await?;
         }
@@ -188,7 +189,7 @@ impl Ledger {
     }
 
     /// Attempts first: a request is never seen without the attempts that it caused.
-    async fn insert(&mut self, rows: &Rows, verdict: Verdict) -> Result<Vec<(Key, Trouble)>, Trouble> {
+    async fn insert(&mut self, rows: &Rows, verdict: Verdict) -> Result<Vec<(RowKey, Trouble)>, Trouble> {
         let begun = Instant::now();
         self.standing.gives();
         let (warehouse, known) = (&self.preparation.warehouse, &mut self.known);

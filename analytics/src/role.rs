@@ -28,7 +28,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// Why the role does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum AnalyticsError {
     /// The configuration has no address.
     #[error("[clickhouse] url is not set: analytics needs a ClickHouse, such as \"http://127.0.0.1:8123\"")]
     NoAddress,
@@ -58,12 +58,12 @@ impl Analytics {
         bus: &Bus,
         metrics: &Metrics,
         prices: Vec<(Target, PriceRow)>,
-    ) -> Result<Self, StartError> {
-        let address = config.clickhouse.as_ref().ok_or(StartError::NoAddress)?;
+    ) -> Result<Self, AnalyticsError> {
+        let address = config.clickhouse.as_ref().ok_or(AnalyticsError::NoAddress)?;
         let warehouse = Warehouse::connect(address, &config.database);
         let preparation = Preparation { warehouse: warehouse.clone(), retention: config.retention, prices };
         if let Ok(Err(error @ SchemaError::Edited { .. })) = timeout(FIRST_LOOK, preparation.make()).await {
-            return Err(StartError::Schema(error.to_string()));
+            return Err(AnalyticsError::Schema(error.to_string()));
         }
         let life = bus.life().clone();
         let reader = UsageReader::open(bus).await?;

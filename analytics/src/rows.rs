@@ -1,19 +1,16 @@
 //! Events as rows of ClickHouse's tables, and the fold of a start and its end into one. Pure: knows nothing of when or how
 //! rows are inserted.
 
-use crate::audit::AuditRow;
+use crate::audit::AuditLogRow;
+use crate::row_key::{RowKey, micros};
 use clickhouse::Row;
-use penstock_schemas::UnixMicros;
 use penstock_schemas::alert::Alert;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, RequestEvent, UsageEvent};
 use penstock_schemas::money::Picodollars;
-use penstock_schemas::name::BatchId;
 use penstock_schemas::usage::UsageSource;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fmt::Write;
 use uuid::Uuid;
 
 /// The versions of an attempt's row, of which ClickHouse keeps the highest. Between the two stands what SQL writes when a
@@ -82,8 +79,6 @@ pub(crate) struct AttemptRow {
     #[serde(with = "clickhouse::serde::uuid::option")]
     lease: Option<Uuid>,
     books: Vec<String>,
-    batch_id: String,
-    native_batch: bool,
     tags: Vec<(String, String)>,
 }
 
@@ -110,13 +105,12 @@ pub(crate) struct RequestRow {
     cache: &'static str,
     first_token_us: Option<u64>,
     cost_usd: Option<i128>,
-    batch_id: String,
     tags: Vec<(String, String)>,
 }
 
 /// A row of `alert_log`.
 #[derive(Clone, Debug, Row, Serialize)]
-pub(crate) struct AlertRow {
+pub(crate) struct AlertLogRow {
     #[serde(with = "clickhouse::serde::uuid")]
     pub(crate) alert_id: Uuid,
     at: i64,
@@ -132,24 +126,24 @@ pub(crate) struct AlertRow {
 pub(crate) struct Rows {
     pub(crate) attempts: Vec<AttemptRow>,
     pub(crate) requests: Vec<RequestRow>,
-    pub(crate) alerts: Vec<AlertRow>,
-    pub(crate) audit: Vec<AuditRow>,
+    pub(crate) alerts: Vec<AlertLogRow>,
+    pub(crate) audit: Vec<AuditLogRow>,
 }
 
 impl AttemptRow {
-    pub(crate) fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> RowKey {
         (self.attempt_id, self.version)
     }
 }
 
 impl RequestRow {
-    pub(crate) fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> RowKey {
         (self.request_id, 0)
     }
 }
 
-impl AlertRow {
-    pub(crate) fn key(&self) -> Key {
+impl AlertLogRow {
+    pub(crate) fn key(&self) -> RowKey {
         (self.alert_id, 0)
     }
 }
@@ -172,7 +166,7 @@ impl Rows {
                     continue;
                 }
                 UsageEvent::Audit(event) => {
-                    rows.audit.push(AuditRow::of(event));
+                    rows.audit.push(AuditLogRow::of(event));
                     continue;
                 }
             };
@@ -187,11 +181,8 @@ impl Rows {
     }
 }
 
-/// What names an event: the id, and which of an attempt's two events it is.
-pub(crate) type Key = (Uuid, u8);
-
 /// The key of `event`.
-pub(crate) fn key(event: &UsageEvent) -> Key {
+pub(crate) fn key(event: &UsageEvent) -> RowKey {
     match event {
         UsageEvent::AttemptStarted(start) => (start.attempt_id.0, START),
         UsageEvent::AttemptEnded(end) => (end.start.attempt_id.0, END),
@@ -199,19 +190,6 @@ pub(crate) fn key(event: &UsageEvent) -> Key {
         UsageEvent::Request(request) => (request.request_id.0, 0),
         UsageEvent::Alert(alert) => (alert.id.0, 0),
     }
-}
-
-/// Names a batch by what it holds, for ClickHouse to recognize it when it is inserted again.
-pub(crate) fn token(keys: impl IntoIterator<Item = Key>) -> String {
-    let mut hash = Sha256::new();
-    for (id, version) in keys {
-        hash.update(id.as_bytes());
-        hash.update([version]);
-    }
-    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
 }
 
 fn started(start: &AttemptStarted) -> AttemptRow {
@@ -246,8 +224,6 @@ fn started(start: &AttemptStarted) -> AttemptRow {
         reservation: reserved.map(|reserved| reserved.id),
         lease: reserved.map(|reserved| reserved.lease.0),
         books: reserved.map(|reserved| reserved.books.clone()).unwrap_or_default(),
-        batch_id: batch(start.batch_id.as_ref()),
-        native_batch: start.native_batch,
         tags: start.caller.tags.clone().into_iter().collect(),
         ..AttemptRow::default()
     }
@@ -313,13 +289,12 @@ fn requested(request: &RequestEvent) -> RequestRow {
         cache: request.cache.as_str(),
         first_token_us: request.first_token_us,
         cost_usd: request.cost.map(pico),
-        batch_id: batch(request.batch_id.as_ref()),
         tags: request.caller.tags.clone().into_iter().collect(),
     }
 }
 
-fn raised(alert: &Alert) -> AlertRow {
-    AlertRow {
+fn raised(alert: &Alert) -> AlertLogRow {
+    AlertLogRow {
         alert_id: alert.id.0,
         at: micros(alert.at),
         kind: alert.kind.as_str(),
@@ -328,11 +303,6 @@ fn raised(alert: &Alert) -> AlertRow {
         message: alert.message.clone(),
         details: alert.details.clone().into_iter().collect(),
     }
-}
-
-/// A batch's id as SQL has it: empty for none.
-fn batch(id: Option<&BatchId>) -> String {
-    id.map(ToString::to_string).unwrap_or_default()
 }
 
 fn source(source: UsageSource) -> &'static str {
@@ -359,8 +329,4 @@ fn dialect(dialect: Dialect) -> &'static str {
 
 fn pico(amount: Picodollars) -> i128 {
     i128::from(amount.0)
-}
-
-pub(crate) fn micros(time: UnixMicros) -> i64 {
-    i64::try_from(time.0).unwrap_or(i64::MAX)
 }

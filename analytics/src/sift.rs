@@ -1,6 +1,6 @@
 //! Inserts rows, and finds those that ClickHouse refuses, by halving. Knows nothing of events.
 
-use crate::rows::Key;
+use crate::row_key::RowKey;
 use crate::store::{Stored, insert, insert_own};
 use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
@@ -37,8 +37,8 @@ pub(crate) async fn sift<R: Stored + Clone>(
     rows: &[R],
     verdict: Verdict,
     known: &mut Option<R>,
-) -> Result<Vec<(Key, Trouble)>, Trouble> {
-    let mut refused: Vec<(Key, Trouble)> = Vec::new();
+) -> Result<Vec<(RowKey, Trouble)>, Trouble> {
+    let mut refused: Vec<(RowKey, Trouble)> = Vec::new();
     let mut is_any_good = rows.is_empty();
     let mut parts = vec![rows];
     while let Some(part) = parts.pop() {

@@ -40,6 +40,24 @@ pub enum SpendError {
     Unavailable(String),
 }
 
+impl Warehouse {
+    /// Who spent what.
+    ///
+    /// # Errors
+    /// When the query is wrong, or ClickHouse cannot be asked now.
+    pub async fn spend(&self, query: &SpendQuery) -> Result<SpendReport, SpendError> {
+        report(self, query).await
+    }
+
+    /// What spending would have been at the prices of another day.
+    ///
+    /// # Errors
+    /// When the query is wrong, or ClickHouse cannot be asked now.
+    pub async fn reprice(&self, query: &RepriceQuery) -> Result<RepriceReport, SpendError> {
+        repriced(self, query).await
+    }
+}
+
 /// The numbers that `query` asks for.
 pub(crate) async fn report(warehouse: &Warehouse, query: &SpendQuery) -> Result<SpendReport, SpendError> {
     let dimensions = check(query)?;

@@ -1,7 +1,9 @@
 //! Inserts rows of the ledger into ClickHouse, each batch as one, and recognizable when it comes again. Knows nothing of
 //! where events come from, nor of what to do when it fails.
 
-use crate::rows::{AlertRow, AttemptRow, Key, RequestRow, token};
+use crate::audit::AuditLogRow;
+use crate::row_key::{RowKey, token};
+use crate::rows::{AlertLogRow, AttemptRow, RequestRow};
 use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
 use clickhouse::error::Error;
@@ -23,26 +25,33 @@ pub(crate) trait Stored: RowOwned + RowWrite {
     /// The table.
     const TABLE: &'static str;
     /// What names the row.
-    fn key(&self) -> Key;
+    fn key(&self) -> RowKey;
 }
 
 impl Stored for AttemptRow {
     const TABLE: &'static str = "attempt_log";
-    fn key(&self) -> Key {
+    fn key(&self) -> RowKey {
         Self::key(self)
     }
 }
 
 impl Stored for RequestRow {
     const TABLE: &'static str = "request_log";
-    fn key(&self) -> Key {
+    fn key(&self) -> RowKey {
         Self::key(self)
     }
 }
 
-impl Stored for AlertRow {
+impl Stored for AuditLogRow {
+    const TABLE: &'static str = "audit_log";
+    fn key(&self) -> RowKey {
+        Self::key(self)
+    }
+}
+
+impl Stored for AlertLogRow {
     const TABLE: &'static str = "alert_log";
-    fn key(&self) -> Key {
+    fn key(&self) -> RowKey {
         Self::key(self)
     }
 }

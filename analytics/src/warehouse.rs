@@ -1,12 +1,10 @@
 //! A client of ClickHouse for reading: spend reports and read-only SQL. Knows the database, and nothing of the ledger.
 
 use crate::address::{Address, Database};
-use crate::spend::{self, SpendError};
 use crate::trouble::Trouble;
 use bytes::Bytes;
 use clickhouse::Client;
 use clickhouse::query::BytesCursor;
-use penstock_schemas::spend::{RepriceQuery, RepriceReport, SpendQuery, SpendReport};
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -73,22 +71,6 @@ impl Warehouse {
             client = client.with_user(user).with_password(password.reveal());
         }
         Self { client, address: address.clone(), database: database.clone() }
-    }
-
-    /// Who spent what.
-    ///
-    /// # Errors
-    /// When the query is wrong, or ClickHouse cannot be asked now.
-    pub async fn spend(&self, query: &SpendQuery) -> Result<SpendReport, SpendError> {
-        spend::report(self, query).await
-    }
-
-    /// What spending would have been at the prices of another day.
-    ///
-    /// # Errors
-    /// When the query is wrong, or ClickHouse cannot be asked now.
-    pub async fn reprice(&self, query: &RepriceQuery) -> Result<RepriceReport, SpendError> {
-        spend::repriced(self, query).await
     }
 
     /// Waits for a sign that ClickHouse lives: a statement may take minutes, and one that is away should not be waited for so

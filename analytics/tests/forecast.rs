@@ -12,7 +12,7 @@ use penstock_schemas::event::{Outcome, Reserved, UsageEvent};
 use penstock_schemas::forecast::{ForecastQuery, ForecastReport, ForecastRow};
 use penstock_schemas::money::Picodollars;
 use penstock_schemas::reservation::LeaseId;
-use penstock_schemas::spend::Answer;
+use penstock_schemas::spend::ReportReply;
 use std::convert::Infallible;
 use support::events::{DAY, HOUR, ago, end, ended, now, start, tokens};
 use support::{World, be_engine};
@@ -31,14 +31,14 @@ fn spent(project: &str, at: UnixMicros, cost: &str, books: &[String]) -> UsageEv
     ended(over)
 }
 
-async fn ask(world: &World, by: &[&str], projects: &[&str]) -> Answer<ForecastReport> {
+async fn ask(world: &World, by: &[&str], projects: &[&str]) -> ReportReply<ForecastReport> {
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     world.bus.ask_forecast(&ForecastQuery { by: texts(by), projects: texts(projects) }).await.unwrap()
 }
 
 async fn rows(world: &World, by: &[&str], projects: &[&str]) -> Vec<ForecastRow> {
     match ask(world, by, projects).await {
-        Answer::Report(report) => report.rows,
+        ReportReply::Report(report) => report.rows,
         other => panic!("{other:?}"),
     }
 }
@@ -137,6 +137,6 @@ async fn each_budget_has_a_forecast_for_its_own_cycle() {
     let of_search = rows(&world, &["budget"], &["search"]).await;
     assert_eq!(of_search.iter().map(|row| row.by["budget"].as_str().unwrap()).collect::<Vec<_>>(), ["each"]);
     for wrong in [&["budget", "model"][..], &["day"], &["colour"]] {
-        assert!(matches!(ask(&world, wrong, &[]).await, Answer::BadQuery(_)), "{wrong:?}");
+        assert!(matches!(ask(&world, wrong, &[]).await, ReportReply::BadQuery(_)), "{wrong:?}");
     }
 }

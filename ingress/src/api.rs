@@ -2,7 +2,6 @@
 //! are all `pipeline::serve`.
 
 mod admin;
-pub(crate) mod aliases;
 pub(crate) mod cors;
 mod google;
 mod models;
@@ -10,15 +9,16 @@ mod ollama;
 mod openapi;
 mod operations;
 mod responses;
+mod usable;
 
 use crate::dialect::ollama::Method;
 use crate::dialect::{self, Endpoint, Purpose};
+use crate::http::aliases::{self, Deployment};
+use crate::http::reply;
 use crate::pipeline;
 use crate::refusal::Refusal;
-use crate::role::Shared;
-use crate::stage::answer;
 use crate::stage::authenticate::Credentials;
-use aliases::Deployment;
+use crate::state::Shared;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
@@ -124,7 +124,7 @@ pub(crate) fn router(ingress: Shared) -> Router {
     let described = get(async move |State(ingress): State<Shared>, shown: Credentials| {
         match operations::may_read_document(&ingress, &shown).await {
             Ok(()) => ([(CONTENT_TYPE, "application/json")], document.clone()).into_response(),
-            Err(refusal) => answer::refuse(Dialect::Openai, &refusal, clock::request_id()),
+            Err(refusal) => reply::refuse(Dialect::Openai, &refusal, clock::request_id()),
         }
     });
     let (open, clients): (Vec<Client>, Vec<Client>) = all.into_iter().partition(|client| client.is_open);
@@ -171,14 +171,14 @@ async fn refuse_while_stopping(State(ingress): State<Shared>, request: Request, 
         return next.run(request).await;
     }
     let dialect = dialect::of_path(request.uri().path());
-    let mut response = answer::refuse(dialect, &Refusal::Draining, clock::request_id());
+    let mut response = reply::refuse(dialect, &Refusal::Draining, clock::request_id());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
 async fn unknown_path(request: Request) -> Response {
     let (dialect, path) = (dialect::of_request(&request), aliases::written(&request).into_owned());
-    answer::refuse(dialect, &Refusal::UnknownPath(path), clock::request_id())
+    reply::refuse(dialect, &Refusal::UnknownPath(path), clock::request_id())
 }
 
 async fn wrong_method(request: Request) -> Response {
@@ -187,9 +187,9 @@ async fn wrong_method(request: Request) -> Response {
     let is_upgrade = request.headers().get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if is_upgrade {
         // Clients that prefer a WebSocket try a 405 again, and go on over HTTP after this.
-        let mut response = answer::refuse(dialect, &Refusal::NoWebSocket(path), clock::request_id());
+        let mut response = reply::refuse(dialect, &Refusal::NoWebSocket(path), clock::request_id());
         response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
         return response;
     }
-    answer::refuse(dialect, &Refusal::WrongMethod { method, path }, clock::request_id())
+    reply::refuse(dialect, &Refusal::WrongMethod { method, path }, clock::request_id())
 }

@@ -1,13 +1,15 @@
 //! How the ingress listens, waits and routes: sections `[ingress]` and `[models.NAME]`. Knows nothing of requests.
 
-use crate::api::cors;
+mod declared;
+
+pub use declared::{Declared, DeclaredKey};
+
 use crate::identity::IssuerConfig;
-use crate::office::Declared;
 use penstock_runtime::config::{Document, Section, parse_duration};
 use penstock_runtime::{MasterKey, Secret};
 use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::failure::FailureKind;
-use penstock_schemas::name::{ProjectId, Target, check_model};
+use penstock_schemas::name::{Target, check_model};
 use penstock_schemas::plan::Link;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -124,11 +126,6 @@ pub enum Strategy {
     Weighted,
 }
 
-/// The project of keys that name no other.
-pub(crate) fn default_project() -> ProjectId {
-    ProjectId::parse("default").expect("default is a name")
-}
-
 impl IngressConfig {
     /// Reads the sections.
     pub fn read(document: &mut Document) -> Self {
@@ -196,10 +193,21 @@ impl IngressConfig {
 
 fn read_cors(section: &mut Section) -> Vec<String> {
     let origins: Vec<String> = section.get("cors").unwrap_or_default();
-    for why in origins.iter().filter_map(|origin| cors::mistake(origin)) {
+    for why in origins.iter().filter_map(|origin| mistake_of_origin(origin)) {
         section.mistake("cors", &why);
     }
     origins
+}
+
+/// What is wrong with an origin of the configuration, if anything.
+fn mistake_of_origin(origin: &str) -> Option<String> {
+    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let is_origin = host.is_some_and(|host| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]_".contains(&byte))
+    });
+    let why =
+        || format!("`{origin}` is no origin: write it as \"https://app.example\", without a path, or \"*\" for all");
+    (origin != "*" && !is_origin).then(why)
 }
 
 fn read_metrics(section: &mut Section) -> MetricsAccess {
@@ -302,4 +310,28 @@ fn read_link(section: &mut Section) -> Option<(Link, u32)> {
         },
         weight,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_and_a_host() {
+        for (origin, is_right) in [
+            ("https://app.example", true),
+            ("http://localhost:3000", true),
+            ("http://[::1]:3000", true),
+            ("*", true),
+            ("https://app.example/", false),
+            ("https://app.example/x", false),
+            ("https://*.example", false),
+            ("app.example", false),
+            ("https://", false),
+            ("null", false),
+            ("", false),
+        ] {
+            assert_eq!(mistake_of_origin(origin).is_none(), is_right, "{origin}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ use crate::refusal::Refusal;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is to be kept of one request and its answer.
-pub(crate) struct Memory {
+pub(crate) struct ResponseToKeep {
     shelf: Shelf,
     /// The response's id.
     id: String,
@@ -45,7 +45,7 @@ pub(crate) struct Memory {
     is_followed: bool,
 }
 
-impl Memory {
+impl ResponseToKeep {
     /// Keeps an answer. A store that does not take it costs the caller nothing but the next turn.
     pub(crate) async fn keep(self, response: Bytes, native: bool) {
         let Some(record) = self.record(&response, native, None) else { return };

@@ -3,10 +3,10 @@
 //! unless the provider speaks the caller's own dialect: then bytes pass through untouched.
 
 use crate::refusal::Refusal;
-use crate::stage::number::Numbers;
 use bytes::Bytes;
 use memchr::memmem;
 use model_name::ModelName;
+use number::Numbers;
 use penstock_runtime::heavy;
 use penstock_schemas::chat::{ChatRequest, SEAL};
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
@@ -22,6 +22,7 @@ pub(crate) mod carried;
 mod fields;
 pub(crate) mod google;
 mod model_name;
+pub(crate) mod number;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod own_words;
@@ -61,7 +62,7 @@ pub(crate) enum Purpose {
 
 /// A request, as far as the pipeline must know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct ClientRequest {
     /// The caller's dialect.
     pub(crate) dialect: Dialect,
     /// What is asked.
@@ -95,7 +96,7 @@ impl Endpoint {
     }
 
     /// Reads what the pipeline must know of a request.
-    pub(crate) fn read(self, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
+    pub(crate) fn read(self, body: Bytes, content_type: Option<String>) -> Result<ClientRequest, Refusal> {
         let body = match self.translate {
             None => body,
             Some(translate) => translate(&body)?,
@@ -113,7 +114,7 @@ impl Endpoint {
     }
 }
 
-impl Asked {
+impl ClientRequest {
     /// Puts another body in the place of the caller's: the same request with what it refers to.
     pub(crate) fn spell_out(&mut self, body: Bytes) -> Result<(), Refusal> {
         self.extent = fields::measure(self.dialect, self.operation, &body)?;
@@ -234,7 +235,7 @@ const EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 impl Rewriter {
     /// For the answer to a request.
-    pub(crate) fn of(asked: &Asked, call: RequestId, numbers: Option<Numbers>) -> Self {
+    pub(crate) fn of(asked: &ClientRequest, call: RequestId, numbers: Option<Numbers>) -> Self {
         let (writer, name) = (asked.writer(call), ModelName::of(asked));
         Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers }
     }

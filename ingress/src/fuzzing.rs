@@ -1,9 +1,9 @@
 //! Doors to what reads bytes and is not public, for `tests/fuzz`; no other build has them. Knows no fuzzer.
 
+use crate::dialect::number::Numbers;
 use crate::dialect::openai::lists::{Joined, cut};
 use crate::dialect::{Endpoint, Rewriter, google};
 use crate::identity;
-use crate::stage::number::Numbers;
 use bytes::Bytes;
 use penstock_runtime::config::Document;
 use penstock_schemas::UnixMicros;
@@ -20,7 +20,7 @@ pub fn google_path(rest: &str) -> Option<(String, Operation)> {
 
 /// Whether a token that was signed by one of these keys is taken.
 pub fn token(text: &str, keys: &[u8]) -> bool {
-    identity::fuzzing::token(text, keys)
+    identity::fuzzing::token(text, keys, NOW)
 }
 
 /// What a token of these claims may do; `None` when it is not taken.
@@ -88,4 +88,4 @@ fn summary() -> Summary {
 }
 
 /// The time of every check.
-pub(crate) const NOW: UnixMicros = UnixMicros(1_795_341_600_000_000);
+const NOW: UnixMicros = UnixMicros(1_795_341_600_000_000);

@@ -7,7 +7,6 @@ mod issuer;
 mod jwks;
 mod token;
 
-use crate::refusal::Refusal;
 pub use issuer::{IssuerConfig, TokenRole};
 use jwks::Jwks;
 use penstock_runtime::{Life, clock};
@@ -16,6 +15,15 @@ use std::sync::Arc;
 pub(crate) use token::BadToken;
 use token::{Claims, Unchecked};
 use tracing::warn;
+
+/// Why a token stands for no key now.
+#[derive(Debug)]
+pub(crate) enum TokenError {
+    /// It is not good.
+    Bad(BadToken),
+    /// The keys of its issuer are not known, so that it cannot be checked.
+    NoIssuerKeys,
+}
 
 /// The trusted issuers. Cloning shares them.
 #[derive(Clone)]
@@ -50,8 +58,8 @@ impl Issuers {
     /// The key that a token stands for.
     ///
     /// # Errors
-    /// When it is not good; and when the issuer's keys are not known, so that nobody can say.
-    pub(crate) async fn key_of(&self, text: &str) -> Result<Arc<VirtualKey>, Refusal> {
+    /// When it is not good; and when the issuer's keys are not known, so that it cannot be checked.
+    pub(crate) async fn key_of(&self, text: &str) -> Result<Arc<VirtualKey>, TokenError> {
         let (issuer, claims) = self.check(text).await?;
         Ok(Arc::new(issuer.config.key(&claims)?))
     }
@@ -60,27 +68,26 @@ impl Issuers {
     ///
     /// # Errors
     /// As of [`Issuers::key_of`].
-    pub(crate) async fn role_of(&self, text: &str) -> Result<Option<TokenRole>, Refusal> {
+    pub(crate) async fn role_of(&self, text: &str) -> Result<Option<TokenRole>, TokenError> {
         let (issuer, claims) = self.check(text).await?;
         Ok(issuer.config.role(&claims)?)
     }
 
-    async fn check(&self, text: &str) -> Result<(&Jwks, Claims), Refusal> {
+    async fn check(&self, text: &str) -> Result<(&Jwks, Claims), TokenError> {
         let token = Unchecked::read(text)?;
         let issuer = self.0.iter().find(|issuer| issuer.config.issuer == token.issuer()).ok_or(BadToken::Issuer)?;
-        let unknown = || Refusal::NotReady("the keys of the token's issuer cannot be fetched");
         let mut keys = issuer.known();
         if keys.as_ref().is_none_or(|keys| token.key(keys).is_none()) {
-            keys = Some(issuer.renewed(keys.as_ref()).await.ok_or_else(unknown)?);
+            keys = Some(issuer.renewed(keys.as_ref()).await.ok_or(TokenError::NoIssuerKeys)?);
         }
-        let keys = keys.ok_or_else(unknown)?;
+        let keys = keys.ok_or(TokenError::NoIssuerKeys)?;
         let claims = token.check(&keys, &issuer.config.audience, clock::now())?;
         Ok((issuer, claims))
     }
 }
 
-impl From<BadToken> for Refusal {
+impl From<BadToken> for TokenError {
     fn from(why: BadToken) -> Self {
-        Self::BadToken(why)
+        Self::Bad(why)
     }
 }

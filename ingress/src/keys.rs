@@ -5,9 +5,7 @@ pub(crate) mod grant;
 mod hash;
 pub(crate) mod ring;
 
-use crate::config::default_project;
 use hash::Hasher;
-pub(crate) use hash::hex;
 use penstock_runtime::bus::{Bucket, Bus, BusError};
 use penstock_runtime::{MasterKey, Secret, clock};
 use penstock_schemas::UnixMicros;
@@ -237,7 +235,7 @@ fn describe(id: KeyId, secret: &Secret, wish: KeyWish, hasher: &Hasher) -> Virtu
         sha256: String::new(),
         prefix: secret.prefix.clone(),
         secrets: vec![secret],
-        project: wish.project.unwrap_or_else(default_project),
+        project: wish.project.unwrap_or_else(ProjectId::default_project),
         user: wish.user,
         name: wish.name,
         models: wish.models,

@@ -2,28 +2,30 @@
 //!
 //! Read `pipeline` first: it is one request, top to bottom. Each stage has a file of its own under `stage/`.
 
+mod allow;
 mod api;
-mod budget;
 mod carry;
 mod config;
 mod conversation;
 mod dialect;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod http;
 pub mod identity;
 pub mod keys;
+mod limits;
+pub mod manage;
 mod metrics;
 mod models;
-pub mod office;
 mod pipeline;
 mod provider_keys;
-mod pulse;
 mod queue;
 pub mod reading;
 mod refusal;
+mod request;
 mod role;
-mod server;
 mod stage;
+mod state;
 mod status;
 mod strangers;
 

@@ -4,9 +4,9 @@
 use crate::config::VirtualModel;
 use penstock_runtime::bus::{Bucket, Change};
 use penstock_schemas::envelope::Dialect;
-use penstock_schemas::key::matches;
 use penstock_schemas::model::{ModelCard, ProviderCard};
 use penstock_schemas::name::{ModelId, ProviderId, Target};
+use penstock_schemas::pattern::matches;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,35 +1,30 @@
-//! One request, top to bottom. Each stage takes what the one before it made and gives the next, so the compiler keeps the
-//! order, and nothing reaches a worker's subject without having been admitted and paid for. Stage 8, the call itself, is
-//! `workers/src/pool.rs`. Knows the order of things and none of the things themselves.
+//! One request, top to bottom. Each stage is a file under `stage/`, and what it finds out stands in the one `Request`. Two
+//! things are made in one place only, so that the compiler keeps what must not be forgotten: the right to ask of a caller who
+//! is known (`Grant`), without which there is no `Request`, and a call that was admitted and paid for (`Funded`), which alone
+//! can be sent. Knows the order of things and none of the things themselves.
 
 use crate::conversation::{background, recall};
 use crate::dialect::{Endpoint, Rewriter};
+use crate::http::reply;
 use crate::refusal::Refusal;
-use crate::role::Shared;
-use crate::stage::allow::Allowed;
-use crate::stage::answer::{self, Answer};
-use crate::stage::authenticate::{self, Known};
-use crate::stage::number::Numbers;
-use crate::stage::receive::Received;
-use crate::stage::record::{Record, Told};
-use crate::stage::repeat::{self, Repeat};
-use crate::stage::{admit, cache, dispatch, receive, reserve, route};
-use axum::extract::Request;
+use crate::request::Request;
+use crate::stage::dispatch::Begun;
+use crate::stage::guard::RequestGuard;
+use crate::stage::record::Record;
+use crate::stage::{admit, cache, dispatch, receive, repeat, reserve, route};
+use crate::state::Shared;
 use axum::response::Response;
-use penstock_runtime::bus::{Intake, Replay};
-use penstock_runtime::{clock, heavy};
+use bytes::Bytes;
+use penstock_runtime::clock;
 use penstock_schemas::name::RequestId;
-use std::pin::pin;
 
-/// Answers one request for a model.
-pub(crate) async fn serve(ingress: Shared, endpoint: Endpoint, request: Request) -> Response {
+/// Answers one HTTP request for a model.
+pub(crate) async fn serve(ingress: Shared, endpoint: Endpoint, request: axum::extract::Request) -> Response {
     let (id, dialect) = (clock::request_id(), endpoint.dialect);
-    let mut told = Told::default();
-    let mut response = match run(&ingress, id, endpoint, request, &mut told).await {
+    let response = match run(&ingress, id, endpoint, request).await {
         Ok(response) => response,
-        Err(refusal) => answer::refuse(dialect, &refusal, id),
+        Err(refusal) => reply::refuse(dialect, &refusal, id),
     };
-    answer::tell(&mut response, &told);
     ingress.metrics.count(response.status());
     response
 }
@@ -38,87 +33,82 @@ async fn run(
     ingress: &Shared,
     id: RequestId,
     endpoint: Endpoint,
-    request: Request,
-    told: &mut Told,
+    request: axum::extract::Request,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    let head = receive::read_head(parts, endpoint, id, &ingress.config)?; //          1 receive: the head
+    let head = receive::read_head(parts, endpoint, id, &ingress.config)?; //          receive: the head
     ingress.soon_ready(head.deadline).await;
-    let found = authenticate::find(&head, ingress).await?; //                         2 authenticate
-    let received = receive::read_rest(head, body, ingress).await?; //                 1 receive: the rest
-    let known = authenticate::know(received, found, ingress)?;
-    let mut record = Record::begin(&known, ingress); //                               9 record, from here to the last byte
-    let repeat = known.grant.clone().hold(pin!(repeat::look_up(&known, ingress))).await;
-    match repeat.inspect_err(|refusal| record.refused(refusal))? {
-        Repeat::First(claims) => {
-            let rewriter = rewriter(&known.received, id, claims.is_numbered.then(|| Numbers::new(id, 0)));
-            let is_kept = claims.is_kept() && ingress.bus.intake() == Intake::Everything;
-            let known = Known { is_kept, ..known };
-            let answered = Box::pin(once(ingress, known, (record, rewriter), told)).await;
-            if answered.is_err() {
-                claims.release(ingress).await;
-            }
-            answered
-        }
-        Repeat::Again(replay, claims, seen, allowed) => {
-            let call = replay.request_id();
-            let rewriter = rewriter(&known.received, call, claims.is_numbered.then(|| Numbers::new(call, seen)));
-            let answered = Box::pin(again(id, (*replay, allowed), record, rewriter)).await;
-            if answered.is_err() {
-                claims.release(ingress).await;
-            }
-            answered
-        }
-    }
+    let caller = head.credentials.find_key(ingress).await?; //                        authenticate
+    let request = receive::read_rest(head, body, caller, ingress).await?; //          receive: the rest
+    let mut guard = RequestGuard::begin(&request, ingress); //                               record, from here to the last byte
+    let answered = Box::pin(respond(ingress, request, &mut guard)).await;
+    Ok(guard.finish(answered, ingress).await)
 }
 
-/// A request that is no repetition.
-async fn once(
-    ingress: &Shared,
-    known: Known,
-    (mut record, rewriter): (Record, Rewriter),
-    told: &mut Told,
-) -> Result<Response, Refusal> {
-    let id = known.received.id;
-    let (known, memory) = recall(known, ingress).await.inspect_err(|refusal| record.refused(refusal))?;
-    let memory = match memory {
+/// The response to a request that is no other's repetition, or the answer that the first one got.
+async fn respond(ingress: &Shared, mut request: Request, guard: &mut RequestGuard) -> Result<Response, Refusal> {
+    let repeat = repeat::look_up(&request, ingress).await?;
+    let rewriter = repeat.rewriter(&request);
+    request.is_kept = repeat.is_kept(ingress);
+    guard.claims(repeat.claims);
+    if let Some(earlier) = repeat.earlier {
+        let answer = dispatch::read_again(&request, earlier, guard.record()).await?;
+        let mut response = Begun::from(answer).respond(guard.hand_over(), rewriter, None).await?;
+        reply::mark_as_repeated(&mut response);
+        return Ok(response);
+    }
+    let memory = match recall(&mut request, ingress).await? {
         Some(memory) if memory.is_background => {
-            return background::begin(ingress, known, memory, (record, rewriter)).await;
+            let (task, response) = background::begin(ingress, request.id, memory).await?;
+            let (ingress, record) = (ingress.clone(), guard.hand_over());
+            ingress.clone().life.work(task.run(in_background(ingress, request, record, rewriter)));
+            return Ok(response);
         }
         memory => memory,
     };
-    let answer = ask(ingress, known, &mut record).await;
-    *told = record.told();
-    let answer = answer.inspect_err(|refusal| record.refused(refusal))?;
-    answer.respond(id, record, rewriter, memory).await
+    let begun = ask(ingress, request, guard.record()).await?;
+    begun.respond(guard.hand_over(), rewriter, memory).await
 }
 
-/// A request that was asked before: its answer costs nothing.
-async fn again(
-    id: RequestId,
-    (replay, allowed): (Replay, Allowed),
+/// From the admission to the beginning of the answer: the same for a client that waits, a response in the background and a
+/// line of a batch.
+async fn ask(ingress: &Shared, mut request: Request, record: &mut Record) -> Result<Begun, Refusal> {
+    let admitted = admit::admit(&request, ingress, record).await?; //                 admit: may it come now?
+    cache::look_up(&mut request); //                                                  cache: was it answered before?
+    let route = route::route(&request, ingress)?; //                                  route: who can answer it?
+    let funded = reserve::reserve(request, route, admitted, ingress, record).await?; // reserve: is there money for it?
+    dispatch::dispatch(funded, ingress, record).await //                              dispatch, and call: workers/src/pool.rs
+}
+
+/// The answer in one piece in the caller's dialect, for a caller who does not wait for it.
+async fn answer_whole(
+    ingress: &Shared,
+    request: Request,
+    record: &mut Record,
+    rewriter: &mut Rewriter,
+) -> Result<Bytes, Refusal> {
+    record.deliver_whole();
+    let answered = async {
+        let begun = ask(ingress, request, record).await?;
+        Ok(begun.into_bytes(record, rewriter)?)
+    };
+    Box::pin(answered).await.inspect_err(|refusal| record.refused(refusal))
+}
+
+/// The answer as it is kept, and whether it came in the caller's dialect.
+async fn in_background(
+    ingress: Shared,
+    request: Request,
     mut record: Record,
-    rewriter: Rewriter,
-) -> Result<Response, Refusal> {
-    let grant = record.grant();
-    let answer = grant.hold(pin!(dispatch::read_again(replay, allowed, &mut record))).await;
-    let answer = answer.inspect_err(|refusal| record.refused(refusal))?;
-    let mut response = answer.respond(id, record, rewriter, None).await?;
-    answer::mark_as_repeated(&mut response);
-    Ok(response)
+    mut rewriter: Rewriter,
+) -> Result<(Bytes, bool), Refusal> {
+    let bytes = answer_whole(&ingress, request, &mut record, &mut rewriter).await?;
+    Ok(rewriter.kept().unwrap_or((bytes, false)))
 }
 
-fn rewriter(received: &Received, call: RequestId, numbers: Option<Numbers>) -> Rewriter {
-    let asked = &received.asked;
-    heavy(asked.body.len(), || Rewriter::of(asked, call, numbers))
-}
-
-/// From the admission to the beginning of the answer.
-pub(crate) async fn ask(ingress: &Shared, known: Known, record: &mut Record) -> Result<Answer, Refusal> {
-    let grant = known.grant.clone();
-    let admitted = admit::admit(known, ingress, record).await?; //                    3 admit
-    let missed = cache::look_up(admitted); //                                         4 cache
-    let planned = route::route(missed, ingress)?; //                                  5 route
-    let funded = reserve::reserve(planned, ingress, record).await?; //                6 reserve
-    grant.hold(pin!(dispatch::dispatch(funded, ingress, record))).await //            7 dispatch, 8 call
+/// The answer to a line of a batch, in the caller's dialect. Its record is written when this is over.
+#[expect(dead_code, reason = "batches answer their lines with it")]
+pub(crate) async fn answer_line(ingress: &Shared, request: Request) -> Result<Bytes, Refusal> {
+    let (mut record, mut rewriter) = (Record::begin(&request, ingress), Rewriter::of(&request.asked, request.id, None));
+    answer_whole(ingress, request, &mut record, &mut rewriter).await
 }

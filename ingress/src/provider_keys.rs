@@ -8,7 +8,7 @@ use penstock_schemas::provider_key::{HEAVIEST, KeySource, ProviderKey, hint, mis
 
 /// What a new key is to be.
 #[derive(Clone, Debug)]
-pub struct KeyWish {
+pub struct ProviderKeyWish {
     /// Its name; one is made when it is absent.
     pub id: Option<String>,
     /// The key, or where workers find it.
@@ -49,7 +49,11 @@ pub enum Unmanaged {
 ///
 /// # Errors
 /// When it cannot be.
-pub fn prepare(provider: &ProviderId, wish: KeyWish, master: Option<&MasterKey>) -> Result<ProviderKey, Unmanaged> {
+pub fn prepare(
+    provider: &ProviderId,
+    wish: ProviderKeyWish,
+    master: Option<&MasterKey>,
+) -> Result<ProviderKey, Unmanaged> {
     let (id, hint, source) = match wish.secret {
         Given::Place(text) => {
             let source = KeySource::parse(&text);
@@ -146,8 +150,8 @@ mod tests {
         ProviderId::parse("house").unwrap()
     }
 
-    fn wish(id: &str, secret: Given) -> KeyWish {
-        KeyWish { id: Some(id.to_owned()), secret, weight: 1 }
+    fn wish(id: &str, secret: Given) -> ProviderKeyWish {
+        ProviderKeyWish { id: Some(id.to_owned()), secret, weight: 1 }
     }
 
     #[test]

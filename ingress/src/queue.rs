@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// What one turn of a project is worth, in the unit of [`Place::cost`].
+/// What one turn of a project is worth, in the unit of [`QueuedCall::cost`].
 const TURN: u64 = 8 * 1024;
 
 /// All queues of this ingress. Cloning shares them.
@@ -42,7 +42,7 @@ struct Waiter {
 }
 
 /// A call that wants in.
-pub(crate) struct Place<'a> {
+pub(crate) struct QueuedCall<'a> {
     /// Whose pools are full.
     pub(crate) provider: &'a ProviderId,
     /// Who pays.
@@ -81,12 +81,12 @@ impl Queues {
     }
 
     /// Waits for the call's turn. Giving up the wait gives up the place.
-    pub(crate) async fn turn(&self, place: Place<'_>) -> Result<Turn, Full> {
+    pub(crate) async fn turn(&self, place: QueuedCall<'_>) -> Result<Turn, Full> {
         let turn = self.enter(&place)?;
         turn.await.map_err(|_| Full::Displaced)
     }
 
-    fn enter(&self, place: &Place<'_>) -> Result<oneshot::Receiver<Turn>, Full> {
+    fn enter(&self, place: &QueuedCall<'_>) -> Result<oneshot::Receiver<Turn>, Full> {
         let (give, turn) = oneshot::channel();
         let mut providers = self.providers();
         let queue = providers.entry(place.provider.clone()).or_default();
@@ -175,7 +175,7 @@ mod tests {
 
     fn enter(queues: &Queues, project: &str, cost: u64) -> Result<oneshot::Receiver<Turn>, Full> {
         let (provider, project) = (ProviderId::parse("p").unwrap(), ProjectId::parse(project).unwrap());
-        queues.enter(&Place { provider: &provider, project: &project, cost })
+        queues.enter(&QueuedCall { provider: &provider, project: &project, cost })
     }
 
     /// The order in which calls that wait for the same pool get their turns.

@@ -1,8 +1,11 @@
 //! Why a request is not answered with what was asked: our own reasons, and those that came over the bus. Knows neither
 //! HTTP statuses (see `status`) nor how a dialect spells errors (see `dialect`).
 
-use crate::identity::BadToken;
-use crate::office::Refused;
+mod manage_error;
+
+pub use manage_error::ManageError;
+
+use crate::identity::{BadToken, TokenError};
 use penstock_runtime::memory::MemoryFull;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::budget::Unit;
@@ -84,7 +87,7 @@ pub(crate) enum Refusal {
     #[error("{0}")]
     BadQuery(String),
     #[error("{0}")]
-    Office(Box<Refused>),
+    Manage(Box<ManageError>),
     #[error("{0}")]
     Failed(Box<Failure>),
 }
@@ -128,6 +131,27 @@ impl fmt::Display for OverBudget {
     }
 }
 
+impl From<BadToken> for Refusal {
+    fn from(why: BadToken) -> Self {
+        Self::BadToken(why)
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Bad(why) => Self::BadToken(why),
+            TokenError::NoIssuerKeys => Self::NotReady("the keys of the token's issuer cannot be fetched"),
+        }
+    }
+}
+
+impl From<ManageError> for Refusal {
+    fn from(refused: ManageError) -> Self {
+        Self::Manage(Box::new(refused))
+    }
+}
+
 impl From<MemoryFull> for Refusal {
     fn from(_: MemoryFull) -> Self {
         Self::NotReady("its memory for requests is in use ([ingress] memory)")
@@ -149,7 +173,7 @@ impl Refusal {
             Self::TooManyBadKeys { wait } => Some(*wait),
             Self::OverBudget(over) => over.resets.map(|(_, wait)| wait),
             Self::Failed(failure) => failure.retry_after_ms.map(Duration::from_millis),
-            Self::Office(refused) if matches!(**refused, Refused::Unavailable(_)) => Some(Duration::from_secs(1)),
+            Self::Manage(refused) if matches!(**refused, ManageError::Unavailable(_)) => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -157,8 +181,8 @@ impl Refusal {
     /// Everything that is wrong with an object of the admin API.
     pub(crate) fn mistakes(&self) -> &[Mistake] {
         match self {
-            Self::Office(refused) => match &**refused {
-                Refused::Wrong(mistakes) => mistakes,
+            Self::Manage(refused) => match &**refused {
+                ManageError::Wrong(mistakes) => mistakes,
                 _ => &[],
             },
             _ => &[],
@@ -194,7 +218,7 @@ impl Refusal {
             Self::WrongPart { place, .. } => Some(place),
             Self::UnknownModel { .. } | Self::ModelForbidden { .. } | Self::Unpriced { .. } => Some("model"),
             Self::Failed(failure) => failure.param.as_deref(),
-            Self::Office(_) => {
+            Self::Manage(_) => {
                 self.mistakes().first().map(|mistake| mistake.field.as_str()).filter(|field| !field.is_empty())
             }
             _ => None,

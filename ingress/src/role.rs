@@ -1,29 +1,27 @@
-//! The ingress role, from start to drain: what its handlers share, and the order in which things begin and end.
+//! The ingress role, from start to drain: the order in which things begin and end. Knows nothing of requests.
 
-use crate::budget::{Keeper, Rules};
+use crate::api;
 use crate::carry::Carry;
 use crate::config::{IngressConfig, MetricsAccess};
 use crate::conversation::background;
+use crate::http::server;
 use crate::identity::Issuers;
 use crate::keys::Keys;
-use crate::keys::ring::KeyRing;
+use crate::limits::Keeper;
+use crate::manage::{Actor, Applying, ManageError, Objects};
 use crate::metrics::IngressMetrics;
 use crate::models::Models;
-use crate::office::{Actor, Applying, Office, Refused};
 use crate::queue::Queues;
+use crate::state::{LOOK, Parts, Shared};
 use crate::strangers::Strangers;
-use crate::{api, server};
-use penstock_runtime::bus::{Alarm, Bus, BusError, Inbox, Journal, Kept, Replays};
+use penstock_runtime::bus::{Bus, BusError, Inbox, Journal};
+use penstock_runtime::clock;
 use penstock_runtime::health::Health;
 use penstock_runtime::memory::Memory;
 use penstock_runtime::metrics::Metrics;
-use penstock_runtime::{Life, clock};
-use penstock_schemas::UnixMicros;
 use penstock_schemas::audit::Way;
-use penstock_schemas::directory::Directory;
 use std::net::SocketAddr;
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -33,48 +31,6 @@ use tracing::warn;
 /// The time that the ledger gets for the last events, after the last request is over.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
 
-/// Between two looks whether this process is ready.
-const LOOK: Duration = Duration::from_millis(10);
-
-/// What all handlers share.
-#[derive(Clone)]
-pub(crate) struct Shared(Arc<Parts>);
-
-/// See [`Shared`].
-pub(crate) struct Parts {
-    pub(crate) config: IngressConfig,
-    pub(crate) bus: Bus,
-    pub(crate) life: Life,
-    pub(crate) inbox: Inbox,
-    pub(crate) journal: Journal,
-    pub(crate) keys: KeyRing,
-    pub(crate) issuers: Issuers,
-    pub(crate) models: Models,
-    pub(crate) health: Health,
-    pub(crate) office: Office,
-    pub(crate) keeper: Keeper,
-    pub(crate) alarm: Alarm,
-    rules: Mutex<(Arc<Directory>, Arc<Rules>)>,
-    pub(crate) replays: Replays,
-    pub(crate) queues: Queues,
-    pub(crate) memory: Memory,
-    pub(crate) strangers: Strangers,
-    pub(crate) carry: Carry,
-    /// Room for requests that wait until this process is ready.
-    early: Semaphore,
-    pub(crate) conversations: Kept,
-    /// Room for responses in the background.
-    pub(crate) background: Arc<Semaphore>,
-    pub(crate) metrics: IngressMetrics,
-}
-
-impl Deref for Shared {
-    type Target = Parts;
-    fn deref(&self) -> &Parts {
-        &self.0
-    }
-}
-
 /// The running role.
 pub struct Ingress {
     shared: Shared,
@@ -83,7 +39,7 @@ pub struct Ingress {
 
 /// Why an ingress could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum IngressError {
     /// The bus could not be set up.
     #[error(transparent)]
     Bus(#[from] BusError),
@@ -99,23 +55,23 @@ pub enum StartError {
     },
     /// What the file declares is not possible here.
     #[error("what the configuration declares cannot be applied: {0}")]
-    Declared(Refused),
+    Declared(ManageError),
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let cannot = |source| StartError::Listen { address, source };
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), IngressError> {
+    let cannot = |source| IngressError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(cannot)?;
     let bound = listener.local_addr().map_err(cannot)?;
     Ok((listener, bound))
 }
 
 /// Makes what is managed be what the file declares; what it does not declare stays.
-async fn declare(office: &Office, config: &IngressConfig) -> Result<(), StartError> {
+async fn declare(objects: &Objects, config: &IngressConfig) -> Result<(), IngressError> {
     if config.declared.is_empty() {
         return Ok(());
     }
     let actor = Actor::admin("configuration", Way::Apply);
-    let applied = office.apply(&actor, &config.declared, Applying::default()).await.map_err(StartError::Declared)?;
+    let applied = objects.apply(&actor, &config.declared, Applying::default()).await.map_err(IngressError::Declared)?;
     for warning in applied.warnings {
         warn!(warning, "the configuration");
     }
@@ -127,7 +83,7 @@ impl Ingress {
     ///
     /// # Errors
     /// When the bus cannot be set up, or the address cannot be listened on.
-    pub async fn start(config: IngressConfig, bus: &Bus, metrics: &Metrics) -> Result<Self, StartError> {
+    pub async fn start(config: IngressConfig, bus: &Bus, metrics: &Metrics) -> Result<Self, IngressError> {
         let life = bus.life();
         let (listener, address) = listen(config.listen).await?;
         let metrics_listener = match config.metrics {
@@ -147,14 +103,14 @@ impl Ingress {
         bus.answer_targets(move || known.report(clock::now())).await?;
         let issuers = Issuers::new(&config.issuers, life);
         let journal = Journal::open(bus).await?;
-        let office = Office::open(bus, store, directories, models.clone(), journal.clone()).await?;
-        let office = office.sealing(config.master_key.as_ref());
-        Box::pin(declare(&office, &config)).await?;
+        let objects = Objects::open(bus, store, directories, models.clone(), journal.clone()).await?;
+        let objects = objects.sealing(config.master_key.as_ref());
+        Box::pin(declare(&objects, &config)).await?;
         let (memory, strangers) = (Memory::new(config.memory), Strangers::new(config.strangers));
         let stored = config.stored as u64;
         let conversations = bus.kept(stored).await?;
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
-        let shared = Shared(Arc::new(Parts {
+        let shared = Shared::new(Parts {
             config,
             bus: bus.clone(),
             life: life.clone(),
@@ -165,7 +121,7 @@ impl Ingress {
             models,
             health,
             carry,
-            office,
+            objects,
             keeper: Keeper::start(bus).await?,
             alarm: bus.alarm(),
             rules: Mutex::default(),
@@ -177,7 +133,7 @@ impl Ingress {
             conversations,
             background: Arc::new(Semaphore::new(background::AT_ONCE)),
             metrics: IngressMetrics::register(metrics),
-        }));
+        });
         life.service("http", server::serve(listener, api::router(shared.clone()), shared.clone()));
         if let Some(listener) = metrics_listener {
             life.service("metrics", server::serve(listener, api::metrics_router(shared.clone()), shared.clone()));
@@ -208,37 +164,5 @@ impl Ingress {
         let undone = self.shared.life.drain(self.shared.config.drain).await;
         self.shared.keeper.finish().await;
         self.shared.journal.finish(LAST_EVENTS).await && undone == 0
-    }
-}
-
-impl Shared {
-    /// Waits for a process that is just starting, or has lost its connection for a moment: as long as a call may wait for
-    /// a worker, and for no more requests than may do so. What cannot be served then is refused by who needs what is
-    /// missing.
-    pub(crate) async fn soon_ready(&self, deadline: UnixMicros) {
-        if self.is_ready() {
-            return;
-        }
-        let Ok(_room) = self.early.try_acquire() else { return };
-        let until = clock::now().after(self.config.queue_timeout).min(deadline);
-        while !self.is_ready() && !self.life.is_stopping() && clock::now() < until {
-            sleep(LOOK).await;
-        }
-    }
-
-    /// All limits, as the directory says now.
-    pub(crate) fn rules(&self) -> Arc<Rules> {
-        let directory = self.keys.directory();
-        let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&known.0, &directory) {
-            let rules = Arc::new(Rules::of(&directory));
-            *known = (directory, rules);
-        }
-        known.1.clone()
-    }
-
-    /// Whether requests can be served.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.keys.is_current() && self.models.is_current() && self.bus.is_connected() && !self.life.is_stopping()
     }
 }

@@ -1,7 +1,6 @@
 //! The one place where an HTTP status is chosen. Knows nothing of how an error is spelt.
 
-use crate::office::Refused;
-use crate::refusal::Refusal;
+use crate::refusal::{ManageError, Refusal};
 use axum::http::StatusCode;
 use penstock_schemas::failure::{Failure, FailureKind};
 
@@ -49,21 +48,21 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         Refusal::OtherRequest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::UnknownStream => StatusCode::NOT_FOUND,
         Refusal::Draining | Refusal::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::Office(refused) => of_refused(refused),
+        Refusal::Manage(refused) => of_refused(refused),
         Refusal::Failed(failure) => of_failure(failure),
     }
 }
 
 /// What has the wrong form is a bad request; what has the right form and breaks a rule cannot be processed.
-fn of_refused(refused: &Refused) -> StatusCode {
+fn of_refused(refused: &ManageError) -> StatusCode {
     match refused {
-        Refused::Wrong(mistakes) if mistakes.iter().any(|mistake| !mistake.is_rule) => StatusCode::BAD_REQUEST,
-        Refused::Wrong(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        Refused::Duplicate { .. } | Refused::InUse { .. } => StatusCode::CONFLICT,
-        Refused::Unknown { .. } => StatusCode::NOT_FOUND,
-        Refused::Forbidden { .. } => StatusCode::FORBIDDEN,
-        Refused::Stale { .. } => StatusCode::PRECONDITION_FAILED,
-        Refused::Unavailable(_) | Refused::Unrecorded => StatusCode::SERVICE_UNAVAILABLE,
+        ManageError::Wrong(mistakes) if mistakes.iter().any(|mistake| !mistake.is_rule) => StatusCode::BAD_REQUEST,
+        ManageError::Wrong(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        ManageError::Duplicate { .. } | ManageError::InUse { .. } => StatusCode::CONFLICT,
+        ManageError::Unknown { .. } => StatusCode::NOT_FOUND,
+        ManageError::Forbidden { .. } => StatusCode::FORBIDDEN,
+        ManageError::Stale { .. } => StatusCode::PRECONDITION_FAILED,
+        ManageError::Unavailable(_) | ManageError::Unrecorded => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::UnixMicros;
 use crate::budget::check_name;
 use crate::cycle::Cycle;
 use crate::name::{AlertId, Target};
-use crate::spend::Answer;
+use crate::spend::ReportReply;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -306,7 +306,7 @@ pub struct AlertReport {
 pub const MOST_ALERTS: usize = 1_000;
 
 /// An answer from the bus to an [`AlertQuery`].
-pub type AlertReply = Answer<AlertReport>;
+pub type AlertReply = ReportReply<AlertReport>;
 
 #[cfg(test)]
 mod tests {

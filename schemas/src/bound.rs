@@ -149,7 +149,8 @@ fn worst_ways(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -
     let input = Usage { input: Some(extent.bytes), ..Usage::default() };
     match operation {
         Operation::Chat | Operation::Completions => {
-            let output = extent.output_within(longest).saturating_mul(extent.answers());
+            let least = card.and_then(|card| card.least_output).unwrap_or(0);
+            let output = extent.output_within(longest).max(least).saturating_mul(extent.answers());
             vec![Usage { output: Some(output), ..input_of(card, extent) }]
         }
         Operation::Embeddings | Operation::Moderations => vec![input_of(card, extent)],
@@ -251,6 +252,18 @@ mod tests {
             let is_web = request.contains("web_search");
             let expected = if is_web { None } else { Some(cost.to_owned()) };
             assert_eq!((dollars(found), counted), (expected, tokens), "{request}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_the_provider_raises_counts_as_raised() {
+        let plain = card(r#"{"input":"0","output":"10"}"#);
+        let raising = ModelCard { least_output: Some(16), ..plain.clone() };
+        for (request, of_plain, of_raising) in
+            [(r#"{"max_tokens":5,"n":2}"#, "0.0001", "0.00032"), (r#"{"max_tokens":20}"#, "0.0002", "0.0002")]
+        {
+            let found = [&plain, &raising].map(|card| dollars(worst_of(card, Operation::Chat, request).usd).unwrap());
+            assert_eq!(found, [of_plain, of_raising], "{request}");
         }
     }
 

@@ -1,11 +1,11 @@
 //! What an operator limits: money and tokens over a cycle, and rates over a minute or a day, each for a scope. Knows
 //! nothing of how much has been used: that is `book`.
 
+use crate::caller::Caller;
 use crate::cycle::{self, Cycle};
-use crate::envelope::Caller;
-use crate::key::matches;
 use crate::money::Picodollars;
 use crate::name::Target;
+use crate::pattern::matches;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -2,9 +2,11 @@
 //! a version byte, the length of the header (4 bytes, big endian), the header as JSON, and the request's bytes untouched.
 
 use crate::UnixMicros;
+pub use crate::caller::Caller;
+pub use crate::dialect::{Dialect, Operation};
 use crate::extent::Extent;
 use crate::failure::Failure;
-use crate::name::{BatchId, KeyId, ProcessId, ProjectId, RequestId};
+use crate::name::{ProcessId, RequestId};
 use crate::plan::Plan;
 use crate::reservation::Reservation;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,107 +16,6 @@ use std::fmt;
 
 /// The version that this code writes. A reader refuses any other: see `Malformed`.
 const VERSION: u8 = 1;
-
-/// A wire format of clients and providers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Dialect {
-    /// OpenAI chat completions; also the provider-agnostic form, see [`crate::chat`].
-    Openai,
-    /// OpenAI responses.
-    Responses,
-    /// Anthropic messages.
-    Anthropic,
-    /// Google Gemini `generateContent`.
-    Google,
-    /// Google Vertex AI.
-    Vertex,
-    /// Mistral.
-    Mistral,
-    /// Cohere v2.
-    Cohere,
-    /// Amazon Bedrock Converse.
-    Bedrock,
-    /// Azure OpenAI.
-    Azure,
-}
-
-impl Dialect {
-    /// The dialect whose JSON it is: Azure serves OpenAI's, Vertex Google's.
-    pub fn form(self) -> Self {
-        match self {
-            Self::Azure => Self::Openai,
-            Self::Vertex => Self::Google,
-            Self::Openai
-            | Self::Responses
-            | Self::Anthropic
-            | Self::Google
-            | Self::Mistral
-            | Self::Cohere
-            | Self::Bedrock => self,
-        }
-    }
-}
-
-/// What is asked of a provider. Each has one agnostic form: OpenAI's, save for `Rerank`, which has Cohere's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Operation {
-    /// A chat completion.
-    Chat,
-    /// A completion of a text: `/v1/completions`.
-    Completions,
-    /// Vectors for texts.
-    Embeddings,
-    /// Whether texts are harmful.
-    Moderations,
-    /// Images from a text.
-    Images,
-    /// Images from images and a text; the request is a form, not JSON.
-    ImageEdits,
-    /// Images like an image; the request is a form, not JSON.
-    ImageVariations,
-    /// Speech from a text; the answer is audio, not JSON.
-    Speech,
-    /// A text from speech; the request is a form, not JSON.
-    Transcriptions,
-    /// An English text from speech in any language; otherwise as `Transcriptions`.
-    Translations,
-    /// The order of documents by a query, in Cohere's v2 shape.
-    Rerank,
-    /// How many tokens a chat request is, in Anthropic's shape: `{"input_tokens"}`.
-    CountTokens,
-}
-
-impl Operation {
-    /// Whether images come of it.
-    pub fn makes_images(self) -> bool {
-        matches!(self, Self::Images | Self::ImageEdits | Self::ImageVariations)
-    }
-
-    /// Whether its request is a form, not JSON.
-    pub fn takes_form(self) -> bool {
-        matches!(self, Self::Transcriptions | Self::Translations | Self::ImageEdits | Self::ImageVariations)
-    }
-
-    /// The word that stands for it in subjects, SQL and `gen_ai.operation.name`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Completions => "completions",
-            Self::Embeddings => "embeddings",
-            Self::Moderations => "moderations",
-            Self::Images => "images",
-            Self::ImageEdits => "image_edits",
-            Self::ImageVariations => "image_variations",
-            Self::Speech => "speech",
-            Self::Transcriptions => "transcriptions",
-            Self::Translations => "translations",
-            Self::Rerank => "rerank",
-            Self::CountTokens => "count_tokens",
-        }
-    }
-}
 
 /// How the caller wants the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,44 +53,6 @@ impl Unsupported {
     }
 }
 
-/// How long a call can wait: sync traffic has a caller who does, batch traffic has time, and takes the slots that the other
-/// leaves. Each has subjects of its own, so that a pool can take the one and not the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Traffic {
-    /// A caller waits for the answer.
-    Sync,
-    /// The call belongs to a batch.
-    Batch,
-}
-
-impl Traffic {
-    /// The word that stands for it in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Batch => "batch",
-        }
-    }
-}
-
-/// Who asks: settled once, at the ingress, and written into every row that the request causes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Caller {
-    /// Who pays.
-    pub project: ProjectId,
-    /// The virtual key that was used.
-    pub key_id: KeyId,
-    /// Who asks within the project: the key's or the token's user, else the body's, else the header's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// The user that the body names, as it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_user: Option<String>,
-    /// The key's own, and those of `x-penstock-tags` that it has not.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tags: BTreeMap<String, String>,
-}
-
 /// Where the request's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -210,9 +73,6 @@ pub struct Envelope {
     pub call: Option<RequestId>,
     /// Who asks and who pays.
     pub caller: Caller,
-    /// The batch that the call belongs to; absent: a caller waits for the answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch: Option<BatchId>,
     /// When the caller stops waiting.
     pub deadline: UnixMicros,
     /// W3C trace context, passed on.
@@ -290,11 +150,6 @@ impl Envelope {
     /// What the call is known by on the bus: the request's id, unless the request makes several calls.
     pub fn call_id(&self) -> RequestId {
         self.call.unwrap_or(self.request_id)
-    }
-
-    /// How long it can wait.
-    pub fn traffic(&self) -> Traffic {
-        if self.batch.is_some() { Traffic::Batch } else { Traffic::Sync }
     }
 
     /// The part of the request's bytes that is in the caller's own dialect; `None` when it does not travel along.

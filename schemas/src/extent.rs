@@ -4,6 +4,7 @@
 
 mod content;
 mod cursor;
+mod kind;
 mod options;
 mod read;
 #[cfg(test)]

@@ -40,6 +40,9 @@ pub struct ModelCard {
     /// The longest output, in tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output: Option<u64>,
+    /// The smallest limit of an answer that its provider takes, in tokens: a smaller one is raised to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least_output: Option<u64>,
     /// `tools`, `vision`, `reasoning`, `json_schema`, …
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,

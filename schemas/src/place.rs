@@ -2,9 +2,9 @@
 //! lists of names make the same key; those of counters are in `book`, those of the bus in `subject`. Knows nothing of what
 //! is kept there.
 
+use crate::hex;
 use crate::name::{AlertId, ProcessId, ProjectId, RequestId};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use uuid::Uuid;
 
 /// How much of a digest names a part of a counter, in bytes. A second user with the part of a given one is found in 2^64
@@ -58,12 +58,12 @@ pub fn claim(project: &ProjectId, kind: &str, key: &str) -> String {
 /// Which of a limit's counters it is, by the values that it counts for.
 pub fn part(values: &[&str]) -> String {
     let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
-    hex(&hash(&values)[..PART])
+    hex::write(&hash(&values)[..PART])
 }
 
 /// A digest of several parts: what is moved from one into its neighbour makes another.
 pub fn digest(parts: &[&[u8]]) -> String {
-    hex(&hash(parts))
+    hex::write(&hash(parts))
 }
 
 fn hash(parts: &[&[u8]]) -> [u8; 32] {
@@ -75,13 +75,6 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,7 +82,7 @@ mod tests {
     use crate::alert::{Alert, AlertKind};
     use crate::book::Counter;
     use crate::conversation::response_id;
-    use crate::envelope::{Operation, Traffic};
+    use crate::envelope::Operation;
     use crate::name::{ProcessId, ProviderId, RequestId};
     use crate::subject::Subjects;
     use std::collections::HashMap;
@@ -254,9 +247,8 @@ mod tests {
                     (ProcessId::parse(one.clone()).unwrap(), ProviderId::parse(one.clone()).unwrap());
                 let request = RequestId(Uuid::from_u128(one.len() as u128));
                 for (what, subject) in [
-                    ("call", names_of.call(&provider, Operation::Chat, Traffic::Sync)),
-                    ("call of a batch", names_of.call(&provider, Operation::Chat, Traffic::Batch)),
-                    ("call of another sort", names_of.call(&provider, Operation::Embeddings, Traffic::Sync)),
+                    ("call", names_of.call(&provider, Operation::Chat)),
+                    ("call of another sort", names_of.call(&provider, Operation::Embeddings)),
                     ("pool", names_of.pool(&provider)),
                     ("reply", names_of.reply(&process, request)),
                     ("kept reply", names_of.kept_reply(&process, request)),
@@ -268,10 +260,7 @@ mod tests {
                 }
                 for two in names(2) {
                     let provider = ProviderId::parse(two.clone()).unwrap();
-                    for traffic in [Traffic::Sync, Traffic::Batch] {
-                        let what = format!("{prefix} direct {traffic:?} {one} {two}");
-                        subjects.add(names_of.direct(&process, &provider, traffic), what);
-                    }
+                    subjects.add(names_of.direct(&process, &provider), format!("{prefix} direct {one} {two}"));
                 }
             }
         }

@@ -6,10 +6,6 @@ use crate::usage::Usage;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-mod batch;
-
-pub use batch::{BatchRates, Rate};
-
 /// Picodollars per million tokens, or per million characters; written as an exact decimal number of dollars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -86,9 +82,6 @@ pub struct Prices {
     /// Other prices for the whole request once its input is longer; sorted by `above_input_tokens`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tiers: Vec<Tier>,
-    /// What the provider's own batch API charges of the prices per token; absent: it has none, or its prices are not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub batch: Option<BatchRates>,
 }
 
 /// Prices per million tokens, by usage class.
@@ -180,7 +173,7 @@ impl Prices {
 
     /// What of `usage` has a price costs, and what has none. Images, seconds and characters beside output tokens with a
     /// price are only told, not charged a second time; and so are tokens without a price beside such units that have one.
-    pub fn charge(&self, usage: &Usage) -> Charge {
+    pub fn charge(&self, usage: &Usage) -> PriceCharge {
         let p = self.for_input(usage.input_total());
         let cache_write = p.cache_write.or(p.input);
         let outputs = [
@@ -225,7 +218,7 @@ impl Prices {
         rest.searches = sum.add(usage.searches, unit(self.per_search));
         rest.code_executions = sum.add(usage.code_executions, unit(self.per_code_execution));
         rest.file_searches = sum.add(usage.file_searches, unit(self.per_file_search));
-        Charge { cost: sum.picodollars(), unpriced: rest }
+        PriceCharge { cost: sum.picodollars(), unpriced: rest }
     }
 
     /// These prices, with the ceiling for every class that has none.
@@ -275,7 +268,7 @@ impl Ceiling {
 
 /// What usage comes to at some prices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Charge {
+pub struct PriceCharge {
     /// The cost of what has a price; `None` when nothing that was used has one.
     pub cost: Option<Picodollars>,
     /// What has none.

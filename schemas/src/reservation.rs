@@ -3,8 +3,8 @@
 
 use crate::UnixMicros;
 use crate::budget::Unit;
-use crate::key::matches;
 use crate::name::{ProcessId, Target};
+use crate::pattern::matches;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What spend can be broken down by; tags as `tag:NAME`.
-pub const DIMENSIONS: [&str; 12] = [
+pub const DIMENSIONS: [&str; 11] = [
     "project",
     "user",
     "end_user",
@@ -18,7 +18,6 @@ pub const DIMENSIONS: [&str; 12] = [
     "virtual_model",
     "operation",
     "budget",
-    "batch",
     "day",
     "hour",
 ];
@@ -238,12 +237,12 @@ pub struct RepriceReport {
 }
 
 /// An answer from the bus to a [`SpendQuery`].
-pub type SpendReply = Answer<SpendReport>;
+pub type SpendReply = ReportReply<SpendReport>;
 
 /// An answer from the bus to a question for numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer<T> {
+pub enum ReportReply<T> {
     /// The numbers.
     Report(T),
     /// The query is wrong: what and how to mend it.

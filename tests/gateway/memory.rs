@@ -6,6 +6,7 @@ use penstock_tests::{LONG, Part, Reply, World, until, words};
 use std::fs::read_to_string;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::select;
 use tokio::time::timeout;
 
 const MB: u64 = 1 << 20;
@@ -67,10 +68,18 @@ async fn whole_answers_that_wait_for_their_clients_are_held_within_the_memory_or
     world.upstream("alpha").replies(Reply::whole(200, large)).always();
     world.upstream("beta").answers("small").always();
     let before = peak(&mut world);
-    let mut clients = Vec::new();
+    let (mut clients, mut refused) = (Vec::new(), 0);
     for count in 1..=40 {
-        clients.push(unread(&world, "alpha/m", false).await);
-        timeout(LONG, world.upstream("alpha").received(count)).await.expect("the provider is called");
+        let client = unread(&world, "alpha/m", false).await;
+        let sent = async {
+            select! {
+                _ = world.upstream("alpha").received(count - refused) => {}
+                // There is no memory for the call: it is refused, and the provider is not called.
+                _ = client.readable() => refused += usize::from(world.upstream("alpha").calls().len() < count - refused),
+            }
+        };
+        timeout(LONG, sent).await.expect("the call is sent or refused");
+        clients.push(client);
     }
     let rows = world.requests(0).await;
     drop(rows);

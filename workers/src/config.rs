@@ -5,8 +5,7 @@ use crate::catalogue::{self, ProviderEntry};
 use crate::keys::ConfiguredKey;
 use crate::media::MediaGuard;
 use crate::prices;
-use crate::providers::{self, Settings, demo};
-use crate::slots::Share;
+use crate::providers::{self, Adapter, Settings, demo};
 use penstock_runtime::Secret;
 use penstock_runtime::config::{Document, Section};
 use penstock_schemas::UnixMicros;
@@ -34,8 +33,6 @@ pub struct WorkersConfig {
     pub prices: Vec<(Target, PriceRow)>,
     /// What calls may take of a process's memory together, in bytes.
     pub memory: usize,
-    /// What part of a pool's slots calls of batches may have.
-    pub batch_share: Share,
     /// Where a worker that runs by itself tells its metrics; absent: nowhere.
     pub metrics: Option<SocketAddr>,
 }
@@ -82,8 +79,7 @@ impl WorkersConfig {
                 sections.entry(name.to_owned()).or_insert(None);
             }
         }
-        let mut config =
-            Self { providers: Vec::new(), prices, memory: MEMORY, batch_share: Share::USUAL, metrics: None };
+        let mut config = Self { providers: Vec::new(), prices, memory: MEMORY, metrics: None };
         for (name, section) in sections {
             let mut section = section.unwrap_or_else(|| document.empty(&format!("providers.{name}")));
             if let Some(provider) = read_provider(&name, &mut section) {
@@ -91,7 +87,6 @@ impl WorkersConfig {
             }
         }
         let mut section = document.section("workers");
-        config.batch_share = read_share(&mut document.part("batch", &["share"]));
         let ceiling = prices::read_ceiling(&mut section);
         config.memory = section.size("memory").unwrap_or(MEMORY);
         config.metrics = section.get("metrics");
@@ -136,7 +131,8 @@ impl WorkersConfig {
         }
     }
 
-    /// Gives every model that has no price the ceiling, and the others it for what of them has none.
+    /// Gives every model that has no price the ceiling, and the others it for what of them has none; and all of them the
+    /// smallest limit of an answer that their provider takes.
     fn price_others(&mut self, ceiling: Ceiling) {
         let prices = Prices::default().filled(&ceiling);
         let row = PriceRow { price_id: "ceiling".to_owned(), valid_from: UnixMicros(0), prices };
@@ -147,16 +143,11 @@ impl WorkersConfig {
                 card.ceiling = Some(ceiling);
             }
             provider.unknown = Some(priced(any.clone(), row.clone()));
+            let least = providers::of(provider.dialect).and_then(Adapter::least_output);
+            let cards = provider.models.iter_mut().chain(&mut provider.unknown);
+            cards.for_each(|card| card.least_output = least);
         }
     }
-}
-
-fn read_share(section: &mut Section) -> Share {
-    let Some(share) = section.get::<f64>("share") else { return Share::USUAL };
-    Share::parse(share).unwrap_or_else(|| {
-        section.mistake("share", "must be 0.05 to 1: the part of a pool's slots that calls of batches may have");
-        Share::USUAL
-    })
 }
 
 /// A model of which only the price is known.
@@ -166,6 +157,7 @@ fn priced(model: ModelId, price: PriceRow) -> ModelCard {
         mode: "chat".to_owned(),
         context: None,
         max_output: None,
+        least_output: None,
         capabilities: Vec::new(),
         deprecated_on: None,
         price: Some(price),

@@ -3,9 +3,9 @@
 
 use crate::token::Tokens;
 use penstock_runtime::Secret;
-use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::provider_key::{KeySource, ProviderKey, hint, mistake, usual_weight};
+use penstock_schemas::{UnixMicros, hex};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -191,7 +191,7 @@ pub fn renewed(old: &[Arc<Key>], new: Vec<ConfiguredKey>, takes_tokens: bool) ->
 }
 
 fn digest(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hex::write(&Sha256::digest(key.as_bytes())[..4])
 }
 
 #[cfg(test)]

@@ -24,7 +24,6 @@ mod provider;
 pub mod providers;
 mod retry;
 mod role;
-mod slots;
 mod token;
 mod vitals;
 

@@ -6,16 +6,15 @@ mod address;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod guard;
-pub(crate) mod kind;
 
 use crate::providers::edit::Edit;
+use crate::providers::media_kind::MediaKind;
 use address::Place;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use guard::Guard;
-use kind::Kind;
 use penstock_runtime::heavy;
 use penstock_runtime::memory::{Memory, Reserved};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -90,7 +89,7 @@ impl Media {
             })
             .collect();
         // The first that cannot be had ends them all.
-        let fetched: Vec<(Kind, Bytes)> = stream::iter(fetches).buffered(AT_ONCE).try_collect().await?;
+        let fetched: Vec<(MediaKind, Bytes)> = stream::iter(fetches).buffered(AT_ONCE).try_collect().await?;
         let size = fetched.iter().map(|(_, data)| data.len()).sum();
         let body = heavy(size, || {
             let mut edit = Edit::of(text);
@@ -104,10 +103,10 @@ impl Media {
         Ok(Some(Fetched { body, _memory: Some(reserved) }))
     }
 
-    async fn fetch(self, address: String, is_document: bool, room: Room) -> Result<(Kind, Bytes), String> {
+    async fn fetch(self, address: String, is_document: bool, room: Room) -> Result<(MediaKind, Bytes), String> {
         let followed = timeout(PATIENCE, self.follow(&address, &room)).await;
         let data = followed.map_err(|_| "it takes too long".to_owned())??;
-        match Kind::of(&data) {
+        match MediaKind::of(&data) {
             Some(kind) if kind.is_document() == is_document => Ok((kind, data)),
             _ if is_document => Err("it is no PDF".to_owned()),
             _ => Err("it is no PNG, JPEG, GIF or WebP image".to_owned()),

@@ -10,6 +10,7 @@ use crate::metrics::AnalyticsMetrics;
 use penstock_runtime::bus::{Bus, BusError, Post, Work};
 use penstock_runtime::{Life, Secret, clock};
 use penstock_schemas::alert::{AlertRow, Webhook};
+use penstock_schemas::hex;
 use reqwest::Client;
 use ring::hmac;
 use std::fmt::Write;
@@ -180,10 +181,7 @@ fn signature(secret: &Secret, timestamp: &str, body: &[u8]) -> String {
     for part in [timestamp.as_bytes(), b".", body] {
         context.update(part);
     }
-    context.sign().as_ref().iter().fold("v1=".to_owned(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
+    format!("v1={}", hex::write(context.sign().as_ref()))
 }
 
 /// The error with its causes: the client's own text names none.

@@ -7,7 +7,9 @@
 pub mod events;
 pub mod receiver;
 
-use penstock_analytics::{Address, Analytics, AnalyticsConfig, Database, Retention, SqlFormat, StartError, Warehouse};
+use penstock_analytics::{
+    Address, Analytics, AnalyticsConfig, AnalyticsError, Database, Retention, SqlFormat, Warehouse,
+};
 use penstock_clickhouse::{Server, Settings, Token};
 use penstock_runtime::bus::{Bus, Journal, NatsConfig};
 use penstock_runtime::clock;
@@ -200,7 +202,7 @@ impl World {
         Self { nats, engine: Some(engine), folder, bus, journal, config, metrics }
     }
 
-    pub async fn start(&self, prices: Vec<(Target, PriceRow)>) -> Result<Analytics, StartError> {
+    pub async fn start(&self, prices: Vec<(Target, PriceRow)>) -> Result<Analytics, AnalyticsError> {
         // The role ends with its connection's life: each start has one of its own.
         let bus = connect(&self.nats.url, "ps").await;
         Analytics::start(&self.config, &bus, &self.metrics, prices).await

@@ -58,7 +58,7 @@ struct Place {
 #[derive(Subcommand)]
 enum Command {
     /// Run every role on this machine, with a NATS server and a ClickHouse of its own
-    Up(up::Options),
+    Up(up::UpOptions),
     /// Run an ingress: HTTP in, bus out
     Ingress {
         /// Where to listen, instead of the configured address
@@ -75,52 +75,52 @@ enum Command {
     Analytics,
     /// Run the embedded ClickHouse alone; `up` does that
     #[command(hide = true)]
-    Clickhouse(up::clickhouse::Options),
+    Clickhouse(up::clickhouse::EngineOptions),
     /// Check the configuration and say what it amounts to
     Check,
     /// Make what is managed be what the configuration declares
-    Apply(tools::apply::Options),
+    Apply(tools::apply::ApplyOptions),
     /// Create, list and revoke virtual keys
     #[command(subcommand)]
-    Keys(tools::keys::Command),
+    Keys(tools::keys::KeyCommand),
     /// Manage the keys that providers are called with
     #[command(subcommand)]
-    Providers(tools::providers::Command),
+    Providers(tools::providers::ProviderCommand),
     /// The ledger's events that cannot be stored
     #[command(subcommand)]
-    Ledger(tools::ledger::Command),
+    Ledger(tools::ledger::LedgerCommand),
     /// What somebody had to be told: budgets that run out, keys that fail
-    Alerts(tools::alerts::Options),
+    Alerts(tools::alerts::AlertOptions),
     /// Who pays
     #[command(subcommand)]
-    Projects(tools::objects::Command),
+    Projects(tools::objects::ObjectCommand),
     /// Who asks
     #[command(subcommand)]
-    Users(tools::objects::Command),
+    Users(tools::objects::ObjectCommand),
     /// Limits on spending, and how much of them is used
     #[command(subcommand)]
-    Budgets(tools::objects::Command),
+    Budgets(tools::objects::ObjectCommand),
     /// Limits on rates
     #[command(subcommand)]
-    Limits(tools::objects::Command),
+    Limits(tools::objects::ObjectCommand),
     /// Who manages: tokens of the admin API
     #[command(subcommand)]
-    Admins(tools::objects::Command),
+    Admins(tools::objects::ObjectCommand),
     /// Where alerts are posted to
     #[command(subcommand)]
-    Webhooks(tools::objects::Command),
+    Webhooks(tools::objects::ObjectCommand),
     /// Who changed what
-    Audit(tools::audit::Options),
+    Audit(tools::audit::AuditOptions),
     /// Who spent what, where that leads to, and what it would have cost
-    Spend(tools::spend::Options),
+    Spend(tools::spend::SpendOptions),
     /// Ask ClickHouse: tables attempts, requests, prices
-    Sql(tools::sql::Options),
+    Sql(tools::sql::SqlOptions),
     /// Which targets are well, and why not: circuits, limits, free workers
-    Targets(tools::targets::Options),
+    Targets(tools::targets::TargetOptions),
     /// Try the configuration against failures: simulated providers, and processes that are killed
-    Chaos(chaos::Options),
+    Chaos(chaos::ChaosOptions),
     /// The models that can be asked for
-    Models(tools::models::Options),
+    Models(tools::models::ModelOptions),
 }
 
 /// How a tool prints its answer.

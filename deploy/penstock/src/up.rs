@@ -34,7 +34,7 @@ const NATS_START: Duration = Duration::from_secs(20);
 
 /// What `up` may be told.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub(crate) struct UpOptions {
     /// Where to listen, instead of the configured address [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -55,7 +55,7 @@ struct Running {
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub(crate) async fn run(place: &Place, options: Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, options: UpOptions) -> anyhow::Result<ExitCode> {
     let mut config = Config::load(place, &[])?;
     if let Some(listen) = &options.listen {
         config.ingress.listen = listen.parse().with_context(|| format!("--listen {listen}: not an address"))?;

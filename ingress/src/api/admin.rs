@@ -6,12 +6,12 @@ mod provider_keys;
 mod questions;
 pub(crate) mod routes;
 
+use crate::http::body::{header, read_json};
+use crate::http::reply;
 use crate::identity::TokenRole;
-use crate::office::{Actor, Holder, Refused};
+use crate::manage::{Actor, Holder};
 use crate::refusal::Refusal;
-use crate::role::Shared;
-use crate::stage::answer;
-use crate::stage::receive::{header, read_json};
+use crate::state::Shared;
 use crate::status;
 use crate::strangers::Peer;
 use axum::body::Body;
@@ -27,16 +27,16 @@ use penstock_schemas::audit::Way;
 use penstock_schemas::directory::Role;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::name::RequestId;
-use routes::Route;
+use routes::AdminRoute;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What a route of the admin API does.
-pub(crate) type Handler = Arc<dyn Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync>;
+pub(crate) type Handler = Arc<dyn Fn(AdminRequest) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync>;
 
 /// What was asked, by somebody who is known.
-pub(crate) struct Asked {
+pub(crate) struct AdminRequest {
     pub(crate) ingress: Shared,
     pub(crate) actor: Actor,
     /// What stands in the place of `{name}` or `{id}`; empty where the path has none.
@@ -71,7 +71,7 @@ impl Reply {
 }
 
 /// The handler of a route, for the router.
-pub(crate) fn serve(route: &Route) -> MethodRouter<Shared> {
+pub(crate) fn serve(route: &AdminRoute) -> MethodRouter<Shared> {
     let (handler, takes_body) = (route.handler.clone(), route.body.is_some());
     let allowed: Vec<&'static str> =
         route.parameters.iter().filter(|one| one.is_in_query).map(|one| one.name).collect();
@@ -88,7 +88,7 @@ pub(crate) fn serve(route: &Route) -> MethodRouter<Shared> {
             };
             match replied {
                 Ok(reply) => respond(&reply, id),
-                Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
+                Err(refusal) => reply::refuse(Dialect::Openai, &refusal, id),
             }
         },
     )
@@ -100,7 +100,7 @@ async fn understand(
     request: Request,
     id: RequestId,
     (takes_body, allowed): (bool, &[&'static str]),
-) -> Result<Asked, Refusal> {
+) -> Result<AdminRequest, Refusal> {
     let (parts, body) = request.into_parts();
     let peer = Peer::of(&parts);
     let actor = peer.judge(identify(&ingress, &parts.headers, id).await)?;
@@ -108,7 +108,7 @@ async fn understand(
     let name = names.values().next().cloned().unwrap_or_default();
     let query = read_query(parts.uri.query().unwrap_or_default(), allowed)?;
     let body = if takes_body { Some(read_body(&ingress, &parts.headers, body).await?) } else { None };
-    Ok(Asked { ingress, actor, name, places: names, query, headers: parts.headers, body })
+    Ok(AdminRequest { ingress, actor, name, places: names, query, headers: parts.headers, body })
 }
 
 async fn read_body(ingress: &Shared, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
@@ -142,7 +142,7 @@ pub(crate) async fn identify(ingress: &Shared, headers: &HeaderMap, id: RequestI
         let projects = if role == Role::Admin { Vec::new() } else { vec![project.to_string()] };
         return Ok(Actor { role, projects, request_id: Some(id), ..Actor::admin(name, Way::Api) });
     }
-    match ingress.office.holder(bearer.unwrap_or_default(), ingress.config.admin_key.as_ref()) {
+    match ingress.objects.holder(bearer.unwrap_or_default(), ingress.config.admin_key.as_ref()) {
         Holder::Known(actor) => Ok(Actor { request_id: Some(id), ..actor }),
         Holder::Unknown => Err(Refusal::WrongAdminKey),
         Holder::NotReady => Err(Refusal::NotReady("the admin tokens have not been read yet")),
@@ -150,7 +150,7 @@ pub(crate) async fn identify(ingress: &Shared, headers: &HeaderMap, id: RequestI
     }
 }
 
-impl Asked {
+impl AdminRequest {
     /// What stands in a place of the path.
     pub(crate) fn place(&self, name: &str) -> &str {
         self.places.get(name).map_or("", String::as_str)
@@ -178,17 +178,11 @@ impl Asked {
 }
 
 fn respond(reply: &Reply, id: RequestId) -> Response {
-    let mut response = answer::json(&reply.value, id);
+    let mut response = reply::json(&reply.value, id);
     *response.status_mut() = reply.status;
     if let Some(revision) = reply.revision {
         let tag = HeaderValue::from_str(&format!("\"{revision}\"")).expect("digits are a header value");
         response.headers_mut().insert(ETAG, tag);
     }
     response
-}
-
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
-        Self::Office(Box::new(refused))
-    }
 }

@@ -2,7 +2,7 @@
 //! headers that matter. Off unless configured; never for the admin API. Knows no route.
 //! Source: <https://fetch.spec.whatwg.org/#http-cors-protocol>.
 
-use crate::role::Shared;
+use crate::state::Shared;
 use crate::status;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -26,17 +26,6 @@ const METHODS: &str = "GET, POST, DELETE";
 
 /// How long a browser may keep the answer to a preflight, in seconds: Chromium keeps none longer than two hours.
 const MAX_AGE: &str = "600";
-
-/// What is wrong with an origin of the configuration, if anything.
-pub(crate) fn mistake(origin: &str) -> Option<String> {
-    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-    let is_origin = host.is_some_and(|host| {
-        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]_".contains(&byte))
-    });
-    let why =
-        || format!("`{origin}` is no origin: write it as \"https://app.example\", without a path, or \"*\" for all");
-    (origin != "*" && !is_origin).then(why)
-}
 
 /// Answers preflights, and lets pages of the configured origins read what they are answered.
 pub(super) async fn allow(State(ingress): State<Shared>, request: Request, next: Next) -> Response {
@@ -74,25 +63,6 @@ fn preflight(asked: &HeaderMap) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_origin_is_a_scheme_and_a_host() {
-        for (origin, is_right) in [
-            ("https://app.example", true),
-            ("http://localhost:3000", true),
-            ("http://[::1]:3000", true),
-            ("*", true),
-            ("https://app.example/", false),
-            ("https://app.example/x", false),
-            ("https://*.example", false),
-            ("app.example", false),
-            ("https://", false),
-            ("null", false),
-            ("", false),
-        ] {
-            assert_eq!(mistake(origin).is_none(), is_right, "{origin}");
-        }
-    }
 
     #[test]
     fn only_the_very_origin_is_allowed() {

@@ -1,14 +1,14 @@
 //! The paths of Google's API: `/v1beta/models` and what stands below it. Its methods stand behind a colon in the path's
 //! last part, so that one route takes them all. A stream without `alt=sse` is a JSON list that grows.
 
-use super::models::{allowed, find};
+use super::usable::{allowed, find};
 use crate::dialect::google;
+use crate::http::reply;
 use crate::models::Listed;
 use crate::pipeline;
 use crate::refusal::Refusal;
-use crate::role::Shared;
-use crate::stage::answer;
 use crate::stage::authenticate::Credentials;
+use crate::state::Shared;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::HeaderValue;
@@ -33,7 +33,7 @@ pub(crate) async fn call(
 ) -> Response {
     let Some(endpoint) = google::read_path(&rest) else {
         let path = request.uri().path().to_owned();
-        return answer::refuse(crate::dialect::of_path(&path), &Refusal::UnknownPath(path), clock::request_id());
+        return reply::refuse(crate::dialect::of_path(&path), &Refusal::UnknownPath(path), clock::request_id());
     };
     let is_stream = endpoint.delivery.is_some_and(|delivery| delivery.is_stream());
     let response = pipeline::serve(ingress, endpoint, request).await;
@@ -46,9 +46,9 @@ pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials
     match credentials.find_key(&ingress).await {
         Ok(key) => {
             let models: Vec<Value> = allowed(&ingress, &key).iter().map(describe).collect();
-            answer::json(&json!({ "models": models }), id)
+            reply::json(&json!({ "models": models }), id)
         }
-        Err(refusal) => answer::refuse(Dialect::Google, &refusal, id),
+        Err(refusal) => reply::refuse(Dialect::Google, &refusal, id),
     }
 }
 
@@ -62,8 +62,8 @@ pub(crate) async fn show(
     // As in requests: some clients put `models/` before a name that has it already.
     let name = name.strip_prefix("models/").unwrap_or(&name);
     match credentials.find_key(&ingress).await.and_then(|key| find(&ingress, &key, name)) {
-        Ok(model) => answer::json(&describe(&model), id),
-        Err(refusal) => answer::refuse(Dialect::Google, &refusal, id),
+        Ok(model) => reply::json(&describe(&model), id),
+        Err(refusal) => reply::refuse(Dialect::Google, &refusal, id),
     }
 }
 

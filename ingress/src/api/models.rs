@@ -2,11 +2,11 @@
 //! of it besides, or in Anthropic's where the caller says which version of that API it speaks.
 
 use super::google;
-use crate::models::{Listed, Named};
-use crate::refusal::Refusal;
-use crate::role::Shared;
-use crate::stage::answer;
-use crate::stage::authenticate::{Credentials, Found};
+use super::usable::{allowed, find};
+use crate::http::reply;
+use crate::models::Listed;
+use crate::stage::authenticate::Credentials;
+use crate::state::Shared;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -20,8 +20,6 @@ use serde_json::{Value, json};
 /// Source: <https://openai.com/index/introducing-chatgpt-and-whisper-apis/>.
 const UNDATED: Date = date(2023, 3, 1);
 
-const LISTED: &str = ": GET /v1/models lists those that do";
-
 /// The list.
 pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials) -> Response {
     if google::is_asking(&credentials) {
@@ -31,9 +29,9 @@ pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials
     match credentials.find_key(&ingress).await {
         Ok(key) => {
             let models = allowed(&ingress, &key).into_iter().map(|model| described(model, dialect));
-            answer::json(&page(dialect, &models.collect::<Vec<_>>()), id)
+            reply::json(&page(dialect, &models.collect::<Vec<_>>()), id)
         }
-        Err(refusal) => answer::refuse(dialect, &refusal, id),
+        Err(refusal) => reply::refuse(dialect, &refusal, id),
     }
 }
 
@@ -48,30 +46,8 @@ pub(crate) async fn show(
     }
     let (id, dialect) = (clock::request_id(), dialect(&credentials.headers));
     match credentials.find_key(&ingress).await.and_then(|key| find(&ingress, &key, &name)) {
-        Ok(model) => answer::json(&described(model, dialect), id),
-        Err(refusal) => answer::refuse(dialect, &refusal, id),
-    }
-}
-
-/// The model that a name stands for, as it does in a request, if the key may use it.
-pub(super) fn find(ingress: &Shared, key: &Found, name: &str) -> Result<Listed, Refusal> {
-    let unknown = |hint: String| Refusal::UnknownModel { name: name.to_owned(), hint };
-    match ingress.models.find(name) {
-        Named::Own(_) if key.may_use_name(name, ingress) => {
-            Ok(Listed { name: name.to_owned(), provider: None, model: None })
-        }
-        Named::Target(target) if key.may_use_name(name, ingress) => Ok(Listed {
-            name: name.to_owned(),
-            provider: Some(target.provider.to_string()),
-            model: ingress.models.card(&target).map(|card| (*card).clone()),
-        }),
-        Named::Ambiguous(targets) => {
-            let targets = targets.iter().map(ToString::to_string).filter(|target| key.may_use(target));
-            let targets: Vec<String> = targets.map(|target| format!("`{target}`")).collect();
-            let is_none = targets.is_empty();
-            Err(unknown(if is_none { LISTED.to_owned() } else { format!(": say {}", targets.join(" or ")) }))
-        }
-        Named::Own(_) | Named::Target(_) | Named::Unknown(_) => Err(unknown(LISTED.to_owned())),
+        Ok(model) => reply::json(&described(model, dialect), id),
+        Err(refusal) => reply::refuse(dialect, &refusal, id),
     }
 }
 
@@ -88,15 +64,6 @@ fn page(dialect: Dialect, models: &[Value]) -> Value {
     }
     let id = |model: Option<&Value>| model.map(|model| model["id"].clone());
     json!({ "first_id": id(models.first()), "last_id": id(models.last()), "has_more": false, "data": models })
-}
-
-/// The models that a key may use.
-pub(super) fn allowed(ingress: &Shared, key: &Found) -> Vec<Listed> {
-    let may_use = |model: &Listed| match model.provider {
-        Some(_) => key.may_use(&model.name),
-        None => key.may_use_name(&model.name, ingress),
-    };
-    ingress.models.list().into_iter().filter(may_use).collect()
 }
 
 /// A model in the shape of a dialect.

@@ -1,16 +1,16 @@
 //! The paths of Ollama's API, for programs that know no other. Around OpenAI's path: its requests become OpenAI's once they
 //! are read, under the same limits, and OpenAI's answers become its own. Source: <https://docs.ollama.com/api>.
 
-use super::models::{allowed, find};
+use super::usable::{allowed, find};
 use crate::dialect::ollama::{self, Answers, Lines, Method};
 use crate::dialect::{Endpoint, Translate, own_words};
+use crate::http::body::read_json;
+use crate::http::reply;
 use crate::models::Listed;
 use crate::pipeline;
 use crate::refusal::Refusal;
-use crate::role::Shared;
-use crate::stage::answer;
 use crate::stage::authenticate::Credentials;
-use crate::stage::receive::read_json;
+use crate::state::Shared;
 use crate::status;
 use axum::body::{Body, BodyDataStream, to_bytes};
 use axum::extract::{Request, State};
@@ -23,7 +23,7 @@ use futures_util::{StreamExt, stream};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::sse;
+use penstock_schemas::{hex, sse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -100,14 +100,14 @@ pub(super) async fn show(State(ingress): State<Shared>, credentials: Credentials
 async fn respond(result: Result<Value, Refusal>) -> Response {
     let id = clock::request_id();
     match result {
-        Ok(value) => answer::json(&value, id),
-        Err(refusal) => in_its_words(answer::refuse(Dialect::Openai, &refusal, id)).await,
+        Ok(value) => reply::json(&value, id),
+        Err(refusal) => in_its_words(reply::refuse(Dialect::Openai, &refusal, id)).await,
     }
 }
 
 /// A model as the list has it. Sizes and quantizations are of no model here.
 fn tag(listed: &Listed) -> Value {
-    let digest: String = Sha256::digest(&listed.name).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::write(&Sha256::digest(&listed.name));
     json!({
         "name": listed.name,
         "model": listed.name,
@@ -169,7 +169,7 @@ async fn whole(response: Response, answers: &Answers) -> Response {
         Ok(written) => Response::from_parts(head, Body::from(written)),
         Err(why) => {
             let failure = Failure::provider(FailureKind::Broken, why);
-            in_its_words(answer::refuse(Dialect::Openai, &failure.into(), clock::request_id())).await
+            in_its_words(reply::refuse(Dialect::Openai, &failure.into(), clock::request_id())).await
         }
     }
 }

@@ -2,7 +2,7 @@
 //! written. Knows no handler.
 
 use super::Client;
-use super::admin::routes::{Content, Form, Parameter, Route};
+use super::admin::routes::{AdminRoute, BodyContent, ContentForm, Parameter};
 use crate::status;
 use axum::http::StatusCode;
 use schemars::SchemaGenerator;
@@ -19,7 +19,7 @@ struct Writer {
 }
 
 /// The document.
-pub(crate) fn document(clients: &[Client], routes: &[Route]) -> Value {
+pub(crate) fn document(clients: &[Client], routes: &[AdminRoute]) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         SCHEMAS.clone_into(settings.definitions_path.to_mut());
         settings.meta_schema = None;
@@ -70,7 +70,7 @@ fn put(paths: &mut Map<String, Value>, path: &str, method: &str, operation: Valu
 }
 
 impl Writer {
-    fn operation(&mut self, route: &Route) -> Value {
+    fn operation(&mut self, route: &AdminRoute) -> Value {
         let mut responses = Map::new();
         let answer = media(&self.content(&route.answer));
         let (good, made) = (status::ANSWERED.as_u16().to_string(), status::CREATED.as_u16().to_string());
@@ -106,22 +106,22 @@ impl Writer {
         operation
     }
 
-    fn content(&mut self, content: &Content) -> Value {
+    fn content(&mut self, content: &BodyContent) -> Value {
         let schema = (content.schema)(&mut self.generator).to_value();
         match content.form {
-            Form::Plain => schema,
-            Form::Named(field) => self.made(&schema, "New", |schema| schema["required"] = json!([field])),
-            Form::List => json!({
+            ContentForm::Plain => schema,
+            ContentForm::Named(field) => self.made(&schema, "New", |schema| schema["required"] = json!([field])),
+            ContentForm::List => json!({
                 "type": "object",
                 "required": ["data"],
                 "properties": { "data": { "type": "array", "items": schema } },
             }),
-            Form::Patch => {
+            ContentForm::Patch => {
                 let types = self.generator.definitions().clone();
                 self.made(&schema, "Patch", |schema| patch(schema, &types))
             }
-            Form::Changed => self.made(&schema, "Changed", changed),
-            Form::Secret => self.made(&schema, "Changed", |schema| {
+            ContentForm::Changed => self.made(&schema, "Changed", changed),
+            ContentForm::Secret => self.made(&schema, "Changed", |schema| {
                 changed(schema);
                 schema["properties"]["key"] = json!({ "type": "string", "description": "The secret; shown only here" });
             }),

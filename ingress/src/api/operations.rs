@@ -3,10 +3,10 @@
 
 use super::admin::identify;
 use crate::config::MetricsAccess;
+use crate::http::reply;
 use crate::refusal::Refusal;
-use crate::role::Shared;
-use crate::stage::answer;
 use crate::stage::authenticate::Credentials;
+use crate::state::Shared;
 use crate::status;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -89,7 +89,7 @@ pub(crate) async fn metrics(State(ingress): State<Shared>, shown: Credentials) -
     };
     match checked {
         Ok(()) => exposition(State(ingress)).await,
-        Err(refusal) => answer::refuse(Dialect::Openai, &refusal, id),
+        Err(refusal) => reply::refuse(Dialect::Openai, &refusal, id),
     }
 }
 

@@ -4,12 +4,12 @@
 use crate::conversation::follow::follow;
 use crate::conversation::shelf::{Shelf, status, with_status};
 use crate::conversation::{unavailable, unknown};
-use crate::dialect::responses::fields::Fields;
+use crate::dialect::responses::fields::RawObject;
 use crate::dialect::responses::wrong;
+use crate::http::reply;
 use crate::refusal::Refusal;
-use crate::role::Shared;
-use crate::stage::answer;
 use crate::stage::authenticate::Credentials;
+use crate::state::Shared;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use penstock_runtime::clock;
@@ -105,13 +105,13 @@ async fn shelf(ingress: &Shared, credentials: &Credentials) -> Result<Shelf, Ref
 fn respond<T: serde::Serialize>(result: Result<T, Refusal>) -> Response {
     let id = clock::request_id();
     match result {
-        Ok(value) => answer::json(&value, id),
-        Err(refusal) => answer::refuse(Dialect::Responses, &refusal, id),
+        Ok(value) => reply::json(&value, id),
+        Err(refusal) => reply::refuse(Dialect::Responses, &refusal, id),
     }
 }
 
 fn is_background(kept: &KeptResponse) -> bool {
-    let fields = Fields::read(kept.response.get().as_bytes()).unwrap_or_default();
+    let fields = RawObject::read(kept.response.get().as_bytes()).unwrap_or_default();
     fields.get("background").is_some_and(|value| value.get() == "true")
 }
 
@@ -156,7 +156,7 @@ fn page(id: &str, items: KeptInput, query: &str) -> Result<Value, Refusal> {
 
 /// An item under its name, or one that tells its place; messages as the list has them, with parts.
 fn named(id: &str, at: usize, item: Box<RawValue>) -> (String, Box<RawValue>) {
-    let Ok(mut fields) = Fields::read(item.get().as_bytes()) else { return (at.to_string(), item) };
+    let Ok(mut fields) = RawObject::read(item.get().as_bytes()) else { return (at.to_string(), item) };
     let own = fields.get("id").and_then(|own| serde_json::from_str(own.get()).ok());
     let name: String = own.unwrap_or_else(|| {
         let hex = id.split('_').nth(1).unwrap_or_default();

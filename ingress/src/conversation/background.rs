@@ -3,14 +3,11 @@
 //! somebody else lets go, and one that is gone is known by a pulse that no longer comes.
 
 use super::follow::follow;
-use super::{Memory, unavailable};
-use crate::dialect::{Rewriter, responses};
-use crate::pipeline;
+use super::{ResponseToKeep, unavailable};
+use crate::dialect::responses;
+use crate::http::reply;
 use crate::refusal::Refusal;
-use crate::role::Shared;
-use crate::stage::answer;
-use crate::stage::authenticate::Known;
-use crate::stage::record::Record;
+use crate::state::Shared;
 use axum::response::Response;
 use bytes::Bytes;
 use penstock_runtime::bus::Version;
@@ -39,26 +36,23 @@ const GONE: Duration = Duration::from_secs(60);
 const AGAIN: (Duration, u32) = (Duration::from_secs(1), 5);
 
 /// A response in the making.
-struct Task {
+pub(crate) struct Task {
     id: RequestId,
-    memory: Memory,
+    memory: ResponseToKeep,
     version: Version,
     _permit: OwnedSemaphorePermit,
 }
 
-/// Begins to work on a response, and answers that it will come.
+/// Keeps that a response will come, and says so; it comes of [`Task::run`].
 pub(crate) async fn begin(
     ingress: &Shared,
-    known: Known,
-    memory: Memory,
-    (mut record, rewriter): (Record, Rewriter),
-) -> Result<Response, Refusal> {
+    id: RequestId,
+    memory: ResponseToKeep,
+) -> Result<(Task, Response), Refusal> {
     let Ok(permit) = ingress.background.clone().try_acquire_owned() else {
         let why = "too many responses are in the background here: send the request again later";
         return Err(Failure::gateway(FailureKind::Busy, why).into());
     };
-    record.deliver_whole();
-    let id = known.received.id;
     let queued = responses::waiting(&memory.body, id, false);
     let due = clock::now().after(GONE);
     let state = memory.record(queued.to_string().as_bytes(), false, Some(due)).expect("a response is JSON");
@@ -68,22 +62,22 @@ pub(crate) async fn begin(
         let why = "the request is too large to be kept until it is answered";
         return Err(Failure::gateway(FailureKind::TooLarge, why).into());
     };
-    let followed = memory.is_followed.then(|| (memory.shelf.clone(), memory.id.clone()));
-    let task = Task { id, memory, version, _permit: permit };
-    ingress.life.work(task.run(ingress.clone(), known, record, rewriter));
-    Ok(match followed {
-        Some((shelf, response)) => follow(shelf, response, 0, id),
-        None => answer::json(&queued, id),
-    })
+    let response = if memory.is_followed {
+        follow(memory.shelf.clone(), memory.id.clone(), 0, id)
+    } else {
+        reply::json(&queued, id)
+    };
+    Ok((Task { id, memory, version, _permit: permit }, response))
 }
 
 impl Task {
-    async fn run(mut self, ingress: Shared, known: Known, mut record: Record, mut rewriter: Rewriter) {
+    /// Keeps what `work` answers: the bytes in the caller's dialect, and whether they came in it.
+    pub(crate) async fn run(mut self, work: impl Future<Output = Result<(Bytes, bool), Refusal>> + Send) {
         if !self.pulse().await {
             return;
         }
         let outcome = {
-            let mut work = std::pin::pin!(work(&ingress, known, &mut record, &mut rewriter));
+            let mut work = std::pin::pin!(work);
             let mut looks = 0;
             loop {
                 tokio::select! {
@@ -100,10 +94,7 @@ impl Task {
         };
         let (response, native) = match outcome {
             Ok(answer) => answer,
-            Err(refusal) => {
-                record.refused(&refusal);
-                (self.failed(&refusal).to_string().into(), false)
-            }
+            Err(refusal) => (self.failed(&refusal).to_string().into(), false),
         };
         self.finish(&response, native).await;
     }
@@ -158,16 +149,4 @@ impl Task {
         }
         error!(response = self.memory.id, "a response in the background is lost: the store does not take it");
     }
-}
-
-/// The answer in the caller's dialect, and whether it came in it.
-async fn work(
-    ingress: &Shared,
-    known: Known,
-    record: &mut Record,
-    rewriter: &mut Rewriter,
-) -> Result<(Bytes, bool), Refusal> {
-    let answer = pipeline::ask(ingress, known, record).await?;
-    let bytes = answer.into_bytes(record, rewriter)?;
-    Ok(rewriter.kept().unwrap_or((bytes, false)))
 }

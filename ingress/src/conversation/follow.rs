@@ -2,7 +2,7 @@
 
 use super::shelf::Shelf;
 use crate::dialect::responses::replay::{Events, is_under_way};
-use crate::stage::answer;
+use crate::http::reply;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -37,7 +37,7 @@ pub(crate) fn follow(shelf: Shelf, id: String, next: usize, request: RequestId) 
         let bytes = following.more().await?;
         Some((Ok::<_, Infallible>(bytes), following))
     });
-    answer::events(Body::from_stream(events), request)
+    reply::events(Body::from_stream(events), request)
 }
 
 impl Following {

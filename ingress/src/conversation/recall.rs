@@ -1,12 +1,12 @@
 //! A request that goes on from an earlier response becomes one that says all of it. Knows nothing of models.
 
 use super::shelf::{Shelf, status};
-use super::{Memory, unknown};
-use crate::dialect::responses::fields::Fields;
+use super::{ResponseToKeep, unknown};
+use crate::dialect::responses::fields::RawObject;
 use crate::dialect::responses::{fields, value, wrong};
 use crate::refusal::Refusal;
-use crate::role::Shared;
-use crate::stage::authenticate::Known;
+use crate::request::Request;
+use crate::state::Shared;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::conversation::{KeptInput, KeptResponse, response_id, response_of_item};
@@ -21,12 +21,12 @@ const LONGEST: usize = 1000;
 /// Responses that are fetched at once.
 const AT_ONCE: usize = 16;
 
-/// The request with everything that it refers to, and what is to be kept of it; nothing when the caller does not want that.
-pub(crate) async fn recall(mut known: Known, ingress: &Shared) -> Result<(Known, Option<Memory>), Refusal> {
-    if known.received.asked.dialect != Dialect::Responses {
-        return Ok((known, None));
+/// Gives the request everything that it refers to. What is to be kept of it; nothing when the caller does not want that.
+pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Option<ResponseToKeep>, Refusal> {
+    if request.asked.dialect != Dialect::Responses {
+        return Ok(None);
     }
-    let asked = &mut known.received.asked;
+    let asked = &mut request.asked;
     let body = asked.body.clone();
     let mut fields = heavy(body.len(), || fields(&body))?;
     let is_kept = value(&fields, "store")?.unwrap_or(true);
@@ -40,7 +40,7 @@ pub(crate) async fn recall(mut known: Known, ingress: &Shared) -> Result<(Known,
         asked.delivery = Delivery::Whole;
         fields.set("stream", &false);
     }
-    let shelf = Shelf::new(ingress, &known.key);
+    let shelf = Shelf::new(ingress, &request.key);
     let mut input = items(&fields)?;
     let has_references = resolve(&mut input, &shelf).await?;
     let previous: Option<String> = value(&fields, "previous_response_id")?;
@@ -59,12 +59,12 @@ pub(crate) async fn recall(mut known: Known, ingress: &Shared) -> Result<(Known,
         fields.remove("background");
         asked.spell_out(fields.to_vec().into())?;
     }
-    let (id, model) = (response_id(known.received.id), known.received.asked.model.clone());
-    Ok((known, is_kept.then_some(Memory { shelf, id, model, body, input, before, is_background, is_followed })))
+    let (id, model) = (response_id(request.id), request.asked.model.clone());
+    Ok(is_kept.then_some(ResponseToKeep { shelf, id, model, body, input, before, is_background, is_followed }))
 }
 
 /// What a request asks, as items.
-fn items(fields: &Fields) -> Result<KeptInput, Refusal> {
+fn items(fields: &RawObject) -> Result<KeptInput, Refusal> {
     let Some(input) = fields.get("input") else { return Ok(Vec::new()) };
     if input.get().starts_with('"') {
         let text = to_raw_value(&json!({ "type": "message", "role": "user", "content": input })).expect("it is JSON");
@@ -104,7 +104,7 @@ async fn history(id: &str, shelf: &Shelf) -> Result<(Vec<String>, KeptInput), Re
 /// The items of a response, for it to be said again. An id that we gave means nothing to a provider; those of reasoning
 /// are sealed, and so never get there.
 fn output(response: &KeptResponse) -> KeptInput {
-    let fields = Fields::read(response.response.get().as_bytes()).unwrap_or_default();
+    let fields = RawObject::read(response.response.get().as_bytes()).unwrap_or_default();
     let items: KeptInput =
         fields.get("output").and_then(|output| serde_json::from_str(output.get()).ok()).unwrap_or_default();
     if response.native {
@@ -114,7 +114,7 @@ fn output(response: &KeptResponse) -> KeptInput {
 }
 
 fn nameless(item: &RawValue) -> Box<RawValue> {
-    let Ok(mut fields) = Fields::read(item.get().as_bytes()) else { return item.to_owned() };
+    let Ok(mut fields) = RawObject::read(item.get().as_bytes()) else { return item.to_owned() };
     if fields.get("type").is_none_or(|kind| kind.get() != "\"reasoning\"") {
         fields.remove("id");
     }
@@ -152,7 +152,7 @@ async fn resolve(input: &mut KeptInput, shelf: &Shelf) -> Result<bool, Refusal> 
 }
 
 fn item_of(response: &KeptResponse, id: &str) -> Option<Box<RawValue>> {
-    let fields = Fields::read(response.response.get().as_bytes()).ok()?;
+    let fields = RawObject::read(response.response.get().as_bytes()).ok()?;
     let items: KeptInput = serde_json::from_str(fields.get("output")?.get()).ok()?;
     let is_it = |item: &RawValue| {
         serde_json::from_str::<Reference>(item.get()).is_ok_and(|found| found.id.as_deref() == Some(id))

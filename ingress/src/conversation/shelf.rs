@@ -1,10 +1,10 @@
 //! The kept responses of one project, as types, for who may use their models. Knows nothing of requests.
 
 use super::{unavailable, unknown};
-use crate::dialect::responses::fields::Fields;
+use crate::allow;
+use crate::dialect::responses::fields::RawObject;
 use crate::refusal::Refusal;
-use crate::role::Shared;
-use crate::stage::allow;
+use crate::state::Shared;
 use bytes::Bytes;
 use penstock_runtime::bus::{BusError, Kept, Version};
 use penstock_schemas::UnixMicros;
@@ -101,7 +101,7 @@ fn write(value: &impl Serialize) -> Bytes {
 /// The model that a response was asked of; of what an earlier version kept, as the response names it.
 fn model(response: &KeptResponse) -> String {
     let named = || {
-        let fields = Fields::read(response.response.get().as_bytes()).unwrap_or_default();
+        let fields = RawObject::read(response.response.get().as_bytes()).unwrap_or_default();
         fields.get("model").and_then(|model| serde_json::from_str(model.get()).ok())
     };
     response.model.clone().or_else(named).unwrap_or_default()
@@ -109,14 +109,14 @@ fn model(response: &KeptResponse) -> String {
 
 /// Where a response is: `queued`, `completed`, …
 pub(crate) fn status(response: &KeptResponse) -> String {
-    let fields = Fields::read(response.response.get().as_bytes()).unwrap_or_default();
+    let fields = RawObject::read(response.response.get().as_bytes()).unwrap_or_default();
     let status = fields.get("status").and_then(|status| serde_json::from_str(status.get()).ok());
     status.unwrap_or_default()
 }
 
 /// With another status.
 pub(crate) fn with_status(mut response: KeptResponse, status: &str) -> KeptResponse {
-    let mut fields = Fields::read(response.response.get().as_bytes()).unwrap_or_default();
+    let mut fields = RawObject::read(response.response.get().as_bytes()).unwrap_or_default();
     fields.set("status", &status);
     response.due = None;
     response.response = serde_json::from_slice(&fields.to_vec()).expect("fields are JSON");
@@ -126,7 +126,7 @@ pub(crate) fn with_status(mut response: KeptResponse, status: &str) -> KeptRespo
 /// The process that worked on it is gone without a word.
 fn given_up(response: KeptResponse) -> KeptResponse {
     let mut response = with_status(response, "failed");
-    let mut fields = Fields::read(response.response.get().as_bytes()).unwrap_or_default();
+    let mut fields = RawObject::read(response.response.get().as_bytes()).unwrap_or_default();
     fields.set("error", &json!({ "code": "server_error", "message": "the process that worked on it is gone" }));
     response.response = serde_json::from_slice(&fields.to_vec()).expect("fields are JSON");
     response

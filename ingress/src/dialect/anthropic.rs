@@ -5,6 +5,7 @@ mod agnostic;
 mod blocks;
 mod choice;
 mod lanes;
+mod reading;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -68,7 +69,7 @@ fn class(refusal: &Refusal) -> &'static str {
         }
         Refusal::Unpriced { .. } => "permission_error",
         Refusal::OverBudget(_) | Refusal::OverRate(_) | Refusal::TooManyBadKeys { .. } => "rate_limit_error",
-        Refusal::OtherRequest { .. } | Refusal::Office(_) => "invalid_request_error",
+        Refusal::OtherRequest { .. } | Refusal::Manage(_) => "invalid_request_error",
         Refusal::UnknownStream => "not_found_error",
         Refusal::Draining | Refusal::NotReady(_) => "overloaded_error",
         Refusal::Failed(failure) => class_of_failure(failure.kind),

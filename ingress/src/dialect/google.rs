@@ -21,7 +21,7 @@ pub(crate) use error::{error_body, error_event};
 pub(crate) use path::{is_path, read as read_path};
 pub(crate) use seal::holds_seal;
 
-use super::{Asked, Endpoint, Writer};
+use super::{ClientRequest, Endpoint, Writer};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use object::Object;
@@ -29,7 +29,7 @@ use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::name::RequestId;
 
 /// Reads the head of a request, whose path has said the most of it.
-pub(crate) fn read(endpoint: Endpoint, body: Bytes) -> Result<Asked, Refusal> {
+pub(crate) fn read(endpoint: Endpoint, body: Bytes) -> Result<ClientRequest, Refusal> {
     let mut object = Object::of_body(&body)?;
     match endpoint.operation {
         Operation::Embeddings if object.has("requests") => drop(embed::requests(&mut object)?),
@@ -47,7 +47,7 @@ pub(crate) fn read(endpoint: Endpoint, body: Bytes) -> Result<Asked, Refusal> {
         Refusal::WrongPart { place, why } => Refusal::WrongPart { place: object::camel(&place), why },
         other => other,
     })?;
-    Ok(Asked {
+    Ok(ClientRequest {
         dialect: endpoint.dialect,
         operation: endpoint.operation,
         model: endpoint.model.unwrap_or_default(),
@@ -61,7 +61,7 @@ pub(crate) fn read(endpoint: Endpoint, body: Bytes) -> Result<Asked, Refusal> {
 }
 
 /// The request in its agnostic form.
-pub(crate) fn agnostic(asked: &Asked) -> Result<Bytes, Refusal> {
+pub(crate) fn agnostic(asked: &ClientRequest) -> Result<Bytes, Refusal> {
     match asked.operation {
         Operation::Embeddings => embed::agnostic(asked),
         _ => request::agnostic(asked),
@@ -69,7 +69,7 @@ pub(crate) fn agnostic(asked: &Asked) -> Result<Bytes, Refusal> {
 }
 
 /// What turns an agnostic answer into Google's.
-pub(crate) fn writer(asked: &Asked, id: RequestId) -> Box<dyn Writer> {
+pub(crate) fn writer(asked: &ClientRequest, id: RequestId) -> Box<dyn Writer> {
     match asked.operation {
         Operation::Embeddings => Box::new(embed::Embedded::of(asked)),
         Operation::CountTokens => Box::new(whole::Counted),

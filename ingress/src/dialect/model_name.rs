@@ -2,7 +2,7 @@
 //! keeps state by that name (Claude Code drops the thoughts of a model that it did not ask for); who answered stands in
 //! `x-penstock-target`. Knows where each dialect names the model, and nothing else of an answer.
 
-use super::Asked;
+use super::ClientRequest;
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr_iter, memchr2, memchr3, memrchr};
 use penstock_schemas::envelope::{Dialect, Operation};
@@ -30,7 +30,7 @@ pub(crate) struct ModelName {
 
 impl ModelName {
     /// The name that was asked for; `None` where an answer that passes untouched names no model.
-    pub(super) fn of(asked: &Asked) -> Option<Self> {
+    pub(super) fn of(asked: &ClientRequest) -> Option<Self> {
         use Operation::{Chat, Completions, Embeddings, ImageEdits, ImageVariations, Images, Moderations, Rerank};
         let (in_whole, in_event): (Place, Place) = match (asked.dialect, asked.operation) {
             (

@@ -7,8 +7,7 @@ mod request;
 
 pub(crate) use request::read;
 
-use crate::office::Refused;
-use crate::refusal::Refusal;
+use crate::refusal::{ManageError, Refusal};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::RequestId;
@@ -75,23 +74,23 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::UnknownStream => (REQUEST, "stream_not_found"),
         Refusal::Draining => ("service_unavailable_error", "draining"),
         Refusal::NotReady(_) => ("service_unavailable_error", "not_ready"),
-        Refusal::Office(refused) => refused_words(refused),
+        Refusal::Manage(refused) => refused_words(refused),
         Refusal::Failed(failure) => return failure_words(failure),
     };
     (kind, Some(code.to_owned()))
 }
 
-fn refused_words(refused: &Refused) -> (&'static str, &'static str) {
+fn refused_words(refused: &ManageError) -> (&'static str, &'static str) {
     const REQUEST: &str = "invalid_request_error";
     match refused {
-        Refused::Wrong(_) => (REQUEST, "invalid_value"),
-        Refused::Duplicate { .. } => (REQUEST, "already_exists"),
-        Refused::Unknown { .. } => (REQUEST, "not_found"),
-        Refused::InUse { .. } => (REQUEST, "in_use"),
-        Refused::Forbidden { .. } => ("permission_error", "role_needed"),
-        Refused::Stale { .. } => (REQUEST, "precondition_failed"),
-        Refused::Unavailable(_) => ("service_unavailable_error", "not_ready"),
-        Refused::Unrecorded => ("service_unavailable_error", "unrecorded"),
+        ManageError::Wrong(_) => (REQUEST, "invalid_value"),
+        ManageError::Duplicate { .. } => (REQUEST, "already_exists"),
+        ManageError::Unknown { .. } => (REQUEST, "not_found"),
+        ManageError::InUse { .. } => (REQUEST, "in_use"),
+        ManageError::Forbidden { .. } => ("permission_error", "role_needed"),
+        ManageError::Stale { .. } => (REQUEST, "precondition_failed"),
+        ManageError::Unavailable(_) => ("service_unavailable_error", "not_ready"),
+        ManageError::Unrecorded => ("service_unavailable_error", "unrecorded"),
     }
 }
 

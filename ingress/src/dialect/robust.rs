@@ -2,7 +2,7 @@
 //! read, and is the same however the bytes are cut. Knows the dialects by the table below, and the golden files of the
 //! workers as examples of what travels.
 
-use super::{Asked, Endpoint, Rewriter};
+use super::{ClientRequest, Endpoint, Rewriter};
 use bytes::Bytes;
 use mutate::Dice;
 use penstock_schemas::chat::ChatRequest;
@@ -47,7 +47,7 @@ fn golden(folder: &str, is_wanted: impl Fn(&str, &str) -> bool) -> Vec<PathBuf> 
     found
 }
 
-fn asked(dialect: Dialect, operation: Operation, delivery: Delivery, body: Bytes) -> Option<Asked> {
+fn asked(dialect: Dialect, operation: Operation, delivery: Delivery, body: Bytes) -> Option<ClientRequest> {
     let model = (dialect == Dialect::Google).then(|| "alpha/m".to_owned());
     let delivery = model.is_some().then_some(delivery);
     Endpoint { model, delivery, ..Endpoint::new(dialect, operation) }.read(body, None).ok()

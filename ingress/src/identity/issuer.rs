@@ -1,11 +1,10 @@
 //! An issuer whose tokens work as keys: section `[[oidc]]`, and what its claims stand for. Knows nothing of signatures.
 
 use super::token::{BadToken, Claims};
-use crate::config::default_project;
-use crate::keys::hex;
 use penstock_runtime::config::{Document, Section};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::directory::Role;
+use penstock_schemas::hex;
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::{KeyId, ProjectId};
 use reqwest::Url;
@@ -81,7 +80,7 @@ impl IssuerConfig {
             section.mistake("roles", "need role_claim: the claim that holds them");
         }
         let project_claim: Option<String> = section.get("project_claim");
-        let project = project.or_else(|| project_claim.is_none().then(default_project));
+        let project = project.or_else(|| project_claim.is_none().then(ProjectId::default_project));
         Some(Self {
             project,
             project_claim,
@@ -118,7 +117,7 @@ impl IssuerConfig {
         };
         let tag =
             |(tag, claim): (&String, &String)| Some((tag.clone(), claims.text(claim)?.chars().take(256).collect()));
-        let id = hex(digest(&SHA256, format!("{}\n{subject}", self.issuer).as_bytes()).as_ref());
+        let id = hex::write(digest(&SHA256, format!("{}\n{subject}", self.issuer).as_bytes()).as_ref());
         Ok(VirtualKey {
             id: KeyId::parse(format!("oidc_{}", &id[..16])).expect("hexadecimal digits are a name"),
             sha256: String::new(),
@@ -146,7 +145,7 @@ impl IssuerConfig {
                 name.ok_or_else(|| BadToken::Claim(claim.clone()))
             }
             (None, Some(project)) => Ok(project.clone()),
-            (None, None) => Ok(default_project()),
+            (None, None) => Ok(ProjectId::default_project()),
         }
     }
 

@@ -18,17 +18,19 @@ use tokio::time::sleep;
 pub(crate) struct Grant {
     ring: KeyRing,
     ended: watch::Receiver<()>,
-    proof: Proof,
+    credential: Credential,
     caller: Caller,
 }
 
 /// What the caller has shown.
 #[derive(Clone)]
-pub(crate) enum Proof {
+pub(crate) enum Credential {
     /// The secret with this hash, of this key.
     Secret(Arc<VirtualKey>, SecretHash),
     /// A token that stands for this key, until it ends.
     Token(Arc<VirtualKey>),
+    /// Its id, which the gateway kept with work that the key's holder left here: any of its secrets may change meanwhile.
+    Id(Arc<VirtualKey>),
 }
 
 impl Grant {
@@ -36,19 +38,35 @@ impl Grant {
     ///
     /// # Errors
     /// When it does not hold even now.
-    pub(crate) fn new(ring: &KeyRing, proof: Proof, caller: Caller) -> Result<Self, Refusal> {
+    pub(crate) fn new(ring: &KeyRing, credential: Credential, caller: Caller) -> Result<Self, Refusal> {
         // First to listen, then to look: nothing can end unseen between the two.
-        let mut grant = Self { ring: ring.clone(), ended: ring.subscribe(), proof, caller };
+        let mut grant = Self { ring: ring.clone(), ended: ring.subscribe(), credential, caller };
         grant.check().map(|()| grant)
     }
 
+    /// The key that the caller asks with.
+    pub(crate) fn key(&self) -> &Arc<VirtualKey> {
+        match &self.credential {
+            Credential::Secret(key, _) | Credential::Token(key) | Credential::Id(key) => key,
+        }
+    }
+
+    /// Who asks.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     fn check(&mut self) -> Result<(), Refusal> {
-        match &mut self.proof {
-            Proof::Secret(key, hash) => {
+        match &mut self.credential {
+            Credential::Secret(key, hash) => {
                 let ended = |why: KeyEnd| Refusal::KeyEnded { key_id: key.id.to_string(), why: why.as_str() };
                 *key = self.ring.still(&key.id, hash, clock::now()).map_err(ended)?;
             }
-            Proof::Token(key) => {
+            Credential::Id(key) => {
+                let ended = |why: KeyEnd| Refusal::KeyEnded { key_id: key.id.to_string(), why: why.as_str() };
+                *key = self.ring.by_id(&key.id, clock::now()).map_err(ended)?;
+            }
+            Credential::Token(key) => {
                 if key.expires_at.is_some_and(|until| until <= clock::now()) {
                     return Err(BadToken::Expired.into());
                 }
@@ -60,9 +78,9 @@ impl Grant {
     }
 
     fn ends_at(&self) -> Option<UnixMicros> {
-        match &self.proof {
-            Proof::Secret(key, hash) => [key.expires_at, key.holds_until(hash)].into_iter().flatten().min(),
-            Proof::Token(key) => key.expires_at,
+        match &self.credential {
+            Credential::Secret(key, hash) => [key.expires_at, key.holds_until(hash)].into_iter().flatten().min(),
+            Credential::Token(key) | Credential::Id(key) => key.expires_at,
         }
     }
 

@@ -2,6 +2,7 @@
 //! use nor guess a secret. Knows nothing of keys.
 
 use penstock_runtime::Secret;
+use penstock_schemas::hex;
 use penstock_schemas::key::SecretHash;
 use ring::digest::{SHA256, digest};
 use ring::hmac;
@@ -17,18 +18,11 @@ impl Hasher {
 
     /// How a secret is kept.
     pub(crate) fn hash(&self, secret: &str) -> SecretHash {
-        SecretHash::Hmac(hex(hmac::sign(&self.0, secret.as_bytes()).as_ref()))
+        SecretHash::Hmac(hex::write(hmac::sign(&self.0, secret.as_bytes()).as_ref()))
     }
 
     /// How it was kept by earlier versions.
     pub(crate) fn older(secret: &str) -> SecretHash {
-        SecretHash::Sha256(hex(digest(&SHA256, secret.as_bytes()).as_ref()))
+        SecretHash::Sha256(hex::write(digest(&SHA256, secret.as_bytes()).as_ref()))
     }
-}
-
-/// The bytes in hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }

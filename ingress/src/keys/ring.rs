@@ -146,6 +146,17 @@ impl KeyRing {
         }
     }
 
+    /// The key with this id as it is now, if it is good with any of its secrets.
+    pub(crate) fn by_id(&self, id: &KeyId, now: UnixMicros) -> Result<Arc<VirtualKey>, KeyEnd> {
+        let known = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let key = known.by_id.get(id.as_str()).ok_or(KeyEnd::Revoked)?;
+        if key.disabled {
+            return Err(KeyEnd::Disabled);
+        }
+        let is_over = key.expires_at.is_some_and(|until| until <= now);
+        if is_over { Err(KeyEnd::Expired) } else { Ok(key.clone()) }
+    }
+
     /// Refuses who asks for a project, or in a user's name, that the operator has switched off.
     pub(crate) fn check(&self, project: &ProjectId, user: Option<&str>) -> Result<(), Refusal> {
         let directory = self.directory();

@@ -1,12 +1,13 @@
-//! Stage 3: may this request come now? Counts it where requests are counted, and notes what its caller is told of it. What
-//! it may cost is stage 6's. Knows nothing of providers.
+//! Admit: may this request come now? Counts it where requests are counted, and notes what its caller is told of it. What it
+//! may cost is for `reserve`. Knows nothing of providers.
 
-use super::authenticate::Known;
+use super::limit_headers::RateStanding;
 use super::record::Record;
-use crate::budget::{Asked, Counted, Short, Want};
+use crate::limits::{CounterKind, Short, Want};
 use crate::models::{Models, Named};
 use crate::refusal::{OverRate, Refusal};
-use crate::role::Shared;
+use crate::request::Request;
+use crate::state::Shared;
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::budget::Unit;
@@ -18,28 +19,18 @@ use std::time::Duration;
 /// What to wait for a place among the requests at once.
 const PLACE: Duration = Duration::from_secs(1);
 
-/// A request that may come. Only this stage makes one, and only it can be looked up, routed and sent.
-pub(crate) struct Admitted {
-    pub(crate) known: Known,
-}
-
-/// Where a rate stands, for `x-ratelimit-*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) limit: u64,
-    pub(crate) remaining: u64,
-    pub(crate) reset: Duration,
-}
+/// That a request may come. Only this file makes one, and nothing is set aside without it.
+pub(crate) struct Admitted(());
 
 /// Admits a request.
-pub(crate) async fn admit(known: Known, ingress: &Shared, record: &mut Record) -> Result<Admitted, Refusal> {
+pub(crate) async fn admit(request: &Request, ingress: &Shared, record: &mut Record) -> Result<Admitted, Refusal> {
     let rules = ingress.rules();
     let now = clock::now();
-    if !rules.has_rates(&known.key) {
-        return Ok(Admitted { known });
+    if !rules.has_rates(&request.key) {
+        return Ok(Admitted(()));
     }
-    let targets = targets(&ingress.models, &known.received.asked.model);
-    let rates = rules.rates(&Asked::of(&known, &targets, now));
+    let targets = targets(&ingress.models, &request.asked.model);
+    let rates = rules.rates(&request.limit_query(&targets, now));
     let counted = ingress.keeper.count(&rates.requests).await;
     record.stands(Unit::Requests, tightest(ingress, &rates.requests, now));
     match counted {
@@ -47,7 +38,7 @@ pub(crate) async fn admit(known: Known, ingress: &Shared, record: &mut Record) -
         Err(Short::Counter(want, _)) => return Err(over(&want, now)),
         Err(Short::Unknown) => return Err(Refusal::NotReady("the rate limits cannot be checked")),
     }
-    Ok(Admitted { known })
+    Ok(Admitted(()))
 }
 
 /// Whom a name stands for, as far as it is known.
@@ -61,20 +52,24 @@ fn targets(models: &Models, name: &str) -> Vec<(Target, Option<Arc<ModelCard>>)>
 }
 
 /// The rate that has least left.
-pub(super) fn tightest(ingress: &Shared, wants: &[Want], now: UnixMicros) -> Option<Standing> {
-    let standing = |want: &Want| Standing {
+pub(super) fn tightest(ingress: &Shared, wants: &[Want], now: UnixMicros) -> Option<RateStanding> {
+    let standing = |want: &Want| RateStanding {
         limit: want.limit,
         remaining: ingress.keeper.remaining(want),
         reset: want.until.map_or(PLACE, |until| until.since(now)),
     };
-    wants.iter().filter(|want| matches!(want.counted, Counted::Rate(_))).map(standing).min_by_key(|rate| rate.remaining)
+    wants
+        .iter()
+        .filter(|want| matches!(want.counted, CounterKind::Rate(_)))
+        .map(standing)
+        .min_by_key(|rate| rate.remaining)
 }
 
 /// The refusal for a rate that has no room.
 pub(super) fn over(want: &Want, now: UnixMicros) -> Refusal {
     let what = match want.counted {
-        Counted::Rate(what) => what.replace('_', " "),
-        Counted::AtOnce | Counted::Budget { .. } => "requests at once".to_owned(),
+        CounterKind::Rate(what) => what.replace('_', " "),
+        CounterKind::AtOnce | CounterKind::Budget { .. } => "requests at once".to_owned(),
     };
     let wait = want.until.map_or(PLACE, |until| until.since(now));
     Refusal::OverRate(Box::new(OverRate { label: want.label.clone(), limit: want.limit, what, wait }))

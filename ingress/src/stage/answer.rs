@@ -1,25 +1,23 @@
-//! The answer as HTTP: whole or as a stream, or a refusal, with the reply headers. Chooses no status and no words of its
-//! own: `status` and `dialect` do.
+//! The answer as HTTP: whole or as a stream, with the reply headers. Chooses no status and no words of its own: `status` and
+//! `dialect` do.
 
-use super::body::WholeBody;
-use super::dispatch::Placed;
-use super::frames::{Frames, Source};
-use super::record::{Record, Told};
-use super::resume::Resume;
-use crate::conversation::Memory;
-use crate::dialect::{self, Rewriter, own_words};
+use super::dispatch::{Answer, Begun, Continuation, Frames, Placed, Source, Streaming};
+use super::record::Record;
+use crate::conversation::ResponseToKeep;
+use crate::dialect::{Rewriter, own_words};
+use crate::http::reply::{finish, set};
+use crate::http::whole::WholeBody;
 use crate::refusal::Refusal;
 use crate::status;
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
-use penstock_schemas::name::{RequestId, Target};
 use penstock_schemas::usage::UsageSource;
 use tokio::select;
 use tokio::task::yield_now;
@@ -30,39 +28,7 @@ const EVENTS: &str = "text/event-stream";
 /// How often a stream may be held at once by a dialect whose last event says all of it again: in parts, and as a whole.
 const COLLECTED: usize = 2;
 
-/// An answer that has begun.
-pub(crate) enum Answer {
-    /// All of it.
-    Whole(Box<Ended>, Bytes),
-    /// Its first content; the rest follows.
-    Stream(Box<Streaming>),
-}
-
-/// A stream on its way to the client.
-pub(crate) struct Streaming {
-    head: Head,
-    first: Bytes,
-    source: Source,
-    placed: Option<Placed>,
-    resume: Option<Box<Resume>>,
-}
-
-impl Answer {
-    pub(crate) fn stream(head: Head, first: Bytes, source: Source, placed: Option<Placed>) -> Self {
-        Self::Stream(Box::new(Streaming { head, first, source, placed, resume: None }))
-    }
-
-    /// The same answer; if it is a stream that breaks, another target goes on with it.
-    pub(crate) fn resumable(self, resume: impl FnOnce(Target) -> Resume) -> Self {
-        match self {
-            Self::Stream(streaming) => {
-                let resume = Some(Box::new(resume(streaming.head.target.clone())));
-                Self::Stream(Box::new(Streaming { resume, ..*streaming }))
-            }
-            whole => whole,
-        }
-    }
-
+impl Begun {
     /// The response. `record` goes with it, and is written when the last byte is out or the client is gone; `memory` keeps
     /// the answer before its end goes out, so that the next request finds it.
     ///
@@ -70,12 +36,11 @@ impl Answer {
     /// When a whole answer cannot be put into the caller's dialect.
     pub(crate) async fn respond(
         self,
-        id: RequestId,
         mut record: Record,
         rewriter: Rewriter,
-        memory: Option<Memory>,
+        memory: Option<ResponseToKeep>,
     ) -> Result<Response, Refusal> {
-        let mut headers = HeaderMap::new();
+        let (id, mut headers) = (record.id(), HeaderMap::new());
         let is_stream = record.delivery().is_stream();
         let kind = if is_stream { "text/event-stream; charset=utf-8" } else { "application/json" };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -83,8 +48,8 @@ impl Answer {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
         set(&mut headers, "x-penstock-cache", record.cache().as_str());
-        let body = match self {
-            Self::Whole(ended, bytes) => {
+        let body = match self.answer {
+            Answer::Whole(ended, bytes) => {
                 let mut rewriter = rewriter;
                 if let Some(head) = &ended.head {
                     describe(&mut headers, head, record.dialect());
@@ -101,9 +66,10 @@ impl Answer {
                 keep(memory, &mut rewriter).await;
                 Body::new(WholeBody::new(bytes, record.into_memory()))
             }
-            Self::Stream(streaming) => {
+            Answer::Stream(streaming) => {
                 describe(&mut headers, &streaming.head, record.dialect());
-                streaming.body(id, record, rewriter, memory)
+                let writing = Writing::new(*streaming, self.resume, record, rewriter);
+                Writing { memory, ..writing }.into_body()
             }
         };
         Ok(finish(status::ANSWERED, headers, body, id))
@@ -114,7 +80,7 @@ impl Answer {
     /// # Errors
     /// When it cannot be put into that dialect.
     pub(crate) fn into_bytes(self, record: &mut Record, rewriter: &mut Rewriter) -> Result<Bytes, Failure> {
-        let Self::Whole(ended, bytes) = self else {
+        let Answer::Whole(ended, bytes) = self.answer else {
             return Err(Failure::gateway(FailureKind::Internal, "a stream came where nobody reads one"));
         };
         if let Some(head) = &ended.head {
@@ -133,7 +99,7 @@ fn finished(ended: &Ended, bytes: Bytes, record: &mut Record, rewriter: &mut Rew
     Ok(bytes)
 }
 
-async fn keep(memory: Option<Memory>, rewriter: &mut Rewriter) {
+async fn keep(memory: Option<ResponseToKeep>, rewriter: &mut Rewriter) {
     if let Some(memory) = memory
         && let Some((response, native)) = rewriter.kept()
     {
@@ -145,11 +111,10 @@ async fn keep(memory: Option<Memory>, rewriter: &mut Rewriter) {
 /// A stream that is being written to its client.
 struct Writing {
     source: Source,
-    resume: Option<Box<Resume>>,
+    resume: Option<Box<Continuation>>,
     record: Record,
     rewriter: Rewriter,
-    memory: Option<Memory>,
-    id: RequestId,
+    memory: Option<ResponseToKeep>,
     /// Whether an error can be told as an event; else the connection is broken off, so that nobody takes a part for the whole.
     has_events: bool,
     /// What has come and is not written yet.
@@ -157,19 +122,26 @@ struct Writing {
     _placed: Option<Placed>,
 }
 
-impl Streaming {
-    fn body(self, id: RequestId, record: Record, mut rewriter: Rewriter, memory: Option<Memory>) -> Body {
-        let Self { head, mut first, source, placed, mut resume } = self;
+impl Writing {
+    fn new(
+        streaming: Streaming,
+        mut resume: Option<Box<Continuation>>,
+        record: Record,
+        mut rewriter: Rewriter,
+    ) -> Self {
+        let Streaming { head, mut first, source, placed } = streaming;
         if let Some(resume) = &mut resume {
             first = resume.pass(first);
         }
         rewriter.answers_in(head.dialect, record.dialect());
         rewriter.counted(head.input_tokens);
         let has_events = head.content_type.as_ref().is_none_or(|kind| kind.starts_with(EVENTS));
-        let writing =
-            Writing { source, resume, record, rewriter, memory, id, has_events, first: Some(first), _placed: placed };
-        let grant = writing.record.grant();
-        let rest = stream::unfold(Some((writing, grant)), move |writing| async move {
+        Self { source, resume, record, rewriter, memory: None, has_events, first: Some(first), _placed: placed }
+    }
+
+    fn into_body(self) -> Body {
+        let grant = self.record.grant();
+        let rest = stream::unfold(Some((self, grant)), move |writing| async move {
             let (mut writing, mut grant) = writing?;
             let next = select! {
                 biased;
@@ -183,9 +155,7 @@ impl Streaming {
         });
         Body::from_stream(rest)
     }
-}
 
-impl Writing {
     /// The next bytes for the client, and whether they are the last.
     async fn next(&mut self) -> Result<(Bytes, bool), Failure> {
         let failure: Failure = loop {
@@ -214,7 +184,7 @@ impl Writing {
             yield_now().await;
             return Err(failure);
         }
-        Ok((self.rewriter.broken(self.record.dialect(), &failure, self.id), true))
+        Ok((self.rewriter.broken(self.record.dialect(), &failure, self.record.id()), true))
     }
 
     fn pass(&mut self, bytes: Bytes) -> Bytes {
@@ -262,85 +232,4 @@ fn describe(headers: &mut HeaderMap, head: &Head, dialect: Dialect) {
     if let Some(kind) = head.content_type.as_ref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
         headers.insert(CONTENT_TYPE, kind);
     }
-}
-
-/// Tells what limits there are: in OpenAI's headers, and where a budget has sent the request to another model.
-/// Source: <https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers>.
-pub(crate) fn tell(response: &mut Response, told: &Told) {
-    let headers = response.headers_mut();
-    let names = [
-        (
-            &told.requests,
-            ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"],
-        ),
-        (&told.tokens, ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"]),
-    ];
-    for (standing, [limit, remaining, reset]) in names {
-        if let Some(standing) = standing {
-            set(headers, limit, &standing.limit.to_string());
-            set(headers, remaining, &standing.remaining.to_string());
-            set(headers, reset, &format!("{:.3}s", standing.reset.as_secs_f64()));
-        }
-    }
-    if let Some(down) = &told.sent_down {
-        set(headers, "x-penstock-downgraded", down);
-    }
-}
-
-/// Says that an answer was given before. Stripe's name for it: <https://docs.stripe.com/api/idempotent_requests>.
-pub(crate) fn mark_as_repeated(response: &mut Response) {
-    response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
-}
-
-/// The response that says why not.
-pub(crate) fn refuse(dialect: Dialect, refusal: &Refusal, id: RequestId) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(wait) = refusal.retry_after() {
-        // Whole seconds, rounded up: a header of 0 would ask for a storm.
-        let seconds = wait.as_millis().div_ceil(1000).max(1);
-        headers.insert(RETRY_AFTER, HeaderValue::from_str(&seconds.to_string()).expect("digits are a header value"));
-    }
-    if refusal.is_lasting() {
-        // The official SDKs of OpenAI and Anthropic ask a 429 again by themselves, unless this tells them not to.
-        set(&mut headers, "x-should-retry", "false");
-    }
-    finish(status::of(refusal), headers, Body::from(dialect::error_body(dialect, refusal, id).to_string()), id)
-}
-
-/// A stream of events that comes from nowhere else.
-pub(crate) fn events(body: Body, id: RequestId) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    finish(status::ANSWERED, headers, body, id)
-}
-
-/// Any other JSON.
-pub(crate) fn json(value: &impl serde::Serialize, id: RequestId) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let body = serde_json::to_vec(value).expect("answers have a JSON form");
-    finish(status::ANSWERED, headers, Body::from(body), id)
-}
-
-fn finish(status: StatusCode, mut headers: HeaderMap, body: Body, id: RequestId) -> Response {
-    let id = id.to_string();
-    // The official SDKs show these with their errors: OpenAI's the first, Anthropic's the second.
-    set(&mut headers, "x-request-id", &id);
-    set(&mut headers, "request-id", &id);
-    set(&mut headers, "x-penstock-request-id", &id);
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
-}
-
-/// Sets a header; characters that a header cannot hold become `?`.
-fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
-    let safe: String = value.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
-    headers.insert(
-        HeaderName::from_static(name),
-        HeaderValue::from_str(&safe).expect("printable ASCII is a header value"),
-    );
 }

@@ -1,11 +1,12 @@
-//! Stage 2: who asks and who pays? Looks in memory only; over the network only for a token whose issuer has a new key.
+//! Authenticate: who asks and who pays? Looks in memory only; over the network only for a token whose issuer has a new key.
 
-use super::allow;
-use super::receive::{Received, RequestHead, header};
-use crate::keys::grant::{Grant, Proof};
-use crate::keys::ring::LookUp;
+use crate::allow;
+use crate::dialect::ClientRequest;
+use crate::http::body::header;
+use crate::keys::grant::{Credential, Grant};
+use crate::keys::ring::{KeyEnd, LookUp};
 use crate::refusal::Refusal;
-use crate::role::Shared;
+use crate::state::Shared;
 use crate::strangers::Peer;
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
@@ -14,28 +15,27 @@ use penstock_runtime::clock;
 use penstock_schemas::directory::Directory;
 use penstock_schemas::envelope::Caller;
 use penstock_schemas::key::VirtualKey;
+use penstock_schemas::name::KeyId;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
 /// The headers that a key may come in besides `Authorization`: Anthropic's clients', Google's, Azure's.
 const KEY_HEADERS: [&str; 3] = ["x-api-key", "x-goog-api-key", "api-key"];
 
-/// A request of a known caller.
-pub(crate) struct Known {
-    pub(crate) received: Received,
-    pub(crate) key: Arc<VirtualKey>,
-    pub(crate) caller: Caller,
-    /// What the request goes on by.
-    pub(crate) grant: Grant,
-    /// Whether the answer is kept, for a caller who asks again.
-    pub(crate) is_kept: bool,
+/// What a request says of its sender besides the key and the body.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sender {
+    /// Whom it names, where neither the key nor the body does.
+    pub(crate) user: Option<String>,
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 /// Who asks, before it is known what.
 pub(crate) struct Found {
     pub(crate) key: Arc<VirtualKey>,
-    proof: Proof,
+    credential: Credential,
     directory: Arc<Directory>,
 }
 
@@ -45,34 +45,36 @@ impl Found {
         allow::check(&self.key, &self.directory, model, &[]).is_ok()
     }
 
+    /// The right to ask this, for the user that the request names and with its tags. What the key or the token says stands: a
+    /// request can only add to it.
+    ///
+    /// # Errors
+    /// When the caller may not ask any more, or not for that user.
+    pub(crate) fn grant(self, asked: &ClientRequest, from: Sender, ingress: &Shared) -> Result<Grant, Refusal> {
+        let Self { key, credential, .. } = self;
+        let end_user = asked.user.clone();
+        let user = key.user.clone().or_else(|| end_user.clone()).or(from.user);
+        let mut tags = from.tags;
+        tags.extend(key.tags.clone());
+        let caller = Caller { project: key.project.clone(), key_id: key.id.clone(), user, end_user, tags };
+        Grant::new(&ingress.keys, credential, caller)
+    }
+
     /// The same of any other name, which is allowed too where all that it stands for is.
     pub(crate) fn may_use_name(&self, name: &str, ingress: &Shared) -> bool {
         allow::check_name(&self.key, name, ingress).is_ok()
     }
 }
 
-/// Finds the caller by the request's head, before its body is read: a stranger's is not.
-pub(crate) async fn find(head: &RequestHead, ingress: &Shared) -> Result<Found, Refusal> {
-    let found = look_up(&head.headers, head.query.as_deref(), &head.peer, ingress).await?;
-    ingress.keys.check(&found.key.project, found.key.user.as_deref())?;
-    Ok(found)
+/// Finds the caller of work that was left here, by the id of the key that it was left with.
+pub(crate) fn find_by_id(id: &KeyId, ingress: &Shared) -> Result<Found, Refusal> {
+    let ended = |why: KeyEnd| Refusal::KeyEnded { key_id: id.to_string(), why: why.as_str() };
+    let key = ingress.keys.by_id(id, clock::now()).map_err(ended)?;
+    ingress.keys.check(&key.project, key.user.as_deref())?;
+    Ok(Found { credential: Credential::Id(key.clone()), key, directory: ingress.keys.directory() })
 }
 
-/// Settles who asks, now that the request is here whole.
-pub(crate) fn know(received: Received, found: Found, ingress: &Shared) -> Result<Known, Refusal> {
-    let Found { key, proof, .. } = found;
-    // What the key or the token says stands: a request can only add to it.
-    let end_user = received.asked.user.clone();
-    let in_header = || header(&received.headers, "x-penstock-user").map(ToOwned::to_owned);
-    let user = key.user.clone().or_else(|| end_user.clone()).or_else(in_header);
-    let mut tags = received.tags.clone();
-    tags.extend(key.tags.clone());
-    let caller = Caller { project: key.project.clone(), key_id: key.id.clone(), user, end_user, tags };
-    let grant = Grant::new(&ingress.keys, proof, caller.clone())?;
-    Ok(Known { received, key, caller, grant, is_kept: false })
-}
-
-/// Where a request that is none for a model shows its key.
+/// Where a request shows its key.
 pub(crate) struct Credentials {
     pub(crate) headers: HeaderMap,
     pub(crate) query: Option<String>,
@@ -83,27 +85,30 @@ impl FromRequestParts<Shared> for Credentials {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Infallible> {
-        let query = parts.uri.query().map(ToOwned::to_owned);
-        Ok(Self { headers: parts.headers.clone(), query, peer: Peer::of(parts) })
+        Ok(Self { headers: parts.headers.clone(), query: query_of(parts), peer: Peer::of(parts) })
     }
 }
 
 impl Credentials {
+    pub(crate) fn of(parts: Parts) -> Self {
+        Self { query: query_of(&parts), peer: Peer::of(&parts), headers: parts.headers }
+    }
+
     /// Takes note of what came of a key that is none for models.
     pub(crate) fn judge<T>(&self, shown: Result<T, Refusal>) -> Result<T, Refusal> {
         self.peer.judge(shown)
     }
 
-    /// Who asks.
+    /// Who asks: found before a body is read, so that a stranger's is not.
     pub(crate) async fn find_key(&self, ingress: &Shared) -> Result<Found, Refusal> {
-        let found = look_up(&self.headers, self.query.as_deref(), &self.peer, ingress).await?;
+        let found = self.peer.judge(read_key(&self.headers, self.query.as_deref(), ingress).await)?;
         ingress.keys.check(&found.key.project, found.key.user.as_deref())?;
         Ok(found)
     }
 }
 
-async fn look_up(headers: &HeaderMap, query: Option<&str>, peer: &Peer, ingress: &Shared) -> Result<Found, Refusal> {
-    peer.judge(read_key(headers, query, ingress).await)
+fn query_of(parts: &Parts) -> Option<String> {
+    parts.uri.query().map(ToOwned::to_owned)
 }
 
 /// The key that a request carries, in any of the ways that clients send one.
@@ -121,11 +126,11 @@ async fn read_key(headers: &HeaderMap, query: Option<&str>, ingress: &Shared) ->
     if ingress.issuers.may_know(&secret) {
         // Boxed: most requests come with a key.
         let key = Box::pin(ingress.issuers.key_of(&secret)).await?;
-        return Ok(Found { proof: Proof::Token(key.clone()), key, directory: keys.directory() });
+        return Ok(Found { credential: Credential::Token(key.clone()), key, directory: keys.directory() });
     }
     match keys.find(&secret, clock::now()) {
         LookUp::Found(key, hash) => {
-            Ok(Found { proof: Proof::Secret(key.clone(), hash), key, directory: keys.directory() })
+            Ok(Found { credential: Credential::Secret(key.clone(), hash), key, directory: keys.directory() })
         }
         LookUp::Ended(key_id, why) => Err(Refusal::KeyEnded { key_id: key_id.to_string(), why: why.as_str() }),
         LookUp::Unknown => Err(Refusal::WrongKey),

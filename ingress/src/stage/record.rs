@@ -1,12 +1,12 @@
-//! Stage 8: what became of a request, as one event in the ledger, whatever happens: it is written when the record is
-//! dropped, and says `cancelled` unless somebody has said otherwise.
+//! Record: what became of a request, as one event in the ledger, whatever happens: it is written when the record is dropped,
+//! and says `cancelled` unless something else was noted.
 
-use super::admit::Standing;
-use super::authenticate::Known;
-use crate::budget::{AtOnce, Held};
+use super::limit_headers::{LimitHeaders, RateStanding};
 use crate::keys::grant::Grant;
+use crate::limits::{Hold, Place};
 use crate::refusal::Refusal;
-use crate::role::Shared;
+use crate::request::Request;
+use crate::state::Shared;
 use crate::status;
 use penstock_runtime::bus::Journal;
 use penstock_runtime::memory::Reserved;
@@ -16,7 +16,7 @@ use penstock_schemas::envelope::{Delivery, Dialect, Envelope};
 use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Summary};
-use penstock_schemas::name::Target;
+use penstock_schemas::name::{RequestId, Target};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The request's line in the ledger, until it is complete.
 pub(crate) struct Record {
+    id: RequestId,
     event: Option<Box<RequestEvent>>,
     delivery: Delivery,
     dialect: Dialect,
@@ -41,58 +42,53 @@ pub(crate) struct Record {
     /// That of its answer, as far as it is held here.
     answer: Reserved,
     /// Its place among the requests at once.
-    place: Option<AtOnce>,
+    place: Option<Place>,
     /// What is set aside for its calls.
-    held: Vec<Held>,
-    told: Told,
-}
-
-/// What the caller is told of limits, in the reply's headers.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
-    pub(crate) requests: Option<Standing>,
-    pub(crate) tokens: Option<Standing>,
-    /// The model that a budget sent the request to, and the budget.
-    pub(crate) sent_down: Option<String>,
+    held: Vec<Hold>,
+    limits: LimitHeaders,
 }
 
 impl Record {
     /// Begins the record of a known caller's request.
-    pub(crate) fn begin(known: &Known, ingress: &Shared) -> Self {
-        let received = &known.received;
+    pub(crate) fn begin(request: &Request, ingress: &Shared) -> Self {
         let event = RequestEvent {
-            request_id: received.id,
-            received_at: received.at,
-            ended_at: received.at,
-            caller: known.caller.clone(),
-            dialect: received.asked.dialect,
-            operation: received.asked.operation,
-            model: received.asked.model.clone(),
+            request_id: request.id,
+            received_at: request.at,
+            ended_at: request.at,
+            caller: request.caller.clone(),
+            dialect: request.asked.dialect,
+            operation: request.asked.operation,
+            model: request.asked.model.clone(),
             target: None,
             attempts: 0,
-            stream: received.asked.delivery.is_stream(),
+            stream: request.asked.delivery.is_stream(),
             outcome: Outcome::Cancelled,
             failure: Some(FailureKind::Cancelled),
             status: status::cancelled().as_u16(),
             cache: CacheResult::Off,
             first_token_us: None,
             cost: None,
-            batch_id: received.batch.clone(),
         };
         Self {
+            id: request.id,
             event: Some(Box::new(event)),
-            delivery: received.asked.delivery,
-            dialect: received.asked.dialect,
-            grant: known.grant.clone(),
+            delivery: request.asked.delivery,
+            dialect: request.asked.dialect,
+            grant: request.grant().clone(),
             journal: ingress.journal.clone(),
             life: ingress.life.clone(),
             _in_flight: ingress.life.hold(),
-            memory: received.memory.clone(),
+            memory: request.memory.clone(),
             answer: ingress.memory.none(),
             place: None,
             held: Vec::new(),
-            told: Told::default(),
+            limits: LimitHeaders::default(),
         }
+    }
+
+    /// The request's id.
+    pub(crate) fn id(&self) -> RequestId {
+        self.id
     }
 
     /// How the caller wants the answer.
@@ -116,25 +112,25 @@ impl Record {
     }
 
     /// Where the rates of requests or tokens stand.
-    pub(crate) fn stands(&mut self, unit: Unit, standing: Option<Standing>) {
+    pub(crate) fn stands(&mut self, unit: Unit, standing: Option<RateStanding>) {
         match unit {
-            Unit::Requests => self.told.requests = standing,
-            Unit::Tokens | Unit::Usd => self.told.tokens = standing,
+            Unit::Requests => self.limits.requests = standing,
+            Unit::Tokens | Unit::Usd => self.limits.tokens = standing,
         }
     }
 
     /// A budget has sent the request to another model.
     pub(crate) fn sent_down(&mut self, budget: &str, model: &str) {
-        self.told.sent_down = Some(format!("{model}; budget={budget}"));
+        self.limits.sent_down = Some(format!("{model}; budget={budget}"));
     }
 
     /// The request has this place until it is over.
-    pub(crate) fn holds_place(&mut self, place: AtOnce) {
+    pub(crate) fn holds_place(&mut self, place: Place) {
         self.place = Some(place);
     }
 
     /// This is set aside until the request is over.
-    pub(crate) fn holds(&mut self, held: impl IntoIterator<Item = Held>) {
+    pub(crate) fn holds(&mut self, held: impl IntoIterator<Item = Hold>) {
         self.held.extend(held);
     }
 
@@ -154,8 +150,8 @@ impl Record {
     }
 
     /// What the caller is told of limits.
-    pub(crate) fn told(&self) -> Told {
-        self.told.clone()
+    pub(crate) fn limits(&self) -> &LimitHeaders {
+        &self.limits
     }
 
     /// Notes what the cache did.

@@ -1,13 +1,13 @@
-//! Stage 6: is there money for it? What the planned calls can come to is set aside in every budget that they fall under, and
+//! Reserve: is there money for it? What the planned calls can come to is set aside in every budget that they fall under, and
 //! in the rates of tokens. Where there is none, the request is refused, or goes to the model that the budget names instead.
 
-use super::admit::{over, tightest};
-use super::authenticate::Known;
+use super::admit::{Admitted, over, tightest};
 use super::record::Record;
-use super::route::{self, Planned};
-use crate::budget::{Asked, Held, Short, Stood, Want};
+use super::route::{self, Route};
+use crate::limits::{Hold, Short, Stood, Want};
 use crate::refusal::{OverBudget, Refusal};
-use crate::role::Shared;
+use crate::request::Request;
+use crate::state::Shared;
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::alert::{Alert, AlertKind};
@@ -21,31 +21,37 @@ use tokio::time::Instant;
 /// Models that one request is sent down to at most.
 const DOWN: u32 = 3;
 
-/// A request that can be paid for. Only this stage makes one, and only it can be sent.
+/// A request that may come, has a plan and can be paid for. Only this file makes one, and only it can be sent.
 pub(crate) struct Funded {
-    pub(crate) planned: Planned,
+    pub(crate) request: Request,
+    pub(crate) route: Route,
     /// What is set aside; `None`: no limit is for it.
-    pub(crate) held: Option<Held>,
+    pub(crate) hold: Option<Hold>,
+    _admitted: Admitted,
 }
 
 /// Sets aside what the request may come to.
-pub(crate) async fn reserve(planned: Planned, ingress: &Shared, record: &mut Record) -> Result<Funded, Refusal> {
-    let mut planned = planned;
+pub(crate) async fn reserve(
+    mut request: Request,
+    mut route: Route,
+    admitted: Admitted,
+    ingress: &Shared,
+    record: &mut Record,
+) -> Result<Funded, Refusal> {
     for _ in 0..=DOWN {
-        let known = &planned.missed.admitted.known;
-        let (wanted, worst) = wants(known, &planned.plan, ingress, record)?;
+        let (wanted, worst) = wants(&request, &route.plan, ingress, record)?;
         if wanted.is_empty() {
-            return Ok(Funded { planned, held: None });
+            return Ok(Funded { request, route, hold: None, _admitted: admitted });
         }
-        match set_aside(&wanted, known.received.deadline, ingress).await {
-            Ok(held) => {
-                planned.plan = planned.plan.bounded(&worst.unwrap_or_default());
-                return Ok(Funded { planned, held: Some(held) });
+        match set_aside(&wanted, request.deadline, ingress).await {
+            Ok(hold) => {
+                route.plan = route.plan.bounded(&worst.unwrap_or_default());
+                return Ok(Funded { request, route, hold: Some(hold), _admitted: admitted });
             }
             Err(NoMoney::Refused(refusal)) => return Err(refusal),
             Err(NoMoney::Down(budget, model)) => {
                 record.sent_down(&budget, &model);
-                planned = route::send_down(planned, &model, ingress)?;
+                route = route::send_down(&mut request, &model, ingress)?;
             }
         }
     }
@@ -62,16 +68,16 @@ enum NoMoney {
 }
 
 /// What is wanted of the counters, and what the request comes to at most at each link of the plan, where that is needed.
-fn wants(known: &Known, plan: &Plan, ingress: &Shared, record: &mut Record) -> Result<Wanted, Refusal> {
+fn wants(request: &Request, plan: &Plan, ingress: &Shared, record: &mut Record) -> Result<Wanted, Refusal> {
     let rules = ingress.rules();
-    if !rules.is_limiting(&known.key) {
+    if !rules.is_limiting(&request.key) {
         return Ok((Vec::new(), None));
     }
     let now = clock::now();
     let card = |target: &Target| ingress.models.card(target);
     let targets: Vec<(Target, Option<Arc<ModelCard>>)> =
         plan.links().iter().map(|link| (link.target.clone(), card(&link.target))).collect();
-    let asked = Asked::of(known, &targets, now);
+    let asked = request.limit_query(&targets, now);
     let tokens = rules.rates(&asked).tokens;
     record.stands(Unit::Tokens, tightest(ingress, &tokens, now));
     let (mut wanted, worst) = rules.budgets(&asked)?;
@@ -79,12 +85,12 @@ fn wants(known: &Known, plan: &Plan, ingress: &Shared, record: &mut Record) -> R
     Ok((wanted, worst))
 }
 
-async fn set_aside(wanted: &[Want], deadline: UnixMicros, ingress: &Shared) -> Result<Held, NoMoney> {
+async fn set_aside(wanted: &[Want], deadline: UnixMicros, ingress: &Shared) -> Result<Hold, NoMoney> {
     let now = clock::now();
     // Who waits for a rate would wait for the clock; what is set aside in a budget may come back any moment.
     let patience = ingress.config.budget_wait.min(deadline.since(now));
     match ingress.keeper.set_aside(wanted, deadline, Instant::now() + patience).await {
-        Ok(held) => Ok(held),
+        Ok(hold) => Ok(hold),
         Err(Short::Unknown) => Err(NoMoney::Refused(Refusal::NotReady("the budgets cannot be checked"))),
         Err(Short::Counter(want, _)) if !want.is_budget() => Err(NoMoney::Refused(over(&want, now))),
         Err(Short::Counter(want, stood)) => match want.on_exceed() {

@@ -1,20 +1,19 @@
-//! Stage 5: a model's name into a plan. Knows the operator's strategies; knows no provider and makes no call.
+//! Route: a model's name into a plan. Knows the operator's strategies; knows no provider and makes no call.
 
-use super::allow::{self, Allowed};
-use super::cache::Missed;
+use crate::allow::{self, Allowed};
 use crate::config::{Hedge, OnBreak, Strategy, VirtualModel};
 use crate::models::{Models, Named};
 use crate::refusal::Refusal;
-use crate::role::Shared;
+use crate::request::Request;
+use crate::state::Shared;
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
 use penstock_schemas::envelope::{Operation, Unsupported};
 use penstock_schemas::plan::{Link, Plan};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// A request that knows where it goes.
-pub(crate) struct Planned {
-    pub(crate) missed: Missed,
+/// Where a request goes.
+pub(crate) struct Route {
     pub(crate) plan: Plan,
     /// The name that the caller asked for, when it is the operator's own.
     pub(crate) virtual_model: Option<String>,
@@ -28,29 +27,23 @@ pub(crate) struct Planned {
     _allowed: Allowed,
 }
 
-/// Makes the plan.
-pub(crate) fn route(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal> {
-    plan_for(missed, ingress)
-}
-
 /// The plan for another model, which a budget names. The caller must be allowed to use that one too.
-pub(crate) fn send_down(planned: Planned, model: &str, ingress: &Shared) -> Result<Planned, Refusal> {
-    let mut missed = planned.missed;
-    model.clone_into(&mut missed.admitted.known.received.asked.model);
-    plan_for(missed, ingress)
+pub(crate) fn send_down(request: &mut Request, model: &str, ingress: &Shared) -> Result<Route, Refusal> {
+    model.clone_into(&mut request.asked.model);
+    route(request, ingress)
 }
 
-fn plan_for(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal> {
+/// Makes the plan.
+pub(crate) fn route(request: &Request, ingress: &Shared) -> Result<Route, Refusal> {
     let (models, health) = (&ingress.models, &ingress.health);
-    let known = &missed.admitted.known;
-    let name = &known.received.asked.model;
+    let name = &request.asked.model;
     let mut on_break = OnBreak::Error;
     let (plan, virtual_model, unsupported, hedge) = match models.find(name) {
         Named::Own(model) => {
             on_break = model.on_break;
             // The same user stays with the same arm; without a user, each request draws anew.
-            let user = known.caller.end_user.as_ref().or(known.caller.user.as_ref());
-            let arm = user.map_or_else(|| draw(&known.received.id), |user| draw(&(name, user)));
+            let user = request.caller.end_user.as_ref().or(request.caller.user.as_ref());
+            let arm = user.map_or_else(|| draw(&request.id), |user| draw(&(name, user)));
             (plan(model, arm), Some(name.clone()), model.unsupported, model.hedge)
         }
         Named::Target(target) => (Plan::new(Link::to(target), []), None, None, None),
@@ -60,11 +53,11 @@ fn plan_for(missed: Missed, ingress: &Shared) -> Result<Planned, Refusal> {
         }
         Named::Unknown(near) => return Err(unknown(name, "did you mean", &near)),
     };
-    check_mode(known.received.asked.operation, name, &plan, models)?;
+    check_mode(request.asked.operation, name, &plan, models)?;
     let plan = around_trouble(plan, health);
     let targets: Vec<_> = plan.links().iter().map(|link| &link.target).collect();
-    let allowed = allow::check(&known.key, &ingress.keys.directory(), name, &targets)?;
-    Ok(Planned { missed, plan, virtual_model, unsupported, hedge, on_break, _allowed: allowed })
+    let allowed = allow::check(&request.key, &ingress.keys.directory(), name, &targets)?;
+    Ok(Route { plan, virtual_model, unsupported, hedge, on_break, _allowed: allowed })
 }
 
 /// Puts targets that are in trouble last, so that they are still there when nothing else is.

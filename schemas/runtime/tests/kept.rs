@@ -47,7 +47,6 @@ fn event() -> UsageEvent {
         cache: CacheResult::Off,
         first_token_us: None,
         cost: None,
-        batch_id: None,
     }))
 }
 

@@ -2,7 +2,7 @@
 //! tool was called with, or has answered, is the caller's own JSON, and never read.
 
 use super::cursor::{Cursor, Kind, Names, folded};
-use super::read::Request;
+use super::kind::RequestKind;
 use super::{BadRequest, Extent};
 
 /// Values that are the caller's own, or say again what is counted elsewhere.
@@ -55,7 +55,7 @@ struct Said {
 }
 
 /// Reads a value of content: a text, a part, or lists of them.
-pub(super) fn read(cursor: &mut Cursor<'_>, of: Request, found: &mut Extent) -> Result<(), BadRequest> {
+pub(super) fn read(cursor: &mut Cursor<'_>, of: RequestKind, found: &mut Extent) -> Result<(), BadRequest> {
     match cursor.kind()? {
         Kind::Object => object(cursor, of, found),
         Kind::List => cursor.list(|cursor| read(cursor, of, found)).map(drop),
@@ -63,7 +63,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>, of: Request, found: &mut Extent) -> 
     }
 }
 
-fn object(cursor: &mut Cursor<'_>, of: Request, found: &mut Extent) -> Result<(), BadRequest> {
+fn object(cursor: &mut Cursor<'_>, of: RequestKind, found: &mut Extent) -> Result<(), BadRequest> {
     let mut said = Said::default();
     cursor.object(of.names(), |cursor, name| member(cursor, of, name, (found, &mut said)))?;
     if said.is_image {
@@ -76,7 +76,7 @@ fn object(cursor: &mut Cursor<'_>, of: Request, found: &mut Extent) -> Result<()
 
 fn member(
     cursor: &mut Cursor<'_>,
-    of: Request,
+    of: RequestKind,
     name: &str,
     (found, said): (&mut Extent, &mut Said),
 ) -> Result<(), BadRequest> {
@@ -129,7 +129,7 @@ fn data(cursor: &mut Cursor<'_>, said: &mut Said) -> Result<(), BadRequest> {
 }
 
 /// Where Anthropic's images and documents come from.
-fn source(cursor: &mut Cursor<'_>, of: Request, found: &mut Extent, said: &mut Said) -> Result<(), BadRequest> {
+fn source(cursor: &mut Cursor<'_>, of: RequestKind, found: &mut Extent, said: &mut Said) -> Result<(), BadRequest> {
     cursor.object(of.names(), |cursor, name| match (name, cursor.kind()?) {
         ("type", Kind::Text) => {
             said.is_plain = matches!(cursor.text()?.as_ref(), "text" | "content");

@@ -2,9 +2,9 @@
 //! name that a provider has for it, because what the dialect does not know passes through.
 
 use super::cursor::{Cursor, Kind, Names, folded};
-use super::read::Request;
+use super::kind::RequestKind;
 use super::{BadRequest, Extent, IMAGE_TOKENS, tools};
-use crate::envelope::{Dialect, Operation};
+use crate::dialect::{Dialect, Operation};
 
 /// Names of limits of the output, without underscores and case.
 const LIMITS: [&str; 10] = [
@@ -80,7 +80,12 @@ enum Level {
 }
 
 /// Reads a field of the request itself.
-pub(super) fn field(cursor: &mut Cursor<'_>, of: Request, name: &str, found: &mut Extent) -> Result<(), BadRequest> {
+pub(super) fn field(
+    cursor: &mut Cursor<'_>,
+    of: RequestKind,
+    name: &str,
+    found: &mut Extent,
+) -> Result<(), BadRequest> {
     let is_own = match of.operation {
         Operation::Chat | Operation::CountTokens => match of.dialect.form() {
             Dialect::Responses => name == "max_output_tokens",
@@ -95,7 +100,7 @@ pub(super) fn field(cursor: &mut Cursor<'_>, of: Request, name: &str, found: &mu
 
 fn option(
     cursor: &mut Cursor<'_>,
-    of: Request,
+    of: RequestKind,
     (name, is_own_limit, level): (&str, bool, Level),
     found: &mut Extent,
 ) -> Result<(), BadRequest> {
@@ -127,7 +132,7 @@ fn option(
 /// 0 stands for no limit at some providers: protobuf's JSON cannot tell it from absence.
 fn limit(
     cursor: &mut Cursor<'_>,
-    of: Request,
+    of: RequestKind,
     (is_own, level): (bool, Level),
     found: &mut Extent,
 ) -> Result<(), BadRequest> {
@@ -146,7 +151,7 @@ fn limit(
 }
 
 /// `generationConfig` and the like.
-fn strict_object(cursor: &mut Cursor<'_>, of: Request, plain: &str, found: &mut Extent) -> Result<(), BadRequest> {
+fn strict_object(cursor: &mut Cursor<'_>, of: RequestKind, plain: &str, found: &mut Extent) -> Result<(), BadRequest> {
     if cursor.kind()? != Kind::Object {
         // `"reasoning": true` and `"thinking": "on"` are switches of copies; a configuration is always an object.
         return if plain == "generationconfig" { Err(cursor.wrong("it must be an object")) } else { cursor.skip() };
@@ -167,7 +172,7 @@ fn strict_object(cursor: &mut Cursor<'_>, of: Request, plain: &str, found: &mut 
 /// What is no number: switches of searches, references, sizes; and objects that pass through.
 fn switch(
     cursor: &mut Cursor<'_>,
-    of: Request,
+    of: RequestKind,
     (plain, kind): (&str, Kind),
     found: &mut Extent,
 ) -> Result<(), BadRequest> {
@@ -218,7 +223,7 @@ fn switch(
 /// Sizes of images, and the speed of speech.
 fn size(
     cursor: &mut Cursor<'_>,
-    of: Request,
+    of: RequestKind,
     (plain, kind): (&str, Kind),
     found: &mut Extent,
 ) -> Result<(), BadRequest> {
@@ -243,7 +248,7 @@ fn size(
 }
 
 /// What passes through unread; objects may hold options at any depth.
-fn passing(cursor: &mut Cursor<'_>, of: Request, kind: Kind, found: &mut Extent) -> Result<(), BadRequest> {
+fn passing(cursor: &mut Cursor<'_>, of: RequestKind, kind: Kind, found: &mut Extent) -> Result<(), BadRequest> {
     if kind != Kind::Object {
         return cursor.skip();
     }
@@ -283,7 +288,7 @@ pub(super) fn tokens_of_size(size: &str) -> u64 {
 }
 
 /// A count that is not negative. In numbers of protobuf's JSON, texts of digits are numbers too.
-fn count(cursor: &mut Cursor<'_>, of: Request, level: Level) -> Result<Option<u64>, BadRequest> {
+fn count(cursor: &mut Cursor<'_>, of: RequestKind, level: Level) -> Result<Option<u64>, BadRequest> {
     let wrong = |cursor: &Cursor<'_>| cursor.wrong("it must be a whole number that is not negative");
     let takes_text = of.dialect.form() == Dialect::Google || level == Level::Lenient;
     let number = match cursor.kind()? {
@@ -300,7 +305,7 @@ fn count(cursor: &mut Cursor<'_>, of: Request, level: Level) -> Result<Option<u6
 }
 
 /// A budget, of which negative ones leave it to the model.
-fn budget(cursor: &mut Cursor<'_>, of: Request, level: Level) -> Result<u64, BadRequest> {
+fn budget(cursor: &mut Cursor<'_>, of: RequestKind, level: Level) -> Result<u64, BadRequest> {
     if cursor.kind()? == Kind::Number {
         let number = cursor.scalar()?;
         return match whole(number) {

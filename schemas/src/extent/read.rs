@@ -1,9 +1,10 @@
 //! Reads the extent of a request: which fields of which operation hold what. The values themselves are read by `options`,
 //! `content` and `tools`.
 
-use super::cursor::{Cursor, Kind, Names, folded};
+use super::cursor::{Cursor, Kind, folded};
+use super::kind::RequestKind;
 use super::{BadRequest, Extent, content, options, tools};
-use crate::envelope::{Dialect, Operation};
+use crate::dialect::{Dialect, Operation};
 use crate::form::Form;
 
 /// A file of a form that is fetched from an address may be so long, in bytes: the longest that a provider takes.
@@ -19,7 +20,7 @@ impl Extent {
         let text = std::str::from_utf8(body).map_err(|_| BadRequest::NotJson)?;
         let mut extent = Self { bytes: body.len() as u64, ..Self::default() };
         let mut cursor = Cursor::new(text);
-        let of = Request { dialect, operation };
+        let of = RequestKind { dialect, operation };
         of.fields(&mut cursor, &mut extent)?;
         if extent.own_turns > 0 {
             extent.own_turns = extent.own_turns.max(extent.tool_calls);
@@ -66,18 +67,7 @@ fn of_images(form: &Form<'_>, bytes: u64) -> Result<Extent, BadRequest> {
     })
 }
 
-/// What sort of request it is.
-#[derive(Clone, Copy)]
-pub(super) struct Request {
-    pub(super) dialect: Dialect,
-    pub(super) operation: Operation,
-}
-
-impl Request {
-    pub(super) fn names(self) -> Names {
-        if self.dialect.form() == Dialect::Google { Names::Folded } else { Names::Exact }
-    }
-
+impl RequestKind {
     fn fields(self, cursor: &mut Cursor<'_>, found: &mut Extent) -> Result<(), BadRequest> {
         cursor.object(self.names(), |cursor, name| self.field(cursor, name, found))
     }

@@ -1,7 +1,7 @@
 //! The extent of requests in each dialect, as tables.
 
 use super::*;
-use crate::envelope::{Dialect, Operation};
+use crate::dialect::{Dialect, Operation};
 use crate::form::Form;
 
 use Dialect::{Anthropic, Google, Openai, Responses};

@@ -3,7 +3,7 @@
 
 use super::cursor::{Cursor, Kind, Names, folded};
 use super::{BadRequest, Extent, OWN_TURNS};
-use crate::envelope::Dialect;
+use crate::dialect::Dialect;
 
 /// Tools that only the caller can run, by the beginning of their type.
 const CALLERS: [&str; 10] = [

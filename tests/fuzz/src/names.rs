@@ -10,7 +10,7 @@ use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::{self, ModelId, ProjectId, Target};
 use penstock_schemas::price::{PerMillion, PerUnit};
 use penstock_schemas::question::{Question, Words};
-use penstock_schemas::{UnixMicros, key, rfc3339};
+use penstock_schemas::{UnixMicros, pattern, rfc3339};
 use penstock_workers::WorkersConfig;
 use penstock_workers::providers::RequestPath;
 use serde_json::Value;
@@ -81,7 +81,7 @@ fn times(text: &str) {
 
 fn pattern(text: &str) {
     let (pattern, name) = text.split_once('\n').unwrap_or((text, text));
-    let is_match = key::matches(pattern, name);
+    let is_match = pattern::matches(pattern, name);
     assert_eq!(is_match, by_the_book(pattern.as_bytes(), name.as_bytes()), "{pattern:?} for {name:?}");
 }
 

@@ -45,8 +45,6 @@ impl Pool {
                 lease: reservation.lease,
                 books: reservation.proven(&link.target),
             }),
-            batch_id: envelope.batch.clone(),
-            native_batch: false,
         }
     }
 

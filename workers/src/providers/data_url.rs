@@ -2,7 +2,7 @@
 //! the caller calls them counts only where the bytes do not tell. Knows no provider.
 //! Source: RFC 2397.
 
-use crate::media::kind::Kind;
+use super::media_kind::MediaKind;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::borrow::Cow;
@@ -21,7 +21,7 @@ pub(crate) struct Inline<'a> {
     /// Base64 of the common alphabet, padded, on one line.
     pub(crate) data: Cow<'a, str>,
     /// What the bytes are, if their beginning tells.
-    pub(crate) kind: Option<Kind>,
+    pub(crate) kind: Option<MediaKind>,
 }
 
 impl<'a> Inline<'a> {
@@ -42,7 +42,7 @@ impl<'a> Inline<'a> {
     /// Base64 that the caller calls so.
     pub(crate) fn of(named: &str, data: Cow<'a, str>) -> Option<Self> {
         let beginning = &data.as_bytes()[..data.len().min(LOOKED_AT)];
-        let kind = Kind::of(&STANDARD.decode(beginning).ok()?);
+        let kind = MediaKind::of(&STANDARD.decode(beginning).ok()?);
         let named = named.to_ascii_lowercase();
         let media_type = match (kind, named.as_str()) {
             (Some(kind), _) => kind.media_type().to_owned(),
@@ -63,7 +63,7 @@ impl<'a> Inline<'a> {
 
     /// Whether it is a PDF, as far as can be told.
     pub(crate) fn is_pdf(&self) -> bool {
-        self.kind.map_or(self.media_type == "application/pdf", Kind::is_document)
+        self.kind.map_or(self.media_type == "application/pdf", MediaKind::is_document)
     }
 
     /// The text that the bytes are; `None` when they are none.

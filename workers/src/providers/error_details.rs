@@ -4,7 +4,7 @@
 //! <https://openrouter.ai/docs/api-reference/errors>,
 //! <https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter#annotations>.
 
-use super::refusal::strike;
+use super::strike::strike;
 use serde_json::{Map, Value};
 
 /// The most that is kept, in bytes of JSON: a model's failed output may be long, and an error is to be read.

@@ -22,7 +22,7 @@ pub enum Cutter {
     /// Server-sent events.
     ServerSentEvents(sse::Parser),
     /// Amazon's messages.
-    AmazonEventStream(event_stream::Parser),
+    AmazonEventStream(event_stream::EventStreamParser),
 }
 
 /// Why a stream cannot be read on.
@@ -41,7 +41,7 @@ impl Framing {
     pub fn cutter(self, limit: usize) -> Cutter {
         match self {
             Self::ServerSentEvents => Cutter::ServerSentEvents(sse::Parser::new(limit)),
-            Self::AmazonEventStream => Cutter::AmazonEventStream(event_stream::Parser::new(limit)),
+            Self::AmazonEventStream => Cutter::AmazonEventStream(event_stream::EventStreamParser::new(limit)),
         }
     }
 }

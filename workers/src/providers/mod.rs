@@ -33,6 +33,7 @@ mod errors;
 mod fit;
 pub mod framing;
 pub mod google;
+pub(crate) mod media_kind;
 pub mod mistral;
 pub mod openai;
 mod opening;
@@ -43,6 +44,7 @@ mod refusal;
 pub mod responses;
 mod retry_after;
 mod settle;
+mod strike;
 pub mod surrogates;
 mod texts;
 mod tool_ids;
@@ -157,6 +159,12 @@ pub trait Adapter: Debug + Send + Sync {
     /// sees data URLs only.
     fn takes_urls(&self) -> bool {
         true
+    }
+
+    /// The smallest limit of an answer that the provider takes, in tokens; `spell` raises a smaller one to it. `None`: it
+    /// takes any.
+    fn least_output(&self) -> Option<u64> {
+        None
     }
 
     /// The most texts that one request for embeddings may hold; longer lists are cut up, and the answers joined. `None`:

@@ -1,12 +1,10 @@
 //! Turns an answer that is not a success into a failure: what kind, what to tell the caller, how long to wait.
 
 use super::errors::{self, ErrorParts};
+use super::strike::strike;
 use super::{Refusal, error_details, retry_after};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
-
-/// A shorter text could stand in a message by chance.
-const SHORTEST_KEY: usize = 8;
 
 /// Why the provider refused, by OpenAI's words and those of its copies.
 pub(crate) fn refuse(refusal: &Refusal<'_>) -> Failure {
@@ -65,16 +63,6 @@ fn title(page: &str) -> Option<String> {
     let end = start + lower[start..].find("</title")?;
     let words: Vec<&str> = page[start..end].split_whitespace().collect();
     Some(errors::tidy(&words.join(" "))).filter(|title| !title.is_empty())
-}
-
-/// Strikes out the key, and words that providers have half struck out themselves.
-pub(crate) fn strike(text: &str, key: Option<&str>) -> String {
-    let text = match key.filter(|key| key.len() >= SHORTEST_KEY) {
-        Some(key) => text.replace(key, "***"),
-        None => text.to_owned(),
-    };
-    let words = text.split(' ').map(|word| if word.contains("***") { "***" } else { word });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

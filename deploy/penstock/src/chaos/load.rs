@@ -2,7 +2,7 @@
 //! what happens at which of them. A client asks the other ingress when one refuses the connection, and repeats nothing.
 
 use super::cluster::{Cluster, Victim};
-use super::{Faults, Options};
+use super::{ChaosOptions, Faults};
 use anyhow::bail;
 use futures_util::stream::{self, StreamExt};
 use reqwest::{Client, RequestBuilder, Response};
@@ -24,7 +24,7 @@ pub(super) const CUT: &str = "connection lost with its ingress";
 
 /// The run to be made.
 pub(super) struct Load<'a> {
-    pub(super) options: &'a Options,
+    pub(super) options: &'a ChaosOptions,
     pub(super) models: &'a [String],
     pub(super) cluster: &'a Cluster,
     /// The provider that has an outage.

@@ -36,7 +36,7 @@ the target, or a ledger that is wrong.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub(crate) struct Options {
+pub(crate) struct ChaosOptions {
     /// Requests, half of them streamed
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(100..))]
     requests: u64,
@@ -70,7 +70,7 @@ struct Upstream {
     faults: Faults,
 }
 
-pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, options: &ChaosOptions) -> anyhow::Result<ExitCode> {
     tokio::select! {
         done = Box::pin(try_out(place, options)) => done,
         // The children end with the runtime.
@@ -81,7 +81,7 @@ pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<Exit
     }
 }
 
-async fn try_out(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
+async fn try_out(place: &Place, options: &ChaosOptions) -> anyhow::Result<ExitCode> {
     let mut copied = Copied::read(config::file(place).as_deref(), &options.models)?;
     let life = Life::new();
     let mut upstreams = Vec::new();

@@ -1,6 +1,6 @@
 //! What the run comes to, for people and for programs. Knows nothing of how it was made.
 
-use super::Options;
+use super::ChaosOptions;
 use super::ledger::Ledger;
 use super::load::{CUT, Run};
 use crate::Format;
@@ -36,7 +36,7 @@ struct Percentiles {
 }
 
 impl Report {
-    pub(super) fn new(options: &Options, run: &Run, ledger: Ledger) -> Self {
+    pub(super) fn new(options: &ChaosOptions, run: &Run, ledger: Ledger) -> Self {
         let seconds = run.took.as_secs_f64();
         Self {
             requests: options.requests,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  penstock alerts --since 7d --kind budget_exceeded")]
-pub(crate) struct Options {
+pub(crate) struct AlertOptions {
     /// From when on: 7d, 24h, a day such as 2026-11-01, or RFC 3339 [default: 30d]
     #[arg(long)]
     since: Option<String>,
@@ -25,7 +25,7 @@ pub(crate) struct Options {
     format: Format,
 }
 
-pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, options: &AlertOptions) -> anyhow::Result<ExitCode> {
     let (kind, since, until) = (options.kind.as_deref(), options.since.as_deref(), options.until.as_deref());
     let query = AlertQuery::parse(kind, since, until, clock::now()).map_err(|why| anyhow!(why))?;
     let report = super::warehouse(place)?.alerts(&query).await?;

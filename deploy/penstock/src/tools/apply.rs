@@ -1,17 +1,17 @@
 //! `penstock apply`: what is managed becomes what the configuration declares. Shows what it does as a diff.
 
-use super::office::{Counter, told, warn};
+use super::manage::{Counter, told, warn};
 use super::output::write;
 use crate::config::Config;
 use crate::{Format, Place, config};
-use penstock_ingress::office::{Applied, Applying, Sign, Step};
+use penstock_ingress::manage::{Applied, ApplyStep, Applying, Sign};
 use penstock_schemas::audit::Way;
 use serde_json::json;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  penstock apply --dry-run\n  penstock apply --config team.toml --prune")]
-pub(crate) struct Options {
+pub(crate) struct ApplyOptions {
     /// Change nothing, and show what would be changed
     #[arg(long)]
     dry_run: bool,
@@ -23,11 +23,11 @@ pub(crate) struct Options {
     format: Format,
 }
 
-pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, options: &ApplyOptions) -> anyhow::Result<ExitCode> {
     let declared = Config::load(place, &[])?.ingress.declared;
     let counter = Box::pin(Counter::open(place, Way::Apply)).await?;
     let how = Applying { is_dry: options.dry_run, is_pruning: options.prune, is_making_secrets: true };
-    let applied = Box::pin(counter.office.apply(&counter.actor, &declared, how)).await.map_err(told)?;
+    let applied = Box::pin(counter.objects.apply(&counter.actor, &declared, how)).await.map_err(told)?;
     Box::pin(counter.close()).await?;
     if options.format == Format::Json {
         let secrets: serde_json::Map<_, _> =
@@ -46,12 +46,12 @@ pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-fn story(place: &Place, options: &Options, applied: &Applied) -> String {
+fn story(place: &Place, options: &ApplyOptions, applied: &Applied) -> String {
     let mut text: String = applied.steps.iter().map(|step| step.line() + "\n").collect();
     for (id, secret) in &applied.secrets {
         text += &format!("key {id} (shown only now): {}\n", secret.reveal());
     }
-    let count = |sign: Sign| applied.steps.iter().filter(|step: &&Step| step.action == sign).count();
+    let count = |sign: Sign| applied.steps.iter().filter(|step: &&ApplyStep| step.action == sign).count();
     let file = config::file(place).map_or("the environment".to_owned(), |file| file.display().to_string());
     let (made, changed, removed) = (count(Sign::Create), count(Sign::Update), count(Sign::Delete));
     text += &match (applied.steps.is_empty(), options.dry_run) {

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  penstock audit --since 7d --object budget/search-monthly")]
-pub(crate) struct Options {
+pub(crate) struct AuditOptions {
     /// From when on: 7d, 24h, a day such as 2026-11-01, or RFC 3339
     #[arg(long, default_value = "30d")]
     since: String,
@@ -25,7 +25,7 @@ pub(crate) struct Options {
     format: Format,
 }
 
-pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, options: &AuditOptions) -> anyhow::Result<ExitCode> {
     let since = parse_time("since", &options.since, clock::now()).map_err(|why| anyhow!(why))?;
     let query = AuditQuery { since, object: options.object.clone(), actor: options.actor.clone() };
     let report = match super::bus(place).await?.ask_audit(&query).await? {

@@ -1,11 +1,11 @@
 //! `penstock keys`: virtual keys in NATS KV. A change takes effect in every ingress in under a second.
 
+use super::manage::{Counter, print_done, told};
 use super::objects::assigned;
-use super::office::{Counter, print_done, told};
 use super::output::{print, write};
 use crate::{Format, Place};
 use penstock_ingress::keys;
-use penstock_ingress::office::{Force, Wish};
+use penstock_ingress::manage::{Force, Wish};
 use penstock_runtime::config::parse_duration;
 use penstock_runtime::{MasterKey, Secret, clock};
 use penstock_schemas::UnixMicros;
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 #[derive(clap::Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum KeyCommand {
     /// Make a key; the secret is shown once
     #[command(after_help = "Example:\n  penstock keys create --project search --models 'openai/*,chat' --expires 90d")]
     Create {
@@ -104,26 +104,26 @@ pub(crate) enum Command {
     Master,
 }
 
-pub(crate) async fn run(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
-    if matches!(command, Command::Master) {
+pub(crate) async fn run(place: &Place, command: KeyCommand) -> anyhow::Result<ExitCode> {
+    if matches!(command, KeyCommand::Master) {
         write(format!("{}\n", MasterKey::generate().reveal()).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let bus = super::bus(place).await?;
     let (id, wish, what, format) = match command {
-        Command::List { format } => {
+        KeyCommand::List { format } => {
             list(&bus.keys().await?.list().await?, format)?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Show { id, format } => {
+        KeyCommand::Show { id, format } => {
             let counter = Box::pin(Counter::open(place, Way::Cli)).await?;
-            let object = counter.office.one(&counter.actor, Kind::Key, &id).await.map_err(told)?.0;
+            let object = counter.objects.one(&counter.actor, Kind::Key, &id).await.map_err(told)?.0;
             let fields = object.as_object().into_iter().flatten();
             let rows: Vec<[String; 2]> = fields.map(|(name, value)| [name.clone(), value.to_string()]).collect();
             print(format, &["field", "value"], &rows, &object)?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Create { project, user, name, models, tags, expires, fields, format } => {
+        KeyCommand::Create { project, user, name, models, tags, expires, fields, format } => {
             let mut wish = assigned(Kind::Key, &fields)?;
             let expires_at = expires.map(|after| rfc3339::write(clock::now().after(after)));
             let texts = [("project", project), ("user", user), ("name", name), ("expires_at", expires_at)];
@@ -140,15 +140,15 @@ pub(crate) async fn run(place: &Place, command: Command) -> anyhow::Result<ExitC
             }
             (String::new(), Wish::Create(wish), "created", Some(format))
         }
-        Command::Set { id, fields, format } => {
+        KeyCommand::Set { id, fields, format } => {
             let wish = Wish::Merge(id.clone(), assigned(Kind::Key, &fields)?);
             (id, wish, "changed", Some(format))
         }
-        Command::Rotate { id, overlap, format } => (id.clone(), Wish::Rotate(id, overlap), "rotated", Some(format)),
-        Command::Disable { id } => (id.clone(), Wish::Merge(id, json!({ "disabled": true })), "disabled", None),
-        Command::Enable { id } => (id.clone(), Wish::Merge(id, json!({ "disabled": false })), "enabled", None),
-        Command::Revoke { id } => (id.clone(), Wish::Delete(id, Force::No), "revoked", None),
-        Command::Master => unreachable!("it is answered above"),
+        KeyCommand::Rotate { id, overlap, format } => (id.clone(), Wish::Rotate(id, overlap), "rotated", Some(format)),
+        KeyCommand::Disable { id } => (id.clone(), Wish::Merge(id, json!({ "disabled": true })), "disabled", None),
+        KeyCommand::Enable { id } => (id.clone(), Wish::Merge(id, json!({ "disabled": false })), "enabled", None),
+        KeyCommand::Revoke { id } => (id.clone(), Wish::Delete(id, Force::No), "revoked", None),
+        KeyCommand::Master => unreachable!("it is answered above"),
     };
     let counter = Box::pin(Counter::open(place, Way::Cli)).await?;
     let done = Box::pin(counter.carry_out(Kind::Key, wish)).await?;

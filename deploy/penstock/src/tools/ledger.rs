@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 
 #[derive(clap::Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum LedgerCommand {
     /// Events that cannot be stored: too large, unreadable, or refused by ClickHouse
     #[command(after_help = "Example:\n  penstock ledger dead --retry    after the reason was mended")]
     Dead {
@@ -25,8 +25,8 @@ pub(crate) enum Command {
 /// The longest beginning of an event that a table shows, in characters.
 const SHOWN: usize = 80;
 
-pub(crate) async fn run(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
-    let Command::Dead { retry, format } = command;
+pub(crate) async fn run(place: &Place, command: LedgerCommand) -> anyhow::Result<ExitCode> {
+    let LedgerCommand::Dead { retry, format } = command;
     let letters = super::bus(place).await?.dead_letters().await?;
     let (mut rows, mut values) = (Vec::new(), Vec::new());
     let mut next = letters.next(1).await?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  penstock models --provider openai")]
-pub(crate) struct Options {
+pub(crate) struct ModelOptions {
     /// Only this provider's
     #[arg(long)]
     provider: Option<String>,
@@ -15,7 +15,7 @@ pub(crate) struct Options {
     format: Format,
 }
 
-pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, options: &ModelOptions) -> anyhow::Result<ExitCode> {
     let mut cards = super::bus(place).await?.models().await?.list().await?;
     if let Some(provider) = &options.provider {
         cards.retain(|card| card.provider.as_str() == provider);

@@ -1,10 +1,10 @@
 //! `penstock projects|users|budgets|limits|admins|webhooks`: what is managed, by the same verbs for all. Knows no rule about
-//! any of them: the office does.
+//! any of them: `manage` does.
 
-use super::office::{Counter, print_done, told};
+use super::manage::{Counter, print_done, told};
 use super::output::print;
 use crate::{Format, Place};
-use penstock_ingress::office::{Force, Wish};
+use penstock_ingress::manage::{Force, Wish};
 use penstock_schemas::audit::Way;
 use penstock_schemas::managed::{Kind, Object};
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 #[derive(clap::Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum ObjectCommand {
     /// List all
     List {
         /// How to print them
@@ -83,29 +83,29 @@ Examples:
 
 The fields are those of deploy/penstock.example.toml.";
 
-pub(crate) async fn run(place: &Place, kind: Kind, command: Command) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, kind: Kind, command: ObjectCommand) -> anyhow::Result<ExitCode> {
     let counter = Box::pin(Counter::open(place, Way::Cli)).await?;
     let (wish, format) = match command {
-        Command::List { format } => {
-            let objects = counter.office.list(&counter.actor, kind).await.map_err(told)?.0;
+        ObjectCommand::List { format } => {
+            let objects = counter.objects.list(&counter.actor, kind).await.map_err(told)?.0;
             print_objects(kind, &objects, format, &Value::Array(objects.clone()))?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Show { name, format } => {
-            let object = counter.office.one(&counter.actor, kind, &name).await.map_err(told)?.0;
+        ObjectCommand::Show { name, format } => {
+            let object = counter.objects.one(&counter.actor, kind, &name).await.map_err(told)?.0;
             print_objects(kind, std::slice::from_ref(&object), format, &object)?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Create { name, fields, format } => {
+        ObjectCommand::Create { name, fields, format } => {
             let mut value = assigned(kind, &fields)?;
             value[kind.name_field()] = Value::String(name);
             (Wish::Create(without_nulls(value)), format)
         }
-        Command::Set { name, fields, format } => (Wish::Merge(name, assigned(kind, &fields)?), format),
-        Command::Delete { name, force, format } => {
+        ObjectCommand::Set { name, fields, format } => (Wish::Merge(name, assigned(kind, &fields)?), format),
+        ObjectCommand::Delete { name, force, format } => {
             (Wish::Delete(name, if force { Force::Yes } else { Force::No }), format)
         }
-        Command::Rotate { name, format } => (Wish::Rotate(name, Duration::ZERO), format),
+        ObjectCommand::Rotate { name, format } => (Wish::Rotate(name, Duration::ZERO), format),
     };
     let done = Box::pin(counter.carry_out(kind, wish)).await?;
     print_done(kind, &done, format)?;

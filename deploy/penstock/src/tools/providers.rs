@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::up::{MASTER_KEY, data};
 use crate::{Format, Place};
 use anyhow::{Context, anyhow, ensure};
-use penstock_ingress::office::{Actor, Office};
+use penstock_ingress::manage::{Actor, Objects};
 use penstock_runtime::{MasterKey, Secret};
 use penstock_schemas::audit::Way;
 use penstock_schemas::provider_key::{NewProviderKey, ProviderKeyChange, ProviderKeyShown};
@@ -16,14 +16,14 @@ use std::process::ExitCode;
 const COLUMNS: [&str; 6] = ["provider", "id", "source", "key", "weight", "state"];
 
 #[derive(clap::Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum ProviderCommand {
     /// Add, list and remove the keys that workers call a provider with; they take a change in under a second
     #[command(subcommand)]
-    Keys(Keys),
+    Keys(ProviderKeyCommand),
 }
 
 #[derive(clap::Subcommand)]
-pub(crate) enum Keys {
+pub(crate) enum ProviderKeyCommand {
     /// Add a key: it is read from standard input, and kept sealed with the master key
     #[command(after_help = "Examples:
   penstock providers keys add openai < new-key.txt
@@ -79,52 +79,52 @@ pub(crate) enum Keys {
     },
 }
 
-pub(crate) async fn run(place: &Place, Command::Keys(command): Command) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, ProviderCommand::Keys(command): ProviderCommand) -> anyhow::Result<ExitCode> {
     let mut config = Config::load(place, &[])?.ingress;
     config.master_key = master_key(place)?;
     let bus = super::bus(place).await?;
-    let office = Box::pin(Office::for_tool(&bus, &config)).await?;
-    let done = Box::pin(manage(&office, command)).await;
-    let is_recorded = Box::pin(office.close()).await;
+    let objects = Box::pin(Objects::for_tool(&bus, &config)).await?;
+    let done = Box::pin(manage(&objects, command)).await;
+    let is_recorded = Box::pin(objects.close()).await;
     done?;
     ensure!(is_recorded, "the ledger has not confirmed the record of the change");
     Ok(ExitCode::SUCCESS)
 }
 
-async fn manage(office: &Office, command: Keys) -> anyhow::Result<()> {
+async fn manage(objects: &Objects, command: ProviderKeyCommand) -> anyhow::Result<()> {
     let actor = Actor::admin("cli", Way::Cli);
     match command {
-        Keys::Add { provider, id, from_env, source, weight, format } => {
+        ProviderKeyCommand::Add { provider, id, from_env, source, weight, format } => {
             let key = match source {
                 Some(_) => None,
                 None => Some(read_secret(from_env)?.reveal().to_owned()),
             };
             let new = NewProviderKey { id, key, source, weight };
-            let (key, _) = office.add_provider_key(&actor, &provider, new).await?;
+            let (key, _) = objects.add_provider_key(&actor, &provider, new).await?;
             print(format, &COLUMNS, &[row(&key)], &key)
         }
-        Keys::List { provider, format } => {
-            let (keys, _) = office.provider_keys(&actor, provider.as_deref()).await?;
+        ProviderKeyCommand::List { provider, format } => {
+            let (keys, _) = objects.provider_keys(&actor, provider.as_deref()).await?;
             show(&keys, format)
         }
-        Keys::Remove { provider, id } => {
-            office.remove_provider_key(&actor, &provider, &id).await?;
+        ProviderKeyCommand::Remove { provider, id } => {
+            objects.remove_provider_key(&actor, &provider, &id).await?;
             write(format!("{id} of {provider} is removed\n").as_bytes())
         }
-        Keys::Disable { provider, id } => {
-            switch(office, &actor, (&provider, &id), false).await?;
+        ProviderKeyCommand::Disable { provider, id } => {
+            switch(objects, &actor, (&provider, &id), false).await?;
             write(format!("{id} of {provider} is disabled\n").as_bytes())
         }
-        Keys::Enable { provider, id } => {
-            switch(office, &actor, (&provider, &id), true).await?;
+        ProviderKeyCommand::Enable { provider, id } => {
+            switch(objects, &actor, (&provider, &id), true).await?;
             write(format!("{id} of {provider} is enabled\n").as_bytes())
         }
     }
 }
 
-async fn switch(office: &Office, actor: &Actor, key: (&str, &str), enabled: bool) -> anyhow::Result<()> {
+async fn switch(objects: &Objects, actor: &Actor, key: (&str, &str), enabled: bool) -> anyhow::Result<()> {
     let change = ProviderKeyChange { enabled: Some(enabled), weight: None };
-    office.change_provider_key(actor, key, &change).await?;
+    objects.change_provider_key(actor, key, &change).await?;
     Ok(())
 }
 

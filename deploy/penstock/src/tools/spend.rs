@@ -6,7 +6,7 @@ use anyhow::{anyhow, bail};
 use penstock_runtime::clock;
 use penstock_schemas::forecast::ForecastReport;
 use penstock_schemas::question::{Question, Words};
-use penstock_schemas::spend::{Answer, RepriceReport, RepricedSums, SpendReport, SpendSums, UNKNOWN};
+use penstock_schemas::spend::{ReportReply, RepriceReport, RepricedSums, SpendReport, SpendSums, UNKNOWN};
 use serde_json::{Map, Value};
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use std::process::ExitCode;
   penstock spend --by project,model --since 7d --format csv
   penstock spend --by budget --forecast
   penstock spend --by model --reprice 2026-11-01")]
-pub(crate) struct Options {
+pub(crate) struct SpendOptions {
     /// What to break down by: project, user, key_id, provider, model, virtual_model, operation, budget, day, hour, tag:NAME
     #[arg(long)]
     by: Option<String>,
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     format: Format,
 }
 
-pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, options: &SpendOptions) -> anyhow::Result<ExitCode> {
     let words = Words {
         by: options.by.as_deref(),
         since: options.since.as_deref(),
@@ -49,8 +49,8 @@ pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<Exit
         Question::Reprice(query) => repriced(options.format, &super::warehouse(place)?.reprice(&query).await?)?,
         // Budgets and their names for people are in NATS: the analytics role knows them.
         Question::Forecast(query) => match super::bus(place).await?.ask_forecast(&query).await? {
-            Answer::Report(report) => forecast(options.format, &report)?,
-            Answer::BadQuery(why) | Answer::Unavailable(why) => bail!(why),
+            ReportReply::Report(report) => forecast(options.format, &report)?,
+            ReportReply::BadQuery(why) | ReportReply::Unavailable(why) => bail!(why),
         },
     }
     Ok(ExitCode::SUCCESS)

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  penstock sql 'SELECT model, sum(cost_usd) FROM attempts GROUP BY model'")]
-pub(crate) struct Options {
+pub(crate) struct SqlOptions {
     /// The statement; tables: attempts, requests, prices
     statement: String,
     /// How to print the answer; json: an array of objects
@@ -15,7 +15,7 @@ pub(crate) struct Options {
     format: Format,
 }
 
-pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, options: &SqlOptions) -> anyhow::Result<ExitCode> {
     let format = match options.format {
         Format::Table => SqlFormat::Table,
         Format::Json => SqlFormat::Json,

@@ -1,6 +1,6 @@
 //! `penstock targets`: the same view as `GET /admin/v1/targets`, from an ingress.
 
-use super::office::{Counter, told};
+use super::manage::{Counter, told};
 use super::output::{print, write};
 use crate::{Format, Place};
 use penstock_runtime::clock;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  penstock targets --format json\n  penstock targets --resume openai/gpt-4o-mini")]
-pub(crate) struct Options {
+pub(crate) struct TargetOptions {
     /// Call this target again, though its provider asked for a pause (Retry-After)
     #[arg(long, value_name = "TARGET")]
     resume: Option<String>,
@@ -19,7 +19,7 @@ pub(crate) struct Options {
     format: Format,
 }
 
-pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, options: &TargetOptions) -> anyhow::Result<ExitCode> {
     if let Some(target) = &options.resume {
         return Box::pin(resume(place, target)).await;
     }
@@ -53,7 +53,7 @@ pub(crate) async fn run(place: &Place, options: &Options) -> anyhow::Result<Exit
 async fn resume(place: &Place, target: &str) -> anyhow::Result<ExitCode> {
     let counter = Counter::open(place, Way::Cli).await?;
     let bus = super::bus(place).await?;
-    let target = counter.office.resume_target(&counter.actor, &bus, target).await.map_err(told)?;
+    let target = counter.objects.resume_target(&counter.actor, &bus, target).await.map_err(told)?;
     Box::pin(counter.close()).await?;
     write(format!("calls go to {target} again\n").as_bytes())?;
     Ok(ExitCode::SUCCESS)

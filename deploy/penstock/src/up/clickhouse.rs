@@ -30,7 +30,7 @@ It ends when its standard input does, so that it never outlives a parent. Alone,
 
   sleep infinity | penstock clickhouse --files DIR --listen 127.0.0.1:8123"
 )]
-pub(crate) struct Options {
+pub(crate) struct EngineOptions {
     /// The folder of the engine's files
     #[arg(long)]
     files: PathBuf,
@@ -57,7 +57,7 @@ pub(crate) fn start(data: &DataDir, children: &mut Children) -> anyhow::Result<S
 }
 
 /// The child itself.
-pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(options: EngineOptions) -> anyhow::Result<ExitCode> {
     let token = std::env::var(TOKEN).with_context(|| {
         format!("{TOKEN} is not set: it holds the password of the one user, which `penstock up` makes by itself")
     })?;

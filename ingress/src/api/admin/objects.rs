@@ -1,8 +1,8 @@
 //! Projects, users, keys, budgets, limits, admins, webhooks over HTTP: the same five verbs for all. Knows no rule about any
-//! of them: the office does.
+//! of them: `manage` does.
 
-use super::{Asked, Reply};
-use crate::office::{Done, Force, Wish};
+use super::{AdminRequest, Reply};
+use crate::manage::{Done, Force, Wish};
 use crate::refusal::Refusal;
 use penstock_runtime::config::parse_duration;
 use penstock_schemas::audit::Action;
@@ -13,35 +13,35 @@ use std::time::Duration;
 /// How long the older secrets of a key hold when a new one is made, unless the caller says.
 pub(super) const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) async fn list(kind: Kind, asked: Asked) -> Result<Reply, Refusal> {
-    let (objects, revision) = asked.ingress.office.list(&asked.actor, kind).await?;
+pub(super) async fn list(kind: Kind, asked: AdminRequest) -> Result<Reply, Refusal> {
+    let (objects, revision) = asked.ingress.objects.list(&asked.actor, kind).await?;
     let reply = Reply::new(json!({ "data": objects }));
     Ok(if kind == Kind::Key { reply } else { reply.at(revision) })
 }
 
-pub(super) async fn one(kind: Kind, asked: Asked) -> Result<Reply, Refusal> {
-    let (object, revision) = asked.ingress.office.one(&asked.actor, kind, &asked.name).await?;
+pub(super) async fn one(kind: Kind, asked: AdminRequest) -> Result<Reply, Refusal> {
+    let (object, revision) = asked.ingress.objects.one(&asked.actor, kind, &asked.name).await?;
     Ok(Reply::new(object).at(revision))
 }
 
-pub(super) async fn create(kind: Kind, mut asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn create(kind: Kind, mut asked: AdminRequest) -> Result<Reply, Refusal> {
     let body = asked.body.take().unwrap_or_default();
     carry_out(kind, asked, Wish::Create(body)).await
 }
 
-pub(super) async fn replace(kind: Kind, mut asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn replace(kind: Kind, mut asked: AdminRequest) -> Result<Reply, Refusal> {
     let body = asked.body.take().unwrap_or_default();
     let wish = Wish::Replace(asked.name.clone(), body);
     carry_out(kind, asked, wish).await
 }
 
-pub(super) async fn change(kind: Kind, mut asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn change(kind: Kind, mut asked: AdminRequest) -> Result<Reply, Refusal> {
     let body = asked.body.take().unwrap_or_default();
     let wish = Wish::Merge(asked.name.clone(), body);
     carry_out(kind, asked, wish).await
 }
 
-pub(super) async fn delete(kind: Kind, asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn delete(kind: Kind, asked: AdminRequest) -> Result<Reply, Refusal> {
     let force = match asked.query("force") {
         None | Some("false") => Force::No,
         Some("true") => Force::Yes,
@@ -51,26 +51,26 @@ pub(super) async fn delete(kind: Kind, asked: Asked) -> Result<Reply, Refusal> {
     carry_out(kind, asked, wish).await
 }
 
-pub(super) async fn rotate(kind: Kind, asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn rotate(kind: Kind, asked: AdminRequest) -> Result<Reply, Refusal> {
     let wrong = || Refusal::BadQuery("`overlap` is a time such as 30m or 24h; 0s: none".to_owned());
     let overlap = asked.query("overlap").map(|text| parse_duration(text).ok_or_else(wrong)).transpose()?;
     let wish = Wish::Rotate(asked.name.clone(), overlap.unwrap_or(OVERLAP));
     carry_out(kind, asked, wish).await
 }
 
-pub(super) async fn disable(asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn disable(asked: AdminRequest) -> Result<Reply, Refusal> {
     let wish = Wish::Merge(asked.name.clone(), json!({ "disabled": true }));
     carry_out(Kind::Key, asked, wish).await
 }
 
-pub(super) async fn enable(asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn enable(asked: AdminRequest) -> Result<Reply, Refusal> {
     let wish = Wish::Merge(asked.name.clone(), json!({ "disabled": false }));
     carry_out(Kind::Key, asked, wish).await
 }
 
-async fn carry_out(kind: Kind, asked: Asked, wish: Wish) -> Result<Reply, Refusal> {
+async fn carry_out(kind: Kind, asked: AdminRequest, wish: Wish) -> Result<Reply, Refusal> {
     let revision = asked.revision()?;
-    let done = asked.ingress.office.carry_out(&asked.actor, kind, wish, revision).await?;
+    let done = asked.ingress.objects.carry_out(&asked.actor, kind, wish, revision).await?;
     let (is_new, is_gone) = (done.action == Some(Action::Create), done.action == Some(Action::Delete));
     let revision = done.revision;
     let reply = Reply::new(tell(done));

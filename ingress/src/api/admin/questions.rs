@@ -1,8 +1,8 @@
 //! What is only asked for: spend, targets, alerts, the audit. Asks the analytics role over the bus; knows nothing of where its
 //! numbers are.
 
-use super::{Asked, Reply};
-use crate::office::Refused;
+use super::{AdminRequest, Reply};
+use crate::manage::ManageError;
 use crate::refusal::Refusal;
 use penstock_runtime::bus::BusError;
 use penstock_runtime::clock;
@@ -10,7 +10,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::alert::AlertQuery;
 use penstock_schemas::audit::{AuditQuery, AuditReply};
 use penstock_schemas::question::{Answered, Question, Words};
-use penstock_schemas::spend::{Answer, SpendQuery, parse_time};
+use penstock_schemas::spend::{ReportReply, SpendQuery, parse_time};
 use penstock_schemas::target::{ResumeTarget, TargetReport};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -28,7 +28,7 @@ pub(super) struct Targets {
 }
 
 /// `GET /admin/v1/spend?by=model,project&since=7d`.
-pub(super) async fn spend(asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn spend(asked: AdminRequest) -> Result<Reply, Refusal> {
     let (since, until) = (asked.query("since"), asked.query("until"));
     let now = clock::now();
     check_words(&asked, since, until, now)?;
@@ -40,7 +40,7 @@ pub(super) async fn spend(asked: Asked) -> Result<Reply, Refusal> {
         reprice: asked.query("reprice"),
     };
     // Each word is right by itself: what is wrong now is that they stand beside each other.
-    let mut question = Question::parse(words, now).map_err(|why| Refused::rule("", why))?;
+    let mut question = Question::parse(words, now).map_err(|why| ManageError::rule("", why))?;
     if !asked.actor.sees_all() {
         question = question.of_projects(&asked.actor.projects);
     }
@@ -54,7 +54,7 @@ pub(super) async fn spend(asked: Asked) -> Result<Reply, Refusal> {
 }
 
 /// Whether each word of a question can be read by itself.
-fn check_words(asked: &Asked, since: Option<&str>, until: Option<&str>, now: UnixMicros) -> Result<(), Refusal> {
+fn check_words(asked: &AdminRequest, since: Option<&str>, until: Option<&str>, now: UnixMicros) -> Result<(), Refusal> {
     SpendQuery::parse(asked.query("by"), None, None, now).map_err(Refusal::BadQuery)?;
     for (name, text) in [("since", since), ("until", until), ("reprice", asked.query("reprice"))] {
         text.map(|text| parse_time(name, text, now)).transpose().map_err(Refusal::BadQuery)?;
@@ -66,7 +66,7 @@ fn check_words(asked: &Asked, since: Option<&str>, until: Option<&str>, now: Uni
 }
 
 /// `GET /admin/v1/alerts?since=7d&kind=budget_exceeded`.
-pub(super) async fn alerts(asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn alerts(asked: AdminRequest) -> Result<Reply, Refusal> {
     asked.actor.must_see_all()?;
     let (kind, since, until) = (asked.query("kind"), asked.query("since"), asked.query("until"));
     let now = clock::now();
@@ -74,16 +74,16 @@ pub(super) async fn alerts(asked: Asked) -> Result<Reply, Refusal> {
         text.map(|text| parse_time(name, text, now)).transpose().map_err(Refusal::BadQuery)?;
     }
     AlertQuery::parse(kind, None, None, now).map_err(Refusal::BadQuery)?;
-    let query = AlertQuery::parse(kind, since, until, now).map_err(|why| Refused::rule("since", why))?;
+    let query = AlertQuery::parse(kind, since, until, now).map_err(|why| ManageError::rule("since", why))?;
     Ok(Reply::new(to_value(&answered(asked.ingress.bus.ask_alerts(&query).await)?)))
 }
 
 /// What the analytics role answered.
-fn answered<T>(answer: Result<Answer<T>, BusError>) -> Result<T, Refusal> {
+fn answered<T>(answer: Result<ReportReply<T>, BusError>) -> Result<T, Refusal> {
     match answer {
-        Ok(Answer::Report(report)) => Ok(report),
-        Ok(Answer::BadQuery(why)) => Err(Refusal::BadQuery(why)),
-        Ok(Answer::Unavailable(why)) => {
+        Ok(ReportReply::Report(report)) => Ok(report),
+        Ok(ReportReply::BadQuery(why)) => Err(Refusal::BadQuery(why)),
+        Ok(ReportReply::Unavailable(why)) => {
             warn!(why, "a question cannot be answered");
             Err(Refusal::NotReady("the records of spend cannot be read now"))
         }
@@ -95,7 +95,7 @@ fn answered<T>(answer: Result<Answer<T>, BusError>) -> Result<T, Refusal> {
 }
 
 /// `GET /admin/v1/audit?since=7d&object=budget&actor=ann`.
-pub(super) async fn audit(asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn audit(asked: AdminRequest) -> Result<Reply, Refusal> {
     asked.actor.must_see_all()?;
     let since = parse_time("since", asked.query("since").unwrap_or("30d"), clock::now()).map_err(Refusal::BadQuery)?;
     let text = |name: &str, longest: usize| match asked.query(name).filter(|text| !text.is_empty()) {
@@ -119,14 +119,14 @@ pub(super) async fn audit(asked: Asked) -> Result<Reply, Refusal> {
 }
 
 /// `GET /admin/v1/targets`: which targets are well, and why not.
-pub(super) async fn targets(asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn targets(asked: AdminRequest) -> Result<Reply, Refusal> {
     Ok(Reply::new(to_value(&Targets { targets: asked.ingress.health.report(clock::now()) })))
 }
 
 /// `POST /admin/v1/targets/resume`: a target is called again, though its provider asked for a pause.
-pub(super) async fn resume(mut asked: Asked) -> Result<Reply, Refusal> {
+pub(super) async fn resume(mut asked: AdminRequest) -> Result<Reply, Refusal> {
     let wish: ResumeTarget = super::provider_keys::read(asked.body.take())?;
-    let target = asked.ingress.office.resume_target(&asked.actor, &asked.ingress.bus, &wish.target).await?;
+    let target = asked.ingress.objects.resume_target(&asked.actor, &asked.ingress.bus, &wish.target).await?;
     Ok(Reply::new(to_value(&ResumeTarget { target: target.to_string() })))
 }
 

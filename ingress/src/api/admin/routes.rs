@@ -1,7 +1,7 @@
 //! The table of the admin API: every route once, with its handler and with what the OpenAPI document says about it. The
 //! router and the document are both made of it, so that neither has a route that the other has not.
 
-use super::{Asked, Handler, Reply, objects, provider_keys, questions};
+use super::{AdminRequest, Handler, Reply, objects, provider_keys, questions};
 use crate::refusal::Refusal;
 use axum::http::Method;
 use axum::routing::MethodFilter;
@@ -18,7 +18,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use std::sync::Arc;
 
 /// One route.
-pub(crate) struct Route {
+pub(crate) struct AdminRoute {
     pub(crate) method: Method,
     pub(crate) path: String,
     /// What it does, in a line.
@@ -28,8 +28,8 @@ pub(crate) struct Route {
     /// What it is about.
     pub(crate) tag: &'static str,
     pub(crate) parameters: Vec<Parameter>,
-    pub(crate) body: Option<Content>,
-    pub(crate) answer: Content,
+    pub(crate) body: Option<BodyContent>,
+    pub(crate) answer: BodyContent,
     /// Whether it changes something, and so can meet others who do.
     pub(crate) is_change: bool,
     pub(crate) handler: Handler,
@@ -47,14 +47,14 @@ pub(crate) struct Parameter {
 
 /// What a body or an answer looks like.
 #[derive(Clone, Copy)]
-pub(crate) struct Content {
+pub(crate) struct BodyContent {
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
-    pub(crate) form: Form,
+    pub(crate) form: ContentForm,
 }
 
 /// What becomes of a schema where it is used.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum ContentForm {
     /// As it is.
     Plain,
     /// With the field that names it.
@@ -69,8 +69,8 @@ pub(crate) enum Form {
     Secret,
 }
 
-fn content<T: JsonSchema>(form: Form) -> Content {
-    Content { schema: |generator| generator.subschema_for::<T>(), form }
+fn content<T: JsonSchema>(form: ContentForm) -> BodyContent {
+    BodyContent { schema: |generator| generator.subschema_for::<T>(), form }
 }
 
 const IF_MATCH: Parameter = Parameter {
@@ -136,7 +136,7 @@ const ACTOR: Parameter = Parameter {
 };
 
 /// Every route of the admin API.
-pub(crate) fn routes() -> Vec<Route> {
+pub(crate) fn routes() -> Vec<AdminRoute> {
     let mut routes = Vec::new();
     routes.extend(of_objects::<Project, Project>(Kind::Project));
     routes.extend(of_objects::<User, User>(Kind::User));
@@ -147,7 +147,7 @@ pub(crate) fn routes() -> Vec<Route> {
     routes.extend(of_objects::<Webhook, Webhook>(Kind::Webhook));
     routes.extend(of_secrets());
     routes.extend(of_provider_keys());
-    let question = |path: &str, id: &str, summary: &str| Route {
+    let question = |path: &str, id: &str, summary: &str| AdminRoute {
         method: Method::GET,
         path: format!("/admin/v1/{path}"),
         summary: summary.to_owned(),
@@ -155,11 +155,11 @@ pub(crate) fn routes() -> Vec<Route> {
         tag: "reports",
         parameters: Vec::new(),
         body: None,
-        answer: content::<Answered>(Form::Plain),
+        answer: content::<Answered>(ContentForm::Plain),
         is_change: false,
         handler: handler(questions::spend),
     };
-    routes.push(Route {
+    routes.push(AdminRoute {
         parameters: vec![
             BY,
             time("since", "From when on: 7d, or a day"),
@@ -169,20 +169,20 @@ pub(crate) fn routes() -> Vec<Route> {
         ],
         ..question("spend", "spend", "Who spent what, where that leads to, and what it would have cost")
     });
-    routes.push(Route {
+    routes.push(AdminRoute {
         parameters: vec![KIND, time("since", "From when on: 7d, or a day"), time("until", "Until when, exclusive")],
-        answer: content::<AlertReport>(Form::Plain),
+        answer: content::<AlertReport>(ContentForm::Plain),
         handler: handler(questions::alerts),
         ..question("alerts", "alerts", "What somebody had to be told, the latest first")
     });
-    routes.push(Route {
+    routes.push(AdminRoute {
         parameters: vec![time("since", "From when on: 7d, or a day"), OBJECT, ACTOR],
-        answer: content::<AuditReport>(Form::Plain),
+        answer: content::<AuditReport>(ContentForm::Plain),
         handler: handler(questions::audit),
         ..question("audit", "audit", "Who changed what, the latest first")
     });
-    routes.push(Route {
-        answer: content::<questions::Targets>(Form::Plain),
+    routes.push(AdminRoute {
+        answer: content::<questions::Targets>(ContentForm::Plain),
         handler: handler(questions::targets),
         ..question("targets", "targets", "Which targets are well, and why not")
     });
@@ -191,10 +191,10 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 /// List, show, create, replace, change, delete.
-fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<Route> {
+fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<AdminRoute> {
     let (word, all) = (kind.as_str(), kind.plural());
-    let changed = if matches!(kind, Kind::Key | Kind::Admin) { Form::Secret } else { Form::Changed };
-    let route = |method: Method, verb: &str, summary: String| Route {
+    let changed = if matches!(kind, Kind::Key | Kind::Admin) { ContentForm::Secret } else { ContentForm::Changed };
+    let route = |method: Method, verb: &str, summary: String| AdminRoute {
         path: match verb {
             "list" | "create" => format!("/admin/v1/{all}"),
             _ => format!("/admin/v1/{all}/{{{}}}", kind.name_field()),
@@ -210,28 +210,32 @@ fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<Route> {
         handler: handler(move |asked| objects::one(kind, asked)),
     };
     vec![
-        Route {
-            answer: content::<S>(Form::List),
+        AdminRoute {
+            answer: content::<S>(ContentForm::List),
             handler: handler(move |asked| objects::list(kind, asked)),
             ..route(Method::GET, "list", format!("All {all} that you may see"))
         },
-        Route {
-            body: Some(content::<W>(if kind == Kind::Key { Form::Plain } else { Form::Named(kind.name_field()) })),
+        AdminRoute {
+            body: Some(content::<W>(if kind == Kind::Key {
+                ContentForm::Plain
+            } else {
+                ContentForm::Named(kind.name_field())
+            })),
             handler: handler(move |asked| objects::create(kind, asked)),
             ..route(Method::POST, "create", format!("A new {word}"))
         },
-        Route { answer: content::<S>(Form::Plain), ..route(Method::GET, "show", format!("One {word}")) },
-        Route {
-            body: Some(content::<W>(Form::Plain)),
+        AdminRoute { answer: content::<S>(ContentForm::Plain), ..route(Method::GET, "show", format!("One {word}")) },
+        AdminRoute {
+            body: Some(content::<W>(ContentForm::Plain)),
             handler: handler(move |asked| objects::replace(kind, asked)),
             ..route(Method::PUT, "set", format!("The {word} is to be this, whether it is there or not"))
         },
-        Route {
-            body: Some(content::<W>(Form::Patch)),
+        AdminRoute {
+            body: Some(content::<W>(ContentForm::Patch)),
             handler: handler(move |asked| objects::change(kind, asked)),
             ..route(Method::PATCH, "change", format!("Some fields of the {word} are to be so; null takes one away"))
         },
-        Route {
+        AdminRoute {
             parameters: if kind == Kind::Project { vec![IF_MATCH, FORCE] } else { vec![IF_MATCH] },
             handler: handler(move |asked| objects::delete(kind, asked)),
             ..route(Method::DELETE, "delete", format!("The {word} is to be gone"))
@@ -240,24 +244,24 @@ fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<Route> {
 }
 
 /// What is done to targets.
-fn of_targets() -> Route {
-    Route {
+fn of_targets() -> AdminRoute {
+    AdminRoute {
         method: Method::POST,
         path: "/admin/v1/targets/resume".to_owned(),
         summary: "Calls go to the target again, though its provider asked for a pause".to_owned(),
         id: "resume_target".to_owned(),
         tag: "reports",
         parameters: Vec::new(),
-        body: Some(content::<ResumeTarget>(Form::Plain)),
-        answer: content::<ResumeTarget>(Form::Plain),
+        body: Some(content::<ResumeTarget>(ContentForm::Plain)),
+        answer: content::<ResumeTarget>(ContentForm::Plain),
         is_change: true,
         handler: handler(questions::resume),
     }
 }
 
 /// The keys that workers call providers with.
-fn of_provider_keys() -> Vec<Route> {
-    let route = |method: Method, id: &str, summary: &str| Route {
+fn of_provider_keys() -> Vec<AdminRoute> {
+    let route = |method: Method, id: &str, summary: &str| AdminRoute {
         path: match method {
             Method::GET | Method::POST => "/admin/v1/providers/{provider}/keys".to_owned(),
             _ => "/admin/v1/providers/{provider}/keys/{id}".to_owned(),
@@ -267,24 +271,24 @@ fn of_provider_keys() -> Vec<Route> {
         tag: "providers",
         parameters: Vec::new(),
         body: None,
-        answer: content::<ProviderKeyShown>(Form::Plain),
+        answer: content::<ProviderKeyShown>(ContentForm::Plain),
         is_change: method != Method::GET,
         method,
         handler: handler(provider_keys::remove),
     };
     vec![
-        Route {
-            answer: content::<ProviderKeyShown>(Form::List),
+        AdminRoute {
+            answer: content::<ProviderKeyShown>(ContentForm::List),
             handler: handler(provider_keys::list),
             ..route(Method::GET, "list_provider_keys", "The keys of a provider that are managed here")
         },
-        Route {
-            body: Some(content::<NewProviderKey>(Form::Plain)),
+        AdminRoute {
+            body: Some(content::<NewProviderKey>(ContentForm::Plain)),
             handler: handler(provider_keys::add),
             ..route(Method::POST, "add_provider_key", "A new key: sealed at once, used in under a second")
         },
-        Route {
-            body: Some(content::<ProviderKeyChange>(Form::Plain)),
+        AdminRoute {
+            body: Some(content::<ProviderKeyChange>(ContentForm::Plain)),
             handler: handler(provider_keys::change),
             ..route(Method::PATCH, "change_provider_key", "Whether the key is used, and its share of the calls")
         },
@@ -293,8 +297,8 @@ fn of_provider_keys() -> Vec<Route> {
 }
 
 /// What is done to secrets, and to keys by a word.
-fn of_secrets() -> Vec<Route> {
-    let route = |kind: Kind, verb: &str, summary: &str| Route {
+fn of_secrets() -> Vec<AdminRoute> {
+    let route = |kind: Kind, verb: &str, summary: &str| AdminRoute {
         method: Method::POST,
         path: format!("/admin/v1/{}/{{{}}}/{verb}", kind.plural(), kind.name_field()),
         summary: summary.to_owned(),
@@ -302,36 +306,40 @@ fn of_secrets() -> Vec<Route> {
         tag: kind.plural(),
         parameters: vec![IF_MATCH],
         body: None,
-        answer: if kind == Kind::Key { content::<KeyShown>(Form::Secret) } else { content::<AdminShown>(Form::Secret) },
+        answer: if kind == Kind::Key {
+            content::<KeyShown>(ContentForm::Secret)
+        } else {
+            content::<AdminShown>(ContentForm::Secret)
+        },
         is_change: true,
         handler: handler(move |asked| objects::rotate(kind, asked)),
     };
     vec![
-        Route {
+        AdminRoute {
             parameters: vec![IF_MATCH, OVERLAP],
             ..route(Kind::Key, "rotate", "A new secret, shown once; the older one holds for a while")
         },
-        Route {
+        AdminRoute {
             handler: handler(|asked| objects::delete(Kind::Key, asked)),
             ..route(Kind::Key, "revoke", "Every ingress refuses the key in under a second")
         },
-        Route {
+        AdminRoute {
             handler: handler(objects::disable),
             ..route(Kind::Key, "disable", "The key is refused until it is enabled again")
         },
-        Route { handler: handler(objects::enable), ..route(Kind::Key, "enable", "The key is taken again") },
+        AdminRoute { handler: handler(objects::enable), ..route(Kind::Key, "enable", "The key is taken again") },
         route(Kind::Admin, "rotate", "A new token, shown once; the older one is refused"),
     ]
 }
 
-fn handler<F>(handle: impl Fn(Asked) -> F + Send + Sync + 'static) -> Handler
+fn handler<F>(handle: impl Fn(AdminRequest) -> F + Send + Sync + 'static) -> Handler
 where
     F: Future<Output = Result<Reply, Refusal>> + Send + 'static,
 {
     Arc::new(move |asked| Box::pin(handle(asked)))
 }
 
-impl Route {
+impl AdminRoute {
     /// The method as the router wants it.
     pub(crate) fn filter(&self) -> MethodFilter {
         MethodFilter::try_from(self.method.clone()).expect("the table names methods of HTTP")

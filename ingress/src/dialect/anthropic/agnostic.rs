@@ -4,14 +4,14 @@
 
 use super::blocks::{self, Turn};
 use super::choice;
+use super::reading::read;
 use crate::dialect::fields::{Fields, Kind, items, kind, wrong};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Content, Message, Part, Reasoning};
 use penstock_schemas::failure::{Failure, FailureKind};
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 /// The request in its agnostic form.
 ///
@@ -159,18 +159,4 @@ fn set_effort(effort: &str, chat: &mut ChatRequest) {
         let effort = if effort == "max" { "xhigh" } else { effort };
         chat.reasoning_effort = Some(effort.to_owned());
     }
-}
-
-/// A value of a type.
-///
-/// # Errors
-/// When it is of another; the refusal names its place.
-pub(super) fn read<T: DeserializeOwned>(value: &RawValue, place: &str) -> Result<T, Refusal> {
-    serde_json::from_str(value.get()).map_err(|error| wrong(place, error.to_string()))
-}
-
-/// What is left of a block or a tool besides the fields that are known.
-pub(super) fn rest(fields: &Fields<'_>, known: &[&str], place: &str) -> Result<Map<String, Value>, Refusal> {
-    let unknown = fields.iter().filter(|(name, value)| !known.contains(&name.as_ref()) && kind(value) != Kind::Null);
-    unknown.map(|(name, value)| Ok((name.to_string(), read(value, &format!("{place}.{name}"))?))).collect()
 }

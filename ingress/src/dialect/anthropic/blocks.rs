@@ -1,7 +1,7 @@
 //! The blocks of a turn in their agnostic form: parts, calls, results, thoughts.
 //! Source: <https://platform.claude.com/docs/en/api/messages/create#messages>.
 
-use super::agnostic::{read, rest};
+use super::reading::{read, rest};
 use super::thoughts;
 use crate::dialect::fields::{Fields, Kind, items, kind, wrong};
 use crate::refusal::Refusal;

@@ -1,7 +1,7 @@
 //! Tools, the choice among them, and the shape of the answer, in their agnostic form.
 //! Source: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview>.
 
-use super::agnostic::{read, rest};
+use super::reading::{read, rest};
 use crate::dialect::fields::{Fields, Kind, kind, wrong};
 use crate::refusal::Refusal;
 use penstock_schemas::chat::{ChatRequest, Function, Tool};

@@ -2,13 +2,13 @@
 //! Source: <https://platform.claude.com/docs/en/api/messages/create>.
 
 use crate::dialect::fields::{Fields, Kind, Rule, check, items, kind, measure, text, wrong};
-use crate::dialect::{Asked, Purpose};
+use crate::dialect::{ClientRequest, Purpose};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 
 /// Reads the head of a request for a message, or for the count of its tokens.
-pub(crate) fn read(operation: Operation, body: Bytes) -> Result<Asked, Refusal> {
+pub(crate) fn read(operation: Operation, body: Bytes) -> Result<ClientRequest, Refusal> {
     let fields = Fields::read(text(&body)?)?;
     fields.check(rule)?;
     let extent = measure(Dialect::Anthropic, operation, &body)?;
@@ -37,7 +37,7 @@ pub(crate) fn read(operation: Operation, body: Bytes) -> Result<Asked, Refusal> 
     let user = metadata.text("user_id")?;
     let is_stream = operation == Operation::Chat && fields.is_true("stream");
     let delivery = if is_stream { Delivery::Stream } else { Delivery::Whole };
-    Ok(Asked {
+    Ok(ClientRequest {
         dialect: Dialect::Anthropic,
         operation,
         model,
@@ -67,7 +67,7 @@ fn rule(field: &str) -> Option<Rule> {
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> Result<Asked, Refusal> {
+    fn read(body: &str) -> Result<ClientRequest, Refusal> {
         super::read(Operation::Chat, Bytes::copy_from_slice(body.as_bytes()))
     }
 

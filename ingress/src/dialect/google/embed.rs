@@ -2,7 +2,7 @@
 //! Source: <https://ai.google.dev/api/embeddings>.
 
 use super::object::{Item, Object, cannot};
-use crate::dialect::{Asked, Writer, unreadable};
+use crate::dialect::{ClientRequest, Writer, unreadable};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::failure::Failure;
@@ -18,7 +18,7 @@ pub(super) fn requests<'a>(object: &mut Object<'a>) -> Result<Vec<Item<'a>>, Ref
 }
 
 /// The request in its agnostic form, which is OpenAI's, with Cohere's word for what the vectors are for.
-pub(super) fn agnostic(asked: &Asked) -> Result<Bytes, Refusal> {
+pub(super) fn agnostic(asked: &ClientRequest) -> Result<Bytes, Refusal> {
     let mut body = Object::of_body(&asked.body)?;
     let mut texts = Vec::new();
     let mut common: Option<Map<String, Value>> = None;
@@ -115,7 +115,7 @@ struct Values<'a> {
 }
 
 impl Embedded {
-    pub(super) fn of(asked: &Asked) -> Self {
+    pub(super) fn of(asked: &ClientRequest) -> Self {
         Self { is_batch: Object::of_body(&asked.body).is_ok_and(|body| body.has("requests")) }
     }
 }

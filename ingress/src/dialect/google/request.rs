@@ -4,7 +4,7 @@
 use super::contents::{Conversation, choice};
 use super::object::{Item, Object};
 use super::schema::to_json_schema;
-use crate::dialect::Asked;
+use crate::dialect::ClientRequest;
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Function, Reasoning, StreamOptions, Tool};
@@ -23,7 +23,7 @@ const SAME: [(&str, &str); 6] = [
 ];
 
 /// The request in its agnostic form.
-pub(super) fn agnostic(asked: &Asked) -> Result<Bytes, Refusal> {
+pub(super) fn agnostic(asked: &ClientRequest) -> Result<Bytes, Refusal> {
     let mut object = Object::of_body(&asked.body)?;
     if asked.operation == Operation::CountTokens
         && let Some(inner) = object.object("generate_content_request")?

@@ -6,11 +6,11 @@ use penstock_schemas::frame::Summary;
 use penstock_schemas::usage::{Usage, UsageSource};
 use serde_json::{Value, json};
 
-fn asked(method: &str, body: &Value) -> Result<Asked, Refusal> {
+fn asked(method: &str, body: &Value) -> Result<ClientRequest, Refusal> {
     raw(method, body.to_string())
 }
 
-fn raw(method: &str, body: String) -> Result<Asked, Refusal> {
+fn raw(method: &str, body: String) -> Result<ClientRequest, Refusal> {
     read(read_path(&format!("alpha/m:{method}")).unwrap(), body.into())
 }
 

@@ -4,7 +4,7 @@
 
 use super::chat;
 use crate::dialect::fields::{Fields, Kind, Rule, items, kind, measure, text, unmeasured, wrong};
-use crate::dialect::{Asked, Endpoint, Purpose};
+use crate::dialect::{ClientRequest, Endpoint, Purpose};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
@@ -16,7 +16,7 @@ use penstock_schemas::form::Form;
 const MODERATION_MODEL: &str = "omni-moderation-latest";
 
 /// Reads a request.
-pub(crate) fn read(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
+pub(crate) fn read(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> Result<ClientRequest, Refusal> {
     let operation = endpoint.operation;
     if operation.takes_form() {
         return read_form(endpoint, body, content_type);
@@ -36,7 +36,7 @@ pub(crate) fn read(endpoint: Endpoint, body: Bytes, content_type: Option<String>
     // OpenAI's newer name for it: <https://platform.openai.com/docs/guides/safety-best-practices>.
     let user = fields.text("user")?.or(fields.text("safety_identifier")?);
     let delivery = delivery(operation, &fields);
-    Ok(Asked {
+    Ok(ClientRequest {
         dialect: Dialect::Openai,
         operation,
         model,
@@ -49,7 +49,7 @@ pub(crate) fn read(endpoint: Endpoint, body: Bytes, content_type: Option<String>
     })
 }
 
-fn read_form(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> Result<Asked, Refusal> {
+fn read_form(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> Result<ClientRequest, Refusal> {
     let Endpoint { operation, model, .. } = endpoint;
     let kind = content_type.as_deref().unwrap_or_default();
     let form = Form::read(&body, kind).map_err(|error| wrong("body", format!("as a form, {error}")))?;
@@ -78,7 +78,7 @@ fn read_form(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> R
         Some(_) => return Err(wrong("stream", "it must be true or false".to_owned())),
     };
     let extent = Extent::of_form(operation, &form, body.len()).map_err(unmeasured)?;
-    Ok(Asked {
+    Ok(ClientRequest {
         dialect: Dialect::Openai,
         operation,
         model,
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn asked(operation: Operation, body: &str) -> Result<Asked, Refusal> {
+    fn asked(operation: Operation, body: &str) -> Result<ClientRequest, Refusal> {
         read(Endpoint::new(Dialect::Openai, operation), Bytes::copy_from_slice(body.as_bytes()), None)
     }
 

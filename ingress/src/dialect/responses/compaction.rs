@@ -2,7 +2,7 @@
 //! that stands for all of it. The summary travels in the item's opaque field and becomes a message in the next request.
 //! Source: <https://platform.openai.com/docs/api-reference/responses/compact>.
 
-use super::fields::Fields;
+use super::fields::RawObject;
 use super::wrong;
 use crate::dialect::{Writer, unreadable};
 use crate::refusal::Refusal;
@@ -136,7 +136,7 @@ impl Writer for Compacting {
 
 /// The request for a count of tokens; it is not stored.
 pub(super) fn counted(body: &[u8]) -> Result<Bytes, Refusal> {
-    let mut fields: Fields = super::fields(body)?;
+    let mut fields: RawObject = super::fields(body)?;
     ["stream", "stream_options", "background"].iter().for_each(|name| fields.remove(name));
     fields.set("store", &false);
     Ok(fields.to_vec().into())

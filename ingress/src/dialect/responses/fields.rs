@@ -8,9 +8,9 @@ use std::fmt;
 
 /// The fields.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fields(Vec<(String, Box<RawValue>)>);
+pub(crate) struct RawObject(Vec<(String, Box<RawValue>)>);
 
-impl Fields {
+impl RawObject {
     /// Reads them.
     ///
     /// # Errors
@@ -45,26 +45,26 @@ impl Fields {
     }
 }
 
-impl Serialize for Fields {
+impl Serialize for RawObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de> Deserialize<'de> for RawObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
         impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
+            type Value = RawObject;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawObject, A::Error> {
                 let mut fields = Vec::new();
                 while let Some(entry) = map.next_entry::<String, Box<RawValue>>()? {
                     fields.push(entry);
                 }
-                Ok(Fields(fields))
+                Ok(RawObject(fields))
             }
         }
         deserializer.deserialize_map(Object)
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_not_changed_stays_as_it_came() {
-        let mut fields = Fields::read(br#"{"a":1.50,"b":{"x" : 9007199254740993},"c":null}"#).unwrap();
+        let mut fields = RawObject::read(br#"{"a":1.50,"b":{"x" : 9007199254740993},"c":null}"#).unwrap();
         assert!(fields.get("c").is_none());
         fields.set("a", &"s");
         fields.remove("c");

@@ -16,10 +16,10 @@ mod tests;
 mod tools;
 mod writer;
 
-use super::{Asked, Purpose, openai, own_words};
+use super::{ClientRequest, Purpose, openai, own_words};
 use crate::refusal::Refusal;
 use bytes::Bytes;
-use fields::Fields;
+use fields::RawObject;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::RequestId;
@@ -31,7 +31,7 @@ pub(crate) use request::agnostic;
 pub(crate) use writer::writer;
 
 /// Reads the head of a request; all of the body must be JSON.
-pub(crate) fn read(operation: Operation, purpose: Purpose, body: Bytes) -> Result<Asked, Refusal> {
+pub(crate) fn read(operation: Operation, purpose: Purpose, body: Bytes) -> Result<ClientRequest, Refusal> {
     super::fields::text(&body)?;
     let body = match (purpose, operation) {
         (Purpose::Compaction, _) => compaction::request(&body)?,
@@ -54,19 +54,19 @@ pub(crate) fn read(operation: Operation, purpose: Purpose, body: Bytes) -> Resul
     let delivery = if is_stream { Delivery::Stream } else { Delivery::Whole };
     let user: Option<String> = value(&fields, "user")?;
     let user = user.or(value(&fields, "safety_identifier")?);
-    Ok(Asked { dialect, operation, model, user, delivery, body, content_type: None, extent, purpose })
+    Ok(ClientRequest { dialect, operation, model, user, delivery, body, content_type: None, extent, purpose })
 }
 
 /// The fields of a request.
-pub(crate) fn fields(body: &[u8]) -> Result<Fields, Refusal> {
-    Fields::read(body).map_err(|error| {
+pub(crate) fn fields(body: &[u8]) -> Result<RawObject, Refusal> {
+    RawObject::read(body).map_err(|error| {
         let what = if error.is_data() { "it must be an object".to_owned() } else { error.to_string() };
         Refusal::InvalidJson(what)
     })
 }
 
 /// A field's value.
-pub(crate) fn value<T: DeserializeOwned>(fields: &Fields, name: &'static str) -> Result<Option<T>, Refusal> {
+pub(crate) fn value<T: DeserializeOwned>(fields: &RawObject, name: &'static str) -> Result<Option<T>, Refusal> {
     let Some(raw) = fields.get(name) else { return Ok(None) };
     serde_json::from_str(raw.get()).map(Some).map_err(|error| wrong(name.to_owned(), &error.to_string()))
 }

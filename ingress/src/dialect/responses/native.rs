@@ -2,7 +2,7 @@
 //! ours whoever answers, the model's name, which is the caller's, and what the provider was not told. The last event waits until the response is kept.
 
 use super::error_event;
-use super::fields::Fields;
+use super::fields::RawObject;
 use crate::dialect::{Writer, unreadable};
 use bytes::Bytes;
 use penstock_schemas::conversation::response_id;
@@ -35,7 +35,7 @@ struct Numbered {
 impl Native {
     /// For the answer to a request as it came.
     pub(super) fn of(body: &[u8], id: RequestId) -> Self {
-        let fields = Fields::read(body).unwrap_or_default();
+        let fields = RawObject::read(body).unwrap_or_default();
         let previous = fields.get("previous_response_id").map(ToOwned::to_owned);
         let model = fields.get("model").map(ToOwned::to_owned);
         let background = fields.get("background").is_some_and(|value| value.get() == "true");
@@ -44,7 +44,7 @@ impl Native {
 
     /// The response with our id in it, and the model's name that was asked for.
     fn rename(&self, response: &[u8]) -> Result<Vec<u8>, Failure> {
-        let mut fields = Fields::read(response).map_err(|error| unreadable(&error))?;
+        let mut fields = RawObject::read(response).map_err(|error| unreadable(&error))?;
         fields.set("id", &response_id(self.id));
         if let Some(model) = &self.model {
             fields.set("model", model);
@@ -82,7 +82,7 @@ impl Writer for Native {
             out.extend_from_slice(&event.raw);
             return Ok(());
         }
-        let mut fields = Fields::read(&event.data).map_err(|error| unreadable(&error))?;
+        let mut fields = RawObject::read(&event.data).map_err(|error| unreadable(&error))?;
         if let Some(response) = fields.get("response") {
             let response = self.rename(response.get().as_bytes())?;
             let response: Box<RawValue> = serde_json::from_slice(&response).map_err(|error| unreadable(&error))?;

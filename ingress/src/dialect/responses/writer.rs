@@ -5,7 +5,7 @@ use super::echo::Echo;
 use super::error_event;
 use super::native::Native;
 use super::stream::Stream;
-use crate::dialect::{Asked, Purpose, Writer, unreadable};
+use crate::dialect::{ClientRequest, Purpose, Writer, unreadable};
 use bytes::Bytes;
 use penstock_schemas::chat::{Completion, CompletionChunk, Content, Delta};
 use penstock_schemas::conversation::hex;
@@ -16,7 +16,7 @@ use penstock_schemas::name::RequestId;
 use serde_json::{Map, Value};
 
 /// A writer for the answer to a request.
-pub(crate) fn writer(asked: &Asked, id: RequestId) -> Box<dyn Writer> {
+pub(crate) fn writer(asked: &ClientRequest, id: RequestId) -> Box<dyn Writer> {
     if asked.operation == Operation::CountTokens {
         return Box::new(Counted);
     }

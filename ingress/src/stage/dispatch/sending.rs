@@ -2,16 +2,16 @@
 //! worker when the one that held the call is gone before anything came of it. And, where the operator wants it, a second
 //! target beside one that is slow. Reads no content.
 
-use super::{Begun, Unsent, first_content, internal};
-use crate::budget::Held;
+use super::beginning::{Beginning, Unsent, first_content, internal};
 use crate::config::Hedge;
-use crate::queue::Place;
+use crate::limits::Hold;
+use crate::queue::QueuedCall;
 use crate::refusal::Refusal;
-use crate::role::Shared;
+use crate::state::Shared;
 use bytes::Bytes;
-use penstock_runtime::bus::Call;
+use penstock_runtime::bus::PendingCall;
 use penstock_runtime::clock;
-use penstock_schemas::envelope::{Envelope, Traffic};
+use penstock_schemas::envelope::Envelope;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::{ProcessId, ProviderId};
 use std::collections::BTreeSet;
@@ -27,42 +27,39 @@ const OTHERS: u32 = 8;
 /// Between two looks for a free worker.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What a batch is told to wait when pools are full.
-const LATER: Duration = Duration::from_millis(250);
-
 /// What the answer of a call counts in the queue, in bytes, besides its request.
 const ANSWER_COST: u64 = 2048;
 
 /// A call on its way to its first content.
 pub(super) struct Sending<'a> {
     ingress: &'a Shared,
-    call: Call,
+    call: PendingCall,
     envelope: Envelope,
     body: Bytes,
     /// Workers that held the call and are gone.
     gone: BTreeSet<ProcessId>,
     others: u32,
     /// What was set aside besides, for a second call.
-    held: Vec<Held>,
+    held: Vec<Hold>,
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(ingress: &'a Shared, call: Call, envelope: Envelope, body: Bytes) -> Self {
+    pub(super) fn new(ingress: &'a Shared, call: PendingCall, envelope: Envelope, body: Bytes) -> Self {
         Self { ingress, call, envelope, body, gone: BTreeSet::new(), others: 0, held: Vec::new() }
     }
 
     /// What was set aside for second calls.
-    pub(super) fn take_held(&mut self) -> Vec<Held> {
+    pub(super) fn take_held(&mut self) -> Vec<Hold> {
         std::mem::take(&mut self.held)
     }
 
     /// The call, for the rest of its answer.
-    pub(super) fn into_call(self) -> Call {
+    pub(super) fn into_call(self) -> PendingCall {
         self.call
     }
 
     /// Sends the call until an answer begins.
-    pub(super) async fn answer(&mut self) -> Result<Begun, Unsent> {
+    pub(super) async fn answer(&mut self) -> Result<Beginning, Unsent> {
         let answered = self.answer_by_any().await;
         if let Err(unsent) = &answered
             && let Refusal::Failed(failure) = &unsent.refusal
@@ -76,16 +73,11 @@ impl<'a> Sending<'a> {
         answered
     }
 
-    async fn answer_by_any(&mut self) -> Result<Begun, Unsent> {
-        let is_queue = self.ingress.queues.length(self.provider()) > 0;
-        match self.envelope.traffic() {
-            // Behind those who came before.
-            Traffic::Sync if is_queue && self.envelope.plan.next().is_none() => {
-                Box::pin(self.wait_for_place()).await?;
-            }
-            // Callers wait for the next free slot: a batch waits elsewhere.
-            Traffic::Batch if is_queue => return Err(Refusal::from(full(self.provider())).into()),
-            Traffic::Sync | Traffic::Batch => self.publish().await?,
+    async fn answer_by_any(&mut self) -> Result<Beginning, Unsent> {
+        if self.ingress.queues.length(self.provider()) > 0 && self.envelope.plan.next().is_none() {
+            Box::pin(self.wait_for_place()).await?; // behind those who came before
+        } else {
+            self.publish().await?;
         }
         loop {
             let fallen = match first_content(&mut self.call).await {
@@ -100,8 +92,8 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// When to ask the second target too, and what. `None` when there is none, when the call is a batch's, and while it is not
-    /// known how long the first one usually takes.
+    /// When to ask the second target too, and what. `None` when there is none, or nobody knows how long the first one
+    /// usually takes.
     pub(super) fn hedge(&self, hedge: Hedge) -> Option<(Duration, Envelope)> {
         let envelope = &self.envelope;
         let wait = match hedge {
@@ -109,16 +101,16 @@ impl<'a> Sending<'a> {
             Hedge::P95 => self.ingress.health.first_token_p95(&envelope.plan.current().target, clock::now())?,
         };
         // Two answers cannot both be kept under one name.
-        let plan = envelope.plan.next().filter(|_| !envelope.kept && envelope.traffic() == Traffic::Sync)?;
+        let plan = envelope.plan.next().filter(|_| !envelope.kept)?;
         let (call, attempts) = (Some(clock::request_id()), envelope.attempts + 1);
         Some((wait, Envelope { plan, call, attempts, ..envelope.clone() }))
     }
 
     /// Sends the call, and `second` too if nothing has come after `wait`. The first content wins; the other call is given
     /// up, and its cost is in the ledger as that of a hedge.
-    pub(super) async fn race(&mut self, wait: Duration, envelope: Envelope) -> Result<Begun, Unsent> {
+    pub(super) async fn race(&mut self, wait: Duration, envelope: Envelope) -> Result<Beginning, Unsent> {
         let (ingress, body) = (self.ingress, self.body.clone());
-        let mut second = None;
+        let mut second;
         let winner = {
             let mut own = pin!(self.answer());
             if let Ok(begun) = timeout(wait, &mut own).await {
@@ -129,7 +121,7 @@ impl<'a> Sending<'a> {
                 return own.await; // there is no money for a second one
             };
             let call = ingress.inbox.expect(envelope.call_id(), envelope.deadline);
-            let second = second.insert(Self { held, ..Self::new(ingress, call, envelope, body) });
+            second = Self { held, ..Self::new(ingress, call, envelope, body) };
             let mut other = pin!(second.answer());
             select! {
                 begun = &mut own => match begun {
@@ -142,17 +134,16 @@ impl<'a> Sending<'a> {
                 },
             }
         };
-        let (loser, begun) = match (winner, second) {
-            (Winner::Other(begun), Some(second)) => {
+        let (loser, begun) = match winner {
+            Winner::Other(begun) => {
                 let own = std::mem::replace(self, second);
                 self.held.extend(own.held);
                 (own.call, Ok(begun))
             }
-            (Winner::Own(begun), Some(second)) => {
+            Winner::Own(begun) => {
                 self.held.extend(second.held);
                 (second.call, begun)
             }
-            (_, None) => unreachable!("the second call was made above"),
         };
         loser.outrun();
         begun
@@ -199,10 +190,6 @@ impl<'a> Sending<'a> {
     /// Nobody takes the call at this link: another link, or a place in the queue.
     async fn go_on(&mut self, failure: Failure) -> Result<(), Refusal> {
         self.envelope.next_seq = self.call.next_seq();
-        if self.envelope.traffic() == Traffic::Batch && self.is_served(self.provider()) {
-            // Its pools are full, which is no reason for another target: the batch comes again.
-            return Err(full(self.provider()).into());
-        }
         if let Some(next) = self.envelope.plan.next() {
             self.envelope.plan = next;
             return self.publish().await;
@@ -213,10 +200,7 @@ impl<'a> Sending<'a> {
             Some(plan) => self.envelope.plan = plan,
             None => return Err(self.explain(failure).into()),
         }
-        match self.envelope.traffic() {
-            Traffic::Sync => Box::pin(self.wait_for_place()).await,
-            Traffic::Batch => Err(full(self.provider()).into()),
-        }
+        Box::pin(self.wait_for_place()).await
     }
 
     fn is_served(&self, provider: &ProviderId) -> bool {
@@ -234,7 +218,7 @@ impl<'a> Sending<'a> {
             return Err(busy(&provider, expected).into());
         }
         let project = self.envelope.caller.project.clone();
-        let place = Place { provider: &provider, project: &project, cost: self.body.len() as u64 + ANSWER_COST };
+        let place = QueuedCall { provider: &provider, project: &project, cost: self.body.len() as u64 + ANSWER_COST };
         let waited = timeout(left, async {
             let turn = queues.turn(place).await;
             let turn = turn.map_err(|_| Refusal::from(busy(&provider, expected.max(Duration::from_secs(1)))))?;
@@ -263,7 +247,7 @@ impl<'a> Sending<'a> {
 }
 
 /// Sets aside as much as for the first call, where anything is; `None` when there is not enough.
-pub(in crate::stage) async fn fund_again(ingress: &Shared, envelope: &mut Envelope) -> Option<Vec<Held>> {
+pub(super) async fn fund_again(ingress: &Shared, envelope: &mut Envelope) -> Option<Vec<Hold>> {
     let Some(reservation) = &envelope.reservation else { return Some(Vec::new()) };
     let held = ingress.keeper.set_aside_again(reservation, envelope.deadline).await.ok()?;
     envelope.reservation = Some(held.reservation.clone());
@@ -272,22 +256,14 @@ pub(in crate::stage) async fn fund_again(ingress: &Shared, envelope: &mut Envelo
 
 /// Whose answer begins first.
 enum Winner {
-    Own(Result<Begun, Unsent>),
-    Other(Begun),
+    Own(Result<Beginning, Unsent>),
+    Other(Beginning),
 }
 
 fn busy(provider: &ProviderId, wait: Duration) -> Failure {
     let message = format!("all workers of {provider} are busy, and the queue in front of them is too long");
     let mut failure = Failure::gateway(FailureKind::Busy, message);
     failure.retry_after_ms = u64::try_from(wait.as_millis()).ok();
-    failure
-}
-
-/// What a batch is told, which has no place in the queue.
-fn full(provider: &ProviderId) -> Failure {
-    let message = format!("all slots of {provider} that a batch may have are taken");
-    let mut failure = Failure::gateway(FailureKind::Busy, message);
-    failure.retry_after_ms = u64::try_from(LATER.as_millis()).ok();
     failure
 }
 

@@ -1,14 +1,13 @@
 //! Dead letters: events of the ledger that cannot be stored, each once, with the reason; kept until they are put back or
 //! too old. Knows nothing of what the events say.
 
-use super::journal::MESSAGE_ROOM;
 use super::{Bus, BusError, failed};
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType, Stream};
 use bytes::Bytes;
-use penstock_schemas::UnixMicros;
+use penstock_schemas::{UnixMicros, hex};
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use std::time::Duration;
@@ -18,6 +17,9 @@ const MAX_BYTES: i64 = 1 << 30;
 
 /// How long a dead letter is kept: time enough for an operator to find it.
 const MAX_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// What a message needs of the server's payload limit besides its events: the header with its id.
+pub(super) const MESSAGE_ROOM: usize = 1024;
 
 /// The longest reason that is kept, in bytes.
 const WHY: usize = 512;
@@ -106,7 +108,7 @@ impl Bus {
     pub async fn bury(&self, letter: &Letter) -> Result<(), BusError> {
         self.dead_stream().await?;
         let hash = digest(&SHA256, &letter.line);
-        let name: String = hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let name = hex::write(&hash.as_ref()[..16]);
         let most = self.client.max_payload().saturating_sub(HEADERS);
         let mut headers = HeaderMap::new();
         headers.insert(REASON, letter.reason.as_str());

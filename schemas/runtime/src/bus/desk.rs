@@ -6,7 +6,7 @@ use crate::memory::{Memory, Reserved};
 use async_nats::{Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use penstock_schemas::envelope::{Body, Envelope, Traffic};
+use penstock_schemas::envelope::{Body, Envelope};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
     Accepted, Control, FRAME_COST, Failed, Frame, Head, KEPT_CREDIT, Payload, STREAM_CREDIT,
@@ -46,12 +46,12 @@ const AT_ONCE: u64 = u64::MAX;
 #[derive(Clone)]
 pub struct Desk {
     bus: Bus,
-    held: Arc<Mutex<HashMap<RequestId, Held>>>,
+    held: Arc<Mutex<HashMap<RequestId, HeldCall>>>,
     /// Apart from those who hold: a call may be passed on to another pool of this very process.
     passers: Arc<Mutex<HashMap<RequestId, mpsc::Sender<PassOn>>>>,
 }
 
-struct Held {
+struct HeldCall {
     cancelled: CancellationToken,
     is_outrun: Arc<AtomicBool>,
     credit: Arc<Semaphore>,
@@ -120,8 +120,8 @@ impl Desk {
     ///
     /// # Errors
     /// When the subscription cannot be made.
-    pub async fn calls(&self, provider: &ProviderId, traffic: Traffic) -> Result<Calls, BusError> {
-        let subject = self.bus.subjects.calls(provider, traffic);
+    pub async fn calls(&self, provider: &ProviderId) -> Result<Calls, BusError> {
+        let subject = self.bus.subjects.calls(provider);
         let subscriber = self.bus.client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await;
         let subscriber = subscriber.map_err(failed("subscribe to calls"))?;
         self.bus.flush().await?;
@@ -132,8 +132,8 @@ impl Desk {
     ///
     /// # Errors
     /// When the subscription cannot be made.
-    pub async fn direct_calls(&self, provider: &ProviderId, traffic: Traffic) -> Result<Calls, BusError> {
-        let subject = self.bus.subjects.direct(self.bus.process(), provider, traffic);
+    pub async fn direct_calls(&self, provider: &ProviderId) -> Result<Calls, BusError> {
+        let subject = self.bus.subjects.direct(self.bus.process(), provider);
         let subscriber = self.bus.client.subscribe(subject).await.map_err(failed("subscribe to calls"))?;
         Ok(Calls { desk: self.clone(), subscriber })
     }
@@ -154,7 +154,7 @@ impl Desk {
         self.bus.tell_settled(ingress, settled).await
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<RequestId, Held>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<RequestId, HeldCall>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -247,7 +247,7 @@ impl Desk {
         let credit = Arc::new(Semaphore::new(credit as usize));
         let cancelled = CancellationToken::new();
         let is_outrun = Arc::new(AtomicBool::new(false));
-        let held = Held { cancelled: cancelled.clone(), is_outrun: is_outrun.clone(), credit: credit.clone() };
+        let held = HeldCall { cancelled: cancelled.clone(), is_outrun: is_outrun.clone(), credit: credit.clone() };
         self.held().insert(envelope.call_id(), held);
         let (desk, request, next_seq) = (self.clone(), envelope.call_id(), envelope.next_seq);
         let taken = Instant::now();
@@ -372,8 +372,7 @@ impl Replies {
         let (tell, mut told) = mpsc::channel(1);
         self.desk.passers().insert(self.request, tell);
         envelope.next_seq = self.next_seq;
-        let provider = &envelope.plan.current().target.provider;
-        let subject = bus.subjects.call(provider, envelope.operation, envelope.traffic());
+        let subject = bus.subjects.call(&envelope.plan.current().target.provider, envelope.operation);
         let reply = bus.subjects.control(bus.process(), self.request);
         let inline = if matches!(envelope.body, Body::Inline) { body } else { &Bytes::new() };
         let message = envelope.encode(inline).map_err(failed("write a call"))?;

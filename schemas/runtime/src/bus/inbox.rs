@@ -71,7 +71,7 @@ enum Slot {
 
 /// A call that is under way. Dropping it before its terminal frame cancels it, at the provider too, unless its answer is
 /// kept.
-pub struct Call {
+pub struct PendingCall {
     inbox: Inbox,
     request: RequestId,
     deadline: UnixMicros,
@@ -119,14 +119,14 @@ impl Inbox {
     }
 
     /// Makes a place for the replies to a call that ends at `deadline` at the latest.
-    pub fn expect(&self, request: RequestId, deadline: UnixMicros) -> Call {
+    pub fn expect(&self, request: RequestId, deadline: UnixMicros) -> PendingCall {
         let (arrive, arrivals) = mpsc::channel(FRAMES);
         self.slots().insert(request, Slot::Open(arrive));
         self.call(request, deadline, arrivals)
     }
 
     /// The same for a call whose answer is kept for a project: it goes on when nobody reads it.
-    pub fn expect_kept(&self, project: &ProjectId, request: RequestId, deadline: UnixMicros) -> Call {
+    pub fn expect_kept(&self, project: &ProjectId, request: RequestId, deadline: UnixMicros) -> PendingCall {
         if let Some(quota) = &self.0.quota {
             quota.begin(project, request, deadline, clock::now());
         }
@@ -137,9 +137,9 @@ impl Inbox {
         call
     }
 
-    fn call(&self, request: RequestId, deadline: UnixMicros, arrivals: mpsc::Receiver<Message>) -> Call {
+    fn call(&self, request: RequestId, deadline: UnixMicros, arrivals: mpsc::Receiver<Message>) -> PendingCall {
         let inbox = self.clone();
-        Call {
+        PendingCall {
             is_kept: false,
             farewell: Control::Cancel,
             inbox,
@@ -216,7 +216,7 @@ impl Inbox {
         }
     }
 
-    fn abandon(&self, call: &mut Call) {
+    fn abandon(&self, call: &mut PendingCall) {
         let mut slots = self.slots();
         if slots.remove(&call.request).is_none() {
             return;
@@ -258,7 +258,7 @@ async fn give_orders(bus: Bus, mut orders: mpsc::Receiver<(ProcessId, RequestId,
     }
 }
 
-impl Call {
+impl PendingCall {
     /// Publishes the call for the pool of its plan's current link: for any worker of it, or for this one.
     ///
     /// # Errors
@@ -268,8 +268,8 @@ impl Call {
         self.worker = None;
         let provider = &envelope.plan.current().target.provider;
         let subject = match to {
-            None => bus.subjects.call(provider, envelope.operation, envelope.traffic()),
-            Some(worker) => bus.subjects.direct(worker, provider, envelope.traffic()),
+            None => bus.subjects.call(provider, envelope.operation),
+            Some(worker) => bus.subjects.direct(worker, provider),
         };
         let reply = if self.is_kept {
             bus.subjects.kept_reply(bus.process(), self.request)
@@ -402,7 +402,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for PendingCall {
     fn drop(&mut self) {
         if self.is_kept {
             self.inbox.slots().remove(&self.request);

@@ -3,7 +3,7 @@
 //! as its attempt's start has left this process; after trouble, only once that start is acknowledged. Knows nothing of what
 //! the events say.
 
-use super::dead::{DeadReason, Letter};
+use super::dead::{DeadReason, Letter, MESSAGE_ROOM};
 use super::ledger_health::{LedgerHealth, LedgerState, Sent};
 use super::{Alarm, Bus, BusError, Intake};
 use crate::clock;
@@ -35,9 +35,6 @@ const HELD: usize = 64 << 20;
 /// Events in one message at the most, some 80 KB; and bytes, so that long events travel alone.
 const BATCH: usize = 128;
 const BATCH_BYTES: usize = 512 * 1024;
-
-/// What a message needs of the server's payload limit besides its events: the header with its id.
-pub(super) const MESSAGE_ROOM: usize = 1024;
 
 /// Messages that may wait for their acknowledgement.
 const IN_FLIGHT: usize = 64;

@@ -35,12 +35,12 @@ pub use connect::{Bus, Intake, NatsConfig};
 pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
 pub use directory::{Directories, NotChanged};
-pub use inbox::{Call, Inbox};
+pub use inbox::{Inbox, PendingCall};
 pub use journal::{Journal, Pending};
 pub use kept::{Kept, Version};
 pub use ledger::{UsageBatch, UsageReader};
 pub use ledger_health::{LedgerFailure, LedgerHealth, LedgerState};
-pub use replay::{Claimed, Replay, Replays, Standing};
+pub use replay::{Claimed, Replay, ReplayState, Replays};
 pub use work::{Work, WorkReader};
 
 /// Why something on the bus did not work.

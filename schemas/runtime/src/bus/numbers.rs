@@ -3,7 +3,7 @@
 
 use super::{Bus, BusError};
 use penstock_schemas::forecast::{ForecastQuery, ForecastReport};
-use penstock_schemas::spend::{Answer, RepriceQuery, RepriceReport};
+use penstock_schemas::spend::{ReportReply, RepriceQuery, RepriceReport};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ impl Bus {
     ///
     /// # Errors
     /// When no analytics role answers.
-    pub async fn ask_reprice(&self, query: &RepriceQuery) -> Result<Answer<RepriceReport>, BusError> {
+    pub async fn ask_reprice(&self, query: &RepriceQuery) -> Result<ReportReply<RepriceReport>, BusError> {
         self.ask(self.subjects.reprice(), query, "ask the analytics role").await
     }
 
@@ -24,7 +24,7 @@ impl Bus {
     pub async fn answer_reprice<F, A>(&self, answer: F) -> Result<(), BusError>
     where
         F: Fn(RepriceQuery) -> A + Send + Sync + 'static,
-        A: Future<Output = Answer<RepriceReport>> + Send + 'static,
+        A: Future<Output = ReportReply<RepriceReport>> + Send + 'static,
     {
         self.answer_numbers(self.subjects.reprice(), answer).await
     }
@@ -33,7 +33,7 @@ impl Bus {
     ///
     /// # Errors
     /// When no analytics role answers.
-    pub async fn ask_forecast(&self, query: &ForecastQuery) -> Result<Answer<ForecastReport>, BusError> {
+    pub async fn ask_forecast(&self, query: &ForecastQuery) -> Result<ReportReply<ForecastReport>, BusError> {
         self.ask(self.subjects.forecast(), query, "ask the analytics role").await
     }
 
@@ -44,7 +44,7 @@ impl Bus {
     pub async fn answer_forecast<F, A>(&self, answer: F) -> Result<(), BusError>
     where
         F: Fn(ForecastQuery) -> A + Send + Sync + 'static,
-        A: Future<Output = Answer<ForecastReport>> + Send + 'static,
+        A: Future<Output = ReportReply<ForecastReport>> + Send + 'static,
     {
         self.answer_numbers(self.subjects.forecast(), answer).await
     }
@@ -55,7 +55,7 @@ impl Bus {
         Q: DeserializeOwned + Send + 'static,
         T: Serialize + Send + 'static,
         F: Fn(Q) -> A + Send + Sync + 'static,
-        A: Future<Output = Answer<T>> + Send + 'static,
+        A: Future<Output = ReportReply<T>> + Send + 'static,
     {
         let answer = Arc::new(answer);
         self.answer(subject, move |question: Result<Q, _>| {
@@ -63,7 +63,7 @@ impl Bus {
             async move {
                 match question {
                     Ok(query) => answer(query).await,
-                    Err(error) => Answer::BadQuery(error.to_string()),
+                    Err(error) => ReportReply::BadQuery(error.to_string()),
                 }
             }
         })

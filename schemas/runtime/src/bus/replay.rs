@@ -46,7 +46,7 @@ pub enum Claimed {
 
 /// How far a kept answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ReplayState {
     /// Complete.
     Answered,
     /// On its way, for all that is known.
@@ -116,20 +116,20 @@ impl Replays {
     ///
     /// # Errors
     /// When JetStream does not answer.
-    pub async fn standing(&self, claim: &Claim) -> Result<Standing, BusError> {
+    pub async fn standing(&self, claim: &Claim) -> Result<ReplayState, BusError> {
         let subject = self.bus.subjects.kept_reply(&claim.ingress, claim.request_id);
         let last = match self.stream.get_last_raw_message_by_subject(&subject).await {
             Ok(last) => last,
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {
                 let is_new = clock::now().since(claim.at) < SILENCE * SILENCES;
-                return Ok(if is_new { Standing::Running } else { Standing::Failed });
+                return Ok(if is_new { ReplayState::Running } else { ReplayState::Failed });
             }
             Err(error) => return Err(failed("read a kept answer")(error)),
         };
         Ok(match Frame::decode(&last.payload).map(|frame| frame.payload) {
-            Ok(Payload::End(..)) => Standing::Answered,
-            Ok(Payload::Failed(_)) | Err(_) => Standing::Failed,
-            Ok(_) => Standing::Running,
+            Ok(Payload::End(..)) => ReplayState::Answered,
+            Ok(Payload::Failed(_)) | Err(_) => ReplayState::Failed,
+            Ok(_) => ReplayState::Running,
         })
     }
 

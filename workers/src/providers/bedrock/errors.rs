@@ -4,7 +4,8 @@
 
 use crate::providers::Refusal;
 use crate::providers::errors::{self, tidy};
-use crate::providers::refusal::{refuse_by, strike};
+use crate::providers::refusal::refuse_by;
+use crate::providers::strike::strike;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 

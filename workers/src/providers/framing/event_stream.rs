@@ -17,13 +17,13 @@ const SHORTEST: usize = 16;
 
 /// Cuts a stream into its messages.
 #[derive(Debug)]
-pub struct Parser {
+pub struct EventStreamParser {
     limit: usize,
     /// From the start of the current message on.
     buffer: BytesMut,
 }
 
-impl Parser {
+impl EventStreamParser {
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, buffer: BytesMut::new() }
     }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn cut<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> Result<Vec<Event>, CutError> {
-        let mut parser = Parser::new(limit);
+        let mut parser = EventStreamParser::new(limit);
         let mut events = Vec::new();
         for piece in pieces {
             parser.push(piece);

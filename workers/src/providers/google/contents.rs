@@ -2,7 +2,8 @@
 //! paired here: a result stands directly behind its call's turn, in the order of the calls.
 //! Source: <https://ai.google.dev/api/caching#Content>.
 
-use super::media::{self, Blob, FileData};
+use super::media;
+use super::part::{FunctionCall, FunctionResponse, Part};
 use crate::providers::fit::{Fit, extras, wrong};
 use crate::providers::opening;
 use penstock_schemas::chat::{self, Issuer, Message, ReasoningDetail, ToolCall};
@@ -24,44 +25,6 @@ pub(super) struct Content {
     parts: Vec<Part>,
 }
 
-/// One part of a turn.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Part {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inline_data: Option<Blob>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file_data: Option<FileData>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    function_call: Option<FunctionCall>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    function_response: Option<FunctionResponse>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thought: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thought_signature: Option<String>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct FunctionCall {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    name: String,
-    args: Box<RawValue>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct FunctionResponse {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    name: String,
-    response: Value,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    parts: Vec<Part>,
-}
-
 /// The conversation.
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
@@ -74,20 +37,6 @@ impl Conversation {
     pub(super) fn tell(&mut self, what: &str) {
         let system = self.system.get_or_insert_with(|| Content { role: None, parts: Vec::new() });
         system.parts.push(Part::text(what.to_owned()));
-    }
-}
-
-impl Part {
-    pub(super) fn text(text: String) -> Self {
-        Self { text: Some(text), ..Self::default() }
-    }
-
-    pub(super) fn inline(blob: Blob) -> Self {
-        Self { inline_data: Some(blob), ..Self::default() }
-    }
-
-    pub(super) fn file(file: FileData) -> Self {
-        Self { file_data: Some(file), ..Self::default() }
     }
 }
 

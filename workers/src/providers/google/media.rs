@@ -1,30 +1,12 @@
 //! Images, documents and audio as Gemini takes them: bytes in place, or the address of a file.
 //! Source: <https://ai.google.dev/api/caching#Part>.
 
-use super::contents::Part;
+use super::part::{Blob, FileData, Part};
 use crate::providers::data_url::Inline;
 use crate::providers::fit::{Fit, wrong};
 use crate::providers::unsupported;
 use penstock_schemas::chat;
 use penstock_schemas::failure::Failure;
-use serde::Serialize;
-
-/// Bytes in place.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Blob {
-    mime_type: String,
-    data: String,
-}
-
-/// A file that Google can reach.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct FileData {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mime_type: Option<String>,
-    file_uri: String,
-}
 
 /// One part of a message; `place` is where it stands: `messages[0].content[1]`. `None` when it says nothing, or is left out.
 pub(super) fn part(part: chat::Part, place: &str, fit: &mut Fit) -> Result<Option<Part>, Failure> {

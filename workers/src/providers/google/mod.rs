@@ -13,6 +13,7 @@ mod errors;
 mod generation;
 mod media;
 mod own;
+mod part;
 mod request;
 mod resource;
 mod schema;

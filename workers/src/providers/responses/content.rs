@@ -1,7 +1,7 @@
 //! What a message says, as content of an item. Knows nothing of items.
 //! Source: <https://platform.openai.com/docs/api-reference/responses/create#responses-create-input>.
 
-use super::request::{Spelling, wrong};
+use super::spelling::{Spelling, wrong};
 use penstock_schemas::chat::{Content, Part};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};

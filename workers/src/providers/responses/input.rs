@@ -2,7 +2,7 @@
 //! Source: <https://platform.openai.com/docs/guides/conversation-state>.
 
 use super::content::{Side, output_text, parts};
-use super::request::{Spelling, wrong};
+use super::spelling::{Spelling, wrong};
 use penstock_schemas::chat::{Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};

@@ -18,6 +18,7 @@ mod content;
 mod input;
 mod own;
 mod request;
+mod spelling;
 mod stream;
 mod tools;
 mod usage;
@@ -35,6 +36,10 @@ pub struct Responses;
 impl Adapter for Responses {
     fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
         request::spell(ask)
+    }
+
+    fn least_output(&self) -> Option<u64> {
+        Some(request::LEAST_OUTPUT)
     }
 
     fn tools(&self, _settings: &Settings) -> ToolRule {

@@ -1,17 +1,18 @@
 //! Spells a request: the caller's own bytes with the model's name in them, or the agnostic form as items and options.
 //! Source: <https://platform.openai.com/docs/api-reference/responses/create>.
 
+use super::spelling::Spelling;
 use super::{input, tools};
 use crate::providers::edit::{Edit, Fields, text};
 use crate::providers::{Ask, Form, RequestPath, Spelled, chat_rules, json_headers, unsupported};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Reasoning};
-use penstock_schemas::envelope::{Operation, Unsupported};
+use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
 
 /// The smallest limit of an answer that is taken. Source: `max_output_tokens` of OpenAI's `POST /v1/responses`.
-const LEAST_OUTPUT: u64 = 16;
+pub(super) const LEAST_OUTPUT: u64 = 16;
 
 /// What a model's card calls a model that thinks.
 const THINKS: &str = "reasoning";
@@ -41,41 +42,11 @@ fn own(ask: &Ask<'_>) -> Result<Bytes, Failure> {
     Ok(edit.finish().into())
 }
 
-/// A request in the making, and what was left out of it.
-pub(super) struct Spelling {
-    policy: Unsupported,
-    out: Map<String, Value>,
-    pub(super) dropped: Vec<String>,
-    include: Vec<&'static str>,
-}
-
-impl Spelling {
-    /// That the provider cannot express this field, which changes the meaning of the answer.
-    pub(super) fn cannot(&mut self, field: String, why: &str) -> Result<(), Failure> {
-        match self.policy {
-            Unsupported::Refuse => return Err(unsupported(field, why)),
-            Unsupported::Drop => self.dropped.push(field),
-        }
-        Ok(())
-    }
-
-    fn set(&mut self, name: &str, value: impl Into<Value>) {
-        self.out.insert(name.to_owned(), value.into());
-    }
-}
-
-/// That the caller's request is wrong at this place.
-pub(super) fn wrong(field: String, why: &str) -> Failure {
-    let mut failure = Failure::gateway(FailureKind::BadRequest, format!("`{field}` is not valid: {why}"));
-    failure.param = Some(field);
-    failure
-}
-
 fn agnostic(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     let mut request: ChatRequest = serde_json::from_slice(ask.body).map_err(|error| {
         Failure::gateway(FailureKind::BadRequest, format!("the request is not a chat request: {error}"))
     })?;
-    let mut spelling = Spelling { policy: ask.unsupported, out: Map::new(), dropped: Vec::new(), include: Vec::new() };
+    let mut spelling = Spelling::new(ask.unsupported);
     spelling.set("model", ask.model.as_str());
     let items = input::items(std::mem::take(&mut request.messages), &mut spelling)?;
     spelling.set("input", items);
@@ -83,11 +54,8 @@ fn agnostic(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
         spelling.set("stream", true);
     }
     if let Some(most) = request.max_completion_tokens.or(request.max_tokens) {
-        if most < LEAST_OUTPUT {
-            // Not raised: what is set aside is for the limit that the caller stated.
-            return Err(wrong("max_tokens".to_owned(), &format!("this model takes {LEAST_OUTPUT} or more")));
-        }
-        spelling.set("max_output_tokens", most);
+        // The model's card says so too: as much is set aside.
+        spelling.set("max_output_tokens", most.max(LEAST_OUTPUT));
     }
     chat_rules::check_tools(&request)?;
     chat_rules::name_format(&mut request.response_format);

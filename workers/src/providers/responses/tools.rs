@@ -1,7 +1,7 @@
 //! Tools, the choice among them and the shape of the answer: the same things as in a chat, one level flatter.
 //! Source: <https://platform.openai.com/docs/guides/migrate-to-responses>.
 
-use super::request::{Spelling, wrong};
+use super::spelling::{Spelling, wrong};
 use penstock_schemas::chat::Tool;
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};

@@ -1,0 +1,8 @@
+//! HTTP as such: connections and paths in, bodies read within limits, replies written. Knows nothing of what a request asks.
+
+pub(crate) mod aliases;
+pub(crate) mod body;
+mod pulse;
+pub(crate) mod reply;
+pub(crate) mod server;
+pub(crate) mod whole;

@@ -1,0 +1,115 @@
+//! Bodies of requests, read within limits of size, time and memory; and the headers that say what a body is. Knows nothing
+//! of what the bytes mean.
+
+use crate::config::IngressConfig;
+use crate::refusal::Refusal;
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use penstock_runtime::memory::{Memory, MemoryFull, Reserved};
+use penstock_schemas::frame::STREAM_CREDIT;
+use tokio::time::timeout;
+
+/// How often a request's body may be held at once: as it came, in its agnostic form, on its way to the bus.
+const COPIES: usize = 3;
+
+/// What a request takes besides its body, in bytes: what may wait of its answer, on the bus and at the socket, and its own
+/// small parts.
+const ANSWER: usize = STREAM_CREDIT as usize + 128 * 1024;
+
+/// A header's value, when it is text.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A compressed body could be any size once it is unpacked: nobody sends one but by mistake.
+pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(()) };
+    let value = value.to_str().unwrap_or_default();
+    if value.trim().is_empty() || value.trim().eq_ignore_ascii_case("identity") {
+        return Ok(());
+    }
+    Err(Refusal::WrongEncoding(value.chars().take(100).collect()))
+}
+
+/// What is announced to be too long is not waited for.
+pub(crate) fn check_length(headers: &HeaderMap, config: &IngressConfig) -> Result<(), Refusal> {
+    let limit = config.body_limit;
+    let announced = header(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit as u64) { Err(Refusal::BodyTooLarge { limit }) } else { Ok(()) }
+}
+
+/// Reads the JSON body of a request that is no call.
+pub(crate) async fn read_json(
+    headers: &HeaderMap,
+    body: Body,
+    config: &IngressConfig,
+    memory: &Memory,
+) -> Result<(Bytes, Reserved), Refusal> {
+    check_encoding(headers)?;
+    check_length(headers, config)?;
+    let value = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default()).unwrap_or("application/json");
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json")
+        && !essence.eq_ignore_ascii_case("application/merge-patch+json")
+    {
+        return Err(Refusal::WrongContentType(value.chars().take(100).collect()));
+    }
+    read_body(body, config, memory).await
+}
+
+/// What a request takes whose body is here already.
+pub(crate) fn reserve(memory: &Memory, bytes: usize) -> Result<Reserved, MemoryFull> {
+    memory.reserve(ANSWER + bytes * COPIES)
+}
+
+/// Memory is reserved as the bytes arrive: what is only announced holds none.
+pub(crate) async fn read_body(
+    body: Body,
+    config: &IngressConfig,
+    memory: &Memory,
+) -> Result<(Bytes, Reserved), Refusal> {
+    let mut reserved = memory.reserve(ANSWER)?;
+    let read = timeout(config.body_timeout, collect(body, config.body_limit, &mut reserved)).await;
+    let body = read.map_err(|_| Refusal::SlowBody(config.body_timeout))??;
+    Ok((body, reserved))
+}
+
+async fn collect(mut body: Body, limit: usize, reserved: &mut Reserved) -> Result<Bytes, Refusal> {
+    let (mut first, mut rest) = (None, BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Refusal::BrokenBody)?.into_data() else { continue };
+        if first.as_ref().map_or(rest.len(), Bytes::len) + data.len() > limit {
+            return Err(Refusal::BodyTooLarge { limit });
+        }
+        reserved.grow(data.len() * COPIES)?;
+        // Most bodies come in one piece, which need not be copied.
+        if first.is_none() && rest.is_empty() {
+            first = Some(data);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            rest.extend_from_slice(&first);
+        }
+        rest.extend_from_slice(&data);
+    }
+    Ok(first.unwrap_or_else(|| rest.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn what_is_compressed_is_refused() {
+        assert!(check_encoding(&headers("content-encoding", "identity")).is_ok());
+        assert!(check_encoding(&headers("content-encoding", "gzip")).is_err());
+    }
+}

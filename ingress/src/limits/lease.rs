@@ -1,0 +1,60 @@
+//! Says that this ingress lives, again and again. While that is known, calls may begin with what it sets aside; when it has
+//! not been for a while, others may take what it holds, so it begins anew under another lease.
+
+use super::keeper::Keeper;
+use penstock_runtime::clock;
+use penstock_schemas::reservation::Lease;
+use std::time::Duration;
+use tokio::select;
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+/// Between two renewals.
+const RENEW: Duration = Duration::from_secs(2);
+
+/// Before one that failed is tried again.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// How long calls may begin after a renewal. Shorter than the silence after which a lease is given up, by more than the
+/// clocks of two machines may differ.
+const STARTS: Duration = Duration::from_secs(8);
+
+/// After so long without a renewal this ingress takes itself for dead: before anybody else does.
+const LOST: Duration = Duration::from_secs(10);
+
+impl Keeper {
+    /// Renews the lease, for ever.
+    pub(super) async fn renew(&self) {
+        let mut renewed = Instant::now();
+        loop {
+            if renewed.elapsed() > LOST {
+                let lease = self.state().lease;
+                warn!("this ingress could not say that it lives: it begins under a new lease");
+                self.begin_lease(lease);
+                renewed = Instant::now();
+            }
+            let (lease, at) = (self.state().lease, clock::now());
+            let record = Lease { ingress: self.counters().bus.process().clone(), at };
+            let pause = match self.counters().leases.put(&lease.to_string(), &record).await {
+                Ok(()) if renewed.elapsed() <= LOST => {
+                    let mut state = self.state();
+                    if state.lease == lease {
+                        state.start_by = at.after(STARTS);
+                        renewed = Instant::now();
+                    }
+                    RENEW
+                }
+                Ok(()) => Duration::ZERO,
+                Err(error) => {
+                    warn!(%error, "the lease on budgets could not be renewed");
+                    AGAIN
+                }
+            };
+            self.counters().changed.notify_waiters();
+            select! {
+                () = sleep(pause) => {}
+                () = self.counters().new_lease.notified() => {}
+            }
+        }
+    }
+}

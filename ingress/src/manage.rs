@@ -1,0 +1,477 @@
+//! Create, read, update and delete for managed objects: projects, users, keys, budgets, limits, admins, webhooks. The admin
+//! API, the command line and the configuration file all use this, so that the rules, the roles and the record of every change
+//! are the same for all. Knows no HTTP.
+
+mod actor;
+mod apply;
+mod keys;
+mod provider_keys;
+mod rules;
+mod targets;
+mod token;
+mod windows;
+
+pub use crate::config::{Declared, DeclaredKey};
+pub use crate::refusal::ManageError;
+pub use actor::Actor;
+pub use apply::{Applied, ApplyStep, Applying, Sign};
+pub(crate) use token::Holder;
+
+use crate::config::IngressConfig;
+use crate::keys::Keys;
+use crate::models::Models;
+use penstock_runtime::bus::{Bucket, Bus, BusError, Change, Directories, Journal};
+use penstock_runtime::{MasterKey, Secret, clock};
+use penstock_schemas::audit::{Action, AuditEvent};
+use penstock_schemas::book::Book;
+use penstock_schemas::directory::{Admin, Directory};
+use penstock_schemas::event::UsageEvent;
+use penstock_schemas::key::VirtualKey;
+use penstock_schemas::managed::{Kind, Mistake, Object};
+use penstock_schemas::shown::AdminShown;
+use rules::Surroundings;
+use serde_json::{Map, Value};
+use std::time::Duration;
+use tokio::time::timeout;
+use tracing::info;
+use uuid::Uuid;
+
+/// Longest wait for the ledger to confirm the record of a change.
+const RECORDED: Duration = Duration::from_secs(10);
+
+/// All managed objects, and the record of their changes. Cloning shares what they stand on.
+#[derive(Clone)]
+pub struct Objects {
+    directories: Directories,
+    keys: Keys,
+    books: Bucket<Book>,
+    models: Models,
+    journal: Journal,
+    /// What seals the keys of providers.
+    master: Option<MasterKey>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    /// A new object.
+    Create(Value),
+    /// The object of this name is to be this, whether it is there or not.
+    Replace(String, Value),
+    /// The fields that are given are to be so; null takes one away (RFC 7396).
+    Merge(String, Value),
+    /// The object is to be gone; with force, even if others need it.
+    Delete(String, Force),
+    /// A new secret; those before it hold for so long.
+    Rotate(String, Duration),
+}
+
+/// Whether what others need may be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// It stays.
+    No,
+    /// It goes.
+    Yes,
+}
+
+impl Wish {
+    /// Which object it is about.
+    fn name(&self, kind: Kind) -> &str {
+        match self {
+            Self::Create(value) => value.get(kind.name_field()).and_then(Value::as_str).unwrap_or_default(),
+            Self::Replace(name, _) | Self::Merge(name, _) | Self::Delete(name, _) | Self::Rotate(name, _) => name,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Done {
+    /// What was done; `None`: it was so already.
+    pub action: Option<Action>,
+    /// The object as it is shown; of one that is gone, as it was.
+    pub object: Value,
+    /// Its secret, where it is new: shown here and never again.
+    pub secret: Option<Secret>,
+    /// What is probably not what was meant.
+    pub warnings: Vec<String>,
+    /// The revision that it has now.
+    pub revision: u64,
+}
+
+/// A change within the directory or of a key, before it is recorded.
+struct Changed {
+    before: Option<Object>,
+    after: Option<Object>,
+    shown: Value,
+    secret: Option<Secret>,
+    warnings: Vec<String>,
+    is_rotated: bool,
+}
+
+impl Objects {
+    /// Opens it for the ingress.
+    pub(crate) async fn open(
+        bus: &Bus,
+        keys: Keys,
+        directories: Directories,
+        models: Models,
+        journal: Journal,
+    ) -> Result<Self, BusError> {
+        Ok(Self { directories, keys, books: bus.books().await?, models, journal, master: None })
+    }
+
+    /// With what seals the keys of providers.
+    #[must_use]
+    pub(crate) fn sealing(self, master: Option<&MasterKey>) -> Self {
+        Self { master: master.cloned(), ..self }
+    }
+
+    /// Opens it for a tool, which ends it with [`Objects::close`].
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn for_tool(bus: &Bus, config: &IngressConfig) -> Result<Self, BusError> {
+        let models = Models::new(config.models.clone());
+        for card in bus.models().await?.list().await? {
+            models.change(Change::Put(card.provider.to_string(), card));
+        }
+        let keys = Keys::open(bus, config.hash_seal.as_ref()).await?;
+        let objects = Self::open(bus, keys, bus.directories().await?, models, Journal::open(bus).await?).await?;
+        Ok(objects.sealing(config.master_key.as_ref()))
+    }
+
+    /// Waits until everything is recorded. False when it is not.
+    pub async fn close(self) -> bool {
+        self.journal.finish(RECORDED).await
+    }
+
+    /// All objects of a sort that the actor sees, as they are shown, and the revision of the directory.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn list(&self, actor: &Actor, kind: Kind) -> Result<(Vec<Value>, u64), ManageError> {
+        if kind == Kind::Key {
+            return Ok((self.list_keys(actor).await?, 0));
+        }
+        let (directory, revision) = self.directories.read().await?;
+        let objects = Object::all(&directory, kind).into_iter().filter(|object| actor.sees(object)).collect();
+        Ok((self.show(&directory, objects).await?, revision))
+    }
+
+    /// One object as it is shown, and its revision.
+    ///
+    /// # Errors
+    /// When there is none of this name, or the actor may not see it.
+    pub async fn one(&self, actor: &Actor, kind: Kind, name: &str) -> Result<(Value, u64), ManageError> {
+        if kind == Kind::Key {
+            return self.one_key(actor, name).await;
+        }
+        let (directory, revision) = self.directories.read().await?;
+        let unknown = || ManageError::Unknown { kind, name: name.to_owned() };
+        let object = Object::find(&directory, kind, name).ok_or_else(unknown)?;
+        actor.must_see(&object)?;
+        let shown = self.show(&directory, vec![object]).await?;
+        Ok((shown.into_iter().next().unwrap_or_default(), revision))
+    }
+
+    /// Does what is asked for, records it, and says what came of it. `revision`: only if it still has this one.
+    ///
+    /// # Errors
+    /// When it is wrong, the actor may not, or it cannot be done now.
+    pub async fn carry_out(
+        &self,
+        actor: &Actor,
+        kind: Kind,
+        wish: Wish,
+        revision: Option<u64>,
+    ) -> Result<Done, ManageError> {
+        let (changed, revision) = match kind {
+            Kind::Key => self.change_key(actor, &wish, revision).await?,
+            _ => self.change_directory(actor, kind, &wish, revision).await?,
+        };
+        let action = changed.action();
+        if let Some(event) = changed.event(actor) {
+            self.record(vec![event]).await?;
+        }
+        let Changed { shown, secret, warnings, .. } = changed;
+        Ok(Done { action, object: shown, secret, warnings, revision })
+    }
+
+    /// Writes down what was changed. Whoever asked for it is told only then.
+    async fn record(&self, events: Vec<AuditEvent>) -> Result<(), ManageError> {
+        let mut pending = Vec::with_capacity(events.len());
+        for event in events {
+            info!(
+                actor = event.actor,
+                role = event.role.as_str(),
+                action = event.action.as_str(),
+                kind = event.kind.as_str(),
+                name = event.name,
+                way = event.way.as_str(),
+                "changed"
+            );
+            pending.push(self.journal.append(UsageEvent::Audit(Box::new(event))).await);
+        }
+        for event in pending {
+            if !timeout(RECORDED, event.acknowledged()).await.unwrap_or(false) {
+                return Err(ManageError::Unrecorded);
+            }
+        }
+        Ok(())
+    }
+
+    async fn change_directory(
+        &self,
+        actor: &Actor,
+        kind: Kind,
+        wish: &Wish,
+        revision: Option<u64>,
+    ) -> Result<(Changed, u64), ManageError> {
+        let needs_keys = matches!(kind, Kind::Project | Kind::Budget | Kind::Limit | Kind::Admin);
+        let keys = if needs_keys { self.keys.bucket().list().await? } else { Vec::new() };
+        let (fresh, now) = (token::generate(), clock::now());
+        let name = wish.name(kind);
+        let change = |directory: &mut Directory, at: u64| {
+            let before = Object::find(directory, kind, name);
+            let after = resolve(kind, wish, before.as_ref())?;
+            for object in before.iter().chain(&after) {
+                actor.must_change(object)?;
+            }
+            check_revision(revision, at)?;
+            check_use(&before, &after, wish, &keys)?;
+            let is_rotated = matches!(wish, Wish::Rotate(..));
+            let budgets = directory.budgets.clone();
+            let secret = match &after {
+                Some(after) => put(directory, after, &fresh, is_rotated),
+                None => before.as_ref().and_then(|before| remove(directory, before)),
+            };
+            directory.renew_generations(&budgets, now);
+            let around = Surroundings { directory, keys: &keys, models: &self.models, now };
+            let warnings = judge(&around, after.as_ref())?;
+            let object = after.as_ref().or(before.as_ref());
+            let shown = object.map_or(Value::Null, |object| show(directory, object));
+            Ok(Changed { before, after, shown, secret, warnings, is_rotated })
+        };
+        Ok(self.directories.change(change).await?)
+    }
+
+    async fn show(&self, directory: &Directory, objects: Vec<Object>) -> Result<Vec<Value>, ManageError> {
+        let budgets: Vec<_> = objects
+            .iter()
+            .filter_map(|object| match object {
+                Object::Budget(budget) => Some(budget.clone()),
+                _ => None,
+            })
+            .collect();
+        if budgets.is_empty() {
+            return Ok(objects.iter().map(|object| show(directory, object)).collect());
+        }
+        Ok(self.with_windows(budgets, &directory.generations, clock::now()).await?.iter().map(to_value).collect())
+    }
+}
+
+/// An object as it is shown, but for what is read elsewhere.
+fn show(directory: &Directory, object: &Object) -> Value {
+    match object {
+        Object::Admin(settings) => directory.admins.get(&settings.name).map(AdminShown::of).as_ref().map(to_value),
+        _ => None,
+    }
+    .unwrap_or_else(|| object.value())
+}
+
+fn to_value(shown: &impl serde::Serialize) -> Value {
+    serde_json::to_value(shown).expect("what is shown has a JSON form")
+}
+
+/// # Errors
+/// When it was changed since it was read.
+fn check_revision(wanted: Option<u64>, now: u64) -> Result<(), ManageError> {
+    if wanted.is_none_or(|wanted| wanted == now) { Ok(()) } else { Err(ManageError::Stale { now }) }
+}
+
+/// A project is not taken away under its keys.
+fn check_use(
+    before: &Option<Object>,
+    after: &Option<Object>,
+    wish: &Wish,
+    keys: &[VirtualKey],
+) -> Result<(), ManageError> {
+    let (Some(Object::Project(project)), None, Wish::Delete(_, Force::No)) = (before, after, wish) else {
+        return Ok(());
+    };
+    let keys = keys.iter().filter(|key| key.project.as_str() == project.name).count();
+    if keys == 0 { Ok(()) } else { Err(ManageError::InUse { project: project.name.clone(), keys }) }
+}
+
+/// The warnings.
+fn judge(around: &Surroundings<'_>, after: Option<&Object>) -> Result<Vec<String>, ManageError> {
+    let Some(object) = after else { return Ok(Vec::new()) };
+    let mistakes = around.mistakes(object);
+    if mistakes.is_empty() { Ok(around.warnings(object)) } else { Err(ManageError::Wrong(mistakes)) }
+}
+
+/// What becomes of an object; `None`: it is gone.
+fn resolve(kind: Kind, wish: &Wish, before: Option<&Object>) -> Result<Option<Object>, ManageError> {
+    let unknown = |name: &String| ManageError::Unknown { kind, name: name.clone() };
+    let read = |value: &Value| Object::read(kind, value).map(Some).map_err(ManageError::Wrong);
+    match (wish, before) {
+        (Wish::Create(value), None) => read(value),
+        (Wish::Create(_), Some(object)) => Err(ManageError::Duplicate { kind, name: object.name().to_owned() }),
+        (Wish::Replace(name, value), _) => read(&named(kind, name, value.clone())?),
+        (Wish::Merge(name, _) | Wish::Delete(name, _) | Wish::Rotate(name, _), None) => Err(unknown(name)),
+        (Wish::Merge(name, patch), Some(object)) => {
+            let mut value = object.value();
+            merge(&mut value, patch);
+            read(&named(kind, name, value)?)
+        }
+        (Wish::Delete(..), Some(_)) => Ok(None),
+        (Wish::Rotate(name, _), Some(object)) if kind != Kind::Admin && kind != Kind::Key => {
+            Err(ManageError::rule("", format!("the {} `{name}` has no secret", object.kind().as_str())))
+        }
+        (Wish::Rotate(..), Some(object)) => Ok(Some(object.clone())),
+    }
+}
+
+/// The value with the name that its address has; another name is a mistake.
+fn named(kind: Kind, name: &str, mut value: Value) -> Result<Value, ManageError> {
+    let field = kind.name_field();
+    let Value::Object(fields) = &mut value else { return Ok(value) };
+    match fields.get(field) {
+        None => drop(fields.insert(field.to_owned(), Value::String(name.to_owned()))),
+        Some(Value::String(given)) if given != name => {
+            return Err(ManageError::rule(field, format!("must be `{name}`, or absent: a name is not changed")));
+        }
+        Some(_) => {}
+    }
+    Ok(value)
+}
+
+/// RFC 7396.
+fn merge(value: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        value.clone_from(patch);
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    let Value::Object(fields) = value else { return };
+    for (name, patch) in patch {
+        if patch.is_null() {
+            fields.shift_remove(name);
+        } else {
+            merge(fields.entry(name.clone()).or_insert(Value::Null), patch);
+        }
+    }
+}
+
+/// Writes what has become of an object. Gives the fresh secret where it has taken it: it is new, or has to have another.
+fn put(directory: &mut Directory, object: &Object, fresh: &Secret, is_rotated: bool) -> Option<Secret> {
+    let name = object.name().to_owned();
+    match object.clone() {
+        Object::Project(project) => drop(directory.projects.insert(name, project)),
+        Object::User(user) => drop(directory.users.insert(name, user)),
+        Object::Budget(budget) => drop(directory.budgets.insert(name, budget)),
+        Object::Limit(limit) => drop(directory.limits.insert(name, limit)),
+        Object::Webhook(webhook) => drop(directory.webhooks.insert(name, webhook)),
+        Object::Key(_) => {}
+        Object::Admin(settings) => {
+            let sha256 = token::hash(fresh.reveal());
+            match directory.admins.get_mut(&name) {
+                Some(admin) if !is_rotated => admin.settings = settings,
+                Some(admin) => {
+                    *admin = Admin { settings, sha256, created_at: admin.created_at };
+                    return Some(fresh.clone());
+                }
+                None => {
+                    directory.admins.insert(name, Admin { settings, sha256, created_at: clock::now() });
+                    return Some(fresh.clone());
+                }
+            }
+        }
+    }
+    None
+}
+
+fn remove(directory: &mut Directory, object: &Object) -> Option<Secret> {
+    let name = object.name();
+    match object.kind() {
+        Kind::Project => drop(directory.projects.remove(name)),
+        Kind::User => drop(directory.users.remove(name)),
+        Kind::Budget => drop(directory.budgets.remove(name)),
+        Kind::Limit => drop(directory.limits.remove(name)),
+        Kind::Admin => drop(directory.admins.remove(name)),
+        Kind::Webhook => drop(directory.webhooks.remove(name)),
+        Kind::Key | Kind::ProviderKey | Kind::Target => {}
+    }
+    None
+}
+
+impl Changed {
+    fn action(&self) -> Option<Action> {
+        match (&self.before, &self.after) {
+            _ if self.is_rotated => Some(Action::Rotate),
+            (None, Some(_)) => Some(Action::Create),
+            (Some(_), None) => Some(Action::Delete),
+            (Some(before), Some(after)) if before != after => Some(Action::Update),
+            (Some(_), Some(_)) | (None, None) => None,
+        }
+    }
+
+    /// The record of it; `None` when nothing was changed.
+    fn event(&self, actor: &Actor) -> Option<AuditEvent> {
+        let object = self.after.as_ref().or(self.before.as_ref())?;
+        Some(AuditEvent {
+            id: Uuid::now_v7(),
+            at: clock::now(),
+            actor: actor.name.clone(),
+            role: actor.role,
+            action: self.action()?,
+            kind: object.kind(),
+            name: object.name().to_owned(),
+            project: object.project().map(ToOwned::to_owned),
+            before: self.before.as_ref().map(Object::value),
+            after: self.after.as_ref().map(Object::value),
+            request_id: actor.request_id,
+            way: actor.way,
+        })
+    }
+}
+
+/// A mistake in the form of what was asked for.
+pub(crate) fn malformed(message: impl Into<String>) -> ManageError {
+    ManageError::Wrong(vec![Mistake { field: String::new(), message: message.into(), is_rule: false }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_null_takes_away() {
+        let mut value = json!({"a": {"b": 1, "c": 2}, "d": [1], "e": 5});
+        merge(&mut value, &json!({"a": {"b": null, "x": {"y": 1}}, "d": [2], "e": null}));
+        assert_eq!(value, json!({"a": {"c": 2, "x": {"y": 1}}, "d": [2]}));
+    }
+
+    #[test]
+    fn a_wish_is_resolved_on_what_is_there() {
+        let budget = json!({"name": "b", "limit_usd": "1"});
+        let there = Object::read(Kind::Budget, &budget).unwrap();
+        let resolve = |wish: Wish, before| resolve(Kind::Budget, &wish, before);
+        assert_eq!(resolve(Wish::Create(budget.clone()), None).unwrap().as_ref(), Some(&there));
+        assert!(matches!(resolve(Wish::Create(budget.clone()), Some(&there)), Err(ManageError::Duplicate { .. })));
+        let unnamed = Wish::Replace("b".to_owned(), json!({"limit_usd": "1"}));
+        assert_eq!(resolve(unnamed, None).unwrap().as_ref(), Some(&there));
+        let renamed = Wish::Replace("other".to_owned(), budget);
+        assert!(matches!(resolve(renamed, None), Err(ManageError::Wrong(_))));
+        let patch = Wish::Merge("b".to_owned(), json!({"limit_usd": null, "limit_tokens": 5}));
+        assert!(matches!(resolve(patch.clone(), None), Err(ManageError::Unknown { .. })));
+        let Some(Object::Budget(after)) = resolve(patch, Some(&there)).unwrap() else { panic!("it is a budget") };
+        assert_eq!((after.limit_usd, after.limit_tokens), (None, Some(5)));
+        assert_eq!(resolve(Wish::Delete("b".to_owned(), Force::No), Some(&there)), Ok(None));
+    }
+}

@@ -1,0 +1,92 @@
+//! One request on its way through the stages. It grows: each stage sets what it has found out, once. Knows no stage, and not
+//! where a request comes from: over HTTP, or as a line of a batch.
+
+use crate::dialect::ClientRequest;
+use crate::keys::grant::Grant;
+use crate::limits::LimitQuery;
+use axum::http::HeaderMap;
+use penstock_runtime::memory::Reserved;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::envelope::Caller;
+use penstock_schemas::event::CacheResult;
+use penstock_schemas::key::VirtualKey;
+use penstock_schemas::model::ModelCard;
+use penstock_schemas::name::{RequestId, Target};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Which request it is, when it came, and until when it must be answered.
+pub(crate) struct Arrival {
+    pub(crate) id: RequestId,
+    pub(crate) at: UnixMicros,
+    pub(crate) deadline: UnixMicros,
+    /// See [`Request::headers`].
+    pub(crate) headers: HeaderMap,
+    /// See [`Request::carried_query`].
+    pub(crate) carried_query: BTreeMap<String, String>,
+}
+
+/// A request of a caller who is known. Only [`Request::new`] makes one, and it wants the caller's [`Grant`].
+pub(crate) struct Request {
+    pub(crate) id: RequestId,
+    pub(crate) at: UnixMicros,
+    pub(crate) deadline: UnixMicros,
+    /// What is asked, and in which dialect.
+    pub(crate) asked: ClientRequest,
+    /// The headers that it came with; none on a line of a batch.
+    pub(crate) headers: HeaderMap,
+    /// The parameters of the address that a provider of the caller's dialect is to see.
+    pub(crate) carried_query: BTreeMap<String, String>,
+    /// Its place in the process's memory, as long as the request lasts.
+    pub(crate) memory: Arc<Reserved>,
+    pub(crate) key: Arc<VirtualKey>,
+    pub(crate) caller: Caller,
+    grant: Grant,
+    /// Set by `repeat`: whether the answer is kept, for a caller who asks again.
+    pub(crate) is_kept: bool,
+    /// Set by `cache`: what it did.
+    pub(crate) cache: CacheResult,
+}
+
+impl Request {
+    /// What this caller asks.
+    pub(crate) fn new(grant: Grant, arrival: Arrival, asked: ClientRequest, memory: Reserved) -> Self {
+        let Arrival { id, at, deadline, headers, carried_query } = arrival;
+        Self {
+            id,
+            at,
+            deadline,
+            asked,
+            headers,
+            carried_query,
+            memory: Arc::new(memory),
+            key: grant.key().clone(),
+            caller: grant.caller().clone(),
+            grant,
+            is_kept: false,
+            cache: CacheResult::Off,
+        }
+    }
+
+    /// The caller's right to ask, which lasts as long as it holds.
+    pub(crate) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// What limits look at in it, when it may go to these targets.
+    pub(crate) fn limit_query<'a>(
+        &'a self,
+        targets: &'a [(Target, Option<Arc<ModelCard>>)],
+        now: UnixMicros,
+    ) -> LimitQuery<'a> {
+        LimitQuery {
+            caller: &self.caller,
+            key: &self.key,
+            model: &self.asked.model,
+            operation: self.asked.operation,
+            extent: &self.asked.extent,
+            targets,
+            now,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What every stage and handler of the ingress shares: configuration, keys, models, limits and the bus, as they stand now.
+//! Knows no stage and no handler, and starts nothing.
+
+use crate::carry::Carry;
+use crate::config::IngressConfig;
+use crate::identity::Issuers;
+use crate::keys::ring::KeyRing;
+use crate::limits::{Keeper, Rules};
+use crate::manage::Objects;
+use crate::metrics::IngressMetrics;
+use crate::models::Models;
+use crate::queue::Queues;
+use crate::strangers::Strangers;
+use penstock_runtime::bus::{Alarm, Bus, Inbox, Journal, Kept, Replays};
+use penstock_runtime::health::Health;
+use penstock_runtime::memory::Memory;
+use penstock_runtime::{Life, clock};
+use penstock_schemas::UnixMicros;
+use penstock_schemas::directory::Directory;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+/// Between two looks whether this process is ready.
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
+
+/// What all handlers share.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Parts>);
+
+/// See [`Shared`].
+pub(crate) struct Parts {
+    pub(crate) config: IngressConfig,
+    pub(crate) bus: Bus,
+    pub(crate) life: Life,
+    pub(crate) inbox: Inbox,
+    pub(crate) journal: Journal,
+    pub(crate) keys: KeyRing,
+    pub(crate) issuers: Issuers,
+    pub(crate) models: Models,
+    pub(crate) health: Health,
+    pub(crate) objects: Objects,
+    pub(crate) keeper: Keeper,
+    pub(crate) alarm: Alarm,
+    pub(crate) rules: Mutex<(Arc<Directory>, Arc<Rules>)>,
+    pub(crate) replays: Replays,
+    pub(crate) queues: Queues,
+    pub(crate) memory: Memory,
+    pub(crate) strangers: Strangers,
+    pub(crate) carry: Carry,
+    /// Room for requests that wait until this process is ready.
+    pub(crate) early: Semaphore,
+    pub(crate) conversations: Kept,
+    /// Room for responses in the background.
+    pub(crate) background: Arc<Semaphore>,
+    pub(crate) metrics: IngressMetrics,
+}
+
+impl Deref for Shared {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Waits for a process that is just starting, or has lost its connection for a moment: as long as a call may wait for
+    /// a worker, and for no more requests than may do so. What cannot be served then is refused by who needs what is
+    /// missing.
+    pub(crate) async fn soon_ready(&self, deadline: UnixMicros) {
+        if self.is_ready() {
+            return;
+        }
+        let Ok(_room) = self.early.try_acquire() else { return };
+        let until = clock::now().after(self.config.queue_timeout).min(deadline);
+        while !self.is_ready() && !self.life.is_stopping() && clock::now() < until {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// All limits, as the directory says now.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        let directory = self.keys.directory();
+        let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&known.0, &directory) {
+            let rules = Arc::new(Rules::of(&directory));
+            *known = (directory, rules);
+        }
+        known.1.clone()
+    }
+
+    /// Whether requests can be served.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.keys.is_current() && self.models.is_current() && self.bus.is_connected() && !self.life.is_stopping()
+    }
+}
