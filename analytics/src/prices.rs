@@ -8,7 +8,7 @@ use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::model::PriceRow;
 use penstock_schemas::name::Target;
-use penstock_schemas::price::{PerMillion, PerUnit};
+use penstock_schemas::price::{PerMillion, PerUnit, Rate};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use tracing::info;
@@ -32,6 +32,8 @@ struct Record {
     output_image_usd_per_million: Option<i128>,
     batch_input_usd_per_million: Option<i128>,
     batch_output_usd_per_million: Option<i128>,
+    batch_rate: Option<i128>,
+    batch_cache_read_rate: Option<i128>,
     characters_usd_per_million: Option<i128>,
     usd_per_image: Option<i128>,
     usd_per_second: Option<i128>,
@@ -78,6 +80,11 @@ fn due(newest: Option<&Record>, wanted: Record, now: UnixMicros) -> Option<Recor
     Some(Record { valid_from, ..wanted })
 }
 
+/// A rate as SQL has it.
+fn rate(rate: Rate) -> i128 {
+    i128::from(rate.thousandths()) * 1_000_000_000
+}
+
 impl Record {
     fn of(target: &Target, row: &PriceRow) -> Self {
         let (prices, base) = (&row.prices, &row.prices.base);
@@ -100,6 +107,8 @@ impl Record {
             output_image_usd_per_million: million(base.output_image),
             batch_input_usd_per_million: million(base.batch_input),
             batch_output_usd_per_million: million(base.batch_output),
+            batch_rate: prices.batch.map(|rates| rate(rates.tokens)),
+            batch_cache_read_rate: prices.batch.and_then(|rates| rates.cache_read).map(rate),
             characters_usd_per_million: million(prices.per_million_characters),
             usd_per_image: unit(prices.per_image),
             usd_per_second: unit(prices.per_second),

@@ -8,6 +8,7 @@ use penstock_schemas::alert::Alert;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, RequestEvent, UsageEvent};
 use penstock_schemas::money::Picodollars;
+use penstock_schemas::name::BatchId;
 use penstock_schemas::usage::UsageSource;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -79,6 +80,8 @@ pub(crate) struct AttemptRow {
     #[serde(with = "clickhouse::serde::uuid::option")]
     lease: Option<Uuid>,
     books: Vec<String>,
+    batch_id: String,
+    native_batch: bool,
     tags: Vec<(String, String)>,
 }
 
@@ -105,6 +108,7 @@ pub(crate) struct RequestRow {
     cache: &'static str,
     first_token_us: Option<u64>,
     cost_usd: Option<i128>,
+    batch_id: String,
     tags: Vec<(String, String)>,
 }
 
@@ -224,6 +228,8 @@ fn started(start: &AttemptStarted) -> AttemptRow {
         reservation: reserved.map(|reserved| reserved.id),
         lease: reserved.map(|reserved| reserved.lease.0),
         books: reserved.map(|reserved| reserved.books.clone()).unwrap_or_default(),
+        batch_id: batch(start.batch_id.as_ref()),
+        native_batch: start.native_batch,
         tags: start.caller.tags.clone().into_iter().collect(),
         ..AttemptRow::default()
     }
@@ -289,6 +295,7 @@ fn requested(request: &RequestEvent) -> RequestRow {
         cache: request.cache.as_str(),
         first_token_us: request.first_token_us,
         cost_usd: request.cost.map(pico),
+        batch_id: batch(request.batch_id.as_ref()),
         tags: request.caller.tags.clone().into_iter().collect(),
     }
 }
@@ -303,6 +310,11 @@ fn raised(alert: &Alert) -> AlertLogRow {
         message: alert.message.clone(),
         details: alert.details.clone().into_iter().collect(),
     }
+}
+
+/// A batch's id as SQL has it: empty for none.
+fn batch(id: Option<&BatchId>) -> String {
+    id.map(ToString::to_string).unwrap_or_default()
 }
 
 fn source(source: UsageSource) -> &'static str {

@@ -4,7 +4,7 @@
 mod support;
 
 use penstock_schemas::event::{CacheResult, Outcome, Reserved};
-use penstock_schemas::name::ProcessId;
+use penstock_schemas::name::{BatchId, ProcessId};
 use penstock_schemas::reservation::LeaseId;
 use penstock_schemas::usage::Usage;
 use std::time::{Duration, Instant};
@@ -50,12 +50,15 @@ async fn every_field_of_an_event_is_a_column() {
     (one.worst_tokens, one.worker) = (900, Some(ProcessId::parse("w1").unwrap()));
     let (id, lease) = (Uuid::from_u128(7), LeaseId(Uuid::from_u128(8)));
     one.reserved = Some(Reserved { id, lease, books: vec!["a.2026-11".to_owned(), "b.x.all".to_owned()] });
+    (one.batch_id, one.native_batch) = (Some(BatchId::parse("batch_1").unwrap()), true);
     let usage = Usage { input: Some(0), cache_read: Some(7), reasoning: Some(3), ..Usage::default() };
     let mut over = end(&one, Outcome::Broken, usage, "0.000000000001");
     over.failure = Some(penstock_schemas::failure::FailureKind::Timeout);
     over.model_version = Some("v1".to_owned());
     over.charged_tokens = 10;
-    world.write([started(&one), ended(over), requested(request(&one, CacheResult::Miss))]).await;
+    let mut asked = request(&one, CacheResult::Miss);
+    asked.batch_id.clone_from(&one.batch_id);
+    world.write([started(&one), ended(over), requested(asked)]).await;
     world.until("SELECT count() FROM requests", "1").await;
     let rows = world
         .rows(
@@ -63,7 +66,8 @@ async fn every_field_of_an_event_is_a_column() {
                 link, stream, outcome, running, failure, model, model_version, input_tokens, cache_read_tokens,
                 output_tokens, reasoning_tokens, total_input_tokens, total_output_tokens, usage_source,
                 toString(cost_usd) AS cost, price_id, first_token_us, provider_status, worker, worst_tokens,
-                charged_tokens, toString(reservation) AS reservation, toString(lease) AS lease, books FROM attempts",
+                charged_tokens, toString(reservation) AS reservation, toString(lease) AS lease, books, batch_id,
+                native_batch FROM attempts",
         )
         .await;
     assert_eq!(
@@ -75,12 +79,14 @@ async fn every_field_of_an_event_is_a_column() {
             "cache_read_tokens": 7, "output_tokens": null, "reasoning_tokens": 3, "total_input_tokens": 7,
             "total_output_tokens": 3, "usage_source": "provider", "cost": "0.000000000001", "price_id": "day1",
             "first_token_us": 300_000, "provider_status": 200, "worker": "w1", "worst_tokens": 900, "charged_tokens": 10,
-            "reservation": id.to_string(), "lease": lease.to_string(), "books": ["a.2026-11", "b.x.all"]
+            "reservation": id.to_string(), "lease": lease.to_string(), "books": ["a.2026-11", "b.x.all"],
+            "batch_id": "batch_1", "native_batch": true
         })]
     );
-    let row = &world.rows("SELECT user, cache, total_us, target, status, tags FROM requests").await[0];
+    let row = &world.rows("SELECT user, cache, total_us, target, status, batch_id, tags FROM requests").await[0];
     assert_eq!(row["target"], "together/meta-llama/Llama-3.3-70B");
     assert_eq!((&row["cache"], &row["total_us"]), (&"miss".into(), &2_000_000.into()));
+    assert_eq!(row["batch_id"], "batch_1");
 }
 
 #[tokio::test]

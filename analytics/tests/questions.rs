@@ -156,7 +156,7 @@ async fn an_attempt_is_repriced_by_the_price_of_its_day() {
 async fn every_price_of_a_model_is_a_column() {
     let world = World::new().await;
     let all = r#"{"input":"1","cache_read":"2","cache_write":"3","cache_write_1h":"4","input_audio":"5","input_image":"6",
-        "output":"7","reasoning":"8","output_audio":"9","batch_input":"10","batch_output":"11","per_million_characters":"12",
+        "output":"7","reasoning":"8","output_audio":"9","batch_input":"10","batch_output":"11","batch":{"tokens":"0.5","cache_read":"0.25"},"per_million_characters":"12",
         "per_image":"13","per_second":"14","per_search":"15","output_image":"16","per_code_execution":"17","per_file_search":"18","tiers":[{"above_input_tokens":200000,"input":"0.000000000001"}]}"#;
     drop(world.start(vec![price("p/m", "id", ago(HOUR), all)]).await.unwrap());
     let rows = world.rows("SELECT * EXCEPT valid_from FROM prices").await;
@@ -166,6 +166,7 @@ async fn every_price_of_a_model_is_a_column() {
         "cache_write_usd_per_million": 3, "cache_write_1h_usd_per_million": 4, "input_audio_usd_per_million": 5,
         "input_image_usd_per_million": 6, "output_usd_per_million": 7, "reasoning_usd_per_million": 8,
         "output_audio_usd_per_million": 9, "output_image_usd_per_million": 16, "batch_input_usd_per_million": 10, "batch_output_usd_per_million": 11,
+        "batch_rate": 0.5, "batch_cache_read_rate": 0.25,
         "characters_usd_per_million": 12, "usd_per_image": 13, "usd_per_second": 14, "usd_per_search": 15, "usd_per_code_execution": 17,
         "usd_per_file_search": 18, "tiers": tiers
     });

@@ -47,6 +47,13 @@ fn prices() -> Vec<(Target, PriceRow)> {
         ("p/units", r#"{"per_image":"0.04","per_second":"0.0001","per_million_characters":"15","per_search":"0.002"}"#),
         ("p/images", r#"{"input":"5","output":"30","per_image":"0.04","per_second":"1","per_million_characters":"2"}"#),
         ("p/input", r#"{"input":"1"}"#),
+        (
+            "p/batch",
+            r#"{"input":"1","cache_read":"0.25","cache_write":"1.000000000001","output":"2","reasoning":"3",
+            "per_search":"0.015","batch":{"tokens":"0.5","cache_read":"0.999"},
+            "tiers":[{"above_input_tokens":900,"input":"3","cache_read":"0.3"}]}"#,
+        ),
+        ("p/batch-alone", r#"{"input":"1","cache_read":"0.25","output":"2.000000000003","batch":{"tokens":"0.333"}}"#),
     ]
     .into_iter()
     .map(|(target, json)| price(target, "day1", ago(DAY), json))
@@ -94,10 +101,14 @@ async fn each_attempt_costs_what_a_worker_would_have_charged_for_it() {
     let (mut wanted, mut events) = (Vec::new(), Vec::new());
     for (target, row) in prices() {
         for usage in usages() {
-            let mut one = start("search", &target.to_string(), ago(HOUR));
-            one.caller.tags = [("n".to_owned(), wanted.len().to_string())].into();
-            events.push(ended(end(&one, Outcome::Served, usage, "0.5")));
-            wanted.push(row.prices.charge(&usage));
+            for native_batch in [false, true] {
+                let mut one = start("search", &target.to_string(), ago(HOUR));
+                one.caller.tags = [("n".to_owned(), wanted.len().to_string())].into();
+                one.native_batch = native_batch;
+                events.push(ended(end(&one, Outcome::Served, usage, "0.5")));
+                let in_batch = row.prices.in_batch().filter(|_| native_batch);
+                wanted.push(in_batch.as_ref().unwrap_or(&row.prices).charge(&usage));
+            }
         }
     }
     world.write_together(events).await;

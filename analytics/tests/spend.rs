@@ -8,6 +8,7 @@ mod support;
 use penstock_analytics::SpendError;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::event::{Outcome, Reserved, UsageEvent};
+use penstock_schemas::name::BatchId;
 use penstock_schemas::reservation::LeaseId;
 use penstock_schemas::spend::{DIMENSIONS, SpendQuery, SpendReply, SpendReport, SpendSums};
 use penstock_schemas::usage::Usage;
@@ -47,6 +48,7 @@ fn traffic() -> Vec<UsageEvent> {
         let books: Vec<String> = (from..to.max(from)).map(|at| books[usize::try_from(at).unwrap()].clone()).collect();
         one.reserved = (random(2) > 0).then(|| Reserved { id: Uuid::nil(), lease: LeaseId(Uuid::nil()), books });
         one.worst_case = (random(10) > 0).then(|| usd("0.013"));
+        one.batch_id = (random(3) == 0).then(|| BatchId::parse(format!("batch_{}", random(2))).unwrap());
         while random(4) == 0 {
             let lost = random(4) == 0;
             events.push(started(&one));
@@ -81,6 +83,7 @@ fn sql_of(name: &str) -> String {
         "day" => "formatDateTime(started_at, '%Y-%m-%d', 'UTC')".to_owned(),
         "budget" => "arrayJoin(if(books = [], [NULL], arrayMap(b -> splitByChar('.', b)[1], books)))".to_owned(),
         "hour" => "formatDateTime(started_at, '%Y-%m-%dT%H:00:00Z', 'UTC')".to_owned(),
+        "batch" => "if(batch_id = '', NULL, batch_id)".to_owned(),
         name => match name.strip_prefix("tag:") {
             Some(tag) => format!("if(has(mapKeys(tags), '{tag}'), tags['{tag}'], NULL)"),
             None => name.to_owned(),

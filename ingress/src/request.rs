@@ -11,7 +11,7 @@ use penstock_schemas::envelope::Caller;
 use penstock_schemas::event::CacheResult;
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::model::ModelCard;
-use penstock_schemas::name::{RequestId, Target};
+use penstock_schemas::name::{BatchId, RequestId, Target};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ pub(crate) struct Request {
     pub(crate) is_kept: bool,
     /// Set by `cache`: what it did.
     pub(crate) cache: CacheResult,
+    /// The batch that it is a line of; `None`: a client waits for the answer.
+    pub(crate) batch: Option<BatchId>,
 }
 
 impl Request {
@@ -65,6 +67,7 @@ impl Request {
             grant,
             is_kept: false,
             cache: CacheResult::Off,
+            batch: None,
         }
     }
 

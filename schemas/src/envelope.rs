@@ -6,7 +6,7 @@ pub use crate::caller::Caller;
 pub use crate::dialect::{Dialect, Operation};
 use crate::extent::Extent;
 use crate::failure::Failure;
-use crate::name::{ProcessId, RequestId};
+use crate::name::{BatchId, ProcessId, RequestId};
 use crate::plan::Plan;
 use crate::reservation::Reservation;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -53,6 +53,26 @@ impl Unsupported {
     }
 }
 
+/// How long a call can wait: sync traffic has a caller who does, batch traffic has time, and takes the slots that the other
+/// leaves. Each has subjects of its own, so that a pool can take the one and not the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Traffic {
+    /// A caller waits for the answer.
+    Sync,
+    /// The call belongs to a batch.
+    Batch,
+}
+
+impl Traffic {
+    /// The word that stands for it in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Batch => "batch",
+        }
+    }
+}
+
 /// Where the request's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +93,9 @@ pub struct Envelope {
     pub call: Option<RequestId>,
     /// Who asks and who pays.
     pub caller: Caller,
+    /// The batch that the call belongs to; absent: a caller waits for the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
     /// When the caller stops waiting.
     pub deadline: UnixMicros,
     /// W3C trace context, passed on.
@@ -150,6 +173,11 @@ impl Envelope {
     /// What the call is known by on the bus: the request's id, unless the request makes several calls.
     pub fn call_id(&self) -> RequestId {
         self.call.unwrap_or(self.request_id)
+    }
+
+    /// How long it can wait.
+    pub fn traffic(&self) -> Traffic {
+        if self.batch.is_some() { Traffic::Batch } else { Traffic::Sync }
     }
 
     /// The part of the request's bytes that is in the caller's own dialect; `None` when it does not travel along.

@@ -7,7 +7,7 @@ use crate::audit::AuditEvent;
 use crate::envelope::{Caller, Dialect, Operation};
 use crate::failure::FailureKind;
 use crate::money::Picodollars;
-use crate::name::{AttemptId, ProcessId, RequestId, Target};
+use crate::name::{AttemptId, BatchId, ProcessId, RequestId, Target};
 use crate::reservation::LeaseId;
 use crate::usage::{Usage, UsageSource};
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,12 @@ pub struct AttemptStarted {
     /// What is set aside for the call that it belongs to, and under whose lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<Reserved>,
+    /// The batch that its request belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<BatchId>,
+    /// Whether it is made through the provider's own batch API, at that API's price.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub native_batch: bool,
 }
 
 /// How an attempt counts in budgets.
@@ -234,6 +240,9 @@ pub struct RequestEvent {
     /// What the answer cost; failed attempts before it have rows of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Picodollars>,
+    /// The batch that the request belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<BatchId>,
 }
 
 /// One message of `events`: a line of JSON each.

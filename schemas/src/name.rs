@@ -41,7 +41,7 @@ macro_rules! names {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Box<str>);
 
         impl $name {
             /// The name that `text` spells.
@@ -51,7 +51,7 @@ macro_rules! names {
             pub fn parse(text: impl Into<String>) -> Result<Self, BadName> {
                 let text = text.into();
                 let ok: fn(&str) -> bool = $ok;
-                if ok(&text) { Ok(Self(text)) } else { Err(BadName::new($what, &text, $rule)) }
+                if ok(&text) { Ok(Self(text.into_boxed_str())) } else { Err(BadName::new($what, &text, $rule)) }
             }
 
             /// The name as text.
@@ -85,7 +85,7 @@ macro_rules! names {
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.0.into_string()
             }
         }
     )*};
@@ -125,6 +125,9 @@ names! {
     /// A model as its provider spells it: `gpt-4o-mini`, `meta-llama/Llama-3.3-70B`. `*` stands for each of its models.
     ModelId, "model", "use 1 to 256 letters, digits and - . _ ~ : @ + in parts joined by /, none of them empty, `.` or `..`",
         |text| text == "*" || is_model(text, 256);
+    /// A batch of requests: one token. It begins as OpenAI's ids of batches do.
+    BatchId, "batch", "use batch_ and then 1 to 58 of a-z, 0-9, _ and -",
+        |text| text.strip_prefix("batch_").is_some_and(|rest| is_token(rest, 58));
     /// A running process of a role: one token, unique in the cluster.
     ProcessId, "process", "use 1 to 64 of a-z, 0-9, _ and -", |text| is_token(text, 64);
 }
@@ -132,7 +135,7 @@ names! {
 impl ProjectId {
     /// The project of keys that name no other.
     pub fn default_project() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 }
 
@@ -237,6 +240,18 @@ mod tests {
         }
         for bad in ["gpt", "/gpt", "openai/", "open.ai/gpt", "openai/g pt"] {
             assert!(Target::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_batchs_id_is_one_token_that_says_what_it_is() {
+        for good in ["batch_1", "batch_0190f3a2c5d47e6f8a9b0c1d2e3f4a5b", &format!("batch_{}", "x".repeat(58))] {
+            assert_eq!(BatchId::parse(good).unwrap().as_str(), good);
+        }
+        for bad in
+            ["", "batch_", "batch", "1", "msgbatch_1", "batch_A", "batch_a.b", &format!("batch_{}", "x".repeat(59))]
+        {
+            assert!(BatchId::parse(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -82,7 +82,7 @@ mod tests {
     use crate::alert::{Alert, AlertKind};
     use crate::book::Counter;
     use crate::conversation::response_id;
-    use crate::envelope::Operation;
+    use crate::envelope::{Operation, Traffic};
     use crate::name::{ProcessId, ProviderId, RequestId};
     use crate::subject::Subjects;
     use std::collections::HashMap;
@@ -247,8 +247,9 @@ mod tests {
                     (ProcessId::parse(one.clone()).unwrap(), ProviderId::parse(one.clone()).unwrap());
                 let request = RequestId(Uuid::from_u128(one.len() as u128));
                 for (what, subject) in [
-                    ("call", names_of.call(&provider, Operation::Chat)),
-                    ("call of another sort", names_of.call(&provider, Operation::Embeddings)),
+                    ("call", names_of.call(&provider, Operation::Chat, Traffic::Sync)),
+                    ("call of a batch", names_of.call(&provider, Operation::Chat, Traffic::Batch)),
+                    ("call of another sort", names_of.call(&provider, Operation::Embeddings, Traffic::Sync)),
                     ("pool", names_of.pool(&provider)),
                     ("reply", names_of.reply(&process, request)),
                     ("kept reply", names_of.kept_reply(&process, request)),
@@ -260,7 +261,10 @@ mod tests {
                 }
                 for two in names(2) {
                     let provider = ProviderId::parse(two.clone()).unwrap();
-                    subjects.add(names_of.direct(&process, &provider), format!("{prefix} direct {one} {two}"));
+                    for traffic in [Traffic::Sync, Traffic::Batch] {
+                        let what = format!("{prefix} direct {traffic:?} {one} {two}");
+                        subjects.add(names_of.direct(&process, &provider, traffic), what);
+                    }
                 }
             }
         }

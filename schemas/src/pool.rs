@@ -22,6 +22,12 @@ pub struct PoolState {
     pub slots: u32,
     /// Those that are not taken now.
     pub free: u32,
+    /// Of the slots, those that calls of batches may have.
+    #[serde(default)]
+    pub batch_slots: u32,
+    /// Of those that are free, the ones that calls of batches may have now.
+    #[serde(default)]
+    pub batch_free: u32,
     /// Calls that have ended within the last second.
     #[serde(default)]
     pub ended_per_second: u32,

@@ -6,6 +6,10 @@ use crate::usage::Usage;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+mod batch;
+
+pub use batch::{BatchRates, Rate};
+
 /// Picodollars per million tokens, or per million characters; written as an exact decimal number of dollars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -82,6 +86,9 @@ pub struct Prices {
     /// Other prices for the whole request once its input is longer; sorted by `above_input_tokens`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tiers: Vec<Tier>,
+    /// What the provider's own batch API charges of the prices per token; absent: it has none, or its prices are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchRates>,
 }
 
 /// Prices per million tokens, by usage class.

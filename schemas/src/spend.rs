@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What spend can be broken down by; tags as `tag:NAME`.
-pub const DIMENSIONS: [&str; 11] = [
+pub const DIMENSIONS: [&str; 12] = [
     "project",
     "user",
     "end_user",
@@ -18,6 +18,7 @@ pub const DIMENSIONS: [&str; 11] = [
     "virtual_model",
     "operation",
     "budget",
+    "batch",
     "day",
     "hour",
 ];

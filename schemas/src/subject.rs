@@ -1,6 +1,6 @@
 //! Every name on the bus, in one place: subjects, streams, buckets, queue groups. Knows nothing of what travels there.
 
-use crate::envelope::Operation;
+use crate::envelope::{Operation, Traffic};
 use crate::name::{AlertId, ProcessId, ProviderId, RequestId};
 
 /// The one queue group of all workers: with two names, each group would get its own copy of a call.
@@ -23,18 +23,27 @@ impl Subjects {
     }
 
     /// Where calls for a provider's pool are published.
-    pub fn call(&self, provider: &ProviderId, operation: Operation) -> String {
-        format!("{}.call.{provider}.{operation}", self.prefix)
+    pub fn call(&self, provider: &ProviderId, operation: Operation, traffic: Traffic) -> String {
+        match traffic {
+            Traffic::Sync => format!("{}.call.{provider}.{operation}", self.prefix),
+            Traffic::Batch => format!("{}.batch.{provider}.{operation}", self.prefix),
+        }
     }
 
     /// What a pool of the provider subscribes to.
-    pub fn calls(&self, provider: &ProviderId) -> String {
-        format!("{}.call.{provider}.*", self.prefix)
+    pub fn calls(&self, provider: &ProviderId, traffic: Traffic) -> String {
+        match traffic {
+            Traffic::Sync => format!("{}.call.{provider}.*", self.prefix),
+            Traffic::Batch => format!("{}.batch.{provider}.*", self.prefix),
+        }
     }
 
     /// Where calls for one worker's pool of the provider are published, past the queue: for a call whose worker is gone.
-    pub fn direct(&self, worker: &ProcessId, provider: &ProviderId) -> String {
-        format!("{}.direct.{worker}.{provider}", self.prefix)
+    pub fn direct(&self, worker: &ProcessId, provider: &ProviderId, traffic: Traffic) -> String {
+        match traffic {
+            Traffic::Sync => format!("{}.direct.{worker}.{provider}", self.prefix),
+            Traffic::Batch => format!("{}.direct_batch.{worker}.{provider}", self.prefix),
+        }
     }
 
     /// Where a worker tells how its pool of the provider is.

@@ -20,7 +20,7 @@ use penstock_schemas::key::VirtualKey;
 use penstock_schemas::managed::Kind;
 use penstock_schemas::model::ProviderCard;
 use penstock_schemas::money::Picodollars;
-use penstock_schemas::name::{AttemptId, KeyId, ProcessId, ProjectId, RequestId, Target};
+use penstock_schemas::name::{AttemptId, BatchId, KeyId, ProcessId, ProjectId, RequestId, Target};
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::spend::{SpendQuery, SpendReply};
 use penstock_schemas::usage::{Usage, UsageSource};
@@ -90,6 +90,7 @@ fn envelope() -> Envelope {
         request_id: RequestId(id(1)),
         call: None,
         caller: caller(),
+        batch: None,
         deadline: UnixMicros(1_795_000_000_000_000),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         virtual_model: Some("chat".to_owned()),
@@ -135,6 +136,8 @@ fn started() -> AttemptStarted {
         worst_tokens: 0,
         worker: None,
         reserved: None,
+        batch_id: None,
+        native_batch: false,
     }
 }
 
@@ -178,6 +181,7 @@ fn request_event() -> RequestEvent {
         cache: CacheResult::Off,
         first_token_us: Some(120_000),
         cost: Some(Picodollars(6_300_000)),
+        batch_id: None,
     }
 }
 
@@ -188,6 +192,22 @@ fn an_envelope() {
     let today = envelope().encode(body).unwrap();
     let (header, bytes) = Envelope::decode(&Bytes::from(golden("envelope.bin", &today))).unwrap();
     assert_eq!((header, &bytes[..]), (envelope(), &body[..]));
+}
+
+#[test]
+fn a_call_of_a_batch_and_its_events() {
+    let batch = Some(BatchId::parse("batch_0190f3a2c5d4").unwrap());
+    json("envelope-batch.json", &Envelope { batch: batch.clone(), ..envelope() });
+    let start = AttemptStarted { batch_id: batch.clone(), native_batch: true, ..started() };
+    let events = [
+        UsageEvent::AttemptStarted(Box::new(start.clone())),
+        UsageEvent::AttemptEnded(Box::new(AttemptEnded { start, ..ended() })),
+        UsageEvent::Request(Box::new(RequestEvent { batch_id: batch, ..request_event() })),
+    ];
+    let today = encode_batch(&events).unwrap();
+    let bytes = golden("usage-batch.jsonl", &today);
+    assert_eq!(decode_batch(&bytes).unwrap(), events);
+    assert_eq!(bytes, today, "usage-batch.jsonl is written differently");
 }
 
 #[test]

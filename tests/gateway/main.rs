@@ -11,6 +11,7 @@ mod apply;
 mod asked_names;
 mod audio;
 mod bad_input;
+mod batch_traffic;
 mod bedrock;
 mod bodies;
 mod broken;

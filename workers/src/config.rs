@@ -6,6 +6,7 @@ use crate::keys::ConfiguredKey;
 use crate::media::MediaGuard;
 use crate::prices;
 use crate::providers::{self, Adapter, Settings, demo};
+use crate::slots::BatchShare;
 use penstock_runtime::Secret;
 use penstock_runtime::config::{Document, Section};
 use penstock_schemas::UnixMicros;
@@ -33,6 +34,8 @@ pub struct WorkersConfig {
     pub prices: Vec<(Target, PriceRow)>,
     /// What calls may take of a process's memory together, in bytes.
     pub memory: usize,
+    /// What part of a pool's slots calls of batches may have.
+    pub batch_share: BatchShare,
     /// Where a worker that runs by itself tells its metrics; absent: nowhere.
     pub metrics: Option<SocketAddr>,
 }
@@ -79,7 +82,8 @@ impl WorkersConfig {
                 sections.entry(name.to_owned()).or_insert(None);
             }
         }
-        let mut config = Self { providers: Vec::new(), prices, memory: MEMORY, metrics: None };
+        let mut config =
+            Self { providers: Vec::new(), prices, memory: MEMORY, batch_share: BatchShare::USUAL, metrics: None };
         for (name, section) in sections {
             let mut section = section.unwrap_or_else(|| document.empty(&format!("providers.{name}")));
             if let Some(provider) = read_provider(&name, &mut section) {
@@ -87,6 +91,7 @@ impl WorkersConfig {
             }
         }
         let mut section = document.section("workers");
+        config.batch_share = read_share(&mut document.part("batch", &["share"]));
         let ceiling = prices::read_ceiling(&mut section);
         config.memory = section.size("memory").unwrap_or(MEMORY);
         config.metrics = section.get("metrics");
@@ -148,6 +153,14 @@ impl WorkersConfig {
             cards.for_each(|card| card.least_output = least);
         }
     }
+}
+
+fn read_share(section: &mut Section) -> BatchShare {
+    let Some(share) = section.get::<f64>("share") else { return BatchShare::USUAL };
+    BatchShare::parse(share).unwrap_or_else(|| {
+        section.mistake("share", "must be 0.05 to 1: the part of a pool's slots that calls of batches may have");
+        BatchShare::USUAL
+    })
 }
 
 /// A model of which only the price is known.

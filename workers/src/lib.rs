@@ -24,6 +24,7 @@ mod provider;
 pub mod providers;
 mod retry;
 mod role;
+mod slots;
 mod token;
 mod vitals;
 

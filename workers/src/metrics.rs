@@ -4,6 +4,7 @@
 use crate::keys::KeyFault;
 use crate::pool::Ended;
 use penstock_runtime::metrics::Metrics;
+use penstock_schemas::envelope::Traffic;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::name::ProviderId;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -41,6 +42,7 @@ pub struct WorkerMetrics {
     attempts: Family<ByOutcome, Counter>,
     mismatches: Family<ByProvider, Counter>,
     running: Family<ByProvider, Gauge>,
+    running_of_batches: Family<ByProvider, Gauge>,
     first_token: Times,
     total: Times,
     probes: Family<ByOutcome, Counter>,
@@ -48,7 +50,13 @@ pub struct WorkerMetrics {
 }
 
 /// A call in flight, as long as it is held.
-pub struct Running(Gauge);
+pub struct Running(Gauge, Option<Gauge>);
+
+impl Running {
+    fn gauges(&self) -> impl Iterator<Item = &Gauge> {
+        std::iter::once(&self.0).chain(&self.1)
+    }
+}
 
 impl WorkerMetrics {
     /// Registers them.
@@ -62,6 +70,11 @@ impl WorkerMetrics {
                 Family::default(),
             ),
             running: metrics.register("calls_in_flight", "Calls that workers hold", Family::default()),
+            running_of_batches: metrics.register(
+                "batch_calls_in_flight",
+                "Of these, the calls of batches",
+                Family::default(),
+            ),
             first_token: metrics.register(
                 "first_token_seconds",
                 "From the attempt's start to its first content",
@@ -78,10 +91,14 @@ impl WorkerMetrics {
     }
 
     /// Counts a call as in flight.
-    pub fn running(&self, provider: &ProviderId) -> Running {
-        let gauge = self.running.get_or_create_owned(&ByProvider { provider: provider.to_string() });
-        gauge.inc();
-        Running(gauge)
+    pub fn running(&self, provider: &ProviderId, traffic: Traffic) -> Running {
+        let labels = ByProvider { provider: provider.to_string() };
+        let of_batches = (traffic == Traffic::Batch).then(|| self.running_of_batches.get_or_create_owned(&labels));
+        let running = Running(self.running.get_or_create_owned(&labels), of_batches);
+        running.gauges().for_each(|gauge| {
+            gauge.inc();
+        });
+        running
     }
 
     /// Counts a key that is not used for a while.
@@ -117,6 +134,8 @@ impl WorkerMetrics {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.dec();
+        self.gauges().for_each(|gauge| {
+            gauge.dec();
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! Stage 7: a pool of one provider takes a call, makes an attempt, decides, and tries again here or passes the call on to
-//! the next link's pool. Knows the plan; knows nothing of HTTP or of what providers say. How an attempt is made stands in
-//! `making`, what is written of it in `ledger`.
+//! the next link's pool. Knows the plan; knows nothing of HTTP or of what providers say. How it comes by its calls stands in
+//! `taking`, how an attempt is made in `making`, what is written of it in `ledger`.
 
 use crate::attempt::Attempt;
 use crate::gossip::News;
@@ -8,27 +8,27 @@ use crate::keys::KeyFault;
 use crate::media::Fetched;
 use crate::metrics::WorkerMetrics;
 use crate::provider::Provider;
-use crate::retry::{Decision, History, IsLast, Policy, RetryBudget, WAITS, decide};
+use crate::retry::{Decision, History, IsLast, Policy, RetryBudget, RetryBudgets, WAITS, decide};
+use crate::slots::{Slot, Slots};
 use bytes::Bytes;
-use penstock_runtime::bus::{Alarm, Arrived, BusError, Calls, Desk, Incoming, Journal, PassOn, Replies};
+use penstock_runtime::bus::{Alarm, Arrived, BusError, Desk, Incoming, Journal, PassOn, Replies};
 use penstock_runtime::health::Health;
 use penstock_runtime::memory::{Memory, Reserved};
 use penstock_runtime::schedule::full_jitter;
 use penstock_runtime::{Life, clock};
-use penstock_schemas::envelope::Envelope;
+use penstock_schemas::envelope::{Envelope, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Failed, Payload};
 use penstock_schemas::name::{ProcessId, Target};
 use penstock_schemas::plan::Link;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use tokio::time::sleep;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 mod ledger;
 mod making;
 mod money;
+mod taking;
 
 pub use ledger::Ended;
 
@@ -38,9 +38,6 @@ const BUSY_MS: u64 = 1000;
 /// Attempts after the first at one link, when the plan does not say.
 const RETRIES: u32 = 2;
 
-/// Wait before a pool that could not subscribe tries again.
-const RESUBSCRIBE: Duration = Duration::from_millis(500);
-
 /// One provider's pool in this process. Cloning shares it.
 #[derive(Clone)]
 pub struct Pool {
@@ -48,8 +45,8 @@ pub struct Pool {
     pub provider: Arc<Provider>,
     /// The way to the ingresses.
     pub desk: Desk,
-    /// Its places: one call each.
-    pub slots: Arc<Semaphore>,
+    /// Its slots: one call each.
+    pub slots: Slots,
     /// The ledger.
     pub journal: Journal,
     /// What calls may take of this process's memory; all pools share it.
@@ -58,8 +55,8 @@ pub struct Pool {
     pub health: Health,
     /// What this one has to tell.
     pub news: Arc<News>,
-    /// How much may be tried again.
-    pub retries: Arc<Mutex<RetryBudget>>,
+    /// How much may be tried again, of either traffic by itself.
+    pub retries: Arc<RetryBudgets>,
     /// This process's tasks.
     pub life: Life,
     /// What tells a human.
@@ -89,87 +86,30 @@ impl Held {
 }
 
 impl Pool {
-    /// Takes calls until the role stops: only while a slot is free, so that calls go to workers that have one.
-    pub async fn run(self) {
-        let slots = self.slots.clone();
-        let stopping = self.life.clone();
-        while !stopping.is_stopping() {
-            let free = tokio::select! {
-                free = slots.clone().acquire_owned() => free.expect("the slots are never closed"),
-                () = stopping.stopping() => return,
-            };
-            drop(free);
-            match self.desk.calls(&self.provider.id).await {
-                Ok(calls) => self.take_while_free(calls, &slots).await,
-                Err(error) => {
-                    warn!(provider = %self.provider.id, %error, "the pool could not subscribe; trying again");
-                    sleep(RESUBSCRIBE).await;
-                }
-            }
-        }
-    }
-
-    /// Takes the calls that are given to this very worker because another one is gone.
-    pub async fn run_direct(self) {
-        let mut calls = match self.desk.direct_calls(&self.provider.id).await {
-            Ok(calls) => calls,
-            Err(error) => return error!(provider = %self.provider.id, %error, "no calls can be given to this worker"),
-        };
-        loop {
-            let arrived = tokio::select! {
-                arrived = calls.next() => arrived,
-                () = self.life.stopping() => None,
-            };
-            let Some(arrived) = arrived else { break };
-            self.take(arrived);
-        }
-        calls.close().await.into_iter().for_each(|arrived| self.take(arrived));
-    }
-
-    fn take(&self, arrived: Arrived) {
-        match self.slots.clone().try_acquire_owned() {
-            Ok(slot) => self.life.work(self.clone().serve(arrived, slot)),
-            Err(_) => self.life.work(self.clone().turn_away(arrived)),
-        }
-    }
-
-    async fn take_while_free(&self, mut calls: Calls, slots: &Arc<Semaphore>) {
-        while let Ok(slot) = slots.clone().try_acquire_owned() {
-            let arrived = tokio::select! {
-                arrived = calls.next() => arrived,
-                () = self.life.stopping() => break,
-            };
-            let Some(arrived) = arrived else { return };
-            self.life.work(self.clone().serve(arrived, slot));
-        }
-        calls.close().await.into_iter().for_each(|arrived| self.take(arrived));
-    }
-
-    async fn serve(self, arrived: Arrived, _slot: OwnedSemaphorePermit) {
+    async fn serve(self, arrived: Arrived, _slot: Slot, traffic: Traffic) {
         let Some(incoming) = arrived.read(&self.memory).await else { return };
         let mut held = Held::new(incoming);
         if held.memory.is_none() {
             return self.pass_by(held).await;
         }
-        let _running = self.metrics.running(&self.provider.id);
+        let _running = self.metrics.running(&self.provider.id, traffic);
         if let Err(error) = self.work_off(&mut held).await {
             error!(request_id = %held.envelope.request_id, %error, "the bus failed in the middle of a call");
         }
         self.settle_held(&mut held).await;
     }
 
-    /// A call that came after the last slot was taken.
-    async fn turn_away(self, arrived: Arrived) {
-        let Some(incoming) = arrived.read(&self.memory).await else { return };
-        self.pass_by(Held::new(incoming)).await;
-    }
-
-    /// A call that there is no slot or no memory for here: another link may have both.
+    /// A call that there is no slot or no memory for here: another link may have both. A batch's goes back: it has time to
+    /// wait for the target that it is meant for.
     async fn pass_by(self, mut held: Held) {
         let mut busy = Failure::gateway(FailureKind::Busy, format!("all workers of {} are busy", self.provider.id));
         busy.retry_after_ms = Some(BUSY_MS);
         let busy = held.envelope.last_failure.take().unwrap_or(busy);
-        if let Err(error) = self.pass_on(&mut held, busy).await {
+        let gone = match held.envelope.traffic() {
+            Traffic::Sync => self.pass_on(&mut held, busy).await,
+            Traffic::Batch => self.fail(&mut held, busy).await,
+        };
+        if let Err(error) = gone {
             error!(request_id = %held.envelope.request_id, %error, "a call could not be turned away");
         }
         self.settle_held(&mut held).await;
@@ -182,8 +122,9 @@ impl Pool {
             return held.replies.send(counted).await;
         }
         let is_last = if held.envelope.plan.next().is_none() { IsLast::Yes } else { IsLast::No };
-        let policy = Policy::of(&link, RETRIES, is_last);
-        self.retries().earn();
+        let traffic = held.envelope.traffic();
+        let policy = Policy::of(&link, RETRIES, is_last, traffic);
+        self.retries(traffic).earn();
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -223,15 +164,15 @@ impl Pool {
         match decide(policy, history, refused, now) {
             Decision::Again(wait) => {
                 let is_open = policy.is_last == IsLast::No && !self.health.is_closed(link, now);
-                let may = !is_open && self.retries().spend(now);
+                let may = !is_open && self.retries(policy.traffic).spend(now);
                 if may { Decision::Again(wait) } else { policy.move_on(refused.kind) }
             }
             other => other,
         }
     }
 
-    fn retries(&self) -> MutexGuard<'_, RetryBudget> {
-        self.retries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn retries(&self, traffic: Traffic) -> MutexGuard<'_, RetryBudget> {
+        self.retries.of(traffic).lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the call to the next link that has a pool; when none has, the caller learns of the last real failure.

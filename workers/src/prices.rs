@@ -23,6 +23,7 @@ pub fn over(own: &PriceRow, catalogue: Option<&PriceRow>) -> PriceRow {
         per_code_execution: ours.per_code_execution.or(theirs.per_code_execution),
         per_file_search: ours.per_file_search.or(theirs.per_file_search),
         tiers: tiers.clone(),
+        batch: ours.batch.or(theirs.batch),
     };
     PriceRow { prices, ..own.clone() }
 }
@@ -117,6 +118,7 @@ pub fn read(mut section: Section) -> Option<(Target, PriceRow)> {
         per_code_execution,
         per_file_search,
         tiers,
+        batch: None,
     };
     Some((target, PriceRow { price_id: format!("own/{model}"), valid_from: UnixMicros(0), prices }))
 }

@@ -2,14 +2,16 @@
 //! no provider.
 
 use penstock_schemas::UnixMicros;
+use penstock_schemas::envelope::Traffic;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::plan::Link;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// The first wait before a repetition, and the longest that we choose by ourselves.
 pub const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
 
-/// The longest wait for a provider's limit when other links are there to be asked instead.
+/// The longest wait for a provider's limit when other links are there to be asked instead, and the longest of a batch's call.
 const IMPATIENT: Duration = Duration::from_secs(1);
 
 /// How patient a link is.
@@ -23,16 +25,26 @@ pub struct Policy {
     pub patience: Duration,
     /// Whether other links follow.
     pub is_last: IsLast,
+    /// Whether a caller waits.
+    pub traffic: Traffic,
 }
 
 impl Policy {
-    /// The policy of a link; a link that is not the last need not wait long.
-    pub fn of(link: &Link, retries: u32, is_last: IsLast) -> Self {
-        let patience = match is_last {
-            IsLast::Yes => WAITS.1,
-            IsLast::No => IMPATIENT,
+    /// The policy of a link; a link that is not the last need not wait long, and a call of a batch waits where it came from.
+    pub fn of(link: &Link, retries: u32, is_last: IsLast, traffic: Traffic) -> Self {
+        let patience = match (is_last, traffic) {
+            (IsLast::Yes, Traffic::Sync) => WAITS.1,
+            (IsLast::No, _) | (_, Traffic::Batch) => IMPATIENT,
         };
-        Self { retries: link.retries.unwrap_or(retries), on: link.on.clone(), patience, is_last }
+        Self { retries: link.retries.unwrap_or(retries), on: link.on.clone(), patience, is_last, traffic }
+    }
+
+    /// The longest wait between two attempts.
+    fn longest_wait(&self) -> Duration {
+        match self.traffic {
+            Traffic::Sync => WAITS.1,
+            Traffic::Batch => IMPATIENT,
+        }
     }
 
     /// What happens when this link is not tried again.
@@ -40,8 +52,27 @@ impl Policy {
         match &self.on {
             Some(kinds) if kinds.contains(&kind) => Decision::Next,
             Some(_) => Decision::Stop,
+            // It has time, and a target may be chosen for its price: the batch waits until the provider takes it.
+            None if self.traffic == Traffic::Batch && is_for_now(kind) => Decision::Stop,
             None if elsewhere_may_differ(kind) => Decision::Next,
             None => Decision::Stop,
+        }
+    }
+}
+
+/// The budgets of both kinds of traffic: a batch that is refused again and again leaves sync calls their retries.
+#[derive(Debug, Default)]
+pub struct RetryBudgets {
+    sync: Mutex<RetryBudget>,
+    batch: Mutex<RetryBudget>,
+}
+
+impl RetryBudgets {
+    /// The budget of one kind.
+    pub fn of(&self, traffic: Traffic) -> &Mutex<RetryBudget> {
+        match traffic {
+            Traffic::Sync => &self.sync,
+            Traffic::Batch => &self.batch,
         }
     }
 }
@@ -130,7 +161,12 @@ pub fn decide(policy: &Policy, history: History, refused: &Failure, now: UnixMic
     let wait = history.drawn.max(Duration::from_millis(refused.retry_after_ms.unwrap_or(0)));
     let asked = Duration::from_millis(refused.retry_after_ms.unwrap_or(0));
     let is_worth_it = now.after(wait) < history.deadline && (asked <= policy.patience || move_on == Decision::Stop);
-    if is_worth_it && wait <= WAITS.1 { Decision::Again(wait) } else { move_on }
+    if is_worth_it && wait <= policy.longest_wait() { Decision::Again(wait) } else { move_on }
+}
+
+/// Whether the provider says that it takes no more just now.
+fn is_for_now(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::RateLimited | FailureKind::Overloaded)
 }
 
 /// Whether the same provider may answer the same request better in a moment.
@@ -199,18 +235,24 @@ fn elsewhere_may_differ(kind: FailureKind) -> bool {
 mod tests {
     use super::*;
 
+    use penstock_schemas::name::Target;
+
     const DEADLINE: UnixMicros = UnixMicros(10_000_000);
+
+    fn policy(retries: u32, on: Option<Vec<FailureKind>>, is_last: IsLast, traffic: Traffic) -> Policy {
+        let link = Link { on, ..Link::to(Target::parse("a/m").unwrap()) };
+        Policy::of(&link, retries, is_last, traffic)
+    }
+
+    fn sync(retries: u32, on: Option<Vec<FailureKind>>, is_last: IsLast) -> Policy {
+        policy(retries, on, is_last, Traffic::Sync)
+    }
 
     fn decide_at(attempts: u32, kind: FailureKind, retry_after_ms: Option<u64>, now: u64) -> Decision {
         let mut failure = Failure::provider(kind, "");
         failure.retry_after_ms = retry_after_ms;
         let history = History { attempts, drawn: Duration::from_millis(100), deadline: DEADLINE };
-        decide(
-            &Policy { retries: 2, on: None, patience: WAITS.1, is_last: IsLast::Yes },
-            history,
-            &failure,
-            UnixMicros(now),
-        )
+        decide(&sync(2, None, IsLast::Yes), history, &failure, UnixMicros(now))
     }
 
     #[test]
@@ -235,8 +277,7 @@ mod tests {
 
     #[test]
     fn a_link_may_say_which_failures_move_on() {
-        let policy =
-            Policy { retries: 0, on: Some(vec![FailureKind::ContentRefused]), patience: WAITS.1, is_last: IsLast::Yes };
+        let policy = sync(0, Some(vec![FailureKind::ContentRefused]), IsLast::Yes);
         let history = History { attempts: 1, drawn: Duration::ZERO, deadline: DEADLINE };
         let at = |kind| decide(&policy, history, &Failure::provider(kind, ""), UnixMicros(0));
         assert_eq!((at(FailureKind::ContentRefused), at(FailureKind::Overloaded)), (Decision::Next, Decision::Stop));
@@ -244,13 +285,39 @@ mod tests {
 
     #[test]
     fn with_other_links_behind_it_nobody_waits_long_for_a_limit() {
-        let policy = Policy { retries: 2, on: None, patience: IMPATIENT, is_last: IsLast::No };
+        let policy = sync(2, None, IsLast::No);
         let history = History { attempts: 1, drawn: Duration::from_millis(100), deadline: DEADLINE };
         let mut failure = Failure::provider(FailureKind::RateLimited, "");
         failure.retry_after_ms = Some(900);
         assert_eq!(decide(&policy, history, &failure, UnixMicros(0)), Decision::Again(Duration::from_millis(900)));
         failure.retry_after_ms = Some(1_100);
         assert_eq!(decide(&policy, history, &failure, UnixMicros(0)), Decision::Next);
+    }
+
+    #[test]
+    fn a_batchs_call_goes_back_where_the_provider_takes_no_more_now() {
+        use FailureKind::{Overloaded, RateLimited, ServerError};
+        let history = History { attempts: 1, drawn: Duration::from_millis(100), deadline: DEADLINE };
+        let of_batch = |on, is_last| policy(2, on, is_last, Traffic::Batch);
+        for (policy, kind, retry_after, decision, why) in [
+            (of_batch(None, IsLast::Yes), Overloaded, None, Decision::Again(history.drawn), "a short wait is one"),
+            (of_batch(None, IsLast::Yes), RateLimited, Some(1_100), Decision::Stop, "a longer one is the batch's"),
+            (of_batch(None, IsLast::No), RateLimited, Some(1_100), Decision::Stop, "and no reason for another target"),
+            (of_batch(None, IsLast::No), ServerError, Some(1_100), Decision::Next, "another failure is"),
+            (of_batch(Some(vec![RateLimited]), IsLast::No), RateLimited, Some(1_100), Decision::Next, "as is the plan"),
+        ] {
+            let mut failure = Failure::provider(kind, "");
+            failure.retry_after_ms = retry_after;
+            assert_eq!(decide(&policy, history, &failure, UnixMicros(0)), decision, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_batchs_retries_are_not_those_of_sync_traffic() {
+        let budgets = RetryBudgets::default();
+        let spend = |traffic| budgets.of(traffic).lock().unwrap().spend(UnixMicros(1));
+        assert_eq!((0..100).filter(|_| spend(Traffic::Batch)).count(), 10);
+        assert!(spend(Traffic::Sync));
     }
 
     #[test]

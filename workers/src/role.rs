@@ -1,25 +1,26 @@
 //! The worker role: a pool for each provider that it is to serve, from start to drain. Knows nothing of calls.
 
-use crate::config::WorkersConfig;
+use crate::config::{ProviderConfig, WorkersConfig};
 use crate::count;
 use crate::gossip;
 use crate::metrics::WorkerMetrics;
 use crate::pool::Pool;
 use crate::probe;
 use crate::provider::Provider;
+use crate::slots::Slots;
 use penstock_runtime::bus::{Bus, BusError, Desk, Journal};
 use penstock_runtime::health::Health;
 use penstock_runtime::memory::Memory;
 use penstock_runtime::metrics::Metrics;
 use penstock_runtime::{Life, MasterKey, Secret, clock};
 use penstock_schemas::directory::Directory;
+use penstock_schemas::envelope::Traffic;
 use penstock_schemas::model::ProviderCard;
 use penstock_schemas::name::ProviderId;
 use penstock_schemas::pool::{PoolState, Resume, Resumed};
 use penstock_schemas::provider_key::{self, KeySource, ProviderKey};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tracing::{error, info};
 
@@ -54,14 +55,7 @@ impl Workers {
         let mut served = Vec::new();
         let memory = Memory::new(config.memory);
         for config in config.providers {
-            let card = ProviderCard {
-                provider: config.id.clone(),
-                dialect: config.dialect,
-                also: config.also.clone(),
-                most_inputs: config.most_inputs,
-                models: config.models.clone(),
-                unknown: config.unknown.clone(),
-            };
+            let card = card(&config);
             if models.get(config.id.as_str()).await?.as_ref() != Some(&card) {
                 models.put(config.id.as_str(), &card).await?;
             }
@@ -85,7 +79,7 @@ impl Workers {
             }
             info!(provider = %provider.id, concurrency = provider.concurrency, "serving");
             let pool = Pool {
-                slots: Arc::new(Semaphore::new(provider.concurrency)),
+                slots: Slots::new(provider.concurrency, config.batch_share),
                 provider,
                 desk: desk.clone(),
                 journal: journal.clone(),
@@ -99,7 +93,8 @@ impl Workers {
                 worker: bus.process().clone(),
             };
             life.work(gossip::tell(pool.clone(), bus.clone()));
-            life.work(pool.clone().run_direct());
+            life.work(pool.clone().run_direct(Traffic::Sync));
+            life.work(pool.clone().run_direct(Traffic::Batch));
             life.work(probe::watch(pool.clone()));
             life.work(pool.run());
         }
@@ -116,6 +111,18 @@ impl Workers {
     pub async fn drain(self, limit: Duration) -> bool {
         let undone = self.life.drain(limit).await;
         self.journal.finish(LAST_EVENTS).await && undone == 0
+    }
+}
+
+/// What the cluster is told of a provider.
+fn card(config: &ProviderConfig) -> ProviderCard {
+    ProviderCard {
+        provider: config.id.clone(),
+        dialect: config.dialect,
+        also: config.also.clone(),
+        most_inputs: config.most_inputs,
+        models: config.models.clone(),
+        unknown: config.unknown.clone(),
     }
 }
 

@@ -31,6 +31,7 @@ impl<'a> Dimension<'a> {
             "virtual_model" => Self::Column { attempts: "virtual_model", hours: Some("nullIf(virtual_model, '')") },
             "user" => Self::Column { attempts: "user", hours: None },
             "end_user" => Self::Column { attempts: "end_user", hours: None },
+            "batch" => Self::Column { attempts: "nullIf(batch_id, '')", hours: None },
             "day" => Self::Column { attempts: "toDate(started_at)", hours: Some("toDate(hour)") },
             "hour" => Self::Hour,
             "budget" => Self::Budget,

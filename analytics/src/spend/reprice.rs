@@ -122,10 +122,10 @@ fn attempts(query: &RepriceQuery, dimensions: &[Dimension<'_>]) -> String {
             if(stays, charged, toDecimal128({cost}, 12)) AS repriced,
             NOT stays AND ({rest}) AS has_rest
         FROM (
-            SELECT {keys} a.provider AS provider, a.model AS model, cost_usd, usage_source, outcome, {counts},
+            SELECT {keys} a.provider AS provider, a.model AS model, cost_usd, usage_source, outcome, native_batch, {counts},
                 images, seconds, characters, searches, code_executions, file_searches, {prices},
                 characters_usd_per_million, usd_per_image, usd_per_second, usd_per_search, usd_per_code_execution,
-                usd_per_file_search,
+                usd_per_file_search, batch_rate, batch_cache_read_rate,
                 arrayLast(tier -> ifNull(total_input_tokens, 0) > tier.above_input_tokens, p.tier_list) AS tier
             FROM attempts AS a
             LEFT JOIN ({in_force}) AS p ON p.provider = a.provider AND p.model = a.model
@@ -153,18 +153,35 @@ fn in_force(query: &RepriceQuery) -> String {
     )
 }
 
+/// The price of a class that is charged at the first of these that there is, in SQL; through the provider's own batch API at
+/// its rate of that, as `Prices::in_batch` has it.
+fn price(names: &[&str]) -> String {
+    let first = |names: &[&str]| {
+        let each = names
+            .iter()
+            .map(|name| format!("toDecimal256OrNull(tier.{name}, 12), toDecimal256({name}_usd_per_million, 12)"));
+        format!("coalesce({})", each.collect::<Vec<_>>().join(", "))
+    };
+    let part = |price: &str, rate: &str| {
+        format!("toDecimal256(floor({price} * {rate} + toDecimal256('0.0000000000005', 24), 12), 12)")
+    };
+    let usual = first(names);
+    let in_batch = match names {
+        ["cache_read", others @ ..] => {
+            let read = part(&first(&["cache_read"]), "batch_cache_read_rate");
+            format!("coalesce({read}, {})", part(&first(others), "batch_rate"))
+        }
+        _ => part(&usual, "batch_rate"),
+    };
+    format!("if(native_batch AND batch_rate IS NOT NULL, {in_batch}, {usual})")
+}
+
 /// What was used, in SQL: what each class costs in millionths of a dollar, NULL where it has no price; and whether it is part
 /// of the rest then.
 struct Terms(Vec<(String, String)>);
 
 impl Terms {
     fn all() -> Self {
-        let price = |names: &[&str]| {
-            let each = names
-                .iter()
-                .map(|name| format!("toDecimal256OrNull(tier.{name}, 12), toDecimal256({name}_usd_per_million, 12)"));
-            format!("coalesce({})", each.collect::<Vec<_>>().join(", "))
-        };
         let is_used = |count: &str| format!("ifNull({count}, 0) > 0");
         let used = |count: &str, price: &str| format!("if({}, {count} * {price}, toDecimal256(0, 12))", is_used(count));
         let outputs = [6, 8, 9].map(|class: usize| CLASSES[class]);

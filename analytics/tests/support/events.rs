@@ -51,6 +51,8 @@ pub fn start(project: &str, target: &str, at: UnixMicros) -> AttemptStarted {
         worst_tokens: 0,
         worker: None,
         reserved: None,
+        batch_id: None,
+        native_batch: false,
     }
 }
 
@@ -94,6 +96,7 @@ pub fn request(start: &AttemptStarted, cache: CacheResult) -> RequestEvent {
         cache,
         first_token_us: None,
         cost: None,
+        batch_id: None,
     }
 }
 

@@ -114,6 +114,7 @@ fn envelope(request: Request, route: Route, ingress: &Shared) -> Envelope {
         request_id: request.id,
         call: None,
         caller: request.caller,
+        batch: request.batch,
         deadline: request.deadline,
         traceparent,
         virtual_model,

@@ -68,6 +68,7 @@ impl Record {
             cache: CacheResult::Off,
             first_token_us: None,
             cost: None,
+            batch_id: request.batch.clone(),
         };
         Self {
             id: request.id,

@@ -35,6 +35,8 @@ pub struct Document {
     table: Table,
     environment: Rc<BTreeMap<String, String>>,
     notes: Rc<RefCell<Notes>>,
+    /// The sections of which a part was read.
+    parted: BTreeSet<String>,
 }
 
 impl Document {
@@ -64,7 +66,13 @@ impl Document {
     ) -> Result<Self, Mistakes> {
         let table = text.parse::<Table>().map_err(|error| Mistakes(vec![format!("{file}: {error}")]))?;
         let environment = environment.into_iter().filter(|(name, _)| name.starts_with("PENSTOCK_")).collect();
-        Ok(Self { file: file.to_owned(), table, environment: Rc::new(environment), notes: Rc::default() })
+        Ok(Self {
+            file: file.to_owned(),
+            table,
+            environment: Rc::new(environment),
+            notes: Rc::default(),
+            parted: BTreeSet::new(),
+        })
     }
 
     /// The section `[name]`; empty when the file has none.
@@ -77,6 +85,20 @@ impl Document {
                 self.make(name, Table::new())
             }
         }
+    }
+
+    /// The section `[name]` with these keys alone: the others are another role's to read.
+    pub fn part(&mut self, name: &str, keys: &[&str]) -> Section {
+        let mut part = Table::new();
+        match self.table.get_mut(name) {
+            None => {}
+            Some(Value::Table(table)) => {
+                part.extend(keys.iter().filter_map(|key| Some(((*key).to_owned(), table.remove(*key)?))));
+                self.parted.insert(name.to_owned());
+            }
+            Some(_) => return self.section(name),
+        }
+        self.make(name, part)
     }
 
     /// The sections `[name.KEY]`, with their keys.
@@ -121,8 +143,13 @@ impl Document {
     /// # Errors
     /// All mistakes that were noted, and every section that nobody has read.
     pub fn finish(self) -> Result<(), Mistakes> {
-        for name in self.table.keys() {
-            self.note(format!("{}: {name}: is not a section that Penstock knows", self.file));
+        for (name, value) in &self.table {
+            match value {
+                Value::Table(table) if self.parted.contains(name) => table.keys().for_each(|key| {
+                    self.note(format!("{}: {name}.{key}: is not a key that Penstock knows here", self.file));
+                }),
+                _ => self.note(format!("{}: {name}: is not a section that Penstock knows", self.file)),
+            }
         }
         let mistakes = std::mem::take(&mut self.notes.borrow_mut().mistakes);
         if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
@@ -319,6 +346,18 @@ mod tests {
         let mut a = doc.section("a");
         assert_eq!(a.or("x", 0), 2);
         assert_eq!(a.get::<Vec<String>>("y").unwrap(), ["u", "v"]);
+    }
+
+    #[test]
+    fn a_section_may_be_read_by_two_roles_and_what_neither_reads_is_a_mistake() {
+        let mut doc = document("[a]\nx = 1\ny = 2\nz = 3\n", &[]);
+        assert_eq!((doc.part("a", &["x"]).or("x", 0), doc.part("a", &["y"]).or("y", 0)), (1, 2));
+        assert_eq!(doc.part("b", &["x"]).or("x", 7), 7);
+        let Mistakes(mistakes) = doc.finish().unwrap_err();
+        assert_eq!(mistakes, ["p.toml: a.z: is not a key that Penstock knows here"]);
+        let mut doc = document("a = 1\n", &[]);
+        doc.part("a", &["x"]);
+        assert!(doc.finish().is_err());
     }
 
     #[test]

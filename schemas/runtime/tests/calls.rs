@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use penstock_runtime::bus::{Calls, Desk, Inbox, Incoming, PassOn, PendingCall};
 use penstock_runtime::memory::Memory;
 use penstock_runtime::{Bus, clock};
-use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Unsupported};
+use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Traffic, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Failed, Head, Payload, STREAM_CREDIT, Summary};
-use penstock_schemas::name::{KeyId, ProjectId, ProviderId, Target};
+use penstock_schemas::name::{BatchId, KeyId, ProjectId, ProviderId, Target};
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::usage::{Usage, UsageSource};
 use server::Server;
@@ -38,6 +38,7 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
             end_user: None,
             tags: [].into(),
         },
+        batch: None,
         deadline: clock::now().after(LONG),
         traceparent: None,
         virtual_model: None,
@@ -69,7 +70,7 @@ async fn publish(inbox: &Inbox, envelope: &Envelope) -> PendingCall {
 
 /// A subscription that the server knows of: it answers a question that came after it on the same connection.
 async fn subscribe(bus: &Bus, desk: &Desk, provider: &str) -> Calls {
-    let calls = desk.calls(&ProviderId::parse(provider).unwrap()).await.unwrap();
+    let calls = desk.calls(&ProviderId::parse(provider).unwrap(), Traffic::Sync).await.unwrap();
     bus.keys().await.unwrap();
     calls
 }
@@ -120,6 +121,67 @@ async fn frames_come_back_in_their_order() {
     incoming.replies.send(end(b"two")).await.unwrap();
     assert!(matches!(next(&mut call).await, Payload::Chunk(Some(_), bytes) if bytes == "one"));
     assert!(matches!(next(&mut call).await, Payload::End(_, bytes) if bytes == "two"));
+}
+
+/// The same call as a batch's.
+fn of_batch(envelope: Envelope) -> Envelope {
+    Envelope { batch: Some(BatchId::parse("batch_1").unwrap()), ..envelope }
+}
+
+#[tokio::test]
+async fn calls_of_batches_reach_those_who_take_them_and_nobody_else_also_past_the_queue() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let provider = ProviderId::parse("a").unwrap();
+    let mut sync = desk.calls(&provider, Traffic::Sync).await.unwrap();
+    let direct = desk.direct_calls(&provider, Traffic::Sync).await.unwrap();
+    worker.keys().await.unwrap();
+    let to = Some(worker.process());
+    for to in [None, to] {
+        let envelope = of_batch(envelope(&ingress, &["a/m"]));
+        let mut call = inbox.expect(envelope.request_id, envelope.deadline);
+        call.publish(&envelope, &Bytes::from_static(b"request"), to).await.unwrap();
+        assert_eq!(call.next().await.unwrap_err().kind, FailureKind::NoPool, "{to:?}");
+    }
+    let mut batch = desk.calls(&provider, Traffic::Batch).await.unwrap();
+    let mut direct_batch = desk.direct_calls(&provider, Traffic::Batch).await.unwrap();
+    worker.keys().await.unwrap();
+    for (to, from) in [(None, &mut batch), (to, &mut direct_batch)] {
+        let envelope = of_batch(envelope(&ingress, &["a/m"]));
+        let mut call = inbox.expect(envelope.request_id, envelope.deadline);
+        call.publish(&envelope, &Bytes::from_static(b"request"), to).await.unwrap();
+        let incoming = timeout(LONG, from.next()).await.unwrap().unwrap().read(&memory()).await.unwrap();
+        assert_eq!(incoming.envelope, envelope);
+    }
+    let _call = publish(&inbox, &envelope(&ingress, &["a/m"])).await;
+    let incoming = timeout(LONG, sync.next()).await.unwrap().unwrap().read(&memory()).await.unwrap();
+    assert_eq!(incoming.envelope.batch, None, "the calls of batches before it went elsewhere");
+    assert!(direct.close().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_call_of_a_batch_is_passed_on_as_one() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let of = async |provider: &str, traffic| {
+        let calls = desk.calls(&ProviderId::parse(provider).unwrap(), traffic).await.unwrap();
+        worker.keys().await.unwrap();
+        calls
+    };
+    let (mut first, _sync) = (of("a", Traffic::Batch).await, of("b", Traffic::Sync).await);
+    let _call = publish(&inbox, &of_batch(envelope(&ingress, &["a/m", "b/m"]))).await;
+    let mut incoming = timeout(LONG, first.next()).await.unwrap().unwrap().read(&memory()).await.unwrap();
+    incoming.envelope.plan = incoming.envelope.plan.next().unwrap();
+    let body = incoming.body.clone();
+    let passed = incoming.replies.pass_on(&mut incoming.envelope, &body).await.unwrap();
+    assert_eq!(passed, PassOn::NoPool, "sync traffic alone is taken there");
+    let mut second = of("b", Traffic::Batch).await;
+    let (passed, arrived) = tokio::join!(incoming.replies.pass_on(&mut incoming.envelope, &body), async {
+        timeout(LONG, second.next()).await.unwrap().unwrap().read(&memory()).await.unwrap()
+    });
+    assert_eq!((passed.unwrap(), arrived.envelope.batch.is_some()), (PassOn::Taken, true));
 }
 
 #[tokio::test]
@@ -205,7 +267,7 @@ async fn a_call_may_be_passed_on_to_another_pool_of_the_same_process() {
     let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
     let envelope = envelope(&ingress, &["a/m", "b/m"]);
     let (mut incoming, mut call) = take(&worker, &desk, publish(&inbox, &envelope)).await;
-    let mut calls = desk.calls(&ProviderId::parse("b").unwrap()).await.unwrap();
+    let mut calls = desk.calls(&ProviderId::parse("b").unwrap(), Traffic::Sync).await.unwrap();
     let mut slip = incoming.envelope;
     slip.plan = slip.plan.next().unwrap();
     let take = async { timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.unwrap() };

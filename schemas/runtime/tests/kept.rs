@@ -47,6 +47,7 @@ fn event() -> UsageEvent {
         cache: CacheResult::Off,
         first_token_us: None,
         cost: None,
+        batch_id: None,
     }))
 }
 

@@ -42,6 +42,7 @@ fn event(length: usize) -> UsageEvent {
         cache: CacheResult::Off,
         first_token_us: None,
         cost: None,
+        batch_id: None,
     }))
 }
 

@@ -132,6 +132,13 @@ fn no_price_is_one_that_cannot_be_right() {
                 is_at_most(base.batch_input, base.input) && is_at_most(base.batch_output, base.output),
             ),
             (
+                "a batch's prices are not one part of the usual ones",
+                prices.in_batch().is_none_or(|in_batch| {
+                    let is = |stated: Option<PerMillion>, made| stated.is_none_or(|stated| Some(stated) == made);
+                    is(base.batch_input, in_batch.base.input) && is(base.batch_output, in_batch.base.output)
+                }),
+            ),
+            (
                 "a tier costs less",
                 prices.tiers.iter().all(|tier| {
                     is_at_most(base.input, tier.prices.input) && is_at_most(base.output, tier.prices.output)

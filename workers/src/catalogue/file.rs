@@ -8,7 +8,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ModelId, ProviderId};
-use penstock_schemas::price::{PerMillion, PerUnit, Prices, Tier, TokenPrices};
+use penstock_schemas::price::{BatchRates, PerMillion, PerUnit, Prices, Rate, Tier, TokenPrices};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -30,6 +30,8 @@ struct RawProvider {
     #[serde(default)]
     fees: Fees,
     #[serde(default)]
+    batch: RawBatch,
+    #[serde(default)]
     models: BTreeMap<String, RawModel>,
 }
 
@@ -40,6 +42,40 @@ struct Fees {
     per_search: Option<PerUnit>,
     per_code_execution: Option<PerUnit>,
     per_file_search: Option<PerUnit>,
+}
+
+/// What the provider's own batch API charges, where the lines of the models do not say it all.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBatch {
+    /// Of every price per token of every model; absent: of the models alone whose lines have prices of a batch.
+    rate: Option<Rate>,
+    /// Of what is read from a cache; absent: that costs as other input.
+    cache_read: Option<Rate>,
+    /// The models that it does so for, with `*` at the end for any ending; none: for all.
+    #[serde(default)]
+    cache_read_models: Vec<String>,
+}
+
+impl RawBatch {
+    fn rates(&self, model: &str, line: &RawModel) -> Option<BatchRates> {
+        let is_priced = line.input.is_some() || line.output.is_some();
+        let stated = [(line.batch_input, line.input), (line.batch_output, line.output)];
+        let stated = stated.into_iter().filter_map(|(part, whole)| Some((part?, whole?)));
+        // What is free is so in a batch too.
+        let mut stated = stated.filter(|(_, whole)| whole.picodollars() > 0);
+        let tokens = match stated.next() {
+            None => self.rate.filter(|_| is_priced)?,
+            Some((part, whole)) => {
+                let rate = Rate::between(part, whole)?;
+                // Prices that are no one part of the others, as where a list rounds, are none that can be told so.
+                stated.all(|(part, whole)| Rate::between(part, whole) == Some(rate)).then_some(rate)?
+            }
+        };
+        let is_like = |name: &String| name.strip_suffix('*').map_or(name == model, |start| model.starts_with(start));
+        let is_read = self.cache_read_models.is_empty() || self.cache_read_models.iter().any(is_like);
+        Some(BatchRates { tokens, cache_read: self.cache_read.filter(|_| is_read) })
+    }
 }
 
 /// One line. The prices' names are spelt out, so that a misspelt one is an error and not a missing price.
@@ -116,7 +152,11 @@ macro_rules! token_prices {
 /// The provider that the file `id` describes, or what is wrong with the file.
 pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
     let raw: RawProvider = toml::from_str(text).map_err(|error| error.to_string())?;
-    let models = raw.models.into_iter().map(|(model, line)| card(id, model, line, (raw.priced_on, raw.fees)));
+    let (day, fees, batch) = (raw.priced_on, raw.fees, raw.batch);
+    let models = raw.models.into_iter().map(|(model, line)| {
+        let rates = batch.rates(&model, &line);
+        card(id, model, line, (day, fees, rates))
+    });
     Ok(ProviderEntry {
         id: ProviderId::parse(id).map_err(|error| error.to_string())?,
         dialect: raw.dialect,
@@ -130,7 +170,12 @@ pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
     })
 }
 
-fn card(provider: &str, model: String, line: RawModel, (priced_on, fees): (Date, Fees)) -> Result<ModelCard, String> {
+fn card(
+    provider: &str,
+    model: String,
+    line: RawModel,
+    (priced_on, fees, batch): (Date, Fees, Option<BatchRates>),
+) -> Result<ModelCard, String> {
     let day = line.priced_on.unwrap_or(priced_on);
     let mut prices = prices(&line);
     let talks = matches!(line.mode.as_deref(), None | Some("chat" | "responses"));
@@ -139,6 +184,7 @@ fn card(provider: &str, model: String, line: RawModel, (priced_on, fees): (Date,
         prices.per_code_execution = prices.per_code_execution.or(fees.per_code_execution);
         prices.per_file_search = prices.per_file_search.or(fees.per_file_search);
     }
+    prices.batch = batch;
     let price = if prices == Prices::default() {
         None
     } else {
@@ -173,6 +219,7 @@ fn prices(line: &RawModel) -> Prices {
         per_code_execution: line.per_code_execution,
         per_file_search: line.per_file_search,
         tiers,
+        batch: None,
     }
 }
 
@@ -221,6 +268,36 @@ mod tests {
         let search = |price: &PriceRow| price.prices.per_search.map(|price| price.to_string());
         assert_eq!((search(price_a).as_deref(), search(price_b)), (Some("0.01"), None));
         assert_eq!((&c.price, c.deprecated_on.as_deref()), (&None, Some("2027-01-01")));
+    }
+
+    #[test]
+    fn a_batch_costs_what_the_lines_say_or_the_files_rate() {
+        let rates = |batch: &str| {
+            let text = format!(
+                r#"
+                dialect = "openai"
+                priced_on = "2026-11-22"
+                [batch]
+                {batch}
+                [models]
+                "a-1" = {{ input = "2", output = "8", batch_input = "1", batch_output = "4" }}
+                "b" = {{ input = "2", batch_input = "2" }}
+                "c" = {{ input = "2" }}
+                "d" = {{ per_image = "2" }}
+                "#
+            );
+            let models = read("alpha", &text).unwrap().models;
+            let rates = models.iter().map(|card| {
+                let rates = card.price.as_ref()?.prices.batch?;
+                Some((rates.tokens.thousandths(), rates.cache_read.map(Rate::thousandths)))
+            });
+            rates.collect::<Vec<_>>()
+        };
+        assert_eq!(rates(""), [Some((500, None)), Some((1000, None)), None, None]);
+        let some = rates("cache_read = \"0.25\"\ncache_read_models = [\"a-*\"]");
+        assert_eq!(some, [Some((500, Some(250))), Some((1000, None)), None, None]);
+        let all = rates("rate = \"0.4\"\ncache_read = \"1\"");
+        assert_eq!(all, [Some((500, Some(1000))), Some((1000, Some(1000))), Some((400, Some(1000))), None]);
     }
 
     #[test]

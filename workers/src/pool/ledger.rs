@@ -45,6 +45,8 @@ impl Pool {
                 lease: reservation.lease,
                 books: reservation.proven(&link.target),
             }),
+            batch_id: envelope.batch.clone(),
+            native_batch: false,
         }
     }
 

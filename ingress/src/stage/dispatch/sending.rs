@@ -11,7 +11,7 @@ use crate::state::Shared;
 use bytes::Bytes;
 use penstock_runtime::bus::PendingCall;
 use penstock_runtime::clock;
-use penstock_schemas::envelope::Envelope;
+use penstock_schemas::envelope::{Envelope, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::{ProcessId, ProviderId};
 use std::collections::BTreeSet;
@@ -26,6 +26,9 @@ const OTHERS: u32 = 8;
 
 /// Between two looks for a free worker.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// What a batch is told to wait when pools are full.
+const LATER: Duration = Duration::from_millis(250);
 
 /// What the answer of a call counts in the queue, in bytes, besides its request.
 const ANSWER_COST: u64 = 2048;
@@ -74,10 +77,15 @@ impl<'a> Sending<'a> {
     }
 
     async fn answer_by_any(&mut self) -> Result<Beginning, Unsent> {
-        if self.ingress.queues.length(self.provider()) > 0 && self.envelope.plan.next().is_none() {
-            Box::pin(self.wait_for_place()).await?; // behind those who came before
-        } else {
-            self.publish().await?;
+        let is_queue = self.ingress.queues.length(self.provider()) > 0;
+        match self.envelope.traffic() {
+            // Behind those who came before.
+            Traffic::Sync if is_queue && self.envelope.plan.next().is_none() => {
+                Box::pin(self.wait_for_place()).await?;
+            }
+            // Callers wait for the next free slot: a batch waits elsewhere.
+            Traffic::Batch if is_queue => return Err(Refusal::from(full(self.provider())).into()),
+            Traffic::Sync | Traffic::Batch => self.publish().await?,
         }
         loop {
             let fallen = match first_content(&mut self.call).await {
@@ -92,8 +100,8 @@ impl<'a> Sending<'a> {
         }
     }
 
-    /// When to ask the second target too, and what. `None` when there is none, or nobody knows how long the first one
-    /// usually takes.
+    /// When to ask the second target too, and what. `None` when there is none, when the call is a batch's, and while it is not
+    /// known how long the first one usually takes.
     pub(super) fn hedge(&self, hedge: Hedge) -> Option<(Duration, Envelope)> {
         let envelope = &self.envelope;
         let wait = match hedge {
@@ -101,7 +109,7 @@ impl<'a> Sending<'a> {
             Hedge::P95 => self.ingress.health.first_token_p95(&envelope.plan.current().target, clock::now())?,
         };
         // Two answers cannot both be kept under one name.
-        let plan = envelope.plan.next().filter(|_| !envelope.kept)?;
+        let plan = envelope.plan.next().filter(|_| !envelope.kept && envelope.traffic() == Traffic::Sync)?;
         let (call, attempts) = (Some(clock::request_id()), envelope.attempts + 1);
         Some((wait, Envelope { plan, call, attempts, ..envelope.clone() }))
     }
@@ -190,6 +198,10 @@ impl<'a> Sending<'a> {
     /// Nobody takes the call at this link: another link, or a place in the queue.
     async fn go_on(&mut self, failure: Failure) -> Result<(), Refusal> {
         self.envelope.next_seq = self.call.next_seq();
+        if self.envelope.traffic() == Traffic::Batch && self.is_served(self.provider()) {
+            // Its pools are full, which is no reason for another target: the batch comes again.
+            return Err(full(self.provider()).into());
+        }
         if let Some(next) = self.envelope.plan.next() {
             self.envelope.plan = next;
             return self.publish().await;
@@ -200,7 +212,10 @@ impl<'a> Sending<'a> {
             Some(plan) => self.envelope.plan = plan,
             None => return Err(self.explain(failure).into()),
         }
-        Box::pin(self.wait_for_place()).await
+        match self.envelope.traffic() {
+            Traffic::Sync => Box::pin(self.wait_for_place()).await,
+            Traffic::Batch => Err(full(self.provider()).into()),
+        }
     }
 
     fn is_served(&self, provider: &ProviderId) -> bool {
@@ -264,6 +279,14 @@ fn busy(provider: &ProviderId, wait: Duration) -> Failure {
     let message = format!("all workers of {provider} are busy, and the queue in front of them is too long");
     let mut failure = Failure::gateway(FailureKind::Busy, message);
     failure.retry_after_ms = u64::try_from(wait.as_millis()).ok();
+    failure
+}
+
+/// What a batch is told, which has no place in the queue.
+fn full(provider: &ProviderId) -> Failure {
+    let message = format!("all slots of {provider} that a batch may have are taken");
+    let mut failure = Failure::gateway(FailureKind::Busy, message);
+    failure.retry_after_ms = u64::try_from(LATER.as_millis()).ok();
     failure
 }
 

@@ -6,7 +6,7 @@ use crate::memory::{Memory, Reserved};
 use async_nats::{Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
-use penstock_schemas::envelope::{Body, Envelope};
+use penstock_schemas::envelope::{Body, Envelope, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
     Accepted, Control, FRAME_COST, Failed, Frame, Head, KEPT_CREDIT, Payload, STREAM_CREDIT,
@@ -120,8 +120,8 @@ impl Desk {
     ///
     /// # Errors
     /// When the subscription cannot be made.
-    pub async fn calls(&self, provider: &ProviderId) -> Result<Calls, BusError> {
-        let subject = self.bus.subjects.calls(provider);
+    pub async fn calls(&self, provider: &ProviderId, traffic: Traffic) -> Result<Calls, BusError> {
+        let subject = self.bus.subjects.calls(provider, traffic);
         let subscriber = self.bus.client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await;
         let subscriber = subscriber.map_err(failed("subscribe to calls"))?;
         self.bus.flush().await?;
@@ -132,8 +132,8 @@ impl Desk {
     ///
     /// # Errors
     /// When the subscription cannot be made.
-    pub async fn direct_calls(&self, provider: &ProviderId) -> Result<Calls, BusError> {
-        let subject = self.bus.subjects.direct(self.bus.process(), provider);
+    pub async fn direct_calls(&self, provider: &ProviderId, traffic: Traffic) -> Result<Calls, BusError> {
+        let subject = self.bus.subjects.direct(self.bus.process(), provider, traffic);
         let subscriber = self.bus.client.subscribe(subject).await.map_err(failed("subscribe to calls"))?;
         Ok(Calls { desk: self.clone(), subscriber })
     }
@@ -372,7 +372,8 @@ impl Replies {
         let (tell, mut told) = mpsc::channel(1);
         self.desk.passers().insert(self.request, tell);
         envelope.next_seq = self.next_seq;
-        let subject = bus.subjects.call(&envelope.plan.current().target.provider, envelope.operation);
+        let provider = &envelope.plan.current().target.provider;
+        let subject = bus.subjects.call(provider, envelope.operation, envelope.traffic());
         let reply = bus.subjects.control(bus.process(), self.request);
         let inline = if matches!(envelope.body, Body::Inline) { body } else { &Bytes::new() };
         let message = envelope.encode(inline).map_err(failed("write a call"))?;

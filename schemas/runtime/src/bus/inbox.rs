@@ -268,8 +268,8 @@ impl PendingCall {
         self.worker = None;
         let provider = &envelope.plan.current().target.provider;
         let subject = match to {
-            None => bus.subjects.call(provider, envelope.operation),
-            Some(worker) => bus.subjects.direct(worker, provider),
+            None => bus.subjects.call(provider, envelope.operation, envelope.traffic()),
+            Some(worker) => bus.subjects.direct(worker, provider, envelope.traffic()),
         };
         let reply = if self.is_kept {
             bus.subjects.kept_reply(bus.process(), self.request)

@@ -51,6 +51,10 @@ pub struct Capacity {
     pub slots: u32,
     /// Those that are not taken, as far as is known.
     pub free: u32,
+    /// Calls of batches that they take at once.
+    pub batch_slots: u32,
+    /// Calls of batches that they would take now, as far as is known.
+    pub batch_free: u32,
     /// Calls that ended within the last second.
     pub ended_per_second: u32,
 }
@@ -145,6 +149,8 @@ impl Health {
             capacity.workers += 1;
             capacity.slots = capacity.slots.saturating_add(heard.state.slots);
             capacity.free = capacity.free.saturating_add(heard.state.free);
+            capacity.batch_slots = capacity.batch_slots.saturating_add(heard.state.batch_slots);
+            capacity.batch_free = capacity.batch_free.saturating_add(heard.state.batch_free);
             capacity.ended_per_second = capacity.ended_per_second.saturating_add(heard.state.ended_per_second);
         }
         capacity

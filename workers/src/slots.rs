@@ -1,0 +1,248 @@
+//! The slots of a pool, one call each, and how many of them calls of batches may have: these never take the last ones, so
+//! that a caller who waits finds one. Knows nothing of calls or of the bus.
+
+use penstock_schemas::envelope::Traffic;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+
+/// A pool that took no more calls of batches takes them again when this part of their slots is free: each time costs a
+/// subscription. With fewer, it takes them after [`SETTLE`].
+const PART: usize = 8;
+
+/// The time after which one free slot is enough. With it, a pool subscribes to batch traffic 50 times a second at most,
+/// however short its calls are.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// How long a pool that was full is left to sync traffic alone: an ingress with a call in its queue looks for a free slot
+/// every 20 ms, and is to find it before a batch does.
+const SYNC_FIRST: Duration = Duration::from_millis(50);
+
+/// The part of a pool's slots that calls of batches may have, in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchShare(u32);
+
+impl BatchShare {
+    /// What holds where the operator says nothing: nine of ten.
+    pub const USUAL: Self = Self(900);
+
+    /// Reads a fraction: 0.05 to 1.
+    pub fn parse(fraction: f64) -> Option<Self> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 50 and 1000")]
+        (0.05..=1.0).contains(&fraction).then(|| Self((fraction * 1000.0).round() as u32))
+    }
+
+    /// How many of so many slots that is: one at least.
+    pub fn of(self, slots: usize) -> usize {
+        (slots.saturating_mul(self.0 as usize) / 1000).max(1)
+    }
+}
+
+/// All slots of one pool. Cloning shares them.
+#[derive(Clone)]
+pub struct Slots(Arc<Shared>);
+
+struct Shared {
+    all: Arc<Semaphore>,
+    /// The most that calls of batches may have.
+    most: usize,
+    /// Those that they have.
+    batch: AtomicUsize,
+    batch_freed: Notify,
+}
+
+/// A slot that a call has, until it is dropped.
+pub struct Slot {
+    _permit: OwnedSemaphorePermit,
+    batch: Option<Slots>,
+}
+
+/// Since when no calls of batches are taken, and until when they are not in any case.
+#[derive(Clone, Copy)]
+pub struct Pause {
+    since: Instant,
+    least: Duration,
+}
+
+impl Pause {
+    /// Calls of batches have all slots that they may have.
+    pub fn at_share() -> Self {
+        Self { since: Instant::now(), least: Duration::ZERO }
+    }
+
+    /// The pool was full: sync traffic goes first.
+    pub fn after_full() -> Self {
+        Self { least: SYNC_FIRST, ..Self::at_share() }
+    }
+
+    /// So long at least.
+    pub fn of(least: Duration) -> Self {
+        Self { least, ..Self::at_share() }
+    }
+}
+
+impl Slots {
+    /// So many, all free.
+    pub fn new(count: usize, share: BatchShare) -> Self {
+        let all = Arc::new(Semaphore::new(count));
+        Self(Arc::new(Shared { all, most: share.of(count), batch: AtomicUsize::new(0), batch_freed: Notify::new() }))
+    }
+
+    /// How many are free.
+    pub fn free(&self) -> usize {
+        self.0.all.available_permits()
+    }
+
+    /// How many calls of batches may have at most.
+    pub fn most_of_batches(&self) -> usize {
+        self.0.most
+    }
+
+    /// How many of the free ones calls of batches may have.
+    pub fn free_for_batches(&self) -> usize {
+        self.left().min(self.free())
+    }
+
+    /// How many more calls of batches may have, whether they are free or not.
+    fn left(&self) -> usize {
+        self.0.most.saturating_sub(self.0.batch.load(Ordering::Acquire))
+    }
+
+    /// Whether calls of batches may have another one.
+    pub fn has_share(&self) -> bool {
+        self.left() > 0
+    }
+
+    /// Waits until one is free.
+    pub async fn wait(&self) {
+        drop(self.0.all.acquire().await.expect("the slots are never closed"));
+    }
+
+    /// Takes one for a call, if there is one for it.
+    pub fn take(&self, traffic: Traffic) -> Option<Slot> {
+        let permit = self.0.all.clone().try_acquire_owned().ok()?;
+        let slot = Slot { _permit: permit, batch: None };
+        match traffic {
+            Traffic::Sync => Some(slot),
+            Traffic::Batch => self.give_to_batch(slot),
+        }
+    }
+
+    /// Makes a slot one of a batch's call; `None` when these have all that they may have.
+    pub fn give_to_batch(&self, mut slot: Slot) -> Option<Slot> {
+        let more = |taken: usize| (taken < self.0.most).then_some(taken + 1);
+        self.0.batch.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        slot.batch = Some(self.clone());
+        Some(slot)
+    }
+
+    /// Waits until calls of batches are to be taken again.
+    pub async fn batch_again(&self, pause: Pause) {
+        sleep_until(pause.since + pause.least).await;
+        let settled = pause.since + SETTLE;
+        loop {
+            let is_settled = Instant::now() >= settled;
+            if is_enough(self.left(), self.0.most, is_settled) {
+                return;
+            }
+            tokio::select! {
+                () = self.0.batch_freed.notified() => {}
+                () = sleep_until(settled), if !is_settled => {}
+            }
+        }
+    }
+}
+
+/// Whether so many of the most slots that batches may have are worth a subscription.
+fn is_enough(left: usize, most: usize, is_settled: bool) -> bool {
+    left >= if is_settled { 1 } else { most.div_ceil(PART) }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(slots) = self.batch.take() {
+            slots.0.batch.fetch_sub(1, Ordering::AcqRel);
+            slots.0.batch_freed.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn batches_have_their_share_and_one_slot_at_least() {
+        for (share, slots, most) in [
+            (0.9, 256, 230),
+            (0.9, 10, 9),
+            (0.9, 9, 8),
+            (0.9, 2, 1),
+            (0.9, 1, 1),
+            (0.29, 100, 29),
+            (0.05, 10, 1),
+            (0.05, 100, 5),
+            (0.5, 3, 1),
+            (1.0, 7, 7),
+        ] {
+            assert_eq!(BatchShare::parse(share).unwrap().of(slots), most, "{share} of {slots}");
+        }
+        for bad in [0.0, 0.049, 1.001, -0.5, f64::NAN, f64::INFINITY] {
+            assert_eq!(BatchShare::parse(bad), None, "{bad}");
+        }
+        assert_eq!(BatchShare::parse(0.9), Some(BatchShare::USUAL));
+    }
+
+    #[test]
+    fn batches_never_take_the_last_slots_and_sync_traffic_takes_any() {
+        let slots = Slots::new(10, BatchShare::USUAL);
+        let mut held: Vec<Slot> = (0..9).map(|_| slots.take(Traffic::Batch).unwrap()).collect();
+        assert!(slots.take(Traffic::Batch).is_none() && !slots.has_share());
+        assert_eq!((slots.free(), slots.free_for_batches()), (1, 0));
+        let sync = slots.take(Traffic::Sync).unwrap();
+        assert!(slots.take(Traffic::Sync).is_none());
+        held.pop();
+        assert_eq!((slots.free(), slots.free_for_batches(), slots.has_share()), (1, 1, true));
+        // The slot that is free goes to whoever comes, and sync traffic may fill the pool.
+        let other = slots.take(Traffic::Sync).unwrap();
+        assert!(slots.take(Traffic::Batch).is_none() && slots.has_share(), "there is no slot");
+        drop((sync, other));
+        assert!(slots.take(Traffic::Batch).is_some());
+    }
+
+    #[test]
+    fn a_slot_that_was_meant_for_sync_traffic_counts_as_a_batchs_once_it_has_it() {
+        let slots = Slots::new(2, BatchShare::USUAL);
+        let slot = slots.give_to_batch(slots.take(Traffic::Sync).unwrap()).unwrap();
+        assert!(slots.give_to_batch(slots.take(Traffic::Sync).unwrap()).is_none());
+        assert_eq!(slots.free(), 1, "the one that it could not have is free again");
+        drop(slot);
+        assert_eq!((slots.free(), slots.free_for_batches()), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_wait_until_a_part_is_free_or_a_moment_is_over_and_longer_after_a_full_pool() {
+        let slots = Slots::new(100, BatchShare::parse(0.8).unwrap());
+        let mut held: Vec<Slot> = (0..80).map(|_| slots.take(Traffic::Batch).unwrap()).collect();
+        let pause = Pause::at_share();
+        let mut again = Box::pin(slots.batch_again(pause));
+        held.truncate(71);
+        assert!((&mut again).now_or_never().is_none(), "9 of 80 are less than an eighth");
+        held.truncate(70);
+        again.await;
+        assert_eq!(pause.since.elapsed(), Duration::ZERO);
+
+        let pause = Pause::at_share();
+        held.push(slots.take(Traffic::Batch).unwrap());
+        slots.batch_again(pause).await;
+        assert_eq!(pause.since.elapsed(), SETTLE, "one is enough then");
+
+        let pause = Pause::after_full();
+        drop(held);
+        slots.batch_again(pause).await;
+        assert_eq!(pause.since.elapsed(), SYNC_FIRST);
+    }
+}
