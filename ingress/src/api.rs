@@ -3,12 +3,14 @@
 
 mod admin;
 pub(crate) mod cors;
+mod files;
 mod google;
 mod models;
 mod ollama;
 mod openapi;
 mod operations;
 mod responses;
+mod uploads;
 mod usable;
 
 use crate::dialect::ollama::Method;
@@ -84,6 +86,15 @@ fn clients() -> Vec<Client> {
         Client::delete("/v1/responses/{id}", "Forgets a kept response", delete(responses::forget)),
         Client::get("/v1/responses/{id}/input_items", "What it answers", get(responses::items)),
         Client::post("/v1/responses/{id}/cancel", "Ends one in the background", post(responses::cancel)),
+        Client::get("/v1/files", "The files that the project keeps", get(files::list)),
+        Client::post("/v1/files", "Keeps a file", post(files::create)),
+        Client::get("/v1/files/{id}", "What is known of a file", get(files::show)),
+        Client::delete("/v1/files/{id}", "Removes a file", delete(files::delete)),
+        Client::get("/v1/files/{id}/content", "All of a file", get(files::download)),
+        Client::post("/v1/uploads", "Begins a file that arrives in parts", post(uploads::create)),
+        Client::post("/v1/uploads/{id}/parts", "Takes a part", post(uploads::add_part)),
+        Client::post("/v1/uploads/{id}/complete", "Makes a file of the parts", post(uploads::complete)),
+        Client::post("/v1/uploads/{id}/cancel", "Ends an upload without a file", post(uploads::cancel)),
         Client::get("/v1/models", "The models that the key may use", get(models::list)),
         Client::get("/v1/models/{*model}", "One model", get(models::show)),
         Client::post("/v1/models/{*model}", "Google's generateContent and others", post(google::call)),

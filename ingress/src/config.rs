@@ -5,6 +5,7 @@ mod declared;
 pub use declared::{Declared, DeclaredKey};
 
 use crate::identity::IssuerConfig;
+use penstock_runtime::bus::FileLimits;
 use penstock_runtime::config::{Document, Section, parse_duration};
 use penstock_runtime::{MasterKey, Secret};
 use penstock_schemas::envelope::Unsupported;
@@ -39,6 +40,8 @@ pub struct IngressConfig {
     pub memory: usize,
     /// What the responses of one project that are kept may take, in bytes; beyond it its own oldest go.
     pub stored: usize,
+    /// What callers may keep in files.
+    pub files: FileLimits,
     /// Connections at once; others wait in the system's queue.
     pub connections: usize,
     /// Connections at once that have shown no valid key yet; beyond it, the oldest of the address that has most is closed.
@@ -159,6 +162,7 @@ impl IngressConfig {
             Some((name, model))
         });
         let issuers = IssuerConfig::read_all(document);
+        let files = read_files(&mut document.section("files"));
         let models: BTreeMap<String, VirtualModel> = models.collect();
         let declared = Declared::read(document, |name| models.contains_key(name));
         Self {
@@ -175,6 +179,7 @@ impl IngressConfig {
             queue,
             memory,
             stored,
+            files,
             connections,
             strangers,
             cors,
@@ -189,6 +194,12 @@ impl IngressConfig {
             admin_key: None,
         }
     }
+}
+
+fn read_files(section: &mut Section) -> FileLimits {
+    let mut size = |key, default: usize| section.size(key).unwrap_or(default) as u64;
+    let (file_bytes, project_bytes) = (size("max_bytes", 512 << 20), size("project_bytes", 10 << 30));
+    FileLimits { file_bytes, project_bytes, project_files: section.or("project_files", 10_000) }
 }
 
 fn read_cors(section: &mut Section) -> Vec<String> {

@@ -8,6 +8,7 @@ mod carry;
 mod config;
 mod conversation;
 mod dialect;
+mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http;

@@ -38,6 +38,10 @@ pub(crate) enum Refusal {
     UnknownModel { name: String, hint: String },
     #[error("the body is longer than {limit} bytes, which is the limit here ([ingress] body_limit)")]
     BodyTooLarge { limit: usize },
+    #[error("the file is longer than {limit} bytes, which is the limit here")]
+    FileTooLong { limit: u64 },
+    #[error("{0}")]
+    FilesFull(String),
     #[error("the request's head did not arrive within {0:?}")]
     SlowHead(Duration),
     #[error("the request's body did not arrive within {0:?}")]

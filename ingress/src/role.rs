@@ -109,6 +109,7 @@ impl Ingress {
         let (memory, strangers) = (Memory::new(config.memory), Strangers::new(config.strangers));
         let stored = config.stored as u64;
         let conversations = bus.kept(stored).await?;
+        let files = bus.files(config.files).await?;
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
         let shared = Shared::new(Parts {
             config,
@@ -131,6 +132,7 @@ impl Ingress {
             strangers,
             early,
             conversations,
+            files,
             background: Arc::new(Semaphore::new(background::AT_ONCE)),
             metrics: IngressMetrics::register(metrics),
         });

@@ -11,7 +11,7 @@ use crate::metrics::IngressMetrics;
 use crate::models::Models;
 use crate::queue::Queues;
 use crate::strangers::Strangers;
-use penstock_runtime::bus::{Alarm, Bus, Inbox, Journal, Kept, Replays};
+use penstock_runtime::bus::{Alarm, Bus, Files, Inbox, Journal, Kept, Replays};
 use penstock_runtime::health::Health;
 use penstock_runtime::memory::Memory;
 use penstock_runtime::{Life, clock};
@@ -53,6 +53,7 @@ pub(crate) struct Parts {
     /// Room for requests that wait until this process is ready.
     pub(crate) early: Semaphore,
     pub(crate) conversations: Kept,
+    pub(crate) files: Files,
     /// Room for responses in the background.
     pub(crate) background: Arc<Semaphore>,
     pub(crate) metrics: IngressMetrics,

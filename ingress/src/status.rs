@@ -40,7 +40,9 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         Refusal::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::NoWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
-        Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::BodyTooLarge { .. } | Refusal::FileTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        // Anthropic's, for its own limit of storage. Source: <https://platform.claude.com/docs/en/build-with-claude/files>.
+        Refusal::FilesFull(_) => StatusCode::FORBIDDEN,
         Refusal::WrongContentType(_) | Refusal::NoForm(_) | Refusal::WrongEncoding(_) => {
             StatusCode::UNSUPPORTED_MEDIA_TYPE
         }

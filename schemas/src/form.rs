@@ -2,6 +2,10 @@
 //! changed and every other byte stays as it came. Knows nothing of what the parts mean.
 //! Sources: <https://www.rfc-editor.org/rfc/rfc7578>, <https://www.rfc-editor.org/rfc/rfc2046#section-5.1.1>.
 
+mod reader;
+
+pub use reader::{FormPiece, FormReader};
+
 use memchr::memmem::Finder;
 use std::ops::Range;
 
@@ -30,6 +34,17 @@ struct Part {
     name: String,
     is_file: bool,
     value: Range<usize>,
+}
+
+/// The head of a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartHead {
+    /// Its name.
+    pub name: String,
+    /// The name of the file, where it is one.
+    pub filename: Option<String>,
+    /// Its media type, where one is named.
+    pub content_type: Option<String>,
 }
 
 /// Why bytes are not a form.
@@ -108,8 +123,8 @@ impl<'a> Form<'a> {
             let start = at + blank + 4;
             // Of an empty value the line before the boundary is the blank line's own end.
             let end = start - 2 + finder.find(&body[start - 2..]).ok_or(BadForm::Short)?;
-            let (name, is_file) = disposition(&rest[..blank]).ok_or(BadForm::NoName)?;
-            parts.push(Part { name, is_file, value: start..end.max(start) });
+            let head = read_head(&rest[..blank]).ok_or(BadForm::NoName)?;
+            parts.push(Part { name: head.name, is_file: head.filename.is_some(), value: start..end.max(start) });
             at = end + line.len();
         }
         if parts.is_empty() { Err(BadForm::Empty) } else { Ok(Self { body, boundary, start: first, parts }) }
@@ -166,20 +181,49 @@ impl<'a> Form<'a> {
     }
 }
 
-/// The name in a part's head, and whether the part is a file.
-fn disposition(head: &[u8]) -> Option<(String, bool)> {
+/// Reads the head of a part; `None` when it has no name that every reader takes for the same.
+fn read_head(head: &[u8]) -> Option<PartHead> {
     let head = String::from_utf8_lossy(head);
-    let mut lines = head.split("\r\n").filter_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
-    });
+    let values = |wanted: &'static str| {
+        head.split("\r\n").filter_map(move |line| {
+            let (name, value) = line.split_once(':')?;
+            name.trim().eq_ignore_ascii_case(wanted).then_some(value)
+        })
+    };
+    let mut lines = values("content-disposition");
     let line = lines.next()?;
     // Another reader may take the other name of two.
     if lines.next().is_some() || parameter(line, "name*").is_some() {
         return None;
     }
-    let is_file = parameter(line, "filename").is_some() || parameter(line, "filename*").is_some();
-    Some((parameter(line, "name")?, is_file))
+    let encoded = || parameter(line, "filename*").map(|value| decoded(&value));
+    let content_type = values("content-type").next().map(|value| value.trim().to_owned());
+    Some(PartHead {
+        name: parameter(line, "name")?,
+        filename: parameter(line, "filename").or_else(encoded),
+        content_type,
+    })
+}
+
+/// What `UTF-8''a%20b` stands for (RFC 8187); anything else stands for itself.
+fn decoded(value: &str) -> String {
+    let Some(text) = value.splitn(3, '\'').nth(2) else { return value.to_owned() };
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let code = after.get(..2).filter(|_| byte == b'%').and_then(|code| std::str::from_utf8(code).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A parameter of a header's value: `b` of `a/b; boundary=b`, quoted or not.

@@ -21,6 +21,7 @@ pub mod envelope;
 pub mod event;
 pub mod extent;
 pub mod failure;
+pub mod file;
 pub mod forecast;
 pub mod form;
 pub mod frame;

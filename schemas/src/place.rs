@@ -5,6 +5,7 @@
 use crate::hex;
 use crate::name::{AlertId, ProcessId, ProjectId, RequestId};
 use sha2::{Digest, Sha256};
+use std::fmt::Display;
 use uuid::Uuid;
 
 /// How much of a digest names a part of a counter, in bytes. A second user with the part of a given one is found in 2^64
@@ -29,6 +30,11 @@ pub fn version(key: &str, version: Uuid) -> String {
 /// One of its pieces.
 pub fn piece(version: &str, at: usize) -> String {
     format!("{version}.{at}")
+}
+
+/// What is known of a project's file, or of an upload, by its id.
+pub fn file(project: &ProjectId, id: impl Display) -> String {
+    format!("{project}.{id}")
 }
 
 /// What tells two copies of a post to a webhook from two posts.
@@ -232,6 +238,8 @@ mod tests {
                 kv(names_of.secrets_bucket()),
                 kv(names_of.models_bucket()),
                 kv(names_of.responses_bucket()),
+                kv(names_of.files_bucket()),
+                names_of.pieces_stream(),
                 format!("OBJ_{}", names_of.bodies_bucket()),
             ] {
                 streams.add(stream, prefix.clone());
@@ -241,6 +249,9 @@ mod tests {
                 [names_of.targets(), names_of.proof(), names_of.alerts_asked(), names_of.nobody(), names_of.post("w")];
             for subject in fixed.into_iter().chain(others).chain([names_of.time(), names_of.carry()]) {
                 subjects.add(subject.clone(), subject);
+            }
+            for (content, at) in (0..3).flat_map(|content| (0..12).map(move |at| (content, at))) {
+                subjects.add(names_of.piece(Uuid::from_u128(content), at), format!("{prefix} piece {content} {at}"));
             }
             for one in names(2) {
                 let (process, provider) =

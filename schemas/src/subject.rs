@@ -2,6 +2,7 @@
 
 use crate::envelope::{Operation, Traffic};
 use crate::name::{AlertId, ProcessId, ProviderId, RequestId};
+use uuid::Uuid;
 
 /// The one queue group of all workers: with two names, each group would get its own copy of a call.
 pub const QUEUE_GROUP: &str = "w";
@@ -264,6 +265,31 @@ impl Subjects {
     /// The bucket of kept responses.
     pub fn responses_bucket(&self) -> String {
         format!("{}_RESPONSES", self.prefix)
+    }
+
+    /// The bucket of what is known of files.
+    pub fn files_bucket(&self) -> String {
+        format!("{}_FILES", self.prefix)
+    }
+
+    /// Where one piece of a file's content is put.
+    pub fn piece(&self, content: Uuid, at: u64) -> String {
+        format!("{}.piece.{}.{at}", self.prefix, content.simple())
+    }
+
+    /// All pieces of one content.
+    pub fn pieces(&self, content: Uuid) -> String {
+        format!("{}.piece.{}.*", self.prefix, content.simple())
+    }
+
+    /// All pieces.
+    pub fn all_pieces(&self) -> String {
+        format!("{}.piece.*.*", self.prefix)
+    }
+
+    /// The stream of the contents of files.
+    pub fn pieces_stream(&self) -> String {
+        format!("{}_PIECES", self.prefix)
     }
 
     /// The object store of requests above the payload limit.

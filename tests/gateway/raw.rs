@@ -22,6 +22,11 @@ pub async fn raw(world: &World, request: String) -> Answer {
     let mut stream = TcpStream::connect(address).await.expect("the gateway takes connections");
     // A refusal may come before everything is written.
     let _ = stream.write_all(request.as_bytes()).await;
+    read(&mut stream).await
+}
+
+/// Reads the answer until the gateway closes the connection or it is complete.
+pub async fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     let read = async {

@@ -36,6 +36,27 @@ async fn the_official_python_and_node_sdks_work_and_the_provider_gets_what_they_
 }
 
 #[tokio::test]
+async fn the_official_sdks_keep_files() {
+    let sdk = checkout().join("tests/sdk");
+    let (node, modules) = (tool("PENSTOCK_TEST_NODE"), tool("PENSTOCK_TEST_NODE_MODULES"));
+    let world = World::start().await;
+    let variables = HashMap::from([
+        ("PENSTOCK_URL", world.url()),
+        ("PENSTOCK_KEY", world.key()),
+        ("PENSTOCK_TEST_NODE_MODULES", &modules),
+    ]);
+    for (program, script, checks) in [(tool("PENSTOCK_TEST_PYTHON"), "files.py", 6), (node, "files.mjs", 3)] {
+        let output = Command::new(program).arg(sdk.join(script)).envs(&variables).output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{script}:\n{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            said.lines().count() == checks && said.lines().all(|line| line.starts_with("ok ")),
+            "{script}:\n{said}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_official_sdks_work_with_every_other_endpoint() {
     let sdk = checkout().join("tests/sdk");
     let (node, modules) = (tool("PENSTOCK_TEST_NODE"), tool("PENSTOCK_TEST_NODE_MODULES"));

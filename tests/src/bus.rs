@@ -2,6 +2,8 @@
 //! Source: <https://docs.nats.io/reference/reference-protocols/nats-protocol>.
 
 use crate::world::World;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -24,6 +26,30 @@ impl World {
         let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
         let info = timeout(crate::wait::LONG, ask(&url, &format!("$JS.API.STREAM.INFO.{stream}"), "")).await;
         info.expect("NATS answers").expect("NATS answers")["state"]["bytes"].as_u64().expect("a stream has a size")
+    }
+
+    /// How many messages a stream holds.
+    ///
+    /// # Panics
+    /// When NATS does not say.
+    pub async fn stream_messages(&self, stream: &str) -> u64 {
+        let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
+        let info = timeout(crate::wait::LONG, ask(&url, &format!("$JS.API.STREAM.INFO.{stream}"), "")).await;
+        info.expect("NATS answers").expect("NATS answers")["state"]["messages"].as_u64().expect("a stream has a state")
+    }
+
+    /// A value in a bucket.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn stored_value(&self, bucket: &str, key: &str) -> Value {
+        let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
+        let wanted = json!({ "last_by_subj": format!("$KV.{bucket}.{key}") }).to_string();
+        let found =
+            timeout(crate::wait::LONG, ask(&url, &format!("$JS.API.STREAM.MSG.GET.KV_{bucket}"), &wanted)).await;
+        let found = found.expect("NATS answers").expect("NATS answers");
+        let data = found["message"]["data"].as_str().expect("the key has a value");
+        serde_json::from_slice(&STANDARD.decode(data).expect("NATS writes base64")).expect("values are JSON")
     }
 
     /// Writes a message into the ledger, as a process of another version would.

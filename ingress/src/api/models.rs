@@ -53,7 +53,7 @@ pub(crate) async fn show(
 
 /// In whose shape the caller wants to read it: only Anthropic's clients say which version they speak.
 /// Source: <https://platform.claude.com/docs/en/api/versioning>.
-fn dialect(headers: &HeaderMap) -> Dialect {
+pub(super) fn dialect(headers: &HeaderMap) -> Dialect {
     if headers.contains_key("anthropic-version") { Dialect::Anthropic } else { Dialect::Openai }
 }
 

@@ -58,7 +58,8 @@ fn class(refusal: &Refusal) -> &'static str {
         | Refusal::NoWebSocket(_)
         | Refusal::WrongMethod { .. } => "invalid_request_error",
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => "not_found_error",
-        Refusal::BodyTooLarge { .. } => "request_too_large",
+        Refusal::BodyTooLarge { .. } | Refusal::FileTooLong { .. } => "request_too_large",
+        Refusal::FilesFull(_) => "permission_error",
         Refusal::NoKey
         | Refusal::WrongKey
         | Refusal::KeyEnded { .. }

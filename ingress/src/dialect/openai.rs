@@ -52,6 +52,8 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::WrongEncoding(_) => (REQUEST, "unsupported_content_encoding"),
         Refusal::UnknownModel { .. } => (REQUEST, "model_not_found"),
         Refusal::BodyTooLarge { .. } => (REQUEST, "request_too_large"),
+        Refusal::FileTooLong { .. } => (REQUEST, "file_too_large"),
+        Refusal::FilesFull(_) => (REQUEST, "storage_limit_exceeded"),
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => (REQUEST, "request_timeout"),
         Refusal::BrokenBody => (REQUEST, "incomplete_body"),
         Refusal::NoKey => (REQUEST, "missing_api_key"),

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// Beginnings of paths, and what stands for them. The first that fits counts.
-const BEGINNINGS: [(&str, &str); 17] = [
+const BEGINNINGS: [(&str, &str); 19] = [
     // A base URL that ends in `/v1` given to an SDK that adds it.
     ("/v1/v1", "/v1"),
     // Azure's, for what has no deployment, and its newer API. Source:
@@ -33,6 +33,8 @@ const BEGINNINGS: [(&str, &str); 17] = [
     ("/rerank", "/v1/rerank"),
     ("/realtime", "/v1/realtime"),
     ("/models", "/v1/models"),
+    ("/files", "/v1/files"),
+    ("/uploads", "/v1/uploads"),
 ];
 
 /// What Azure has below a deployment. Source: <https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference>.

@@ -35,6 +35,11 @@ pub(crate) fn events(body: Body, id: RequestId) -> Response {
     finish(status::ANSWERED, headers, body, id)
 }
 
+/// What is no JSON and comes from nowhere else.
+pub(crate) fn content(headers: HeaderMap, body: Body, id: RequestId) -> Response {
+    finish(status::ANSWERED, headers, body, id)
+}
+
 /// Any other JSON.
 pub(crate) fn json(value: &impl serde::Serialize, id: RequestId) -> Response {
     let mut headers = HeaderMap::new();

@@ -60,6 +60,17 @@ impl Found {
         Grant::new(&ingress.keys, credential, caller)
     }
 
+    /// The right to send a file, or to read one.
+    ///
+    /// # Errors
+    /// When the caller may not any more.
+    pub(crate) fn plain_grant(&self, ingress: &Shared) -> Result<Grant, Refusal> {
+        let VirtualKey { project, id, user, tags, .. } = &*self.key;
+        let (project, key_id) = (project.clone(), id.clone());
+        let caller = Caller { project, key_id, user: user.clone(), end_user: None, tags: tags.clone() };
+        Grant::new(&ingress.keys, self.credential.clone(), caller)
+    }
+
     /// The same of any other name, which is allowed too where all that it stands for is.
     pub(crate) fn may_use_name(&self, name: &str, ingress: &Shared) -> bool {
         allow::check_name(&self.key, name, ingress).is_ok()

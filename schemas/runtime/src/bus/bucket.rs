@@ -2,7 +2,7 @@
 //! waits for a look-up. Knows nothing of what the values mean.
 
 use super::{Bus, BusError, failed};
-use async_nats::jetstream::kv::{Entry, Operation, Store, UpdateErrorKind};
+use async_nats::jetstream::kv::{Entry, Operation, PurgeErrorKind, Store, UpdateErrorKind};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -162,19 +162,43 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     /// # Errors
     /// When JetStream does not answer, or a value cannot be read.
     pub async fn list_where(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, V)>, BusError> {
-        // Not by a consumer: each would live on for a while, and their number is limited.
-        let all = format!("{}>", self.store.prefix);
-        let subjects = self.store.stream.info_with_subjects(all).await.map_err(failed("list a bucket"))?;
-        let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(failed("list a bucket"))?;
-        let keys = subjects.iter().filter_map(|(subject, _)| subject.strip_prefix(&self.store.prefix));
-        let mut keys: Vec<String> = keys.filter(|key| is_wanted(key)).map(ToOwned::to_owned).collect();
-        keys.sort_unstable();
+        let mut keys = self.keys_like(">").await?;
+        keys.retain(|key| is_wanted(key));
         let mut values = Vec::with_capacity(keys.len());
         let mut coming = stream::iter(keys.into_iter().map(|key| self.with_key(key))).buffered(AT_ONCE);
         while let Some(value) = coming.next().await {
             values.extend(value?);
         }
         Ok(values)
+    }
+
+    /// The keys that have this form, with `*` for any token and `>` for any rest, in their order; those of values that were
+    /// removed may be among them.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub(super) async fn keys_like(&self, form: &str) -> Result<Vec<String>, BusError> {
+        // Not by a consumer: each would live on for a while, and their number is limited.
+        let wanted = format!("{}{form}", self.store.prefix);
+        let subjects = self.store.stream.info_with_subjects(wanted).await.map_err(failed("list a bucket"))?;
+        let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(failed("list a bucket"))?;
+        let keys = subjects.iter().filter_map(|(subject, _)| subject.strip_prefix(&self.store.prefix));
+        let mut keys: Vec<String> = keys.map(ToOwned::to_owned).collect();
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    /// Removes the value that has this revision, and all trace of it after `trace`. One that has another by now stays.
+    ///
+    /// # Errors
+    /// When JetStream does not confirm it.
+    pub(super) async fn forget(&self, key: &str, revision: u64, trace: Duration) -> Result<(), BusError> {
+        match self.store.purge_expect_revision_with_ttl(key, revision, trace).await {
+            Err(error) if error.kind() != PurgeErrorKind::WrongLastRevision => {
+                Err(failed("delete from a bucket")(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn with_key(&self, key: String) -> Result<Option<(String, V)>, BusError> {

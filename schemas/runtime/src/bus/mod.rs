@@ -2,8 +2,9 @@
 //!
 //! `inbox` is an ingress's side of a call and `desk` a worker's; `journal` writes the durable ledger, `ledger` reads it, and
 //! `dead` keeps what it cannot hold; `bucket` holds what every process keeps in memory, and `directory` the one document of
-//! what the operator manages; `kept` holds conversations; `query` is for questions, `alerts` for what somebody must be
-//! told, and `work` for what is kept until it is done; `time` is what all processes agree on.
+//! what the operator manages; `kept` holds conversations, and `files` what callers give us to keep; `query` is for questions,
+//! `alerts` for what somebody must be told, and `work` for what is kept until it is done; `time` is what all processes agree
+//! on.
 
 mod alerts;
 mod bucket;
@@ -11,6 +12,7 @@ mod connect;
 mod dead;
 mod desk;
 mod directory;
+mod files;
 mod gossip;
 mod hash_key;
 mod inbox;
@@ -35,6 +37,10 @@ pub use connect::{Bus, Intake, NatsConfig};
 pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
 pub use directory::{Directories, NotChanged};
+pub use files::{
+    CONTENT_MEMORY, FileError, FileLimits, FileOrder, FileQuery, FileQuota, FileWriter, Files, NewFile, NewUpload,
+    PART_BYTES, PartWriter,
+};
 pub use inbox::{Inbox, PendingCall};
 pub use journal::{Journal, Pending};
 pub use kept::{Kept, Version};

@@ -117,14 +117,21 @@ impl Bus {
 
     /// A bucket whose values are gone at this age; with zero, never.
     pub(super) async fn key_value_for(&self, bucket: &str, max_age: Duration) -> Result<kv::Store, BusError> {
-        let config = kv::Config {
-            bucket: bucket.to_owned(),
-            history: 1,
-            max_age,
-            storage: StorageType::File,
-            num_replicas: self.replicas,
-            ..kv::Config::default()
-        };
+        let config = kv::Config { bucket: bucket.to_owned(), max_age, ..kv::Config::default() };
+        Box::pin(self.key_value_like(config)).await
+    }
+
+    /// A bucket in which the trace of a value that was removed goes too, after so long.
+    pub(super) async fn key_value_with_traces(&self, bucket: &str, trace: Duration) -> Result<kv::Store, BusError> {
+        let limit_markers = Some(trace);
+        let config = kv::Config { bucket: bucket.to_owned(), limit_markers, ..kv::Config::default() };
+        Box::pin(self.key_value_like(config)).await
+    }
+
+    async fn key_value_like(&self, config: kv::Config) -> Result<kv::Store, BusError> {
+        let bucket = config.bucket.as_str();
+        let config =
+            kv::Config { history: 1, storage: StorageType::File, num_replicas: self.replicas, ..config.clone() };
         let store = patiently(OPENING, || async {
             let store = match self.jetstream.get_key_value(bucket).await {
                 Ok(store) => store,
@@ -160,6 +167,25 @@ impl Bus {
             discard: DiscardPolicy::Old,
             max_bytes: KEPT_MAX_BYTES,
             max_age: KEPT_MAX_AGE,
+            duplicate_window: DUPLICATE_WINDOW,
+            num_replicas: self.replicas,
+            ..Config::default()
+        };
+        self.stream(&wanted).await
+    }
+
+    /// The stream of the contents of files: one message under each subject. It reserves nothing of the disk; projects have
+    /// quotas, and a disk that is nearly full takes no files.
+    pub(super) async fn pieces_stream(&self) -> Result<Stream, BusError> {
+        let wanted = Config {
+            name: self.subjects.pieces_stream(),
+            subjects: vec![self.subjects.all_pieces()],
+            retention: RetentionPolicy::Limits,
+            storage: StorageType::File,
+            discard: DiscardPolicy::Old,
+            max_messages_per_subject: 1,
+            max_bytes: -1,
+            allow_direct: true,
             duplicate_window: DUPLICATE_WINDOW,
             num_replicas: self.replicas,
             ..Config::default()
