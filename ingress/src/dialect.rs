@@ -20,6 +20,7 @@ use serde_json::Value;
 pub(crate) mod anthropic;
 pub(crate) mod carried;
 mod fields;
+pub(crate) mod file_references;
 pub(crate) mod google;
 mod model_name;
 pub(crate) mod number;

@@ -11,7 +11,7 @@ use crate::request::Request;
 use crate::stage::dispatch::Begun;
 use crate::stage::guard::RequestGuard;
 use crate::stage::record::Record;
-use crate::stage::{admit, cache, dispatch, receive, repeat, reserve, route};
+use crate::stage::{admit, cache, dispatch, receive, refer, repeat, reserve, route};
 use crate::state::Shared;
 use axum::response::Response;
 use bytes::Bytes;
@@ -73,6 +73,7 @@ async fn respond(ingress: &Shared, mut request: Request, guard: &mut RequestGuar
 /// From the admission to the beginning of the answer: the same for a client that waits, a response in the background and a
 /// line of a batch.
 async fn ask(ingress: &Shared, mut request: Request, record: &mut Record) -> Result<Begun, Refusal> {
+    refer::refer(&mut request, ingress, record).await?; //                            refer: what is in the files that it names?
     let admitted = admit::admit(&request, ingress, record).await?; //                 admit: may it come now?
     cache::look_up(&mut request); //                                                  cache: was it answered before?
     let route = route::route(&request, ingress)?; //                                  route: who can answer it?

@@ -9,6 +9,8 @@ pub(crate) mod line;
 
 pub(crate) mod repeat;
 
+pub(crate) mod refer;
+
 pub(crate) mod admit;
 
 pub(crate) mod cache;

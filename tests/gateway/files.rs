@@ -10,7 +10,9 @@ use tokio::net::TcpStream;
 pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, file, value) in parts {
-        let file = file.map(|file| format!("; filename=\"{file}\"\r\nContent-Type: text/plain")).unwrap_or_default();
+        let kind = |file: &str| if file.ends_with(".pdf") { "application/pdf" } else { "text/plain" };
+        let file = file.map(|file| format!("; filename=\"{file}\"\r\nContent-Type: {}", kind(file)));
+        let file = file.unwrap_or_default();
         body.extend(format!("--b0\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").into_bytes());
         body.extend_from_slice(value);
         body.extend_from_slice(b"\r\n");

@@ -47,6 +47,7 @@ mod media;
 mod memory;
 mod model_names;
 mod moderations;
+mod named_files;
 mod official;
 mod oidc;
 mod ollama;
