@@ -138,30 +138,18 @@ fn packages_depend_on_each_other_in_one_direction_only() {
     assert_eq!(whole.len(), 9, "a new package: say here on whom it may depend. {whole:?}");
 }
 
-/// Files and folders that may form a circle, and why. The list only ever gets shorter.
-const CIRCLES: [(&str, &str); 1] =
-    [("workers: a circle in /: gossip, metrics, pool", "the pool is about to be cut into slots and calls")];
-
 #[test]
 fn no_module_takes_names_from_one_that_takes_names_from_it() {
     let all = packages();
     let circles: Vec<String> =
         all.iter().filter(|one| one.path != "tests").flat_map(|one| arrows::circles(&one.path)).collect();
-    let known = |circle: &&String| CIRCLES.iter().any(|(known, _)| circle.starts_with(known));
-    let new: Vec<&String> = circles.iter().filter(|circle| !known(circle)).collect();
-    assert!(new.is_empty(), "the first arrow of each is the cheapest to cut:\n{new:#?}");
-    let gone: Vec<_> =
-        CIRCLES.iter().filter(|(known, _)| !circles.iter().any(|circle| circle.starts_with(known))).collect();
-    assert!(gone.is_empty(), "take these off the list: {gone:?}");
+    assert!(circles.is_empty(), "the first arrow of each is the cheapest to cut:\n{circles:#?}");
 }
 
 /// Names that stand for several public types, and why. The list only ever gets shorter.
-const NAMES: [(&str, &str); 5] = [
-    ("Ended", "the end of an answer on the wire, and that of an attempt in the ledger: the pool is about to be cut"),
+const NAMES: [(&str, &str); 2] = [
     ("Form", "a multipart form, and the form that a request is written in: the dialects get a package"),
-    ("Refusal", "the ingress's, and a provider's: the dialects get a package"),
     ("Reserved", "a place in memory, and what a start in the ledger says was set aside"),
-    ("Wanted", "of a provider, and of the fetching of images: the pool is about to be cut"),
 ];
 
 /// The public types of the workspace by their names, and where each stands. What only its own folder sees is none, and the

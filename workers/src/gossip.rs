@@ -2,13 +2,11 @@
 //! on. Decides nothing.
 
 use crate::pool::Pool;
-use crate::vitals::Vitals;
 use penstock_runtime::bus::Bus;
 use penstock_runtime::clock;
 use penstock_schemas::pool::PoolState;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -18,28 +16,13 @@ const BEAT: Duration = Duration::from_secs(1);
 /// Between a change and its telling: so many failures are one message.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// What one pool has to tell.
-#[derive(Debug, Default)]
-pub struct News {
-    /// What became of its last calls.
-    pub vitals: Mutex<Vitals>,
-    changed: Notify,
-}
-
-impl News {
-    /// That others should know at once.
-    pub fn is_urgent(&self) {
-        self.changed.notify_one();
-    }
-}
-
 /// Tells how a pool is, as long as it takes calls, and that it leaves.
 pub async fn tell(pool: Pool, bus: Bus) {
     while !pool.life.is_stopping() {
         send(&pool, &bus).await;
         tokio::select! {
             // That nothing has changed is no reason to be silent.
-            _ = timeout(BEAT, pool.news.changed.notified()) => sleep(MOMENT).await,
+            _ = timeout(BEAT, pool.news.urgent()) => sleep(MOMENT).await,
             () = pool.life.stopping() => {}
         }
     }

@@ -1,15 +1,16 @@
 //! Provider pools: attempts, retry, fallback, the provider adapters, the catalogue of models and prices. Knows no client.
 //!
-//! Read `pool` first: it takes a call and decides. `attempt` makes one call to a provider, `providers` has the words for
+//! Read `pool` first: it takes a call and decides. `exchange` makes one call to a provider, `providers` has the words for
 //! it, `retry` the decision, `cost` the money, `count` the tokens
 //! that a provider did not report.
 
-mod attempt;
+mod call;
 pub mod catalogue;
 mod claim;
 mod config;
 mod cost;
 mod count;
+mod exchange;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gossip;
@@ -17,6 +18,7 @@ mod keys;
 mod limits;
 mod media;
 mod metrics;
+mod news;
 mod pool;
 mod prices;
 mod probe;
@@ -24,6 +26,7 @@ mod provider;
 pub mod providers;
 mod retry;
 mod role;
+mod sink;
 mod slots;
 mod token;
 mod vitals;

@@ -54,7 +54,7 @@ pub struct Media {
 
 /// Which addresses are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Addresses {
     /// Images and documents.
     All,
     /// Documents alone: the provider fetches images itself.
@@ -71,7 +71,12 @@ impl Media {
     ///
     /// # Errors
     /// When one cannot be fetched, or is not what it should be: it is named by its place.
-    pub async fn inline(&self, request: &Bytes, wanted: Wanted, memory: &Memory) -> Result<Option<Fetched>, Failure> {
+    pub async fn inline(
+        &self,
+        request: &Bytes,
+        wanted: Addresses,
+        memory: &Memory,
+    ) -> Result<Option<Fetched>, Failure> {
         let text = crate::providers::edit::text(request)?;
         let places = heavy(text.len(), || address::find(text, wanted));
         if places.is_empty() {

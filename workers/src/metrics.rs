@@ -2,9 +2,9 @@
 //! configured providers.
 
 use crate::keys::KeyFault;
-use crate::pool::Ended;
 use penstock_runtime::metrics::Metrics;
 use penstock_schemas::envelope::Traffic;
+use penstock_schemas::event::AttemptEnded;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::name::ProviderId;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -114,17 +114,18 @@ impl WorkerMetrics {
         self.probes.get_or_create(&ByOutcome { provider: provider.to_string(), outcome, failure }).inc();
     }
 
+    /// Counts an answer whose usage figures contradict each other.
+    pub fn mismatch(&self, provider: &ProviderId) {
+        self.mismatches.get_or_create(&ByProvider { provider: provider.to_string() }).inc();
+    }
+
     /// Counts an attempt that has ended.
-    pub fn count(&self, ended: &Ended) {
-        let event = &ended.event;
+    pub fn count(&self, event: &AttemptEnded) {
         let provider = event.start.target.provider.to_string();
         let failure = event.failure.map_or("", |failure| failure.as_str());
         let labels = ByOutcome { provider: provider.clone(), outcome: event.outcome.as_str(), failure };
         self.attempts.get_or_create(&labels).inc();
         let labels = ByProvider { provider };
-        if ended.usage_mismatch {
-            self.mismatches.get_or_create(&labels).inc();
-        }
         if let Some(first) = event.first_token_us {
             self.first_token.get_or_create(&labels).observe(std::time::Duration::from_micros(first).as_secs_f64());
         }

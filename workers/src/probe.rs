@@ -2,7 +2,7 @@
 //! free everywhere. One worker of the cluster does, and rarely. Decides nothing: what it learns goes the way of all calls.
 
 use crate::pool::Pool;
-use crate::providers::{self, Outgoing, Refusal};
+use crate::providers::{self, ErrorResponse, Outgoing};
 use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue};
@@ -74,5 +74,5 @@ async fn ask(pool: &Pool, path: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let key = key.as_ref().map(penstock_runtime::Secret::reveal);
-    Err(adapter.refuse(&Refusal { provider: &provider.id, key, status, headers: &headers, body: b"", now }))
+    Err(adapter.refuse(&ErrorResponse { provider: &provider.id, key, status, headers: &headers, body: b"", now }))
 }

@@ -1,5 +1,6 @@
 //! The worker role: a pool for each provider that it is to serve, from start to drain. Knows nothing of calls.
 
+use crate::call::CallContext;
 use crate::config::{ProviderConfig, WorkersConfig};
 use crate::count;
 use crate::gossip;
@@ -78,8 +79,8 @@ impl Workers {
                 life.service("tokens", async move { provider.keep_tokens_fresh().await });
             }
             info!(provider = %provider.id, concurrency = provider.concurrency, "serving");
-            let pool = Pool {
-                slots: Slots::new(provider.concurrency, config.batch_share),
+            let slots = Slots::new(provider.concurrency, config.batch_share);
+            let context = CallContext {
                 provider,
                 desk: desk.clone(),
                 journal: journal.clone(),
@@ -92,6 +93,7 @@ impl Workers {
                 metrics: metrics.clone(),
                 worker: bus.process().clone(),
             };
+            let pool = Pool { slots, context };
             life.work(gossip::tell(pool.clone(), bus.clone()));
             life.work(pool.clone().run_direct(Traffic::Sync));
             life.work(pool.clone().run_direct(Traffic::Batch));

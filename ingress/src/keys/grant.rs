@@ -62,10 +62,7 @@ impl Grant {
                 let ended = |why: KeyEnd| Refusal::KeyEnded { key_id: key.id.to_string(), why: why.as_str() };
                 *key = self.ring.still(&key.id, hash, clock::now()).map_err(ended)?;
             }
-            Credential::Id(key) => {
-                let ended = |why: KeyEnd| Refusal::KeyEnded { key_id: key.id.to_string(), why: why.as_str() };
-                *key = self.ring.by_id(&key.id, clock::now()).map_err(ended)?;
-            }
+            Credential::Id(key) => *key = self.ring.by_id(&key.id, clock::now())?,
             Credential::Token(key) => {
                 if key.expires_at.is_some_and(|until| until <= clock::now()) {
                     return Err(BadToken::Expired.into());

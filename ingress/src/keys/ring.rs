@@ -146,15 +146,23 @@ impl KeyRing {
         }
     }
 
-    /// The key with this id as it is now, if it is good with any of its secrets.
-    pub(crate) fn by_id(&self, id: &KeyId, now: UnixMicros) -> Result<Arc<VirtualKey>, KeyEnd> {
+    /// The key with this id as it is now, whichever of its secrets it was used with.
+    ///
+    /// # Errors
+    /// When it is not good any more, or the keys have not been read yet.
+    pub(crate) fn by_id(&self, id: &KeyId, now: UnixMicros) -> Result<Arc<VirtualKey>, Refusal> {
         let known = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let key = known.by_id.get(id.as_str()).ok_or(KeyEnd::Revoked)?;
+        let ended = |why: KeyEnd| Refusal::KeyEnded { key_id: id.to_string(), why: why.as_str() };
+        let Some(key) = known.by_id.get(id.as_str()) else {
+            // Asked while the keys are locked, as in `find`.
+            let unread = Refusal::NotReady("the keys have not been read yet");
+            return Err(if self.is_current() { ended(KeyEnd::Revoked) } else { unread });
+        };
         if key.disabled {
-            return Err(KeyEnd::Disabled);
+            return Err(ended(KeyEnd::Disabled));
         }
         let is_over = key.expires_at.is_some_and(|until| until <= now);
-        if is_over { Err(KeyEnd::Expired) } else { Ok(key.clone()) }
+        if is_over { Err(ended(KeyEnd::Expired)) } else { Ok(key.clone()) }
     }
 
     /// Refuses who asks for a project, or in a user's name, that the operator has switched off.
@@ -276,6 +284,23 @@ mod tests {
         put(&ring, rotated);
         assert_eq!([found(&ring, "psk_old", NOW), found(&ring, "psk_old", UnixMicros(5_000))], ["c", "c Replaced"]);
         assert_eq!(found(&ring, "psk_new", UnixMicros(5_000)), "c");
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_id_as_long_as_it_is_good_and_refused_only_when_all_are_read() {
+        let ring = KeyRing::new(hasher());
+        let by_id = |id: &str, now| match ring.by_id(&KeyId::parse(id).unwrap(), now) {
+            Ok(key) => key.id.to_string(),
+            Err(refusal) => refusal.to_string(),
+        };
+        assert!(by_id("a", NOW).contains("not been read yet"));
+        put(&ring, VirtualKey { expires_at: Some(UnixMicros(2_000)), ..key("a", "psk_one") });
+        put(&ring, VirtualKey { disabled: true, ..key("b", "psk_two") });
+        ring.change(Change::Current);
+        assert_eq!([by_id("a", NOW), by_id("a", UnixMicros(2_000))], ["a", "the key a has expired"]);
+        assert_eq!([by_id("b", NOW), by_id("c", NOW)], ["the key b is disabled", "the key c was revoked"]);
+        ring.change(Change::Deleted("a".to_owned()));
+        assert_eq!(by_id("a", NOW), "the key a was revoked");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::allow;
 use crate::dialect::ClientRequest;
 use crate::http::body::header;
 use crate::keys::grant::{Credential, Grant};
-use crate::keys::ring::{KeyEnd, LookUp};
+use crate::keys::ring::LookUp;
 use crate::refusal::Refusal;
 use crate::state::Shared;
 use crate::strangers::Peer;
@@ -79,8 +79,7 @@ impl Found {
 
 /// Finds the caller of work that was left here, by the id of the key that it was left with.
 pub(crate) fn find_by_id(id: &KeyId, ingress: &Shared) -> Result<Found, Refusal> {
-    let ended = |why: KeyEnd| Refusal::KeyEnded { key_id: id.to_string(), why: why.as_str() };
-    let key = ingress.keys.by_id(id, clock::now()).map_err(ended)?;
+    let key = ingress.keys.by_id(id, clock::now())?;
     ingress.keys.check(&key.project, key.user.as_deref())?;
     Ok(Found { credential: Credential::Id(key.clone()), key, directory: ingress.keys.directory() })
 }

@@ -9,7 +9,7 @@ use penstock_schemas::name::{ModelId, ProviderId};
 use penstock_schemas::sse::{self, Event};
 use penstock_workers::fuzzing;
 use penstock_workers::providers::framing::Framing;
-use penstock_workers::providers::{self, Adapter, Ask, Form, Quirk, Refusal, Settings, Step, Wanted, quota};
+use penstock_workers::providers::{self, Adapter, Ask, ErrorResponse, Form, Quirk, Settings, Step, Wanted, quota};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -163,7 +163,7 @@ pub fn refuse(mut input: Input<'_>) {
     };
     let headers: HeaderMap = head.lines().take(100).filter_map(header).collect();
     let provider = ProviderId::parse("alpha").expect("it is a name");
-    let failure = adapter.refuse(&Refusal {
+    let failure = adapter.refuse(&ErrorResponse {
         provider: &provider,
         key: Some(KEY),
         status,

@@ -1,6 +1,6 @@
 //! Where a chat request in OpenAI's form names images and documents by address. Knows nothing of fetching.
 
-use super::Wanted;
+use super::Addresses;
 use penstock_schemas::chat::FilePart;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -43,7 +43,7 @@ struct Image<'a> {
 }
 
 /// Every address. A request that is not as it should be has none here; the adapter will say what is wrong with it.
-pub(super) fn find(request: &str, wanted: Wanted) -> Vec<Place<'_>> {
+pub(super) fn find(request: &str, wanted: Addresses) -> Vec<Place<'_>> {
     let Ok(Request { messages }) = serde_json::from_str(request) else { return Vec::new() };
     let mut places = Vec::new();
     for (message, Message { content }) in messages.iter().enumerate() {
@@ -52,7 +52,7 @@ pub(super) fn find(request: &str, wanted: Wanted) -> Vec<Place<'_>> {
         for (part, raw) in parts.into_iter().enumerate() {
             let Ok(Part { image_url, file }) = serde_json::from_str(raw.get()) else { continue };
             let found = match (image_url, file) {
-                (Some(image), _) if wanted == Wanted::All => {
+                (Some(image), _) if wanted == Addresses::All => {
                     image_address(image).map(|(url, value)| (url, value, false))
                 }
                 (_, Some(file)) => file_address(file).map(|url| (url, file.get(), true)),
@@ -119,21 +119,21 @@ mod tests {
     #[test]
     fn every_address_is_found_at_its_place() {
         let found: Vec<(String, String)> =
-            find(REQUEST, Wanted::All).into_iter().map(|place| (place.field(), place.url)).collect();
+            find(REQUEST, Addresses::All).into_iter().map(|place| (place.field(), place.url)).collect();
         let expected = [
             ("messages[1].content[1].image_url.url", "https://a.example/b.png"),
             ("messages[1].content[3].file.file_url", "http://a.example/x/c.pdf?d"),
         ];
         assert_eq!(found, expected.map(|(field, url)| (field.to_owned(), url.to_owned())));
-        assert_eq!(find(REQUEST, Wanted::Documents).len(), 1);
+        assert_eq!(find(REQUEST, Addresses::Documents).len(), 1);
         for odd in ["", "[]", "{\"messages\":3}", "{\"messages\":[{\"content\":[{\"image_url\":3}]}]}"] {
-            assert!(find(odd, Wanted::All).is_empty());
+            assert!(find(odd, Addresses::All).is_empty());
         }
     }
 
     #[test]
     fn data_takes_the_place_of_an_address() {
-        let places = find(REQUEST, Wanted::All);
+        let places = find(REQUEST, Addresses::All);
         assert_eq!(places[0].with_data("data:x"), "\"data:x\"");
         assert_eq!(places[1].with_data("data:x"), r#"{"file_data":"data:x","filename":"c.pdf"}"#);
     }

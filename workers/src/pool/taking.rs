@@ -1,7 +1,7 @@
 //! How a pool takes calls off the bus: sync calls while a slot is free, calls of batches while those leave it one. Knows
 //! slots and subscriptions, and nothing of what is done with a call.
 
-use super::{Held, Pool};
+use super::Pool;
 use crate::slots::Pause;
 use penstock_runtime::bus::{Arrived, Calls};
 use penstock_schemas::envelope::Traffic;
@@ -83,10 +83,10 @@ impl Pool {
                 () = self.life.stopping() => break,
                 arrived = sync.next() => {
                     let Some(arrived) = arrived else { return batch };
-                    self.life.work(self.clone().serve(arrived, slot, Traffic::Sync));
+                    self.life.work(self.clone().serve(arrived, slot));
                 }
                 arrived = batch.next() => match (arrived, self.slots.give_to_batch(slot)) {
-                    (Some(arrived), Some(slot)) => self.life.work(self.clone().serve(arrived, slot, Traffic::Batch)),
+                    (Some(arrived), Some(slot)) => self.life.work(self.clone().serve(arrived, slot)),
                     (Some(arrived), None) => self.life.work(self.clone().turn_away(arrived)),
                     (None, _) => batch = BatchCalls::Shut(Pause::of(RESUBSCRIBE)),
                 },
@@ -129,15 +129,9 @@ impl Pool {
 
     fn take(&self, arrived: Arrived, traffic: Traffic) {
         match self.slots.take(traffic) {
-            Some(slot) => self.life.work(self.clone().serve(arrived, slot, traffic)),
+            Some(slot) => self.life.work(self.clone().serve(arrived, slot)),
             None => self.life.work(self.clone().turn_away(arrived)),
         }
-    }
-
-    /// A call that came after the last slot was taken.
-    async fn turn_away(self, arrived: Arrived) {
-        let Some(incoming) = arrived.read(&self.memory).await else { return };
-        self.pass_by(Held::new(incoming)).await;
     }
 }
 

@@ -203,7 +203,7 @@ pub trait Adapter: Debug + Send + Sync {
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader>;
 
     /// Why the provider refused, from an answer of another status than 200.
-    fn refuse(&self, refusal: &Refusal<'_>) -> Failure;
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure;
 }
 
 /// In which form a request is and its answer is wanted.
@@ -342,7 +342,7 @@ pub trait StreamReader: Debug + Send {
 
 /// An answer that is not a success, and what is needed to understand it.
 #[derive(Clone, Copy, Debug)]
-pub struct Refusal<'a> {
+pub struct ErrorResponse<'a> {
     /// Who refused.
     pub provider: &'a ProviderId,
     /// The key that was used: it is struck out of what the provider says.

@@ -2,18 +2,18 @@
 
 use super::errors::{self, ErrorParts};
 use super::strike::strike;
-use super::{Refusal, error_details, retry_after};
+use super::{ErrorResponse, error_details, retry_after};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
 /// Why the provider refused, by OpenAI's words and those of its copies.
-pub(crate) fn refuse(refusal: &Refusal<'_>) -> Failure {
+pub(crate) fn refuse(refusal: &ErrorResponse<'_>) -> Failure {
     refuse_by(refusal, errors::kind)
 }
 
 /// Why the provider refused; `kind_of` knows what the dialect's statuses and codes mean.
-pub(crate) fn refuse_by(refusal: &Refusal<'_>, kind_of: fn(u16, &ErrorParts) -> FailureKind) -> Failure {
-    let Refusal { provider, status, .. } = refusal;
+pub(crate) fn refuse_by(refusal: &ErrorResponse<'_>, kind_of: fn(u16, &ErrorParts) -> FailureKind) -> Failure {
+    let ErrorResponse { provider, status, .. } = refusal;
     let json = serde_json::from_slice::<Value>(refusal.body);
     let parts = json.as_ref().map(ErrorParts::of).unwrap_or_default();
     let kind = kind_of(*status, &parts);
@@ -74,7 +74,7 @@ mod tests {
 
     fn refused(status: u16, body: &str) -> Failure {
         let provider = ProviderId::parse("alpha").unwrap();
-        refuse(&Refusal {
+        refuse(&ErrorResponse {
             provider: &provider,
             key: Some("sk-secret-1234"),
             status,

@@ -5,7 +5,7 @@
 use super::fit::Fit;
 use super::framing::Framing;
 use super::{
-    Adapter, Ask, Observed, Outgoing, Refusal, Settings, Spelled, Step, StreamReader, ToolRule, Wanted, Whole,
+    Adapter, Ask, ErrorResponse, Observed, Outgoing, Settings, Spelled, Step, StreamReader, ToolRule, Wanted, Whole,
     unsupported,
 };
 use bytes::Bytes;
@@ -72,7 +72,7 @@ impl Adapter for Texts {
         Box::new(Reader(self.0.stream(as_chat(wanted))))
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
         self.0.refuse(refusal)
     }
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
 use penstock_schemas::name::{ModelId, ProviderId};
 use penstock_schemas::sse::Event;
-use penstock_workers::providers::{self, Adapter, Ask, Form, Refusal, Step, Wanted};
+use penstock_workers::providers::{self, Adapter, Ask, ErrorResponse, Form, Step, Wanted};
 use serde_json::{Value, json};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -118,8 +118,14 @@ fn no_refusal_makes_an_adapter_panic() {
             each_copy(&path, body.as_bytes(), |spoilt| {
                 for status in [100, 302, 400, 403, 404, 424, 429, 500, 529, 999] {
                     let (provider, key) = (&provider, Some("sk-proj-golden-key"));
-                    let failure =
-                        adapter.refuse(&Refusal { provider, key, status, headers: &headers, body: spoilt, now: NOW });
+                    let failure = adapter.refuse(&ErrorResponse {
+                        provider,
+                        key,
+                        status,
+                        headers: &headers,
+                        body: spoilt,
+                        now: NOW,
+                    });
                     assert!(!failure.message.contains("sk-proj-golden-key"));
                 }
             });

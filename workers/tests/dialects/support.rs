@@ -7,7 +7,7 @@ use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
 use penstock_schemas::failure::Failure;
 use penstock_schemas::name::{ModelId, ProviderId};
 use penstock_schemas::sse::{Event, Parser};
-use penstock_workers::providers::{Adapter, Ask, Form, Observed, Refusal, Settings, Wanted};
+use penstock_workers::providers::{Adapter, Ask, ErrorResponse, Form, Observed, Settings, Wanted};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -113,7 +113,8 @@ pub fn errors_of(adapter: &dyn Adapter, dialect: &str) {
         };
         let headers: HeaderMap = lines.map(header).collect();
         let key = Some("sk-proj-golden-key");
-        let refusal = Refusal { provider: &provider, key, status, headers: &headers, body: body.as_bytes(), now: NOW };
+        let refusal =
+            ErrorResponse { provider: &provider, key, status, headers: &headers, body: body.as_bytes(), now: NOW };
         expect(&path, &json!(adapter.refuse(&refusal)));
     }
 }

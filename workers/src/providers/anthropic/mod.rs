@@ -15,7 +15,8 @@ mod whole;
 mod wire;
 
 use super::{
-    Adapter, Ask, Form, Outgoing, Refusal, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, refusal,
+    Adapter, Ask, ErrorResponse, Form, Outgoing, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    refusal,
 };
 use bytes::Bytes;
 use http::HeaderName;
@@ -66,7 +67,7 @@ impl Adapter for Anthropic {
         Some("v1/models")
     }
 
-    fn refuse(&self, refused: &Refusal<'_>) -> Failure {
+    fn refuse(&self, refused: &ErrorResponse<'_>) -> Failure {
         refusal::refuse_by(refused, errors::kind)
     }
 }

@@ -10,7 +10,7 @@ pub use responses::AzureResponses;
 
 use super::openai::Openai;
 use super::{
-    Adapter, Ask, Outgoing, Quirk, Refusal, RequestPath, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    Adapter, Ask, ErrorResponse, Outgoing, Quirk, RequestPath, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
 };
 use bytes::Bytes;
 use http::HeaderName;
@@ -72,7 +72,7 @@ impl Adapter for Azure {
         Openai.stream(wanted)
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
         Openai.refuse(refusal)
     }
 }

@@ -4,7 +4,8 @@
 use super::Azure;
 use crate::providers::responses::Responses;
 use crate::providers::{
-    Adapter, Ask, Outgoing, Refusal, RequestPath, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    Adapter, Ask, ErrorResponse, Outgoing, RequestPath, Search, Settings, Spelled, StreamReader, ToolRule, Wanted,
+    Whole,
 };
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
@@ -47,7 +48,7 @@ impl Adapter for AzureResponses {
         Responses.stream(wanted)
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
         Responses.refuse(refusal)
     }
 }

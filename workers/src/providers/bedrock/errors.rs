@@ -2,7 +2,7 @@
 //! Sources: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_Errors>,
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html>.
 
-use crate::providers::Refusal;
+use crate::providers::ErrorResponse;
 use crate::providers::errors::{self, tidy};
 use crate::providers::refusal::refuse_by;
 use crate::providers::strike::strike;
@@ -10,7 +10,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
 /// Why Bedrock refused. The exception's name is in a header, or in the body when something in between answers.
-pub(super) fn refuse(refusal: &Refusal<'_>) -> Failure {
+pub(super) fn refuse(refusal: &ErrorResponse<'_>) -> Failure {
     let body: Option<Value> = serde_json::from_slice(refusal.body).ok();
     let header = refusal.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
     let within = body.as_ref().and_then(|body| body.get("__type").or_else(|| body.get("code"))?.as_str());
@@ -100,7 +100,7 @@ mod tests {
         for (headers, body) in [(named, &b"{}"[..]), (HeaderMap::new(), br#"{"__type":"Odd, golden-key-of-ours"}"#)] {
             let key = Some("golden-key-of-ours");
             let refusal =
-                Refusal { provider: &provider, key, status: 424, headers: &headers, body, now: UnixMicros(0) };
+                ErrorResponse { provider: &provider, key, status: 424, headers: &headers, body, now: UnixMicros(0) };
             assert_eq!(refuse(&refusal).provider_code.as_deref(), Some("Odd, ***"));
         }
     }

@@ -18,7 +18,7 @@ mod usage;
 mod wire;
 
 use super::framing::Framing;
-use super::{Adapter, Ask, Outgoing, Refusal, Settings, Spelled, StreamReader, Wanted, Whole};
+use super::{Adapter, Ask, ErrorResponse, Outgoing, Settings, Spelled, StreamReader, Wanted, Whole};
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -58,7 +58,7 @@ impl Adapter for Bedrock {
         Box::new(stream::Reader::new(wanted))
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
         errors::refuse(refusal)
     }
 }

@@ -10,7 +10,7 @@ mod stream;
 mod usage;
 
 use super::openai::Openai;
-use super::{Adapter, Ask, Form, Refusal, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, unsupported};
+use super::{Adapter, Ask, ErrorResponse, Form, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, unsupported};
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -54,7 +54,7 @@ impl Adapter for Cohere {
 
     /// Errors are `{"id", "message"}`, told apart by their status alone.
     /// Source: <https://docs.cohere.com/reference/errors>.
-    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
         super::refusal::refuse_by(refusal, |status, parts| match status {
             498 => FailureKind::ProviderAuth, // an invalid token
             499 => FailureKind::ServerError,  // cancelled, though not by us: to be tried again

@@ -4,16 +4,16 @@
 //! <https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto>.
 
 use crate::providers::errors::{self, ErrorParts};
-use crate::providers::{Refusal, error_details, refusal};
+use crate::providers::{ErrorResponse, error_details, refusal};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Why the provider refused.
-pub(super) fn refuse(refusal: &Refusal<'_>) -> Failure {
+pub(super) fn refuse(refusal: &ErrorResponse<'_>) -> Failure {
     let Ok(said) = serde_json::from_slice::<Value>(refusal.body) else { return refusal::refuse_by(refusal, kind) };
     let plain = plain(&said).to_string();
-    let mut failure = refusal::refuse_by(&Refusal { body: plain.as_bytes(), ..*refusal }, kind);
+    let mut failure = refusal::refuse_by(&ErrorResponse { body: plain.as_bytes(), ..*refusal }, kind);
     failure.retry_after_ms = failure.retry_after_ms.or_else(|| retry_delay(&said));
     if failure.kind != FailureKind::ProviderAuth {
         failure.details = error_details::of(&said, refusal.key);

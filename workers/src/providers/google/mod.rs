@@ -24,7 +24,7 @@ mod usage;
 mod whole;
 
 use super::{
-    Adapter, Ask, Form, Outgoing, Refusal, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    Adapter, Ask, ErrorResponse, Form, Outgoing, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
     unsupported,
 };
 use bytes::Bytes;
@@ -98,7 +98,7 @@ impl Adapter for Gemini {
         Some("models")
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
         errors::refuse(refusal)
     }
 }
@@ -138,7 +138,7 @@ impl Adapter for Vertex {
         Box::new(stream::Reader::new(wanted))
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
         errors::refuse(refusal)
     }
 }

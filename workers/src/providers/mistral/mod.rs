@@ -7,7 +7,7 @@ mod request;
 mod stream;
 
 use super::openai::Openai;
-use super::{Adapter, Ask, Form, Quirk, Refusal, Settings, Spelled, StreamReader, Wanted, Whole};
+use super::{Adapter, Ask, ErrorResponse, Form, Quirk, Settings, Spelled, StreamReader, Wanted, Whole};
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
@@ -47,7 +47,7 @@ impl Adapter for Mistral {
         Some("models")
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
         Openai.refuse(refusal)
     }
 }

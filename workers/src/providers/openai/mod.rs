@@ -17,7 +17,7 @@ mod translate;
 mod usage;
 mod whole;
 
-use super::{Adapter, Ask, Form, Quirk, Refusal, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole};
+use super::{Adapter, Ask, ErrorResponse, Form, Quirk, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole};
 use agnostic::Mender;
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
@@ -77,7 +77,7 @@ impl Adapter for Openai {
         Some("models")
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
         crate::providers::refusal::refuse(refusal)
     }
 }

@@ -25,7 +25,9 @@ mod usage;
 mod whole;
 
 use super::errors::{self, ErrorParts};
-use super::{Adapter, Ask, Form, Refusal, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, refusal};
+use super::{
+    Adapter, Ask, ErrorResponse, Form, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, refusal,
+};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 
@@ -57,7 +59,7 @@ impl Adapter for Responses {
         }
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Failure {
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
         refusal::refuse_by(refusal, kind)
     }
 }

@@ -1,7 +1,8 @@
-//! The money of a call that a pool holds: is enough set aside for another attempt, and what became of it in the end. Knows
+//! The money of a call: is enough set aside for another attempt, and what became of it in the end. Knows
 //! what travels with the call, and nothing of budgets.
 
-use super::{Held, Pool};
+use super::{Call, CallContext};
+use crate::sink::FrameSink;
 use penstock_runtime::clock;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::ProcessId;
@@ -9,12 +10,12 @@ use penstock_schemas::plan::Link;
 use penstock_schemas::reservation::{Amounts, MoreGiven, MoreWanted, Reservation, Settled};
 use tracing::warn;
 
-impl Pool {
+impl<S: FrameSink> Call<S> {
     /// Makes sure that what an attempt at this link can come to is set aside: for the first one it is; another needs more,
     /// because nobody knows what the last has cost before it is over.
-    pub(super) async fn afford(&self, held: &mut Held, link: &Link) -> Result<(), Failure> {
-        let worst = self.worst(held, link);
-        let Some(reservation) = &mut held.envelope.reservation else { return Ok(()) };
+    pub(super) async fn afford(&mut self, link: &Link) -> Result<(), Failure> {
+        let worst = self.context.worst((&self.envelope, &self.body), link);
+        let Some(reservation) = &mut self.envelope.reservation else { return Ok(()) };
         let worst = Amounts { usd: worst.usd.unwrap_or(0), tokens: worst.tokens };
         if reservation.covers(&link.target, worst, clock::now()) {
             return Ok(());
@@ -24,9 +25,9 @@ impl Pool {
             charge.reserved.max(charge.spent.saturating_add(more))
         });
         let wanted = MoreWanted { id: reservation.id, needed: needed.collect() };
-        let asking = self.desk.ask_more(&held.envelope.ingress, &wanted);
+        let asking = self.context.desk.ask_more(&self.envelope.ingress, &wanted);
         let refused = |why: String| Failure::gateway(FailureKind::Budget, why);
-        match held.replies.wait(asking).await {
+        match self.sink.wait(asking).await {
             None => Err(Failure::gateway(FailureKind::Cancelled, "the caller went away")),
             Some(Ok(MoreGiven::Granted { reserved, start_by })) => {
                 reservation.start_by = start_by;
@@ -43,19 +44,21 @@ impl Pool {
         }
     }
 
+    /// Tells it at the end of the call, if this pool has it still.
+    pub(super) async fn settle(&mut self) {
+        if let Some(reservation) = self.envelope.reservation.take() {
+            self.context.settle(&self.envelope.ingress, &reservation).await;
+        }
+    }
+}
+
+impl CallContext {
     /// Tells the ingress what became of what it had set aside.
     pub(super) async fn settle(&self, ingress: &ProcessId, reservation: &Reservation) {
         let spent = reservation.charges.iter().map(|charge| charge.spent).collect();
         let settled = Settled { id: reservation.id, spent };
         if let Err(error) = self.desk.tell_settled(ingress, &settled).await {
             warn!(%error, "what was settled could not be told; the ledger will");
-        }
-    }
-
-    /// The same at the end of a call, if this pool has it still.
-    pub(super) async fn settle_held(&self, held: &mut Held) {
-        if let Some(reservation) = held.envelope.reservation.take() {
-            self.settle(&held.envelope.ingress, &reservation).await;
         }
     }
 }

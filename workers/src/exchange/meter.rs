@@ -2,10 +2,12 @@
 //! asked for, and when there is none, the stream is stopped before it has cost more. A provider that keeps to the limits that
 //! it was given never gets there. Knows prices and what was sent, and nothing of budgets.
 
-use super::{Attempt, Step};
+use super::Step;
+use super::report::Stop;
 use crate::count::{self, Sent};
+use crate::sink::FrameSink;
 use penstock_runtime::Life;
-use penstock_runtime::bus::{Desk, Replies};
+use penstock_runtime::bus::Desk;
 use penstock_schemas::bound;
 use penstock_schemas::budget::Unit;
 use penstock_schemas::envelope::{Envelope, Operation};
@@ -99,21 +101,21 @@ impl Meter {
     ///
     /// # Errors
     /// When it is more than there is money for.
-    pub async fn pass(&mut self, bytes: &[u8], life: &Life, replies: &mut Replies) -> Step<()> {
+    pub async fn pass(&mut self, bytes: &[u8], life: &Life, sink: &mut impl FrameSink) -> Step<()> {
         self.sent.gather(bytes);
         if self.counted + self.sent.length() / BYTES_A_TOKEN <= self.allowed {
             return Ok(());
         }
         let sent = std::mem::take(&mut self.sent);
-        let counted = replies.wait(count::sent(life, sent)).await.ok_or(Attempt::Cancelled)?;
+        let counted = sink.wait(count::sent(life, sent)).await.ok_or(Stop::Cancelled)?;
         self.counted += counted.unwrap_or(0);
         if self.counted <= self.allowed + SLACK {
             return Ok(());
         }
-        self.ask(replies).await
+        self.ask(sink).await
     }
 
-    async fn ask(&mut self, replies: &mut Replies) -> Step<()> {
+    async fn ask(&mut self, sink: &mut impl FrameSink) -> Step<()> {
         let output = self.counted + LEAST.max(self.counted / 2);
         let needed = self.reservation.charges.iter().map(|charge| {
             let is_metered = charge.is_metered && charge.counts(&self.target);
@@ -122,10 +124,9 @@ impl Meter {
         });
         let wanted = MoreWanted { id: self.reservation.id, needed: needed.collect() };
         let asking = self.desk.ask_more(&self.envelope.ingress, &wanted);
-        let refused = |why: String| {
-            Attempt::Broken(Failure::gateway(FailureKind::Budget, format!("the stream is stopped: {why}")))
-        };
-        match replies.wait(asking).await.ok_or(Attempt::Cancelled)? {
+        let refused =
+            |why: String| Stop::Failed(Failure::gateway(FailureKind::Budget, format!("the stream is stopped: {why}")));
+        match sink.wait(asking).await.ok_or(Stop::Cancelled)? {
             Ok(MoreGiven::Granted { reserved, .. }) => {
                 for (charge, reserved) in self.reservation.charges.iter_mut().zip(reserved) {
                     charge.reserved = reserved;

@@ -1,13 +1,13 @@
-//! What a pool writes into the ledger: that an attempt begins, and how it ended. Knows the events and the prices.
+//! What a call writes into the ledger: that an attempt begins, and how it ended. Knows the events and the prices.
 
-use super::{Held, Pool};
-use crate::attempt::{self, Attempt, Clocks, Report};
+use super::CallContext;
 use crate::cost::{self, sum_up};
+use crate::exchange::{self, Attempt, Clocks, Report};
 use bytes::Bytes;
 use penstock_runtime::clock;
 use penstock_schemas::alert::Alert;
 use penstock_schemas::bound;
-use penstock_schemas::envelope::Dialect;
+use penstock_schemas::envelope::{Dialect, Envelope};
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, Outcome, Reserved, UsageEvent};
 use penstock_schemas::extent::Extent;
 use penstock_schemas::failure::FailureKind;
@@ -18,17 +18,16 @@ use penstock_schemas::reservation::{Amounts, Reservation};
 use penstock_schemas::usage::{Usage, UsageSource};
 use std::time::Duration;
 
-impl Pool {
-    pub(super) fn start(&self, held: &Held, link: &Link, clocks: &Clocks) -> AttemptStarted {
-        let envelope = &held.envelope;
+impl CallContext {
+    pub(super) fn start(&self, (envelope, body): (&Envelope, &Bytes), link: &Link, clocks: &Clocks) -> AttemptStarted {
         let card = self.provider.model(&link.target.model);
-        let worst = self.worst(held, link);
+        let worst = self.worst((envelope, body), link);
         let now = clock::now();
         AttemptStarted {
             attempt_id: clock::attempt_id(),
             request_id: envelope.request_id,
             started_at: now,
-            deadline: attempt::deadline(envelope, clocks, now),
+            deadline: exchange::deadline(envelope, clocks, now),
             caller: envelope.caller.clone(),
             target: link.target.clone(),
             virtual_model: envelope.virtual_model.clone(),
@@ -51,12 +50,12 @@ impl Pool {
     }
 
     /// What an attempt at a link can come to at most.
-    pub(super) fn worst(&self, held: &Held, link: &Link) -> Worst {
+    pub(super) fn worst(&self, (envelope, body): (&Envelope, &Bytes), link: &Link) -> Worst {
         link.worst.unwrap_or_else(|| {
             let card = self.provider.model(&link.target.model);
-            match &held.envelope.extent {
-                Some(extent) => bound::worst(card, held.envelope.operation, extent),
-                None => bound::worst(card, held.envelope.operation, &extent(held)),
+            match &envelope.extent {
+                Some(extent) => bound::worst(card, envelope.operation, extent),
+                None => bound::worst(card, envelope.operation, &extent(envelope, body)),
             }
         })
     }
@@ -77,7 +76,10 @@ impl Pool {
         let ended = self.end(start, end, report);
         let usd = ended.event.charged.or(ended.event.cost).map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0));
         let amounts = Amounts { usd, tokens: ended.event.charged_tokens };
-        self.metrics.count(&ended);
+        self.metrics.count(&ended.event);
+        if ended.usage_mismatch {
+            self.metrics.mismatch(&ended.event.start.target.provider);
+        }
         self.warn_of(&ended.event);
         self.journal.note(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
         amounts
@@ -133,11 +135,11 @@ impl Pool {
 }
 
 /// The extent of a request that came without one.
-fn extent(held: &Held) -> Extent {
-    let agnostic = held.envelope.agnostic(&held.body);
-    let dialect = if agnostic.is_some() { Dialect::Openai } else { held.envelope.dialect };
-    let request = agnostic.unwrap_or_else(|| held.body.clone());
-    Extent::read(dialect, held.envelope.operation, &request).unwrap_or_else(|_| Extent::unknown(request.len()))
+fn extent(envelope: &Envelope, body: &Bytes) -> Extent {
+    let agnostic = envelope.agnostic(body);
+    let dialect = if agnostic.is_some() { Dialect::Openai } else { envelope.dialect };
+    let request = agnostic.unwrap_or_else(|| body.clone());
+    Extent::read(dialect, envelope.operation, &request).unwrap_or_else(|_| Extent::unknown(request.len()))
 }
 
 /// An attempt that was cut off, with what is needed to count what it consumed.
@@ -170,11 +172,11 @@ impl End {
 }
 
 /// An attempt's end, and what is said about it besides.
-pub struct Ended {
+struct Ended {
     /// For the ledger.
-    pub event: AttemptEnded,
+    event: AttemptEnded,
     /// Whether the provider's figures contradict each other.
-    pub usage_mismatch: bool,
+    usage_mismatch: bool,
 }
 
 fn money(picodollars: u64) -> Picodollars {

@@ -2,14 +2,16 @@
 //! goes out before the first content, so a stream that fails at its start can still be had from elsewhere.
 
 use super::meter::Meter;
+use super::report::{Report, Stop};
 use super::stamp::Stamp;
-use super::{Attempt, Call, MEMORY_FULL, Report, Step};
+use super::{Exchange, MEMORY_FULL, Step};
 use crate::cost::counted;
 use crate::providers::framing::Cutter;
 use crate::providers::{Step as Verdict, StreamReader, surrogates, tool_map};
+use crate::sink::FrameSink;
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, Stream, StreamExt};
-use penstock_runtime::bus::{Pending, Replies};
+use penstock_runtime::bus::Pending;
 use penstock_runtime::memory::Reserved;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Payload};
@@ -46,7 +48,7 @@ const COUNTED: Duration = Duration::from_secs(1);
 type Chunks = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
 
 struct Relay<'a> {
-    call: &'a Call<'a>,
+    exchange: &'a Exchange<'a>,
     chunks: Chunks,
     cutter: Cutter,
     reader: Box<dyn StreamReader>,
@@ -57,48 +59,41 @@ struct Relay<'a> {
     /// The attempt's entry in the ledger, until the first content.
     start: Option<Pending>,
     has_content: bool,
-    /// Whether something may have reached the client.
-    is_begun: bool,
     /// What an unusually long event takes of the process's memory.
     memory: Reserved,
 }
 
 /// Passes a stream on to the client.
 pub(super) async fn relay(
-    call: &Call<'_>,
+    exchange: &Exchange<'_>,
     response: Response,
     start: Pending,
-    replies: &mut Replies,
+    sink: &mut impl FrameSink,
     report: &mut Report,
 ) -> Step<()> {
     let mut relay = Relay {
-        call,
+        exchange,
         chunks: Box::pin(response.bytes_stream()),
-        cutter: call.adapter.framing().cutter(EVENT_BYTES),
-        reader: tool_map::reader(surrogates::reader(call.adapter, call.wanted), report.tools.take()),
-        stamp: call.stamp(),
-        meter: call.meter().map(Box::new),
+        cutter: exchange.adapter.framing().cutter(EVENT_BYTES),
+        reader: tool_map::reader(surrogates::reader(exchange.adapter, exchange.wanted), report.tools.take()),
+        stamp: exchange.stamp(),
+        meter: exchange.meter().map(Box::new),
         out: BytesMut::new(),
         start: Some(start),
         has_content: false,
-        is_begun: false,
-        memory: call.memory.none(),
+        memory: exchange.memory.none(),
     };
-    let result = relay.run(replies, report).await;
+    let result = relay.run(sink, report).await;
     if report.claimed.is_none() {
         report.observed = relay.reader.observed().clone();
     }
-    result.map_err(|attempt| match attempt {
-        Attempt::Refused(failure) if relay.is_begun => Attempt::Broken(failure),
-        Attempt::Broken(failure) if !relay.is_begun => Attempt::Refused(failure),
-        other => other,
-    })
+    result
 }
 
 impl Relay<'_> {
-    async fn run(&mut self, replies: &mut Replies, report: &mut Report) -> Step<()> {
+    async fn run(&mut self, sink: &mut impl FrameSink, report: &mut Report) -> Step<()> {
         while !self.reader.is_done() {
-            let Some(mut chunk) = self.next_chunk(replies, report).await? else { break };
+            let Some(mut chunk) = self.next_chunk(sink, report).await? else { break };
             // The connection may give a lot at once: it is worked off in pieces, so that little more is held of it.
             while !chunk.is_empty() && !self.reader.is_done() {
                 let piece = chunk.split_to(chunk.len().min(PIECE));
@@ -111,27 +106,27 @@ impl Relay<'_> {
                     return Err(broken(format!("the stream holds no content in its first {HELD_BYTES} bytes")));
                 }
                 if self.out.len() >= FULL {
-                    self.flush(replies, report).await?;
+                    self.flush(sink, report).await?;
                 }
             }
         }
         if let Some(event) = self.cutter.finish().map_err(|error| broken(error.to_string()))? {
             self.take(&event)?;
         }
-        let last = self.reader.finish().map_err(Attempt::Broken)?;
+        let last = self.reader.finish().map_err(Stop::Failed)?;
         self.put(&last);
-        let head = self.begin(replies, report).await?;
+        let head = self.begin(sink, report).await?;
         report.observed = self.reader.observed().clone();
         report.length += self.out.len() as u64;
-        self.call.doubt(report);
+        self.exchange.doubt(report);
         if report.observed.usage.is_none() {
             report.sent.push(&self.out);
             let sent = mem::take(&mut report.sent);
-            let count = self.call.count_served(sent, report);
-            replies.wait(count).await.ok_or(Attempt::Cancelled)?;
+            let count = self.exchange.count_served(sent, report);
+            sink.wait(count).await.ok_or(Stop::Cancelled)?;
         }
-        let ended = self.call.ended(head, report);
-        self.call.send(replies, Payload::End(Box::new(ended), self.out.split().freeze())).await?;
+        let ended = self.exchange.ended(head, report);
+        self.exchange.send(sink, report, Payload::End(Box::new(ended), self.out.split().freeze())).await?;
         self.finish_reading().await;
         Ok(())
     }
@@ -141,11 +136,11 @@ impl Relay<'_> {
     fn hold(&mut self, more: usize) -> Step<()> {
         let waiting = self.cutter.waiting() + self.out.len() + more;
         let lacking = waiting.saturating_sub(USUAL).saturating_sub(self.memory.bytes());
-        self.memory.grow(lacking).map_err(|_| Attempt::Broken(Failure::gateway(FailureKind::Internal, MEMORY_FULL)))
+        self.memory.grow(lacking).map_err(|_| Stop::Failed(Failure::gateway(FailureKind::Internal, MEMORY_FULL)))
     }
 
     fn take(&mut self, event: &sse::Event) -> Step<()> {
-        match self.reader.read(event).map_err(Attempt::Broken)? {
+        match self.reader.read(event).map_err(Stop::Failed)? {
             Verdict::Hold(bytes) => self.put(&bytes),
             Verdict::Content(bytes) => {
                 self.has_content = true;
@@ -164,19 +159,19 @@ impl Relay<'_> {
     }
 
     /// The next bytes. What is there already comes first; before a wait, everything that is ready goes out.
-    async fn next_chunk(&mut self, replies: &mut Replies, report: &mut Report) -> Step<Option<Bytes>> {
+    async fn next_chunk(&mut self, sink: &mut impl FrameSink, report: &mut Report) -> Step<Option<Bytes>> {
         // One that always has more ready is never waited for: its time is looked at here.
-        let last = if self.has_content { self.call.total_by() } else { self.call.first_token_by() };
+        let last = if self.has_content { self.exchange.total_by() } else { self.exchange.first_token_by() };
         if Instant::now() >= last {
-            self.flush(replies, report).await?;
-            return Err(self.call.late(if self.has_content { "did not end" } else { "sent no content" }));
+            self.flush(sink, report).await?;
+            return Err(self.exchange.late(if self.has_content { "did not end" } else { "sent no content" }));
         }
-        if replies.is_cancelled() {
-            return Err(Attempt::Cancelled);
+        if sink.is_cancelled() {
+            return Err(Stop::Cancelled);
         }
         if !self.has_content {
             // While nothing goes out, the ingress learns by this that its call is held.
-            replies.wait(yield_now()).await.ok_or(Attempt::Cancelled)?;
+            sink.wait(yield_now()).await.ok_or(Stop::Cancelled)?;
         }
         let mut next = self.chunks.next().now_or_never();
         if next.is_none() {
@@ -185,44 +180,43 @@ impl Relay<'_> {
             next = self.chunks.next().now_or_never();
         }
         if next.is_none() {
-            self.flush(replies, report).await?;
+            self.flush(sink, report).await?;
             let until = if self.has_content {
-                (Instant::now() + self.call.clocks.idle).min(self.call.total_by())
+                (Instant::now() + self.exchange.clocks.idle).min(self.exchange.total_by())
             } else {
-                self.call.first_token_by()
+                self.exchange.first_token_by()
             };
-            let waited = replies.wait(timeout_at(until, self.chunks.next())).await.ok_or(Attempt::Cancelled)?;
-            next = Some(waited.map_err(|_| self.call.late("stopped answering"))?);
+            let waited = sink.wait(timeout_at(until, self.chunks.next())).await.ok_or(Stop::Cancelled)?;
+            next = Some(waited.map_err(|_| self.exchange.late("stopped answering"))?);
         }
-        next.flatten().transpose().map_err(|_| broken(format!("{} broke its answer off", self.call.provider.id)))
+        next.flatten().transpose().map_err(|_| broken(format!("{} broke its answer off", self.exchange.provider.id)))
     }
 
     /// Sends what is ready, if there is content in it.
-    async fn flush(&mut self, replies: &mut Replies, report: &mut Report) -> Step<()> {
+    async fn flush(&mut self, sink: &mut impl FrameSink, report: &mut Report) -> Step<()> {
         if !self.has_content || self.out.is_empty() {
             return Ok(());
         }
         if let Some(meter) = &mut self.meter {
-            meter.pass(&self.out, self.call.life, replies).await?;
+            meter.pass(&self.out, self.exchange.life, sink).await?;
         }
-        let head = self.begin(replies, report).await?;
+        let head = self.begin(sink, report).await?;
         report.sent.push(&self.out);
         report.length += self.out.len() as u64;
-        self.call.send(replies, Payload::Chunk(head, self.out.split().freeze())).await
+        self.exchange.send(sink, report, Payload::Chunk(head, self.out.split().freeze())).await
     }
 
     /// Before the first bytes: waits for the ledger, and gives the head that goes with them.
-    async fn begin(&mut self, replies: &mut Replies, report: &mut Report) -> Step<Option<Head>> {
+    async fn begin(&mut self, sink: &mut impl FrameSink, report: &mut Report) -> Step<Option<Head>> {
         let Some(start) = self.start.take() else { return Ok(None) };
-        report.first_token = Some(self.call.began.elapsed());
-        report.counted = counted(self.call.wanted.operation, self.call.body);
+        report.first_token = Some(self.exchange.began.elapsed());
+        report.counted = counted(self.exchange.wanted.operation, self.exchange.body);
         if let Some(counting) = report.counting.take() {
-            let count = replies.wait(timeout(COUNTED, counting)).await.ok_or(Attempt::Cancelled)?;
+            let count = sink.wait(timeout(COUNTED, counting)).await.ok_or(Stop::Cancelled)?;
             report.input_tokens = count.ok().and_then(Result::ok).flatten();
         }
-        self.call.wait_for_ledger(start, replies).await?;
-        self.is_begun = true;
-        Ok(Some(self.call.head(report)))
+        self.exchange.wait_for_ledger(start, sink).await?;
+        Ok(Some(self.exchange.head(report)))
     }
 
     /// Reads to the end of the body, so that the connection can be used again.
@@ -232,6 +226,6 @@ impl Relay<'_> {
     }
 }
 
-fn broken(why: String) -> Attempt {
-    Attempt::Broken(Failure::provider(FailureKind::Broken, why))
+fn broken(why: String) -> Stop {
+    Stop::Failed(Failure::provider(FailureKind::Broken, why))
 }
