@@ -3,8 +3,6 @@
 use super::raw::raw;
 use penstock_tests::{Answer, Ask, World, until};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 /// A form: each part with its name, its file's name, and its value.
 pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
@@ -33,15 +31,15 @@ pub async fn kept(world: &World, purpose: &str, name: &str, content: &[u8]) -> S
     answer.json()["id"].as_str().expect("a file has an id").to_owned()
 }
 
-fn get(world: &World, path: &str) -> Ask {
+pub fn get(world: &World, path: &str) -> Ask {
     world.get(path).key(world.key())
 }
 
-fn delete(world: &World, path: &str) -> Ask {
+pub fn delete(world: &World, path: &str) -> Ask {
     get(world, path).method(http::Method::DELETE)
 }
 
-async fn ids(world: &World, query: &str) -> (Vec<String>, bool) {
+pub async fn ids(world: &World, query: &str) -> (Vec<String>, bool) {
     let page = get(world, &format!("/v1/files{query}")).await.json();
     let ids = page["data"].as_array().expect("a list has data").iter();
     let ids: Vec<String> = ids.map(|file| file["id"].as_str().expect("a file has an id").to_owned()).collect();
@@ -203,7 +201,7 @@ async fn every_odd_upload_is_refused_with_its_reason() {
 }
 
 /// The head of an upload that announces so many bytes, and no byte of its body.
-fn head(world: &World, key: &str, length: u64) -> String {
+pub fn head(world: &World, key: &str, length: u64) -> String {
     let address = world.address();
     format!(
         "POST /v1/files HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\ncontent-length: {length}\r\n\
@@ -239,83 +237,6 @@ async fn a_project_keeps_no_more_files_and_bytes_than_it_may() {
     assert!(many.status == 403 && many.message().contains("3 files"), "{}", many.raw());
     let upload = json!({ "bytes": 1, "filename": "f", "mime_type": "text/plain", "purpose": "batch" });
     assert_eq!(world.post("/v1/uploads", &upload).await.status, 403);
-}
-
-/// Begins to send a file, and gives the connection once some of it is stored.
-async fn half_sent(world: &World, address: &str) -> TcpStream {
-    let mut connection = TcpStream::connect(address).await.expect("the gateway takes connections");
-    let body = form(&[("purpose", None, b"user_data"), ("file", Some("half"), &vec![b'x'; 1 << 20])]);
-    connection.write_all(head(world, world.key(), 2 * body.len() as u64).as_bytes()).await.expect("the head is sent");
-    connection.write_all(&body[..body.len() - 20]).await.expect("half of it is sent");
-    until("some content", async || (world.stream_messages("ps_PIECES").await > 1).then_some(())).await;
-    connection
-}
-
-#[tokio::test]
-async fn a_client_that_goes_away_leaves_nothing_behind() {
-    let world = World::start().await;
-    let connection = half_sent(&world, world.address()).await;
-    assert_eq!(ids(&world, "").await, (vec![], false), "what is not complete is not listed");
-    drop(connection);
-    until("no content", async || (world.stream_messages("ps_PIECES").await == 0).then_some(())).await;
-    assert_eq!(ids(&world, "").await, (vec![], false));
-}
-
-#[tokio::test]
-async fn an_ingress_that_is_killed_leaves_nothing_that_is_listed() {
-    let mut world = World::start().await;
-    let (mut ingress, line) = world.role("ingress").await;
-    let address = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next());
-    let address = address.expect("an ingress says where it listens").to_owned();
-    let _connection = half_sent(&world, &address).await;
-    ingress.kill();
-    ingress.ended().await;
-    assert_eq!(ids(&world, "").await, (vec![], false));
-    let id = kept(&world, "user_data", "a.txt", b"x").await;
-    assert_eq!(ids(&world, "").await, (vec![id], false));
-}
-
-#[tokio::test]
-async fn an_upload_ends_with_its_key() {
-    let world = World::start().await;
-    let made = super::made::post(&world, "keys", &json!({ "project": "other" })).await.json();
-    let (key, id) = (made["key"].as_str().unwrap().to_owned(), made["id"].as_str().unwrap().to_owned());
-    until("the key", async || (get(&world, "/v1/files").key(&key).await.status == 200).then_some(())).await;
-    let mut connection = TcpStream::connect(world.address()).await.unwrap();
-    let body = form(&[("purpose", None, b"user_data"), ("file", Some("half"), &vec![b'x'; 1 << 20])]);
-    connection.write_all(head(&world, &key, 2 * body.len() as u64).as_bytes()).await.unwrap();
-    connection.write_all(&body[..body.len() - 20]).await.unwrap();
-    until("some content", async || (world.stream_messages("ps_PIECES").await > 1).then_some(())).await;
-    assert_eq!(world.run(&["keys", "revoke", &id]).await.code, 0);
-    let answer = super::raw::read(&mut connection).await;
-    assert_eq!(answer.status, 401, "{}", answer.raw());
-    until("no content", async || (world.stream_messages("ps_PIECES").await == 0).then_some(())).await;
-}
-
-#[tokio::test]
-async fn a_file_that_has_expired_is_gone_and_cleaned_up() {
-    let world = World::start().await;
-    let id = kept(&world, "user_data", "a.txt", b"x").await;
-    let mut entry = world.stored_value("ps_FILES", &format!("default.{id}")).await;
-    assert_eq!((&entry["state"], &entry["sha256"].as_str().map(str::len)), (&json!("ready"), &Some(64)));
-    entry["expires_at"] = json!(1);
-    world.store("ps_FILES", &format!("default.{id}"), &entry).await;
-    assert_eq!(get(&world, &format!("/v1/files/{id}")).await.status, 404);
-    assert_eq!(get(&world, &format!("/v1/files/{id}/content")).await.status, 404);
-    assert_eq!(delete(&world, &format!("/v1/files/{id}")).await.status, 404);
-    assert_eq!(ids(&world, "").await, (vec![], false));
-    until("no content", async || (world.stream_messages("ps_PIECES").await == 0).then_some(())).await;
-}
-
-#[tokio::test]
-async fn an_upload_that_was_given_up_is_cleaned_up_by_another_process() {
-    let world = World::start().await;
-    let id = kept(&world, "user_data", "a.txt", b"x").await;
-    let entry = world.stored_value("ps_FILES", &format!("default.{id}")).await;
-    let arriving = json!({ "state": "arriving", "content": entry["segments"][0]["content"], "bytes": 1, "until": 1 });
-    world.store("ps_FILES", &format!("default.{id}"), &arriving).await;
-    assert_eq!(get(&world, &format!("/v1/files/{id}")).await.status, 404);
-    until("no content", async || (world.stream_messages("ps_PIECES").await == 0).then_some(())).await;
 }
 
 #[tokio::test]
@@ -354,52 +275,4 @@ async fn anthropics_clients_have_files_in_their_own_shape() {
     assert_eq!((missing.status.as_u16(), &missing.json()["error"]["type"]), (404, &json!("not_found_error")));
     let empty = ask(post(&world, "/v1/files", form(&[("file", Some("a.txt"), b"")]))).await;
     assert_eq!((empty.status.as_u16(), &empty.json()["error"]["type"]), (400, &json!("invalid_request_error")));
-}
-
-/// What a process has held at most so far, in bytes.
-fn peak_of(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of a running process");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("it tells the peak");
-    line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("it is a number") << 10
-}
-
-#[tokio::test]
-async fn a_file_of_200_megabytes_is_never_held_in_memory() {
-    const SIZE: u64 = 200 << 20;
-    const MOST: u64 = 64 << 20;
-    let mut world = World::start().await;
-    let (ingress, line) = world.role("ingress").await;
-    let address = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next());
-    let address = address.expect("an ingress says where it listens").to_owned();
-    get(&world, "/v1/files").at(&address).await;
-    let before = peak_of(ingress.pid());
-    let empty = form(&[("purpose", None, b"user_data"), ("file", Some("large.bin"), b"")]);
-    let end = empty.len() - "\r\n--b0--\r\n".len();
-    let mut connection = TcpStream::connect(&address).await.unwrap();
-    let request = head(&world, world.key(), empty.len() as u64 + SIZE);
-    connection.write_all(request.as_bytes()).await.unwrap();
-    connection.write_all(&empty[..end]).await.unwrap();
-    let piece: Vec<u8> = (0..1 << 20_u32).map(|n: u32| n.to_be_bytes()[3] ^ n.to_be_bytes()[1]).collect();
-    for _ in 0..SIZE >> 20 {
-        connection.write_all(&piece).await.expect("the gateway takes all of it");
-    }
-    connection.write_all(&empty[end..]).await.unwrap();
-    let file = super::raw::read(&mut connection).await;
-    assert_eq!(file.status, 200, "{}", file.raw());
-    let file = file.json();
-    assert_eq!(file["bytes"].as_u64(), Some(SIZE));
-    let sent = peak_of(ingress.pid()) - before;
-    assert!(sent < MOST, "{} KB more while it came", sent >> 10);
-    let mut read =
-        get(&world, &format!("/v1/files/{}/content", file["id"].as_str().unwrap())).at(&address).open().await;
-    let mut length = 0;
-    while let Some(bytes) = read.next().await {
-        for (at, byte) in (length..).zip(&bytes[..]).step_by(4099) {
-            assert_eq!(*byte, piece[at & 0xf_ffff], "at {at}");
-        }
-        length += bytes.len();
-    }
-    assert_eq!(length as u64, SIZE);
-    let both = peak_of(ingress.pid()) - before;
-    assert!(both < MOST, "{} KB more while it came and went", both >> 10);
 }

@@ -30,6 +30,7 @@ mod disk;
 mod embeddings;
 mod fallback;
 mod faults;
+mod file_faults;
 mod files;
 mod frozen;
 mod full;

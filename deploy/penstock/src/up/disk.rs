@@ -154,11 +154,14 @@ impl DiskWatch {
         }
     }
 
-    /// Whether a server that answers has acknowledged nothing for long.
+    /// Whether a server that answers has acknowledged nothing for long, in the ledger or in another stream or bucket: it gives
+    /// each up for itself.
     fn is_given_up(&self) -> bool {
         let failures = self.journals.iter().filter_map(|journal| journal.health().failure());
         let mut lasting = failures.filter(|failure| failure.since.elapsed() >= GIVEN_UP);
-        self.buses.iter().all(Bus::is_connected) && lasting.any(|failure| !failure.reason.contains(STREAM_FULL))
+        let is_ledger = lasting.any(|failure| !failure.reason.contains(STREAM_FULL));
+        let mut others = self.buses.iter().filter_map(|bus| bus.store_given_up(GIVEN_UP));
+        self.buses.iter().all(Bus::is_connected) && (is_ledger || others.next().is_some())
     }
 }
 

@@ -66,9 +66,12 @@ impl Bus {
         // The server refuses a second message on the subject: for ever, and not only for as long as it remembers ids.
         let message = PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(0);
         let sent = self.jetstream.send_publish(self.subjects.alert(alert.id), message).await;
-        match sent.map_err(failed("raise an alert"))?.await {
+        let kept = sent.map_err(failed("raise an alert"))?.await;
+        let is_there = |error: &PublishError| error.kind() == PublishErrorKind::WrongLastSequence;
+        self.note_store(&self.subjects.alerts_stream(), kept.as_ref().err().is_none_or(is_there));
+        match kept {
             Ok(_) => Ok(true),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(false),
+            Err(error) if is_there(&error) => Ok(false),
             Err(error) => Err(failed("raise an alert")(error)),
         }
     }

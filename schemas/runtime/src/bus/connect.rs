@@ -1,5 +1,6 @@
 //! One connection to NATS, its settings, and what it is to everybody: a name on the bus and the names of the bus.
 
+use super::store_health::StoreHealth;
 use super::{BusError, failed};
 use crate::config::Document;
 use crate::life::Life;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 /// The oldest server with counters, per-message TTL and schedules.
@@ -75,6 +77,8 @@ pub struct Bus {
     /// How often a connection was made: what was on its way when one broke may be lost.
     pub(super) connections: watch::Sender<u64>,
     pub(super) intake: watch::Sender<Intake>,
+    /// Which streams and buckets do not take what they are given.
+    pub(super) stores: StoreHealth,
     process: ProcessId,
 }
 
@@ -120,7 +124,8 @@ impl Bus {
         let jetstream = jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(5)).build(client.clone());
         let subjects = Arc::new(config.subjects.clone());
         let intake = watch::Sender::new(Intake::Everything);
-        let bus = Self { client, jetstream, subjects, replicas: config.replicas, life, connections, intake, process };
+        let (replicas, stores) = (config.replicas, StoreHealth::default());
+        let bus = Self { client, jetstream, subjects, replicas, life, connections, intake, stores, process };
         bus.usage_stream().await?;
         bus.follow_time().await?;
         Ok(bus)
@@ -129,6 +134,20 @@ impl Bus {
     /// What this process takes in.
     pub fn intake(&self) -> Intake {
         *self.intake.borrow()
+    }
+
+    /// A stream or bucket that has taken nothing for so long, though it was given something again and again.
+    pub fn store_given_up(&self, for_so_long: Duration) -> Option<String> {
+        self.stores.given_up(for_so_long, *self.connections.borrow())
+    }
+
+    /// Takes note of whether a stream or bucket took what it was given.
+    pub(super) fn note_store(&self, store: &str, is_taken: bool) {
+        if is_taken {
+            self.stores.taken(store);
+        } else {
+            self.stores.not_taken(store, *self.connections.borrow(), Instant::now());
+        }
     }
 
     /// From now on this is what it takes in.

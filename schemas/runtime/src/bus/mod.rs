@@ -26,6 +26,7 @@ mod query;
 mod replay;
 mod reserve;
 mod store;
+mod store_health;
 mod stored;
 mod streams;
 mod time;

@@ -102,7 +102,9 @@ impl Contents {
 
     async fn send_once(&self, subject: &str, piece: &Bytes) -> Result<(), BusError> {
         let sent = self.bus.jetstream.publish(subject.to_owned(), piece.clone()).await;
-        sent.map_err(failed("store a piece of a file"))?.await.map(drop).map_err(failed("store a piece of a file"))
+        let stored = sent.map_err(failed("store a piece of a file"))?.await;
+        self.bus.note_store(&self.bus.subjects.pieces_stream(), stored.is_ok());
+        stored.map(drop).map_err(failed("store a piece of a file"))
     }
 
     async fn fetch_once(&self, place: Place) -> Result<Bytes, BusError> {
