@@ -40,7 +40,7 @@ async fn run(
     ingress.soon_ready(head.deadline).await;
     let caller = head.credentials.find_key(ingress).await?; //                        authenticate
     let request = receive::read_rest(head, body, caller, ingress).await?; //          receive: the rest
-    let mut guard = RequestGuard::begin(&request, ingress); //                               record, from here to the last byte
+    let mut guard = RequestGuard::begin(&request, ingress); //                        record, from here to the last byte
     let answered = Box::pin(respond(ingress, request, &mut guard)).await;
     Ok(guard.finish(answered, ingress).await)
 }
@@ -78,7 +78,7 @@ async fn ask(ingress: &Shared, mut request: Request, record: &mut Record) -> Res
     cache::look_up(&mut request); //                                                  cache: was it answered before?
     let route = route::route(&request, ingress)?; //                                  route: who can answer it?
     let funded = reserve::reserve(request, route, admitted, ingress, record).await?; // reserve: is there money for it?
-    dispatch::dispatch(funded, ingress, record).await //                              dispatch, and call: workers/src/pool.rs
+    dispatch::dispatch(funded, ingress, record).await //                              dispatch, and call: workers/src/call.rs
 }
 
 /// The answer in one piece in the caller's dialect, for a caller who does not wait for it.

@@ -1,8 +1,7 @@
 //! Provider pools: attempts, retry, fallback, the provider adapters, the catalogue of models and prices. Knows no client.
 //!
-//! Read `pool` first: it takes a call and decides. `exchange` makes one call to a provider, `providers` has the words for
-//! it, `retry` the decision, `cost` the money, `count` the tokens
-//! that a provider did not report.
+//! Read `call` first: it works a call off and decides; `pool` takes it off the bus. `exchange` makes one attempt at a provider,
+//! `providers` has the words for it, `retry` the decision, `cost` the money, `count` the tokens that a provider did not report.
 
 mod call;
 pub mod catalogue;
