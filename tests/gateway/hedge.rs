@@ -19,7 +19,7 @@ async fn the_faster_of_two_targets_answers_and_the_other_is_booked_as_a_hedge() 
     assert_eq!((answer.text(), answer.header("x-penstock-target")), ("beta".to_owned(), "beta/m"));
     assert_eq!(world.ask("hedged").stream().await.text(), "streamed");
     let lost = "SELECT provider, outcome, failure FROM attempts ORDER BY provider, outcome";
-    let rows = world.sql_until(lost, |rows| rows.len() == 4 && rows[0]["outcome"] == "cancelled").await;
+    let rows = world.sql_until(lost, |rows| rows.len() == 4 && rows[1]["outcome"] == "cancelled").await;
     let hedge = json!({"provider": "alpha", "outcome": "cancelled", "failure": "hedge"});
     assert_eq!(rows[..2], [hedge.clone(), hedge]);
 }
