@@ -56,6 +56,10 @@ async fn parts_become_a_file_in_the_order_that_is_named() {
     let file = done["file"]["id"].as_str().unwrap();
     let content = world.get(&format!("/v1/files/{file}/content")).key(world.key()).await;
     assert!(content.body == [one, two].concat(), "the parts stand in the named order");
+    let path = format!("/v1/files/{file}");
+    assert_eq!(world.get(&path).method(http::Method::DELETE).key(world.key()).await.status, 200);
+    assert_eq!(complete(json!({ "part_ids": [first, second] })).await.json()["status"], "completed");
+    assert_eq!(world.get(&path).key(world.key()).await.status, 404, "a file that was removed does not come back");
     for path in ["parts", "cancel"] {
         let answer = post(&world, &format!("/v1/uploads/{upload}/{path}"), form(&[("data", Some("b"), b"x")])).await;
         assert!(answer.status == 400 && answer.message().contains("completed"), "{}", answer.raw());

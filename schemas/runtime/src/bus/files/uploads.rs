@@ -138,8 +138,10 @@ impl Files {
         let Some(upload) = changed.await? else { return Ok(None) };
         let file = upload.file.clone().unwrap_or(file);
         let (key, entry) = (place::file(project, file.id), FileEntry::Ready(file));
-        self.bucket.create(&key, &entry).await?;
-        self.inventory.set(&key, &entry);
+        // Where there was never any: one that was removed since does not come back.
+        if self.bucket.update(&key, &entry, 0).await?.is_some() {
+            self.inventory.set(&key, &entry);
+        }
         Ok(Some(upload))
     }
 
