@@ -2,9 +2,11 @@
 //! are all `pipeline::serve`.
 
 mod admin;
+mod batches;
 pub(crate) mod cors;
 mod files;
 mod google;
+mod jobs;
 mod models;
 mod ollama;
 mod openapi;
@@ -95,6 +97,13 @@ fn clients() -> Vec<Client> {
         Client::post("/v1/uploads/{id}/parts", "Takes a part", post(uploads::add_part)),
         Client::post("/v1/uploads/{id}/complete", "Makes a file of the parts", post(uploads::complete)),
         Client::post("/v1/uploads/{id}/cancel", "Ends an upload without a file", post(uploads::cancel)),
+        Client::post("/v1/batches", "A batch begins", post(batches::create)),
+        Client::get("/v1/batches", "The batches of a project", get(batches::list)),
+        Client::get("/v1/batches/{id}", "One batch", get(batches::show)),
+        Client::post("/v1/batches/{id}/cancel", "A batch is to stop", post(batches::cancel)),
+        Client::get("/v1/jobs/{id}", "A request that is answered later", get(jobs::show)),
+        Client::delete("/v1/jobs/{id}", "Forgets one", delete(jobs::forget)),
+        Client::post("/v1/jobs/{id}/cancel", "Ends one", post(jobs::cancel)),
         Client::get("/v1/models", "The models that the key may use", get(models::list)),
         Client::get("/v1/models/{*model}", "One model", get(models::show)),
         Client::post("/v1/models/{*model}", "Google's generateContent and others", post(google::call)),

@@ -56,6 +56,8 @@ pub struct IngressConfig {
     pub queue_timeout: Duration,
     /// Longest wait for what is set aside in a budget and may come back.
     pub budget_wait: Duration,
+    /// How batches are run.
+    pub batch: BatchConfig,
     /// The operator's own model names.
     pub models: BTreeMap<String, VirtualModel>,
     /// What happens to what a provider cannot express, unless the virtual model says otherwise.
@@ -72,6 +74,22 @@ pub struct IngressConfig {
     pub hash_seal: Option<MasterKey>,
     /// The key of the admin API; without one it is closed.
     pub admin_key: Option<Secret>,
+}
+
+/// How batches are run: the keys of `[batch]` that the ingress reads.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchConfig {
+    /// Lines of one file.
+    pub lines: u64,
+    /// Lines that this process answers at once, for each provider.
+    pub at_once: usize,
+}
+
+impl BatchConfig {
+    fn read(document: &mut Document) -> Self {
+        let mut section = document.part("batch", &["lines", "at_once"]);
+        Self { lines: section.or("lines", 50_000), at_once: section.or("at_once", 256) }
+    }
 }
 
 /// Who may read `/metrics`, and where.
@@ -161,7 +179,6 @@ impl IngressConfig {
             let model = read_model(&name, &mut section)?;
             Some((name, model))
         });
-        let issuers = IssuerConfig::read_all(document);
         let files = read_files(&mut document.section("files"));
         let models: BTreeMap<String, VirtualModel> = models.collect();
         let declared = Declared::read(document, |name| models.contains_key(name));
@@ -177,6 +194,7 @@ impl IngressConfig {
             models,
             unsupported,
             queue,
+            batch: BatchConfig::read(document),
             memory,
             stored,
             files,
@@ -185,7 +203,7 @@ impl IngressConfig {
             cors,
             metrics,
             queue_timeout,
-            issuers,
+            issuers: IssuerConfig::read_all(document),
             declared,
             budget_wait,
             preset_key: None,

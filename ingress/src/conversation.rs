@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::dialect::Rewriter;
 use crate::refusal::Refusal;
 
 /// Longest wait for the store, in front of a caller who has his answer otherwise.
@@ -68,6 +69,16 @@ impl ResponseToKeep {
     fn record(&self, response: &[u8], native: bool, due: Option<UnixMicros>) -> Option<KeptResponse> {
         let response: Box<RawValue> = serde_json::from_slice(response).ok()?;
         Some(KeptResponse { response, model: Some(self.model.clone()), before: self.before.clone(), native, due })
+    }
+}
+
+/// Keeps an answer that its writer has for those who ask again.
+pub(crate) async fn keep(memory: Option<ResponseToKeep>, rewriter: &mut Rewriter) {
+    if let Some(memory) = memory
+        && let Some((response, native)) = rewriter.kept()
+    {
+        // Boxed: most answers are not kept.
+        Box::pin(memory.keep(response, native)).await;
     }
 }
 

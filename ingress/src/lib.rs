@@ -4,6 +4,8 @@
 
 mod allow;
 mod api;
+mod batch;
+mod batches;
 mod carry;
 mod config;
 mod conversation;
@@ -13,6 +15,8 @@ mod files;
 pub mod fuzzing;
 mod http;
 pub mod identity;
+mod job_runner;
+mod jobs;
 pub mod keys;
 mod limits;
 pub mod manage;

@@ -3,9 +3,10 @@
 //! is known (`Grant`), without which there is no `Request`, and a call that was admitted and paid for (`Funded`), which alone
 //! can be sent. Knows the order of things and none of the things themselves.
 
-use crate::conversation::{background, recall};
+use crate::conversation::{self, background, recall};
 use crate::dialect::{Endpoint, Rewriter};
 use crate::http::reply;
+use crate::jobs;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::stage::dispatch::Begun;
@@ -16,6 +17,7 @@ use crate::state::Shared;
 use axum::response::Response;
 use bytes::Bytes;
 use penstock_runtime::clock;
+use penstock_schemas::frame::Summary;
 use penstock_schemas::name::RequestId;
 
 /// Answers one HTTP request for a model.
@@ -47,6 +49,11 @@ async fn run(
 
 /// The response to a request that is no other's repetition, or the answer that the first one got.
 async fn respond(ingress: &Shared, mut request: Request, guard: &mut RequestGuard) -> Result<Response, Refusal> {
+    if request.is_async {
+        let job = Box::pin(jobs::begin(&request, ingress)).await?;
+        guard.hand_over().leave();
+        return Ok(reply::accepted(&jobs::shown(&job), &jobs::location(&job), job.request_id));
+    }
     let repeat = repeat::look_up(&request, ingress).await?;
     let rewriter = repeat.rewriter(&request);
     request.is_kept = repeat.is_kept(ingress);
@@ -87,7 +94,7 @@ async fn answer_whole(
     request: Request,
     record: &mut Record,
     rewriter: &mut Rewriter,
-) -> Result<Bytes, Refusal> {
+) -> Result<(Bytes, Summary), Refusal> {
     record.deliver_whole();
     let answered = async {
         let begun = ask(ingress, request, record).await?;
@@ -103,13 +110,15 @@ async fn in_background(
     mut record: Record,
     mut rewriter: Rewriter,
 ) -> Result<(Bytes, bool), Refusal> {
-    let bytes = answer_whole(&ingress, request, &mut record, &mut rewriter).await?;
+    let (bytes, _) = answer_whole(&ingress, request, &mut record, &mut rewriter).await?;
     Ok(rewriter.kept().unwrap_or((bytes, false)))
 }
 
 /// The answer to a line of a batch, in the caller's dialect. Its record is written when this is over.
-#[expect(dead_code, reason = "batches answer their lines with it")]
-pub(crate) async fn answer_line(ingress: &Shared, request: Request) -> Result<Bytes, Refusal> {
+pub(crate) async fn answer_line(ingress: &Shared, mut request: Request) -> Result<(Bytes, Summary), Refusal> {
     let (mut record, mut rewriter) = (Record::begin(&request, ingress), Rewriter::of(&request.asked, request.id, None));
-    answer_whole(ingress, request, &mut record, &mut rewriter).await
+    let memory = recall(&mut request, ingress).await.inspect_err(|refusal| record.refused(refusal))?;
+    let answer = answer_whole(ingress, request, &mut record, &mut rewriter).await?;
+    conversation::keep(memory, &mut rewriter).await;
+    Ok(answer)
 }

@@ -42,6 +42,8 @@ pub(crate) struct Request {
     pub(crate) key: Arc<VirtualKey>,
     pub(crate) caller: Caller,
     grant: Grant,
+    /// Set by `receive`: whether its caller comes back for the answer.
+    pub(crate) is_async: bool,
     /// Set by `repeat`: whether the answer is kept, for a caller who asks again.
     pub(crate) is_kept: bool,
     /// Set by `cache`: what it did.
@@ -65,6 +67,7 @@ impl Request {
             key: grant.key().clone(),
             caller: grant.caller().clone(),
             grant,
+            is_async: false,
             is_kept: false,
             cache: CacheResult::Off,
             batch: None,

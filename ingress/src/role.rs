@@ -1,11 +1,14 @@
 //! The ingress role, from start to drain: the order in which things begin and end. Knows nothing of requests.
 
 use crate::api;
+use crate::batch;
+use crate::batches::Batches;
 use crate::carry::Carry;
 use crate::config::{IngressConfig, MetricsAccess};
 use crate::conversation::background;
 use crate::http::server;
 use crate::identity::Issuers;
+use crate::job_runner;
 use crate::keys::Keys;
 use crate::limits::Keeper;
 use crate::manage::{Actor, Applying, ManageError, Objects};
@@ -78,6 +81,17 @@ async fn declare(objects: &Objects, config: &IngressConfig) -> Result<(), Ingres
     Ok(())
 }
 
+/// Begins with everything that goes on until the role stops.
+fn serve(shared: &Shared, listener: TcpListener, metrics_listener: Option<TcpListener>) {
+    let life = &shared.life;
+    batch::start(shared, life);
+    job_runner::start(shared, life);
+    life.service("http", server::serve(listener, api::router(shared.clone()), shared.clone()));
+    if let Some(listener) = metrics_listener {
+        life.service("metrics", server::serve(listener, api::metrics_router(shared.clone()), shared.clone()));
+    }
+}
+
 impl Ingress {
     /// Starts to listen, and to follow keys and models.
     ///
@@ -133,13 +147,11 @@ impl Ingress {
             early,
             conversations,
             files,
+            batches: Batches::open(bus).await?,
             background: Arc::new(Semaphore::new(background::AT_ONCE)),
             metrics: IngressMetrics::register(metrics),
         });
-        life.service("http", server::serve(listener, api::router(shared.clone()), shared.clone()));
-        if let Some(listener) = metrics_listener {
-            life.service("metrics", server::serve(listener, api::metrics_router(shared.clone()), shared.clone()));
-        }
+        serve(&shared, listener, metrics_listener);
         Ok(Self { shared, address })
     }
 

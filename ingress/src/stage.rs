@@ -4,7 +4,6 @@ pub(crate) mod receive;
 
 pub(crate) mod authenticate;
 
-#[expect(dead_code, reason = "batches make requests of their lines")]
 pub(crate) mod line;
 
 pub(crate) mod repeat;

@@ -1,6 +1,7 @@
 //! What every stage and handler of the ingress shares: configuration, keys, models, limits and the bus, as they stand now.
 //! Knows no stage and no handler, and starts nothing.
 
+use crate::batches::Batches;
 use crate::carry::Carry;
 use crate::config::IngressConfig;
 use crate::identity::Issuers;
@@ -54,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) early: Semaphore,
     pub(crate) conversations: Kept,
     pub(crate) files: Files,
+    pub(crate) batches: Batches,
     /// Room for responses in the background.
     pub(crate) background: Arc<Semaphore>,
     pub(crate) metrics: IngressMetrics,

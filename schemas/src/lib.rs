@@ -6,6 +6,7 @@
 
 pub mod alert;
 pub mod audit;
+pub mod batch;
 pub mod book;
 pub mod bound;
 pub mod budget;
@@ -26,6 +27,7 @@ pub mod forecast;
 pub mod form;
 pub mod frame;
 pub mod hex;
+pub mod job;
 pub mod key;
 pub mod ledger_line;
 pub mod managed;

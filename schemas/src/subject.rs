@@ -1,7 +1,7 @@
 //! Every name on the bus, in one place: subjects, streams, buckets, queue groups. Knows nothing of what travels there.
 
 use crate::envelope::{Operation, Traffic};
-use crate::name::{AlertId, ProcessId, ProviderId, RequestId};
+use crate::name::{AlertId, BatchId, ProcessId, ProviderId, RequestId};
 use uuid::Uuid;
 
 /// The one queue group of all workers: with two names, each group would get its own copy of a call.
@@ -100,6 +100,76 @@ impl Subjects {
     /// The bucket of requests whose answers are kept.
     pub fn claims_bucket(&self) -> String {
         format!("{}_CLAIMS", self.prefix)
+    }
+
+    /// Where one line of a batch waits for a provider.
+    pub fn job(&self, provider: &ProviderId, batch: &BatchId, line: u64) -> String {
+        format!("{}.job.{provider}.{batch}.{line}", self.prefix)
+    }
+
+    /// The lines of one batch that wait for one provider.
+    pub fn jobs(&self, provider: &ProviderId, batch: &BatchId) -> String {
+        format!("{}.job.{provider}.{batch}.*", self.prefix)
+    }
+
+    /// The lines of one batch that wait.
+    pub fn jobs_of(&self, batch: &BatchId) -> String {
+        format!("{}.job.*.{batch}.*", self.prefix)
+    }
+
+    /// All lines that wait.
+    pub fn all_jobs(&self) -> String {
+        format!("{}.job.*.*.*", self.prefix)
+    }
+
+    /// The stream of lines that wait.
+    pub fn jobs_stream(&self) -> String {
+        format!("{}_JOBS", self.prefix)
+    }
+
+    /// Where a job waits whose caller comes back for the answer.
+    pub fn async_job(&self, id: &str) -> String {
+        format!("{}.async.{id}", self.prefix)
+    }
+
+    /// Where all such jobs wait.
+    pub fn all_async_jobs(&self) -> String {
+        format!("{}.async.*", self.prefix)
+    }
+
+    /// The stream of such jobs.
+    pub fn async_stream(&self) -> String {
+        format!("{}_ASYNC", self.prefix)
+    }
+
+    /// The result of one line of a batch.
+    pub fn result(&self, batch: &BatchId, line: u64) -> String {
+        format!("{}.result.{batch}.{line}", self.prefix)
+    }
+
+    /// The results of one batch.
+    pub fn results(&self, batch: &BatchId) -> String {
+        format!("{}.result.{batch}.*", self.prefix)
+    }
+
+    /// All results.
+    pub fn all_results(&self) -> String {
+        format!("{}.result.*.*", self.prefix)
+    }
+
+    /// The stream of results.
+    pub fn results_stream(&self) -> String {
+        format!("{}_RESULTS", self.prefix)
+    }
+
+    /// The store of lines and results that are larger than a message.
+    pub fn lines_bucket(&self) -> String {
+        format!("{}_LINES", self.prefix)
+    }
+
+    /// The bucket of batches.
+    pub fn batches_bucket(&self) -> String {
+        format!("{}_BATCHES", self.prefix)
     }
 
     /// Where control messages for one call at one worker go.

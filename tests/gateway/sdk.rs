@@ -73,3 +73,21 @@ async fn the_official_sdks_work_with_every_other_endpoint() {
         assert!(said.lines().count() >= 8 && said.lines().all(|line| line.starts_with("ok ")), "{script}:\n{said}");
     }
 }
+
+#[tokio::test]
+async fn the_official_sdks_run_their_documented_batches() {
+    let sdk = checkout().join("tests/sdk");
+    let (node, modules) = (tool("PENSTOCK_TEST_NODE"), tool("PENSTOCK_TEST_NODE_MODULES"));
+    let world = World::setup().demo().start().await;
+    let variables = HashMap::from([
+        ("PENSTOCK_URL", world.url()),
+        ("PENSTOCK_KEY", world.key()),
+        ("PENSTOCK_TEST_NODE_MODULES", &modules),
+    ]);
+    for (program, script, steps) in [(tool("PENSTOCK_TEST_PYTHON"), "batches.py", 6), (node, "batches.mjs", 3)] {
+        let output = Command::new(program).arg(sdk.join(script)).envs(&variables).output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{script}:\n{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), steps, "{script}:\n{said}");
+    }
+}

@@ -40,6 +40,7 @@ Examples:
   penstock budgets create search match.project=search limit_usd=50 cycle=monthly
   penstock apply --dry-run                  what penstock.toml would change of what is managed
   penstock spend --by project,model --since 7d
+  penstock batch submit requests.jsonl --watch
   penstock sql 'SELECT count() FROM attempts' --format json
 
 PENSTOCK_LOG says what is logged and how: debug, json,info, human,penstock_workers=debug";
@@ -119,6 +120,9 @@ enum Command {
     Targets(tools::targets::TargetOptions),
     /// Try the configuration against failures: simulated providers, and processes that are killed
     Chaos(chaos::ChaosOptions),
+    /// Files of requests that are answered while nobody waits: submit, watch, fetch
+    #[command(subcommand)]
+    Batch(tools::batch::BatchCommand),
     /// The models that can be asked for
     Models(tools::models::ModelOptions),
 }
@@ -192,6 +196,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Spend(options) => tools::spend::run(&place, &options).await,
         Command::Sql(options) => tools::sql::run(&place, &options).await,
         Command::Targets(options) => tools::targets::run(&place, &options).await,
+        Command::Batch(command) => Box::pin(tools::batch::run(&place, command)).await,
         Command::Models(options) => tools::models::run(&place, &options).await,
     }
 }

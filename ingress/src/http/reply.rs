@@ -48,6 +48,16 @@ pub(crate) fn json(value: &impl serde::Serialize, id: RequestId) -> Response {
     finish(status::ANSWERED, headers, Body::from(body), id)
 }
 
+/// That a request is taken, and where its answer will be.
+pub(crate) fn accepted(value: &impl serde::Serialize, location: &str, id: RequestId) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("preference-applied", HeaderValue::from_static("respond-async"));
+    set(&mut headers, "location", location);
+    let body = serde_json::to_vec(value).expect("answers have a JSON form");
+    finish(status::ACCEPTED, headers, Body::from(body), id)
+}
+
 /// A response with these headers, and the request's id.
 pub(crate) fn finish(status: StatusCode, mut headers: HeaderMap, body: Body, id: RequestId) -> Response {
     let id = id.to_string();

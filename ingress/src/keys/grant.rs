@@ -51,6 +51,14 @@ impl Grant {
         }
     }
 
+    /// The key that the caller's token stands for; `None` where a virtual key asks.
+    pub(crate) fn of_token(&self) -> Option<&Arc<VirtualKey>> {
+        match &self.credential {
+            Credential::Token(key) => Some(key),
+            Credential::Secret(..) | Credential::Id(_) => None,
+        }
+    }
+
     /// Who asks.
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller

@@ -42,7 +42,7 @@ pub(crate) async fn admit(request: &Request, ingress: &Shared, record: &mut Reco
 }
 
 /// Whom a name stands for, as far as it is known.
-fn targets(models: &Models, name: &str) -> Vec<(Target, Option<Arc<ModelCard>>)> {
+pub(crate) fn targets(models: &Models, name: &str) -> Vec<(Target, Option<Arc<ModelCard>>)> {
     let targets = match models.find(name) {
         Named::Own(model) => model.links.iter().map(|(link, _)| link.target.clone()).collect(),
         Named::Target(target) => vec![target],

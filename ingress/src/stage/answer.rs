@@ -3,7 +3,7 @@
 
 use super::dispatch::{Answer, Begun, Continuation, Frames, Placed, Source, Streaming};
 use super::record::Record;
-use crate::conversation::ResponseToKeep;
+use crate::conversation::{self, ResponseToKeep};
 use crate::dialect::{Rewriter, own_words};
 use crate::http::reply::{finish, set};
 use crate::http::whole::WholeBody;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Ended, Head, Payload};
+use penstock_schemas::frame::{Ended, Head, Payload, Summary};
 use penstock_schemas::usage::UsageSource;
 use tokio::select;
 use tokio::task::yield_now;
@@ -63,7 +63,7 @@ impl Begun {
                     set(&mut headers, "x-penstock-cost-usd", &cost.to_string());
                 }
                 let bytes = finished(&ended, bytes, &mut record, &mut rewriter)?;
-                keep(memory, &mut rewriter).await;
+                conversation::keep(memory, &mut rewriter).await;
                 Body::new(WholeBody::new(bytes, record.into_memory()))
             }
             Answer::Stream(streaming) => {
@@ -79,14 +79,15 @@ impl Begun {
     ///
     /// # Errors
     /// When it cannot be put into that dialect.
-    pub(crate) fn into_bytes(self, record: &mut Record, rewriter: &mut Rewriter) -> Result<Bytes, Failure> {
+    pub(crate) fn into_bytes(self, record: &mut Record, rewriter: &mut Rewriter) -> Result<(Bytes, Summary), Failure> {
         let Answer::Whole(ended, bytes) = self.answer else {
             return Err(Failure::gateway(FailureKind::Internal, "a stream came where nobody reads one"));
         };
         if let Some(head) = &ended.head {
             rewriter.answers_in(head.dialect, record.dialect());
         }
-        finished(&ended, bytes, record, rewriter)
+        let bytes = finished(&ended, bytes, record, rewriter)?;
+        Ok((bytes, ended.summary))
     }
 }
 
@@ -97,15 +98,6 @@ fn finished(ended: &Ended, bytes: Bytes, record: &mut Record, rewriter: &mut Rew
     let bytes = bytes.inspect_err(|failure| record.broken(failure))?;
     record.served(&ended.summary);
     Ok(bytes)
-}
-
-async fn keep(memory: Option<ResponseToKeep>, rewriter: &mut Rewriter) {
-    if let Some(memory) = memory
-        && let Some((response, native)) = rewriter.kept()
-    {
-        // Boxed: most answers are not kept.
-        Box::pin(memory.keep(response, native)).await;
-    }
 }
 
 /// A stream that is being written to its client.
@@ -212,7 +204,7 @@ impl Writing {
                 let bytes = self.pass(bytes);
                 let bytes = self.rewriter.end(bytes, &ended.summary)?;
                 self.record.served(&ended.summary);
-                keep(self.memory.take(), &mut self.rewriter).await;
+                conversation::keep(self.memory.take(), &mut self.rewriter).await;
                 Ok((bytes, true))
             }
             Payload::Failed(failed) => Err(failed.failure),

@@ -60,6 +60,17 @@ impl Found {
         Grant::new(&ingress.keys, credential, caller)
     }
 
+    /// Who leaves work here, and the key that their token stands for, if it was a token.
+    pub(crate) fn owner(&self, from: Sender) -> (Caller, Option<Box<VirtualKey>>) {
+        let key = &self.key;
+        let mut tags = from.tags;
+        tags.extend(key.tags.clone());
+        let user = key.user.clone().or(from.user);
+        let caller = Caller { project: key.project.clone(), key_id: key.id.clone(), user, end_user: None, tags };
+        let of_token = matches!(self.credential, Credential::Token(_)).then(|| Box::new((**key).clone()));
+        (caller, of_token)
+    }
+
     /// The right to send a file, or to read one.
     ///
     /// # Errors
@@ -82,6 +93,13 @@ pub(crate) fn find_by_id(id: &KeyId, ingress: &Shared) -> Result<Found, Refusal>
     let key = ingress.keys.by_id(id, clock::now())?;
     ingress.keys.check(&key.project, key.user.as_deref())?;
     Ok(Found { credential: Credential::Id(key.clone()), key, directory: ingress.keys.directory() })
+}
+
+/// Finds the caller of work that was left here with a token, which held then and need not hold any more.
+pub(crate) fn find_by_token(key: &VirtualKey, ingress: &Shared) -> Result<Found, Refusal> {
+    let key = Arc::new(VirtualKey { expires_at: None, ..key.clone() });
+    ingress.keys.check(&key.project, key.user.as_deref())?;
+    Ok(Found { credential: Credential::Token(key.clone()), key, directory: ingress.keys.directory() })
 }
 
 /// Where a request shows its key.

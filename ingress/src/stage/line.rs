@@ -1,7 +1,7 @@
 //! A line of a batch as a request: it has no HTTP head, its deadline is its own, and its caller is found by the id of the key
 //! that the batch was left with, and checked as any other. Knows nothing of files and queues.
 
-use super::authenticate::{self, Sender};
+use super::authenticate::{self, Found, Sender};
 use super::receive::check_user;
 use crate::dialect::Endpoint;
 use crate::http::body::reserve;
@@ -11,33 +11,68 @@ use crate::state::Shared;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use penstock_runtime::{clock, heavy};
-use penstock_schemas::UnixMicros;
-use penstock_schemas::name::KeyId;
+use penstock_schemas::batch::Batch;
+use penstock_schemas::envelope::Delivery;
+use penstock_schemas::job::KeptJob;
+use penstock_schemas::name::RequestId;
 use std::collections::BTreeMap;
 
 /// One line.
-pub(crate) struct Line {
+pub(crate) struct Line<'a> {
+    pub(crate) id: RequestId,
     pub(crate) endpoint: Endpoint,
     pub(crate) body: Bytes,
-    /// The key that the batch was left with.
-    pub(crate) key: KeyId,
-    /// What was said of its sender then.
-    pub(crate) sender: Sender,
-    pub(crate) deadline: UnixMicros,
+    pub(crate) batch: &'a Batch,
+}
+
+/// Who asked for a batch, as they stand now.
+///
+/// # Errors
+/// When they may not ask any more.
+pub(crate) fn find_owner(batch: &Batch, ingress: &Shared) -> Result<Found, Refusal> {
+    match &batch.of_token {
+        Some(key) => authenticate::find_by_token(key, ingress),
+        None => authenticate::find_by_id(&batch.caller.key_id, ingress),
+    }
+}
+
+/// The request of a job whose caller comes back for the answer: in one piece, whatever was asked for.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_job(endpoint: Endpoint, body: Bytes, job: &KeptJob, ingress: &Shared) -> Result<Request, Refusal> {
+    let caller = match &job.of_token {
+        Some(key) => authenticate::find_by_token(key, ingress),
+        None => authenticate::find_by_id(&job.caller.key_id, ingress),
+    }?;
+    let memory = reserve(&ingress.memory, body.len())?;
+    let mut asked = heavy(body.len(), || endpoint.read(body, job.content_type.clone()))?;
+    asked.delivery = Delivery::Whole;
+    let sender = Sender { user: job.caller.user.clone(), tags: job.caller.tags.clone() };
+    let grant = caller.grant(&asked, sender, ingress)?;
+    let at = clock::now();
+    let deadline = at.after(ingress.config.total_timeout).min(job.expires_at);
+    let (headers, carried_query) = (HeaderMap::new(), BTreeMap::new());
+    let arrival = Arrival { id: job.request_id, at, deadline, headers, carried_query };
+    Ok(Request::new(grant, arrival, asked, memory))
 }
 
 /// The request that a line is.
 ///
 /// # Errors
 /// When its key is not good any more, the memory is in use, or the line is not a request.
-pub(crate) fn read(line: Line, ingress: &Shared) -> Result<Request, Refusal> {
-    let Line { endpoint, body, key, sender, deadline } = line;
-    let caller = authenticate::find_by_id(&key, ingress)?;
+pub(crate) fn read(line: Line<'_>, ingress: &Shared) -> Result<Request, Refusal> {
+    let Line { id, endpoint, body, batch } = line;
+    let caller = find_owner(batch, ingress)?;
     let memory = reserve(&ingress.memory, body.len())?;
     let asked = heavy(body.len(), || endpoint.read(body, None))?;
     check_user(&asked)?;
+    let sender = Sender { user: batch.caller.user.clone(), tags: batch.caller.tags.clone() };
     let grant = caller.grant(&asked, sender, ingress)?;
-    let (id, at) = (clock::request_id(), clock::now());
+    let at = clock::now();
+    let deadline = at.after(ingress.config.total_timeout).min(batch.expires_at);
     let arrival = Arrival { id, at, deadline, headers: HeaderMap::new(), carried_query: BTreeMap::new() };
-    Ok(Request::new(grant, arrival, asked, memory))
+    let mut request = Request::new(grant, arrival, asked, memory);
+    request.batch = Some(batch.id.clone());
+    Ok(request)
 }

@@ -73,11 +73,32 @@ pub(crate) async fn read_rest(
     check_user(&asked)?;
     check_headers(&headers)?;
     carried::check(asked.dialect, &headers)?;
-    let user = header(&headers, "x-penstock-user").map(ToOwned::to_owned);
-    let grant = caller.grant(&asked, Sender { user, tags }, ingress)?;
+    let grant = caller.grant(&asked, Sender { user: user(&headers), tags }, ingress)?;
     let carried_query = carried::query(asked.dialect, query.as_deref());
+    let is_async = is_async(&headers, query.as_deref());
     let arrival = Arrival { id, at, deadline, headers, carried_query };
-    Ok(Request::new(grant, arrival, asked, memory))
+    let mut request = Request::new(grant, arrival, asked, memory);
+    request.is_async = is_async;
+    Ok(request)
+}
+
+/// Whether the caller comes back for the answer. Source of the header: <https://www.rfc-editor.org/rfc/rfc7240#section-4.1>.
+fn is_async(headers: &HeaderMap, query: Option<&str>) -> bool {
+    let preferred = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = preferred.flat_map(|value| value.split([',', ';'])).map(str::trim);
+    let is_preferred = preferences.any(|preference| preference.eq_ignore_ascii_case("respond-async"));
+    let query = query.unwrap_or_default().as_bytes();
+    is_preferred || form_urlencoded::parse(query).any(|(name, value)| name == "async" && value == "true")
+}
+
+/// What the head of a request says of its sender.
+pub(crate) fn read_sender(headers: &HeaderMap) -> Result<Sender, Refusal> {
+    check_headers(headers)?;
+    Ok(Sender { user: user(headers), tags: read_tags(headers)? })
+}
+
+fn user(headers: &HeaderMap) -> Option<String> {
+    header(headers, "x-penstock-user").map(ToOwned::to_owned)
 }
 
 fn too_long(most: usize) -> String {

@@ -218,6 +218,11 @@ impl Record {
         });
     }
 
+    /// Leaves the request's line to whoever answers it later.
+    pub(crate) fn leave(mut self) {
+        self.event = None;
+    }
+
     fn edit(&mut self, edit: impl FnOnce(&mut RequestEvent)) {
         if let Some(event) = &mut self.event {
             edit(event);

@@ -9,6 +9,7 @@ use crate::state::Shared;
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
 use penstock_schemas::envelope::{Operation, Unsupported};
+use penstock_schemas::name::ProviderId;
 use penstock_schemas::plan::{Link, Plan};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -33,6 +34,16 @@ pub(crate) fn send_down(request: &mut Request, model: &str, ingress: &Shared) ->
     route(request, ingress)
 }
 
+/// The provider that a request for this model is sent to first, while none is in trouble.
+pub(crate) fn first_provider(name: &str, models: &Models) -> Result<ProviderId, Refusal> {
+    let link = match models.find(name) {
+        Named::Own(model) => model.links.first().map(|(link, _)| link.target.clone()),
+        Named::Target(target) => Some(target),
+        named => return Err(not_found(name, named)),
+    };
+    link.map(|target| target.provider).ok_or_else(|| unknown::<String>(name, "it has no target", &[]))
+}
+
 /// Makes the plan.
 pub(crate) fn route(request: &Request, ingress: &Shared) -> Result<Route, Refusal> {
     let (models, health) = (&ingress.models, &ingress.health);
@@ -47,11 +58,7 @@ pub(crate) fn route(request: &Request, ingress: &Shared) -> Result<Route, Refusa
             (plan(model, arm), Some(name.clone()), model.unsupported, model.hedge)
         }
         Named::Target(target) => (Plan::new(Link::to(target), []), None, None, None),
-        Named::Ambiguous(targets) => return Err(unknown(name, "several providers have it: say", &targets)),
-        Named::Unknown(near) if near.is_empty() => {
-            return Err(unknown::<String>(name, "GET /v1/models lists those that do", &[]));
-        }
-        Named::Unknown(near) => return Err(unknown(name, "did you mean", &near)),
+        named => return Err(not_found(name, named)),
     };
     check_mode(request.asked.operation, name, &plan, models)?;
     let plan = around_trouble(plan, health);
@@ -69,6 +76,14 @@ fn around_trouble(plan: Plan, health: &Health) -> Plan {
     // Only a first link is worth one of the few trials that a half-open circuit allows.
     let is_well = |link: &Link| if *link == first { health.admits(link, now) } else { health.is_closed(link, now) };
     plan.postpone(0, |link| !is_well(link))
+}
+
+fn not_found(name: &str, named: Named<'_>) -> Refusal {
+    match named {
+        Named::Ambiguous(targets) => unknown(name, "several providers have it: say", &targets),
+        Named::Unknown(near) if !near.is_empty() => unknown(name, "did you mean", &near),
+        _ => unknown::<String>(name, "GET /v1/models lists those that do", &[]),
+    }
 }
 
 fn unknown<T: ToString>(name: &str, hint: &str, names: &[T]) -> Refusal {

@@ -3,8 +3,8 @@
 //! `inbox` is an ingress's side of a call and `desk` a worker's; `journal` writes the durable ledger, `ledger` reads it, and
 //! `dead` keeps what it cannot hold; `bucket` holds what every process keeps in memory, and `directory` the one document of
 //! what the operator manages; `kept` holds conversations, and `files` what callers give us to keep; `query` is for questions,
-//! `alerts` for what somebody must be told, and `work` for what is kept until it is done; `time` is what all processes agree
-//! on.
+//! `alerts` for what somebody must be told, and `work` for what is kept until it is done; `jobs` holds the lines of batches and
+//! their results; `time` is what all processes agree on.
 
 mod alerts;
 mod bucket;
@@ -16,6 +16,7 @@ mod files;
 mod gossip;
 mod hash_key;
 mod inbox;
+mod jobs;
 mod journal;
 mod kept;
 mod kept_quota;
@@ -43,6 +44,7 @@ pub use files::{
     PART_BYTES, PartWriter,
 };
 pub use inbox::{Inbox, PendingCall};
+pub use jobs::{Job, JobReader, Jobs, Results, WORD};
 pub use journal::{Journal, Pending};
 pub use kept::{Kept, Version};
 pub use ledger::{UsageBatch, UsageReader};

@@ -193,19 +193,29 @@ impl Bus {
         self.stream(&wanted).await
     }
 
+    /// The store of requests that are larger than a message.
     pub(super) async fn object_store(&self, bucket: &str) -> Result<object_store::ObjectStore, BusError> {
+        self.object_store_for(bucket, BODY_MAX_AGE).await
+    }
+
+    /// A store whose objects are gone at this age.
+    pub(super) async fn object_store_for(
+        &self,
+        bucket: &str,
+        max_age: Duration,
+    ) -> Result<object_store::ObjectStore, BusError> {
         patiently(OPENING_SOON, || async {
             if let Ok(store) = self.jetstream.get_object_store(bucket).await {
                 return Ok(store);
             }
             let config = object_store::Config {
                 bucket: bucket.to_owned(),
-                max_age: BODY_MAX_AGE,
+                max_age,
                 storage: StorageType::File,
                 num_replicas: self.replicas,
                 ..object_store::Config::default()
             };
-            self.jetstream.create_object_store(config).await.map_err(failed("set up the store of large requests"))
+            self.jetstream.create_object_store(config).await.map_err(failed("set up an object store"))
         })
         .await
     }

@@ -102,6 +102,14 @@ impl<T> Work<T> {
         self.bus.flush().await
     }
 
+    /// It is still worked on.
+    ///
+    /// # Errors
+    /// When that cannot be told; then it may be given to another.
+    pub async fn goes_on(&self) -> Result<(), BusError> {
+        self.message.ack_with(AckKind::Progress).await.map_err(failed("say that work goes on"))
+    }
+
     /// It is to be given again after `wait`.
     ///
     /// # Errors

@@ -1,0 +1,250 @@
+//! `/v1/batches`: OpenAI's batches, begun, shown, listed and cancelled; each project has its own.
+//! Source: <https://platform.openai.com/docs/api-reference/batch>.
+
+use crate::batch;
+use crate::http::body::read_json;
+use crate::http::reply;
+use crate::refusal::Refusal;
+use crate::stage::authenticate::Credentials;
+use crate::stage::receive;
+use crate::state::Shared;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use penstock_runtime::clock;
+use penstock_runtime::config::parse_duration;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::batch::{Batch, BatchStatus};
+use penstock_schemas::envelope::Dialect;
+use penstock_schemas::file::{FileId, FilePurpose};
+use penstock_schemas::name::BatchId;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How many batches a page has: by default, and at most.
+const PAGE: (usize, usize) = (20, 100);
+
+/// The shortest and the longest window of a batch.
+const WINDOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30 * 24 * 3600));
+
+/// How long the files of a batch may be kept by its caller's wish, in seconds. Source: `output_expires_after` in
+/// <https://platform.openai.com/docs/api-reference/batch/create>.
+const KEPT: std::ops::RangeInclusive<u64> = 3_600..=2_592_000;
+
+/// OpenAI's limits of `metadata`: pairs, and the longest name and value in characters.
+const METADATA: (usize, usize, usize) = (16, 64, 512);
+
+#[derive(Deserialize)]
+struct Wish {
+    input_file_id: Option<String>,
+    endpoint: Option<String>,
+    completion_window: Option<String>,
+    metadata: Option<BTreeMap<String, String>>,
+    output_expires_after: Option<Expiry>,
+}
+
+#[derive(Deserialize)]
+struct Expiry {
+    anchor: String,
+    seconds: u64,
+}
+
+/// `POST`: a batch begins.
+pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentials, body: Body) -> Response {
+    let begun = async {
+        let found = credentials.find_key(&ingress).await?;
+        let (body, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
+        let wish: Wish = serde_json::from_slice(&body).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
+        let now = clock::now();
+        let (caller, of_token) = found.owner(receive::read_sender(&credentials.headers)?);
+        let id =
+            BatchId::parse(format!("batch_{}", clock::request_id().0.simple())).expect("hexadecimal digits are a name");
+        let (window, length) = window(wish.completion_window)?;
+        let batch = Batch {
+            id,
+            caller,
+            of_token,
+            endpoint: endpoint(wish.endpoint)?,
+            input_file: input_file(wish.input_file_id, &found.key.project, &ingress).await?,
+            window,
+            created_at: now,
+            expires_at: now.after(length),
+            status: BatchStatus::Validating,
+            outcome: None,
+            times: Default::default(),
+            counts: Default::default(),
+            errors: Vec::new(),
+            usage: Default::default(),
+            cost: Default::default(),
+            fed: 0,
+            providers: Default::default(),
+            paused: None,
+            output_file: None,
+            error_file: None,
+            output_expires_after: expiry(wish.output_expires_after)?,
+            metadata: metadata(wish.metadata.unwrap_or_default())?,
+            leader: None,
+        };
+        Ok(shown(&ingress.batches.create(batch).await?))
+    };
+    respond(begun.await)
+}
+
+/// `GET`: the batches of a project, the newest first.
+pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials) -> Response {
+    let listed = async {
+        let found = credentials.find_key(&ingress).await?;
+        let query = credentials.query.as_deref().unwrap_or_default();
+        let limit = match parameter(query, "limit") {
+            None => PAGE.0,
+            Some(limit) => limit
+                .parse()
+                .ok()
+                .filter(|limit| (1..=PAGE.1).contains(limit))
+                .ok_or_else(|| Refusal::BadQuery(format!("`limit` must be a number from 1 to {}", PAGE.1)))?,
+        };
+        let after = parameter(query, "after");
+        let (page, has_more) = ingress.batches.list(&found.key.project, after.as_deref(), limit);
+        Ok(json!({
+            "object": "list",
+            "data": page.iter().map(|batch| shown(batch)).collect::<Vec<_>>(),
+            "first_id": page.first().map(|batch| batch.id.to_string()),
+            "last_id": page.last().map(|batch| batch.id.to_string()),
+            "has_more": has_more,
+        }))
+    };
+    respond(listed.await)
+}
+
+/// `GET …/{id}`: a batch as it is now.
+pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials, Path(id): Path<String>) -> Response {
+    let found = async {
+        let found = credentials.find_key(&ingress).await?;
+        Ok(shown(&ingress.batches.get(&found.key.project, &id).await?))
+    };
+    respond(found.await)
+}
+
+/// `POST …/{id}/cancel`: a batch is to stop.
+pub(crate) async fn cancel(
+    State(ingress): State<Shared>,
+    credentials: Credentials,
+    Path(id): Path<String>,
+) -> Response {
+    let cancelled = async {
+        let found = credentials.find_key(&ingress).await?;
+        Ok(shown(&ingress.batches.cancel(&found.key.project, &id).await?))
+    };
+    respond(cancelled.await)
+}
+
+fn respond(result: Result<Value, Refusal>) -> Response {
+    let id = clock::request_id();
+    match result {
+        Ok(value) => reply::json(&value, id),
+        Err(refusal) => reply::refuse(Dialect::Openai, &refusal, id),
+    }
+}
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+}
+
+fn endpoint(asked: Option<String>) -> Result<String, Refusal> {
+    let path = asked.ok_or(Refusal::MissingField("endpoint"))?;
+    if batch::endpoint(&path).is_some() {
+        return Ok(path);
+    }
+    Err(Refusal::WrongField { field: "endpoint", why: format!("it must be one of {}", batch::endpoints()) })
+}
+
+async fn input_file(
+    asked: Option<String>,
+    project: &penstock_schemas::name::ProjectId,
+    ingress: &Shared,
+) -> Result<String, Refusal> {
+    const FIELD: &str = "input_file_id";
+    let id = asked.ok_or(Refusal::MissingField(FIELD))?;
+    let wrong = |why: &str| Refusal::WrongField { field: FIELD, why: why.to_owned() };
+    let none = "no such file: upload it with `purpose` `batch` first";
+    let parsed = FileId::parse(&id).ok_or_else(|| wrong(none))?;
+    let found = ingress
+        .files
+        .get(project, parsed)
+        .await
+        .map_err(|_| Refusal::NotReady("the store of files does not answer"))?;
+    let file = found.ok_or_else(|| wrong(none))?;
+    if file.description.purpose != FilePurpose::Batch {
+        return Err(wrong("the file is for something else: upload it with `purpose` `batch`"));
+    }
+    Ok(id)
+}
+
+/// The window as it was asked for, and how long it is.
+fn window(asked: Option<String>) -> Result<(String, Duration), Refusal> {
+    const FIELD: &str = "completion_window";
+    let text = asked.ok_or(Refusal::MissingField(FIELD))?;
+    let length = parse_duration(&text).filter(|length| (WINDOW.0..=WINDOW.1).contains(length));
+    let why = || "it must be a time such as `24h` or `30m`, from one second to 30 days".to_owned();
+    let length = length.ok_or_else(|| Refusal::WrongField { field: FIELD, why: why() })?;
+    Ok((text, length))
+}
+
+fn expiry(asked: Option<Expiry>) -> Result<Option<u64>, Refusal> {
+    let Some(Expiry { anchor, seconds }) = asked else { return Ok(None) };
+    if anchor == "created_at" && KEPT.contains(&seconds) {
+        return Ok(Some(seconds));
+    }
+    let why = format!("`anchor` must be `created_at`, and `seconds` from {} to {}", KEPT.start(), KEPT.end());
+    Err(Refusal::WrongField { field: "output_expires_after", why })
+}
+
+fn metadata(pairs: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal> {
+    let (most, name, value) = METADATA;
+    let is_short = |(key, text): (&String, &String)| key.chars().count() <= name && text.chars().count() <= value;
+    if pairs.len() <= most && pairs.iter().all(is_short) {
+        return Ok(pairs);
+    }
+    let why = format!("at most {most} pairs, with names of at most {name} characters and values of at most {value}");
+    Err(Refusal::WrongField { field: "metadata", why })
+}
+
+/// A batch, as OpenAI shows it; what only Penstock knows stands under its own name.
+fn shown(batch: &Batch) -> Value {
+    let seconds = |at: UnixMicros| at.0 / 1_000_000;
+    let at = |at: Option<UnixMicros>| at.map(seconds);
+    let (times, counts, usage) = (&batch.times, &batch.counts, &batch.usage);
+    let errors = (!batch.errors.is_empty()).then(|| json!({ "object": "list", "data": batch.errors }));
+    json!({
+        "id": batch.id,
+        "object": "batch",
+        "endpoint": batch.endpoint,
+        "errors": errors,
+        "input_file_id": batch.input_file,
+        "completion_window": batch.window,
+        "status": batch.status.as_str(),
+        "output_file_id": batch.output_file,
+        "error_file_id": batch.error_file,
+        "created_at": seconds(batch.created_at),
+        "in_progress_at": at(times.in_progress),
+        "expires_at": seconds(batch.expires_at),
+        "finalizing_at": at(times.finalizing),
+        "completed_at": at(times.completed),
+        "failed_at": at(times.failed),
+        "expired_at": at(times.expired),
+        "cancelling_at": at(times.cancelling),
+        "cancelled_at": at(times.cancelled),
+        "request_counts": counts,
+        "usage": {
+            "input_tokens": usage.input_tokens,
+            "input_tokens_details": { "cached_tokens": usage.cached_tokens },
+            "output_tokens": usage.output_tokens,
+            "output_tokens_details": { "reasoning_tokens": usage.reasoning_tokens },
+            "total_tokens": usage.input_tokens.saturating_add(usage.output_tokens),
+        },
+        "metadata": batch.metadata,
+        "penstock": { "cost_usd": batch.cost.to_string(), "paused": batch.paused },
+    })
+}

@@ -1,0 +1,121 @@
+//! `/v1/jobs/{id}`: requests that are answered later, asked for, waited for, cancelled, forgotten; each project has its own.
+
+use crate::http::reply;
+use crate::jobs::{self, shown};
+use crate::refusal::Refusal;
+use crate::stage::authenticate::Credentials;
+use crate::state::Shared;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::ACCEPT;
+use axum::response::Response;
+use futures_util::stream;
+use penstock_runtime::clock;
+use penstock_runtime::config::parse_duration;
+use penstock_schemas::envelope::Dialect;
+use penstock_schemas::job::KeptJob;
+use penstock_schemas::name::ProjectId;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Between two looks at a job that is waited for.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// The longest wait of one request.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// How long a stream of events waits for its event.
+const STREAM: Duration = Duration::from_secs(600);
+
+/// `GET`: a job as it is now, or after `?wait=30s`; as a stream of events, once it is over.
+pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials, Path(id): Path<String>) -> Response {
+    let query = credentials.query.as_deref().unwrap_or_default();
+    let wait = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "wait").map(|(_, value)| value);
+    let accepts = credentials.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_stream = accepts.contains("text/event-stream");
+    let found = async {
+        let wait = match wait {
+            None => Duration::ZERO,
+            Some(text) => {
+                let why = || Refusal::BadQuery("`wait` must be a time such as `30s`, at most 60s".to_owned());
+                parse_duration(&text).filter(|wait| *wait <= LONGEST).ok_or_else(why)?
+            }
+        };
+        let key = credentials.find_key(&ingress).await?.key;
+        let (job, _) = jobs::get(&key.project, &id, &ingress).await?;
+        if is_stream {
+            return Ok((job, Some(key.project.clone())));
+        }
+        Ok((wait_for(&ingress, &key.project, &id, wait).await?, None))
+    };
+    match found.await {
+        Ok((_, Some(project))) => follow(ingress, project, id),
+        found => respond(found.map(|(job, _)| shown(&job))),
+    }
+}
+
+/// `POST …/cancel`: a job is no longer wanted.
+pub(crate) async fn cancel(
+    State(ingress): State<Shared>,
+    credentials: Credentials,
+    Path(id): Path<String>,
+) -> Response {
+    let cancelled = async {
+        let key = credentials.find_key(&ingress).await?.key;
+        Ok(shown(&jobs::cancel(&key.project, &id, &ingress).await?))
+    };
+    respond(cancelled.await)
+}
+
+/// `DELETE`: a job is forgotten.
+pub(crate) async fn forget(
+    State(ingress): State<Shared>,
+    credentials: Credentials,
+    Path(id): Path<String>,
+) -> Response {
+    let forgotten = async {
+        let key = credentials.find_key(&ingress).await?.key;
+        jobs::forget(&key.project, &id, &ingress).await?;
+        Ok(json!({ "id": id, "object": "job", "deleted": true }))
+    };
+    respond(forgotten.await)
+}
+
+/// A job, as soon as it is over or the time is.
+async fn wait_for(ingress: &Shared, project: &ProjectId, id: &str, wait: Duration) -> Result<KeptJob, Refusal> {
+    let until = clock::now().after(wait);
+    loop {
+        let (job, _) = jobs::get(project, id, ingress).await?;
+        if job.status.is_final() || clock::now() >= until || ingress.life.is_stopping() {
+            return Ok(job);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// One event, when the job is over; comments meanwhile keep the connection alive.
+fn follow(ingress: Shared, project: ProjectId, id: String) -> Response {
+    let until = clock::now().after(STREAM);
+    let begun = Some((ingress, project, id));
+    let events = stream::unfold(begun, move |state| async move {
+        let (ingress, project, id) = state?;
+        let wait = LONGEST.min(until.since(clock::now())) / 4;
+        let Ok(job) = wait_for(&ingress, &project, &id, wait).await else { return None };
+        if job.status.is_final() || clock::now() >= until || ingress.life.is_stopping() {
+            let event = format!("event: job\ndata: {}\n\n", shown(&job));
+            return Some((Ok::<_, Infallible>(event), None));
+        }
+        Some((Ok(": in progress\n\n".to_owned()), Some((ingress, project, id))))
+    });
+    reply::events(Body::from_stream(events), clock::request_id())
+}
+
+fn respond(result: Result<Value, Refusal>) -> Response {
+    let id = clock::request_id();
+    match result {
+        Ok(value) => reply::json(&value, id),
+        Err(refusal) => reply::refuse(Dialect::Openai, &refusal, id),
+    }
+}

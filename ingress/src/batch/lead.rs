@@ -1,0 +1,142 @@
+//! A batch that this process leads: it says so in the batch itself, again and again; when it falls silent, another process goes
+//! on from what stands there. Knows nothing of what a leader does.
+
+use crate::batches::Batches;
+use crate::state::Shared;
+use penstock_runtime::bus::BusError;
+use penstock_runtime::clock;
+use penstock_schemas::batch::{Batch, BatchError, BatchStatus, Leader};
+use penstock_schemas::name::BatchId;
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::warn;
+
+/// How long a leader is believed after its last word.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// How often it says a word, and tells how far the batch is.
+pub(super) const WORD: Duration = Duration::from_secs(2);
+
+/// Why a phase ends before its time.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Halt {
+    /// Another process leads, or the batch is gone.
+    #[error("another process leads")]
+    Lost,
+    /// This process stops.
+    #[error("this process stops")]
+    Stopping,
+    /// The bus failed: the phase is to be begun again.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// A file could not be read or written: the phase is to be begun again.
+    #[error("{0}")]
+    File(String),
+}
+
+/// A batch that this process leads.
+pub(super) struct Lead {
+    pub(super) ingress: Shared,
+    pub(super) batch: Batch,
+    revision: u64,
+    saved: Instant,
+    /// Whether this process has led it from its beginning: then all that was fed is known.
+    pub(super) is_first: bool,
+}
+
+/// Whether a process leads it.
+pub(super) fn is_led(batch: &Batch) -> bool {
+    batch.leader.as_ref().is_some_and(|leader| leader.until > clock::now())
+}
+
+impl Lead {
+    /// Begins to lead, when nobody else does.
+    pub(super) async fn claim(ingress: &Shared, id: &BatchId) -> Result<Option<Self>, BusError> {
+        let found = ingress.batches.jobs.batches().get_with_revision(id.as_str()).await?;
+        let Some((batch, revision)) = found.filter(|(batch, _)| !batch.status.is_final() && !is_led(batch)) else {
+            return Ok(None);
+        };
+        let is_first = batch.leader.is_none() && batch.status == BatchStatus::Validating;
+        let mut lead = Self { ingress: ingress.clone(), batch, revision, saved: Instant::now(), is_first };
+        Ok(match lead.try_save().await? {
+            true => Some(lead),
+            false => None,
+        })
+    }
+
+    fn batches(&self) -> &Batches {
+        &self.ingress.batches
+    }
+
+    /// Writes the batch, as long as no other process has. False when one has.
+    async fn try_save(&mut self) -> Result<bool, BusError> {
+        let process = self.ingress.bus.process().clone();
+        self.batch.leader = Some(Leader { process, until: clock::now().after(LEASE) });
+        let (id, at) = (self.batch.id.clone(), Instant::now());
+        let saved = self.batches().jobs.batches().update(id.as_str(), &self.batch, self.revision).await?;
+        let Some(revision) = saved else { return Ok(false) };
+        (self.revision, self.saved) = (revision, at);
+        Ok(true)
+    }
+
+    /// Writes how far the batch is. A cancel that came meanwhile is taken over.
+    pub(super) async fn save(&mut self) -> Result<(), Halt> {
+        while !self.try_save().await? {
+            let id = self.batch.id.as_str();
+            let found = self.ingress.batches.jobs.batches().get_with_revision(id).await?;
+            let Some((batch, revision)) = found else { return Err(Halt::Lost) };
+            let is_ours = batch.leader.as_ref().is_some_and(|leader| leader.process == *self.ingress.bus.process());
+            if !is_ours || batch.status.is_final() {
+                return Err(Halt::Lost);
+            }
+            self.revision = revision;
+            if batch.status == BatchStatus::Cancelling && self.batch.outcome.is_none() {
+                self.batch.status = BatchStatus::Cancelling;
+                (self.batch.outcome, self.batch.times.cancelling) = (batch.outcome, batch.times.cancelling);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says a word, when it is time for one; stops when this process does.
+    pub(super) async fn beat(&mut self) -> Result<(), Halt> {
+        if self.ingress.life.is_stopping() {
+            return Err(Halt::Stopping);
+        }
+        if self.saved.elapsed() >= WORD { self.save().await } else { Ok(()) }
+    }
+
+    /// Goes to another status.
+    pub(super) async fn turn(&mut self, status: BatchStatus) -> Result<(), Halt> {
+        let (now, times) = (Some(clock::now()), &mut self.batch.times);
+        match status {
+            BatchStatus::InProgress => times.in_progress = now,
+            BatchStatus::Finalizing => times.finalizing = now,
+            BatchStatus::Completed => times.completed = now,
+            BatchStatus::Failed => times.failed = now,
+            BatchStatus::Expired => times.expired = now,
+            BatchStatus::Cancelled => times.cancelled = now,
+            BatchStatus::Validating | BatchStatus::Cancelling => {}
+        }
+        self.batch.status = status;
+        self.batch.paused = None;
+        self.save().await
+    }
+
+    /// Ends a batch of which nothing can be run.
+    pub(super) async fn fail(&mut self, code: &str, message: impl Into<String>) -> Result<(), Halt> {
+        let error = BatchError { code: code.to_owned(), message: message.into(), line: None, param: None };
+        self.batch.errors.insert(0, error);
+        self.batch.outcome = Some(BatchStatus::Failed);
+        self.turn(BatchStatus::Finalizing).await
+    }
+
+    /// Lets another process lead at once.
+    pub(super) async fn give_up(mut self) {
+        self.batch.leader = None;
+        let (id, jobs) = (self.batch.id.clone(), &self.ingress.batches.jobs);
+        if let Err(error) = jobs.batches().update(id.as_str(), &self.batch, self.revision).await {
+            warn!(batch = %id, %error, "a batch waits until another process takes it over");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Bytes of any length, cut into lines of a limited one. Knows nothing of what a line says.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+use std::io;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, BufReader};
+
+/// How much is read at once, in bytes.
+const BUFFER: usize = 64 * 1024;
+
+/// The lines of a file that are not blank.
+pub(super) struct Lines<R> {
+    reader: BufReader<R>,
+    /// The longest line, in bytes.
+    longest: usize,
+    /// Of the last line, from 1; blank ones do not count.
+    number: u64,
+}
+
+/// One line, without its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Text {
+    /// All of it.
+    Whole(Bytes),
+    /// It is longer than a line may be, and was passed over.
+    TooLong,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    pub(super) fn new(reader: R, longest: usize) -> Self {
+        Self { reader: BufReader::with_capacity(BUFFER, reader), longest, number: 0 }
+    }
+
+    /// The next line that is not blank, and its number.
+    pub(super) async fn next(&mut self) -> io::Result<Option<(u64, Text)>> {
+        loop {
+            let Some(text) = next(&mut self.reader, self.longest).await? else { return Ok(None) };
+            if matches!(&text, Text::Whole(line) if line.iter().all(u8::is_ascii_whitespace)) {
+                continue;
+            }
+            self.number += 1;
+            return Ok(Some((self.number, text)));
+        }
+    }
+}
+
+async fn next(reader: &mut (impl AsyncBufRead + Unpin), longest: usize) -> io::Result<Option<Text>> {
+    let (mut line, mut is_too_long, mut is_begun) = (BytesMut::new(), false, false);
+    loop {
+        let piece = reader.fill_buf().await?;
+        if piece.is_empty() {
+            return Ok(is_begun.then(|| finished(line, is_too_long)));
+        }
+        is_begun = true;
+        let end = memchr(b'\n', piece);
+        let content = &piece[..end.unwrap_or(piece.len())];
+        if line.len() + content.len() > longest {
+            (line, is_too_long) = (BytesMut::new(), true);
+        }
+        if !is_too_long {
+            line.extend_from_slice(content);
+        }
+        let used = end.map_or(piece.len(), |at| at + 1);
+        reader.consume(used);
+        if end.is_some() {
+            return Ok(Some(finished(line, is_too_long)));
+        }
+    }
+}
+
+fn finished(line: BytesMut, is_too_long: bool) -> Text {
+    if is_too_long { Text::TooLong } else { Text::Whole(line.freeze()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn cut(text: &str, longest: usize) -> Vec<(u64, Option<String>)> {
+        let mut lines = Lines::new(text.as_bytes(), longest);
+        let mut found = Vec::new();
+        while let Some((number, text)) = lines.next().await.unwrap() {
+            let text = match text {
+                Text::Whole(line) => Some(String::from_utf8(line.to_vec()).unwrap()),
+                Text::TooLong => None,
+            };
+            found.push((number, text));
+        }
+        found
+    }
+
+    #[tokio::test]
+    async fn blank_lines_do_not_count_and_the_last_one_needs_no_end() {
+        let line = |number, text: &str| (number, Some(text.to_owned()));
+        assert_eq!(cut("a\n\n \r\nb\r\nc", 9).await, [line(1, "a"), line(2, "b\r"), line(3, "c")]);
+        assert_eq!(cut("", 9).await, []);
+        assert_eq!(cut("\n\n", 9).await, []);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_is_passed_over_and_the_next_one_is_read() {
+        let long = "x".repeat(3 * BUFFER);
+        let text = format!("{long}\nb\n{long}");
+        assert_eq!(cut(&text, 1000).await, [(1, None), (2, Some("b".to_owned())), (3, None)]);
+        assert_eq!(cut("12345\n1234\n", 4).await, [(1, None), (2, Some("1234".to_owned()))]);
+    }
+}

@@ -1,0 +1,142 @@
+//! Requests whose callers come back for the answer: kept, queued, answered by any ingress (`job_runner`), and kept until they are a
+//! month old. Knows nothing of HTTP.
+
+use crate::conversation::unavailable;
+use crate::refusal::Refusal;
+use crate::request::Request;
+use crate::state::Shared;
+use bytes::Bytes;
+use penstock_runtime::bus::{BusError, Version};
+use penstock_runtime::clock;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::envelope::Operation;
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::job::{JobResponse, JobStatus, KeptJob, QueuedJob, is_job_id, job_id};
+use penstock_schemas::name::ProjectId;
+use penstock_schemas::place;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long a job waits and is worked on at most.
+const WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// Keeps a request, and puts it into the queue.
+///
+/// # Errors
+/// When it cannot be answered so, is too large to be kept, or the store does not answer.
+pub(crate) async fn begin(request: &Request, ingress: &Shared) -> Result<KeptJob, Refusal> {
+    let asked = &request.asked;
+    if asked.operation == Operation::Speech || asked.purpose != Default::default() {
+        let why = "what answers this request is not JSON, or stands for a conversation: leave `respond-async` out";
+        return Err(Failure::gateway(FailureKind::BadRequest, why).into());
+    }
+    let now = clock::now();
+    let job = KeptJob {
+        request_id: request.id,
+        status: JobStatus::Queued,
+        created_at: now,
+        completed_at: None,
+        expires_at: now.after(WINDOW),
+        response: None,
+        caller: request.caller.clone(),
+        of_token: request.grant().of_token().map(|key| Box::new((**key).clone())),
+        dialect: asked.dialect,
+        operation: asked.operation,
+        model: Some(asked.model.clone()),
+        content_type: asked.content_type.clone(),
+        due: None,
+    };
+    let (project, id) = (&request.caller.project, job_id(request.id));
+    let store = &ingress.conversations;
+    let kept = async {
+        Ok::<_, BusError>(
+            store.put(project, &place::input(&id), &asked.body).await? && store.put(project, &id, &write(&job)).await?,
+        )
+    };
+    if !kept.await.map_err(|error| unavailable(&error))? {
+        let why = "the request is too large to be kept until it is answered, or the disk is nearly full";
+        return Err(Failure::gateway(FailureKind::TooLarge, why).into());
+    }
+    let queued = QueuedJob { project: project.clone(), id };
+    ingress.bus.put_async(&queued).await.map_err(|error| unavailable(&error))?;
+    Ok(job)
+}
+
+/// A job of a project.
+///
+/// # Errors
+/// When there is none, or the store does not answer.
+pub(crate) async fn get(project: &ProjectId, id: &str, ingress: &Shared) -> Result<(KeptJob, Version), Refusal> {
+    let unknown = || {
+        let id: String = id.chars().take(64).collect();
+        let mut failure = Failure::gateway(FailureKind::NotFound, format!("the job `{id}` does not exist"));
+        failure.param = Some("job_id".to_owned());
+        Refusal::from(failure)
+    };
+    if !is_job_id(id) {
+        return Err(unknown());
+    }
+    let found = ingress.conversations.get(project, id).await.map_err(|error| unavailable(&error))?;
+    let (bytes, version) = found.ok_or_else(unknown)?;
+    let job = serde_json::from_slice(&bytes).map_err(|error| unavailable(&error))?;
+    Ok((job, version))
+}
+
+/// A job that is no longer wanted. One that is over stays as it is.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) async fn cancel(project: &ProjectId, id: &str, ingress: &Shared) -> Result<KeptJob, Refusal> {
+    loop {
+        let (mut job, version) = get(project, id, ingress).await?;
+        if job.status.is_final() {
+            return Ok(job);
+        }
+        end(&mut job, JobStatus::Cancelled, None);
+        let replaced = ingress.conversations.replace((project, id), &write(&job), Some(version)).await;
+        if replaced.map_err(|error| unavailable(&error))?.is_some() {
+            return Ok(job);
+        }
+    }
+}
+
+/// Forgets a job, which is cancelled first.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) async fn forget(project: &ProjectId, id: &str, ingress: &Shared) -> Result<(), Refusal> {
+    cancel(project, id, ingress).await?;
+    let (store, input) = (&ingress.conversations, place::input(id));
+    let both = async { tokio::try_join!(store.forget(project, id), store.forget(project, &input)) };
+    both.await.map(drop).map_err(|error| unavailable(&error))
+}
+
+/// Notes how a job is over.
+pub(crate) fn end(job: &mut KeptJob, status: JobStatus, response: Option<JobResponse>) {
+    (job.status, job.response, job.due, job.completed_at) = (status, response, None, Some(clock::now()));
+}
+
+/// A job, as it is kept.
+pub(crate) fn write(job: &KeptJob) -> Bytes {
+    serde_json::to_vec(job).expect("a job has a JSON form").into()
+}
+
+/// A job, as its caller sees it.
+pub(crate) fn shown(job: &KeptJob) -> Value {
+    let seconds = |at: UnixMicros| at.0 / 1_000_000;
+    json!({
+        "id": job_id(job.request_id),
+        "object": "job",
+        "status": job.status,
+        "created_at": seconds(job.created_at),
+        "completed_at": job.completed_at.map(seconds),
+        "expires_at": seconds(job.expires_at),
+        "request_id": job.request_id.to_string(),
+        "response": job.response,
+    })
+}
+
+/// Where a job is asked for.
+pub(crate) fn location(job: &KeptJob) -> String {
+    format!("/v1/jobs/{}", job_id(job.request_id))
+}

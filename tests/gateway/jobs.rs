@@ -1,0 +1,97 @@
+//! Requests whose callers come back for the answer: taken with 202, answered by whichever process is there, kept by project.
+
+use crate::made;
+use http::Method;
+use penstock_tests::{Ask, Gate, Reply, World, until};
+use serde_json::{Value, json};
+
+fn later(world: &World, model: &str) -> Ask {
+    world.ask(model).header("prefer", "respond-async")
+}
+
+/// The job, as soon as it is over.
+async fn over(world: &World, job: &Value) -> Value {
+    let path = format!("/v1/jobs/{}?wait=10s", job["id"].as_str().unwrap_or_else(|| panic!("{job}")));
+    until("the job to be over", async || {
+        let shown = world.get(&path).key(world.key()).await.json();
+        (!matches!(shown["status"].as_str(), Some("queued" | "in_progress"))).then_some(shown)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_caller_who_does_not_wait_finds_the_answer_under_the_id_of_the_request() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hello").always();
+    let taken = later(&world, "alpha/m").stream().await;
+    assert_eq!(taken.status, 202, "{}", taken.raw());
+    let job = taken.json();
+    assert_eq!(taken.header("location"), format!("/v1/jobs/{}", job["id"].as_str().unwrap()));
+    assert_eq!((&job["object"], &job["status"], &job["response"]), (&json!("job"), &json!("queued"), &Value::Null));
+    let job = over(&world, &job).await;
+    assert_eq!((&job["status"], &job["response"]["status_code"]), (&json!("completed"), &json!(200)), "{job}");
+    assert_eq!(job["response"]["body"]["choices"][0]["message"]["content"], "hello");
+    let id = job["request_id"].as_str().unwrap();
+    let statement = format!("SELECT outcome FROM requests WHERE request_id = '{id}'");
+    world.sql_until(&statement, |rows| rows == [json!({ "outcome": "served" })]).await;
+    let events = world.get(&format!("/v1/jobs/{}", job["id"].as_str().unwrap())).key(world.key());
+    let events = events.header("accept", "text/event-stream").await.raw();
+    assert!(events.starts_with("event: job\ndata: {") && events.contains("\"completed\""), "{events}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_told_at_once_and_what_its_provider_refuses_stands_in_the_job() {
+    let world = World::start().await;
+    world.upstream("alpha").replies(Reply::error(400)).always();
+    let refused = later(&world, "alpha/m").body("{").await;
+    assert_eq!(refused.status, 400, "{}", refused.raw());
+    let job = over(&world, &later(&world, "alpha/m").await.json()).await;
+    assert_eq!((&job["status"], &job["response"]["status_code"]), (&json!("failed"), &json!(400)), "{job}");
+    assert!(job["response"]["body"]["error"]["message"].is_string(), "{job}");
+}
+
+#[tokio::test]
+async fn a_job_is_its_projects_alone_and_can_be_cancelled_and_forgotten() {
+    let world = World::start().await;
+    let (alpha, gate) = (world.upstream("alpha"), Gate::new());
+    alpha.replies(Reply::answer("late").held(&gate)).always();
+    let job = later(&world, "alpha/m").await.json();
+    let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    until("it to be under way", async || (alpha.calls().len() == 1).then_some(())).await;
+    let stranger = made::key(&world, &json!({ "id": "other", "project": "elsewhere" })).await;
+    for (method, path) in
+        [(Method::GET, path.clone()), (Method::DELETE, path.clone()), (Method::POST, format!("{path}/cancel"))]
+    {
+        let answer = world.get(&path).method(method.clone()).key(&stranger).await;
+        assert_eq!(answer.status, 404, "{method} {path}: {}", answer.raw());
+    }
+    let cancelled = world.get(&format!("{path}/cancel")).method(Method::POST).key(world.key()).await.json();
+    assert_eq!(cancelled["status"], "cancelled", "{cancelled}");
+    until("the call to be given up", async || alpha.calls()[0].end().map(drop)).await;
+    let gone = world.get(&path).method(Method::DELETE).key(world.key()).await;
+    assert_eq!(gone.status, 200, "{}", gone.raw());
+    assert_eq!(world.get(&path).key(world.key()).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_job_that_was_under_way_when_its_process_died_is_made_again() {
+    let mut world = World::start().await;
+    let gate = Gate::new();
+    world.upstream("alpha").replies(Reply::answer("late").held(&gate)).once();
+    world.upstream("alpha").answers("again").always();
+    let job = later(&world, "alpha/m").await.json();
+    until("it to be under way", async || (world.upstream("alpha").calls().len() == 1).then_some(())).await;
+    world.crash().await;
+    world.again().await;
+    // The queue gives it to another process after a minute without a word.
+    let path = format!("/v1/jobs/{}?wait=25s", job["id"].as_str().unwrap());
+    let mut shown = job;
+    for _ in 0..8 {
+        shown = world.get(&path).key(world.key()).send().await.json();
+        if shown["status"] == "completed" {
+            break;
+        }
+    }
+    assert_eq!(shown["response"]["body"]["choices"][0]["message"]["content"], "again", "{shown}");
+    assert_eq!(world.upstream("alpha").calls().len(), 2);
+}
