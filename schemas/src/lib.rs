@@ -34,6 +34,7 @@ pub mod managed;
 pub mod model;
 pub mod money;
 pub mod name;
+pub mod native_batch;
 pub mod pattern;
 pub mod place;
 pub mod plan;

@@ -4,6 +4,7 @@
 use crate::UnixMicros;
 use crate::envelope::Dialect;
 use crate::name::{ModelId, ProviderId};
+use crate::native_batch::NativeBatchCard;
 use crate::price::{Ceiling, Prices};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,9 @@ pub struct ProviderCard {
     /// The most texts that one request for embeddings may hold; `None`: nobody knows of a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_inputs: Option<u32>,
+    /// What its own batch API takes; absent: it has none that is spoken here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native_batch: Option<NativeBatchCard>,
     /// The models of the catalogue and of the operator's own price list; others can be called by their full name.
     pub models: Vec<ModelCard>,
     /// What every other model is taken for; `None`: nothing is known of it, not even a price.

@@ -217,33 +217,38 @@ mod tests {
         }
     }
 
+    /// Every stream, bucket and object store, by the stream that it is.
+    fn streams_of(names_of: &Subjects) -> Vec<String> {
+        let kv = |bucket: String| format!("KV_{bucket}");
+        vec![
+            names_of.usage_stream(),
+            names_of.kept_stream(),
+            names_of.alerts_stream(),
+            names_of.posts_stream(),
+            kv(names_of.claims_bucket()),
+            kv(names_of.kept_sizes_bucket()),
+            kv(names_of.books_bucket()),
+            kv(names_of.rates_bucket()),
+            kv(names_of.leases_bucket()),
+            kv(names_of.directory_bucket()),
+            kv(names_of.keys_bucket()),
+            kv(names_of.secrets_bucket()),
+            kv(names_of.models_bucket()),
+            kv(names_of.responses_bucket()),
+            kv(names_of.files_bucket()),
+            names_of.pieces_stream(),
+            format!("OBJ_{}", names_of.bodies_bucket()),
+            kv(names_of.native_groups_bucket()),
+            format!("OBJ_{}", names_of.native_lines_bucket()),
+        ]
+    }
+
     #[test]
     fn no_two_things_share_a_subject_or_a_stream() {
         let (mut subjects, mut streams) = (Made::default(), Made::default());
         for prefix in names(3) {
             let names_of = Subjects::new(&prefix).unwrap();
-            let kv = |bucket: String| format!("KV_{bucket}");
-            for stream in [
-                names_of.usage_stream(),
-                names_of.kept_stream(),
-                names_of.alerts_stream(),
-                names_of.posts_stream(),
-                kv(names_of.claims_bucket()),
-                kv(names_of.kept_sizes_bucket()),
-                kv(names_of.books_bucket()),
-                kv(names_of.rates_bucket()),
-                kv(names_of.leases_bucket()),
-                kv(names_of.directory_bucket()),
-                kv(names_of.keys_bucket()),
-                kv(names_of.secrets_bucket()),
-                kv(names_of.models_bucket()),
-                kv(names_of.responses_bucket()),
-                kv(names_of.files_bucket()),
-                names_of.pieces_stream(),
-                format!("OBJ_{}", names_of.bodies_bucket()),
-            ] {
-                streams.add(stream, prefix.clone());
-            }
+            streams_of(&names_of).into_iter().for_each(|stream| streams.add(stream, prefix.clone()));
             let fixed = [names_of.usage(), names_of.spend(), names_of.audit(), names_of.reprice(), names_of.forecast()];
             let others =
                 [names_of.targets(), names_of.proof(), names_of.alerts_asked(), names_of.nobody(), names_of.post("w")];
@@ -262,6 +267,7 @@ mod tests {
                     ("call of a batch", names_of.call(&provider, Operation::Chat, Traffic::Batch)),
                     ("call of another sort", names_of.call(&provider, Operation::Embeddings, Traffic::Sync)),
                     ("pool", names_of.pool(&provider)),
+                    ("native batch", names_of.native(&provider)),
                     ("reply", names_of.reply(&process, request)),
                     ("kept reply", names_of.kept_reply(&process, request)),
                     ("control", names_of.control(&process, request)),

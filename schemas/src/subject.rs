@@ -47,6 +47,21 @@ impl Subjects {
         }
     }
 
+    /// Where the workers of a provider are asked about groups of lines for its own batch API.
+    pub fn native(&self, provider: &ProviderId) -> String {
+        format!("{}.native.{provider}", self.prefix)
+    }
+
+    /// The bucket of what is known of such groups.
+    pub fn native_groups_bucket(&self) -> String {
+        format!("{}_NATIVE_GROUPS", self.prefix)
+    }
+
+    /// The object store of their lines and answers.
+    pub fn native_lines_bucket(&self) -> String {
+        format!("{}_NATIVE_LINES", self.prefix)
+    }
+
     /// Where a worker tells how its pool of the provider is.
     pub fn pool(&self, provider: &ProviderId) -> String {
         format!("{}.pool.{provider}", self.prefix)

@@ -21,7 +21,12 @@ use penstock_schemas::managed::Kind;
 use penstock_schemas::model::ProviderCard;
 use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::{AttemptId, BatchId, KeyId, ProcessId, ProjectId, RequestId, Target};
+use penstock_schemas::native_batch::{
+    NativeAnswer, NativeCounts, NativeGroup, NativeJob, NativeLine, NativeLineHead, NativeOutcome, NativeQuestion,
+    NativeStage,
+};
 use penstock_schemas::plan::{Link, Plan};
+use penstock_schemas::reservation::Settled;
 use penstock_schemas::spend::{SpendQuery, SpendReply};
 use penstock_schemas::usage::{Usage, UsageSource};
 use std::fmt::Debug;
@@ -208,6 +213,50 @@ fn a_call_of_a_batch_and_its_events() {
     let bytes = golden("usage-batch.jsonl", &today);
     assert_eq!(decode_batch(&bytes).unwrap(), events);
     assert_eq!(bytes, today, "usage-batch.jsonl is written differently");
+}
+
+#[test]
+fn a_group_of_lines_for_a_native_batch() {
+    let group = NativeGroup {
+        batch: BatchId::parse("batch_0190f3a2c5d4").unwrap(),
+        number: 3,
+        target: target("openai/gpt-4o-mini"),
+        lines: 2,
+        at: UnixMicros(1_794_999_000_000_000),
+        deadline: UnixMicros(1_795_000_000_000_000),
+    };
+    let questions = [NativeQuestion::Advance, NativeQuestion::Cancel, NativeQuestion::Forget];
+    json("native-questions.json", &questions.map(|question| question(group.clone())).to_vec());
+    let counts = NativeCounts { served: 5, refused: 1, unrun: 2 };
+    let answers = [
+        NativeAnswer::Submitting,
+        NativeAnswer::Running { done: 4 },
+        NativeAnswer::Collecting,
+        NativeAnswer::Collected(counts),
+        NativeAnswer::Failed(Box::new(failure())),
+        NativeAnswer::Later(Box::new(failure())),
+        NativeAnswer::Forgotten,
+    ];
+    json("native-answers.json", &answers.to_vec());
+    let (worker, pulse) = (ProcessId::parse("worker-1").unwrap(), UnixMicros(1_794_999_000_000_000));
+    let job = NativeJob { id: "batch_abc".to_owned(), key: "9f86d081".to_owned() };
+    let stages = [
+        NativeStage::Submitting { worker: worker.clone(), pulse },
+        NativeStage::Submitted(job.clone()),
+        NativeStage::Collecting { job, worker, pulse },
+        NativeStage::Collected(counts),
+        NativeStage::Failed(Box::new(failure())),
+    ];
+    json("native-stages.json", &stages.to_vec());
+    let settled = Some(Settled { id: id(7), spent: vec![1, 2] });
+    let head = NativeLineHead { call: RequestId(id(1)), outcome: NativeOutcome::Refused, settled };
+    let failed = Failed { failure: failure(), target: Some(target("openai/gpt-4o-mini")), attempts: 1 };
+    let line = NativeLine { head, frame: Frame { seq: 0, payload: Payload::Failed(failed) } };
+    let today = line.encode().unwrap();
+    let bytes = Bytes::from(golden("native-line.bin", &today));
+    assert_eq!(NativeLine::decode(&bytes).unwrap(), line);
+    assert_eq!(bytes, today, "native-line.bin is written differently");
+    assert!((0..bytes.len()).all(|length| NativeLine::decode(&bytes.slice(..length)).is_err()), "cut short");
 }
 
 #[test]

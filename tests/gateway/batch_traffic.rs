@@ -75,12 +75,12 @@ impl Sender {
     /// Publishes lines until the upstream holds so many of them; those that no pool took are given up.
     async fn fill(&self, world: &World, target: &str, count: usize) -> Vec<PendingCall> {
         let upstream = world.upstream(target.split('/').next().unwrap());
-        let mut held = Vec::new();
+        let (mut held, before) = (Vec::new(), upstream.calls().len());
         while held.len() < count {
             let mut call = self.publish(&[target]).await;
             if call.found_pool().await {
                 held.push(call);
-                upstream.received(held.len()).await;
+                upstream.received(before + held.len()).await;
             }
         }
         held
@@ -129,8 +129,15 @@ async fn a_pool_full_of_batches_answers_callers_and_refuses_further_lines_at_onc
 async fn a_pool_of_one_slot_takes_batches_too_and_callers_first() {
     let world = World::setup().env("PENSTOCK_PROVIDERS_ALPHA_CONCURRENCY", "1").start().await;
     let (sender, gate, alpha) = (Sender::new(&world).await, Gate::new(), world.upstream("alpha"));
+    alpha.answers("before").once();
     alpha.replies(Reply::answer("first").held(&gate)).once();
     alpha.answers("then").always();
+    world.ask("alpha/m").await;
+    // The ingress knows of the pool: a caller may wait for it.
+    until("the pool's word", async || {
+        world.tool(&["targets"]).await.as_array()?.iter().any(|target| target["workers"] == 1).then_some(())
+    })
+    .await;
     let mut held = sender.fill(&world, "alpha/m", 1).await;
     // A caller is in the ingress's queue when the slot is free again, and lines of the batch come all the time.
     let caller = async { world.ask("alpha/m").await.text() };
@@ -140,9 +147,9 @@ async fn a_pool_of_one_slot_takes_batches_too_and_callers_first() {
         until("a line that is taken", async || end(&mut sender.publish(&["alpha/m"]).await).await.ok()).await;
     };
     assert_eq!(tokio::join!(caller, lines).0, "then");
-    let order = world.sql_until("SELECT batch_id FROM attempts ORDER BY started_at", |rows| rows.len() == 3).await;
+    let order = world.sql_until("SELECT batch_id FROM attempts ORDER BY started_at", |rows| rows.len() == 4).await;
     let order: Vec<&str> = order.iter().map(|row| row["batch_id"].as_str().unwrap()).collect();
-    assert_eq!(order, ["batch_1", "", "batch_1"], "the caller's call was made before the next line");
+    assert_eq!(order, ["", "batch_1", "", "batch_1"], "the caller's call was made before the next line");
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ mod memory;
 mod model_names;
 mod moderations;
 mod named_files;
+mod native_batch;
 mod official;
 mod oidc;
 mod ollama;

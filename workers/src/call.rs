@@ -30,6 +30,8 @@ mod learn;
 mod ledger;
 mod settle;
 
+pub(crate) use ledger::End;
+
 /// What a caller is told to wait when a pool is full, in milliseconds.
 const BUSY_MS: u64 = 1000;
 

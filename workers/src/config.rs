@@ -5,6 +5,7 @@ use crate::catalogue::{self, ProviderEntry};
 use crate::keys::ConfiguredKey;
 use crate::media::MediaGuard;
 use crate::prices;
+use crate::providers::batch_api::BatchDialect;
 use crate::providers::{self, Adapter, Settings, demo};
 use crate::slots::BatchShare;
 use penstock_runtime::Secret;
@@ -57,6 +58,8 @@ pub struct ProviderConfig {
     pub keys: Vec<ConfiguredKey>,
     /// The most texts that one request for embeddings may hold.
     pub most_inputs: Option<u32>,
+    /// Its own batch API, if it has one that is spoken here.
+    pub batch_api: Option<BatchDialect>,
     /// Calls at once, per worker process.
     pub concurrency: usize,
     /// Whether it may be asked if it is there, when a target of it is in doubt.
@@ -116,6 +119,7 @@ impl WorkersConfig {
             base_url,
             keys: Vec::new(),
             most_inputs: entry.most_inputs,
+            batch_api: None,
             concurrency: CONCURRENCY,
             probe: true,
             media: MediaGuard::Public,
@@ -241,6 +245,7 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
     if most_inputs == Some(0) {
         section.mistake("most_inputs", "must be at least 1");
     }
+    let batch_api = section.get("batch_api").or(entry.as_ref().and_then(|entry| entry.batch_api));
     let keys = read_keys(section, entry.as_ref().map_or(&[][..], |entry| &entry.key_env));
     let models = entry.map(|entry| entry.models).unwrap_or_default();
     let Some(dialect) = dialect else {
@@ -271,6 +276,7 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
         base_url,
         keys,
         most_inputs,
+        batch_api,
         concurrency,
         probe: section.or("probe", true),
         media: MediaGuard::Public,

@@ -7,10 +7,10 @@ use crate::count::{self, Sent};
 use crate::limits::Pick;
 use crate::provider::Provider;
 use crate::providers::quota;
-use crate::providers::{self, Adapter, Ask, ErrorResponse, Form, Outgoing, Wanted};
+use crate::providers::{self, Adapter, Ask, ErrorResponse, Form, Outgoing, Spelled, Wanted};
 use crate::sink::FrameSink;
 use ::bytes::Bytes;
-use body::{describe, read_up_to};
+use body::read_up_to;
 use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use meter::Meter;
@@ -41,6 +41,7 @@ mod stamp;
 mod unpack;
 mod whole;
 
+pub use body::{describe, read_up_to as read_body};
 pub use report::{Attempt, Report, Stop};
 
 /// Longest wait, before a provider is called, until the ledger takes the start of the attempt; never beyond the caller's
@@ -222,9 +223,9 @@ impl Exchange<'_> {
         unpack::unpacked(response).map_err(|encoding| self.unknown_encoding(&encoding))
     }
 
-    /// The request, complete with its key.
-    fn spell(&self, key: Option<&Secret>, report: &mut Report) -> Result<Outgoing, Failure> {
-        let (spelled, tools) = providers::spell(
+    /// The request in the provider's words.
+    pub fn words(&self, report: &mut Report) -> Result<Spelled, Failure> {
+        let (mut spelled, tools) = providers::spell(
             self.adapter,
             &Ask {
                 wanted: self.wanted,
@@ -238,7 +239,13 @@ impl Exchange<'_> {
             },
         )?;
         report.tools = tools;
-        report.dropped = spelled.dropped;
+        report.dropped = std::mem::take(&mut spelled.dropped);
+        Ok(spelled)
+    }
+
+    /// The request, complete with its key.
+    fn spell(&self, key: Option<&Secret>, report: &mut Report) -> Result<Outgoing, Failure> {
+        let spelled = self.words(report)?;
         let url = self.provider.url(spelled.path.as_str());
         let mut request = Outgoing { url, headers: spelled.headers, body: spelled.body };
         if self.wanted.form == Form::Own {

@@ -17,6 +17,7 @@ mod keys;
 mod limits;
 mod media;
 mod metrics;
+mod native;
 mod news;
 mod pool;
 mod prices;

@@ -67,6 +67,11 @@ impl Media {
         Self { guard, client: Arc::default() }
     }
 
+    /// Whether a chat request names something by its address.
+    pub fn is_named_in(request: &Bytes, wanted: Addresses) -> bool {
+        crate::providers::edit::text(request).is_ok_and(|text| !address::find(text, wanted).is_empty())
+    }
+
     /// The chat request with data in the place of addresses; `None` when it names none.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use penstock_runtime::config::Section;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::model::PriceRow;
 use penstock_schemas::name::Target;
-use penstock_schemas::price::{Ceiling, PerMillion, PerUnit, Prices, Tier, TokenPrices};
+use penstock_schemas::price::{BatchRates, Ceiling, PerMillion, PerUnit, Prices, Rate, Tier, TokenPrices};
 use serde::Deserialize;
 
 /// The operator's row over the catalogue's: each class and fee that it does not state is the catalogue's, and so are the
@@ -72,6 +72,16 @@ impl OwnTier {
     }
 }
 
+/// What the provider's own batch API charges of the row's prices.
+fn read_batch(section: &mut Section) -> Option<BatchRates> {
+    let mut rate = |key: &str| {
+        let text: String = section.get(key)?;
+        Rate::parse(&text).map_err(|_| section.mistake(key, "must be 0 to 1, as text with at most three decimals")).ok()
+    };
+    let (tokens, cache_read) = (rate("batch_rate"), rate("batch_cache_read_rate"));
+    Some(BatchRates { tokens: tokens?, cache_read })
+}
+
 /// Reads one row of `[[prices]]`.
 pub fn read(mut section: Section) -> Option<(Target, PriceRow)> {
     let model: Option<String> = section.get("model");
@@ -101,6 +111,7 @@ pub fn read(mut section: Section) -> Option<(Target, PriceRow)> {
     };
     let (per_image, per_second, per_search) = (unit("image"), unit("second"), unit("search"));
     let (per_code_execution, per_file_search) = (unit("code_execution"), unit("file_search"));
+    let batch = read_batch(&mut section);
     let tiers: Vec<OwnTier> = section.get("tiers").unwrap_or_default();
     let mut tiers: Vec<Tier> = tiers.into_iter().map(OwnTier::tier).collect();
     tiers.sort_by_key(|tier| tier.above_input_tokens);
@@ -118,7 +129,7 @@ pub fn read(mut section: Section) -> Option<(Target, PriceRow)> {
         per_code_execution,
         per_file_search,
         tiers,
-        batch: None,
+        batch,
     };
     Some((target, PriceRow { price_id: format!("own/{model}"), valid_from: UnixMicros(0), prices }))
 }

@@ -4,11 +4,12 @@ use crate::config::ProviderConfig;
 use crate::keys::{self, ConfiguredKey};
 use crate::limits::{Limits, Pick};
 use crate::media::Media;
+use crate::providers::batch_api::BatchDialect;
 use crate::providers::{self, Adapter, Form, Settings};
 use penstock_runtime::Secret;
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::model::ModelCard;
+use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ModelId, ProviderId};
 use penstock_schemas::provider_key::{KeySource, ProviderKey};
 use std::collections::HashMap;
@@ -48,6 +49,10 @@ pub struct Provider {
     /// That there are other keys now.
     changed: Notify,
     models: HashMap<ModelId, ModelCard>,
+    /// Those that its batch API has prices for, with these.
+    in_batch: HashMap<ModelId, ModelCard>,
+    /// How its batch API is spoken to.
+    pub batch_api: Option<BatchDialect>,
     /// What every other model is taken for.
     unknown: Option<ModelCard>,
     /// By connect time-out: it belongs to the client, not to the request.
@@ -81,6 +86,8 @@ impl Provider {
             media: Media::new(config.media),
             base_url: config.base_url.trim_end_matches('/').to_owned(),
             unknown: config.unknown,
+            batch_api: config.batch_api,
+            in_batch: config.models.iter().filter_map(in_batch).map(|card| (card.model.clone(), card)).collect(),
             models: config.models.into_iter().map(|card| (card.model.clone(), card)).collect(),
             clients: Mutex::default(),
         }
@@ -114,6 +121,11 @@ impl Provider {
     /// What is known of a model.
     pub fn model(&self, model: &ModelId) -> Option<&ModelCard> {
         self.models.get(model).or(self.unknown.as_ref())
+    }
+
+    /// What is known of a model as a line of a batch: with the prices of the batch API, where these are known.
+    pub fn model_in_batch(&self, model: &ModelId) -> Option<&ModelCard> {
+        self.in_batch.get(model).or_else(|| self.model(model))
     }
 
     /// The key that was picked, or the token that it is exchanged for; `None` when the provider wants none.
@@ -202,4 +214,11 @@ impl Provider {
         clients.insert(connect, client.clone());
         Ok(client)
     }
+}
+
+/// A model with the prices of its provider's batch API; `None` when these are not known.
+fn in_batch(card: &ModelCard) -> Option<ModelCard> {
+    let price = card.price.as_ref()?;
+    let prices = price.prices.in_batch()?;
+    Some(ModelCard { price: Some(PriceRow { prices, ..price.clone() }), ..card.clone() })
 }

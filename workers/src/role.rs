@@ -5,9 +5,11 @@ use crate::config::{ProviderConfig, WorkersConfig};
 use crate::count;
 use crate::gossip;
 use crate::metrics::WorkerMetrics;
+use crate::native::Native;
 use crate::pool::Pool;
 use crate::probe;
 use crate::provider::Provider;
+use crate::providers::batch_of;
 use crate::slots::Slots;
 use penstock_runtime::bus::{Bus, BusError, Desk, Journal};
 use penstock_runtime::health::Health;
@@ -93,6 +95,7 @@ impl Workers {
                 metrics: metrics.clone(),
                 worker: bus.process().clone(),
             };
+            Native::serve(&context, bus).await?;
             let pool = Pool { slots, context };
             life.work(gossip::tell(pool.clone(), bus.clone()));
             life.work(pool.clone().run_direct(Traffic::Sync));
@@ -123,6 +126,7 @@ fn card(config: &ProviderConfig) -> ProviderCard {
         dialect: config.dialect,
         also: config.also.clone(),
         most_inputs: config.most_inputs,
+        native_batch: config.batch_api.map(|dialect| batch_of(dialect).limits()),
         models: config.models.clone(),
         unknown: config.unknown.clone(),
     }

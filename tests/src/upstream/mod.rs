@@ -2,10 +2,12 @@
 //! told, and keeps every request it received. A request that a provider of its dialect would refuse gets that provider's
 //! 400, and fails the test when the upstream is dropped. Knows nothing of Penstock.
 
+mod batches;
 mod call;
 mod script;
 pub mod words;
 
+pub use batches::{BatchKind, BatchUpstream, EXPIRED, REFUSED};
 pub use call::{Call, End};
 pub use script::{Gate, Part, Reply};
 

@@ -216,7 +216,7 @@ impl CallContext {
 
     /// What the provider does not fetch itself. The caller's own bytes are left alone, unless they are in OpenAI's form and
     /// go to a server that takes less than OpenAI.
-    fn not_taken(&self, adapter: &dyn Adapter, wanted: Wanted, caller: Dialect) -> Option<Addresses> {
+    pub(crate) fn not_taken(&self, adapter: &dyn Adapter, wanted: Wanted, caller: Dialect) -> Option<Addresses> {
         let takes_images = adapter.takes_urls() && !self.provider.settings.has(Quirk::NoUrls);
         let is_agnostic = wanted.form == Form::Agnostic;
         match wanted.operation {
@@ -229,7 +229,7 @@ impl CallContext {
     }
 
     /// How to speak to the provider, and the request in the form for it.
-    fn words(
+    pub(crate) fn words(
         &self,
         envelope: &Envelope,
         body: &Bytes,

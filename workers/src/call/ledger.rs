@@ -50,7 +50,7 @@ impl CallContext {
     }
 
     /// What an attempt at a link can come to at most.
-    pub(super) fn worst(&self, (envelope, body): (&Envelope, &Bytes), link: &Link) -> Worst {
+    pub(crate) fn worst(&self, (envelope, body): (&Envelope, &Bytes), link: &Link) -> Worst {
         link.worst.unwrap_or_else(|| {
             let card = self.provider.model(&link.target.model);
             match &envelope.extent {
@@ -72,7 +72,7 @@ impl CallContext {
     }
 
     /// Writes the end of an attempt into the ledger: what it has come to.
-    pub(super) async fn note(&self, start: AttemptStarted, end: End, report: Report) -> Amounts {
+    pub(crate) async fn note(&self, start: AttemptStarted, end: End, report: Report) -> Amounts {
         let ended = self.end(start, end, report);
         let usd = ended.event.charged.or(ended.event.cost).map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0));
         let amounts = Amounts { usd, tokens: ended.event.charged_tokens };
@@ -101,7 +101,11 @@ impl CallContext {
 
     fn end(&self, start: AttemptStarted, end: End, report: Report) -> Ended {
         let End { outcome, failure, total } = end;
-        let card = self.provider.model(&start.target.model);
+        let card = if start.native_batch {
+            self.provider.model_in_batch(&start.target.model)
+        } else {
+            self.provider.model(&start.target.model)
+        };
         let summary = sum_up(card, report.observed.usage, report.counted);
         let is_known = summary.usage_source != UsageSource::Unknown;
         let unpriced = Some(cost::unpriced(card, &summary.usage)).filter(|unpriced| *unpriced != Usage::default());
@@ -152,7 +156,7 @@ pub(super) struct Cut {
 
 /// How and when an attempt ended.
 #[derive(Clone, Copy)]
-pub(super) struct End {
+pub(crate) struct End {
     outcome: Outcome,
     failure: Option<FailureKind>,
     total: Duration,
@@ -160,7 +164,7 @@ pub(super) struct End {
 
 impl End {
     /// `cancelled` is why, if it was.
-    pub(super) fn of(attempt: &Attempt, total: Duration, cancelled: FailureKind) -> Self {
+    pub(crate) fn of(attempt: &Attempt, total: Duration, cancelled: FailureKind) -> Self {
         let (outcome, failure) = match attempt {
             Attempt::Served => (Outcome::Served, None),
             Attempt::Refused(failure) => (Outcome::Refused, Some(failure.kind)),

@@ -2,6 +2,7 @@
 
 use super::ProviderEntry;
 use crate::providers::Quirk;
+use crate::providers::batch_api::BatchDialect;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use penstock_schemas::UnixMicros;
@@ -48,6 +49,8 @@ struct Fees {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawBatch {
+    /// How it is spoken to; absent: it is not.
+    api: Option<BatchDialect>,
     /// Of every price per token of every model; absent: of the models alone whose lines have prices of a batch.
     rate: Option<Rate>,
     /// Of what is read from a cache; absent: that costs as other input.
@@ -153,6 +156,7 @@ macro_rules! token_prices {
 pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
     let raw: RawProvider = toml::from_str(text).map_err(|error| error.to_string())?;
     let (day, fees, batch) = (raw.priced_on, raw.fees, raw.batch);
+    let batch_api = batch.api;
     let models = raw.models.into_iter().map(|(model, line)| {
         let rates = batch.rates(&model, &line);
         card(id, model, line, (day, fees, rates))
@@ -163,6 +167,7 @@ pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
         also: raw.also,
         base_url: raw.base_url,
         most_inputs: raw.most_inputs,
+        batch_api,
         key_env: raw.key_env.iter().map(|names| names.split(" + ").map(str::to_owned).collect()).collect(),
         setting_env: raw.setting_env,
         quirks: raw.quirks,

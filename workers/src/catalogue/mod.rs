@@ -7,6 +7,7 @@ mod file;
 mod checks;
 
 use crate::providers::Quirk;
+use crate::providers::batch_api::BatchDialect;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ProviderId, Target};
@@ -27,6 +28,8 @@ pub struct ProviderEntry {
     pub base_url: Option<String>,
     /// The most texts that one request for embeddings may hold, where it is not the dialect's usual limit.
     pub most_inputs: Option<u32>,
+    /// Its own batch API, if it has one that is spoken here.
+    pub batch_api: Option<BatchDialect>,
     /// The environment variables that hold its key: alternatives, each of one or more that are needed together.
     /// Empty: it needs no key.
     pub key_env: Vec<Vec<String>>,

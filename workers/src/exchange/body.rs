@@ -11,7 +11,7 @@ use reqwest::Response;
 const ANSWER_COPIES: usize = 3;
 
 /// The innermost reason, which says most; never the URL, which may hold what the operator keeps for himself.
-pub(super) fn describe(error: &reqwest::Error) -> String {
+pub fn describe(error: &reqwest::Error) -> String {
     let mut reason: &dyn std::error::Error = error;
     while let Some(source) = reason.source() {
         reason = source;
@@ -20,7 +20,7 @@ pub(super) fn describe(error: &reqwest::Error) -> String {
 }
 
 /// Why a whole answer could not be read.
-pub(super) enum Unread {
+pub enum Unread {
     Broken,
     TooLong,
     /// Paid for and not held: there is no memory for it.
@@ -28,7 +28,7 @@ pub(super) enum Unread {
 }
 
 impl Unread {
-    pub(super) fn into_failure(self, provider: &ProviderId) -> Failure {
+    pub fn into_failure(self, provider: &ProviderId) -> Failure {
         match self {
             Self::Broken => Failure::provider(FailureKind::Broken, format!("{provider} broke its answer off")),
             Self::TooLong => {
@@ -41,7 +41,7 @@ impl Unread {
 }
 
 /// Each piece has its place in the memory before it is kept.
-pub(super) async fn read_up_to(mut response: Response, limit: usize, memory: &mut Reserved) -> Result<Bytes, Unread> {
+pub async fn read_up_to(mut response: Response, limit: usize, memory: &mut Reserved) -> Result<Bytes, Unread> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|_| Unread::Broken)? {
         if body.is_empty() && response.content_length() == Some(chunk.len() as u64) {

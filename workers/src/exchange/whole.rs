@@ -6,9 +6,10 @@ use super::{Exchange, Step};
 use crate::count::Sent;
 use crate::providers::surrogates;
 use crate::sink::FrameSink;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use penstock_runtime::bus::Pending;
 use penstock_runtime::heavy;
+use penstock_schemas::failure::Failure;
 use penstock_schemas::frame::Payload;
 use reqwest::Response;
 use tokio::time::timeout_at;
@@ -29,27 +30,39 @@ pub(super) async fn forward(
     let body = sink.wait(read).await.ok_or(Stop::Cancelled)?;
     let body = body.map_err(|_| exchange.late("did not finish its answer in time"))?;
     let body = body.map_err(|error| Stop::Failed(error.into_failure(&exchange.provider.id)))?;
-    let whole =
-        heavy(body.len(), || surrogates::read_whole(exchange.adapter, exchange.wanted, &body)).map_err(Stop::Failed)?;
-    report.observed = whole.observed;
-    report.length = whole.bytes.len() as u64;
-    exchange.doubt(report);
+    // Within `wait`, so that the ingress knows that its call is held while tokens are counted.
+    let bytes = sink.wait(exchange.read_whole(&body, report)).await.ok_or(Stop::Cancelled)?.map_err(Stop::Failed)?;
     report.first_token = Some(exchange.began.elapsed());
-    if report.observed.usage.is_none() {
-        // Within `wait`, so that the ingress knows that somebody holds its call.
-        let count = exchange.count_served(Sent::whole(&whole.bytes), report);
-        sink.wait(count).await.ok_or(Stop::Cancelled)?;
-    }
-    let mut bytes = match &report.tools {
-        Some(tools) => tools.whole(&whole.bytes),
-        None => whole.bytes,
-    };
-    if let Some(stamp) = exchange.stamp() {
+    exchange.wait_for_ledger(start, sink).await?;
+    let payload = exchange.whole_answer(bytes, report);
+    exchange.send(sink, report, payload).await
+}
+
+impl Exchange<'_> {
+    /// What the caller gets of a whole answer; the report has what the answer says of itself, counted where it does not.
+    ///
+    /// # Errors
+    /// When it holds an error or no answer, or cannot be understood.
+    pub async fn read_whole(&self, body: &Bytes, report: &mut Report) -> Result<Bytes, Failure> {
+        let whole = heavy(body.len(), || surrogates::read_whole(self.adapter, self.wanted, body))?;
+        report.observed = whole.observed;
+        report.length = whole.bytes.len() as u64;
+        self.doubt(report);
+        if report.observed.usage.is_none() {
+            self.count_served(Sent::whole(&whole.bytes), report).await;
+        }
+        let bytes = match &report.tools {
+            Some(tools) => tools.whole(&whole.bytes),
+            None => whole.bytes,
+        };
+        let Some(stamp) = self.stamp() else { return Ok(bytes) };
         let mut stamped = BytesMut::with_capacity(bytes.len() + 128);
         stamp.put_on(&bytes, &mut stamped);
-        bytes = stamped.freeze();
+        Ok(stamped.freeze())
     }
-    exchange.wait_for_ledger(start, sink).await?;
-    let ended = exchange.ended(Some(exchange.head(report)), report);
-    exchange.send(sink, report, Payload::End(Box::new(ended), bytes)).await
+
+    /// The only frame of an answer in one piece.
+    pub fn whole_answer(&self, bytes: Bytes, report: &Report) -> Payload {
+        Payload::End(Box::new(self.ended(Some(self.head(report)), report)), bytes)
+    }
 }

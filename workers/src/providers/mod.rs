@@ -4,6 +4,7 @@
 //! A new dialect is a folder beside `openai`, and its line in [`of`]; a provider that copies a dialect is a row of the
 //! catalogue.
 
+use batch_api::{BatchApi, BatchDialect};
 use bytes::Bytes;
 use framing::Framing;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
@@ -20,6 +21,7 @@ use std::fmt::Debug;
 
 pub mod anthropic;
 pub mod azure;
+pub mod batch_api;
 pub mod bedrock;
 mod chat_rules;
 mod claude;
@@ -68,6 +70,16 @@ pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
         Dialect::Mistral => Some(&mistral::Mistral),
         Dialect::Azure => Some(&azure::Azure),
         Dialect::Cohere => Some(&cohere::Cohere),
+    }
+}
+
+/// How a provider's own batch API is spoken to.
+pub fn batch_of(dialect: BatchDialect) -> &'static dyn BatchApi {
+    match dialect {
+        BatchDialect::Openai => &openai::OpenaiBatch,
+        BatchDialect::Anthropic => &anthropic::AnthropicBatch,
+        BatchDialect::Google => &google::GeminiBatch,
+        BatchDialect::Mistral => &mistral::MistralBatch,
     }
 }
 

@@ -62,6 +62,14 @@ impl RequestPath {
         Self(path.into())
     }
 
+    /// Adds another pair to a query.
+    #[must_use]
+    pub fn and_query(self, name: &'static str, value: &str) -> Self {
+        let mut path = format!("{self}&{name}=");
+        encode(value, &mut path);
+        Self(path.into())
+    }
+
     /// The path as it is sent.
     pub fn as_str(&self) -> &str {
         &self.0

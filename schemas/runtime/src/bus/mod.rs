@@ -22,6 +22,7 @@ mod kept;
 mod kept_quota;
 mod ledger;
 mod ledger_health;
+mod native;
 mod numbers;
 mod query;
 mod replay;
@@ -49,6 +50,7 @@ pub use journal::{Journal, Pending};
 pub use kept::{Kept, Version};
 pub use ledger::{UsageBatch, UsageReader};
 pub use ledger_health::{LedgerFailure, LedgerHealth, LedgerState};
+pub use native::{NativeObjects, ObjectReader, ObjectWriter};
 pub use replay::{Claimed, Replay, ReplayState, Replays};
 pub use work::{Work, WorkReader};
 

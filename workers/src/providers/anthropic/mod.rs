@@ -2,6 +2,7 @@
 //! Source: <https://platform.claude.com/docs/en/api/messages>.
 
 mod answer;
+mod batch;
 mod content;
 mod errors;
 mod messages;
@@ -22,6 +23,8 @@ use bytes::Bytes;
 use http::HeaderName;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::Failure;
+
+pub use batch::AnthropicBatch;
 
 /// Anthropic's messages.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value, json};
 
 /// The version of the API that this code knows. Source: <https://platform.claude.com/docs/en/api/versioning>.
-const VERSION: &str = "2023-06-01";
+pub(super) const VERSION: &str = "2023-06-01";
 
 /// The longest answer, when neither the caller nor the catalogue says.
 const MAX_TOKENS: u64 = 4096;

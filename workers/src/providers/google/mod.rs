@@ -5,6 +5,7 @@
 
 mod annotations;
 mod answer;
+mod batch;
 mod chunks;
 mod contents;
 mod count;
@@ -32,6 +33,8 @@ use http::HeaderName;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
+
+pub use batch::GeminiBatch;
 
 /// The Gemini API.
 #[derive(Debug)]

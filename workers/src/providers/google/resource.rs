@@ -5,6 +5,7 @@ use super::Service;
 use crate::providers::Ask;
 use crate::providers::path::{RequestPath, bad_model};
 use penstock_schemas::failure::Failure;
+use penstock_schemas::name::ModelId;
 
 /// The model's name as a body names it.
 pub(super) fn name(ask: &Ask<'_>, service: Service) -> Result<String, Failure> {
@@ -13,7 +14,12 @@ pub(super) fn name(ask: &Ask<'_>, service: Service) -> Result<String, Failure> {
 
 /// The path of a method of the model: `:generateContent`.
 pub(super) fn path(ask: &Ask<'_>, service: Service, method: &'static str) -> Result<RequestPath, Failure> {
-    Ok(RequestPath::of(steps(ask.model.as_str(), service)?)?.then(method))
+    method_of(ask.model, service, method)
+}
+
+/// The same of a model without a request.
+pub(super) fn method_of(model: &ModelId, service: Service, method: &'static str) -> Result<RequestPath, Failure> {
+    Ok(RequestPath::of(steps(model.as_str(), service)?)?.then(method))
 }
 
 /// Only a model's own shapes: another one would name something else that the operator's key may touch.

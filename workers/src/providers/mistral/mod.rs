@@ -3,6 +3,7 @@
 //! Sources: <https://docs.mistral.ai/api/>, <https://github.com/mistralai/client-python>.
 
 mod answer;
+mod batch;
 mod request;
 mod stream;
 
@@ -11,6 +12,8 @@ use super::{Adapter, Ask, ErrorResponse, Form, Quirk, Settings, Spelled, StreamR
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
+
+pub use batch::MistralBatch;
 
 /// Mistral.
 #[derive(Debug)]

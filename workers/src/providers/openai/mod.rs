@@ -4,6 +4,7 @@
 
 pub(crate) mod agnostic;
 mod answer;
+mod batch;
 mod calls;
 mod copies;
 mod errors;
@@ -22,6 +23,8 @@ use agnostic::Mender;
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
+
+pub use batch::OpenaiBatch;
 
 /// OpenAI's chat completions.
 #[derive(Debug)]

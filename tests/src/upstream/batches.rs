@@ -1,0 +1,384 @@
+//! A provider's own batch API, simulated: OpenAI's, Anthropic's, Google's and Mistral's. A batch goes on each time that it is
+//! asked for: taken, under way, over. It counts what it ran, so that a test can see what was paid. Knows nothing of Penstock.
+
+use super::{lock, words};
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{Error, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// A line with this in it is refused.
+pub const REFUSED: &str = "please refuse";
+
+/// A line with this in it is never run: the batch expires before.
+pub const EXPIRED: &str = "please expire";
+
+/// Whose batch API it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchKind {
+    /// `/files` and `/batches`.
+    Openai,
+    /// `/v1/messages/batches`.
+    Anthropic,
+    /// `:batchGenerateContent`.
+    Google,
+    /// `/batch/jobs`.
+    Mistral,
+}
+
+/// The server. Dropping it ends it.
+#[derive(Debug)]
+pub struct BatchUpstream {
+    address: SocketAddr,
+    kind: BatchKind,
+    shared: Arc<Mutex<State>>,
+    _server: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: Vec<String>,
+    batches: Vec<Taken>,
+    /// So many more batches are taken without a word to the one who sends them.
+    unanswered: u32,
+    /// How often each line was run.
+    runs: BTreeMap<String, u32>,
+}
+
+#[derive(Clone, Debug)]
+struct Taken {
+    name: Value,
+    endpoint: Value,
+    /// Ids and requests.
+    lines: Vec<(String, Value)>,
+    asked: u32,
+    is_cancelled: bool,
+}
+
+impl BatchUpstream {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When the machine has no port for it.
+    pub async fn start(kind: BatchKind) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the machine has a free port");
+        let address = listener.local_addr().expect("a listener has an address");
+        let shared = Arc::new(Mutex::new(State::default()));
+        let mut server = JoinSet::new();
+        server.spawn(serve(listener, kind, shared.clone()));
+        Self { address, kind, shared, _server: server }
+    }
+
+    /// What a provider's own SDK would take as its base URL.
+    pub fn url(&self) -> String {
+        let path = match self.kind {
+            BatchKind::Openai | BatchKind::Mistral => "/v1",
+            BatchKind::Anthropic => "",
+            BatchKind::Google => "/v1beta",
+        };
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Takes the next batches, and closes the connection instead of saying so.
+    pub fn is_silent_about(&self, batches: u32) {
+        lock(&self.shared).unanswered = batches;
+    }
+
+    /// How many batches it has taken.
+    pub fn batches(&self) -> usize {
+        lock(&self.shared).batches.len()
+    }
+
+    /// How often each line was run.
+    pub fn runs(&self) -> BTreeMap<String, u32> {
+        lock(&self.shared).runs.clone()
+    }
+}
+
+async fn serve(listener: TcpListener, kind: BatchKind, shared: Arc<Mutex<State>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let shared = shared.clone();
+        connections.spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| answer(kind, shared.clone(), request));
+            // A connection that is closed without an answer is what some tests are about.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(
+    kind: BatchKind,
+    shared: Arc<Mutex<State>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Error> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Error::from(ErrorKind::ConnectionReset))?.to_bytes();
+    let path =
+        parts.uri.path().trim_start_matches("/v1beta").trim_start_matches("/v1").trim_start_matches('/').to_owned();
+    let answered = lock(&shared).answer(kind, &parts.method, &path, &body);
+    match answered {
+        None => Err(Error::from(ErrorKind::ConnectionReset)),
+        Some((status, text)) => {
+            let mut response = Response::new(Full::new(Bytes::from(text)));
+            *response.status_mut() = status.try_into().expect("a test's status is one");
+            Ok(response)
+        }
+    }
+}
+
+impl State {
+    /// The status and the body. `None`: the connection is closed.
+    fn answer(&mut self, kind: BatchKind, method: &Method, path: &str, body: &Bytes) -> Option<(u16, String)> {
+        let steps: Vec<&str> = path.split('/').collect();
+        match (kind, method, steps.as_slice()) {
+            (BatchKind::Openai, &Method::POST, ["files"]) => {
+                let text = String::from_utf8_lossy(body);
+                let file = text.split("\r\n\r\n").last().unwrap_or_default();
+                self.files.push(file.split("\r\n--").next().unwrap_or_default().to_owned());
+                let id = format!("file-{}", self.files.len() - 1);
+                Some((200, json!({ "id": id, "object": "file", "purpose": "batch" }).to_string()))
+            }
+            (BatchKind::Openai, &Method::POST, ["batches"])
+            | (BatchKind::Mistral, &Method::POST, ["batch", "jobs"])
+            | (BatchKind::Anthropic, &Method::POST, ["messages", "batches"])
+            | (BatchKind::Google, &Method::POST, ["models", "m:batchGenerateContent"]) => {
+                let new: Value = serde_json::from_slice(body).ok()?;
+                let taken = self.read(kind, &new)?;
+                self.take(kind, taken)
+            }
+            (BatchKind::Openai | BatchKind::Google, &Method::GET, ["batches"])
+            | (BatchKind::Mistral, &Method::GET, ["batch", "jobs"])
+            | (BatchKind::Anthropic, &Method::GET, ["messages", "batches"]) => Some((200, self.list(kind).to_string())),
+            (BatchKind::Anthropic, &Method::GET, ["messages", "batches", id, "results"]) => {
+                Some((200, lines(self.batches.get(number(id)?)?, anthropic_line)))
+            }
+            (BatchKind::Openai | BatchKind::Mistral, &Method::GET, ["files", id, "content"]) => {
+                let batch = self.batches.get(number(id.strip_prefix("out-").or(id.strip_prefix("err-"))?)?)?;
+                let is_output = id.starts_with("out-");
+                let is_in = |line: &Value| (line["response"]["status_code"] == 200) == is_output;
+                Some((200, lines(batch, |id, request| Some(openai_line(id, request)).filter(is_in))))
+            }
+            (BatchKind::Openai | BatchKind::Google, _, ["batches", id, rest @ ..])
+            | (BatchKind::Mistral, _, ["batch", "jobs", id, rest @ ..])
+            | (BatchKind::Anthropic, _, ["messages", "batches", id, rest @ ..]) => {
+                let (id, action) = id.split_once(':').unwrap_or((id, rest.first().copied().unwrap_or_default()));
+                let batch = self.batches.get_mut(number(id)?)?;
+                batch.asked += 1;
+                batch.is_cancelled |= action == "cancel";
+                Some((200, self.show(kind, number(id)?).to_string()))
+            }
+            _ => {
+                let error = words::error(&format!("there is nothing at {path}"), "not_found", None, None);
+                Some((404, error.to_string()))
+            }
+        }
+    }
+
+    /// A batch as it is sent.
+    fn read(&self, kind: BatchKind, new: &Value) -> Option<Taken> {
+        let (name, lines) = match kind {
+            BatchKind::Openai => {
+                let file: usize = new["input_file_id"].as_str()?.strip_prefix("file-")?.parse().ok()?;
+                let lines = self.files[file].lines().map(serde_json::from_str::<Value>).collect::<Result<_, _>>();
+                let lines = Value::Array(lines.expect("each line of the file is JSON"));
+                (&new["metadata"]["penstock_group"], items(&lines, |line| (&line["custom_id"], &line["body"])))
+            }
+            BatchKind::Mistral => {
+                let lines = items(&new["requests"], |line| (&line["custom_id"], &line["body"]));
+                (&new["metadata"]["penstock_group"], lines)
+            }
+            BatchKind::Anthropic => {
+                (&Value::Null, items(&new["requests"], |line| (&line["custom_id"], &line["params"])))
+            }
+            BatchKind::Google => {
+                let requests = &new["batch"]["inputConfig"]["requests"]["requests"];
+                (&new["batch"]["displayName"], items(requests, |line| (&line["metadata"]["key"], &line["request"])))
+            }
+        };
+        let (name, endpoint) = (name.clone(), new["endpoint"].clone());
+        Some(Taken { name, endpoint, lines, asked: 0, is_cancelled: false })
+    }
+
+    fn list(&mut self, kind: BatchKind) -> Value {
+        // Time passes for those, too, who can only look at the list.
+        self.batches.iter_mut().for_each(|batch| batch.asked += 1);
+        let all: Vec<Value> = (0..self.batches.len()).rev().map(|at| self.show(kind, at)).collect();
+        match kind {
+            BatchKind::Google => json!({ "operations": all }),
+            _ => json!({ "object": "list", "data": all, "has_more": false, "total": all.len(), "last_id": null }),
+        }
+    }
+
+    fn take(&mut self, kind: BatchKind, taken: Taken) -> Option<(u16, String)> {
+        for (id, request) in &taken.lines {
+            if !request.to_string().contains(EXPIRED) {
+                *self.runs.entry(id.clone()).or_default() += 1;
+            }
+        }
+        self.batches.push(taken);
+        if self.unanswered > 0 {
+            self.unanswered -= 1;
+            return None;
+        }
+        Some((200, self.show(kind, self.batches.len() - 1).to_string()))
+    }
+
+    fn show(&self, kind: BatchKind, at: usize) -> Value {
+        match kind {
+            BatchKind::Openai => self.openai(at),
+            BatchKind::Mistral => self.mistral(at),
+            BatchKind::Anthropic => self.anthropic(at),
+            BatchKind::Google => self.google(at),
+        }
+    }
+
+    fn openai(&self, at: usize) -> Value {
+        let batch = &self.batches[at];
+        let status = ["validating", "in_progress", "completed"][batch.progress()];
+        let total = batch.lines.len();
+        let mut shown = json!({
+            "id": format!("b-{at}"), "object": "batch", "endpoint": batch.endpoint, "status": status,
+            "created_at": now(), "metadata": { "penstock_group": batch.name },
+            "request_counts": { "total": total, "completed": if batch.progress() == 2 { total } else { 0 }, "failed": 0 },
+        });
+        if batch.progress() == 2 {
+            shown["output_file_id"] = json!(format!("out-{at}"));
+            shown["error_file_id"] = json!(format!("err-{at}"));
+        }
+        shown
+    }
+
+    fn mistral(&self, at: usize) -> Value {
+        let batch = &self.batches[at];
+        let (status, is_over) = (["QUEUED", "RUNNING", "SUCCESS"][batch.progress()], batch.progress() == 2);
+        json!({
+            "id": format!("b-{at}"), "object": "batch", "input_files": [], "endpoint": batch.endpoint, "errors": [],
+            "status": status, "created_at": now(),
+            "metadata": { "penstock_group": batch.name }, "total_requests": batch.lines.len(), "completed_requests": 0,
+            "succeeded_requests": 0, "failed_requests": 0,
+            "output_file": is_over.then(|| format!("out-{at}")), "error_file": is_over.then(|| format!("err-{at}")),
+        })
+    }
+
+    fn anthropic(&self, at: usize) -> Value {
+        let batch = &self.batches[at];
+        let (total, is_over) = (batch.lines.len(), batch.progress() == 2);
+        let time = rfc3339();
+        json!({
+            "id": format!("b-{at}"), "type": "message_batch", "created_at": time, "expires_at": time,
+            "processing_status": if is_over { "ended" } else { "in_progress" },
+            "request_counts": { "processing": if is_over { 0 } else { total }, "succeeded": if is_over { total } else { 0 },
+                "errored": 0, "canceled": 0, "expired": 0 },
+            "results_url": null,
+        })
+    }
+
+    fn google(&self, at: usize) -> Value {
+        let batch = &self.batches[at];
+        let state = ["BATCH_STATE_PENDING", "BATCH_STATE_RUNNING", "BATCH_STATE_SUCCEEDED"][batch.progress()];
+        let mut shown = json!({
+            "name": format!("batches/b-{at}"),
+            "metadata": { "displayName": batch.name, "state": state, "createTime": rfc3339(),
+                "batchStats": { "requestCount": batch.lines.len().to_string() } },
+        });
+        if batch.progress() == 2 {
+            let responses: Vec<Value> =
+                batch.lines.iter().filter_map(|(id, request)| google_line(id, request)).collect();
+            shown["done"] = json!(true);
+            shown["metadata"]["output"] = json!({ "inlinedResponses": { "inlinedResponses": responses } });
+        }
+        shown
+    }
+}
+
+impl Taken {
+    /// 0: taken, 1: under way, 2: over.
+    fn progress(&self) -> usize {
+        if self.is_cancelled { 2 } else { self.asked.min(2) as usize }
+    }
+}
+
+fn number(id: &str) -> Option<usize> {
+    id.strip_prefix("b-").unwrap_or(id).parse().ok()
+}
+
+fn items(list: &Value, of: impl Fn(&Value) -> (&Value, &Value)) -> Vec<(String, Value)> {
+    let items = list.as_array().into_iter().flatten().map(|item| {
+        let (id, request) = of(item);
+        (id.as_str().unwrap_or_default().to_owned(), request.clone())
+    });
+    items.collect()
+}
+
+/// The lines in another order than they came.
+fn lines(batch: &Taken, line: impl Fn(&str, &Value) -> Option<Value>) -> String {
+    let lines = batch.lines.iter().rev().filter_map(|(id, request)| line(id, request));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+fn openai_line(id: &str, request: &Value) -> Value {
+    let text = request.to_string();
+    if text.contains(EXPIRED) {
+        let error = json!({ "code": "batch_expired", "message": "This request could not be executed before the completion window expired." });
+        return json!({ "id": "r", "custom_id": id, "response": null, "error": error });
+    }
+    let (status, body) = if text.contains(REFUSED) {
+        (400, words::error("no", "invalid_request_error", None, None))
+    } else {
+        (200, serde_json::from_str(&words::whole("from a batch")).expect("the words are JSON"))
+    };
+    json!({ "id": "r", "custom_id": id, "response": { "status_code": status, "request_id": "q", "body": body }, "error": null })
+}
+
+fn anthropic_line(id: &str, request: &Value) -> Option<Value> {
+    let text = request.to_string();
+    let result = if text.contains(EXPIRED) {
+        json!({ "type": "expired" })
+    } else if text.contains(REFUSED) {
+        let error = json!({ "type": "invalid_request_error", "message": "no" });
+        json!({ "type": "errored", "error": { "type": "error", "error": error } })
+    } else {
+        let usage = json!({ "input_tokens": 10, "cache_read_input_tokens": 4, "output_tokens": 5 });
+        json!({ "type": "succeeded", "message": { "id": "msg_1", "type": "message", "role": "assistant", "model": "m-2026",
+            "content": [{ "type": "text", "text": "from a batch" }], "stop_reason": "end_turn", "stop_sequence": null,
+            "usage": usage } })
+    };
+    Some(json!({ "custom_id": id, "result": result }))
+}
+
+fn google_line(id: &str, request: &Value) -> Option<Value> {
+    let (text, metadata) = (request.to_string(), json!({ "key": id }));
+    if text.contains(EXPIRED) {
+        return None;
+    }
+    if text.contains(REFUSED) {
+        let error = json!({ "code": 3, "message": "no", "status": "INVALID_ARGUMENT" });
+        return Some(json!({ "metadata": metadata, "error": error }));
+    }
+    let candidate = json!({ "content": { "parts": [{ "text": "from a batch" }], "role": "model" }, "finishReason": "STOP", "index": 0 });
+    let usage = json!({ "promptTokenCount": 14, "cachedContentTokenCount": 4, "candidatesTokenCount": 5, "totalTokenCount": 19 });
+    Some(
+        json!({ "metadata": metadata, "response": { "candidates": [candidate], "usageMetadata": usage, "modelVersion": "m-2026", "responseId": "r" } }),
+    )
+}
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// The time as RFC 3339 has it.
+fn rfc3339() -> String {
+    jiff::Timestamp::now().to_string()
+}
