@@ -7,7 +7,7 @@ use penstock_schemas::bound;
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::extent::Extent;
-use penstock_schemas::form::Form;
+use penstock_schemas::form::{Form, FormPiece, FormReader};
 use penstock_schemas::model::ModelCard;
 use std::sync::LazyLock;
 
@@ -76,7 +76,17 @@ pub fn form(mut input: Input<'_>) {
     let body = parts.next().unwrap_or_default();
     let read = reading::read(Dialect::Openai, operation, &Bytes::copy_from_slice(body), Some(&content_type));
     read.iter().for_each(|read| bounded(operation, &read.extent));
-    let Ok(form) = Form::read(body, &content_type) else { return };
+    let length = 1 + body.first().map_or(0, |byte| usize::from(*byte));
+    let arrived = in_pieces(body, &content_type, length);
+    let Ok(form) = Form::read(body, &content_type) else {
+        assert_eq!(arrived, None, "one reader takes what the other refuses");
+        return;
+    };
+    let arrived = arrived.expect("one reader refuses what the other takes");
+    for (name, value) in &arrived {
+        let is_last = arrived.iter().filter(|(other, _)| other == name).count() == 1;
+        assert!(!is_last || form.value(name).is_none_or(|own| own == value), "{name}");
+    }
     let _ = form.repeated();
     let changed = form.with("model", "another");
     input.bounds(changed.len());
@@ -86,4 +96,21 @@ pub fn form(mut input: Input<'_>) {
         assert_eq!(again.value(name), form.value(name), "{name}");
     }
     assert_eq!(again.has_file("file"), form.has_file("file"));
+}
+
+/// The parts of a form that arrives in pieces of this length, by their names; `None` when it is refused.
+fn in_pieces(body: &[u8], content_type: &str, length: usize) -> Option<Vec<(String, Vec<u8>)>> {
+    let mut reader = FormReader::new(content_type).ok()?;
+    let mut parts: Vec<(String, Vec<u8>)> = Vec::new();
+    for piece in body.chunks(length) {
+        reader.push(piece);
+        while let Some(piece) = reader.next_piece().ok()? {
+            match piece {
+                FormPiece::Part(head) => parts.push((head.name, Vec::new())),
+                FormPiece::Value(bytes) => parts.last_mut().expect("a part comes first").1.extend(bytes),
+                FormPiece::End => {}
+            }
+        }
+    }
+    reader.finish().ok().map(|()| parts)
 }
