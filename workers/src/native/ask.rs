@@ -5,7 +5,7 @@ use crate::exchange::{describe, read_body};
 use crate::keys::Key;
 use crate::limits::Pick;
 use crate::provider::Provider;
-use crate::providers::batch_api::{Batch, BatchApi, BatchPage, BatchRequest, NewBatch};
+use crate::providers::batch_api::{BatchApi, BatchPage, BatchRequest, NewBatch, ProviderBatch};
 use crate::providers::{self, Adapter, ErrorResponse, Outgoing, RequestPath};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -81,7 +81,7 @@ impl Asking<'_> {
     }
 
     /// How a batch is.
-    pub(super) async fn poll(&self, job: &NativeJob) -> Result<Batch, Failure> {
+    pub(super) async fn poll(&self, job: &NativeJob) -> Result<ProviderBatch, Failure> {
         let body = self.get(&self.api.poll(&job.id)?, &self.key_of(job)?).await?;
         self.api.read(&body)
     }
@@ -110,7 +110,7 @@ impl Asking<'_> {
     }
 
     /// Makes a batch.
-    pub(super) async fn create(&self, new: &NewBatch<'_>, key: &Pick) -> Result<Batch, Unanswered> {
+    pub(super) async fn create(&self, new: &NewBatch<'_>, key: &Pick) -> Result<ProviderBatch, Unanswered> {
         let request = self.api.create(new).map_err(Unanswered::Refused)?;
         let body = self.post(request, key).await?;
         self.api.read(&body).map_err(Unanswered::Unknown)

@@ -7,7 +7,7 @@ use crate::call::End;
 use crate::exchange::{Attempt, LEDGER, Report};
 use crate::limits::Pick;
 use crate::providers::RequestPath;
-use crate::providers::batch_api::{Batch, BatchState, NewBatch, Output};
+use crate::providers::batch_api::{BatchState, NewBatch, Output, ProviderBatch};
 use bytes::{Bytes, BytesMut};
 use penstock_runtime::clock;
 use penstock_runtime::memory::Reserved;
@@ -70,7 +70,7 @@ pub(super) async fn submit(
         file: file.as_deref(),
     };
     match asking.create(&new, &key).await {
-        Ok(Batch { id, .. }) => Ok(Some(NativeStage::Submitted(job(id, &key)))),
+        Ok(ProviderBatch { id, .. }) => Ok(Some(NativeStage::Submitted(job(id, &key)))),
         Err(Unanswered::Refused(failure)) if is_for_good(&failure) => {
             note_refused(native, group, prepared.starts, &failure).await;
             Ok(Some(NativeStage::Failed(Box::new(failure))))
@@ -189,7 +189,7 @@ async fn is_it(
     native: &Native,
     group: &NativeGroup,
     prepared: &Prepared,
-    (batch, since): (&Batch, UnixMicros),
+    (batch, since): (&ProviderBatch, UnixMicros),
     key: &Pick,
 ) -> Result<Found, Stopped> {
     let here = || Found::Here(job(batch.id.clone(), key));

@@ -80,7 +80,7 @@ pub trait BatchApi: Debug + Send + Sync {
     ///
     /// # Errors
     /// When it cannot be understood.
-    fn read(&self, body: &[u8]) -> Result<Batch, Failure>;
+    fn read(&self, body: &[u8]) -> Result<ProviderBatch, Failure>;
 
     /// Where a batch is cancelled, by a POST.
     ///
@@ -131,7 +131,7 @@ pub struct BatchRequest {
 
 /// How a batch is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Batch {
+pub struct ProviderBatch {
     /// The provider's name for it.
     pub id: String,
     /// Our name for it, where the provider keeps one.
@@ -168,7 +168,7 @@ pub enum Output {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchPage {
     /// What is on it.
-    pub batches: Vec<Batch>,
+    pub batches: Vec<ProviderBatch>,
     /// Where the list goes on.
     pub next: Option<String>,
 }

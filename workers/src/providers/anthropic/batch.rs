@@ -6,8 +6,8 @@
 
 use super::request::VERSION;
 use crate::providers::batch_api::{
-    Batch, BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, LineEnd, NewBatch, Output, around, parse, post,
-    put_item, quoted, raw, rfc3339,
+    BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, LineEnd, NewBatch, Output, ProviderBatch, around, parse,
+    post, put_item, quoted, raw, rfc3339,
 };
 use crate::providers::{RequestPath, Settings, json_headers};
 use bytes::BytesMut;
@@ -74,7 +74,7 @@ struct ErrorObject {
 }
 
 impl RawBatch {
-    fn read(self) -> Result<Batch, Failure> {
+    fn read(self) -> Result<ProviderBatch, Failure> {
         let counts = self.request_counts;
         let sum = |counts: &Counts| counts.canceled + counts.errored + counts.expired + counts.succeeded;
         let state = match self.processing_status.as_str() {
@@ -86,7 +86,7 @@ impl RawBatch {
         };
         let lines = counts.map(|counts| sum(&counts) + counts.processing);
         let created_at = self.created_at.as_deref().and_then(rfc3339);
-        Ok(Batch { id: self.id, name: None, lines, created_at, state })
+        Ok(ProviderBatch { id: self.id, name: None, lines, created_at, state })
     }
 }
 
@@ -135,7 +135,7 @@ impl BatchApi for AnthropicBatch {
         RequestPath::fixed(PATH).step(id)
     }
 
-    fn read(&self, body: &[u8]) -> Result<Batch, Failure> {
+    fn read(&self, body: &[u8]) -> Result<ProviderBatch, Failure> {
         parse::<RawBatch>(body)?.read()
     }
 

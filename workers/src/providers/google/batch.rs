@@ -5,8 +5,8 @@
 use super::{Service, resource};
 use crate::providers::RequestPath;
 use crate::providers::batch_api::{
-    Batch, BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, LineEnd, NewBatch, Output, around, parse, post,
-    put_item, quoted, raw, rfc3339,
+    BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, LineEnd, NewBatch, Output, ProviderBatch, around, parse,
+    post, put_item, quoted, raw, rfc3339,
 };
 use bytes::{Bytes, BytesMut};
 use penstock_schemas::envelope::Operation;
@@ -120,7 +120,7 @@ impl Number {
 }
 
 impl RawOperation {
-    fn read(self) -> Batch {
+    fn read(self) -> ProviderBatch {
         let count = |number: &Option<Number>| number.as_ref().map_or(0, Number::value);
         let stats = self.metadata.as_ref().and_then(|metadata| metadata.batch_stats.as_ref());
         let done = stats.map_or(0, |stats| count(&stats.successful_request_count) + count(&stats.failed_request_count));
@@ -138,7 +138,7 @@ impl RawOperation {
         };
         let name = self.metadata.as_ref().and_then(|metadata| metadata.display_name.clone());
         let created_at = self.metadata.as_ref().and_then(|metadata| rfc3339(metadata.create_time.as_deref()?));
-        Batch { id: self.name, name, lines, created_at, state }
+        ProviderBatch { id: self.name, name, lines, created_at, state }
     }
 }
 
@@ -179,7 +179,7 @@ impl BatchApi for GeminiBatch {
         RequestPath::fixed(PATH).step(id.strip_prefix("batches/").unwrap_or(id))
     }
 
-    fn read(&self, body: &[u8]) -> Result<Batch, Failure> {
+    fn read(&self, body: &[u8]) -> Result<ProviderBatch, Failure> {
         Ok(parse::<RawOperation>(body)?.read())
     }
 

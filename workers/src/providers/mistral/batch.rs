@@ -4,8 +4,8 @@
 
 use crate::providers::RequestPath;
 use crate::providers::batch_api::{
-    Batch, BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, NewBatch, Output, around, parse, post, put_item,
-    quoted, read_openai_line, seconds,
+    BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, NewBatch, Output, ProviderBatch, around, parse, post,
+    put_item, quoted, read_openai_line, seconds,
 };
 use bytes::BytesMut;
 use penstock_schemas::envelope::Operation;
@@ -55,7 +55,7 @@ struct List {
 }
 
 impl Job {
-    fn read(self) -> Result<Batch, Failure> {
+    fn read(self) -> Result<ProviderBatch, Failure> {
         let files = [self.output_file, self.error_file].into_iter().flatten();
         let outputs: Vec<Output> = files
             .map(|id| Ok(Output::File(RequestPath::fixed("files").step(&id)?.then("/content"))))
@@ -68,7 +68,7 @@ impl Job {
             "SUCCESS" | "FAILED" | "TIMEOUT_EXCEEDED" | "CANCELLED" => BatchState::Ended(outputs),
             _ => BatchState::Running(self.completed_requests),
         };
-        Ok(Batch {
+        Ok(ProviderBatch {
             id: self.id,
             name: self.metadata.and_then(|metadata| Some(metadata.get(NAME)?.as_str()?.to_owned())),
             lines: Some(self.total_requests).filter(|total| *total > 0),
@@ -117,7 +117,7 @@ impl BatchApi for MistralBatch {
         RequestPath::fixed(PATH).step(id)
     }
 
-    fn read(&self, body: &[u8]) -> Result<Batch, Failure> {
+    fn read(&self, body: &[u8]) -> Result<ProviderBatch, Failure> {
         parse::<Job>(body)?.read()
     }
 

@@ -4,7 +4,7 @@
 
 use crate::providers::RequestPath;
 use crate::providers::batch_api::{
-    Batch, BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, NewBatch, Output, around, parse, post,
+    BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, NewBatch, Output, ProviderBatch, around, parse, post,
     put_on_one_line, quoted, read_openai_line, seconds,
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -65,7 +65,7 @@ struct List {
 }
 
 impl RawBatch {
-    fn read(self) -> Result<Batch, Failure> {
+    fn read(self) -> Result<ProviderBatch, Failure> {
         let done = self.request_counts.as_ref().map_or(0, |counts| counts.completed + counts.failed);
         let files = [self.output_file_id, self.error_file_id].into_iter().flatten();
         let outputs = || -> Result<Vec<Output>, Failure> {
@@ -80,7 +80,7 @@ impl RawBatch {
             "completed" | "expired" | "cancelled" => BatchState::Ended(outputs()?),
             _ => BatchState::Running(done),
         };
-        Ok(Batch {
+        Ok(ProviderBatch {
             id: self.id,
             name: self.metadata.and_then(|metadata| Some(metadata.get(NAME)?.as_str()?.to_owned())),
             lines: self.request_counts.map(|counts| counts.total).filter(|total| *total > 0),
@@ -147,7 +147,7 @@ impl BatchApi for OpenaiBatch {
         RequestPath::fixed(PATH).step(id)
     }
 
-    fn read(&self, body: &[u8]) -> Result<Batch, Failure> {
+    fn read(&self, body: &[u8]) -> Result<ProviderBatch, Failure> {
         parse::<RawBatch>(body)?.read()
     }
 
