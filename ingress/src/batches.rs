@@ -6,12 +6,14 @@ use penstock_runtime::bus::{Bus, BusError, Change, Jobs};
 use penstock_runtime::clock;
 use penstock_schemas::batch::{Batch, BatchStatus};
 use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::file::FileId;
 use penstock_schemas::name::{BatchId, ProjectId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tracing::warn;
+use uuid::Uuid;
 
 /// Batches of one project that are not over.
 const OPEN: usize = 500;
@@ -86,6 +88,21 @@ impl Batches {
         self.find(project, id).await.map(|(batch, _)| batch)
     }
 
+    /// The batch whose results a file holds.
+    ///
+    /// # Errors
+    /// When there is none, or the store does not answer.
+    pub(crate) async fn of_file(&self, project: &ProjectId, file: FileId) -> Result<Batch, Refusal> {
+        for at in [1, 2] {
+            let own = Uuid::from_u128(file.0.as_u128().wrapping_sub(at));
+            match self.get(project, &format!("batch_{}", own.simple())).await {
+                Err(Refusal::Failed(failure)) if failure.kind == FailureKind::NotFound => {}
+                found => return found,
+            }
+        }
+        Err(unknown(&file.to_string()))
+    }
+
     async fn find(&self, project: &ProjectId, id: &str) -> Result<(Batch, u64), Refusal> {
         let Ok(id) = BatchId::parse(id) else { return Err(unknown(id)) };
         let found = self.jobs.batches().get_with_revision(id.as_str()).await.map_err(|error| unavailable(&error))?;
@@ -130,6 +147,13 @@ impl Batches {
             }
         }
     }
+}
+
+/// The id of a batch's output file (1) or error file (2): the same whichever process writes it, so that it is there once.
+pub(crate) fn output_id(batch: &BatchId, at: u128) -> FileId {
+    let hex = batch.as_str().rsplit('_').next().unwrap_or_default();
+    let own = Uuid::parse_str(hex).unwrap_or_default();
+    FileId(Uuid::from_u128(own.as_u128().wrapping_add(at)))
 }
 
 /// That a project has no such batch; another project's is none.

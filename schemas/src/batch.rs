@@ -196,6 +196,9 @@ pub struct Batch {
     /// Why no further line is started at the moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// The models that its lines name: who reads its files must be allowed to use them.
+    #[serde(default)]
+    pub models: BTreeSet<String>,
     /// The file with the answers.
     #[serde(default)]
     pub output_file: Option<String>,

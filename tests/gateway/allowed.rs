@@ -3,7 +3,7 @@
 
 use crate::made::{key, post};
 use http::Method;
-use penstock_tests::{Answer, Ask, World};
+use penstock_tests::{Answer, Ask, World, until};
 use serde_json::{Value, json};
 
 const FORBIDDEN: &str = "403 permission_error model_forbidden (model)";
@@ -44,12 +44,31 @@ async fn a_kept_answer_is_not_for_a_key_that_may_not_use_its_model() {
     assert_eq!(world.upstream("alpha").calls().len(), 2);
 }
 
-/// A request of each client route for the model `alpha/m`, or for the response `kept` of it. A new route needs its line here.
-fn asks(world: &World, method: &str, path: &str, kept: &str) -> Vec<Ask> {
+/// What there is of the model `alpha/m`.
+struct Made {
+    response: String,
+    job: String,
+    output: String,
+}
+
+/// Routes that name no model and show no answer. The lines of a batch are checked one by one: see `batches`.
+fn is_of_no_model(path: &str) -> bool {
+    let is_file = path.starts_with("/v1/files") && !path.ends_with("/content");
+    is_file || path.starts_with("/v1/uploads") || path.starts_with("/v1/batches") || path == "/api/ps"
+}
+
+/// A request of each client route for the model `alpha/m`, or for what was made of it. A new route needs its line here.
+fn asks(world: &World, method: &str, path: &str, made: &Made) -> Vec<Ask> {
     let chat = || world.ask("alpha/m").path(path);
     let post = |body: Value| vec![world.post(path, &body)];
     let get = |path: &str| vec![world.get(path)];
-    let filled = path.replace("{id}", kept).replace("{model}", "alpha/m");
+    let kept = &made.response;
+    let id = match path {
+        path if path.starts_with("/v1/jobs") => &made.job,
+        path if path.starts_with("/v1/files") => &made.output,
+        _ => kept,
+    };
+    let filled = path.replace("{id}", id).replace("{model}", "alpha/m");
     match (method, path) {
         ("post", "/v1/chat/completions") => vec![chat(), chat().stream()],
         ("post", "/v1/messages" | "/v1/messages/count_tokens") => vec![chat().field("max_tokens", json!(5))],
@@ -88,9 +107,12 @@ fn asks(world: &World, method: &str, path: &str, kept: &str) -> Vec<Ask> {
         ("post", "/api/generate" | "/api/embed" | "/api/embeddings" | "/api/show") => {
             post(json!({ "model": "alpha/m", "prompt": "Hi", "input": "Hi" }))
         }
-        ("post", "/v1/responses/{id}/cancel") => vec![world.get(&filled).method(Method::POST)],
-        ("delete", "/v1/responses/{id}") => vec![world.get(&filled).method(Method::DELETE)],
-        ("get", "/v1/responses/{id}" | "/v1/responses/{id}/input_items") => get(&filled),
+        ("post", "/v1/responses/{id}/cancel" | "/v1/jobs/{id}/cancel") => vec![world.get(&filled).method(Method::POST)],
+        ("delete", "/v1/responses/{id}" | "/v1/jobs/{id}") => vec![world.get(&filled).method(Method::DELETE)],
+        (
+            "get",
+            "/v1/responses/{id}" | "/v1/responses/{id}/input_items" | "/v1/jobs/{id}" | "/v1/files/{id}/content",
+        ) => get(&filled),
         ("get", "/api/tags") => get(path),
         ("get", "/v1/models" | "/v1beta/models" | "/v1/models/{model}" | "/v1beta/models/{model}") => get(&filled),
         _ => panic!("{method} {path} is new: how does it come to a model?"),
@@ -110,7 +132,13 @@ async fn no_route_leads_to_a_model_or_to_an_answer_of_one_that_the_key_may_not_u
     let few = key(&world, &json!({ "project": "one", "models": ["beta/*"] })).await;
     let all = key(&world, &json!({ "project": "one" })).await;
     let made = world.post("/v1/responses", &json!({ "model": "alpha/m", "input": "Hi" })).key(&all).await.json();
-    let kept = made["id"].as_str().unwrap_or_else(|| panic!("{made}"));
+    let response = made["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
+    let job = world.ask("alpha/m").header("prefer", "respond-async").key(&all).await.json();
+    let job = job["id"].as_str().unwrap_or_else(|| panic!("{job}")).to_owned();
+    let output = super::batches::answers(&world, &all, "alpha/m").await;
+    let calls = 3;
+    until("all to be answered", async || (world.upstream("alpha").calls().len() == calls).then_some(())).await;
+    let made = Made { response, job, output };
     let document = world.get("/openapi.json").key(&all).await.json();
     let mut routes = 0;
     for (path, item) in document["paths"].as_object().expect("paths") {
@@ -118,11 +146,11 @@ async fn no_route_leads_to_a_model_or_to_an_answer_of_one_that_the_key_may_not_u
             if operation["tags"][0] != "clients" {
                 continue;
             }
-            if path == "/api/ps" {
-                continue; // it names no model
+            if is_of_no_model(path) {
+                continue;
             }
             routes += 1;
-            for ask in asks(&world, method, path, kept) {
+            for ask in asks(&world, method, path, &made) {
                 let answer = ask.key(&few).await;
                 let is_list = path.ends_with("/models") || path == "/api/tags";
                 let lists_none =
@@ -132,7 +160,11 @@ async fn no_route_leads_to_a_model_or_to_an_answer_of_one_that_the_key_may_not_u
         }
     }
     assert!(routes > 20, "{routes}");
-    assert_eq!((world.upstream("alpha").calls().len(), world.upstream("beta").calls().len()), (1, 0));
-    let still = world.get(&format!("/v1/responses/{kept}")).key(&all).await;
+    assert_eq!((world.upstream("alpha").calls().len(), world.upstream("beta").calls().len()), (calls, 0));
+    let still = world.get(&format!("/v1/responses/{}", made.response)).key(&all).await;
     assert!(still.raw().contains("a secret"), "{}", still.raw());
+    for path in [format!("/v1/jobs/{}", made.job), format!("/v1/files/{}/content", made.output)] {
+        let still = world.get(&path).key(&all).await;
+        assert!(still.raw().contains("a secret"), "{path}: {}", still.raw());
+    }
 }

@@ -395,8 +395,8 @@ async fn a_websocket_is_refused_at_once_and_unknown_paths_answer_in_the_clients_
     assert_eq!(refused.error(), "426 invalid_request_error websocket_not_supported");
     let plain = world.get("/v1/responses").key(world.key()).await;
     assert_eq!(plain.error(), "405 invalid_request_error method_not_allowed");
-    let files = world.get("/v1/files").key(world.key());
-    assert_eq!(files.await.error(), "404 invalid_request_error unknown_url");
-    let files = world.get("/v1/files").key(world.key()).header("anthropic-version", "2023-06-01").await.json();
-    assert_eq!((&files["type"], &files["error"]["type"]), (&json!("error"), &json!("not_found_error")));
+    let skills = world.get("/v1/skills").key(world.key());
+    assert_eq!(skills.await.error(), "404 invalid_request_error unknown_url");
+    let skills = world.get("/v1/skills").key(world.key()).header("anthropic-version", "2023-06-01").await.json();
+    assert_eq!((&skills["type"], &skills["error"]["type"]), (&json!("error"), &json!("not_found_error")));
 }

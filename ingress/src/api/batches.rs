@@ -81,6 +81,7 @@ pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentia
             fed: 0,
             providers: Default::default(),
             paused: None,
+            models: Default::default(),
             output_file: None,
             error_file: None,
             output_expires_after: expiry(wish.output_expires_after)?,

@@ -3,6 +3,7 @@
 //! Sources: <https://platform.openai.com/docs/api-reference/files>, <https://platform.claude.com/docs/en/api/files-create>.
 
 use super::models::dialect;
+use crate::allow;
 use crate::files::{
     ArrivingForm, Asking, Collected, FileField, Listing, Sink, check_purpose, content, describe, file_id, page,
     read_description, read_listing, refused, removed, unavailable, unknown,
@@ -17,7 +18,7 @@ use axum::response::Response;
 use penstock_runtime::bus::{BusError, CONTENT_MEMORY, FileQuota, Files, NewFile};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
-use penstock_schemas::file::{FileDescription, StoredFile};
+use penstock_schemas::file::{FileDescription, FilePurpose, StoredFile};
 use penstock_schemas::form::PartHead;
 use penstock_schemas::name::ProjectId;
 use serde_json::Value;
@@ -118,6 +119,11 @@ pub(super) async fn download(
     let dialect = dialect(&credentials.headers);
     let found = async {
         let (key, file) = find(&ingress, &credentials, &id).await?;
+        if file.description.purpose == FilePurpose::BatchOutput {
+            // Answers of models, which not every key of the project may use.
+            let batch = ingress.batches.of_file(&key.key.project, file.id).await?;
+            batch.models.iter().try_for_each(|model| allow::check_name(&key.key, model, &ingress).map(drop))?;
+        }
         let memory = ingress.memory.reserve(CONTENT_MEMORY)?;
         Ok(content(&ingress, &file, key.plain_grant(&ingress)?, memory))
     };

@@ -1,5 +1,6 @@
 //! `/v1/jobs/{id}`: requests that are answered later, asked for, waited for, cancelled, forgotten; each project has its own.
 
+use crate::allow;
 use crate::http::reply;
 use crate::jobs::{self, shown};
 use crate::refusal::Refusal;
@@ -14,9 +15,11 @@ use penstock_runtime::clock;
 use penstock_runtime::config::parse_duration;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::job::KeptJob;
+use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::ProjectId;
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -43,8 +46,7 @@ pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials
                 parse_duration(&text).filter(|wait| *wait <= LONGEST).ok_or_else(why)?
             }
         };
-        let key = credentials.find_key(&ingress).await?.key;
-        let (job, _) = jobs::get(&key.project, &id, &ingress).await?;
+        let (key, job) = find(&ingress, &credentials, &id).await?;
         if is_stream {
             return Ok((job, Some(key.project.clone())));
         }
@@ -63,7 +65,7 @@ pub(crate) async fn cancel(
     Path(id): Path<String>,
 ) -> Response {
     let cancelled = async {
-        let key = credentials.find_key(&ingress).await?.key;
+        let (key, _) = find(&ingress, &credentials, &id).await?;
         Ok(shown(&jobs::cancel(&key.project, &id, &ingress).await?))
     };
     respond(cancelled.await)
@@ -76,11 +78,19 @@ pub(crate) async fn forget(
     Path(id): Path<String>,
 ) -> Response {
     let forgotten = async {
-        let key = credentials.find_key(&ingress).await?.key;
+        let (key, _) = find(&ingress, &credentials, &id).await?;
         jobs::forget(&key.project, &id, &ingress).await?;
         Ok(json!({ "id": id, "object": "job", "deleted": true }))
     };
     respond(forgotten.await)
+}
+
+/// A job of a caller who may use its model.
+async fn find(ingress: &Shared, credentials: &Credentials, id: &str) -> Result<(Arc<VirtualKey>, KeptJob), Refusal> {
+    let key = credentials.find_key(ingress).await?.key;
+    let (job, _) = jobs::get(&key.project, id, ingress).await?;
+    allow::check_name(&key, job.model.as_deref().unwrap_or_default(), ingress)?;
+    Ok((key, job))
 }
 
 /// A job, as soon as it is over or the time is.

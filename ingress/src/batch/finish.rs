@@ -6,16 +6,15 @@ use super::lead::{Halt, Lead};
 use super::line::Line;
 use super::lines::{Lines, Text};
 use super::result;
+use crate::batches::output_id;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use penstock_runtime::bus::{BusError, FileError, FileQuota, FileWriter, NewFile};
 use penstock_runtime::clock;
 use penstock_schemas::batch::{BatchError, BatchStatus, Tally};
 use penstock_schemas::file::{FileDescription, FileId, FilePurpose};
-use penstock_schemas::name::BatchId;
 use std::time::Duration;
 use tokio::time::sleep;
-use uuid::Uuid;
 
 /// Results that are fetched at once.
 const AT_ONCE: usize = 64;
@@ -49,7 +48,7 @@ pub(super) async fn finish(lead: &mut Lead) -> Result<(), Halt> {
 async fn write(lead: &mut Lead, outcome: BatchStatus) -> Result<(), Halt> {
     let (jobs, id) = (lead.ingress.batches.jobs.clone(), lead.batch.id.clone());
     let [mut output, mut errors] =
-        [(1, "output"), (2, "errors")].map(|(at, name)| Output { id: file_id(&id, at), name, file: None });
+        [(1, "output"), (2, "errors")].map(|(at, name)| Output { id: output_id(&id, at), name, file: None });
     // What an earlier leader has written, and not noted, is written anew.
     for file in [output.id, errors.id] {
         lead.ingress.files.delete(&lead.batch.caller.project, file).await?;
@@ -98,13 +97,6 @@ where
         Ok(line) => Some(line.custom_id),
         Err(bad) => bad.custom_id,
     })
-}
-
-/// The id of a batch's file: the same whichever process writes it, so that it is there once.
-fn file_id(batch: &BatchId, at: u128) -> FileId {
-    let hex = batch.as_str().rsplit('_').next().unwrap_or_default();
-    let own = Uuid::parse_str(hex).unwrap_or_default();
-    FileId(Uuid::from_u128(own.as_u128().wrapping_add(at)))
 }
 
 /// Why a line has no result.

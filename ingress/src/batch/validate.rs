@@ -16,11 +16,14 @@ use penstock_runtime::clock;
 use penstock_schemas::batch::{Batch, BatchStatus, NAMED_ERRORS, Tally};
 use penstock_schemas::key::VirtualKey;
 use ring::digest::{SHA256, digest};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// What the names of lines are compared by: the first half of their SHA-256, since they may be long.
 type NameHash = [u8; 16];
+
+/// Models that the lines of a batch may name.
+const MODELS: usize = 500;
 
 /// Reads all lines once.
 pub(super) async fn validate(lead: &mut Lead) -> Result<(), Halt> {
@@ -38,7 +41,14 @@ pub(super) async fn validate(lead: &mut Lead) -> Result<(), Halt> {
     };
     let mut lines = Lines::new(file, ingress.config.body_limit);
     let (most, mut sum) = (ingress.config.batch.lines, Sum::default());
-    let mut checks = Checks { batch: &batch, endpoint: &endpoint, key: &key, ingress: &ingress, names: HashSet::new() };
+    let mut checks = Checks {
+        batch: &batch,
+        endpoint: &endpoint,
+        key: &key,
+        ingress: &ingress,
+        names: HashSet::new(),
+        models: BTreeSet::new(),
+    };
     lead.batch.errors.clear();
     lead.batch.uncount();
     while let Some((number, text)) = lines.next().await.map_err(|error| Halt::File(error.to_string()))? {
@@ -63,6 +73,12 @@ pub(super) async fn validate(lead: &mut Lead) -> Result<(), Halt> {
         }
         tokio::task::yield_now().await;
     }
+    lead.batch.models = std::mem::take(&mut checks.models);
+    conclude(lead, &sum).await
+}
+
+/// What becomes of a batch whose lines are all checked.
+async fn conclude(lead: &mut Lead, sum: &Sum) -> Result<(), Halt> {
     let counts = lead.batch.counts;
     if counts.total == 0 {
         return lead.fail("empty_file", "the file has no lines: each must be a request").await;
@@ -71,7 +87,7 @@ pub(super) async fn validate(lead: &mut Lead) -> Result<(), Halt> {
         lead.batch.outcome = Some(BatchStatus::Failed);
         return lead.turn(BatchStatus::Finalizing).await;
     }
-    if let Some(why) = sum.short(&ingress) {
+    if let Some(why) = sum.short(&lead.ingress) {
         return lead.fail("insufficient_budget", why).await;
     }
     lead.turn(BatchStatus::InProgress).await
@@ -85,6 +101,8 @@ struct Checks<'a> {
     ingress: &'a Shared,
     /// The names of the lines so far.
     names: HashSet<NameHash>,
+    /// The models that they name.
+    models: BTreeSet<String>,
 }
 
 impl Checks<'_> {
@@ -99,7 +117,13 @@ impl Checks<'_> {
         }
         let asked = line.ask(self.endpoint.clone())?;
         let wants = wants(&asked, self.batch, self.key, self.ingress);
-        wants.map_err(|refusal| BadLine::refused(line.custom_id, &refusal))
+        let wants = wants.map_err(|refusal| BadLine::refused(line.custom_id.clone(), &refusal))?;
+        if self.models.len() >= MODELS && !self.models.contains(&asked.model) {
+            let why = format!("the lines of a batch may name {MODELS} models");
+            return Err(BadLine::new(Some(line.custom_id), "too_many_models", why, Some("body.model")));
+        }
+        self.models.insert(asked.model);
+        Ok(wants)
     }
 }
 
