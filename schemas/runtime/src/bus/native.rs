@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 const AGE: Duration = Duration::from_secs(10 * 24 * 3600);
 
 /// What all objects of groups may take together, in bytes.
-const MAX_BYTES: i64 = 4 << 30;
+const MAX_BYTES: i64 = 512 << 20;
 
 /// Longest wait for a worker's answer: it says how a group is, and does what is due afterwards.
 const ANSWER: Duration = Duration::from_secs(15);
