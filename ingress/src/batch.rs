@@ -1,5 +1,5 @@
-//! Runs batches: files of requests that are answered while nobody waits. A line of one is a request that this process makes to
-//! itself: it goes through the same pipeline as a client's, so that there is one way to call and one way to pay.
+//! Runs batches: files of requests that are answered in the background. A line is a request that this process makes to itself:
+//! it goes through the same pipeline as a client's, so that there is one way to call and one way to pay.
 //!
 //! `leading` takes a batch from its file to its results, in three phases: `validate`, `feed`, `finish`; one process at a time
 //! leads a batch. `run` answers lines out of the queue; every process does. Knows no provider, and nothing of HTTP.

@@ -1,4 +1,4 @@
-//! A batch: a file of requests that are answered without anybody waiting, and how far it is. Statuses and counts are
+//! A batch: a file of requests that are answered in the background, and how far it is. Statuses and counts are
 //! OpenAI's. Knows nothing of where files lie or of how a line is answered.
 //! Source: <https://platform.openai.com/docs/api-reference/batch/object>.
 

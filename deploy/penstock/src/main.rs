@@ -120,7 +120,7 @@ enum Command {
     Targets(tools::targets::TargetOptions),
     /// Try the configuration against failures: simulated providers, and processes that are killed
     Chaos(chaos::ChaosOptions),
-    /// Files of requests that are answered while nobody waits: submit, watch, fetch
+    /// Files of requests that are answered in the background: submit, watch, fetch
     #[command(subcommand)]
     Batch(tools::batch::BatchCommand),
     /// The models that can be asked for

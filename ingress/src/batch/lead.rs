@@ -50,7 +50,7 @@ pub(super) fn is_led(batch: &Batch) -> bool {
 }
 
 impl Lead {
-    /// Begins to lead, when nobody else does.
+    /// Begins to lead, unless another process does.
     pub(super) async fn claim(ingress: &Shared, id: &BatchId) -> Result<Option<Self>, BusError> {
         let found = ingress.batches.jobs.batches().get_with_revision(id.as_str()).await?;
         let Some((batch, revision)) = found.filter(|(batch, _)| !batch.status.is_final() && !is_led(batch)) else {

@@ -24,7 +24,7 @@ pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     headers.get(name)?.to_str().ok()
 }
 
-/// A compressed body could be any size once it is unpacked: nobody sends one but by mistake.
+/// Refuses a compressed body: it could have any size once it is unpacked.
 pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(()) };
     let value = value.to_str().unwrap_or_default();

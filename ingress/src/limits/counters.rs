@@ -63,7 +63,7 @@ pub(super) struct Counter {
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// A reservation of which nobody has told yet what became of it.
+/// A reservation that is not settled yet.
 pub(super) struct Open {
     /// In which counters, and how much.
     pub(super) charges: Vec<(String, u64)>,

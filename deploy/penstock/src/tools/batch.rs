@@ -191,7 +191,7 @@ fn first_url(file: &Path) -> anyhow::Result<String> {
     url.with_context(|| format!("the first line of {shown} has no `url`: say --endpoint, such as /v1/chat/completions"))
 }
 
-/// Follows a batch to its end, with its progress where somebody looks.
+/// Follows a batch to its end, and prints its progress to standard error.
 async fn watch(client: &GatewayClient, mut batch: Value, format: Format) -> anyhow::Result<ExitCode> {
     let mut progress = Progress::begin(word(&batch, "id"));
     while !matches!(word(&batch, "status"), "completed" | "failed" | "expired" | "cancelled") {

@@ -132,8 +132,8 @@ fn text(asked: &Value) -> Map<String, Value> {
     text
 }
 
-/// The tools, functions with every field that the reference requires. Other dialects hold a model to a schema only where they
-/// are asked to, so that is what is told of them.
+/// The tools, functions with every field that the reference requires. Other dialects enforce a schema only on request: `strict`
+/// is false where the caller did not set it.
 fn tools(asked: &Value) -> Vec<Value> {
     let mut tools = asked.as_array().cloned().unwrap_or_default();
     let functions = tools.iter_mut().filter(|tool| tool["type"] == "function").filter_map(Value::as_object_mut);

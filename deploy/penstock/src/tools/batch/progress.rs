@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// The bar's length, in characters.
 const BAR: usize = 24;
 
-/// How often it is told where no terminal shows it.
+/// How often progress is printed when standard error is no terminal.
 const QUIET: Duration = Duration::from_secs(10);
 
 pub(super) struct Progress {
