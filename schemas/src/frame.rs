@@ -173,6 +173,9 @@ pub enum Control {
     Cancel,
     /// Another call of the same request was faster: the same.
     Outrun,
+    /// The worker kept silent and is given up: the same, for a call whose first frame was to have a number below this
+    /// one. The same worker may hold the call again by now, with higher numbers.
+    GiveUp(u32),
     /// The client has read this many more bytes of the stream.
     Credit(u32),
     /// To the worker that passed a call on: another one has it now.
@@ -180,6 +183,10 @@ pub enum Control {
     /// Do you still hold this call? Answered by [`Payload::Alive`] or [`Payload::Gone`].
     Probe,
 }
+
+/// Each time a call is given to another worker, its frames are numbered from the next multiple of this on: so frames of
+/// the worker that was given up are known when they come after all, and so is the order to it to stop.
+pub const TURN: u32 = 1 << 24;
 
 /// How much of a stream may be under way to a client that does not read: bytes of content, each frame counting as at
 /// least [`FRAME_COST`].

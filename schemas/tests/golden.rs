@@ -295,7 +295,10 @@ fn every_kind_of_frame() {
 
 #[test]
 fn control_messages() {
-    json("control.json", &vec![Control::Cancel, Control::Credit(131_072), Control::Taken, Control::Probe]);
+    json(
+        "control.json",
+        &vec![Control::Cancel, Control::Credit(131_072), Control::Taken, Control::Probe, Control::GiveUp(1 << 24)],
+    );
 }
 
 #[test]

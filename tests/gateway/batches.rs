@@ -290,6 +290,9 @@ async fn whatever_is_killed_every_line_has_exactly_one_result() {
         }
     }
     let batch = over(&world, &id).await;
+    if batch["error_file_id"].is_string() {
+        panic!("no line may fail: {:#?}", results(&world, &batch, "error_file_id").await);
+    }
     assert_eq!(batch["request_counts"], json!({ "total": count, "completed": count, "failed": 0 }), "{batch}");
     let results = results(&world, &batch, "output_file_id").await;
     let expected: Vec<String> = (0..count).map(|at| format!("line-{at}")).collect();

@@ -11,7 +11,7 @@ use penstock_runtime::memory::Memory;
 use penstock_runtime::{Bus, clock};
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Traffic, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Ended, Failed, Head, Payload, STREAM_CREDIT, Summary};
+use penstock_schemas::frame::{Ended, Failed, Head, Payload, STREAM_CREDIT, Summary, TURN};
 use penstock_schemas::name::{BatchId, KeyId, ProjectId, ProviderId, Target};
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::usage::{Usage, UsageSource};
@@ -233,6 +233,40 @@ async fn a_client_that_leaves_early_is_noticed_by_the_worker() {
     drop(call);
     let endless = timeout(LONG, incoming.replies.wait(std::future::pending::<()>())).await;
     assert_eq!(endless.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_worker_that_was_given_up_may_have_the_call_again_and_keeps_it() {
+    let server = Server::start();
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let (mut envelope, other) = (envelope(&ingress, &["a/m"]), envelope(&ingress, &["a/m"]));
+    let mut calls = subscribe(&worker, &desk, "a").await;
+    let mut call = publish(&inbox, &envelope).await;
+    let next_call = async |calls: &mut Calls| {
+        let arrived = timeout(LONG, calls.next()).await.unwrap().unwrap();
+        arrived.read(&memory()).await.unwrap()
+    };
+    let first = next_call(&mut calls).await;
+    // The worker names itself, and is silent then.
+    let mut replies = first.replies;
+    let mut waiting = Box::pin(replies.wait(std::future::pending::<()>()));
+    tokio::select! {
+        frame = next(&mut call) => assert!(matches!(frame, Payload::Accepted(_)), "{frame:?}"),
+        given_up = &mut waiting => panic!("{given_up:?}"),
+    }
+    // The order to stop and the call may come to the worker in either order: here the call comes first.
+    envelope.next_seq = TURN;
+    let _again = publish(&inbox, &envelope).await;
+    let second = next_call(&mut calls).await;
+    assert_eq!(timeout(LONG, waiting).await.unwrap(), None, "what was given up is cancelled");
+    assert!(call.give_up_worker().is_some());
+    // Orders come one after the other: once a later one has come, the one to give up has too.
+    let left = publish(&inbox, &other).await;
+    let mut other = next_call(&mut calls).await;
+    drop(left);
+    assert_eq!(timeout(LONG, other.replies.wait(std::future::pending::<()>())).await.unwrap(), None);
+    assert!(!second.replies.is_cancelled());
 }
 
 #[tokio::test]

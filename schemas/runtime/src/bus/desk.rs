@@ -9,7 +9,7 @@ use futures_util::{FutureExt, StreamExt};
 use penstock_schemas::envelope::{Body, Envelope, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
-    Accepted, Control, FRAME_COST, Failed, Frame, Head, KEPT_CREDIT, Payload, STREAM_CREDIT,
+    Accepted, Control, FRAME_COST, Failed, Frame, Head, KEPT_CREDIT, Payload, STREAM_CREDIT, TURN,
 };
 use penstock_schemas::name::{ProcessId, ProviderId, RequestId};
 use penstock_schemas::reservation::{MoreGiven, MoreWanted, Settled};
@@ -55,6 +55,7 @@ struct HeldCall {
     cancelled: CancellationToken,
     is_outrun: Arc<AtomicBool>,
     credit: Arc<Semaphore>,
+    first_seq: u32,
 }
 
 /// What became of a call that was passed on.
@@ -162,6 +163,15 @@ impl Desk {
         self.passers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Enters a call. One that this process holds already was given up, unless it is passed on within the process.
+    fn hold(&self, request: RequestId, held: HeldCall) {
+        let turn = held.first_seq / TURN;
+        let earlier = self.held().insert(request, held);
+        if let Some(earlier) = earlier.filter(|earlier| earlier.first_seq / TURN < turn) {
+            earlier.cancelled.cancel();
+        }
+    }
+
     async fn obey(self, mut controls: Subscriber) {
         while let Some(message) = controls.next().await {
             let Ok(id) = Uuid::parse_str(last_token(&message.subject)) else { continue };
@@ -176,6 +186,11 @@ impl Desk {
                 Ok(control @ (Control::Cancel | Control::Outrun)) => {
                     if let Some(held) = self.held().get(&request) {
                         held.is_outrun.store(control == Control::Outrun, Ordering::Release);
+                        held.cancelled.cancel();
+                    }
+                }
+                Ok(Control::GiveUp(before)) => {
+                    if let Some(held) = self.held().get(&request).filter(|held| held.first_seq < before) {
                         held.cancelled.cancel();
                     }
                 }
@@ -245,14 +260,14 @@ impl Desk {
             (subjects.reply(&envelope.ingress, envelope.call_id()), STREAM_CREDIT)
         };
         let credit = Arc::new(Semaphore::new(credit as usize));
-        let cancelled = CancellationToken::new();
-        let is_outrun = Arc::new(AtomicBool::new(false));
-        let held = HeldCall { cancelled: cancelled.clone(), is_outrun: is_outrun.clone(), credit: credit.clone() };
-        self.held().insert(envelope.call_id(), held);
         let (desk, request, next_seq) = (self.clone(), envelope.call_id(), envelope.next_seq);
+        let first_seq = next_seq;
+        let (cancelled, is_outrun) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+        let held =
+            HeldCall { cancelled: cancelled.clone(), is_outrun: is_outrun.clone(), credit: credit.clone(), first_seq };
+        self.hold(request, held);
         let taken = Instant::now();
-        let mut replies =
-            Replies { desk, request, subject, next_seq, credit, cancelled, is_outrun, taken, first_seq: next_seq };
+        let mut replies = Replies { desk, request, subject, next_seq, credit, cancelled, is_outrun, taken, first_seq };
         if let Some(passer) = message.reply.filter(|reply| **reply != *replies.subject) {
             // First to the ingress and then to the worker that passed it on: there is no moment when nobody holds it.
             replies.accepted().await?;

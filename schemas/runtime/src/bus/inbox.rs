@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Envelope;
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Control, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT};
+use penstock_schemas::frame::{Control, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT, TURN};
 use penstock_schemas::name::{ProcessId, ProjectId, RequestId};
 use penstock_schemas::subject::last_token;
 use std::collections::HashMap;
@@ -39,10 +39,6 @@ const PROBES: u32 = 2;
 /// do not count, up to so many of them.
 const LATE: Duration = Duration::from_millis(25);
 const LATE_WAITS: u32 = 10;
-
-/// Each time a call is given to another worker, its frames are numbered from the next multiple of this on: so frames of
-/// the worker that was given up are known when they come after all.
-const TURN: u32 = 1 << 24;
 
 /// How long a message that has come may take to its call.
 const SORTED: Duration = Duration::from_millis(1);
@@ -377,7 +373,7 @@ impl PendingCall {
     pub fn give_up_worker(&mut self) -> Option<ProcessId> {
         self.next_seq = (self.next_seq / TURN).saturating_add(1).saturating_mul(TURN);
         let worker = self.worker.take()?;
-        self.inbox.order(worker.clone(), self.request, Control::Cancel);
+        self.inbox.order(worker.clone(), self.request, Control::GiveUp(self.next_seq));
         Some(worker)
     }
 
