@@ -10,6 +10,7 @@ mod lead;
 mod leading;
 mod line;
 mod lines;
+mod native;
 mod result;
 mod run;
 mod validate;
@@ -34,8 +35,17 @@ pub(crate) fn start(ingress: &Shared, life: &Life) {
 
 /// The input file of a batch, from its beginning; `None` when it is gone.
 async fn input(ingress: &Shared, batch: &Batch) -> Result<Option<impl AsyncRead + Unpin + Send + use<>>, BusError> {
+    input_from(ingress, batch, 0).await
+}
+
+/// The same from this byte on.
+async fn input_from(
+    ingress: &Shared,
+    batch: &Batch,
+    offset: u64,
+) -> Result<Option<impl AsyncRead + Unpin + Send + use<>>, BusError> {
     let Some(id) = FileId::parse(&batch.input_file) else { return Ok(None) };
     let Some(file) = ingress.files.get(&batch.caller.project, id).await? else { return Ok(None) };
-    let bytes = ingress.files.read(&file, 0..file.bytes).map_err(std::io::Error::other);
+    let bytes = ingress.files.read(&file, offset.min(file.bytes)..file.bytes).map_err(std::io::Error::other);
     Ok(Some(StreamReader::new(Box::pin(bytes))))
 }

@@ -6,6 +6,7 @@ use penstock_runtime::bus::{Bucket, Change};
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, ProviderCard};
 use penstock_schemas::name::{ModelId, ProviderId, Target};
+use penstock_schemas::native_batch::NativeBatchCard;
 use penstock_schemas::pattern::matches;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -185,6 +186,12 @@ impl Models {
     pub(crate) fn most_inputs(&self, provider: &ProviderId) -> Option<u32> {
         let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
         served.cards.get(provider.as_str())?.most_inputs
+    }
+
+    /// What a provider's own batch API takes; `None` where it has none that is spoken here.
+    pub(crate) fn native_batch(&self, provider: &ProviderId) -> Option<NativeBatchCard> {
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.cards.get(provider.as_str())?.native_batch.clone()
     }
 
     /// What is known of a model.

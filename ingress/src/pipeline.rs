@@ -9,7 +9,7 @@ use crate::http::reply;
 use crate::jobs;
 use crate::refusal::Refusal;
 use crate::request::Request;
-use crate::stage::dispatch::Begun;
+use crate::stage::dispatch::{Answer, Begun, SpeltCall};
 use crate::stage::guard::RequestGuard;
 use crate::stage::record::Record;
 use crate::stage::{admit, cache, dispatch, receive, refer, repeat, reserve, route};
@@ -17,7 +17,7 @@ use crate::state::Shared;
 use axum::response::Response;
 use bytes::Bytes;
 use penstock_runtime::clock;
-use penstock_schemas::frame::Summary;
+use penstock_schemas::frame::{Ended, Failed, Summary};
 use penstock_schemas::name::RequestId;
 
 /// Answers one HTTP request for a model.
@@ -119,6 +119,47 @@ pub(crate) async fn answer_line(ingress: &Shared, mut request: Request) -> Resul
     let (mut record, mut rewriter) = (Record::begin(&request, ingress), Rewriter::of(&request.asked, request.id, None));
     let memory = recall(&mut request, ingress).await.inspect_err(|refusal| record.refused(refusal))?;
     let answer = answer_whole(ingress, request, &mut record, &mut rewriter).await?;
+    conversation::keep(memory, &mut rewriter).await;
+    Ok(answer)
+}
+
+/// A line of a batch as the call that goes with others through its provider's own batch API: admitted and paid for as any
+/// request. `None` when it would take several. Its record is written when it is answered.
+pub(crate) async fn prepare_line(ingress: &Shared, mut request: Request) -> Result<Option<SpeltCall>, Refusal> {
+    let mut record = Record::begin(&request, ingress);
+    let prepared = async {
+        recall(&mut request, ingress).await?;
+        refer::refer(&mut request, ingress, &mut record).await?;
+        let admitted = admit::admit(&request, ingress, &mut record).await?;
+        let route = route::route(&request, ingress)?;
+        let funded = reserve::reserve(request, route, admitted, ingress, &mut record).await?;
+        dispatch::spell(funded, ingress)
+    };
+    let prepared = Box::pin(prepared).await;
+    record.leave();
+    prepared
+}
+
+/// The answer to such a line, in the caller's dialect, out of what its provider's batch holds.
+pub(crate) async fn finish_line(
+    ingress: &Shared,
+    mut request: Request,
+    ended: Result<(Box<Ended>, Bytes), Failed>,
+) -> Result<(Bytes, Summary), Refusal> {
+    let (mut record, mut rewriter) = (Record::begin(&request, ingress), Rewriter::of(&request.asked, request.id, None));
+    let memory = recall(&mut request, ingress).await.inspect_err(|refusal| record.refused(refusal))?;
+    record.deliver_whole();
+    let answered = match ended {
+        Ok((ended, bytes)) => {
+            ended.head.iter().for_each(|head| record.first_content(head));
+            Begun::from(Answer::Whole(ended, bytes)).into_bytes(&mut record, &mut rewriter)
+        }
+        Err(Failed { failure, target, attempts }) => {
+            record.tried(target, attempts);
+            Err(failure)
+        }
+    };
+    let answer = answered.map_err(Refusal::from).inspect_err(|refusal| record.refused(refusal))?;
     conversation::keep(memory, &mut rewriter).await;
     Ok(answer)
 }

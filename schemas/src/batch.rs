@@ -7,6 +7,7 @@ use crate::envelope::Caller;
 use crate::key::VirtualKey;
 use crate::money::Picodollars;
 use crate::name::{BatchId, ProcessId, ProviderId};
+use crate::native_lane::{NativeLane, NativeWish};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,6 +102,9 @@ pub struct Tally {
     /// What its answer costs; absent when it has no price, or there is no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Picodollars>,
+    /// Whether it came from a provider's own batch API.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_native: bool,
 }
 
 /// What is wrong with a file or a line of it.
@@ -199,6 +203,12 @@ pub struct Batch {
     /// The models that its lines name: who reads its files must be allowed to use them.
     #[serde(default)]
     pub models: BTreeSet<String>,
+    /// What the request says of providers' own batch APIs.
+    #[serde(default)]
+    pub native_wish: NativeWish,
+    /// What becomes of its lines there, by the models that they name.
+    #[serde(default)]
+    pub native: Vec<NativeLane>,
     /// The file with the answers.
     #[serde(default)]
     pub output_file: Option<String>,
@@ -226,6 +236,13 @@ impl Batch {
         }
         self.usage.add(&tally.usage);
         self.cost = self.cost + tally.cost.unwrap_or_default();
+    }
+
+    /// Whether a line got its result when the file was first read, because it cannot be run. `None`: too many did, and its
+    /// result has to be looked for.
+    pub fn is_bad(&self, line: u64) -> Option<bool> {
+        let is_named = self.errors.iter().any(|error| error.line == Some(line));
+        (is_named || self.errors.len() < NAMED_ERRORS).then_some(is_named)
     }
 
     /// Forgets what was counted, to count anew.

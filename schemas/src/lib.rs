@@ -35,6 +35,7 @@ pub mod model;
 pub mod money;
 pub mod name;
 pub mod native_batch;
+pub mod native_lane;
 pub mod pattern;
 pub mod place;
 pub mod plan;

@@ -16,7 +16,7 @@ use crate::reservation::Settled;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use uuid::Builder;
+use uuid::{Builder, Uuid};
 
 /// The most lines of a group, and the most that their object may hold, in bytes: a worker holds them in its memory while it
 /// submits them. Providers take fewer in part: see [`NativeBatchCard`].
@@ -43,7 +43,7 @@ pub struct NativeBatchCard {
 pub struct NativeGroup {
     /// The batch that the lines belong to.
     pub batch: BatchId,
-    /// Which of its groups this is, from 0.
+    /// Tells it from the batch's other groups: drawn anew for each, so that two leaders never give one name to two groups.
     pub number: u32,
     /// Who is to answer them.
     pub target: Target,
@@ -65,9 +65,20 @@ impl NativeGroup {
     /// group's time in front, as ids of attempts have theirs.
     pub fn attempt_id(&self, call: RequestId) -> AttemptId {
         let hash = Sha256::new().chain_update(call.0.as_bytes()).chain_update(self.name()).finalize();
+        AttemptId(self.timed(&hash))
+    }
+
+    /// The id of the request that a line of the batch is in this group: the same whenever it is asked for.
+    pub fn request_id(&self, line: u64) -> RequestId {
+        let hash = Sha256::new().chain_update(self.name()).chain_update(line.to_be_bytes()).finalize();
+        RequestId(self.timed(&hash))
+    }
+
+    /// An id with the group's time in front.
+    fn timed(&self, hash: &[u8]) -> Uuid {
         let mut random = [0; 10];
         random.copy_from_slice(&hash[..10]);
-        AttemptId(Builder::from_unix_timestamp_millis(self.at.0 / 1000, &random).into_uuid())
+        Builder::from_unix_timestamp_millis(self.at.0 / 1000, &random).into_uuid()
     }
 
     /// The object of its lines.
@@ -248,7 +259,6 @@ pub fn check_line(envelope: &Envelope, group: &NativeGroup) -> Result<(), &'stat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
 
     #[test]
     fn an_attempt_of_a_group_has_one_id_and_its_groups_time() {
@@ -263,6 +273,7 @@ mod tests {
         let of = |call, number| group(number).attempt_id(RequestId(Uuid::from_u128(call)));
         assert_eq!(of(1, 0), of(1, 0));
         assert!(of(1, 0) != of(2, 0) && of(1, 0) != of(1, 1));
+        assert!(group(0).request_id(1) != group(0).request_id(2) && group(0).request_id(1) != group(1).request_id(1));
         let (seconds, _) = of(1, 0).0.get_timestamp().unwrap().to_unix();
         assert_eq!((seconds, of(1, 0).0.get_version_num()), (1_795_000_000, 7));
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 const CHAT: &str = "/v1/chat/completions";
 
 /// A line that asks a model.
-fn line(name: &str, model: &str) -> String {
+pub fn line(name: &str, model: &str) -> String {
     let body =
         json!({ "model": model, "messages": [{ "role": "user", "content": name }], "max_completion_tokens": 10 });
     json!({ "custom_id": name, "method": "POST", "url": CHAT, "body": body }).to_string()
@@ -31,14 +31,14 @@ fn form(purpose: &str, content: &[u8]) -> Vec<u8> {
     body
 }
 
-async fn upload(world: &World, content: impl AsRef<[u8]>) -> String {
+pub async fn upload(world: &World, content: impl AsRef<[u8]>) -> String {
     let ask = world.post("/v1/files", &json!({})).header("content-type", "multipart/form-data; boundary=b");
     let file = ask.body(form("batch", content.as_ref())).await;
     assert_eq!(file.status, 200, "{}", file.raw());
     file.json()["id"].as_str().expect("a file has an id").to_owned()
 }
 
-fn create(world: &World, file: &str, more: &Value) -> Ask {
+pub fn create(world: &World, file: &str, more: &Value) -> Ask {
     let mut body = json!({ "input_file_id": file, "endpoint": CHAT, "completion_window": "24h" });
     for (name, value) in more.as_object().expect("it is an object") {
         body[name] = value.clone();
@@ -54,12 +54,12 @@ async fn begin(world: &World, content: impl AsRef<[u8]>) -> String {
     batch.json()["id"].as_str().expect("a batch has an id").to_owned()
 }
 
-async fn show(world: &World, id: &str) -> Value {
+pub async fn show(world: &World, id: &str) -> Value {
     world.get(&format!("/v1/batches/{id}")).key(world.key()).await.json()
 }
 
 /// The batch, as soon as it is over.
-async fn over(world: &World, id: &str) -> Value {
+pub async fn over(world: &World, id: &str) -> Value {
     let is_over = |batch: &Value| {
         ["completed", "failed", "expired", "cancelled"].iter().any(|status| batch["status"] == **status)
     };
@@ -71,14 +71,14 @@ async fn over(world: &World, id: &str) -> Value {
 }
 
 /// The lines of a file of a batch.
-async fn results(world: &World, batch: &Value, file: &str) -> Vec<Value> {
+pub async fn results(world: &World, batch: &Value, file: &str) -> Vec<Value> {
     let Some(id) = batch[file].as_str() else { return Vec::new() };
     let content = world.get(&format!("/v1/files/{id}/content")).key(world.key()).await;
     assert_eq!(content.status, 200, "{}", content.raw());
     content.raw().lines().map(|line| serde_json::from_str(line).expect("a result is JSON")).collect()
 }
 
-fn names(results: &[Value]) -> Vec<&str> {
+pub fn names(results: &[Value]) -> Vec<&str> {
     results.iter().map(|result| result["custom_id"].as_str().unwrap_or("-")).collect()
 }
 
@@ -174,6 +174,7 @@ async fn bad_lines_are_told_with_their_numbers_and_the_others_run() {
         .map(|result| (result["error"]["line"].as_u64().unwrap(), result["error"]["code"].as_str().unwrap()))
         .collect();
     assert_eq!(of_file, codes);
+    assert_eq!(world.upstream("alpha").calls().len(), 2, "of a name that stands twice, the second is not sent");
 }
 
 #[tokio::test]

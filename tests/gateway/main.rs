@@ -52,6 +52,7 @@ mod model_names;
 mod moderations;
 mod named_files;
 mod native_batch;
+mod native_lines;
 mod official;
 mod oidc;
 mod ollama;

@@ -39,6 +39,8 @@ pub use process::{Output, Process, is_running, kill};
 pub use setup::Setup;
 pub use skewed_clock::SkewedClock;
 pub use small_disk::SmallDisk;
-pub use upstream::{BatchKind, BatchUpstream, Call, EXPIRED, End, Gate, Part, REFUSED, Reply, Upstream, words};
+pub use upstream::{
+    BatchKind, BatchStep, BatchUpstream, Call, EXPIRED, End, Gate, Part, REFUSED, Reply, Upstream, words,
+};
 pub use wait::{LONG, until, until_right};
 pub use world::World;

@@ -18,6 +18,7 @@ use penstock_schemas::batch::{Batch, BatchStatus};
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::file::{FileId, FilePurpose};
 use penstock_schemas::name::BatchId;
+use penstock_schemas::native_lane::{NativeLane, NativeWish};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -43,6 +44,13 @@ struct Wish {
     completion_window: Option<String>,
     metadata: Option<BTreeMap<String, String>>,
     output_expires_after: Option<Expiry>,
+    penstock: Option<Own>,
+}
+
+/// What only Penstock knows.
+#[derive(Deserialize)]
+struct Own {
+    native_batch: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +70,7 @@ pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentia
         let id =
             BatchId::parse(format!("batch_{}", clock::request_id().0.simple())).expect("hexadecimal digits are a name");
         let (window, length) = window(wish.completion_window)?;
+        let metadata = metadata(wish.metadata.unwrap_or_default())?;
         let batch = Batch {
             id,
             caller,
@@ -82,10 +91,12 @@ pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentia
             providers: Default::default(),
             paused: None,
             models: Default::default(),
+            native_wish: native_wish(wish.penstock, &metadata)?,
+            native: Vec::new(),
             output_file: None,
             error_file: None,
             output_expires_after: expiry(wish.output_expires_after)?,
-            metadata: metadata(wish.metadata.unwrap_or_default())?,
+            metadata,
             leader: None,
         };
         Ok(shown(&ingress.batches.create(batch).await?))
@@ -202,6 +213,15 @@ fn expiry(asked: Option<Expiry>) -> Result<Option<u64>, Refusal> {
     Err(Refusal::WrongField { field: "output_expires_after", why })
 }
 
+/// What is said of providers' own batch APIs: in the body, or in the metadata, which every SDK can send.
+fn native_wish(own: Option<Own>, metadata: &BTreeMap<String, String>) -> Result<NativeWish, Refusal> {
+    const FIELD: &str = "penstock.native_batch";
+    let word = own.and_then(|own| own.native_batch).or_else(|| metadata.get(FIELD).cloned());
+    let Some(word) = word else { return Ok(NativeWish::default()) };
+    let why = || "it must be `auto`, `always` or `never`".to_owned();
+    NativeWish::parse(&word).ok_or_else(|| Refusal::WrongField { field: FIELD, why: why() })
+}
+
 fn metadata(pairs: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal> {
     let (most, name, value) = METADATA;
     let is_short = |(key, text): (&String, &String)| key.chars().count() <= name && text.chars().count() <= value;
@@ -246,6 +266,25 @@ fn shown(batch: &Batch) -> Value {
             "total_tokens": usage.input_tokens.saturating_add(usage.output_tokens),
         },
         "metadata": batch.metadata,
-        "penstock": { "cost_usd": batch.cost.to_string(), "paused": batch.paused },
+        "penstock": {
+            "cost_usd": batch.cost.to_string(),
+            "paused": batch.paused,
+            "native": { "wish": batch.native_wish.as_str(), "models": batch.native.iter().map(lane).collect::<Vec<_>>() },
+        },
+    })
+}
+
+/// What becomes of the lines that name a model, and why.
+fn lane(lane: &NativeLane) -> Value {
+    json!({
+        "model": lane.model,
+        "target": lane.target,
+        "lines": lane.lines,
+        "is_native": lane.is_native,
+        "why": lane.why,
+        "under_way": lane.groups.iter().map(|group| u64::from(group.group.lines)).sum::<u64>(),
+        "done": lane.done,
+        "queued": lane.queued,
+        "waiting": lane.waiting,
     })
 }

@@ -2,8 +2,9 @@
 //! and counts the results that come back. Answers nothing itself.
 
 use super::lead::{Halt, Lead, WORD};
-use super::line::{Line, endpoint};
+use super::line::{Line, endpoint, model};
 use super::lines::{Lines, Text};
+use super::native::{Lanes, lane_of};
 use super::validate;
 use crate::refusal::Refusal;
 use crate::stage::{line as request, route};
@@ -14,8 +15,6 @@ use penstock_runtime::bus::{BusError, Intake, Results};
 use penstock_runtime::clock;
 use penstock_schemas::batch::{BatchError, BatchStatus, Tally};
 use penstock_schemas::key::VirtualKey;
-use serde::Deserialize;
-use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::select;
@@ -46,6 +45,7 @@ pub(super) async fn feed(lead: &mut Lead) -> Result<(), Halt> {
     });
     let mut lines = pin!(lines.fuse());
     let mut feeding = Feeding::new(lead).await?;
+    let mut lanes = Lanes::open(lead);
     let mut ticks = interval(WORD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while feeding.counted < lead.batch.counts.total {
@@ -54,6 +54,7 @@ pub(super) async fn feed(lead: &mut Lead) -> Result<(), Halt> {
             biased;
             result = feeding.results.next() => feeding.count(lead, result?.1),
             Some(put) = feeding.puts.next() => put?,
+            Some(turned) = lanes.next() => lanes.take(lead, turned?).await?,
             _ = ticks.tick() => feeding.look(lead).await?,
             () = ingress.life.stopping() => return Err(Halt::Stopping),
             Some(next) = lines.next(), if may_read => match next.map_err(|error| Halt::File(error.to_string()))? {
@@ -75,8 +76,12 @@ struct Feeding {
     puts: FuturesUnordered<BoxFuture<'static, Result<(), BusError>>>,
     /// Results that were counted.
     counted: u64,
+    /// Those of them that came from a provider's own batch API.
+    counted_native: u64,
     /// Lines that were read.
     passed: u64,
+    /// Those of them that the lanes take care of.
+    passed_native: u64,
     /// Lines up to this one were fed before, those up to the other perhaps.
     fed_before: u64,
     perhaps_before: u64,
@@ -97,7 +102,9 @@ impl Feeding {
             results,
             puts: FuturesUnordered::new(),
             counted: 0,
+            counted_native: 0,
             passed: 0,
+            passed_native: 0,
             fed_before,
             perhaps_before: if lead.is_first { 0 } else { fed_before + UNSAVED },
             saved: fed_before,
@@ -107,14 +114,22 @@ impl Feeding {
     }
 
     fn may_read(&self, lead: &Lead) -> bool {
-        let is_free = self.passed.saturating_sub(self.counted) < WINDOW && self.puts.len() < AT_ONCE;
+        let is_free = self.queued(lead) < WINDOW && self.puts.len() < AT_ONCE;
         let is_skipping = self.passed < self.fed_before;
         let has_disk = lead.ingress.bus.intake() == Intake::Everything;
         has_disk && !self.is_at_end && self.waiting.is_none() && lead.batch.paused.is_none() && (is_free || is_skipping)
     }
 
+    /// About how many lines are in the queues.
+    fn queued(&self, lead: &Lead) -> u64 {
+        let by_lanes: u64 = lead.batch.native.iter().map(|lane| lane.queued).sum();
+        let answered = self.counted - self.counted_native;
+        (self.passed - self.passed_native + by_lanes).saturating_sub(answered)
+    }
+
     fn count(&mut self, lead: &mut Lead, tally: Tally) {
         self.counted += 1;
+        self.counted_native += u64::from(tally.is_native);
         lead.batch.count(&tally);
     }
 
@@ -136,21 +151,33 @@ impl Feeding {
     /// Takes the next line of the file.
     async fn pass(&mut self, lead: &mut Lead, number: u64, text: Text) -> Result<(), Halt> {
         self.passed = number;
+        // A line that is too long has its result, and so has a bad one.
+        let Text::Whole(line) = text else { return Ok(()) };
+        if lead.batch.is_bad(number) == Some(true) {
+            return Ok(());
+        }
+        if self.is_of_lane(lead, &line) {
+            self.passed_native += 1;
+            return Ok(());
+        }
         if number <= self.fed_before {
             return Ok(());
         }
-        // A line that is too long has its result.
-        let Text::Whole(line) = text else { return Ok(()) };
         self.feed(lead, number, line).await
+    }
+
+    fn is_of_lane(&self, lead: &Lead, line: &Bytes) -> bool {
+        let is_any = lead.batch.native.iter().any(|lane| lane.is_native);
+        is_any && Line::read(line, &lead.batch.endpoint).is_ok_and(|line| lane_of(&lead.batch, &line.body).is_some())
     }
 
     /// Puts a line into the queue of its provider, unless it has a result or there is no money for it.
     async fn feed(&mut self, lead: &mut Lead, number: u64, line: Bytes) -> Result<(), Halt> {
         let (batch, ingress) = (&lead.batch, &lead.ingress);
-        if number <= self.perhaps_before && ingress.batches.jobs.result(&batch.id, number).await?.is_some() {
+        let is_doubtful = number <= self.perhaps_before || batch.is_bad(number).is_none();
+        if is_doubtful && ingress.batches.jobs.result(&batch.id, number).await?.is_some() {
             return Ok(());
         }
-        // A bad line has its result.
         let Ok(read) = Line::read(&line, &batch.endpoint) else { return Ok(()) };
         let Some(model) = model(&read.body) else { return Ok(()) };
         // What is not served any more is refused where it is run.
@@ -209,14 +236,4 @@ impl Feeding {
             "the budget `{label}` has {left} left, and line needs {needed}: the batch goes on when there is more"
         ))
     }
-}
-
-#[derive(Deserialize)]
-struct Model<'a> {
-    #[serde(borrow)]
-    model: Cow<'a, str>,
-}
-
-fn model(body: &Bytes) -> Option<String> {
-    serde_json::from_slice::<Model<'_>>(body).ok().map(|body| body.model.into_owned())
 }

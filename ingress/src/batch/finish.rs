@@ -5,7 +5,7 @@
 use super::lead::{Halt, Lead};
 use super::line::Line;
 use super::lines::{Lines, Text};
-use super::result;
+use super::{native, result};
 use crate::batches::output_id;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
@@ -34,12 +34,14 @@ pub(super) async fn finish(lead: &mut Lead) -> Result<(), Halt> {
     let outcome = lead.batch.outcome.unwrap_or(BatchStatus::Completed);
     let jobs = lead.ingress.batches.jobs.clone();
     if outcome != BatchStatus::Completed {
+        native::give_up(lead).await?;
         jobs.close(&lead.batch.id, &lead.batch.providers).await?;
         sleep(LAST).await;
     }
     if lead.batch.output_file.is_none() && lead.batch.error_file.is_none() {
         Box::pin(write(lead, outcome)).await?;
     }
+    native::clear(lead).await?;
     lead.turn(outcome).await?;
     jobs.forget_results(&lead.batch.id).await?;
     Ok(jobs.close(&lead.batch.id, &lead.batch.providers).await?)

@@ -2,11 +2,13 @@
 //! on from what stands there. Knows nothing of what a leader does.
 
 use crate::batches::Batches;
+use crate::limits::Hold;
 use crate::state::Shared;
 use penstock_runtime::bus::BusError;
 use penstock_runtime::clock;
 use penstock_schemas::batch::{Batch, BatchError, BatchStatus, Leader};
 use penstock_schemas::name::BatchId;
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
@@ -40,6 +42,8 @@ pub(super) struct Lead {
     pub(super) batch: Batch,
     revision: u64,
     saved: Instant,
+    /// What is set aside for the lines of each group that is under way in a provider's own batch API.
+    pub(super) held: HashMap<u32, Vec<Hold>>,
     /// Whether this process has led it from its beginning: then all that was fed is known.
     pub(super) is_first: bool,
 }
@@ -57,7 +61,8 @@ impl Lead {
             return Ok(None);
         };
         let is_first = batch.leader.is_none() && batch.status == BatchStatus::Validating;
-        let mut lead = Self { ingress: ingress.clone(), batch, revision, saved: Instant::now(), is_first };
+        let mut lead =
+            Self { ingress: ingress.clone(), batch, revision, saved: Instant::now(), held: HashMap::new(), is_first };
         Ok(match lead.try_save().await? {
             true => Some(lead),
             false => None,

@@ -8,6 +8,7 @@ use penstock_schemas::batch::BatchError;
 use penstock_schemas::envelope::{Dialect, Operation};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// The longest `custom_id`, in bytes.
 const CUSTOM_ID: usize = 512;
@@ -145,6 +146,17 @@ impl Line {
         }
         Ok(asked)
     }
+}
+
+#[derive(Deserialize)]
+struct Model<'a> {
+    #[serde(borrow)]
+    model: Cow<'a, str>,
+}
+
+/// The model that a request names.
+pub(super) fn model(body: &Bytes) -> Option<String> {
+    serde_json::from_slice::<Model<'_>>(body).ok().map(|body| body.model.into_owned())
 }
 
 fn unreadable(text: &str, error: &serde_json::Error) -> BadLine {

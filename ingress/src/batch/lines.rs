@@ -15,6 +15,8 @@ pub(super) struct Lines<R> {
     longest: usize,
     /// Of the last line, from 1; blank ones do not count.
     number: u64,
+    /// Where the next line begins, in bytes from the beginning of the file.
+    offset: u64,
 }
 
 /// One line, without its end.
@@ -28,13 +30,24 @@ pub(super) enum Text {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(super) fn new(reader: R, longest: usize) -> Self {
-        Self { reader: BufReader::with_capacity(BUFFER, reader), longest, number: 0 }
+        Self::behind(reader, longest, (0, 0))
+    }
+
+    /// The lines behind this one of a file that is read from this byte on.
+    pub(super) fn behind(reader: R, longest: usize, (number, offset): (u64, u64)) -> Self {
+        Self { reader: BufReader::with_capacity(BUFFER, reader), longest, number, offset }
+    }
+
+    /// The number of the last line, and where the next one begins.
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.number, self.offset)
     }
 
     /// The next line that is not blank, and its number.
     pub(super) async fn next(&mut self) -> io::Result<Option<(u64, Text)>> {
         loop {
-            let Some(text) = next(&mut self.reader, self.longest).await? else { return Ok(None) };
+            let Some((text, bytes)) = next(&mut self.reader, self.longest).await? else { return Ok(None) };
+            self.offset += bytes;
             if matches!(&text, Text::Whole(line) if line.iter().all(u8::is_ascii_whitespace)) {
                 continue;
             }
@@ -44,14 +57,14 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 }
 
-async fn next(reader: &mut (impl AsyncBufRead + Unpin), longest: usize) -> io::Result<Option<Text>> {
-    let (mut line, mut is_too_long, mut is_begun) = (BytesMut::new(), false, false);
+/// The next line, and how many bytes it takes with its end.
+async fn next(reader: &mut (impl AsyncBufRead + Unpin), longest: usize) -> io::Result<Option<(Text, u64)>> {
+    let (mut line, mut is_too_long, mut bytes) = (BytesMut::new(), false, 0);
     loop {
         let piece = reader.fill_buf().await?;
         if piece.is_empty() {
-            return Ok(is_begun.then(|| finished(line, is_too_long)));
+            return Ok((bytes > 0).then(|| (finished(line, is_too_long), bytes)));
         }
-        is_begun = true;
         let end = memchr(b'\n', piece);
         let content = &piece[..end.unwrap_or(piece.len())];
         if line.len() + content.len() > longest {
@@ -62,8 +75,9 @@ async fn next(reader: &mut (impl AsyncBufRead + Unpin), longest: usize) -> io::R
         }
         let used = end.map_or(piece.len(), |at| at + 1);
         reader.consume(used);
+        bytes += used as u64;
         if end.is_some() {
-            return Ok(Some(finished(line, is_too_long)));
+            return Ok(Some((finished(line, is_too_long), bytes)));
         }
     }
 }
@@ -95,6 +109,22 @@ mod tests {
         assert_eq!(cut("a\n\n \r\nb\r\nc", 9).await, [line(1, "a"), line(2, "b\r"), line(3, "c")]);
         assert_eq!(cut("", 9).await, []);
         assert_eq!(cut("\n\n", 9).await, []);
+    }
+
+    #[tokio::test]
+    async fn reading_goes_on_where_it_ended() {
+        let text = "a\n\nbc\r\nd";
+        let mut lines = Lines::new(text.as_bytes(), 9);
+        let mut places = vec![lines.place()];
+        while lines.next().await.unwrap().is_some() {
+            places.push(lines.place());
+        }
+        assert_eq!(places, [(0, 0), (1, 2), (2, 7), (3, 8)]);
+        for place in places {
+            let mut lines = Lines::behind(&text.as_bytes()[usize::try_from(place.1).unwrap()..], 9, place);
+            let next = lines.next().await.unwrap().map(|(number, _)| number);
+            assert_eq!(next, Some(place.0 + 1).filter(|number| *number <= 3));
+        }
     }
 
     #[tokio::test]

@@ -1,8 +1,12 @@
 //! The result of one line, as OpenAI writes it into a batch's output and error files.
 //! Source: <https://platform.openai.com/docs/api-reference/batch/request-output>.
 
+use crate::dialect;
+use crate::refusal::Refusal;
+use crate::status;
 use bytes::Bytes;
 use penstock_schemas::batch::BatchError;
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::name::RequestId;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -33,11 +37,22 @@ struct Wrong<'a> {
 }
 
 /// A line that was sent: the answer, or the error in the words of its dialect.
-pub(super) fn answered(id: RequestId, custom_id: &str, status_code: u16, body: &[u8]) -> Bytes {
+fn answered(id: RequestId, custom_id: &str, status_code: u16, body: &[u8]) -> Bytes {
     let text = || to_raw_value(&String::from_utf8_lossy(body)).expect("a text has a JSON form");
     let body: Box<RawValue> = serde_json::from_slice(body).unwrap_or_else(|_| text());
     let response = Response { status_code, request_id: id.to_string(), body: &body };
     write(&Written { id: name(id), custom_id: Some(custom_id), response: Some(response), error: None })
+}
+
+/// A line that was answered.
+pub(super) fn served(id: RequestId, custom_id: &str, body: &[u8]) -> Bytes {
+    answered(id, custom_id, status::ANSWERED.as_u16(), body)
+}
+
+/// A line that was refused for good.
+pub(super) fn refused((id, custom_id): (RequestId, &str), dialect: Dialect, refusal: &Refusal) -> Bytes {
+    let body = dialect::error_body(dialect, refusal, id).to_string();
+    answered(id, custom_id, status::of(refusal).as_u16(), body.as_bytes())
 }
 
 /// A line that was not sent.

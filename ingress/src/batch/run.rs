@@ -3,12 +3,10 @@
 
 use super::line::{BadLine, Line, endpoint};
 use super::result;
-use crate::dialect;
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::stage::line as request;
 use crate::state::Shared;
-use crate::status;
 use bytes::Bytes;
 use penstock_runtime::bus::{Job, JobReader, WORD};
 use penstock_runtime::clock;
@@ -214,21 +212,15 @@ async fn answer(ingress: &Shared, batch: &Batch, job: &Job) -> Outcome {
     };
     let dialect = endpoint.dialect;
     let sent = async {
-        let request = request::read(request::Line { id, endpoint, body: line.body, batch }, ingress)?;
+        let (at, ends) = (clock::now(), request::deadline(batch, ingress));
+        let request = request::read(request::Line { id, at, ends, endpoint, body: line.body, batch }, ingress)?;
         pipeline::answer_line(ingress, request).await
     };
     match Box::pin(sent).await {
-        Ok((body, summary)) => {
-            let tally = Tally { is_answered: true, usage: usage(&summary), cost: summary.cost };
-            Outcome::Result(tally, result::answered(id, &line.custom_id, status::ANSWERED.as_u16(), &body))
-        }
+        Ok((body, summary)) => Outcome::Result(answered(&summary), result::served(id, &line.custom_id, &body)),
         Err(refusal) => match wait(&refusal, job.tries) {
             Some(wait) => Outcome::Again(wait),
-            None => {
-                let body = dialect::error_body(dialect, &refusal, id).to_string();
-                let status = status::of(&refusal).as_u16();
-                Outcome::Result(Tally::default(), result::answered(id, &line.custom_id, status, body.as_bytes()))
-            }
+            None => Outcome::Result(Tally::default(), result::refused((id, &line.custom_id), dialect, &refusal)),
         },
     }
 }
@@ -240,7 +232,7 @@ fn unsent(id: RequestId, job: &Job, bad: BadLine) -> Outcome {
 }
 
 /// When a line that was refused so is to come again; `None`: never.
-fn wait(refusal: &Refusal, tries: u32) -> Option<Duration> {
+pub(super) fn wait(refusal: &Refusal, tries: u32) -> Option<Duration> {
     let drawn = || full_jitter(tries.min(16), AGAIN.0, AGAIN.1);
     let asked = refusal.retry_after().unwrap_or_default();
     match refusal {
@@ -272,12 +264,14 @@ fn is_passing(kind: FailureKind) -> bool {
     )
 }
 
-fn usage(summary: &Summary) -> BatchUsage {
+/// What an answer counts as.
+pub(super) fn answered(summary: &Summary) -> Tally {
     let usage = &summary.usage;
-    BatchUsage {
+    let usage = BatchUsage {
         input_tokens: usage.input_total(),
         cached_tokens: usage.cache_read.unwrap_or(0),
         output_tokens: usage.output_total(),
         reasoning_tokens: usage.reasoning.unwrap_or(0),
-    }
+    };
+    Tally { is_answered: true, usage, cost: summary.cost, is_native: false }
 }

@@ -4,7 +4,7 @@
 use super::lead::{Halt, Lead};
 use super::line::{BadLine, Line, endpoint};
 use super::lines::{Lines, Text};
-use super::result;
+use super::{native, result};
 use crate::allow;
 use crate::dialect::{ClientRequest, Endpoint};
 use crate::limits::{LimitQuery, Want};
@@ -16,7 +16,7 @@ use penstock_runtime::clock;
 use penstock_schemas::batch::{Batch, BatchStatus, NAMED_ERRORS, Tally};
 use penstock_schemas::key::VirtualKey;
 use ring::digest::{SHA256, digest};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// What the names of lines are compared by: the first half of their SHA-256, since they may be long.
@@ -47,7 +47,7 @@ pub(super) async fn validate(lead: &mut Lead) -> Result<(), Halt> {
         key: &key,
         ingress: &ingress,
         names: HashSet::new(),
-        models: BTreeSet::new(),
+        models: BTreeMap::new(),
     };
     lead.batch.errors.clear();
     lead.batch.uncount();
@@ -73,7 +73,9 @@ pub(super) async fn validate(lead: &mut Lead) -> Result<(), Halt> {
         }
         tokio::task::yield_now().await;
     }
-    lead.batch.models = std::mem::take(&mut checks.models);
+    let models = std::mem::take(&mut checks.models);
+    lead.batch.native = native::lanes(&lead.batch, &models, &ingress.models);
+    lead.batch.models = models.into_keys().collect();
     conclude(lead, &sum).await
 }
 
@@ -101,8 +103,8 @@ struct Checks<'a> {
     ingress: &'a Shared,
     /// The names of the lines so far.
     names: HashSet<NameHash>,
-    /// The models that they name.
-    models: BTreeSet<String>,
+    /// The models that they name, and how often.
+    models: BTreeMap<String, u64>,
 }
 
 impl Checks<'_> {
@@ -118,11 +120,11 @@ impl Checks<'_> {
         let asked = line.ask(self.endpoint.clone())?;
         let wants = wants(&asked, self.batch, self.key, self.ingress);
         let wants = wants.map_err(|refusal| BadLine::refused(line.custom_id.clone(), &refusal))?;
-        if self.models.len() >= MODELS && !self.models.contains(&asked.model) {
+        if self.models.len() >= MODELS && !self.models.contains_key(&asked.model) {
             let why = format!("the lines of a batch may name {MODELS} models");
             return Err(BadLine::new(Some(line.custom_id), "too_many_models", why, Some("body.model")));
         }
-        self.models.insert(asked.model);
+        *self.models.entry(asked.model).or_default() += 1;
         Ok(wants)
     }
 }

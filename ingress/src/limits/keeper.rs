@@ -7,7 +7,7 @@ use super::rules::{CounterKind, Want};
 use penstock_runtime::bus::{Bus, BusError};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::budget::{Mode, OnExceed};
-use penstock_schemas::reservation::{Charge, LeaseId, MoreGiven, MoreWanted, Reservation};
+use penstock_schemas::reservation::{Charge, LeaseId, MoreGiven, MoreWanted, Reservation, Settled};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -197,6 +197,11 @@ impl Keeper {
                 gone()
             }
         }
+    }
+
+    /// What became of a reservation, where it is not told over the bus.
+    pub(crate) fn settle(&self, settled: &Settled) {
+        self.0.settle(settled);
     }
 
     /// No worker has got it: all of it is free again.

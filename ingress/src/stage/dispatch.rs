@@ -34,6 +34,13 @@ pub(crate) struct Begun {
     pub(crate) resume: Option<Box<Continuation>>,
 }
 
+/// A call that is not sent by itself.
+pub(crate) struct SpeltCall {
+    pub(crate) envelope: Envelope,
+    pub(crate) body: Bytes,
+    pub(crate) hold: Option<Hold>,
+}
+
 impl From<Answer> for Begun {
     fn from(answer: Answer) -> Self {
         Self { answer, resume: None }
@@ -85,6 +92,21 @@ async fn send(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<B
         _ => None,
     };
     Ok(Begun { answer, resume })
+}
+
+/// The call that a line of a group for a provider's own batch API is, and what is set aside for it. `None` when it would take
+/// several.
+pub(crate) fn spell(funded: Funded, ingress: &Shared) -> Result<Option<SpeltCall>, Refusal> {
+    let Funded { request, route, hold, .. } = funded;
+    let (asked, plan) = (&request.asked, &route.plan);
+    let spelt = heavy(asked.body.len(), || match pieces::cut(asked, plan, &ingress.models)? {
+        Some(_) => Ok(None),
+        None => forms(asked, plan, ingress).map(Some),
+    })?;
+    let Some((body, native)) = spelt else { return Ok(None) };
+    let reservation = hold.as_ref().map(|hold| hold.reservation.clone());
+    let envelope = Envelope { native, reservation, ..envelope(request, route, ingress) };
+    Ok(Some(SpeltCall { envelope, body, hold }))
 }
 
 /// The request in every form that a link of the plan wants, and how much of it is the caller's own.

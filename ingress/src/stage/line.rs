@@ -11,6 +11,7 @@ use crate::state::Shared;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use penstock_runtime::{clock, heavy};
+use penstock_schemas::UnixMicros;
 use penstock_schemas::batch::Batch;
 use penstock_schemas::envelope::Delivery;
 use penstock_schemas::job::KeptJob;
@@ -20,6 +21,10 @@ use std::collections::BTreeMap;
 /// One line.
 pub(crate) struct Line<'a> {
     pub(crate) id: RequestId,
+    /// When it is sent.
+    pub(crate) at: UnixMicros,
+    /// Until when it must be answered.
+    pub(crate) ends: UnixMicros,
     pub(crate) endpoint: Endpoint,
     pub(crate) body: Bytes,
     pub(crate) batch: &'a Batch,
@@ -34,6 +39,11 @@ pub(crate) fn find_owner(batch: &Batch, ingress: &Shared) -> Result<Found, Refus
         Some(key) => authenticate::find_by_token(key, ingress),
         None => authenticate::find_by_id(&batch.caller.key_id, ingress),
     }
+}
+
+/// Until when a line that is sent now must be answered.
+pub(crate) fn deadline(batch: &Batch, ingress: &Shared) -> UnixMicros {
+    clock::now().after(ingress.config.total_timeout).min(batch.expires_at)
 }
 
 /// The request of a job whose caller comes back for the answer: in one piece, whatever was asked for.
@@ -62,16 +72,14 @@ pub(crate) fn read_job(endpoint: Endpoint, body: Bytes, job: &KeptJob, ingress: 
 /// # Errors
 /// When its key is not good any more, the memory is in use, or the line is not a request.
 pub(crate) fn read(line: Line<'_>, ingress: &Shared) -> Result<Request, Refusal> {
-    let Line { id, endpoint, body, batch } = line;
+    let Line { id, at, ends, endpoint, body, batch } = line;
     let caller = find_owner(batch, ingress)?;
     let memory = reserve(&ingress.memory, body.len())?;
     let asked = heavy(body.len(), || endpoint.read(body, None))?;
     check_user(&asked)?;
     let sender = Sender { user: batch.caller.user.clone(), tags: batch.caller.tags.clone() };
     let grant = caller.grant(&asked, sender, ingress)?;
-    let at = clock::now();
-    let deadline = at.after(ingress.config.total_timeout).min(batch.expires_at);
-    let arrival = Arrival { id, at, deadline, headers: HeaderMap::new(), carried_query: BTreeMap::new() };
+    let arrival = Arrival { id, at, deadline: ends, headers: HeaderMap::new(), carried_query: BTreeMap::new() };
     let mut request = Request::new(grant, arrival, asked, memory);
     request.batch = Some(batch.id.clone());
     Ok(request)

@@ -9,7 +9,7 @@ use crate::state::Shared;
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
 use penstock_schemas::envelope::{Operation, Unsupported};
-use penstock_schemas::name::ProviderId;
+use penstock_schemas::name::{ProviderId, Target};
 use penstock_schemas::plan::{Link, Plan};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -36,12 +36,17 @@ pub(crate) fn send_down(request: &mut Request, model: &str, ingress: &Shared) ->
 
 /// The provider that a request for this model is sent to first, while none is in trouble.
 pub(crate) fn first_provider(name: &str, models: &Models) -> Result<ProviderId, Refusal> {
+    first_target(name, models).map(|target| target.provider)
+}
+
+/// The target.
+pub(crate) fn first_target(name: &str, models: &Models) -> Result<Target, Refusal> {
     let link = match models.find(name) {
         Named::Own(model) => model.links.first().map(|(link, _)| link.target.clone()),
         Named::Target(target) => Some(target),
         named => return Err(not_found(name, named)),
     };
-    link.map(|target| target.provider).ok_or_else(|| unknown::<String>(name, "it has no target", &[]))
+    link.ok_or_else(|| unknown::<String>(name, "it has no target", &[]))
 }
 
 /// Makes the plan.

@@ -1,7 +1,7 @@
 //! A provider's own batch API, simulated: OpenAI's, Anthropic's, Google's and Mistral's. A batch goes on each time that it is
 //! asked for: taken, under way, over. It counts what it ran, so that a test can see what was paid. Knows nothing of Penstock.
 
-use super::{lock, words};
+use super::{Gate, lock, words};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -36,6 +36,19 @@ pub enum BatchKind {
     Mistral,
 }
 
+/// What is asked of it on the way of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchStep {
+    /// The upload of its lines.
+    Upload,
+    /// The batch itself: it is taken before the answer is held.
+    Create,
+    /// How it is.
+    Poll,
+    /// Its answers.
+    Answers,
+}
+
 /// The server. Dropping it ends it.
 #[derive(Debug)]
 pub struct BatchUpstream {
@@ -53,6 +66,14 @@ struct State {
     unanswered: u32,
     /// How often each line was run.
     runs: BTreeMap<String, u32>,
+    /// Batches do not go on.
+    is_stuck: bool,
+    /// Requests for one answer, besides all batches.
+    singles: usize,
+    /// Answers to such requests are held.
+    held: Option<(BatchStep, Arc<Gate>)>,
+    /// How many were.
+    holding: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -63,6 +84,8 @@ struct Taken {
     lines: Vec<(String, Value)>,
     asked: u32,
     is_cancelled: bool,
+    /// It does not go on until it is cancelled, and no line of it is run.
+    is_stuck: bool,
 }
 
 impl BatchUpstream {
@@ -92,6 +115,29 @@ impl BatchUpstream {
     /// Takes the next batches, and closes the connection instead of saying so.
     pub fn is_silent_about(&self, batches: u32) {
         lock(&self.shared).unanswered = batches;
+    }
+
+    /// Holds its answers to such requests until the gate opens.
+    pub fn holds(&self, step: BatchStep) -> Arc<Gate> {
+        let gate = Arc::new(Gate::new());
+        let mut state = lock(&self.shared);
+        (state.held, state.holding) = (Some((step, gate.clone())), 0);
+        gate
+    }
+
+    /// Runs no line of the batches that it takes from now on: they go on until they are cancelled.
+    pub fn gets_stuck(&self) {
+        lock(&self.shared).is_stuck = true;
+    }
+
+    /// How many answers it has held since it was told to.
+    pub fn holding(&self) -> usize {
+        lock(&self.shared).holding
+    }
+
+    /// How many requests it has answered besides all batches.
+    pub fn singles(&self) -> usize {
+        lock(&self.shared).singles
     }
 
     /// How many batches it has taken.
@@ -127,7 +173,14 @@ async fn answer(
     let body = body.collect().await.map_err(|_| Error::from(ErrorKind::ConnectionReset))?.to_bytes();
     let path =
         parts.uri.path().trim_start_matches("/v1beta").trim_start_matches("/v1").trim_start_matches('/').to_owned();
-    let answered = lock(&shared).answer(kind, &parts.method, &path, &body);
+    let (answered, held) = {
+        let mut state = lock(&shared);
+        let answered = state.answer(kind, &parts.method, &path, &body);
+        (answered, state.hold(&parts.method, &path))
+    };
+    if let Some(gate) = held {
+        gate.passed().await;
+    }
     match answered {
         None => Err(Error::from(ErrorKind::ConnectionReset)),
         Some((status, text)) => {
@@ -139,10 +192,28 @@ async fn answer(
 }
 
 impl State {
+    /// What the answer to such a request waits for.
+    fn hold(&mut self, method: &Method, path: &str) -> Option<Arc<Gate>> {
+        let step = match (method, path) {
+            (&Method::POST, "files") => BatchStep::Upload,
+            (&Method::POST, "chat/completions") => return None,
+            (&Method::POST, _) => BatchStep::Create,
+            (_, path) if path.ends_with("content") || path.ends_with("results") => BatchStep::Answers,
+            _ => BatchStep::Poll,
+        };
+        let (_, gate) = self.held.as_ref().filter(|(held, _)| *held == step)?;
+        self.holding += 1;
+        Some(gate.clone())
+    }
+
     /// The status and the body. `None`: the connection is closed.
     fn answer(&mut self, kind: BatchKind, method: &Method, path: &str, body: &Bytes) -> Option<(u16, String)> {
         let steps: Vec<&str> = path.split('/').collect();
         match (kind, method, steps.as_slice()) {
+            (BatchKind::Openai, &Method::POST, ["chat", "completions"]) => {
+                self.singles += 1;
+                Some((200, words::whole("from a call")))
+            }
             (BatchKind::Openai, &Method::POST, ["files"]) => {
                 let text = String::from_utf8_lossy(body);
                 let file = text.split("\r\n\r\n").last().unwrap_or_default();
@@ -168,7 +239,8 @@ impl State {
                 let batch = self.batches.get(number(id.strip_prefix("out-").or(id.strip_prefix("err-"))?)?)?;
                 let is_output = id.starts_with("out-");
                 let is_in = |line: &Value| (line["response"]["status_code"] == 200) == is_output;
-                Some((200, lines(batch, |id, request| Some(openai_line(id, request)).filter(is_in))))
+                let is_run = !batch.is_stuck;
+                Some((200, lines(batch, |id, request| Some(openai_line(id, request, is_run)).filter(is_in))))
             }
             (BatchKind::Openai | BatchKind::Google, _, ["batches", id, rest @ ..])
             | (BatchKind::Mistral, _, ["batch", "jobs", id, rest @ ..])
@@ -208,7 +280,7 @@ impl State {
             }
         };
         let (name, endpoint) = (name.clone(), new["endpoint"].clone());
-        Some(Taken { name, endpoint, lines, asked: 0, is_cancelled: false })
+        Some(Taken { name, endpoint, lines, asked: 0, is_cancelled: false, is_stuck: self.is_stuck })
     }
 
     fn list(&mut self, kind: BatchKind) -> Value {
@@ -223,7 +295,7 @@ impl State {
 
     fn take(&mut self, kind: BatchKind, taken: Taken) -> Option<(u16, String)> {
         for (id, request) in &taken.lines {
-            if !request.to_string().contains(EXPIRED) {
+            if !taken.is_stuck && !request.to_string().contains(EXPIRED) {
                 *self.runs.entry(id.clone()).or_default() += 1;
             }
         }
@@ -306,7 +378,11 @@ impl State {
 impl Taken {
     /// 0: taken, 1: under way, 2: over.
     fn progress(&self) -> usize {
-        if self.is_cancelled { 2 } else { self.asked.min(2) as usize }
+        match (self.is_cancelled, self.is_stuck) {
+            (true, _) => 2,
+            (false, true) => self.asked.min(1) as usize,
+            (false, false) => self.asked.min(2) as usize,
+        }
     }
 }
 
@@ -328,9 +404,9 @@ fn lines(batch: &Taken, line: impl Fn(&str, &Value) -> Option<Value>) -> String 
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-fn openai_line(id: &str, request: &Value) -> Value {
+fn openai_line(id: &str, request: &Value, is_run: bool) -> Value {
     let text = request.to_string();
-    if text.contains(EXPIRED) {
+    if !is_run || text.contains(EXPIRED) {
         let error = json!({ "code": "batch_expired", "message": "This request could not be executed before the completion window expired." });
         return json!({ "id": "r", "custom_id": id, "response": null, "error": error });
     }

@@ -3,9 +3,11 @@
 
 use super::{Call, CallContext};
 use crate::sink::FrameSink;
+use penstock_runtime::bus::BusError;
 use penstock_runtime::clock;
+use penstock_schemas::envelope::Envelope;
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::name::ProcessId;
+use penstock_schemas::name::{ProcessId, Target};
 use penstock_schemas::plan::Link;
 use penstock_schemas::reservation::{Amounts, MoreGiven, MoreWanted, Reservation, Settled};
 use tracing::warn;
@@ -20,27 +22,11 @@ impl<S: FrameSink> Call<S> {
         if reservation.covers(&link.target, worst, clock::now()) {
             return Ok(());
         }
-        let needed = reservation.charges.iter().map(|charge| {
-            let more = if charge.is_strict && charge.counts(&link.target) { worst.of(charge.unit) } else { 0 };
-            charge.reserved.max(charge.spent.saturating_add(more))
-        });
-        let wanted = MoreWanted { id: reservation.id, needed: needed.collect() };
+        let wanted = more(reservation, &link.target, worst);
         let asking = self.context.desk.ask_more(&self.envelope.ingress, &wanted);
-        let refused = |why: String| Failure::gateway(FailureKind::Budget, why);
         match self.sink.wait(asking).await {
             None => Err(Failure::gateway(FailureKind::Cancelled, "the caller went away")),
-            Some(Ok(MoreGiven::Granted { reserved, start_by })) => {
-                reservation.start_by = start_by;
-                for (charge, reserved) in reservation.charges.iter_mut().zip(reserved) {
-                    charge.reserved = reserved;
-                }
-                Ok(())
-            }
-            Some(Ok(MoreGiven::Refused(why))) => Err(refused(format!("{}: {why}", link.target))),
-            Some(Err(error)) => {
-                warn!(%error, "the ingress of a call does not say whether another attempt may be paid");
-                Err(refused(format!("{}: nobody says whether another attempt may be paid", link.target)))
-            }
+            Some(answer) => take_more(reservation, &link.target, answer),
         }
     }
 
@@ -52,7 +38,52 @@ impl<S: FrameSink> Call<S> {
     }
 }
 
+/// What is wanted for an attempt at a target that can come to `worst`.
+fn more(reservation: &Reservation, target: &Target, worst: Amounts) -> MoreWanted {
+    let needed = reservation.charges.iter().map(|charge| {
+        let more = if charge.is_strict && charge.counts(target) { worst.of(charge.unit) } else { 0 };
+        charge.reserved.max(charge.spent.saturating_add(more))
+    });
+    MoreWanted { id: reservation.id, needed: needed.collect() }
+}
+
+fn take_more(
+    reservation: &mut Reservation,
+    target: &Target,
+    answer: Result<MoreGiven, BusError>,
+) -> Result<(), Failure> {
+    let refused = |why: String| Failure::gateway(FailureKind::Budget, why);
+    match answer {
+        Ok(MoreGiven::Granted { reserved, start_by }) => {
+            reservation.start_by = start_by;
+            for (charge, reserved) in reservation.charges.iter_mut().zip(reserved) {
+                charge.reserved = reserved;
+            }
+            Ok(())
+        }
+        Ok(MoreGiven::Refused(why)) => Err(refused(format!("{target}: {why}"))),
+        Err(error) => {
+            warn!(%error, "the ingress of a call does not say whether another attempt may be paid");
+            Err(refused(format!("{target}: nobody says whether another attempt may be paid")))
+        }
+    }
+}
+
 impl CallContext {
+    /// Makes sure that what a line of a native batch can come to is still set aside: it may have waited for a while.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(crate) async fn afford_line(&self, envelope: &Envelope, worst: Amounts) -> Result<(), Failure> {
+        let target = &envelope.plan.current().target;
+        let Some(mut reservation) = envelope.reservation.clone() else { return Ok(()) };
+        if reservation.covers(target, worst, clock::now()) {
+            return Ok(());
+        }
+        let answer = self.desk.ask_more(&envelope.ingress, &more(&reservation, target, worst)).await;
+        take_more(&mut reservation, target, answer)
+    }
+
     /// Tells the ingress what became of what it had set aside.
     pub(super) async fn settle(&self, ingress: &ProcessId, reservation: &Reservation) {
         let spent = reservation.charges.iter().map(|charge| charge.spent).collect();

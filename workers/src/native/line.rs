@@ -35,6 +35,17 @@ pub(super) struct Ready {
     pub(super) start: AttemptStarted,
 }
 
+impl Native {
+    /// Makes sure that the money for a line is still set aside.
+    ///
+    /// # Errors
+    /// When it is not: the line must not be sent.
+    pub(super) async fn afford(&self, line: &Line, start: &AttemptStarted) -> Result<(), Failure> {
+        let usd = start.worst_case.and_then(|worst| u64::try_from(worst.0).ok()).unwrap_or(0);
+        self.context.afford_line(&line.envelope, Amounts { usd, tokens: start.worst_tokens }).await
+    }
+}
+
 /// How a line is spoken of.
 struct Spoken {
     adapter: &'static dyn Adapter,

@@ -9,6 +9,7 @@ use crate::limits::Pick;
 use crate::providers::RequestPath;
 use crate::providers::batch_api::{BatchState, NewBatch, Output, ProviderBatch};
 use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
 use penstock_runtime::clock;
 use penstock_runtime::memory::Reserved;
 use penstock_schemas::UnixMicros;
@@ -20,8 +21,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::info;
 
-/// How often a group's bytes may be held at once: as they came, in the provider's words, and on their way there.
-const COPIES: usize = 3;
+/// How often a group's bytes may be held at once: as they came, in the provider's words, all of them together, and on their
+/// way there.
+const COPIES: usize = 4;
 
 /// How far the provider's clock may be behind ours.
 const SKEW: Duration = Duration::from_secs(600);
@@ -29,11 +31,13 @@ const SKEW: Duration = Duration::from_secs(600);
 /// Pages of a provider's list that are looked through for a group.
 const PAGES: usize = 50;
 
-/// A group as its provider gets it.
+/// Lines whose ingress is asked at once whether they may still be paid.
+const ASKED: usize = 64;
+
+/// A group as its provider can get it.
 struct Prepared {
     endpoint: RequestPath,
-    input: Bytes,
-    starts: Vec<AttemptStarted>,
+    lines: Vec<(Line, Ready)>,
     calls: BTreeSet<String>,
     _memory: Reserved,
 }
@@ -58,21 +62,26 @@ pub(super) async fn submit(
             }
         }
     }
-    note_starts(native, &prepared.starts).await?;
+    let (input, starts) = affordable(native, &prepared).await;
+    if starts.is_empty() {
+        let why = "what was set aside for the lines of the group is not set aside any more";
+        return Ok(Some(NativeStage::Failed(Box::new(Failure::gateway(FailureKind::Budget, why)))));
+    }
+    note_starts(native, &starts).await?;
     let (asking, key) = (native.asking(), native.context.provider.limits.any(clock::now()));
     let name = group.name();
-    let file = asking.upload(&name, &prepared.input, &key).await?;
+    let file = asking.upload(&name, &input, &key).await?;
     let new = NewBatch {
         name: &name,
         model: &group.target.model,
         endpoint: &prepared.endpoint,
-        input: &prepared.input,
+        input: &input,
         file: file.as_deref(),
     };
     match asking.create(&new, &key).await {
         Ok(ProviderBatch { id, .. }) => Ok(Some(NativeStage::Submitted(job(id, &key)))),
         Err(Unanswered::Refused(failure)) if is_for_good(&failure) => {
-            note_refused(native, group, prepared.starts, &failure).await;
+            note_refused(native, group, starts, &failure).await;
             Ok(Some(NativeStage::Failed(Box::new(failure))))
         }
         Err(unanswered) => Err(unanswered.into_failure().into()),
@@ -107,20 +116,32 @@ async fn prepare(native: &Native, group: &NativeGroup) -> Result<Option<Prepared
     }
     let full = |_| Failure::gateway(FailureKind::Busy, "the worker's memory is in use ([workers] memory)");
     let memory = native.context.memory.reserve(bytes.saturating_mul(COPIES)).map_err(full)?;
-    let (mut endpoint, mut input, mut starts, mut calls) = (None, BytesMut::new(), Vec::new(), BTreeSet::new());
+    let (mut endpoint, mut lines, mut calls) = (None, Vec::new(), BTreeSet::new());
     while let Some(record) = reader.next().await? {
         let line = Line::read(&record)?;
         // What cannot be a line is told of when the answers are collected.
-        let Ok(Ready { endpoint: of_line, request, start }) = native.ready(&line, group) else { continue };
-        let endpoint = endpoint.get_or_insert_with(|| of_line.clone());
-        let id = line.call().to_string();
-        if *endpoint != of_line || starts.len() >= GROUP_LINES as usize || !calls.insert(id.clone()) {
+        let Ok(ready) = native.ready(&line, group) else { continue };
+        let endpoint = endpoint.get_or_insert_with(|| ready.endpoint.clone());
+        if *endpoint != ready.endpoint || lines.len() >= GROUP_LINES as usize || !calls.insert(line.call().to_string())
+        {
             continue;
         }
-        native.api.add(&id, endpoint, &request, &mut input);
-        starts.push(start);
+        lines.push((line, ready));
     }
-    Ok(endpoint.map(|endpoint| Prepared { endpoint, input: input.freeze(), starts, calls, _memory: memory }))
+    Ok(endpoint.map(|endpoint| Prepared { endpoint, lines, calls, _memory: memory }))
+}
+
+/// The lines whose money is still set aside, in the provider's words. The others are told of as lines that were never run.
+async fn affordable(native: &Native, prepared: &Prepared) -> (Bytes, Vec<AttemptStarted>) {
+    let (mut input, mut starts) = (BytesMut::new(), Vec::new());
+    for lines in prepared.lines.chunks(ASKED) {
+        let asked = join_all(lines.iter().map(|(line, ready)| native.afford(line, &ready.start))).await;
+        for ((line, ready), _) in lines.iter().zip(asked).filter(|(_, may)| may.is_ok()) {
+            native.api.add(&line.call().to_string(), &prepared.endpoint, &ready.request, &mut input);
+            starts.push(ready.start.clone());
+        }
+    }
+    (input.freeze(), starts)
 }
 
 /// Nothing goes to the provider before the ledger has it.
@@ -197,7 +218,8 @@ async fn is_it(
         return Ok(if *name == group.name() { here() } else { Found::Nowhere });
     }
     let is_of_time = batch.created_at.is_none_or(|at| at >= since);
-    let is_of_size = batch.lines.is_none_or(|lines| lines == prepared.starts.len() as u64);
+    // Lines whose money was not set aside any more were left out.
+    let is_of_size = batch.lines.is_none_or(|lines| lines <= prepared.lines.len() as u64);
     if native.api.keeps_names() || !is_of_time || !is_of_size {
         return Ok(Found::Nowhere);
     }

@@ -6,6 +6,7 @@ use super::{Bucket, Bus, BusError, failed};
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use async_nats::jetstream::stream::StorageType;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::ProviderId;
 use penstock_schemas::native_batch::{LINE_BYTES, NativeAnswer, NativeQuestion, NativeStage};
@@ -127,6 +128,21 @@ impl NativeObjects {
             Err(error) if error.kind() == object_store::GetErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("read the lines of a native batch")(error)),
         }
+    }
+
+    /// Removes all objects with such names.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn clear(&self, is_it: impl Fn(&str) -> bool) -> Result<(), BusError> {
+        let mut all = self.store.list().await.map_err(failed("list native batches"))?;
+        while let Some(object) = all.next().await {
+            let name = object.map_err(failed("list native batches"))?.name;
+            if is_it(&name) {
+                self.remove(&name).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes an object; an absent one too.
