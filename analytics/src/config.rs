@@ -1,6 +1,7 @@
 //! The settings of the analytics role: sections `[clickhouse]` and `[analytics]`. Knows nothing of what they do.
 
 use crate::address::{Address, Database};
+use crate::traces::TraceExport;
 use penstock_runtime::config::Document;
 use std::net::SocketAddr;
 
@@ -18,6 +19,8 @@ pub struct AnalyticsConfig {
     pub retention: Retention,
     /// Where an analytics process that runs by itself tells its metrics; absent: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Which traces are exported, and how; `None`: none.
+    pub traces: Option<TraceExport>,
 }
 
 /// How long rows of the ledger are kept, counted from the start of the attempt or request.
@@ -50,7 +53,8 @@ impl AnalyticsConfig {
                 .mistake("retention", &format!("`{text}` is neither \"off\" nor a number of days, such as \"400d\""));
             Retention::Off
         });
-        Self { clickhouse, database, retention, metrics: section.get("metrics") }
+        let traces = Some(TraceExport::read(document));
+        Self { clickhouse, database, retention, metrics: section.get("metrics"), traces }
     }
 }
 

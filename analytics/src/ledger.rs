@@ -10,6 +10,7 @@ use crate::rows::{AlertLogRow, AttemptRow, RequestRow, Rows, key};
 use crate::schema::SchemaError;
 use crate::sift::{Verdict, sift};
 use crate::standing::Standing;
+use crate::traces::Traces;
 use crate::trouble::Trouble;
 use bytes::Bytes;
 use penstock_runtime::bus::{Alarm, Bus, BusError, DeadReason, Letter, UsageBatch, UsageReader};
@@ -53,6 +54,7 @@ pub(crate) struct Ledger {
     standing: Standing,
     alarm: Alarm,
     known: Known,
+    traces: Option<Traces>,
 }
 
 /// For each table a row that it took: it must take that again before anything is put down to the rows.
@@ -70,7 +72,13 @@ type Refused = HashMap<RowKey, String>;
 impl Ledger {
     pub(crate) fn new(bus: &Bus, standing: Standing, preparation: Preparation, metrics: AnalyticsMetrics) -> Self {
         let (alarm, bus, life) = (bus.alarm(), bus.clone(), bus.life().clone());
-        Self { bus, life, preparation, metrics, outage: Outage::default(), standing, alarm, known: Known::default() }
+        let (outage, known) = (Outage::default(), Known::default());
+        Self { bus, life, preparation, metrics, outage, standing, alarm, known, traces: None }
+    }
+
+    /// The same with traces made of what is stored.
+    pub(crate) fn tracing(self, traces: Option<Traces>) -> Self {
+        Self { traces, ..self }
     }
 
     /// Carries events over until the role stops, and then those that are left.
@@ -153,6 +161,9 @@ impl Ledger {
         }
         self.taken();
         self.metrics.batches.inc();
+        if let Some(traces) = &self.traces {
+            traces.take(batches.iter().flat_map(|batch| &batch.events));
+        }
         for batch in batches {
             self.acknowledge(batch, &refused).await;
         }

@@ -27,6 +27,7 @@ mod sift;
 mod spend;
 mod standing;
 mod store;
+mod traces;
 mod trouble;
 mod warehouse;
 
@@ -36,4 +37,5 @@ pub use config::{AnalyticsConfig, Retention};
 pub use proof::{NoProof, SpentByBook, SpentByLease, SpentByReservation};
 pub use role::{Analytics, AnalyticsError};
 pub use spend::SpendError;
+pub use traces::TraceExport;
 pub use warehouse::{SqlAnswer, SqlError, SqlFormat, Warehouse};

@@ -1,5 +1,6 @@
 //! What analytics counts: events and batches that ClickHouse has taken, how long it took them, and events that cannot be stored.
 
+use crate::traces::TraceMetrics;
 use penstock_runtime::metrics::Metrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -20,6 +21,7 @@ pub(crate) struct AnalyticsMetrics {
     pub(crate) posts_lost: Counter,
     pub(crate) healed: Counter,
     pub(crate) differences: Counter,
+    pub(crate) spans: TraceMetrics,
 }
 
 impl AnalyticsMetrics {
@@ -51,6 +53,7 @@ impl AnalyticsMetrics {
                 "Budgets that differ from the ledger though nothing is in flight",
                 Counter::default(),
             ),
+            spans: TraceMetrics::register(metrics),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::revive;
 use crate::rollup;
 use crate::schema::SchemaError;
 use crate::standing::Standing;
+use crate::traces::Traces;
 use crate::warehouse::Warehouse;
 use penstock_runtime::Life;
 use penstock_runtime::bus::{Bus, BusError, Journal, UsageReader};
@@ -71,7 +72,8 @@ impl Analytics {
         Box::pin(Healer::start(bus, &warehouse, &counted)).await?;
         let standing = Standing::default();
         life.service("standing", standing.clone().tell(bus.clone()));
-        life.work(Ledger::new(bus, standing, preparation, counted.clone()).run(reader));
+        let traces = config.traces.as_ref().and_then(|settings| Traces::start(settings, &life, &counted.spans));
+        life.work(Ledger::new(bus, standing, preparation, counted.clone()).tracing(traces).run(reader));
         life.work(revive::readable(bus.clone(), life.clone()));
         life.service("hourly spend", rollup::run(warehouse.clone()));
         let budgets = Budgets::follow(bus).await?;

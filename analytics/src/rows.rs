@@ -5,7 +5,6 @@ use crate::audit::AuditLogRow;
 use crate::row_key::{RowKey, micros};
 use clickhouse::Row;
 use penstock_schemas::alert::Alert;
-use penstock_schemas::envelope::Dialect;
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, RequestEvent, UsageEvent};
 use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::BatchId;
@@ -283,7 +282,7 @@ fn requested(request: &RequestEvent) -> RequestRow {
         user: request.caller.user.clone(),
         end_user: request.caller.end_user.clone(),
         key_id: request.caller.key_id.to_string(),
-        dialect: dialect(request.dialect),
+        dialect: request.dialect.as_str(),
         operation: request.operation.as_str(),
         model: request.model.clone(),
         target: request.target.as_ref().map(ToString::to_string),
@@ -322,20 +321,6 @@ fn source(source: UsageSource) -> &'static str {
         UsageSource::Provider => "provider",
         UsageSource::Counted => "counted",
         UsageSource::Unknown => "unknown",
-    }
-}
-
-fn dialect(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Openai => "openai",
-        Dialect::Responses => "responses",
-        Dialect::Anthropic => "anthropic",
-        Dialect::Google => "google",
-        Dialect::Vertex => "vertex",
-        Dialect::Mistral => "mistral",
-        Dialect::Cohere => "cohere",
-        Dialect::Bedrock => "bedrock",
-        Dialect::Azure => "azure",
     }
 }
 

@@ -12,6 +12,7 @@ use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::name::{Target, check_model};
 use penstock_schemas::plan::Link;
+use penstock_schemas::trace::HeadSampling;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -72,6 +73,8 @@ pub struct IngressConfig {
     pub master_key: Option<MasterKey>,
     /// What seals the key that hashes virtual keys; from `PENSTOCK_MASTER_KEY`.
     pub hash_seal: Option<MasterKey>,
+    /// Which traces are exported whatever becomes of their requests; `None`: no traces are made.
+    pub traces: Option<HeadSampling>,
     /// The key of the admin API; without one it is closed.
     pub admin_key: Option<Secret>,
 }
@@ -209,6 +212,7 @@ impl IngressConfig {
             preset_key: None,
             hash_seal: None,
             master_key: None,
+            traces: None,
             admin_key: None,
         }
     }

@@ -12,6 +12,7 @@ use penstock_schemas::event::CacheResult;
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{BatchId, RequestId, Target};
+use penstock_schemas::trace::TraceContext;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,6 +25,10 @@ pub(crate) struct Arrival {
     pub(crate) headers: HeaderMap,
     /// See [`Request::carried_query`].
     pub(crate) carried_query: BTreeMap<String, String>,
+    /// When its caller was found.
+    pub(crate) known_at: UnixMicros,
+    /// See [`Request::trace`].
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// A request of a caller who is known. Only [`Request::new`] makes one, and it wants the caller's [`Grant`].
@@ -48,6 +53,10 @@ pub(crate) struct Request {
     pub(crate) is_kept: bool,
     /// Set by `cache`: what it did.
     pub(crate) cache: CacheResult,
+    /// When its caller was found.
+    pub(crate) known_at: UnixMicros,
+    /// The trace that it is a part of; `None`: no traces are made.
+    pub(crate) trace: Option<TraceContext>,
     /// The batch that it is a line of; `None`: a client waits for the answer.
     pub(crate) batch: Option<BatchId>,
 }
@@ -55,7 +64,7 @@ pub(crate) struct Request {
 impl Request {
     /// What this caller asks.
     pub(crate) fn new(grant: Grant, arrival: Arrival, asked: ClientRequest, memory: Reserved) -> Self {
-        let Arrival { id, at, deadline, headers, carried_query } = arrival;
+        let Arrival { id, at, deadline, headers, carried_query, known_at, trace } = arrival;
         Self {
             id,
             at,
@@ -70,6 +79,8 @@ impl Request {
             is_async: false,
             is_kept: false,
             cache: CacheResult::Off,
+            known_at,
+            trace,
             batch: None,
         }
     }

@@ -25,3 +25,4 @@ pub(crate) mod answer;
 pub(crate) mod guard;
 mod limit_headers;
 pub(crate) mod record;
+mod stage_clock;

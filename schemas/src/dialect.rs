@@ -43,6 +43,23 @@ impl Dialect {
     }
 }
 
+impl Dialect {
+    /// The word that stands for it in SQL and in spans.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Responses => "responses",
+            Self::Anthropic => "anthropic",
+            Self::Google => "google",
+            Self::Vertex => "vertex",
+            Self::Mistral => "mistral",
+            Self::Cohere => "cohere",
+            Self::Bedrock => "bedrock",
+            Self::Azure => "azure",
+        }
+    }
+}
+
 /// What is asked of a provider. Each has one agnostic form: OpenAI's, save for `Rerank`, which has Cohere's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::name::{BatchId, ProcessId, RequestId};
 use crate::plan::Plan;
 use crate::reservation::Reservation;
+use crate::trace::TraceContext;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -98,9 +99,12 @@ pub struct Envelope {
     pub batch: Option<BatchId>,
     /// When the caller stops waiting.
     pub deadline: UnixMicros,
-    /// W3C trace context, passed on.
+    /// The caller's W3C trace context, passed on where the request is no part of a trace here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// The trace that the request is a part of; absent: no traces are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// The name that the caller asked for, when it is a virtual model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_model: Option<String>,

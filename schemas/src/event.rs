@@ -9,6 +9,8 @@ use crate::failure::FailureKind;
 use crate::money::Picodollars;
 use crate::name::{AttemptId, BatchId, ProcessId, RequestId, Target};
 use crate::reservation::LeaseId;
+use crate::stage::StageTime;
+use crate::trace::TraceContext;
 use crate::usage::{Usage, UsageSource};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -81,6 +83,25 @@ pub struct AttemptStarted {
     /// Whether it is made through the provider's own batch API, at that API's price.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub native_batch: bool,
+    /// What its span says besides; absent: its request is no part of a trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Box<AttemptTrace>>,
+}
+
+/// What the span of an attempt says that its row does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptTrace {
+    /// The trace.
+    pub context: TraceContext,
+    /// The provider by the name that OpenTelemetry's conventions have for it.
+    pub provider: String,
+    /// Where it is.
+    pub host: String,
+    /// At which port.
+    pub port: u16,
+    /// Whether the target's circuit was open when it was called.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub circuit_open: bool,
 }
 
 /// How an attempt counts in budgets.
@@ -243,6 +264,12 @@ pub struct RequestEvent {
     /// The batch that the request belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
+    /// The stages that it went through, one after the other; none in events of older processes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageTime>,
+    /// The trace that it is a part of; absent: no traces are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 /// One message of `events`: a line of JSON each.

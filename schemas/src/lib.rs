@@ -48,8 +48,10 @@ pub mod rfc3339;
 pub mod shown;
 pub mod spend;
 pub mod sse;
+pub mod stage;
 pub mod subject;
 pub mod target;
+pub mod trace;
 pub mod usage;
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z.

@@ -12,7 +12,8 @@ use penstock_schemas::budget::Budget;
 use penstock_schemas::directory::{Admin, AdminSettings, Directory, Role};
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Unsupported};
 use penstock_schemas::event::{
-    AttemptEnded, AttemptStarted, CacheResult, Outcome, RequestEvent, UsageEvent, decode_batch, encode_batch,
+    AttemptEnded, AttemptStarted, AttemptTrace, CacheResult, Outcome, RequestEvent, UsageEvent, decode_batch,
+    encode_batch,
 };
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Accepted, Control, Ended, Failed, Frame, Head, Payload, Summary};
@@ -28,6 +29,8 @@ use penstock_schemas::native_batch::{
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::reservation::Settled;
 use penstock_schemas::spend::{SpendQuery, SpendReply};
+use penstock_schemas::stage::{Stage, StageTime};
+use penstock_schemas::trace::TraceContext;
 use penstock_schemas::usage::{Usage, UsageSource};
 use std::fmt::Debug;
 use std::fs;
@@ -98,6 +101,7 @@ fn envelope() -> Envelope {
         batch: None,
         deadline: UnixMicros(1_795_000_000_000_000),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        trace: None,
         virtual_model: Some("chat".to_owned()),
         plan: Plan::new(first, [Link::to(target("house/llama-3.3-70b"))]),
         operation: Operation::Chat,
@@ -143,6 +147,7 @@ fn started() -> AttemptStarted {
         reserved: None,
         batch_id: None,
         native_batch: false,
+        trace: None,
     }
 }
 
@@ -187,6 +192,8 @@ fn request_event() -> RequestEvent {
         first_token_us: Some(120_000),
         cost: Some(Picodollars(6_300_000)),
         batch_id: None,
+        stages: Vec::new(),
+        trace: None,
     }
 }
 
@@ -197,6 +204,32 @@ fn an_envelope() {
     let today = envelope().encode(body).unwrap();
     let (header, bytes) = Envelope::decode(&Bytes::from(golden("envelope.bin", &today))).unwrap();
     assert_eq!((header, &bytes[..]), (envelope(), &body[..]));
+}
+
+/// The same with what a trace adds.
+#[test]
+fn a_call_of_a_trace_and_its_events() {
+    let context = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+    json("envelope-trace.json", &Envelope { traceparent: None, trace: Some(context), ..envelope() });
+    let trace = AttemptTrace {
+        context,
+        provider: "openai".to_owned(),
+        host: "api.openai.com".to_owned(),
+        port: 443,
+        circuit_open: true,
+    };
+    let start = AttemptStarted { trace: Some(Box::new(trace)), ..started() };
+    let stages = [(Stage::Authenticate, 40), (Stage::Dispatch, 120_000), (Stage::Answer, 879_960)];
+    let stages = stages.map(|(stage, us)| StageTime { stage, us }).into();
+    let events = [
+        UsageEvent::AttemptStarted(Box::new(start.clone())),
+        UsageEvent::AttemptEnded(Box::new(AttemptEnded { start, ..ended() })),
+        UsageEvent::Request(Box::new(RequestEvent { stages, trace: Some(context), ..request_event() })),
+    ];
+    let today = encode_batch(&events).unwrap();
+    let bytes = golden("usage-trace.jsonl", &today);
+    assert_eq!(decode_batch(&bytes).unwrap(), events);
+    assert_eq!(bytes, today, "usage-trace.jsonl is written differently");
 }
 
 #[test]

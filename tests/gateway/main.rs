@@ -78,4 +78,5 @@ mod spend;
 mod stop;
 mod strangers;
 mod tools;
+mod traces;
 mod uploads;

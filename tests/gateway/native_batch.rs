@@ -68,6 +68,7 @@ impl Sender {
             batch: Some(BatchId::parse("batch_1").unwrap()),
             deadline: clock::now().after(LONG),
             traceparent: None,
+            trace: None,
             virtual_model: None,
             plan: Plan::new(Link::to(target.clone()), []),
             operation: Operation::Chat,

@@ -16,6 +16,7 @@ mod answer;
 mod ask;
 mod binary;
 mod bus;
+mod collector;
 mod folder;
 mod issuer;
 mod ledger;
@@ -32,6 +33,7 @@ pub use answer::{Answer, Open, in_short};
 pub use ask::Ask;
 pub use binary::{checkout, penstock, tool};
 
+pub use collector::{Collector, Manner, Otlp, SeenSpan};
 pub use folder::Folder;
 pub use issuer::Issuer;
 pub use nats_cluster::NatsCluster;

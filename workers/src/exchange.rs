@@ -24,6 +24,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{AttemptId, ProcessId};
+use penstock_schemas::trace::SpanId;
 use report::is_counted;
 use reqwest::Response;
 use stamp::Stamp;
@@ -255,14 +256,21 @@ impl Exchange<'_> {
         // Source: <https://platform.openai.com/docs/api-reference/debugging-requests>.
         let id = HeaderValue::from_str(&self.id.to_string()).expect("an id is a header value");
         request.headers.insert("x-client-request-id", id);
-        if let Some(traceparent) = self.envelope.traceparent.as_ref().and_then(|text| HeaderValue::from_str(text).ok())
-        {
+        let traceparent = self.traceparent();
+        if let Some(traceparent) = traceparent.and_then(|text| HeaderValue::from_str(&text).ok()) {
             request.headers.insert("traceparent", traceparent);
         }
         if let Some(key) = key {
             self.adapter.authorize(&mut request, key.reveal(), &self.provider.settings, clock::now())?;
         }
         Ok(request)
+    }
+
+    /// What the provider is told of the trace: the attempt is the parent of what it does. The caller's own word where no
+    /// trace is made.
+    fn traceparent(&self) -> Option<String> {
+        let named = self.envelope.trace.map(|trace| trace.traceparent(SpanId::of_attempt(self.id)));
+        named.or_else(|| self.envelope.traceparent.clone())
     }
 
     async fn refusal(&self, response: Response, key: Option<&Secret>, sink: &mut impl FrameSink) -> Step<Failure> {

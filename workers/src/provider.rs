@@ -38,6 +38,8 @@ pub struct Provider {
     /// Fetches what a request names by address.
     pub media: Media,
     base_url: String,
+    /// Its name in OpenTelemetry's conventions.
+    pub telemetry_name: String,
     /// Its keys, and what it has said of their limits.
     pub limits: Limits,
     /// The keys of the configuration.
@@ -78,6 +80,7 @@ impl Provider {
             managed: Mutex::default(),
             takes_tokens,
             changed: Notify::new(),
+            telemetry_name: providers::telemetry::name(config.id.as_str(), config.dialect),
             id: config.id,
             dialects: std::iter::once(config.dialect).chain(config.also).collect(),
             settings: config.settings,
@@ -116,6 +119,13 @@ impl Provider {
                 Some((texts.flatten().or(providers::at(usual, dialect))?, Form::Agnostic))
             }
         }
+    }
+
+    /// Its host and port.
+    pub fn server(&self) -> (String, u16) {
+        let url = reqwest::Url::parse(&self.base_url).ok();
+        let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default().to_owned();
+        (host, url.and_then(|url| url.port_or_known_default()).unwrap_or_default())
     }
 
     /// What is known of a model.

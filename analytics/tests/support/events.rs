@@ -53,6 +53,7 @@ pub fn start(project: &str, target: &str, at: UnixMicros) -> AttemptStarted {
         reserved: None,
         batch_id: None,
         native_batch: false,
+        trace: None,
     }
 }
 
@@ -97,6 +98,8 @@ pub fn request(start: &AttemptStarted, cache: CacheResult) -> RequestEvent {
         first_token_us: None,
         cost: None,
         batch_id: None,
+        stages: Vec::new(),
+        trace: None,
     }
 }
 

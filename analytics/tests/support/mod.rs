@@ -197,6 +197,7 @@ impl World {
             database: Database::parse("penstock").unwrap(),
             retention: Retention::Off,
             metrics: None,
+            traces: None,
         };
         let metrics = Metrics::default();
         Self { nats, engine: Some(engine), folder, bus, journal, config, metrics }

@@ -6,10 +6,12 @@ use penstock_analytics::AnalyticsConfig;
 use penstock_ingress::{IngressConfig, keys};
 use penstock_runtime::bus::NatsConfig;
 use penstock_runtime::config::{Document, Mistakes};
+use penstock_runtime::telemetry::TelemetryVariables;
 use penstock_runtime::{MasterKey, Secret};
 use penstock_workers::WorkersConfig;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use tracing::warn;
 
 /// What every role was told.
 pub(crate) struct Config {
@@ -50,10 +52,24 @@ impl Config {
         });
         config.ingress.hash_seal = config.master_key.clone();
         config.ingress.master_key = config.master_key.clone();
+        config.trace(&TelemetryVariables::of(std::env::vars()));
         if let Some(key) = &config.ingress.preset_key {
             mistakes.extend(keys::check_preset(key).err());
         }
         if mistakes.is_empty() { Ok((config, keys_read)) } else { Err(Mistakes(mistakes)) }
+    }
+}
+
+impl Config {
+    /// Traces are made and exported where OpenTelemetry's variables ask for them.
+    fn trace(&mut self, variables: &TelemetryVariables) {
+        let (sampling, mistakes) = variables.traces();
+        for mistake in mistakes {
+            warn!(mistake, "a variable of OpenTelemetry is passed over");
+        }
+        self.ingress.traces = sampling;
+        let export = self.analytics.traces.take();
+        self.analytics.traces = sampling.and(export).map(|export| export.with(variables));
     }
 }
 

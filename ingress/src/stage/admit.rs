@@ -13,6 +13,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::budget::Unit;
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::Target;
+use penstock_schemas::stage::Stage;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub(crate) struct Admitted(());
 
 /// Admits a request.
 pub(crate) async fn admit(request: &Request, ingress: &Shared, record: &mut Record) -> Result<Admitted, Refusal> {
+    record.enter(Stage::Admit);
     let rules = ingress.rules();
     let now = clock::now();
     if !rules.has_rates(&request.key) {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use penstock_runtime::heavy;
 use penstock_schemas::envelope::{Body, Dialect, Envelope, Operation};
 use penstock_schemas::plan::{Link, Plan};
+use penstock_schemas::stage::Stage;
 use std::pin::pin;
 
 mod beginning;
@@ -55,6 +56,7 @@ pub(crate) async fn dispatch(funded: Funded, ingress: &Shared, record: &mut Reco
 }
 
 async fn send(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<Begun, Refusal> {
+    record.enter(Stage::Dispatch);
     if !ingress.bus.is_connected() {
         return Err(Refusal::NotReady("the connection to NATS is down"));
     }
@@ -131,14 +133,15 @@ fn forms(asked: &ClientRequest, plan: &Plan, ingress: &Shared) -> Result<(Bytes,
 fn envelope(request: Request, route: Route, ingress: &Shared) -> Envelope {
     let Route { plan, virtual_model, unsupported, .. } = route;
     let headers = dialect::carried::headers(request.asked.dialect, &request.headers);
-    let traceparent = header(&request.headers, "traceparent").map(ToOwned::to_owned);
+    let passed = header(&request.headers, "traceparent").filter(|_| request.trace.is_none());
     Envelope {
         request_id: request.id,
         call: None,
         caller: request.caller,
         batch: request.batch,
         deadline: request.deadline,
-        traceparent,
+        traceparent: passed.map(ToOwned::to_owned),
+        trace: request.trace,
         virtual_model,
         plan,
         operation: request.asked.operation,

@@ -67,6 +67,7 @@ pub(crate) async fn read_rest(
     ingress: &Shared,
 ) -> Result<Request, Refusal> {
     let RequestHead { deadline, credentials, id, at, endpoint, content_type, tags } = head;
+    let known_at = clock::now();
     let Credentials { headers, query, .. } = credentials;
     let (body, memory) = read_body(body, &ingress.config, &ingress.memory).await?;
     let asked = heavy(body.len(), || endpoint.read(body, content_type))?;
@@ -76,7 +77,8 @@ pub(crate) async fn read_rest(
     let grant = caller.grant(&asked, Sender { user: user(&headers), tags }, ingress)?;
     let carried_query = carried::query(asked.dialect, query.as_deref());
     let is_async = is_async(&headers, query.as_deref());
-    let arrival = Arrival { id, at, deadline, headers, carried_query };
+    let trace = ingress.config.traces.map(|sampling| sampling.trace(id, header(&headers, "traceparent")));
+    let arrival = Arrival { id, at, deadline, headers, carried_query, known_at, trace };
     let mut request = Request::new(grant, arrival, asked, memory);
     request.is_async = is_async;
     Ok(request)

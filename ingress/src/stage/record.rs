@@ -2,6 +2,7 @@
 //! and says `cancelled` unless something else was noted.
 
 use super::limit_headers::{LimitHeaders, RateStanding};
+use super::stage_clock::StageClock;
 use crate::keys::grant::Grant;
 use crate::limits::{Hold, Place};
 use crate::refusal::Refusal;
@@ -17,6 +18,7 @@ use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Summary};
 use penstock_schemas::name::{RequestId, Target};
+use penstock_schemas::stage::Stage;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -29,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The request's line in the ledger, until it is complete.
 pub(crate) struct Record {
     id: RequestId,
-    event: Option<Box<RequestEvent>>,
+    event: Option<(Box<RequestEvent>, StageClock)>,
     delivery: Delivery,
     dialect: Dialect,
     grant: Grant,
@@ -69,10 +71,12 @@ impl Record {
             first_token_us: None,
             cost: None,
             batch_id: request.batch.clone(),
+            stages: Vec::new(),
+            trace: request.trace,
         };
         Self {
             id: request.id,
-            event: Some(Box::new(event)),
+            event: Some((Box::new(event), StageClock::begin(request.at, request.known_at, clock::now()))),
             delivery: request.asked.delivery,
             dialect: request.asked.dialect,
             grant: request.grant().clone(),
@@ -162,7 +166,7 @@ impl Record {
 
     /// What the cache did.
     pub(crate) fn cache(&self) -> CacheResult {
-        self.event.as_ref().map_or(CacheResult::Off, |event| event.cache)
+        self.event.as_ref().map_or(CacheResult::Off, |(event, _)| event.cache)
     }
 
     /// Notes whom the plan begins with.
@@ -178,8 +182,16 @@ impl Record {
         });
     }
 
+    /// The request is in this stage now.
+    pub(crate) fn enter(&mut self, stage: Stage) {
+        if let Some((_, stages)) = &mut self.event {
+            stages.enter(stage, clock::now());
+        }
+    }
+
     /// Notes who answers.
     pub(crate) fn first_content(&mut self, head: &Head) {
+        self.enter(Stage::Answer);
         self.edit(|event| {
             event.target = Some(head.target.clone());
             event.attempts = head.attempts;
@@ -224,7 +236,7 @@ impl Record {
     }
 
     fn edit(&mut self, edit: impl FnOnce(&mut RequestEvent)) {
-        if let Some(event) = &mut self.event {
+        if let Some((event, _)) = &mut self.event {
             edit(event);
         }
     }
@@ -232,8 +244,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let Some(mut event) = self.event.take() else { return };
+        let Some((mut event, stages)) = self.event.take() else { return };
         event.ended_at = clock::now();
+        event.stages = stages.finish(event.ended_at);
         let journal = self.journal.clone();
         self.life.work(async move {
             let id = event.request_id;

@@ -14,6 +14,7 @@ use penstock_runtime::memory::MemoryFull;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::file::{FilePurpose, StoredFile};
 use penstock_schemas::name::ProjectId;
+use penstock_schemas::stage::Stage;
 use std::pin::pin;
 
 /// The most files that one request may name.
@@ -27,6 +28,7 @@ const COPIES: usize = 6;
 /// # Errors
 /// When one of them does not exist, is for something else or cannot stand there, or all are too long.
 pub(crate) async fn refer(request: &mut Request, ingress: &Shared, record: &mut Record) -> Result<(), Refusal> {
+    record.enter(Stage::Refer);
     let asked = &request.asked;
     if !matches!(asked.operation, Operation::Chat | Operation::CountTokens) {
         return Ok(());

@@ -15,6 +15,7 @@ use penstock_schemas::budget::{OnExceed, Unit};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::Target;
 use penstock_schemas::plan::{Plan, Worst};
+use penstock_schemas::stage::Stage;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -38,6 +39,7 @@ pub(crate) async fn reserve(
     ingress: &Shared,
     record: &mut Record,
 ) -> Result<Funded, Refusal> {
+    record.enter(Stage::Reserve);
     for _ in 0..=DOWN {
         let (wanted, worst) = wants(&request, &route.plan, ingress, record)?;
         if wanted.is_empty() {

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod schedule;
 pub mod seal;
 pub mod secret;
+pub mod telemetry;
 
 pub use bus::Bus;
 pub use life::{Life, heavy};

@@ -41,6 +41,7 @@ fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
         batch: None,
         deadline: clock::now().after(LONG),
         traceparent: None,
+        trace: None,
         virtual_model: None,
         plan: Plan::new(links.next().unwrap(), links),
         operation: Operation::Chat,

@@ -48,6 +48,8 @@ fn event() -> UsageEvent {
         first_token_us: None,
         cost: None,
         batch_id: None,
+        stages: Vec::new(),
+        trace: None,
     }))
 }
 

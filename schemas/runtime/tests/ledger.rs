@@ -43,6 +43,8 @@ fn event(length: usize) -> UsageEvent {
         first_token_us: None,
         cost: None,
         batch_id: None,
+        stages: Vec::new(),
+        trace: None,
     }))
 }
 

@@ -8,7 +8,7 @@ use penstock_runtime::clock;
 use penstock_schemas::alert::Alert;
 use penstock_schemas::bound;
 use penstock_schemas::envelope::{Dialect, Envelope};
-use penstock_schemas::event::{AttemptEnded, AttemptStarted, Outcome, Reserved, UsageEvent};
+use penstock_schemas::event::{AttemptEnded, AttemptStarted, AttemptTrace, Outcome, Reserved, UsageEvent};
 use penstock_schemas::extent::Extent;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::money::Picodollars;
@@ -46,7 +46,17 @@ impl CallContext {
             }),
             batch_id: envelope.batch.clone(),
             native_batch: false,
+            trace: self.trace(envelope, link),
         }
+    }
+
+    /// What the span of an attempt at a link says besides its row, where its request is part of a trace.
+    pub(crate) fn trace(&self, envelope: &Envelope, link: &Link) -> Option<Box<AttemptTrace>> {
+        let context = envelope.trace?;
+        let (host, port) = self.provider.server();
+        let circuit_open = !self.health.is_closed(link, clock::now());
+        let provider = self.provider.telemetry_name.clone();
+        Some(Box::new(AttemptTrace { context, provider, host, port, circuit_open }))
     }
 
     /// What an attempt at a link can come to at most.

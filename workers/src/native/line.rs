@@ -170,6 +170,7 @@ impl Native {
             }),
             batch_id: Some(group.batch.clone()),
             native_batch: true,
+            trace: self.context.trace(envelope, link),
         }
     }
 

@@ -48,6 +48,7 @@ mod retry_after;
 mod settle;
 mod strike;
 pub mod surrogates;
+pub mod telemetry;
 mod texts;
 mod tool_ids;
 pub mod tool_map;
