@@ -66,7 +66,9 @@ fn the_names_on_the_bus_stand_in_one_file() {
         }
     }
     assert!(own.contains(".call.") && own.contains("_KEYS") && own.len() >= 8, "{own:?}");
-    nowhere(&ALL, &[FILE], "subjects, streams and buckets are named in subject.rs alone", |line| {
+    // OpenTelemetry has names of its own in which the same words stand.
+    let except = [FILE, "analytics/src/traces/spans.rs"];
+    nowhere(&ALL, &except, "subjects, streams and buckets are named in subject.rs alone", |line| {
         literals(line).iter().any(|literal| own.iter().any(|name| literal.contains(name.as_str())))
     });
 }

@@ -15,6 +15,7 @@ use crate::trouble::Trouble;
 use bytes::Bytes;
 use penstock_runtime::bus::{Alarm, Bus, BusError, DeadReason, Letter, UsageBatch, UsageReader};
 use penstock_runtime::{Life, clock, schedule};
+use penstock_schemas::UnixMicros;
 use penstock_schemas::alert::Alert;
 use penstock_schemas::event::UsageEvent;
 use penstock_schemas::ledger_line;
@@ -161,6 +162,9 @@ impl Ledger {
         }
         self.taken();
         self.metrics.batches.inc();
+        if let Some(oldest) = batches.iter().flat_map(|batch| &batch.events).filter_map(written_at).min() {
+            self.metrics.took(clock::now().since(oldest));
+        }
         if let Some(traces) = &self.traces {
             traces.take(batches.iter().flat_map(|batch| &batch.events));
         }
@@ -260,6 +264,16 @@ impl Ledger {
         self.outage.is_over();
         self.standing.taken();
         self.metrics.down.set(0);
+    }
+}
+
+/// When an event was written, about.
+fn written_at(event: &UsageEvent) -> Option<UnixMicros> {
+    match event {
+        UsageEvent::AttemptStarted(start) => Some(start.started_at),
+        UsageEvent::AttemptEnded(ended) => Some(ended.ended_at),
+        UsageEvent::Request(request) => Some(request.ended_at),
+        UsageEvent::Alert(_) | UsageEvent::Audit(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@ mod address;
 mod alert;
 mod answers;
 mod audit;
+mod budget_use;
 mod budgets;
 mod config;
 mod heal;

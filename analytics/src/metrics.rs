@@ -2,12 +2,21 @@
 
 use crate::traces::TraceMetrics;
 use penstock_runtime::metrics::Metrics;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 /// Upper ends of the buckets for inserts, in seconds.
 const SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByBudget {
+    budget: String,
+}
 
 /// The metrics of analytics. Cloning shares them.
 #[derive(Clone)]
@@ -22,6 +31,9 @@ pub(crate) struct AnalyticsMetrics {
     pub(crate) healed: Counter,
     pub(crate) differences: Counter,
     pub(crate) spans: TraceMetrics,
+    lag: Gauge<f64, AtomicU64>,
+    stalled: Gauge,
+    budgets: Family<ByBudget, Gauge<f64, AtomicU64>>,
 }
 
 impl AnalyticsMetrics {
@@ -54,6 +66,36 @@ impl AnalyticsMetrics {
                 Counter::default(),
             ),
             spans: TraceMetrics::register(metrics),
+            lag: metrics.register(
+                "ledger_lag_seconds",
+                "Age of the oldest event of the batch that ClickHouse took last, when it took it",
+                Gauge::default(),
+            ),
+            stalled: metrics.register(
+                "ledger_stalled_seconds",
+                "For how long ClickHouse has not taken what it was given",
+                Gauge::default(),
+            ),
+            budgets: metrics.register("budget_used_ratio", "Used part of a budget in its window", Family::default()),
+        }
+    }
+
+    /// ClickHouse has taken a batch whose oldest event is so old.
+    pub(crate) fn took(&self, age: Duration) {
+        self.lag.set(age.as_secs_f64());
+    }
+
+    /// It has not taken anything for so long.
+    pub(crate) fn stalls(&self, since: Option<Duration>) {
+        let seconds = since.map_or(0, |since| since.as_secs());
+        self.stalled.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
+    /// How much of these budgets is used; the others have none.
+    pub(crate) fn budgets_used(&self, used: Vec<(String, f64)>) {
+        self.budgets.clear();
+        for (budget, share) in used {
+            self.budgets.get_or_create(&ByBudget { budget }).set(share);
         }
     }
 }

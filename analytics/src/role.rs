@@ -4,6 +4,7 @@
 use crate::alert::post::Poster;
 use crate::alert::{tell, watch};
 use crate::answers;
+use crate::budget_use;
 use crate::budgets::Budgets;
 use crate::config::AnalyticsConfig;
 use crate::heal::Healer;
@@ -71,12 +72,13 @@ impl Analytics {
         let counted = AnalyticsMetrics::register(metrics);
         Box::pin(Healer::start(bus, &warehouse, &counted)).await?;
         let standing = Standing::default();
-        life.service("standing", standing.clone().tell(bus.clone()));
+        life.service("standing", standing.clone().tell(bus.clone(), counted.clone()));
         let traces = config.traces.as_ref().and_then(|settings| Traces::start(settings, &life, &counted.spans));
         life.work(Ledger::new(bus, standing, preparation, counted.clone()).tracing(traces).run(reader));
         life.work(revive::readable(bus.clone(), life.clone()));
         life.service("hourly spend", rollup::run(warehouse.clone()));
         let budgets = Budgets::follow(bus).await?;
+        life.service("use of budgets", budget_use::run(budgets.clone(), counted.clone()));
         answers::answer(bus, &warehouse, &budgets).await?;
         let journal = Journal::open(bus).await?;
         life.service("alerts", tell::run(bus.clone(), life.clone(), journal.clone(), budgets.clone(), counted.clone()));

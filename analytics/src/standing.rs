@@ -1,6 +1,7 @@
 //! Whether ClickHouse takes what it is given, and since when it does not: told to all processes each second, so that who asks
 //! an ingress how it is learns of it. Knows nothing of events.
 
+use crate::metrics::AnalyticsMetrics;
 use penstock_runtime::bus::Bus;
 use penstock_schemas::carry::CarryState;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,8 +63,9 @@ impl Standing {
     }
 
     /// Tells it for ever.
-    pub(crate) async fn tell(self, bus: Bus) {
+    pub(crate) async fn tell(self, bus: Bus, metrics: AnalyticsMetrics) {
         loop {
+            metrics.stalls(self.known().since.map(|since| since.elapsed()));
             let state = self.state(&bus);
             if let Err(error) = bus.tell_carry(&state).await {
                 debug!(%error, "it could not be told how the ledger is carried over");

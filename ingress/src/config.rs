@@ -10,9 +10,9 @@ use penstock_runtime::config::{Document, Section, parse_duration};
 use penstock_runtime::{MasterKey, Secret};
 use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::failure::FailureKind;
-use penstock_schemas::name::{Target, check_model};
+use penstock_schemas::name::{RequestId, Target, check_model};
 use penstock_schemas::plan::Link;
-use penstock_schemas::trace::HeadSampling;
+use penstock_schemas::trace::{HeadSampling, TraceContext};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -169,8 +169,7 @@ impl IngressConfig {
         let body_limit = section.size("body_limit").unwrap_or(32 << 20);
         let queue_timeout = section.duration("queue_timeout").unwrap_or(Duration::from_secs(10));
         let budget_wait = section.duration("budget_wait").unwrap_or(Duration::from_secs(2));
-        let queue = section.or("queue", 1000);
-        let memory = section.size("memory").unwrap_or(1 << 30);
+        let (queue, memory) = (section.or("queue", 1000), section.size("memory").unwrap_or(1 << 30));
         let stored = section.size("stored").unwrap_or(256 << 20);
         let connections: usize = section.or("connections", 10_000);
         // Never all of them: strangers cannot keep out those who have a key.
@@ -215,6 +214,13 @@ impl IngressConfig {
             traces: None,
             admin_key: None,
         }
+    }
+}
+
+impl IngressConfig {
+    /// The trace that a request is a part of, by its caller's `traceparent` if it has one.
+    pub(crate) fn trace(&self, request: RequestId, header: Option<&str>) -> Option<Box<TraceContext>> {
+        self.traces.map(|sampling| Box::new(sampling.trace(request, header)))
     }
 }
 

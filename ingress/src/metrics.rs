@@ -1,22 +1,79 @@
-//! What the ingress counts: requests by the class of their status, and how the ledger is. Labels are bounded.
+//! What the ingress counts: requests by the class of their status and by what became of them, the time that they took in all
+//! and in each stage, queues, circuits, and how the ledger is. Labels are bounded: no name that only a caller knows.
 
+use crate::queue::Queues;
 use axum::http::StatusCode;
-use penstock_runtime::bus::Journal;
+use penstock_runtime::bus::{Bus, Journal};
 use penstock_runtime::ledger_metrics::LedgerMetrics;
-use penstock_runtime::metrics::Metrics;
+use penstock_runtime::memory::Memory;
+use penstock_runtime::metrics::{Metrics, SECONDS};
+use penstock_schemas::event::RequestEvent;
+use penstock_schemas::failure::FailureKind;
+use penstock_schemas::target::{CircuitState, TargetReport};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Upper ends of the buckets for stages, in seconds: most take microseconds, and waits take long.
+const STAGE_SECONDS: [f64; 10] = [0.0001, 0.0005, 0.002, 0.01, 0.05, 0.2, 1.0, 5.0, 30.0, 300.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStatus {
     status: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    dialect: &'static str,
+    operation: &'static str,
+    outcome: &'static str,
+    failure: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOperation {
+    operation: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStage {
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCache {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByProvider {
+    provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCircuit {
+    provider: String,
+    state: &'static str,
+}
+
+type Times<L> = Family<L, Histogram, fn() -> Histogram>;
+
 /// The ingress's metrics. Cloning shares them.
 #[derive(Clone)]
 pub(crate) struct IngressMetrics {
     requests: Family<ByStatus, Counter>,
+    outcomes: Family<ByOutcome, Counter>,
+    seconds: Times<ByOperation>,
+    first_token: Times<ByOperation>,
+    stages: Times<ByStage>,
+    cache: Family<ByCache, Counter>,
+    queued: Family<ByProvider, Gauge>,
+    circuits: Family<ByCircuit, Gauge>,
+    memory_free: Gauge,
     ledger: LedgerMetrics,
     registry: Metrics,
 }
@@ -24,8 +81,33 @@ pub(crate) struct IngressMetrics {
 impl IngressMetrics {
     /// Registers them.
     pub(crate) fn register(metrics: &Metrics) -> Self {
-        let requests = metrics.register("requests", "Requests by the status of their answer", Family::default());
-        Self { requests, ledger: LedgerMetrics::register(metrics), registry: metrics.clone() }
+        let times = || Times::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
+        let stages = Times::new_with_constructor((|| Histogram::new(STAGE_SECONDS)) as fn() -> Histogram);
+        Self {
+            requests: metrics.register("requests", "Requests by the status of their answer", Family::default()),
+            outcomes: metrics.register(
+                "requests_ended",
+                "Requests of known callers, lines of batches among them, by what became of them",
+                Family::default(),
+            ),
+            seconds: metrics.register("request_seconds", "From a request's first byte to its answer's last", times()),
+            first_token: metrics.register(
+                "request_first_token_seconds",
+                "From a request's first byte to the first content of its answer",
+                times(),
+            ),
+            stages: metrics.register("stage_seconds", "Time of a request in a stage", stages),
+            cache: metrics.register("cache_lookups", "Requests by what the cache did", Family::default()),
+            queued: metrics.register("queued_calls", "Calls that wait for a provider's workers", Family::default()),
+            circuits: metrics.register(
+                "circuits",
+                "Targets of a provider by the state of their circuit",
+                Family::default(),
+            ),
+            memory_free: metrics.register("memory_free_bytes", "Memory that requests can still take", Gauge::default()),
+            ledger: LedgerMetrics::register(metrics),
+            registry: metrics.clone(),
+        }
     }
 
     /// Counts an answer.
@@ -33,13 +115,57 @@ impl IngressMetrics {
         self.requests.get_or_create(&ByStatus { status: status.as_u16() }).inc();
     }
 
-    /// Notes how the ledger is.
-    pub(crate) fn ledger(&self, journal: &Journal) {
-        self.ledger.note(journal);
+    /// Counts a request that is over.
+    pub(crate) fn ended(&self, event: &RequestEvent) {
+        let operation = event.operation.as_str();
+        let (dialect, outcome) = (event.dialect.as_str(), event.outcome.as_str());
+        let failure = event.failure.map_or("", FailureKind::as_str);
+        self.outcomes.get_or_create(&ByOutcome { dialect, operation, outcome, failure }).inc();
+        self.cache.get_or_create(&ByCache { result: event.cache.as_str() }).inc();
+        let took = event.ended_at.since(event.received_at).as_secs_f64();
+        self.seconds.get_or_create(&ByOperation { operation }).observe(took);
+        if let Some(first) = event.first_token_us {
+            let first = Duration::from_micros(first).as_secs_f64();
+            self.first_token.get_or_create(&ByOperation { operation }).observe(first);
+        }
+        for time in &event.stages {
+            let took = Duration::from_micros(time.us).as_secs_f64();
+            self.stages.get_or_create(&ByStage { stage: time.stage.as_str() }).observe(took);
+        }
+    }
+
+    /// Notes how the ledger and the connection are.
+    pub(crate) fn ledger(&self, journal: &Journal, bus: &Bus) {
+        self.ledger.note(journal, bus);
+    }
+
+    /// Notes what stands at this moment: queues, circuits, memory.
+    pub(crate) fn stands(&self, queues: &Queues, targets: &[TargetReport], memory: &Memory) {
+        self.queued.clear();
+        for (provider, length) in queues.lengths() {
+            self.queued.get_or_create(&ByProvider { provider: provider.to_string() }).set(as_gauge(length));
+        }
+        let mut counts: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
+        for target in targets {
+            for state in [CircuitState::Closed, CircuitState::HalfOpen, CircuitState::Open] {
+                let count = counts.entry((target.target.provider.to_string(), state.as_str())).or_default();
+                *count += usize::from(target.circuit == state);
+            }
+        }
+        // A provider that is gone has none.
+        self.circuits.clear();
+        for ((provider, state), count) in counts {
+            self.circuits.get_or_create(&ByCircuit { provider, state }).set(as_gauge(count));
+        }
+        self.memory_free.set(as_gauge(memory.free()));
     }
 
     /// All metrics of this process, as text for Prometheus.
     pub(crate) fn text(&self) -> String {
         self.registry.text()
     }
+}
+
+fn as_gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

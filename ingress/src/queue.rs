@@ -80,6 +80,11 @@ impl Queues {
         self.providers().get(provider).map_or(0, |queue| queue.length + usize::from(queue.is_busy))
     }
 
+    /// The same of all providers for which some wait.
+    pub(crate) fn lengths(&self) -> Vec<(ProviderId, usize)> {
+        self.providers().iter().map(|(provider, queue)| (provider.clone(), queue.length)).collect()
+    }
+
     /// Waits for the call's turn. Giving up the wait gives up the place.
     pub(crate) async fn turn(&self, place: QueuedCall<'_>) -> Result<Turn, Full> {
         let turn = self.enter(&place)?;

@@ -28,7 +28,7 @@ pub(crate) struct Arrival {
     /// When its caller was found.
     pub(crate) known_at: UnixMicros,
     /// See [`Request::trace`].
-    pub(crate) trace: Option<TraceContext>,
+    pub(crate) trace: Option<Box<TraceContext>>,
 }
 
 /// A request of a caller who is known. Only [`Request::new`] makes one, and it wants the caller's [`Grant`].
@@ -56,7 +56,7 @@ pub(crate) struct Request {
     /// When its caller was found.
     pub(crate) known_at: UnixMicros,
     /// The trace that it is a part of; `None`: no traces are made.
-    pub(crate) trace: Option<TraceContext>,
+    pub(crate) trace: Option<Box<TraceContext>>,
     /// The batch that it is a line of; `None`: a client waits for the answer.
     pub(crate) batch: Option<BatchId>,
 }

@@ -149,7 +149,7 @@ impl Ingress {
             files,
             batches: Batches::open(bus).await?,
             background: Arc::new(Semaphore::new(background::AT_ONCE)),
-            metrics: IngressMetrics::register(metrics),
+            metrics: Arc::new(IngressMetrics::register(metrics)),
         });
         serve(&shared, listener, metrics_listener);
         Ok(Self { shared, address })

@@ -58,7 +58,7 @@ pub(crate) struct Parts {
     pub(crate) batches: Batches,
     /// Room for responses in the background.
     pub(crate) background: Arc<Semaphore>,
-    pub(crate) metrics: IngressMetrics,
+    pub(crate) metrics: Arc<IngressMetrics>,
 }
 
 impl Deref for Shared {

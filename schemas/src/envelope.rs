@@ -104,7 +104,7 @@ pub struct Envelope {
     pub traceparent: Option<String>,
     /// The trace that the request is a part of; absent: no traces are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<TraceContext>,
+    pub trace: Option<Box<TraceContext>>,
     /// The name that the caller asked for, when it is a virtual model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_model: Option<String>,

@@ -210,7 +210,7 @@ fn an_envelope() {
 #[test]
 fn a_call_of_a_trace_and_its_events() {
     let context = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
-    json("envelope-trace.json", &Envelope { traceparent: None, trace: Some(context), ..envelope() });
+    json("envelope-trace.json", &Envelope { traceparent: None, trace: Some(Box::new(context)), ..envelope() });
     let trace = AttemptTrace {
         context,
         provider: "openai".to_owned(),

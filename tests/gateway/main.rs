@@ -53,6 +53,7 @@ mod moderations;
 mod named_files;
 mod native_batch;
 mod native_lines;
+mod observability;
 mod official;
 mod oidc;
 mod ollama;

@@ -269,7 +269,7 @@ impl Exchange<'_> {
     /// What the provider is told of the trace: the attempt is the parent of what it does. The caller's own word where no
     /// trace is made.
     fn traceparent(&self) -> Option<String> {
-        let named = self.envelope.trace.map(|trace| trace.traceparent(SpanId::of_attempt(self.id)));
+        let named = self.envelope.trace.as_ref().map(|trace| trace.traceparent(SpanId::of_attempt(self.id)));
         named.or_else(|| self.envelope.traceparent.clone())
     }
 

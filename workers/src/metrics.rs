@@ -1,20 +1,40 @@
-//! What workers count: attempts by provider and outcome, their times, calls in flight. Labels are bounded by the
-//! configured providers.
+//! What workers count: attempts by provider and outcome, their times, tokens and cost, calls in flight. Labels are bounded by
+//! the configured providers and the models that are known of them.
 
 use crate::keys::KeyFault;
-use penstock_runtime::metrics::Metrics;
+use crate::provider::Provider;
+use penstock_runtime::metrics::{Metrics, OTHER, SECONDS};
 use penstock_schemas::envelope::Traffic;
 use penstock_schemas::event::AttemptEnded;
 use penstock_schemas::failure::FailureKind;
+use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::ProviderId;
+use penstock_schemas::usage::UsageSource;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-/// Upper ends of the buckets for times, in seconds.
-const SECONDS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+/// Upper ends of the buckets for tokens, as OpenTelemetry's conventions advise for `gen_ai.client.token.usage`.
+const TOKENS: [f64; 14] = [
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByProvider {
@@ -34,7 +54,94 @@ struct ByReason {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByModel {
+    provider: String,
+    model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByClass {
+    provider: String,
+    model: String,
+    class: &'static str,
+}
+
+/// The labels that the conventions want, in Prometheus's spelling.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Conventional {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: String,
+    gen_ai_request_model: String,
+    error_type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByTokenType {
+    gen_ai_operation_name: &'static str,
+    gen_ai_provider_name: String,
+    gen_ai_request_model: String,
+    gen_ai_token_type: &'static str,
+}
+
 type Times = Family<ByProvider, Histogram, fn() -> Histogram>;
+type Amounts<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// Those that OpenTelemetry's conventions name.
+#[derive(Clone)]
+struct ConventionalMetrics {
+    token_usage: Amounts<ByTokenType>,
+    duration: Amounts<Conventional>,
+    first_token: Amounts<Conventional>,
+}
+
+impl ConventionalMetrics {
+    fn register(metrics: &Metrics) -> Self {
+        let times = || Amounts::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
+        let tokens = Amounts::new_with_constructor((|| Histogram::new(TOKENS)) as fn() -> Histogram);
+        Self {
+            token_usage: metrics.register_as(
+                "gen_ai_client_token_usage",
+                "Tokens of an attempt, by input and output",
+                tokens,
+            ),
+            duration: metrics.register_as("gen_ai_client_operation_duration_seconds", "Time of an attempt", times()),
+            first_token: metrics.register_as(
+                "gen_ai_server_time_to_first_token_seconds",
+                "Time to the first content of a streamed attempt that was served",
+                times(),
+            ),
+        }
+    }
+
+    fn count(&self, event: &AttemptEnded, provider: &Provider, model: &str) {
+        let labels = Conventional {
+            gen_ai_operation_name: event.start.operation.as_str(),
+            gen_ai_provider_name: provider.telemetry_name.clone(),
+            gen_ai_request_model: model.to_owned(),
+            error_type: event.failure.map_or("", FailureKind::as_str),
+        };
+        self.duration.get_or_create(&labels).observe(seconds(event.total_us));
+        if let Some(first) = event.first_token_us.filter(|_| event.start.stream && event.failure.is_none()) {
+            self.first_token.get_or_create(&labels).observe(seconds(first));
+        }
+        if event.usage_source == UsageSource::Unknown {
+            return;
+        }
+        let Conventional { gen_ai_operation_name, gen_ai_provider_name, gen_ai_request_model, .. } = labels;
+        let mut labels = ByTokenType {
+            gen_ai_operation_name,
+            gen_ai_provider_name,
+            gen_ai_request_model,
+            gen_ai_token_type: "input",
+        };
+        self.token_usage.get_or_create(&labels).observe(number(event.usage.input_total()));
+        if event.usage.output_total() > 0 {
+            labels.gen_ai_token_type = "output";
+            self.token_usage.get_or_create(&labels).observe(number(event.usage.output_total()));
+        }
+    }
+}
 
 /// The workers' metrics. Cloning shares them.
 #[derive(Clone)]
@@ -47,6 +154,10 @@ pub struct WorkerMetrics {
     total: Times,
     probes: Family<ByOutcome, Counter>,
     keys_set_aside: Family<ByReason, Counter>,
+    slots: Family<ByProvider, Gauge>,
+    tokens: Family<ByClass, Counter>,
+    cost: Family<ByModel, Counter<f64, AtomicU64>>,
+    conventional: ConventionalMetrics,
 }
 
 /// A call in flight, as long as it is held.
@@ -86,6 +197,14 @@ impl WorkerMetrics {
                 Family::default(),
             ),
             probes: metrics.register("probes", "Questions to providers whether they are there", Family::default()),
+            slots: metrics.register("slots", "Calls that workers take at once", Family::default()),
+            tokens: metrics.register("tokens", "Tokens and units that attempts consumed, by class", Family::default()),
+            cost: metrics.register(
+                "cost_usd",
+                "Dollars that attempts cost, as far as there are prices",
+                Family::default(),
+            ),
+            conventional: ConventionalMetrics::register(metrics),
             total: metrics.register("attempt_seconds", "From the attempt's start to its end", times()),
         }
     }
@@ -119,18 +238,48 @@ impl WorkerMetrics {
         self.mismatches.get_or_create(&ByProvider { provider: provider.to_string() }).inc();
     }
 
+    /// Notes how many calls a pool takes at once.
+    pub fn serves(&self, provider: &Provider) {
+        let slots = i64::try_from(provider.concurrency).unwrap_or(i64::MAX);
+        self.slots.get_or_create(&ByProvider { provider: provider.id.to_string() }).set(slots);
+    }
+
     /// Counts an attempt that has ended.
-    pub fn count(&self, event: &AttemptEnded) {
+    pub fn count(&self, event: &AttemptEnded, called: &Provider) {
+        let model = if called.lists(&event.start.target.model) { event.start.target.model.as_str() } else { OTHER };
+        self.conventional.count(event, called, model);
+        for (class, count) in event.usage.used() {
+            let (provider, model) = (called.id.to_string(), model.to_owned());
+            self.tokens.get_or_create(&ByClass { provider, model, class }).inc_by(count);
+        }
+        if let Some(cost) = event.cost {
+            let (provider, model) = (called.id.to_string(), model.to_owned());
+            self.cost.get_or_create(&ByModel { provider, model }).inc_by(dollars(cost));
+        }
         let provider = event.start.target.provider.to_string();
         let failure = event.failure.map_or("", |failure| failure.as_str());
         let labels = ByOutcome { provider: provider.clone(), outcome: event.outcome.as_str(), failure };
         self.attempts.get_or_create(&labels).inc();
         let labels = ByProvider { provider };
         if let Some(first) = event.first_token_us {
-            self.first_token.get_or_create(&labels).observe(std::time::Duration::from_micros(first).as_secs_f64());
+            self.first_token.get_or_create(&labels).observe(seconds(first));
         }
-        self.total.get_or_create(&labels).observe(std::time::Duration::from_micros(event.total_us).as_secs_f64());
+        self.total.get_or_create(&labels).observe(seconds(event.total_us));
     }
+}
+
+fn seconds(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number to draw: the ledger has the exact one")]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an amount to draw: the ledger has the exact one")]
+fn dollars(amount: Picodollars) -> f64 {
+    amount.0.max(0) as f64 / 1e12
 }
 
 impl Drop for Running {

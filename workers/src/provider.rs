@@ -121,6 +121,11 @@ impl Provider {
         }
     }
 
+    /// Whether the catalogue or the configuration has this very model.
+    pub fn lists(&self, model: &ModelId) -> bool {
+        self.models.contains_key(model)
+    }
+
     /// Its host and port.
     pub fn server(&self) -> (String, u16) {
         let url = reqwest::Url::parse(&self.base_url).ok();

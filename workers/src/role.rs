@@ -95,6 +95,7 @@ impl Workers {
                 metrics: metrics.clone(),
                 worker: bus.process().clone(),
             };
+            context.metrics.serves(&context.provider);
             Native::serve(&context, bus).await?;
             let pool = Pool { slots, context };
             life.work(gossip::tell(pool.clone(), bus.clone()));

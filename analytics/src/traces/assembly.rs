@@ -40,7 +40,7 @@ pub(super) enum Piece {
 /// What is known of a request.
 enum Known {
     /// These attempts wait for it.
-    Waiting(Vec<Box<AttemptEnded>>),
+    Waiting(Vec<AttemptEnded>),
     /// Whether it is kept.
     Decided(bool),
 }
@@ -64,11 +64,11 @@ impl Assembly {
         let id = ended.start.request_id;
         match self.known.get_mut(&id) {
             Some(Known::Decided(is_kept)) => return is_kept.then(|| Piece::Attempt(Box::new(ended.clone()))),
-            Some(Known::Waiting(attempts)) if attempts.len() < ATTEMPTS => attempts.push(Box::new(ended.clone())),
+            Some(Known::Waiting(attempts)) if attempts.len() < ATTEMPTS => attempts.push(ended.clone()),
             Some(Known::Waiting(_)) => {
                 return self.keeps_attempt(ended).then(|| Piece::Attempt(Box::new(ended.clone())));
             }
-            None => self.note(id, Known::Waiting(vec![Box::new(ended.clone())]), now),
+            None => self.note(id, Known::Waiting(vec![ended.clone()]), now),
         }
         None
     }
@@ -88,7 +88,7 @@ impl Assembly {
         if !is_kept {
             return Vec::new();
         }
-        let attempts = waiting.into_iter().map(Piece::Attempt);
+        let attempts = waiting.into_iter().map(|ended| Piece::Attempt(Box::new(ended)));
         std::iter::once(Piece::Request(Box::new(request.clone()))).chain(attempts).collect()
     }
 
@@ -102,7 +102,8 @@ impl Assembly {
             }
             self.order.pop_front();
             if let Some(Known::Waiting(attempts)) = self.known.remove(&id) {
-                kept.extend(attempts.into_iter().filter(|ended| self.keeps_attempt(ended)).map(Piece::Attempt));
+                let attempts = attempts.into_iter().filter(|ended| self.keeps_attempt(ended));
+                kept.extend(attempts.map(|ended| Piece::Attempt(Box::new(ended))));
             }
         }
         kept
@@ -128,5 +129,82 @@ impl Assembly {
             || ended.start.number > 1
             || Duration::from_micros(ended.total_us) >= self.keep.slow
             || ended.cost.is_some_and(|cost| cost >= self.keep.expensive)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_schemas::event::{UsageEvent, decode_batch};
+    use penstock_schemas::trace::TraceContext;
+
+    const NOW: UnixMicros = UnixMicros(1_795_000_000_000_000);
+
+    /// A request that was served at its first attempt, of a trace that was not drawn.
+    fn quiet() -> (AttemptEnded, RequestEvent) {
+        let golden = include_bytes!("../../../schemas/tests/golden/usage-trace.jsonl");
+        let mut events = decode_batch(golden).unwrap().into_iter();
+        let (mut ended, mut request) = match (events.nth(1), events.next()) {
+            (Some(UsageEvent::AttemptEnded(ended)), Some(UsageEvent::Request(request))) => (*ended, *request),
+            other => panic!("{other:?}"),
+        };
+        let context = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00").unwrap();
+        (ended.outcome, ended.failure, request.attempts) = (Outcome::Served, None, 1);
+        request.trace = Some(context);
+        if let Some(trace) = &mut ended.start.trace {
+            trace.context = context;
+        }
+        (ended, request)
+    }
+
+    fn assembly() -> Assembly {
+        Assembly::new(Keep { slow: Duration::from_secs(60), expensive: Picodollars::parse("1").unwrap() })
+    }
+
+    /// How many pieces of the two are kept, whichever comes first.
+    fn kept(change: impl Fn(&mut AttemptEnded, &mut RequestEvent)) -> usize {
+        let (mut ended, mut request) = quiet();
+        change(&mut ended, &mut request);
+        let (mut forwards, mut backwards) = (assembly(), assembly());
+        let one = usize::from(forwards.attempt(&ended, NOW).is_some()) + forwards.request(&request, NOW).len();
+        let other = backwards.request(&request, NOW).len() + usize::from(backwards.attempt(&ended, NOW).is_some());
+        assert_eq!(one, other, "the order does not matter");
+        one
+    }
+
+    #[test]
+    fn a_trace_is_kept_whole_when_it_was_drawn_failed_was_slow_or_expensive() {
+        assert_eq!(kept(|_, _| {}), 0);
+        assert_eq!(
+            kept(|_, request| request.trace =
+                TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
+            2
+        );
+        assert_eq!(kept(|_, request| request.outcome = Outcome::Cancelled), 2);
+        assert_eq!(kept(|_, request| request.attempts = 2), 2);
+        assert_eq!(kept(|_, request| request.ended_at = request.received_at.after(Duration::from_secs(60))), 2);
+        assert_eq!(kept(|_, request| request.cost = Picodollars::parse("1").ok()), 2);
+        assert_eq!(kept(|ended, request| (ended.start.trace, request.trace) = (None, None)), 0);
+    }
+
+    #[test]
+    fn an_attempt_whose_request_never_comes_is_judged_by_itself() {
+        let (mut ended, _) = quiet();
+        let mut assembly = assembly();
+        assert!(assembly.attempt(&ended, NOW).is_none());
+        ended.start.request_id = RequestId(ended.start.attempt_id.0);
+        ended.outcome = Outcome::Broken;
+        assert!(assembly.attempt(&ended, NOW).is_none());
+        assert_eq!(assembly.sweep(NOW.after(Duration::from_secs(59))).len(), 0);
+        assert_eq!(assembly.sweep(NOW.after(WAIT)).len(), 1);
+        assert!(assembly.known.is_empty() && assembly.order.is_empty());
+    }
+
+    #[test]
+    fn an_event_that_comes_twice_is_one_span() {
+        let (_, mut request) = quiet();
+        request.attempts = 2;
+        let mut assembly = assembly();
+        assert_eq!((assembly.request(&request, NOW).len(), assembly.request(&request, NOW).len()), (1, 0));
     }
 }

@@ -157,7 +157,7 @@ fn of_attempt(ended: &AttemptEnded, trace: &AttemptTrace) -> SpanData {
     all.text("penstock.batch_id", start.batch_id.as_ref());
     all.text("penstock.price_id", start.price_id.as_ref());
     if start.batch_id.is_some() {
-        all.put("penstock.batch.native", start.native_batch);
+        all.put("penstock.native_batch", start.native_batch);
     }
     all.dollars("penstock.cost_usd", ended.cost);
     all.dollars("penstock.budget.reserved_usd", start.worst_case);

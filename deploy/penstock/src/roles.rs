@@ -46,7 +46,7 @@ pub(crate) async fn worker(place: &Place, names: &[String]) -> anyhow::Result<Ex
     let bus = connect(&config.nats, "worker").await?;
     let (metrics, address) = (Metrics::default(), config.workers.metrics);
     let workers = Workers::start(config.workers, config.master_key, &bus, &metrics).await?;
-    scrape::serve(address, &metrics, workers.journal(), bus.life()).await?;
+    scrape::serve(address, &metrics, workers.journal(), &bus).await?;
     info!("the workers are ready");
     let asked = wait_for_stop(bus.life().stopping()).await?;
     Ok(code(workers.drain(config.ingress.drain).await && asked))
@@ -61,7 +61,7 @@ pub(crate) async fn analytics(place: &Place) -> anyhow::Result<ExitCode> {
     let prices = prices(&config)?;
     let metrics = Metrics::default();
     let analytics = Analytics::start(&config.analytics, &bus, &metrics, prices).await?;
-    scrape::serve(config.analytics.metrics, &metrics, analytics.journal(), bus.life()).await?;
+    scrape::serve(config.analytics.metrics, &metrics, analytics.journal(), &bus).await?;
     info!("analytics is ready");
     let asked = wait_for_stop(bus.life().stopping()).await?;
     Ok(code(analytics.drain(config.ingress.drain).await && asked))

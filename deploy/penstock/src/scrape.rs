@@ -7,8 +7,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use penstock_runtime::Life;
-use penstock_runtime::bus::Journal;
+use penstock_runtime::bus::{Bus, Journal};
 use penstock_runtime::ledger_metrics::LedgerMetrics;
 use penstock_runtime::metrics::Metrics;
 use std::net::SocketAddr;
@@ -21,6 +20,7 @@ struct Told {
     metrics: Metrics,
     ledger: LedgerMetrics,
     journal: Journal,
+    bus: Bus,
 }
 
 /// Serves them at `address`, if there is one, as long as the role lives.
@@ -31,14 +31,14 @@ pub(crate) async fn serve(
     address: Option<SocketAddr>,
     metrics: &Metrics,
     journal: Journal,
-    life: &Life,
+    bus: &Bus,
 ) -> anyhow::Result<()> {
     let Some(address) = address else { return Ok(()) };
     let listener = TcpListener::bind(address).await.with_context(|| format!("metrics cannot be told at {address}"))?;
     info!(address = %listener.local_addr()?, "the metrics are told here");
-    let told = Told { metrics: metrics.clone(), ledger: LedgerMetrics::register(metrics), journal };
+    let told = Told { metrics: metrics.clone(), ledger: LedgerMetrics::register(metrics), journal, bus: bus.clone() };
     let router = Router::new().route("/metrics", get(exposition)).with_state(told);
-    life.service("metrics", async move {
+    bus.life().service("metrics", async move {
         if let Err(error) = axum::serve(listener, router).await {
             error!(%error, "the metrics are told no more");
         }
@@ -49,7 +49,7 @@ pub(crate) async fn serve(
 }
 
 async fn exposition(State(told): State<Told>) -> impl IntoResponse {
-    told.ledger.note(&told.journal);
+    told.ledger.note(&told.journal, &told.bus);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], told.metrics.text())
 }

@@ -63,7 +63,7 @@ pub(crate) fn read_job(endpoint: Endpoint, body: Bytes, job: &KeptJob, ingress: 
     let at = clock::now();
     let deadline = at.after(ingress.config.total_timeout).min(job.expires_at);
     let (headers, carried_query) = (HeaderMap::new(), BTreeMap::new());
-    let trace = ingress.config.traces.map(|sampling| sampling.trace(job.request_id, None));
+    let trace = ingress.config.trace(job.request_id, None);
     let arrival = Arrival { id: job.request_id, at, deadline, headers, carried_query, known_at: at, trace };
     Ok(Request::new(grant, arrival, asked, memory))
 }
@@ -81,7 +81,7 @@ pub(crate) fn read(line: Line<'_>, ingress: &Shared) -> Result<Request, Refusal>
     let sender = Sender { user: batch.caller.user.clone(), tags: batch.caller.tags.clone() };
     let grant = caller.grant(&asked, sender, ingress)?;
     let (headers, carried_query) = (HeaderMap::new(), BTreeMap::new());
-    let trace = ingress.config.traces.map(|sampling| sampling.trace(id, None));
+    let trace = ingress.config.trace(id, None);
     let arrival = Arrival { id, at, deadline: ends, headers, carried_query, known_at: at, trace };
     let mut request = Request::new(grant, arrival, asked, memory);
     request.batch = Some(batch.id.clone());

@@ -77,7 +77,7 @@ pub(crate) async fn read_rest(
     let grant = caller.grant(&asked, Sender { user: user(&headers), tags }, ingress)?;
     let carried_query = carried::query(asked.dialect, query.as_deref());
     let is_async = is_async(&headers, query.as_deref());
-    let trace = ingress.config.traces.map(|sampling| sampling.trace(id, header(&headers, "traceparent")));
+    let trace = ingress.config.trace(id, header(&headers, "traceparent"));
     let arrival = Arrival { id, at, deadline, headers, carried_query, known_at, trace };
     let mut request = Request::new(grant, arrival, asked, memory);
     request.is_async = is_async;

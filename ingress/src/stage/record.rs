@@ -5,6 +5,7 @@ use super::limit_headers::{LimitHeaders, RateStanding};
 use super::stage_clock::StageClock;
 use crate::keys::grant::Grant;
 use crate::limits::{Hold, Place};
+use crate::metrics::IngressMetrics;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
@@ -48,6 +49,7 @@ pub(crate) struct Record {
     /// What is set aside for its calls.
     held: Vec<Hold>,
     limits: LimitHeaders,
+    metrics: Arc<IngressMetrics>,
 }
 
 impl Record {
@@ -72,7 +74,7 @@ impl Record {
             cost: None,
             batch_id: request.batch.clone(),
             stages: Vec::new(),
-            trace: request.trace,
+            trace: request.trace.as_deref().copied(),
         };
         Self {
             id: request.id,
@@ -88,6 +90,7 @@ impl Record {
             place: None,
             held: Vec::new(),
             limits: LimitHeaders::default(),
+            metrics: ingress.metrics.clone(),
         }
     }
 
@@ -247,6 +250,7 @@ impl Drop for Record {
         let Some((mut event, stages)) = self.event.take() else { return };
         event.ended_at = clock::now();
         event.stages = stages.finish(event.ended_at);
+        self.metrics.ended(&event);
         let journal = self.journal.clone();
         self.life.work(async move {
             let id = event.request_id;

@@ -1,6 +1,6 @@
-//! What every process that writes to the ledger tells of it: whether it is taken, and what waits. Knows no other metric.
+//! What every process tells of the ledger that it writes to and of its connection to NATS. Knows no other metric.
 
-use crate::bus::{Journal, LedgerState};
+use crate::bus::{Bus, Journal, LedgerState};
 use crate::metrics::Metrics;
 use prometheus_client::metrics::gauge::Gauge;
 
@@ -10,6 +10,7 @@ pub struct LedgerMetrics {
     failing: Gauge,
     failures: Gauge,
     waiting: Gauge,
+    connected: Gauge,
 }
 
 impl LedgerMetrics {
@@ -20,11 +21,13 @@ impl LedgerMetrics {
             failing: gauge("ledger_failing", "1 while the ledger does not take this process's usage events"),
             failures: gauge("ledger_failures", "Messages that the ledger did not confirm, since the start"),
             waiting: gauge("ledger_waiting_bytes", "Usage events that wait in this process for the ledger"),
+            connected: gauge("nats_connected", "1 while this process is connected to NATS"),
         }
     }
 
-    /// Notes how the ledger is.
-    pub fn note(&self, journal: &Journal) {
+    /// Notes how both are.
+    pub fn note(&self, journal: &Journal, bus: &Bus) {
+        self.connected.set(i64::from(bus.is_connected()));
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.failing.set(i64::from(journal.state() == LedgerState::Failing));
         self.failures.set(number(journal.health().failures()));

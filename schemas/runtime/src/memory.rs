@@ -31,6 +31,11 @@ impl Memory {
         Reserved(self.0.clone().try_acquire_many_owned(0).expect("nothing is always free"))
     }
 
+    /// The bytes that nothing holds.
+    pub fn free(&self) -> usize {
+        self.0.available_permits().saturating_mul(UNIT)
+    }
+
     /// A part of so many bytes.
     ///
     /// # Errors

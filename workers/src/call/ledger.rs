@@ -52,7 +52,7 @@ impl CallContext {
 
     /// What the span of an attempt at a link says besides its row, where its request is part of a trace.
     pub(crate) fn trace(&self, envelope: &Envelope, link: &Link) -> Option<Box<AttemptTrace>> {
-        let context = envelope.trace?;
+        let context = *envelope.trace.as_deref()?;
         let (host, port) = self.provider.server();
         let circuit_open = !self.health.is_closed(link, clock::now());
         let provider = self.provider.telemetry_name.clone();
@@ -86,7 +86,7 @@ impl CallContext {
         let ended = self.end(start, end, report);
         let usd = ended.event.charged.or(ended.event.cost).map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0));
         let amounts = Amounts { usd, tokens: ended.event.charged_tokens };
-        self.metrics.count(&ended.event);
+        self.metrics.count(&ended.event, &self.provider);
         if ended.usage_mismatch {
             self.metrics.mismatch(&ended.event.start.target.provider);
         }
