@@ -5,8 +5,10 @@ mod admin;
 mod batches;
 pub(crate) mod cors;
 mod files;
+mod gemini_batches;
 mod google;
 mod jobs;
+mod message_batches;
 mod models;
 mod ollama;
 mod openapi;
@@ -19,6 +21,7 @@ use crate::dialect::ollama::Method;
 use crate::dialect::{self, Endpoint, Purpose};
 use crate::http::aliases::{self, Deployment};
 use crate::http::reply;
+use crate::keys::grant::Grant;
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::stage::authenticate::Credentials;
@@ -30,8 +33,11 @@ use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
+use futures_util::stream::{self, Stream, StreamExt};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::{Dialect, Operation};
+use std::io;
+use tokio::select;
 
 /// One path and method of clients, or of those who run it.
 pub(crate) struct Client {
@@ -88,22 +94,6 @@ fn clients() -> Vec<Client> {
         Client::delete("/v1/responses/{id}", "Forgets a kept response", delete(responses::forget)),
         Client::get("/v1/responses/{id}/input_items", "What it answers", get(responses::items)),
         Client::post("/v1/responses/{id}/cancel", "Ends one in the background", post(responses::cancel)),
-        Client::get("/v1/files", "The files that the project keeps", get(files::list)),
-        Client::post("/v1/files", "Keeps a file", post(files::create)),
-        Client::get("/v1/files/{id}", "What is known of a file", get(files::show)),
-        Client::delete("/v1/files/{id}", "Removes a file", delete(files::delete)),
-        Client::get("/v1/files/{id}/content", "All of a file", get(files::download)),
-        Client::post("/v1/uploads", "Begins a file that arrives in parts", post(uploads::create)),
-        Client::post("/v1/uploads/{id}/parts", "Takes a part", post(uploads::add_part)),
-        Client::post("/v1/uploads/{id}/complete", "Makes a file of the parts", post(uploads::complete)),
-        Client::post("/v1/uploads/{id}/cancel", "Ends an upload without a file", post(uploads::cancel)),
-        Client::post("/v1/batches", "A batch begins", post(batches::create)),
-        Client::get("/v1/batches", "The batches of a project", get(batches::list)),
-        Client::get("/v1/batches/{id}", "One batch", get(batches::show)),
-        Client::post("/v1/batches/{id}/cancel", "A batch is to stop", post(batches::cancel)),
-        Client::get("/v1/jobs/{id}", "A request that is answered later", get(jobs::show)),
-        Client::delete("/v1/jobs/{id}", "Forgets one", delete(jobs::forget)),
-        Client::post("/v1/jobs/{id}/cancel", "Ends one", post(jobs::cancel)),
         Client::get("/v1/models", "The models that the key may use", get(models::list)),
         Client::get("/v1/models/{*model}", "One model", get(models::show)),
         Client::post("/v1/models/{*model}", "Google's generateContent and others", post(google::call)),
@@ -117,6 +107,39 @@ fn clients() -> Vec<Client> {
         Client::get("/v1beta/models", "The models, as Google lists them", get(google::list)),
         Client::get("/v1beta/models/{*model}", "One model, as Google shows it", get(google::show)),
         Client::post("/v1beta/models/{*model}", "Google's generateContent and others", post(google::call)),
+    ]
+}
+
+/// What callers leave here and come back for: files, batches, jobs.
+fn kept() -> Vec<Client> {
+    vec![
+        Client::get("/v1/files", "The files that the project keeps", get(files::list)),
+        Client::post("/v1/files", "Keeps a file", post(files::create)),
+        Client::get("/v1/files/{id}", "What is known of a file", get(files::show)),
+        Client::delete("/v1/files/{id}", "Removes a file", delete(files::delete)),
+        Client::get("/v1/files/{id}/content", "All of a file", get(files::download)),
+        Client::post("/v1/uploads", "Begins a file that arrives in parts", post(uploads::create)),
+        Client::post("/v1/uploads/{id}/parts", "Takes a part", post(uploads::add_part)),
+        Client::post("/v1/uploads/{id}/complete", "Makes a file of the parts", post(uploads::complete)),
+        Client::post("/v1/uploads/{id}/cancel", "Ends an upload without a file", post(uploads::cancel)),
+        Client::post("/v1/batches", "A batch begins", post(batches::create)),
+        Client::get("/v1/batches", "The batches of a project", get(batches::list)),
+        Client::get("/v1/batches/{id}", "One batch", get(batches::show)),
+        Client::post("/v1/batches/{id}/cancel", "A batch is to stop", post(batches::cancel)),
+        Client::post("/v1/messages/batches", "Anthropic's message batches", post(message_batches::create)),
+        Client::get("/v1/messages/batches", "Those of a project", get(message_batches::list)),
+        Client::get("/v1/messages/batches/{id}", "One of them", get(message_batches::show)),
+        Client::delete("/v1/messages/batches/{id}", "Removes one", delete(message_batches::delete)),
+        Client::post("/v1/messages/batches/{id}/cancel", "It is to stop", post(message_batches::cancel)),
+        Client::get("/v1/messages/batches/{id}/results", "Its results", get(message_batches::results)),
+        Client::get("/v1beta/batches", "Gemini's batches of a project", get(gemini_batches::list)),
+        Client::get("/v1beta/batches/{id}", "One of them, with its answers", get(gemini_batches::show)),
+        Client::post("/v1beta/batches/{id}", "With `:cancel`: it is to stop", post(gemini_batches::act)),
+        Client::delete("/v1beta/batches/{id}", "Removes one", delete(gemini_batches::delete)),
+        Client::get("/v1beta/files/{id}", "With `:download`: the answers of one", get(gemini_batches::download)),
+        Client::get("/v1/jobs/{id}", "A request that is answered later", get(jobs::show)),
+        Client::delete("/v1/jobs/{id}", "Forgets one", delete(jobs::forget)),
+        Client::post("/v1/jobs/{id}/cancel", "Ends one", post(jobs::cancel)),
     ]
 }
 
@@ -139,7 +162,7 @@ fn operations() -> Vec<Client> {
 /// All paths.
 pub(crate) fn router(ingress: Shared) -> Router {
     let (clients, operations, managed) = (clients(), operations(), admin::routes::routes());
-    let all: Vec<Client> = clients.into_iter().chain(operations).collect();
+    let all: Vec<Client> = clients.into_iter().chain(kept()).chain(operations).collect();
     let document = openapi::document(&all, &managed).to_string();
     let described = get(async move |State(ingress): State<Shared>, shown: Credentials| {
         match operations::may_read_document(&ingress, &shown).await {
@@ -212,4 +235,19 @@ async fn wrong_method(request: Request) -> Response {
         return response;
     }
     reply::refuse(dialect, &Refusal::WrongMethod { method, path }, clock::request_id())
+}
+
+/// Lines for as long as their reader may have them.
+fn while_granted(
+    lines: impl Stream<Item = io::Result<String>> + Send + 'static,
+    grant: Grant,
+) -> impl Stream<Item = io::Result<String>> + Send {
+    stream::unfold((lines.boxed(), grant), |(mut lines, mut grant)| async move {
+        let next = select! {
+            biased;
+            _ = grant.over() => Err(io::Error::other("the key holds no longer")),
+            next = lines.next() => next?,
+        };
+        Some((next, (lines, grant)))
+    })
 }

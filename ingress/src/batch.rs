@@ -6,12 +6,14 @@
 
 mod feed;
 mod finish;
+pub(crate) mod inline;
 mod lead;
 mod leading;
 mod line;
 mod lines;
 mod native;
 mod result;
+pub(crate) mod results;
 mod run;
 mod validate;
 

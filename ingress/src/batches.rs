@@ -5,6 +5,7 @@ use crate::refusal::Refusal;
 use penstock_runtime::bus::{Bus, BusError, Change, Jobs};
 use penstock_runtime::clock;
 use penstock_schemas::batch::{Batch, BatchStatus};
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::file::FileId;
 use penstock_schemas::name::{BatchId, ProjectId};
@@ -20,6 +21,22 @@ const OPEN: usize = 500;
 
 /// How long a batch is shown after it was last changed.
 const SHOWN: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// A page of a list of batches.
+#[derive(Debug, Default)]
+pub(crate) struct BatchQuery {
+    /// Those older than this one.
+    pub(crate) after: Option<String>,
+    /// Those newer than this one, instead.
+    pub(crate) before: Option<String>,
+    /// How many.
+    pub(crate) limit: usize,
+}
+
+/// A new name for a batch.
+pub(crate) fn new_id() -> BatchId {
+    BatchId::parse(format!("batch_{}", clock::request_id().0.simple())).expect("hexadecimal digits are a name")
+}
 
 /// All batches. Cloning shares them.
 #[derive(Clone)]
@@ -80,12 +97,12 @@ impl Batches {
         Ok(batch)
     }
 
-    /// A batch of a project.
+    /// A batch of a project that was made through this API.
     ///
     /// # Errors
     /// When there is none, or the store does not answer.
-    pub(crate) async fn get(&self, project: &ProjectId, id: &str) -> Result<Batch, Refusal> {
-        self.find(project, id).await.map(|(batch, _)| batch)
+    pub(crate) async fn get(&self, project: &ProjectId, api: Dialect, id: &str) -> Result<Batch, Refusal> {
+        self.find(project, api, id).await.map(|(batch, _)| batch)
     }
 
     /// The batch whose results a file holds.
@@ -95,40 +112,73 @@ impl Batches {
     pub(crate) async fn of_file(&self, project: &ProjectId, file: FileId) -> Result<Batch, Refusal> {
         for at in [1, 2] {
             let own = Uuid::from_u128(file.0.as_u128().wrapping_sub(at));
-            match self.get(project, &format!("batch_{}", own.simple())).await {
+            match self.find_any(project, &format!("batch_{}", own.simple())).await {
                 Err(Refusal::Failed(failure)) if failure.kind == FailureKind::NotFound => {}
-                found => return found,
+                found => return found.map(|(batch, _)| batch),
             }
         }
         Err(unknown(&file.to_string()))
     }
 
-    async fn find(&self, project: &ProjectId, id: &str) -> Result<(Batch, u64), Refusal> {
+    async fn find(&self, project: &ProjectId, api: Dialect, id: &str) -> Result<(Batch, u64), Refusal> {
+        let found = self.find_any(project, id).await?;
+        if found.0.api == api { Ok(found) } else { Err(unknown(id)) }
+    }
+
+    async fn find_any(&self, project: &ProjectId, id: &str) -> Result<(Batch, u64), Refusal> {
         let Ok(id) = BatchId::parse(id) else { return Err(unknown(id)) };
         let found = self.jobs.batches().get_with_revision(id.as_str()).await.map_err(|error| unavailable(&error))?;
         found.filter(|(batch, _)| batch.caller.project == *project).ok_or_else(|| unknown(id.as_str()))
     }
 
-    /// The batches of a project, the newest first, behind `after`, and whether there are more.
-    pub(crate) fn list(&self, project: &ProjectId, after: Option<&str>, limit: usize) -> (Vec<Arc<Batch>>, bool) {
+    /// The batches of a project that were made through this API, the newest first, and whether there are more.
+    pub(crate) fn list(&self, project: &ProjectId, api: Dialect, page: &BatchQuery) -> (Vec<Arc<Batch>>, bool) {
         let known = self.known();
         let now = clock::now();
-        let is_own = |batch: &&Arc<Batch>| batch.caller.project == *project && now.since(batch.created_at) < SHOWN;
-        let own = known.values().rev().filter(is_own);
-        let behind = own.filter(|batch| after.is_none_or(|after| batch.id.as_str() < after));
-        let mut page: Vec<Arc<Batch>> = behind.take(limit + 1).cloned().collect();
-        let has_more = page.len() > limit;
-        page.truncate(limit);
-        (page, has_more)
+        let is_own = |batch: &&Arc<Batch>| {
+            batch.caller.project == *project && batch.api == api && now.since(batch.created_at) < SHOWN
+        };
+        let own = known.values().filter(is_own);
+        let mut found: Vec<Arc<Batch>> = match &page.before {
+            Some(before) => {
+                own.filter(|batch| batch.id.as_str() > before.as_str()).take(page.limit + 1).cloned().collect()
+            }
+            None => {
+                let is_behind =
+                    |batch: &&Arc<Batch>| page.after.as_ref().is_none_or(|after| batch.id.as_str() < after.as_str());
+                own.rev().filter(is_behind).take(page.limit + 1).cloned().collect()
+            }
+        };
+        let has_more = found.len() > page.limit;
+        found.truncate(page.limit);
+        if page.before.is_some() {
+            found.reverse();
+        }
+        (found, has_more)
+    }
+
+    /// Removes a batch that is over, and gives it back for what is left of it to be removed.
+    ///
+    /// # Errors
+    /// When there is none, when it is not over, or the store does not answer.
+    pub(crate) async fn forget(&self, project: &ProjectId, api: Dialect, id: &str) -> Result<Batch, Refusal> {
+        let batch = self.get(project, api, id).await?;
+        if !batch.status.is_final() {
+            let why = format!("the batch is {}: only one that is over can be removed", batch.status.as_str());
+            return Err(Failure::gateway(FailureKind::BadRequest, why).into());
+        }
+        self.jobs.batches().delete(id).await.map_err(|error| unavailable(&error))?;
+        self.see(Change::Deleted(id.to_owned()));
+        Ok(batch)
     }
 
     /// Ends a batch: what has not begun does not, and what is under way is given up.
     ///
     /// # Errors
     /// When there is none, when it is over, or the store does not answer.
-    pub(crate) async fn cancel(&self, project: &ProjectId, id: &str) -> Result<Batch, Refusal> {
+    pub(crate) async fn cancel(&self, project: &ProjectId, api: Dialect, id: &str) -> Result<Batch, Refusal> {
         loop {
-            let (mut batch, revision) = self.find(project, id).await?;
+            let (mut batch, revision) = self.find(project, api, id).await?;
             match batch.status {
                 BatchStatus::Validating | BatchStatus::InProgress => {}
                 BatchStatus::Cancelling | BatchStatus::Cancelled => return Ok(batch),

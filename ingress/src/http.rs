@@ -3,6 +3,7 @@
 pub(crate) mod aliases;
 pub(crate) mod body;
 mod pulse;
+pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod server;
 pub(crate) mod whole;

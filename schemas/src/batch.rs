@@ -3,7 +3,7 @@
 //! Source: <https://platform.openai.com/docs/api-reference/batch/object>.
 
 use crate::UnixMicros;
-use crate::envelope::Caller;
+use crate::envelope::{Caller, Dialect};
 use crate::key::VirtualKey;
 use crate::money::Picodollars;
 use crate::name::{BatchId, ProcessId, ProviderId};
@@ -142,6 +142,13 @@ pub struct BatchTimes {
     pub cancelled: Option<UnixMicros>,
 }
 
+impl BatchTimes {
+    /// When it was over.
+    pub fn ended(&self) -> Option<UnixMicros> {
+        self.completed.or(self.failed).or(self.expired).or(self.cancelled)
+    }
+}
+
 /// The process that leads a batch, and until when the others believe it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leader {
@@ -221,12 +228,62 @@ pub struct Batch {
     /// The caller's own pairs.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+    /// Whose batches API it was made through: the others do not show it.
+    #[serde(default = "openai")]
+    pub api: Dialect,
+    /// Lines that were given up before they had an answer.
+    #[serde(default)]
+    pub given_up: u64,
     /// Who leads it.
     #[serde(default)]
     pub leader: Option<Leader>,
 }
 
+fn openai() -> Dialect {
+    Dialect::Openai
+}
+
 impl Batch {
+    /// One that has just been asked for: by whom, for what path, with the lines of which file, and in which window.
+    pub fn asked_for(
+        id: BatchId,
+        (caller, of_token): (Caller, Option<Box<VirtualKey>>),
+        endpoint: String,
+        input_file: String,
+        (window, created_at, expires_at): (String, UnixMicros, UnixMicros),
+    ) -> Self {
+        Self {
+            id,
+            caller,
+            of_token,
+            endpoint,
+            input_file,
+            window,
+            created_at,
+            expires_at,
+            status: BatchStatus::Validating,
+            outcome: None,
+            times: BatchTimes::default(),
+            counts: RequestCounts::default(),
+            errors: Vec::new(),
+            usage: BatchUsage::default(),
+            cost: Picodollars::default(),
+            fed: 0,
+            providers: BTreeSet::new(),
+            paused: None,
+            models: BTreeSet::new(),
+            native_wish: NativeWish::default(),
+            native: Vec::new(),
+            output_file: None,
+            error_file: None,
+            output_expires_after: None,
+            metadata: BTreeMap::new(),
+            api: openai(),
+            given_up: 0,
+            leader: None,
+        }
+    }
+
     /// Counts the result of a line.
     pub fn count(&mut self, tally: &Tally) {
         if tally.is_answered {

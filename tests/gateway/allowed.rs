@@ -49,13 +49,27 @@ struct Made {
     response: String,
     job: String,
     output: String,
+    message_batch: String,
+    gemini_batch: String,
 }
 
 /// Routes that name no model and show no answer. The lines of a batch are checked one by one: see `batches`.
-fn is_of_no_model(path: &str) -> bool {
+fn is_of_no_model(method: &str, path: &str) -> bool {
     let is_file = path.starts_with("/v1/files") && !path.ends_with("/content");
-    is_file || path.starts_with("/v1/uploads") || path.starts_with("/v1/batches") || path == "/api/ps"
+    let is_batch = path.starts_with("/v1/batches") || path.starts_with("/v1/messages/batches");
+    let is_gemini = matches!((path, method), ("/v1beta/batches", _) | ("/v1beta/batches/{id}", "post" | "delete"));
+    let is_batch = is_batch && !path.ends_with("/results") || is_gemini;
+    is_file || path.starts_with("/v1/uploads") || is_batch || path == "/api/ps"
 }
+
+/// A form that asks the model `alpha/m` about a sound.
+const AUDIO: &str = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nalpha/m\r\n--x\r\nContent-Disposition: \
+    form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--x--\r\n";
+
+/// The same about an image.
+const IMAGE: &str = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nalpha/m\r\n--x\r\nContent-Disposition: \
+    form-data; name=\"prompt\"\r\n\r\na hat\r\n--x\r\nContent-Disposition: form-data; name=\"image\"; \
+    filename=\"a.png\"\r\n\r\nPNG\r\n--x--\r\n";
 
 /// A request of each client route for the model `alpha/m`, or for what was made of it. A new route needs its line here.
 fn asks(world: &World, method: &str, path: &str, made: &Made) -> Vec<Ask> {
@@ -66,6 +80,8 @@ fn asks(world: &World, method: &str, path: &str, made: &Made) -> Vec<Ask> {
     let id = match path {
         path if path.starts_with("/v1/jobs") => &made.job,
         path if path.starts_with("/v1/files") => &made.output,
+        path if path.starts_with("/v1/messages") => &made.message_batch,
+        path if path.starts_with("/v1beta/batches") => &made.gemini_batch,
         _ => kept,
     };
     let filled = path.replace("{id}", id).replace("{model}", "alpha/m");
@@ -78,15 +94,10 @@ fn asks(world: &World, method: &str, path: &str, made: &Made) -> Vec<Ask> {
         }
         ("post", "/v1/rerank" | "/v2/rerank") => post(json!({ "model": "alpha/m", "query": "Hi", "documents": ["a"] })),
         ("post", "/v1/audio/transcriptions" | "/v1/audio/translations") => {
-            let form = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nalpha/m\r\n--x\r\nContent-Disposition: \
-                form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\nRIFF\r\n--x--\r\n";
-            vec![chat().header("content-type", "multipart/form-data; boundary=x").body(form)]
+            vec![chat().header("content-type", "multipart/form-data; boundary=x").body(AUDIO)]
         }
         ("post", "/v1/images/edits" | "/v1/images/variations") => {
-            let form = "--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nalpha/m\r\n--x\r\nContent-Disposition: \
-                form-data; name=\"prompt\"\r\n\r\na hat\r\n--x\r\nContent-Disposition: form-data; name=\"image\"; \
-                filename=\"a.png\"\r\n\r\nPNG\r\n--x--\r\n";
-            vec![chat().header("content-type", "multipart/form-data; boundary=x").body(form)]
+            vec![chat().header("content-type", "multipart/form-data; boundary=x").body(IMAGE)]
         }
         ("post", "/v1/responses/compact" | "/v1/responses/input_tokens") => {
             post(json!({ "model": "alpha/m", "input": "Hi" }))
@@ -109,12 +120,16 @@ fn asks(world: &World, method: &str, path: &str, made: &Made) -> Vec<Ask> {
         }
         ("post", "/v1/responses/{id}/cancel" | "/v1/jobs/{id}/cancel") => vec![world.get(&filled).method(Method::POST)],
         ("delete", "/v1/responses/{id}" | "/v1/jobs/{id}") => vec![world.get(&filled).method(Method::DELETE)],
-        (
-            "get",
-            "/v1/responses/{id}" | "/v1/responses/{id}/input_items" | "/v1/jobs/{id}" | "/v1/files/{id}/content",
-        ) => get(&filled),
-        ("get", "/api/tags") => get(path),
-        ("get", "/v1/models" | "/v1beta/models" | "/v1/models/{model}" | "/v1beta/models/{model}") => get(&filled),
+        ("get", "/v1/responses/{id}" | "/v1/responses/{id}/input_items" | "/v1/jobs/{id}") => get(&filled),
+        ("get", "/v1/files/{id}/content" | "/v1/messages/batches/{id}/results" | "/v1beta/batches/{id}") => {
+            get(&filled)
+        }
+        ("get", "/v1beta/files/{id}") => get(&format!("/v1beta/files/{}:download", made.output)),
+        ("get", path)
+            if path.starts_with("/v1/models") || path.starts_with("/v1beta/models") || path == "/api/tags" =>
+        {
+            get(&filled)
+        }
         _ => panic!("{method} {path} is new: how does it come to a model?"),
     }
 }
@@ -136,9 +151,11 @@ async fn no_route_leads_to_a_model_or_to_an_answer_of_one_that_the_key_may_not_u
     let job = world.ask("alpha/m").header("prefer", "respond-async").key(&all).await.json();
     let job = job["id"].as_str().unwrap_or_else(|| panic!("{job}")).to_owned();
     let output = super::batches::answers(&world, &all, "alpha/m").await;
-    let calls = 3;
+    let message_batch = super::message_batches::ended(&world, &all, "alpha/m").await;
+    let gemini_batch = super::gemini_batches::ended(&world, &all, "alpha/m").await;
+    let calls = 5;
     until("all to be answered", async || (world.upstream("alpha").calls().len() == calls).then_some(())).await;
-    let made = Made { response, job, output };
+    let made = Made { response, job, output, message_batch, gemini_batch };
     let document = world.get("/openapi.json").key(&all).await.json();
     let mut routes = 0;
     for (path, item) in document["paths"].as_object().expect("paths") {
@@ -146,7 +163,7 @@ async fn no_route_leads_to_a_model_or_to_an_answer_of_one_that_the_key_may_not_u
             if operation["tags"][0] != "clients" {
                 continue;
             }
-            if is_of_no_model(path) {
+            if is_of_no_model(method, path) {
                 continue;
             }
             routes += 1;
@@ -163,7 +180,12 @@ async fn no_route_leads_to_a_model_or_to_an_answer_of_one_that_the_key_may_not_u
     assert_eq!((world.upstream("alpha").calls().len(), world.upstream("beta").calls().len()), (calls, 0));
     let still = world.get(&format!("/v1/responses/{}", made.response)).key(&all).await;
     assert!(still.raw().contains("a secret"), "{}", still.raw());
-    for path in [format!("/v1/jobs/{}", made.job), format!("/v1/files/{}/content", made.output)] {
+    for path in [
+        format!("/v1/jobs/{}", made.job),
+        format!("/v1/files/{}/content", made.output),
+        format!("/v1/messages/batches/{}/results", made.message_batch),
+        format!("/v1beta/batches/{}", made.gemini_batch),
+    ] {
         let still = world.get(&path).key(&all).await;
         assert!(still.raw().contains("a secret"), "{path}: {}", still.raw());
     }

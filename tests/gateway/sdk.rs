@@ -84,7 +84,16 @@ async fn the_official_sdks_run_their_documented_batches() {
         ("PENSTOCK_KEY", world.key()),
         ("PENSTOCK_TEST_NODE_MODULES", &modules),
     ]);
-    for (program, script, steps) in [(tool("PENSTOCK_TEST_PYTHON"), "batches.py", 6), (node, "batches.mjs", 3)] {
+    let python = tool("PENSTOCK_TEST_PYTHON");
+    let scripts = [
+        (&python, "batches.py", 6),
+        (&node, "batches.mjs", 3),
+        (&python, "message_batches.py", 6),
+        (&node, "message_batches.mjs", 3),
+        (&python, "gemini_batches.py", 6),
+        (&python, "abatch.py", 2),
+    ];
+    for (program, script, steps) in scripts {
         let output = Command::new(program).arg(sdk.join(script)).envs(&variables).output().await.unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{script}:\n{said}{}", String::from_utf8_lossy(&output.stderr));

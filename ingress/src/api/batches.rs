@@ -2,7 +2,9 @@
 //! Source: <https://platform.openai.com/docs/api-reference/batch>.
 
 use crate::batch;
+use crate::batches::{BatchQuery, new_id};
 use crate::http::body::read_json;
+use crate::http::query::Query;
 use crate::http::reply;
 use crate::refusal::Refusal;
 use crate::stage::authenticate::Credentials;
@@ -14,10 +16,9 @@ use axum::response::Response;
 use penstock_runtime::clock;
 use penstock_runtime::config::parse_duration;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::batch::{Batch, BatchStatus};
+use penstock_schemas::batch::Batch;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::file::{FileId, FilePurpose};
-use penstock_schemas::name::BatchId;
 use penstock_schemas::native_lane::{NativeLane, NativeWish};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ struct Wish {
 
 /// What only Penstock knows.
 #[derive(Deserialize)]
-struct Own {
+pub(super) struct Own {
     native_batch: Option<String>,
 }
 
@@ -66,38 +67,18 @@ pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentia
         let (body, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
         let wish: Wish = serde_json::from_slice(&body).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
         let now = clock::now();
-        let (caller, of_token) = found.owner(receive::read_sender(&credentials.headers)?);
-        let id =
-            BatchId::parse(format!("batch_{}", clock::request_id().0.simple())).expect("hexadecimal digits are a name");
+        let owner = found.owner(receive::read_sender(&credentials.headers)?);
         let (window, length) = window(wish.completion_window)?;
         let metadata = metadata(wish.metadata.unwrap_or_default())?;
+        let native_wish = native_wish(wish.penstock, &metadata)?;
+        let endpoint = endpoint(wish.endpoint)?;
+        let input_file = input_file(wish.input_file_id, &found.key.project, &ingress).await?;
+        let (id, window) = (new_id(), (window, now, now.after(length)));
         let batch = Batch {
-            id,
-            caller,
-            of_token,
-            endpoint: endpoint(wish.endpoint)?,
-            input_file: input_file(wish.input_file_id, &found.key.project, &ingress).await?,
-            window,
-            created_at: now,
-            expires_at: now.after(length),
-            status: BatchStatus::Validating,
-            outcome: None,
-            times: Default::default(),
-            counts: Default::default(),
-            errors: Vec::new(),
-            usage: Default::default(),
-            cost: Default::default(),
-            fed: 0,
-            providers: Default::default(),
-            paused: None,
-            models: Default::default(),
-            native_wish: native_wish(wish.penstock, &metadata)?,
-            native: Vec::new(),
-            output_file: None,
-            error_file: None,
+            native_wish,
             output_expires_after: expiry(wish.output_expires_after)?,
             metadata,
-            leader: None,
+            ..Batch::asked_for(id, owner, endpoint, input_file, window)
         };
         Ok(shown(&ingress.batches.create(batch).await?))
     };
@@ -108,17 +89,10 @@ pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentia
 pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials) -> Response {
     let listed = async {
         let found = credentials.find_key(&ingress).await?;
-        let query = credentials.query.as_deref().unwrap_or_default();
-        let limit = match parameter(query, "limit") {
-            None => PAGE.0,
-            Some(limit) => limit
-                .parse()
-                .ok()
-                .filter(|limit| (1..=PAGE.1).contains(limit))
-                .ok_or_else(|| Refusal::BadQuery(format!("`limit` must be a number from 1 to {}", PAGE.1)))?,
-        };
-        let after = parameter(query, "after");
-        let (page, has_more) = ingress.batches.list(&found.key.project, after.as_deref(), limit);
+        let query = Query(credentials.query.as_deref().unwrap_or_default());
+        let after = query.get("after").map(Into::into);
+        let wanted = BatchQuery { after, before: None, limit: query.limit(PAGE)? };
+        let (page, has_more) = ingress.batches.list(&found.key.project, Dialect::Openai, &wanted);
         Ok(json!({
             "object": "list",
             "data": page.iter().map(|batch| shown(batch)).collect::<Vec<_>>(),
@@ -134,7 +108,7 @@ pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials
 pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials, Path(id): Path<String>) -> Response {
     let found = async {
         let found = credentials.find_key(&ingress).await?;
-        Ok(shown(&ingress.batches.get(&found.key.project, &id).await?))
+        Ok(shown(&ingress.batches.get(&found.key.project, Dialect::Openai, &id).await?))
     };
     respond(found.await)
 }
@@ -147,7 +121,7 @@ pub(crate) async fn cancel(
 ) -> Response {
     let cancelled = async {
         let found = credentials.find_key(&ingress).await?;
-        Ok(shown(&ingress.batches.cancel(&found.key.project, &id).await?))
+        Ok(shown(&ingress.batches.cancel(&found.key.project, Dialect::Openai, &id).await?))
     };
     respond(cancelled.await)
 }
@@ -158,10 +132,6 @@ fn respond(result: Result<Value, Refusal>) -> Response {
         Ok(value) => reply::json(&value, id),
         Err(refusal) => reply::refuse(Dialect::Openai, &refusal, id),
     }
-}
-
-fn parameter(query: &str, name: &str) -> Option<String> {
-    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 fn endpoint(asked: Option<String>) -> Result<String, Refusal> {
@@ -214,7 +184,7 @@ fn expiry(asked: Option<Expiry>) -> Result<Option<u64>, Refusal> {
 }
 
 /// What is said of providers' own batch APIs: in the body, or in the metadata, which every SDK can send.
-fn native_wish(own: Option<Own>, metadata: &BTreeMap<String, String>) -> Result<NativeWish, Refusal> {
+pub(super) fn native_wish(own: Option<Own>, metadata: &BTreeMap<String, String>) -> Result<NativeWish, Refusal> {
     const FIELD: &str = "penstock.native_batch";
     let word = own.and_then(|own| own.native_batch).or_else(|| metadata.get(FIELD).cloned());
     let Some(word) = word else { return Ok(NativeWish::default()) };
@@ -266,11 +236,17 @@ fn shown(batch: &Batch) -> Value {
             "total_tokens": usage.input_tokens.saturating_add(usage.output_tokens),
         },
         "metadata": batch.metadata,
-        "penstock": {
-            "cost_usd": batch.cost.to_string(),
-            "paused": batch.paused,
-            "native": { "wish": batch.native_wish.as_str(), "models": batch.native.iter().map(lane).collect::<Vec<_>>() },
-        },
+        "penstock": own(batch),
+    })
+}
+
+/// What only Penstock knows of a batch.
+pub(super) fn own(batch: &Batch) -> Value {
+    let models: Vec<Value> = batch.native.iter().map(lane).collect();
+    json!({
+        "cost_usd": batch.cost.to_string(),
+        "paused": batch.paused,
+        "native": { "wish": batch.native_wish.as_str(), "models": models },
     })
 }
 

@@ -1,6 +1,7 @@
 //! The paths of Google's API: `/v1beta/models` and what stands below it. Its methods stand behind a colon in the path's
 //! last part, so that one route takes them all. A stream without `alt=sse` is a JSON list that grows.
 
+use super::gemini_batches;
 use super::usable::{allowed, find};
 use crate::dialect::google;
 use crate::http::reply;
@@ -31,6 +32,11 @@ pub(crate) async fn call(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Response {
+    if let Some(model) = rest.strip_suffix(gemini_batches::METHOD) {
+        let (parts, body) = request.into_parts();
+        let credentials = Credentials::of(parts);
+        return gemini_batches::create(&ingress, &credentials, model, body).await;
+    }
     let Some(endpoint) = google::read_path(&rest) else {
         let path = request.uri().path().to_owned();
         return reply::refuse(crate::dialect::of_path(&path), &Refusal::UnknownPath(path), clock::request_id());

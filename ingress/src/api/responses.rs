@@ -6,6 +6,7 @@ use crate::conversation::shelf::{Shelf, status, with_status};
 use crate::conversation::{unavailable, unknown};
 use crate::dialect::responses::fields::RawObject;
 use crate::dialect::responses::wrong;
+use crate::http::query::Query;
 use crate::http::reply;
 use crate::refusal::Refusal;
 use crate::stage::authenticate::Credentials;
@@ -26,9 +27,9 @@ const PAGE: (usize, usize) = (20, 100);
 
 /// `GET`: a response as it is now, or with `stream` as it comes to be.
 pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials, Path(id): Path<String>) -> Response {
-    let query = credentials.query.as_deref().unwrap_or_default();
-    let is_stream = parameter(query, "stream").as_deref() == Some("true");
-    let next = match parameter(query, "starting_after").map(|number| number.parse::<u32>()) {
+    let query = Query(credentials.query.as_deref().unwrap_or_default());
+    let is_stream = query.get("stream").as_deref() == Some("true");
+    let next = match query.get("starting_after").map(|number| number.parse::<u32>()) {
         None => Ok(0),
         Some(Ok(number)) => Ok(number as usize + 1),
         Some(Err(_)) => Err(Refusal::BadQuery("`starting_after` must be the number of an event".to_owned())),
@@ -92,7 +93,7 @@ pub(crate) async fn items(State(ingress): State<Shared>, credentials: Credential
     let listed = async {
         let shelf = shelf(&ingress, &credentials).await?;
         shelf.get(&id, PARAM, clock::now()).await?;
-        page(&id, shelf.input(&id).await?, credentials.query.as_deref().unwrap_or_default())
+        page(&id, shelf.input(&id).await?, Query(credentials.query.as_deref().unwrap_or_default()))
     };
     respond(listed.await)
 }
@@ -115,28 +116,17 @@ fn is_background(kept: &KeptResponse) -> bool {
     fields.get("background").is_some_and(|value| value.get() == "true")
 }
 
-fn parameter(query: &str, name: &str) -> Option<String> {
-    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-}
-
 /// One page of the items.
-fn page(id: &str, items: KeptInput, query: &str) -> Result<Value, Refusal> {
-    let limit = match parameter(query, "limit") {
-        None => PAGE.0,
-        Some(limit) => limit
-            .parse()
-            .ok()
-            .filter(|limit| (1..=PAGE.1).contains(limit))
-            .ok_or_else(|| Refusal::BadQuery(format!("`limit` must be a number from 1 to {}", PAGE.1)))?,
-    };
+fn page(id: &str, items: KeptInput, query: Query<'_>) -> Result<Value, Refusal> {
+    let limit = query.limit(PAGE)?;
     let mut items: Vec<(String, Box<RawValue>)> =
         items.into_iter().enumerate().map(|(at, item)| named(id, at, item)).collect();
-    match parameter(query, "order").as_deref() {
+    match query.get("order").as_deref() {
         None | Some("desc") => items.reverse(),
         Some("asc") => {}
         Some(_) => return Err(Refusal::BadQuery("`order` must be `asc` or `desc`".to_owned())),
     }
-    let start = match parameter(query, "after") {
+    let start = match query.get("after") {
         None => 0,
         Some(after) => {
             let found = items.iter().position(|(name, _)| *name == after);

@@ -179,7 +179,7 @@ impl Feeding {
             return Ok(());
         }
         let Ok(read) = Line::read(&line, &batch.endpoint) else { return Ok(()) };
-        let Some(model) = model(&read.body) else { return Ok(()) };
+        let Some(model) = model(&batch.endpoint, &read.body) else { return Ok(()) };
         // What is not served any more is refused where it is run.
         let Ok(provider) = route::first_provider(&model, &ingress.models) else {
             return self.lose(lead, number, &read).await;

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use penstock_runtime::bus::{BusError, FileError, FileQuota, FileWriter, NewFile};
 use penstock_runtime::clock;
-use penstock_schemas::batch::{BatchError, BatchStatus, Tally};
+use penstock_schemas::batch::{Batch, BatchError, BatchStatus, Tally};
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::file::{FileDescription, FileId, FilePurpose};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -66,17 +67,19 @@ async fn write(lead: &mut Lead, outcome: BatchStatus) -> Result<(), Halt> {
     };
     let mut results = stream::iter((1..=lead.batch.counts.total).map(fetch)).buffered(AT_ONCE);
     lead.batch.uncount();
+    lead.batch.given_up = 0;
     while let Some(found) = results.next().await {
         let (line, found) = found?;
-        if found.is_none() && outcome == BatchStatus::Failed {
+        if found.is_none() && outcome == BatchStatus::Failed && lead.batch.api == Dialect::Openai {
             continue; // nothing was run, and the batch says why
         }
+        lead.batch.given_up += u64::from(found.is_none());
         let name = match &mut input {
             Some(input) => next_name(input, &lead.batch.endpoint).await?,
             None => None,
         };
         let (tally, written) = found.unwrap_or_else(|| {
-            let missing = missing(outcome, line);
+            let missing = missing(&lead.batch, outcome, line);
             (Tally::default(), result::unsent(clock::request_id(), name.as_deref(), &missing))
         });
         lead.batch.count(&tally);
@@ -102,8 +105,12 @@ where
 }
 
 /// Why a line has no result.
-fn missing(outcome: BatchStatus, line: u64) -> BatchError {
+fn missing(batch: &Batch, outcome: BatchStatus, line: u64) -> BatchError {
+    let of_all = batch.errors.first().filter(|error| error.line.is_none());
     let (code, message) = match outcome {
+        BatchStatus::Failed => {
+            of_all.map_or(("batch_failed", "the batch failed"), |error| (&error.code, &error.message))
+        }
         BatchStatus::Expired => ("batch_expired", "the window of the batch passed before this line was answered"),
         _ => ("batch_cancelled", "the batch was cancelled before this line was answered"),
     };

@@ -1,7 +1,7 @@
 //! One line of a batch's input file, as OpenAI writes it: which request it is, or what is wrong with it.
 //! Source: <https://platform.openai.com/docs/api-reference/batch/request-input>.
 
-use crate::dialect::{ClientRequest, Endpoint};
+use crate::dialect::{ClientRequest, Endpoint, google};
 use crate::refusal::Refusal;
 use bytes::Bytes;
 use penstock_schemas::batch::BatchError;
@@ -26,6 +26,10 @@ const ENDPOINTS: [(&str, Dialect, Operation); 7] = [
 
 /// What a path of a batch asks for.
 pub(crate) fn endpoint(path: &str) -> Option<Endpoint> {
+    if let Some(rest) = path.strip_prefix("/v1beta/models/") {
+        // Gemini's name the model in the path.
+        return google::read_path(rest).filter(|endpoint| endpoint.operation == Operation::Chat);
+    }
     let (_, dialect, operation) = ENDPOINTS.iter().find(|(known, ..)| *known == path)?;
     Some(Endpoint::new(*dialect, *operation))
 }
@@ -154,8 +158,11 @@ struct Model<'a> {
     model: Cow<'a, str>,
 }
 
-/// The model that a request names.
-pub(super) fn model(body: &Bytes) -> Option<String> {
+/// The model that a request names, or the path that it is for.
+pub(super) fn model(path: &str, body: &Bytes) -> Option<String> {
+    if let Some(model) = endpoint(path).and_then(|endpoint| endpoint.model) {
+        return Some(model);
+    }
     serde_json::from_slice::<Model<'_>>(body).ok().map(|body| body.model.into_owned())
 }
 

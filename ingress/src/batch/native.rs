@@ -88,7 +88,7 @@ fn late_from(batch: &Batch) -> UnixMicros {
 pub(super) fn lane_of<'a>(batch: &'a Batch, body: &Bytes) -> Option<&'a NativeLane> {
     let mut native = batch.native.iter().filter(|lane| lane.is_native).peekable();
     native.peek()?;
-    let model = model(body)?;
+    let model = model(&batch.endpoint, body)?;
     native.find(|lane| lane.model == model)
 }
 
@@ -224,7 +224,7 @@ impl Lanework {
     /// Whether a line of the file is one of this lane's, and can be run.
     async fn is_in(&self, lane: &NativeLane, number: u64, text: &Bytes) -> Result<Option<Line>, Halt> {
         let Ok(line) = Line::read(text, &self.batch.endpoint) else { return Ok(None) };
-        if model(&line.body).is_none_or(|model| model != lane.model) {
+        if model(&self.batch.endpoint, &line.body).is_none_or(|model| model != lane.model) {
             return Ok(None);
         }
         let is_bad = match self.batch.is_bad(number) {

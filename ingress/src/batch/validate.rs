@@ -55,7 +55,7 @@ pub(super) async fn validate(lead: &mut Lead) -> Result<(), Halt> {
         if number > most {
             return lead.fail("too_many_lines", format!("the file has more than {most} lines ([batch] lines)")).await;
         }
-        lead.batch.counts.total = number;
+        lead.batch.counts.total = lead.batch.counts.total.max(number);
         let checked = match text {
             Text::TooLong => {
                 let why = format!("the line is longer than {} bytes ([ingress] body_limit)", ingress.config.body_limit);

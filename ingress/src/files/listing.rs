@@ -4,6 +4,7 @@
 
 use super::shape::{describe, unknown_purpose};
 use super::unknown;
+use crate::http::query::Query;
 use crate::refusal::Refusal;
 use penstock_runtime::bus::{FileOrder, FileQuery};
 use penstock_schemas::envelope::Dialect;
@@ -52,7 +53,7 @@ pub(crate) fn read_listing(dialect: Dialect, query: &str) -> Result<Listing, Ref
         FilePurpose::parse(&word).ok_or_else(bad)
     };
     let purpose = query.get("purpose").map(read).transpose()?;
-    Ok(Listing::Page(FileQuery { purpose, after: query.id("after")?, limit, order }))
+    Ok(Listing::Page(FileQuery { purpose, after: id(query, "after")?, limit, order }))
 }
 
 fn of_anthropic(query: Query<'_>) -> Result<Listing, Refusal> {
@@ -66,7 +67,7 @@ fn of_anthropic(query: Query<'_>) -> Result<Listing, Refusal> {
     let limit = query.limit(PAGE_OF_ANTHROPIC)?;
     let page = |after, order| FileQuery { purpose: None, after, limit, order };
     let cursor = query.get("page").map(|cursor| cursor.strip_prefix(CURSOR).and_then(FileId::parse).ok_or(cursor));
-    match (query.id("after_id")?, query.id("before_id")?, cursor) {
+    match (id(query, "after_id")?, id(query, "before_id")?, cursor) {
         (None, before @ Some(_), None) => Ok(Listing::Before(page(before, FileOrder::Oldest))),
         (after, None, None) => Ok(Listing::Page(page(after, FileOrder::Newest))),
         (None, None, Some(Ok(after))) => Ok(Listing::Page(page(Some(after), FileOrder::Newest))),
@@ -75,31 +76,9 @@ fn of_anthropic(query: Query<'_>) -> Result<Listing, Refusal> {
     }
 }
 
-/// The query of an address.
-#[derive(Clone, Copy)]
-struct Query<'a>(&'a str);
-
-impl<'a> Query<'a> {
-    fn all(self, names: &'static [&'static str]) -> impl Iterator<Item = Cow<'a, str>> {
-        let pairs = form_urlencoded::parse(self.0.as_bytes());
-        pairs.filter(move |(key, value)| names.contains(&&**key) && !value.is_empty()).map(|(_, value)| value)
-    }
-
-    fn get(self, name: &str) -> Option<Cow<'a, str>> {
-        let pairs = form_urlencoded::parse(self.0.as_bytes());
-        pairs.filter(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value).next()
-    }
-
-    fn id(self, name: &'static str) -> Result<Option<FileId>, Refusal> {
-        let read = |id: Cow<'_, str>| FileId::parse(&id).ok_or_else(|| unknown("file", &id, name));
-        self.get(name).map(read).transpose()
-    }
-
-    fn limit(self, (usual, most): (usize, usize)) -> Result<usize, Refusal> {
-        let Some(limit) = self.get("limit") else { return Ok(usual) };
-        let limit = limit.parse().ok().filter(|limit| (1..=most).contains(limit));
-        limit.ok_or_else(|| Refusal::BadQuery(format!("`limit` must be a number from 1 to {most}")))
-    }
+fn id(query: Query<'_>, name: &'static str) -> Result<Option<FileId>, Refusal> {
+    let read = |id: Cow<'_, str>| FileId::parse(&id).ok_or_else(|| unknown("file", &id, name));
+    query.get(name).map(read).transpose()
 }
 
 /// A page of files.

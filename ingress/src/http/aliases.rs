@@ -81,9 +81,21 @@ fn canonical(path: &str) -> Option<(String, Option<Deployment>)> {
     Some((format!("{to}{rest}"), None))
 }
 
+/// The path of a batch of Google's whose client asks for it below `/v1`, where OpenAI's are: it is told by how it sends its key.
+fn of_google<B>(request: &Request<B>) -> Option<(String, Option<Deployment>)> {
+    let rest = request.uri().path().strip_prefix("/v1/")?;
+    let is_one = rest == "batches" || rest.starts_with("batches/");
+    let is_download = rest.starts_with("files/") && rest.ends_with(":download");
+    let has_key = || {
+        let mut query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
+        request.headers().contains_key("x-goog-api-key") || query.any(|(name, _)| name == "key")
+    };
+    ((is_one || is_download) && has_key()).then(|| (format!("/v1beta/{rest}"), None))
+}
+
 /// Gives a request the path that the router knows.
 pub(crate) fn resolve<B>(request: &mut Request<B>) {
-    let Some((path, deployment)) = canonical(request.uri().path()) else { return };
+    let Some((path, deployment)) = of_google(request).or_else(|| canonical(request.uri().path())) else { return };
     let written = WrittenPath(request.uri().path().to_owned());
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let mut parts = request.uri().clone().into_parts();
@@ -115,6 +127,25 @@ mod tests {
         resolve(&mut request);
         let model = request.extensions().get::<Deployment>().map(|deployment| deployment.0.clone());
         (request.uri().to_string(), model, written(&request).into_owned())
+    }
+
+    #[test]
+    fn a_batch_is_googles_when_its_client_is() {
+        for (uri, key, to) in [
+            ("/v1/batches/batch_1", true, "/v1beta/batches/batch_1"),
+            ("/v1/batches/batch_1:cancel?x=1", true, "/v1beta/batches/batch_1:cancel?x=1"),
+            ("/v1/batches?key=psk", false, "/v1beta/batches?key=psk"),
+            ("/v1/files/file-1:download?alt=media", true, "/v1beta/files/file-1:download?alt=media"),
+            ("/v1/files/file-1", true, "/v1/files/file-1"),
+            ("/v1/batches/batch_1", false, "/v1/batches/batch_1"),
+            ("/v1/batchesx", true, "/v1/batchesx"),
+        ] {
+            let request = Request::builder().uri(uri);
+            let request = if key { request.header("x-goog-api-key", "psk") } else { request };
+            let mut request = request.body(Body::empty()).unwrap();
+            resolve(&mut request);
+            assert_eq!(request.uri().to_string(), to, "{uri}");
+        }
     }
 
     #[test]

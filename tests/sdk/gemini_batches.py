@@ -1,0 +1,78 @@
+"""Google's documented example of a batch, with the official SDK, against the gateway:
+https://ai.google.dev/gemini-api/docs/batch-api."""
+
+import json
+import os
+import time
+import urllib.request
+
+from google import genai
+
+URL, KEY = os.environ["PENSTOCK_URL"], os.environ["PENSTOCK_KEY"]
+client = genai.Client(api_key=KEY, http_options={"base_url": URL})
+
+
+def over(name):
+    done = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
+    batch_job = client.batches.get(name=name)
+    while batch_job.state.name not in done:
+        time.sleep(0.2)
+        batch_job = client.batches.get(name=name)
+    return batch_job
+
+
+inline_requests = [
+    {"contents": [{"parts": [{"text": "Tell me a one-sentence joke."}], "role": "user"}]},
+    {"contents": [{"parts": [{"text": "Why is the sky blue?"}], "role": "user"}]},
+]
+inline_batch_job = client.batches.create(
+    model="demo/fast", src=inline_requests, config={"display_name": "inlined-requests-job-1"}
+)
+assert inline_batch_job.name.startswith("batches/"), inline_batch_job
+assert inline_batch_job.display_name == "inlined-requests-job-1", inline_batch_job
+print("ok batches.create")
+
+batch_job = over(inline_batch_job.name)
+assert batch_job.state.name == "JOB_STATE_SUCCEEDED" and batch_job.model == "models/demo/fast", batch_job
+assert batch_job.create_time <= batch_job.end_time, batch_job
+responses = batch_job.dest.inlined_responses
+assert len(responses) == 2 and all(inlined.response.text for inlined in responses), responses
+print("ok batches.get")
+
+assert [listed.name for listed in client.batches.list(config={"page_size": 1})] == [batch_job.name]
+print("ok batches.list")
+
+# Uploads of Google's own are not spoken here: files come as OpenAI's and Anthropic's do.
+lines = "".join(
+    json.dumps({"key": f"request-{number}", "request": {"contents": [{"parts": [{"text": str(number)}]}]}}) + "\n"
+    for number in (1, 2)
+)
+form = (
+    f'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--b\r\ncontent-disposition: form-data; '
+    f'name="file"; filename="requests.jsonl"\r\n\r\n{lines}\r\n--b--\r\n'
+)
+headers = {"authorization": f"Bearer {KEY}", "content-type": "multipart/form-data; boundary=b"}
+with urllib.request.urlopen(urllib.request.Request(URL + "/v1/files", form.encode(), headers)) as answer:
+    file = json.load(answer)["id"]
+file_job = over(client.batches.create(model="demo/fast", src=f"files/{file}").name)
+assert file_job.state.name == "JOB_STATE_SUCCEEDED" and file_job.dest.file_name.startswith("files/"), file_job
+content = client.files.download(file=file_job.dest.file_name).decode()
+answers = {answer["key"]: answer["response"] for answer in map(json.loads, content.splitlines())}
+assert set(answers) == {"request-1", "request-2"}, answers
+assert all(answer["candidates"][0]["content"]["parts"][0]["text"] for answer in answers.values()), answers
+print("ok batches.create with a file")
+
+try:
+    client.batches.cancel(name=batch_job.name)
+    raise AssertionError("a batch that is over cannot be cancelled")
+except genai.errors.ClientError as error:
+    assert error.code == 400, error
+print("ok batches.cancel")
+
+client.batches.delete(name=batch_job.name)
+try:
+    client.batches.get(name=batch_job.name)
+    raise AssertionError("it was deleted")
+except genai.errors.ClientError as error:
+    assert error.code == 404, error
+print("ok batches.delete")
