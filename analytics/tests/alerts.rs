@@ -188,7 +188,7 @@ async fn so_many_posts_wait_for_one_webhook_and_all_that_come_for_others() {
     };
     jetstream.create_stream(config).await.unwrap();
     let alert = |at: usize| Alert::new(AlertKind::SpendingSlope, "team", &at.to_string(), "2026-11", now());
-    let post = |webhook: &str, at: usize| Post { webhook: webhook.to_owned(), alert: alert(at) };
+    let post = |webhook: &str, at: usize| Post::alert(webhook, alert(at));
     let earlier = serde_json::to_vec(&post("good", WAITING)).unwrap();
     jetstream.publish("ps.post", earlier.into()).await.unwrap().await.unwrap();
     for at in 0..WAITING {

@@ -137,6 +137,7 @@ fn kept() -> Vec<Client> {
         Client::post("/v1beta/batches/{id}", "With `:cancel`: it is to stop", post(gemini_batches::act)),
         Client::delete("/v1beta/batches/{id}", "Removes one", delete(gemini_batches::delete)),
         Client::get("/v1beta/files/{id}", "With `:download`: the answers of one", get(gemini_batches::download)),
+        Client::get("/v1/jobs", "The requests of a project that are answered later", get(jobs::list)),
         Client::get("/v1/jobs/{id}", "A request that is answered later", get(jobs::show)),
         Client::delete("/v1/jobs/{id}", "Forgets one", delete(jobs::forget)),
         Client::post("/v1/jobs/{id}/cancel", "Ends one", post(jobs::cancel)),

@@ -3,7 +3,7 @@
 
 use crate::conversation::unavailable;
 use crate::dialect::{self, Endpoint};
-use crate::jobs::{end, get, write};
+use crate::jobs::{end, get, tell, write};
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::stage::line;
@@ -89,6 +89,7 @@ impl<'a> Working<'a> {
             return work.done().await; // it was forgotten
         };
         if job.status.is_final() {
+            tell(&job, ingress).await?;
             return work.done().await;
         }
         let now = clock::now();
@@ -115,7 +116,8 @@ impl<'a> Working<'a> {
                             working.is_wanted().await
                         };
                         if !is_wanted {
-                            return work.done().await; // what is dropped here is cancelled, at the provider too
+                            // What is dropped here is cancelled, at the provider too.
+                            return work.again(Duration::ZERO).await;
                         }
                     }
                 }
@@ -160,7 +162,10 @@ impl<'a> Working<'a> {
         end(&mut self.job, status, response);
         for _ in 0..KEEP {
             match timeout(GONE, self.replace()).await {
-                Ok(Ok(true)) => return work.done().await,
+                Ok(Ok(true)) => {
+                    tell(&self.job, self.ingress).await?;
+                    return work.done().await;
+                }
                 Ok(Ok(false)) if self.is_wanted().await => {
                     let why = Failure::gateway(FailureKind::TooLarge, "the answer is too large to be kept");
                     let body = dialect::error_body(self.job.dialect, &why.clone().into(), self.job.request_id);
@@ -168,7 +173,7 @@ impl<'a> Working<'a> {
                     let response = JobResponse { status_code: status::of(&why.into()).as_u16(), body };
                     end(&mut self.job, JobStatus::Failed, Some(response));
                 }
-                Ok(Ok(false)) => return work.done().await, // it was cancelled or forgotten
+                Ok(Ok(false)) => return work.again(Duration::ZERO).await, // it was cancelled or forgotten
                 Ok(Err(error)) => warn!(job = self.place.id, %error, "an answer could not be kept yet"),
                 Err(_) => warn!(job = self.place.id, "an answer could not be kept yet: the store does not answer"),
             }

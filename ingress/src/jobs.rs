@@ -6,7 +6,7 @@ use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
 use bytes::Bytes;
-use penstock_runtime::bus::{BusError, Version};
+use penstock_runtime::bus::{BusError, JobPost, Post, Version};
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Operation;
@@ -16,6 +16,7 @@ use penstock_schemas::name::ProjectId;
 use penstock_schemas::place;
 use serde_json::{Value, json};
 use std::time::Duration;
+use tracing::error;
 
 /// How long a job waits and is worked on at most.
 const WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -44,6 +45,7 @@ pub(crate) async fn begin(request: &Request, ingress: &Shared) -> Result<KeptJob
         operation: asked.operation,
         model: Some(asked.model.clone()),
         content_type: asked.content_type.clone(),
+        webhook: request.webhook.clone(),
         due: None,
     };
     let (project, id) = (&request.caller.project, job_id(request.id));
@@ -60,6 +62,47 @@ pub(crate) async fn begin(request: &Request, ingress: &Shared) -> Result<KeptJob
     let queued = QueuedJob { project: project.clone(), id };
     ingress.bus.put_async(&queued).await.map_err(|error| unavailable(&error))?;
     Ok(job)
+}
+
+/// The jobs of a project, the newest first, behind this one, without their answers; and whether there are more.
+///
+/// # Errors
+/// When the store does not answer.
+pub(crate) async fn list(
+    project: &ProjectId,
+    (after, limit): (Option<&str>, usize),
+    ingress: &Shared,
+) -> Result<(Vec<KeptJob>, bool), Refusal> {
+    let mut ids = ingress.conversations.names(project, is_job_id);
+    // An id begins with its time.
+    ids.sort_unstable_by(|a, b| b.cmp(a));
+    let mut behind = ids.into_iter().filter(|id| after.is_none_or(|after| id.as_str() < after));
+    let mut jobs = Vec::new();
+    while jobs.len() < limit {
+        let Some(id) = behind.next() else { return Ok((jobs, false)) };
+        match get(project, &id, ingress).await {
+            Ok((job, _)) => jobs.push(KeptJob { response: None, ..job }),
+            // It was forgotten meanwhile.
+            Err(Refusal::Failed(failure)) if failure.kind == FailureKind::NotFound => {}
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Ok((jobs, behind.next().is_some()))
+}
+
+/// Has the webhook of a job that is over told of it. Telling it again is harmless.
+///
+/// # Errors
+/// When JetStream does not confirm it.
+pub(crate) async fn tell(job: &KeptJob, ingress: &Shared) -> Result<(), BusError> {
+    let Some(webhook) = job.webhook.as_ref().filter(|_| job.status.is_final()) else { return Ok(()) };
+    let mut shown = shown(job);
+    shown.as_object_mut().map(|fields| fields.remove("response"));
+    let post = JobPost { id: job_id(job.request_id), shown };
+    if !ingress.bus.post(&Post::job(webhook.clone(), post)).await? {
+        error!(webhook, job = job_id(job.request_id), "too many posts wait for a webhook: it is not told of this job");
+    }
+    Ok(())
 }
 
 /// A job of a project.

@@ -49,6 +49,8 @@ pub(crate) struct Request {
     grant: Grant,
     /// Set by `receive`: whether its caller comes back for the answer.
     pub(crate) is_async: bool,
+    /// Set by `receive`: the webhook that is told then, where its caller names one.
+    pub(crate) webhook: Option<String>,
     /// Set by `repeat`: whether the answer is kept, for a caller who asks again.
     pub(crate) is_kept: bool,
     /// Set by `cache`: what it did.
@@ -77,6 +79,7 @@ impl Request {
             caller: grant.caller().clone(),
             grant,
             is_async: false,
+            webhook: None,
             is_kept: false,
             cache: CacheResult::Off,
             known_at,

@@ -88,6 +88,9 @@ pub struct KeptJob {
     /// The media type of a request that is not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+    /// The webhook that is told when it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
     /// Until when the process that works on it is believed to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<UnixMicros>,

@@ -3,7 +3,7 @@
 //! is kept there.
 
 use crate::hex;
-use crate::name::{AlertId, ProcessId, ProjectId, RequestId};
+use crate::name::{ProcessId, ProjectId, RequestId};
 use sha2::{Digest, Sha256};
 use std::fmt::Display;
 use uuid::Uuid;
@@ -38,8 +38,8 @@ pub fn file(project: &ProjectId, id: impl Display) -> String {
 }
 
 /// What tells two copies of a post to a webhook from two posts.
-pub fn post(alert: AlertId, webhook: &str) -> String {
-    format!("{alert}/{webhook}")
+pub fn post(id: impl Display, webhook: &str) -> String {
+    format!("{id}/{webhook}")
 }
 
 /// Where it is noted how many bytes an answer takes that is kept: by its project, and by what its frames are kept under.
@@ -89,6 +89,7 @@ mod tests {
     use crate::book::Counter;
     use crate::conversation::response_id;
     use crate::envelope::{Operation, Traffic};
+    use crate::name::AlertId;
     use crate::name::{ProcessId, ProviderId, RequestId};
     use crate::subject::Subjects;
     use std::collections::HashMap;

@@ -95,3 +95,61 @@ async fn a_job_that_was_under_way_when_its_process_died_is_made_again() {
     assert_eq!(shown["response"]["body"]["choices"][0]["message"]["content"], "again", "{shown}");
     assert_eq!(world.upstream("alpha").calls().len(), 2);
 }
+
+#[tokio::test]
+async fn the_jobs_of_a_project_are_listed_the_newest_first_without_their_answers() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("a secret").always();
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        let job = over(&world, &later(&world, "alpha/m").await.json()).await;
+        made.insert(0, job["id"].as_str().unwrap().to_owned());
+    }
+    let list = async |query: &str, key: &str| {
+        let listed = world.get(&format!("/v1/jobs{query}")).key(key).await;
+        assert!(listed.status == 200 && !listed.raw().contains("a secret"), "{}", listed.raw());
+        let listed = listed.json();
+        let ids = listed["data"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned());
+        (ids.collect::<Vec<_>>(), listed["has_more"].clone())
+    };
+    assert_eq!(list("", world.key()).await, (made.clone(), json!(false)));
+    assert_eq!(list("?limit=2", world.key()).await, (made[..2].to_vec(), json!(true)));
+    assert_eq!(list(&format!("?limit=2&after={}", made[1]), world.key()).await, (made[2..].to_vec(), json!(false)));
+    let stranger = made::key(&world, &json!({ "id": "other", "project": "elsewhere" })).await;
+    assert_eq!(list("", &stranger).await, (vec![], json!(false)));
+}
+
+#[tokio::test]
+async fn a_webhook_of_the_operators_is_told_of_jobs_that_are_over_and_of_no_answer() {
+    let (world, gate) = (World::setup().env("HOOK_SECRET", "s3cret").start().await, Gate::new());
+    world.upstream("alpha").answers("a secret").once();
+    world.upstream("alpha").replies(Reply::answer("late").held(&gate)).always();
+    let receiver = world.upstream("beta");
+    receiver.replies(Reply::whole(503, "")).once();
+    receiver.replies(Reply::whole(204, "")).always();
+    let url = format!("{}/hooks/models", receiver.url());
+    let hook = json!({ "webhooks": { "mine": { "name": "mine", "url": url, "secret": "env:HOOK_SECRET" } } });
+    world.manage(hook, &[world.address()]).await;
+    for (ask, why) in [
+        (later(&world, "alpha/m").header("x-penstock-webhook", "other"), "no webhook of that name"),
+        (world.ask("alpha/m").header("x-penstock-webhook", "mine"), "respond-async"),
+    ] {
+        let refused = ask.await;
+        assert!(refused.status == 400 && refused.raw().contains(why), "{}", refused.raw());
+    }
+    let job = later(&world, "alpha/m").header("x-penstock-webhook", "mine").await.json();
+    receiver.received(2).await;
+    for post in receiver.calls() {
+        assert_eq!(post.header("x-penstock-job-id"), job["id"].as_str().unwrap());
+        assert!(post.header("x-penstock-signature").starts_with("v1="));
+        let body = post.json();
+        assert_eq!((&body["id"], &body["object"], &body["status"]), (&job["id"], &json!("job"), &json!("completed")));
+        assert_eq!(body["response"], Value::Null);
+    }
+    let job = later(&world, "alpha/m").header("x-penstock-webhook", "mine").await.json();
+    until("it to be under way", async || (world.upstream("alpha").calls().len() == 2).then_some(())).await;
+    world.get(&format!("/v1/jobs/{}/cancel", job["id"].as_str().unwrap())).method(Method::POST).key(world.key()).await;
+    receiver.received(3).await;
+    let post = receiver.calls().pop().unwrap().json();
+    assert_eq!((&post["id"], &post["status"]), (&job["id"], &json!("cancelled")), "{post}");
+}

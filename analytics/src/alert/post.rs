@@ -1,5 +1,5 @@
-//! Posts alerts to webhooks: signed, again and again for about an hour, until they are taken. What waits is kept in NATS and
-//! outlives this process. A webhook that does not answer delays its own posts only. Knows nothing of what alerts say.
+//! Posts alerts, and jobs that are over, to webhooks: signed, again and again for about an hour, until they are taken. What waits is kept in NATS and
+//! outlives this process. A webhook that does not answer delays its own posts only. Knows nothing of what they say.
 //!
 //! `x-penstock-signature` is `v1=` and the HMAC-SHA256, in hexadecimal, of the timestamp, a dot and the body. A receiver
 //! compares it, and refuses timestamps (seconds since 1970) that are minutes old.
@@ -7,7 +7,7 @@
 use super::lane::{Lane, Lanes, Turn};
 use crate::budgets::Budgets;
 use crate::metrics::AnalyticsMetrics;
-use penstock_runtime::bus::{Bus, BusError, Post, Work};
+use penstock_runtime::bus::{Bus, BusError, Post, PostContent, Work};
 use penstock_runtime::{Life, Secret, clock};
 use penstock_schemas::alert::{AlertRow, Webhook};
 use penstock_schemas::hex;
@@ -115,24 +115,29 @@ impl Poster {
     }
 
     async fn deliver(&self, client: &Client, work: Work<Post>) -> Result<(), BusError> {
-        let Post { webhook, alert } = &work.value;
+        let Post { webhook, content } = &work.value;
+        let id = work.value.id();
         let directory = self.budgets.directory();
         let Some(receiver) = directory.webhooks.get(webhook) else {
-            debug!(webhook, id = %alert.id, "the webhook is gone");
+            debug!(webhook, id, "the webhook is gone");
             return work.done().await;
         };
-        let body = serde_json::to_vec(&AlertRow::of(alert)).expect("alerts have a JSON form");
-        let Err(reason) = post(client, receiver, &alert.id.to_string(), body).await else {
+        let (header, body) = match content {
+            PostContent::Alert(alert) => ("x-penstock-alert-id", serde_json::to_vec(&AlertRow::of(alert))),
+            PostContent::Job(job) => ("x-penstock-job-id", serde_json::to_vec(&job.shown)),
+        };
+        let body = body.expect("alerts and jobs have a JSON form");
+        let Err(reason) = post(client, receiver, (header, &id), body).await else {
             self.metrics.posts_taken.inc();
-            info!(webhook, id = %alert.id, tries = work.tries, "an alert was posted");
+            info!(webhook, id, tries = work.tries, "a webhook was told");
             return work.done().await;
         };
         if let Some(wait) = next_wait(work.tries, work.age) {
-            warn!(webhook, id = %alert.id, tries = work.tries, %reason, again_in_seconds = wait.as_secs(), "a webhook did not take an alert");
+            warn!(webhook, id, tries = work.tries, %reason, again_in_seconds = wait.as_secs(), "a webhook did not take a post");
             return work.again(wait).await;
         }
         self.metrics.posts_lost.inc();
-        error!(webhook, id = %alert.id, tries = work.tries, %reason, "a webhook never took an alert: it is not posted any more");
+        error!(webhook, id, tries = work.tries, %reason, "a webhook never took a post: it is not posted any more");
         work.done().await
     }
 }
@@ -158,7 +163,12 @@ fn client() -> Result<Client, reqwest::Error> {
         .build()
 }
 
-async fn post(client: &Client, webhook: &Webhook, id: &str, body: Vec<u8>) -> Result<(), NotTaken> {
+async fn post(
+    client: &Client,
+    webhook: &Webhook,
+    (header, id): (&'static str, &str),
+    body: Vec<u8>,
+) -> Result<(), NotTaken> {
     // Read anew each time: who replaces the secret need not restart anything.
     let secret = Secret::resolve(&webhook.secret)
         .map_err(|reason| NotTaken::NoSecret { webhook: webhook.name.clone(), reason })?;
@@ -166,7 +176,7 @@ async fn post(client: &Client, webhook: &Webhook, id: &str, body: Vec<u8>) -> Re
     let request = client
         .post(&webhook.url)
         .header("content-type", "application/json")
-        .header("x-penstock-alert-id", id)
+        .header(header, id)
         .header("x-penstock-signature", signature(&secret, &timestamp, &body))
         .header("x-penstock-timestamp", timestamp)
         .body(body);

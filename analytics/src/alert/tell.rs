@@ -68,7 +68,7 @@ async fn tell(
     }
     let directory = budgets.directory();
     for webhook in directory.webhooks.values().filter(|webhook| webhook.wants(alert.kind)) {
-        if !bus.post(&Post { webhook: webhook.name.clone(), alert: alert.clone() }).await? {
+        if !bus.post(&Post::alert(webhook.name.clone(), alert.clone())).await? {
             metrics.posts_lost.inc();
             error!(webhook = webhook.name, id = %alert.id, "too many alerts wait for a webhook: this one is not posted to it");
         }

@@ -1,6 +1,7 @@
 //! `/v1/jobs/{id}`: requests that are answered later, asked for, waited for, cancelled, forgotten; each project has its own.
 
 use crate::allow;
+use crate::http::query::Query;
 use crate::http::reply;
 use crate::jobs::{self, shown};
 use crate::refusal::Refusal;
@@ -23,6 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
+/// How many jobs a page has: by default, and at most.
+const PAGE: (usize, usize) = (20, 100);
+
 /// Between two looks at a job that is waited for.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -34,8 +38,7 @@ const STREAM: Duration = Duration::from_secs(600);
 
 /// `GET`: a job as it is now, or after `?wait=30s`; as a stream of events, once it is over.
 pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials, Path(id): Path<String>) -> Response {
-    let query = credentials.query.as_deref().unwrap_or_default();
-    let wait = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "wait").map(|(_, value)| value);
+    let wait = Query(credentials.query.as_deref().unwrap_or_default()).get("wait");
     let accepts = credentials.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_stream = accepts.contains("text/event-stream");
     let found = async {
@@ -56,6 +59,21 @@ pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials
         Ok((_, Some(project))) => follow(ingress, project, id),
         found => respond(found.map(|(job, _)| shown(&job))),
     }
+}
+
+/// `GET /v1/jobs`: the jobs of a project, the newest first, without their answers.
+pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials) -> Response {
+    let listed = async {
+        let key = credentials.find_key(&ingress).await?.key;
+        let query = Query(credentials.query.as_deref().unwrap_or_default());
+        let (after, limit) = (query.get("after"), query.limit(PAGE)?);
+        let (page, has_more) = jobs::list(&key.project, (after.as_deref(), limit), &ingress).await?;
+        let data: Vec<Value> = page.iter().map(shown).collect();
+        let id = |job: Option<&Value>| job.map(|job| job["id"].clone());
+        let (first, last) = (id(data.first()), id(data.last()));
+        Ok(json!({ "object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more }))
+    };
+    respond(listed.await)
 }
 
 /// `POST …/cancel`: a job is no longer wanted.

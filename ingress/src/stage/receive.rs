@@ -77,10 +77,11 @@ pub(crate) async fn read_rest(
     let grant = caller.grant(&asked, Sender { user: user(&headers), tags }, ingress)?;
     let carried_query = carried::query(asked.dialect, query.as_deref());
     let is_async = is_async(&headers, query.as_deref());
+    let webhook = webhook(&headers, is_async, ingress)?;
     let trace = ingress.config.trace(id, header(&headers, "traceparent"));
     let arrival = Arrival { id, at, deadline, headers, carried_query, known_at, trace };
     let mut request = Request::new(grant, arrival, asked, memory);
-    request.is_async = is_async;
+    (request.is_async, request.webhook) = (is_async, webhook);
     Ok(request)
 }
 
@@ -91,6 +92,20 @@ fn is_async(headers: &HeaderMap, query: Option<&str>) -> bool {
     let is_preferred = preferences.any(|preference| preference.eq_ignore_ascii_case("respond-async"));
     let query = query.unwrap_or_default().as_bytes();
     is_preferred || form_urlencoded::parse(query).any(|(name, value)| name == "async" && value == "true")
+}
+
+/// The webhook that is told when the answer is there: one of those that the operator has made.
+fn webhook(headers: &HeaderMap, is_async: bool, ingress: &Shared) -> Result<Option<String>, Refusal> {
+    const HEADER: &str = "x-penstock-webhook";
+    let Some(name) = header(headers, HEADER) else { return Ok(None) };
+    let wrong = |why: &str| Err(Refusal::WrongHeader { header: HEADER, why: why.to_owned() });
+    if !is_async {
+        return wrong("it is for requests with `Prefer: respond-async`");
+    }
+    if !ingress.keys.directory().webhooks.contains_key(name) {
+        return wrong("there is no webhook of that name");
+    }
+    Ok(Some(name.to_owned()))
 }
 
 /// What the head of a request says of its sender.

@@ -64,7 +64,11 @@ async fn an_alarm_raises_what_its_owner_cannot_wait_for() {
 async fn a_post_is_kept_once_until_it_is_done() {
     let server = Server::start();
     let bus = server.bus("one").await;
-    let post = |webhook: &str| Post { webhook: webhook.to_owned(), alert: alert("2026-11") };
+    let post = |webhook: &str| Post::alert(webhook, alert("2026-11"));
+    // As posts were before jobs had any.
+    let written = serde_json::to_value(post("ops")).unwrap();
+    assert_eq!((&written["webhook"], written["alert"]["window"].as_str()), (&"ops".into(), Some("2026-11")));
+    assert_eq!(serde_json::from_value::<Post>(written).unwrap(), post("ops"));
     for webhook in ["ops", "ops", "team"] {
         bus.post(&post(webhook)).await.unwrap();
     }
@@ -80,7 +84,7 @@ async fn a_post_is_kept_once_until_it_is_done() {
 async fn what_was_put_off_is_given_to_whoever_reads_then() {
     let server = Server::start();
     let (one, two) = (server.bus("one").await, server.bus("two").await);
-    one.post(&Post { webhook: "ops".to_owned(), alert: alert("2026-11") }).await.unwrap();
+    one.post(&Post::alert("ops", alert("2026-11"))).await.unwrap();
     let mut reader = one.posts_waiting().await.unwrap();
     let work: Work<Post> = timeout(LONG, reader.next()).await.unwrap().unwrap();
     work.again(Duration::from_secs(1)).await.unwrap();

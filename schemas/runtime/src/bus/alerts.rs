@@ -46,13 +46,53 @@ pub struct Alarm {
     known: Arc<Mutex<HashSet<AlertId>>>,
 }
 
-/// An alert that is to be posted to a webhook.
+/// What is to be posted to a webhook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Post {
     /// The webhook.
     pub webhook: String,
     /// What to tell it.
-    pub alert: Alert,
+    #[serde(flatten)]
+    pub content: PostContent,
+}
+
+/// What a webhook is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PostContent {
+    /// An alert.
+    Alert(Box<Alert>),
+    /// That a job is over.
+    Job(JobPost),
+}
+
+/// A job that is over, for the one who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobPost {
+    /// Its id.
+    pub id: String,
+    /// The job as its caller sees it, without its answer.
+    pub shown: serde_json::Value,
+}
+
+impl Post {
+    /// An alert for a webhook.
+    pub fn alert(webhook: impl Into<String>, alert: Alert) -> Self {
+        Self { webhook: webhook.into(), content: PostContent::Alert(Box::new(alert)) }
+    }
+
+    /// A job that is over, for a webhook.
+    pub fn job(webhook: impl Into<String>, job: JobPost) -> Self {
+        Self { webhook: webhook.into(), content: PostContent::Job(job) }
+    }
+
+    /// What tells it from every other post to its webhook: the id of what it tells of.
+    pub fn id(&self) -> String {
+        match &self.content {
+            PostContent::Alert(alert) => alert.id.to_string(),
+            PostContent::Job(job) => job.id.clone(),
+        }
+    }
 }
 
 impl Bus {
@@ -133,7 +173,7 @@ impl Bus {
         self.renewed_stream(config, &[&subjects[0]]).await.map(drop)
     }
 
-    /// Puts an alert among those that are to be posted. False when so many wait for its webhook that it is left out: one
+    /// Puts a post among those that wait. False when so many wait for its webhook that it is left out: one
     /// webhook that takes nothing must not hold up the others.
     ///
     /// # Errors
@@ -141,7 +181,7 @@ impl Bus {
     pub async fn post(&self, post: &Post) -> Result<bool, BusError> {
         self.posts_stream().await?;
         let payload = serde_json::to_vec(post).map_err(failed("write a post"))?;
-        let id = place::post(post.alert.id, &post.webhook);
+        let id = place::post(post.id(), &post.webhook);
         let message = PublishMessage::build().message_id(id).payload(payload.into());
         let sent = self.jetstream.send_publish(self.subjects.post(&post.webhook), message).await;
         match sent.map_err(failed("keep a post"))?.await {

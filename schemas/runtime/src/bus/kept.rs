@@ -96,6 +96,13 @@ impl Kept {
         }
     }
 
+    /// The names of a project's values that are such, as far as this process has heard.
+    pub fn names(&self, project: &ProjectId, is_one: impl Fn(&str) -> bool) -> Vec<String> {
+        let own = place::response(project, "");
+        let keys = self.stored.keys(project.as_str()).into_iter();
+        keys.filter_map(|key| key.strip_prefix(&own).map(ToOwned::to_owned)).filter(|name| is_one(name)).collect()
+    }
+
     /// A value that is kept.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ mod streams;
 mod time;
 mod work;
 
-pub use alerts::{Alarm, Post};
+pub use alerts::{Alarm, JobPost, Post, PostContent};
 pub use bucket::{Bucket, Change};
 pub use connect::{Bus, Intake, NatsConfig};
 pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};

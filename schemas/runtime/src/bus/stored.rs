@@ -110,6 +110,12 @@ impl Stored {
         (kept + more <= most).then_some(keys)
     }
 
+    /// The keys of a project.
+    pub(super) fn keys(&self, project: &str) -> Vec<String> {
+        let of_project = (project.to_owned(), 0)..=(project.to_owned(), u64::MAX);
+        self.tally().entries.range(of_project).map(|(_, entry)| entry.key.clone()).collect()
+    }
+
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
