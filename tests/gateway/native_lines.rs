@@ -14,9 +14,14 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 async fn world(more: &str) -> (World, BatchUpstream) {
-    let upstream = BatchUpstream::start(BatchKind::Openai).await;
+    world_of((BatchKind::Openai, "openai"), more).await
+}
+
+/// A world whose provider `b` has a batch API of this kind.
+async fn world_of((kind, dialect): (BatchKind, &str), more: &str) -> (World, BatchUpstream) {
+    let upstream = BatchUpstream::start(kind).await;
     let config = format!(
-        "[providers.b]\ndialect = \"openai\"\nbase_url = \"{}\"\nkeys = [\"env:B_KEY\"]\nbatch_api = \"openai\"\nprobe = false\n\
+        "[providers.b]\ndialect = \"{dialect}\"\nbase_url = \"{}\"\nkeys = [\"env:B_KEY\"]\nbatch_api = \"{dialect}\"\nprobe = false\n\
          [[prices]]\nmodel = \"b/m\"\ninput_usd_per_million = \"1\"\noutput_usd_per_million = \"10\"\n\
          cache_read_usd_per_million = \"0.2\"\nbatch_rate = \"0.5\"\n{more}",
         upstream.url()
@@ -237,4 +242,38 @@ async fn what_lines_may_cost_is_set_aside_before_they_are_sent_and_settled_at_th
     assert_eq!(batch["penstock"]["cost_usd"], "0.0003", "{batch}");
     assert_eq!((upstream.batches(), upstream.singles()), (2, 0));
     is_spent(&world, 600_000_000).await;
+}
+
+#[tokio::test]
+async fn batches_of_anthropics_and_googles_apis_go_the_same_way() {
+    let (world, upstream) = world_of((BatchKind::Anthropic, "anthropic"), "").await;
+    let message = json!({ "model": "b/m", "max_tokens": 10, "messages": [{ "role": "user", "content": "Hi" }] });
+    let requests = ["one", "two"].map(|name| json!({ "custom_id": name, "params": message }));
+    let wish = json!({ "requests": requests, "penstock": { "native_batch": "always" } });
+    let begun = world.post("/v1/messages/batches", &wish).await.json();
+    let path = format!("/v1/messages/batches/{}", begun["id"].as_str().unwrap());
+    let batch = until_right("the batch to be over", async || {
+        let batch = world.get(&path).key(world.key()).await.json();
+        if batch["processing_status"] == "ended" { Ok(batch) } else { Err(batch.to_string()) }
+    })
+    .await;
+    assert_eq!(batch["request_counts"]["succeeded"], 2, "{batch}");
+    let results = world.get(&format!("{path}/results")).key(world.key()).await;
+    assert_eq!(results.raw().matches("from a batch").count(), 2, "{}", results.raw());
+    assert_eq!((upstream.batches(), upstream.runs().len()), (1, 2));
+
+    // As many as are worth it by themselves; the model stands in the path.
+    let (world, upstream) = world_of((BatchKind::Google, "google"), "").await;
+    let request = json!({ "request": { "contents": [{ "parts": [{ "text": "Hi" }], "role": "user" }] } });
+    let wish = json!({ "batch": { "inputConfig": { "requests": { "requests": vec![request; 100] } } } });
+    let begun = world.post("/v1beta/models/b/m:batchGenerateContent", &wish).await.json();
+    let path = format!("/v1beta/{}", begun["name"].as_str().unwrap_or_else(|| panic!("{begun}")));
+    let batch = until_right("the batch to be over", async || {
+        let batch = world.get(&path).key(world.key()).await.json();
+        if batch["done"] == true { Ok(batch) } else { Err(batch.to_string()) }
+    })
+    .await;
+    assert_eq!(batch["metadata"]["batchStats"]["successfulRequestCount"], "100", "{}", batch["penstock"]);
+    assert_eq!(batch["response"].to_string().matches("from a batch").count(), 100);
+    assert_eq!((upstream.batches(), upstream.runs().len()), (1, 100));
 }
