@@ -1,7 +1,8 @@
-//! What this role is asked over the bus: spend, other prices, forecasts, alerts, changes. Knows who answers, and nothing of how.
+//! What this role is asked over the bus: spend, other prices, forecasts, alerts, changes, single requests, sessions. Knows who answers, and nothing of how.
 
 use crate::audit;
 use crate::budgets::Budgets;
+use crate::lookup;
 use crate::spend::{SpendError, course};
 use crate::warehouse::Warehouse;
 use penstock_runtime::bus::{Bus, BusError};
@@ -35,6 +36,12 @@ pub(crate) async fn answer(bus: &Bus, warehouse: &Warehouse, budgets: &Budgets) 
             let report = asked.alerts(&query).await;
             report.map_or_else(|error| ReportReply::Unavailable(error.to_string()), ReportReply::Report)
         }
+    })
+    .await?;
+    let asked = warehouse.clone();
+    bus.answer_rows(move |query| {
+        let asked = asked.clone();
+        async move { lookup::answer(&asked, &query).await }
     })
     .await?;
     let asked = warehouse.clone();

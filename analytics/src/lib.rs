@@ -13,6 +13,7 @@ mod budgets;
 mod config;
 mod heal;
 mod ledger;
+mod lookup;
 mod metrics;
 mod outage;
 mod prepare;

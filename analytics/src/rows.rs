@@ -108,6 +108,10 @@ pub(crate) struct RequestRow {
     first_token_us: Option<u64>,
     cost_usd: Option<i128>,
     batch_id: String,
+    session: String,
+    session_source: &'static str,
+    trace_id: String,
+    stages: Vec<(&'static str, u64)>,
     tags: Vec<(String, String)>,
 }
 
@@ -295,6 +299,10 @@ fn requested(request: &RequestEvent) -> RequestRow {
         first_token_us: request.first_token_us,
         cost_usd: request.cost.map(pico),
         batch_id: batch(request.batch_id.as_ref()),
+        session: request.session.as_ref().map(|session| session.id.clone()).unwrap_or_default(),
+        session_source: request.session.as_ref().map_or("", |session| session.source.as_str()),
+        trace_id: request.trace.map(|trace| format!("{:032x}", trace.trace_id())).unwrap_or_default(),
+        stages: request.stages.iter().map(|time| (time.stage.as_str(), time.us)).collect(),
         tags: request.caller.tags.clone().into_iter().collect(),
     }
 }

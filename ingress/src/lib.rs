@@ -29,6 +29,7 @@ pub mod reading;
 mod refusal;
 mod request;
 mod role;
+mod session;
 mod stage;
 mod state;
 mod status;

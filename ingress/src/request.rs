@@ -12,6 +12,7 @@ use penstock_schemas::event::CacheResult;
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{BatchId, RequestId, Target};
+use penstock_schemas::session::Session;
 use penstock_schemas::trace::TraceContext;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub(crate) struct Request {
     pub(crate) cache: CacheResult,
     /// When its caller was found.
     pub(crate) known_at: UnixMicros,
+    /// The session that it is a part of, as far as it says so itself; `recall` adds that of an earlier response.
+    pub(crate) session: Option<Box<Session>>,
     /// The trace that it is a part of; `None`: no traces are made.
     pub(crate) trace: Option<Box<TraceContext>>,
     /// The batch that it is a line of; `None`: a client waits for the answer.
@@ -83,6 +86,7 @@ impl Request {
             is_kept: false,
             cache: CacheResult::Off,
             known_at,
+            session: None,
             trace,
             batch: None,
         }

@@ -64,7 +64,7 @@ fn of_refused(refused: &ManageError) -> StatusCode {
         ManageError::Wrong(mistakes) if mistakes.iter().any(|mistake| !mistake.is_rule) => StatusCode::BAD_REQUEST,
         ManageError::Wrong(_) => StatusCode::UNPROCESSABLE_ENTITY,
         ManageError::Duplicate { .. } | ManageError::InUse { .. } => StatusCode::CONFLICT,
-        ManageError::Unknown { .. } => StatusCode::NOT_FOUND,
+        ManageError::Unknown { .. } | ManageError::NoRow { .. } => StatusCode::NOT_FOUND,
         ManageError::Forbidden { .. } => StatusCode::FORBIDDEN,
         ManageError::Stale { .. } => StatusCode::PRECONDITION_FAILED,
         ManageError::Unavailable(_) | ManageError::Unrecorded => StatusCode::SERVICE_UNAVAILABLE,

@@ -9,6 +9,7 @@ use crate::failure::FailureKind;
 use crate::money::Picodollars;
 use crate::name::{AttemptId, BatchId, ProcessId, RequestId, Target};
 use crate::reservation::LeaseId;
+use crate::session::Session;
 use crate::stage::StageTime;
 use crate::trace::TraceContext;
 use crate::usage::{Usage, UsageSource};
@@ -264,6 +265,9 @@ pub struct RequestEvent {
     /// The batch that the request belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
+    /// The session that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Box<Session>>,
     /// The stages that it went through, one after the other; none in events of older processes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageTime>,

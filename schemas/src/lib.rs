@@ -45,6 +45,8 @@ pub mod provider_key;
 pub mod question;
 pub mod reservation;
 pub mod rfc3339;
+pub mod rows;
+pub mod session;
 pub mod shown;
 pub mod spend;
 pub mod sse;

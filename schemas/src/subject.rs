@@ -222,6 +222,11 @@ impl Subjects {
         format!("{}.query.spend", self.prefix)
     }
 
+    /// Where single requests and sessions are asked for.
+    pub fn rows(&self) -> String {
+        format!("{}.query.rows", self.prefix)
+    }
+
     /// Where it is asked who changed what.
     pub fn audit(&self) -> String {
         format!("{}.query.audit", self.prefix)

@@ -28,6 +28,7 @@ use penstock_schemas::native_batch::{
 };
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::reservation::Settled;
+use penstock_schemas::session::{Session, SessionSource};
 use penstock_schemas::spend::{SpendQuery, SpendReply};
 use penstock_schemas::stage::{Stage, StageTime};
 use penstock_schemas::trace::TraceContext;
@@ -192,6 +193,7 @@ fn request_event() -> RequestEvent {
         first_token_us: Some(120_000),
         cost: Some(Picodollars(6_300_000)),
         batch_id: None,
+        session: None,
         stages: Vec::new(),
         trace: None,
     }
@@ -230,6 +232,16 @@ fn a_call_of_a_trace_and_its_events() {
     let bytes = golden("usage-trace.jsonl", &today);
     assert_eq!(decode_batch(&bytes).unwrap(), events);
     assert_eq!(bytes, today, "usage-trace.jsonl is written differently");
+}
+
+#[test]
+fn a_request_of_a_session() {
+    let session = Session::parse("run-7", SessionSource::Header).map(Box::new);
+    let events = [UsageEvent::Request(Box::new(RequestEvent { session, ..request_event() }))];
+    let today = encode_batch(&events).unwrap();
+    let bytes = golden("usage-session.jsonl", &today);
+    assert_eq!(decode_batch(&bytes).unwrap(), events);
+    assert_eq!(bytes, today, "usage-session.jsonl is written differently");
 }
 
 #[test]

@@ -76,6 +76,7 @@ mod responses;
 mod resume;
 mod revocation;
 mod roles;
+mod rows;
 mod sdk;
 mod spend;
 mod stop;

@@ -201,6 +201,16 @@ impl World {
         self.role("worker").await.0
     }
 
+    /// Starts one of the tools, and does not wait for its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn begin_tool(&mut self, arguments: &[&str]) -> Process {
+        let mut command = self.penstock("front.toml");
+        command.args(arguments);
+        self.spawn("tool", command)
+    }
+
     /// Runs one of the tools, `penstock keys list`, to its end.
     ///
     /// # Panics

@@ -19,7 +19,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 12] = [
+const MIGRATIONS: [Migration; 13] = [
     Migration { number: 1, name: "attempts", sql: include_str!("0001_attempts.sql") },
     Migration { number: 2, name: "requests", sql: include_str!("0002_requests.sql") },
     Migration { number: 3, name: "prices", sql: include_str!("0003_prices.sql") },
@@ -32,6 +32,7 @@ const MIGRATIONS: [Migration; 12] = [
     Migration { number: 10, name: "end_user", sql: include_str!("0010_end_user.sql") },
     Migration { number: 11, name: "attempts", sql: include_str!("0011_attempts.sql") },
     Migration { number: 12, name: "batch", sql: include_str!("0012_batch.sql") },
+    Migration { number: 13, name: "sessions", sql: include_str!("0013_sessions.sql") },
 ];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -82,6 +82,7 @@ fn of_request(request: &RequestEvent) -> Vec<SpanData> {
     all.failure(request.failure, request.outcome);
     all.put("penstock.request_id", request.request_id.to_string());
     all.put("penstock.project", request.caller.project.to_string());
+    all.text("gen_ai.conversation.id", request.session.as_ref().map(|session| &session.id));
     all.put("penstock.key_id", request.caller.key_id.to_string());
     all.put("penstock.dialect", request.dialect.as_str());
     all.put("penstock.outcome", request.outcome.as_str());

@@ -98,6 +98,7 @@ pub fn request(start: &AttemptStarted, cache: CacheResult) -> RequestEvent {
         first_token_us: None,
         cost: None,
         batch_id: None,
+        session: None,
         stages: Vec::new(),
         trace: None,
     }

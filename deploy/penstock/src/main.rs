@@ -40,6 +40,7 @@ Examples:
   penstock budgets create search match.project=search limit_usd=50 cycle=monthly
   penstock apply --dry-run                  what penstock.toml would change of what is managed
   penstock spend --by project,model --since 7d
+  penstock tail --failure any               requests that fail, as they do
   penstock batch submit requests.jsonl --watch
   penstock sql 'SELECT count() FROM attempts' --format json
 
@@ -114,6 +115,12 @@ enum Command {
     Audit(tools::audit::AuditOptions),
     /// Who spent what, where that leads to, and what it would have cost
     Spend(tools::spend::SpendOptions),
+    /// One request whole: stages, attempts, times, tokens, money
+    Show(tools::show::ShowOptions),
+    /// Requests as they end, live
+    Tail(tools::tail::TailOptions),
+    /// The runs of agents and conversations that requests are parts of, and one of them call by call
+    Sessions(tools::sessions::SessionOptions),
     /// Ask ClickHouse: tables attempts, requests, prices
     Sql(tools::sql::SqlOptions),
     /// Which targets are well, and why not: circuits, limits, free workers
@@ -194,6 +201,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Webhooks(command) => Box::pin(tools::objects::run(&place, Kind::Webhook, command)).await,
         Command::Audit(options) => tools::audit::run(&place, &options).await,
         Command::Spend(options) => tools::spend::run(&place, &options).await,
+        Command::Show(options) => tools::show::run(&place, &options).await,
+        Command::Tail(options) => tools::tail::run(&place, &options).await,
+        Command::Sessions(options) => tools::sessions::run(&place, &options).await,
         Command::Sql(options) => tools::sql::run(&place, &options).await,
         Command::Targets(options) => tools::targets::run(&place, &options).await,
         Command::Batch(command) => Box::pin(tools::batch::run(&place, command)).await,

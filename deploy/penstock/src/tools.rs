@@ -12,8 +12,11 @@ pub(crate) mod models;
 pub(crate) mod objects;
 pub(crate) mod output;
 pub(crate) mod providers;
+pub(crate) mod sessions;
+pub(crate) mod show;
 pub(crate) mod spend;
 pub(crate) mod sql;
+pub(crate) mod tail;
 pub(crate) mod targets;
 
 use crate::Place;

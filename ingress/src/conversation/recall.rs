@@ -11,6 +11,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::conversation::{KeptInput, KeptResponse, response_id, response_of_item};
 use penstock_schemas::envelope::{Delivery, Dialect};
+use penstock_schemas::session::{Session, SessionSource};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -48,6 +49,10 @@ pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Op
         Some(id) => history(id, &shelf).await?,
         None => (Vec::new(), Vec::new()),
     };
+    if request.session.is_none() && (is_kept || previous.is_some()) {
+        let first = before.first().or(previous.as_ref()).cloned().unwrap_or_else(|| response_id(request.id));
+        request.session = Session::parse(&first, SessionSource::Response).map(Box::new);
+    }
     if previous.is_some() || has_references || is_background {
         let all: Vec<&RawValue> = history.iter().chain(&input).map(|item| &**item).collect();
         let limit = ingress.config.body_limit;

@@ -87,7 +87,7 @@ fn refused_words(refused: &ManageError) -> (&'static str, &'static str) {
     match refused {
         ManageError::Wrong(_) => (REQUEST, "invalid_value"),
         ManageError::Duplicate { .. } => (REQUEST, "already_exists"),
-        ManageError::Unknown { .. } => (REQUEST, "not_found"),
+        ManageError::Unknown { .. } | ManageError::NoRow { .. } => (REQUEST, "not_found"),
         ManageError::InUse { .. } => (REQUEST, "in_use"),
         ManageError::Forbidden { .. } => ("permission_error", "role_needed"),
         ManageError::Stale { .. } => (REQUEST, "precondition_failed"),

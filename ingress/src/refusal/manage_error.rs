@@ -25,6 +25,14 @@ pub enum ManageError {
         /// The name.
         name: String,
     },
+    /// The ledger has no such row that the actor may see.
+    #[error("there is no {what} `{name}` that you may see")]
+    NoRow {
+        /// What it is.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// Others need it.
     #[error("{keys} keys belong to the project `{project}`: revoke them first, or delete it with force")]
     InUse {

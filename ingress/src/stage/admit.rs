@@ -26,6 +26,7 @@ pub(crate) struct Admitted(());
 /// Admits a request.
 pub(crate) async fn admit(request: &Request, ingress: &Shared, record: &mut Record) -> Result<Admitted, Refusal> {
     record.enter(Stage::Admit);
+    record.joins(request.session.as_deref());
     let rules = ingress.rules();
     let now = clock::now();
     if !rules.has_rates(&request.key) {

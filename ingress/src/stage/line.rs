@@ -7,6 +7,7 @@ use crate::dialect::Endpoint;
 use crate::http::body::reserve;
 use crate::refusal::Refusal;
 use crate::request::{Arrival, Request};
+use crate::session;
 use crate::state::Shared;
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -84,6 +85,7 @@ pub(crate) fn read(line: Line<'_>, ingress: &Shared) -> Result<Request, Refusal>
     let trace = ingress.config.trace(id, None);
     let arrival = Arrival { id, at, deadline: ends, headers, carried_query, known_at: at, trace };
     let mut request = Request::new(grant, arrival, asked, memory);
+    request.session = session::of_body(&request.asked.body).map(Box::new);
     request.batch = Some(batch.id.clone());
     Ok(request)
 }

@@ -7,6 +7,7 @@ use crate::dialect::{ClientRequest, Endpoint, carried};
 use crate::http::body::{check_encoding, check_length, header, read_body};
 use crate::refusal::Refusal;
 use crate::request::{Arrival, Request};
+use crate::session;
 use crate::state::Shared;
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -75,6 +76,7 @@ pub(crate) async fn read_rest(
     check_headers(&headers)?;
     carried::check(asked.dialect, &headers)?;
     let grant = caller.grant(&asked, Sender { user: user(&headers), tags }, ingress)?;
+    let session = heavy(asked.body.len(), || session::read(&headers, &asked.body))?;
     let carried_query = carried::query(asked.dialect, query.as_deref());
     let is_async = is_async(&headers, query.as_deref());
     let webhook = webhook(&headers, is_async, ingress)?;
@@ -82,6 +84,7 @@ pub(crate) async fn read_rest(
     let arrival = Arrival { id, at, deadline, headers, carried_query, known_at, trace };
     let mut request = Request::new(grant, arrival, asked, memory);
     (request.is_async, request.webhook) = (is_async, webhook);
+    request.session = session.map(Box::new);
     Ok(request)
 }
 

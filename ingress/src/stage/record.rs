@@ -19,6 +19,7 @@ use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Summary};
 use penstock_schemas::name::{RequestId, Target};
+use penstock_schemas::session::Session;
 use penstock_schemas::stage::Stage;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,7 @@ impl Record {
             first_token_us: None,
             cost: None,
             batch_id: request.batch.clone(),
+            session: request.session.clone(),
             stages: Vec::new(),
             trace: request.trace.as_deref().copied(),
         };
@@ -183,6 +185,11 @@ impl Record {
             event.attempts = attempts;
             event.target = target.or(event.target.take());
         });
+    }
+
+    /// Notes the session that the request is a part of.
+    pub(crate) fn joins(&mut self, session: Option<&Session>) {
+        self.edit(|event| event.session = session.cloned().map(Box::new));
     }
 
     /// The request is in this stage now.

@@ -48,6 +48,7 @@ fn event() -> UsageEvent {
         first_token_us: None,
         cost: None,
         batch_id: None,
+        session: None,
         stages: Vec::new(),
         trace: None,
     }))

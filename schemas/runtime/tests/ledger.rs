@@ -43,6 +43,7 @@ fn event(length: usize) -> UsageEvent {
         first_token_us: None,
         cost: None,
         batch_id: None,
+        session: None,
         stages: Vec::new(),
         trace: None,
     }))

@@ -79,7 +79,7 @@ pub(super) async fn alerts(asked: AdminRequest) -> Result<Reply, Refusal> {
 }
 
 /// What the analytics role answered.
-fn answered<T>(answer: Result<ReportReply<T>, BusError>) -> Result<T, Refusal> {
+pub(super) fn answered<T>(answer: Result<ReportReply<T>, BusError>) -> Result<T, Refusal> {
     match answer {
         Ok(ReportReply::Report(report)) => Ok(report),
         Ok(ReportReply::BadQuery(why)) => Err(Refusal::BadQuery(why)),

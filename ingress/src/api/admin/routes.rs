@@ -1,7 +1,7 @@
 //! The table of the admin API: every route once, with its handler and with what the OpenAPI document says about it. The
 //! router and the document are both made of it, so that neither has a route that the other has not.
 
-use super::{AdminRequest, Handler, Reply, objects, provider_keys, questions};
+use super::{AdminRequest, Handler, Reply, ledger_rows, objects, provider_keys, questions};
 use crate::refusal::Refusal;
 use axum::http::Method;
 use axum::routing::MethodFilter;
@@ -12,9 +12,11 @@ use penstock_schemas::directory::{AdminSettings, Project, User};
 use penstock_schemas::managed::{KeySettings, Kind};
 use penstock_schemas::provider_key::{NewProviderKey, ProviderKeyChange, ProviderKeyShown};
 use penstock_schemas::question::Answered;
+use penstock_schemas::rows::RowReport;
 use penstock_schemas::shown::{AdminShown, BudgetShown, KeyShown};
 use penstock_schemas::target::ResumeTarget;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// One route.
@@ -128,6 +130,9 @@ const OBJECT: Parameter = Parameter {
     about: "Only such objects: `budget`, or `budget/search-monthly`",
 };
 
+/// A text of a caller's or an operator's, as a parameter.
+const TEXT: &str = r#"{"type": "string", "maxLength": 256}"#;
+
 const ACTOR: Parameter = Parameter {
     name: "actor",
     is_in_query: true,
@@ -186,6 +191,7 @@ pub(crate) fn routes() -> Vec<AdminRoute> {
         handler: handler(questions::targets),
         ..question("targets", "targets", "Which targets are well, and why not")
     });
+    routes.extend(of_rows());
     routes.push(of_targets());
     routes
 }
@@ -239,6 +245,49 @@ fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<AdminRoute> {
             parameters: if kind == Kind::Project { vec![IF_MATCH, FORCE] } else { vec![IF_MATCH] },
             handler: handler(move |asked| objects::delete(kind, asked)),
             ..route(Method::DELETE, "delete", format!("The {word} is to be gone"))
+        },
+    ]
+}
+
+/// Single requests and sessions, as the ledger has them.
+fn of_rows() -> Vec<AdminRoute> {
+    let route = |path: &str, id: &str, summary: &str| AdminRoute {
+        method: Method::GET,
+        path: format!("/admin/v1/{path}"),
+        summary: summary.to_owned(),
+        id: id.to_owned(),
+        tag: "reports",
+        parameters: Vec::new(),
+        body: None,
+        answer: content::<RowReport>(ContentForm::Plain),
+        is_change: false,
+        handler: handler(ledger_rows::requests),
+    };
+    let text = |name, about| Parameter { name, is_in_query: true, pattern: TEXT, about };
+    vec![
+        AdminRoute {
+            parameters: vec![
+                time("since", "From when on: 7d, or a day"),
+                text("project", "Only of this project"),
+                text("model", "Only for this model, as the caller named it, or answered by this target"),
+                text("failure", "Only those that failed so; any: in any way"),
+            ],
+            ..route("requests", "list_requests", "The latest requests, the newest first")
+        },
+        AdminRoute {
+            answer: content::<Value>(ContentForm::Plain),
+            handler: handler(ledger_rows::request),
+            ..route("requests/{id}", "show_request", "One request and its attempts")
+        },
+        AdminRoute {
+            parameters: vec![time("since", "From when on: 7d, or a day")],
+            handler: handler(ledger_rows::sessions),
+            ..route("sessions", "list_sessions", "The sessions of agents and conversations, the latest first")
+        },
+        AdminRoute {
+            answer: content::<Value>(ContentForm::Plain),
+            handler: handler(ledger_rows::session),
+            ..route("sessions/{id}", "show_session", "One session and its requests in their order")
         },
     ]
 }

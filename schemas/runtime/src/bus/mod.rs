@@ -27,6 +27,7 @@ mod numbers;
 mod query;
 mod replay;
 mod reserve;
+mod rows;
 mod store;
 mod store_health;
 mod stored;
@@ -52,6 +53,7 @@ pub use ledger::{UsageBatch, UsageReader};
 pub use ledger_health::{LedgerFailure, LedgerHealth, LedgerState};
 pub use native::{NativeObjects, ObjectReader, ObjectWriter};
 pub use replay::{Claimed, Replay, ReplayState, Replays};
+pub use rows::EventFeed;
 pub use work::{Work, WorkReader};
 
 /// Why something on the bus did not work.

@@ -1,0 +1,103 @@
+//! `penstock show`: one request whole, from the ledger: its stages, its attempts, times, tokens, money.
+
+use super::output::{print, write};
+use crate::{Format, Place};
+use anyhow::{anyhow, bail};
+use penstock_schemas::name::RequestId;
+use penstock_schemas::rows::{RowQuery, RowQuestion, RowReport};
+use penstock_schemas::spend::ReportReply;
+use serde_json::Value;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  penstock show 0193e6a0-7c2d-7cc0-8000-000000000001 --format json")]
+pub(crate) struct ShowOptions {
+    /// The request: `x-penstock-request-id` of its answer
+    id: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(crate) async fn run(place: &Place, options: &ShowOptions) -> anyhow::Result<ExitCode> {
+    let id = RequestId::parse(&options.id).ok_or_else(|| anyhow!("`{}` is not the id of a request", options.id))?;
+    let found = ask(place, RowQuestion::Request(id)).await?.data.into_iter().next();
+    let found =
+        found.ok_or_else(|| anyhow!("the ledger knows no request {id}; a row stands there a second after its end"))?;
+    if options.format == Format::Json {
+        let none: [[String; 0]; 0] = [];
+        return print(options.format, &[], &none, &found).map(|()| ExitCode::SUCCESS);
+    }
+    let request = &found["request"];
+    let facts = FACTS.iter().map(|(column, name)| [(*name).to_owned(), cell(&request[*column])]);
+    let facts: Vec<[String; 2]> = facts.filter(|[_, value]| !value.is_empty()).collect();
+    print(options.format, &["request", &options.id], &facts, &Value::Null)?;
+    if let Some(stages) = request["stages"].as_object().filter(|stages| !stages.is_empty()) {
+        let stages: Vec<[String; 2]> = stages.iter().map(|(stage, us)| [stage.clone(), cell(us)]).collect();
+        write(b"\n")?;
+        print(options.format, &["stage", "microseconds"], &stages, &Value::Null)?;
+    }
+    let attempts = found["attempts"].as_array().cloned().unwrap_or_default();
+    let rows: Vec<Vec<String>> =
+        attempts.iter().map(|attempt| ATTEMPT.iter().map(|column| cell(&attempt[*column])).collect()).collect();
+    write(b"\n")?;
+    print(options.format, &ATTEMPT, &rows, &Value::Null)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is told of a request, and under which name.
+const FACTS: [(&str, &str); 20] = [
+    ("received_at", "received"),
+    ("ended_at", "ended"),
+    ("total_us", "microseconds"),
+    ("first_token_us", "to the first content"),
+    ("project", "project"),
+    ("user", "user"),
+    ("end_user", "end user"),
+    ("key_id", "key"),
+    ("session", "session"),
+    ("trace_id", "trace"),
+    ("batch_id", "batch"),
+    ("dialect", "dialect"),
+    ("operation", "operation"),
+    ("model", "model"),
+    ("target", "target"),
+    ("outcome", "outcome"),
+    ("failure", "failure"),
+    ("status", "status"),
+    ("cache", "cache"),
+    ("cost_usd", "cost, USD"),
+];
+
+/// What is told of an attempt.
+const ATTEMPT: [&str; 12] = [
+    "number",
+    "provider",
+    "model",
+    "outcome",
+    "failure",
+    "provider_status",
+    "first_token_us",
+    "total_us",
+    "total_input_tokens",
+    "total_output_tokens",
+    "cost_usd",
+    "finish_reason",
+];
+
+/// Asks the analytics role for rows, as an operator who may see all.
+pub(super) async fn ask(place: &Place, what: RowQuestion) -> anyhow::Result<RowReport> {
+    match super::bus(place).await?.ask_rows(&RowQuery { what, projects: None }).await? {
+        ReportReply::Report(report) => Ok(report),
+        ReportReply::BadQuery(why) | ReportReply::Unavailable(why) => bail!(why),
+    }
+}
+
+/// A value as people read it.
+pub(super) fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

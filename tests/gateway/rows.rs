@@ -1,0 +1,146 @@
+//! Single requests and sessions: shown whole from the ledger, followed while they end, and never to those of another project.
+
+use penstock_tests::{Answer, World, is_running, until};
+use serde_json::{Value, json};
+
+/// A token of the admin API for the owner of these projects.
+async fn owner(world: &World, projects: Value) -> String {
+    let body = json!({ "name": "own", "role": "owner", "projects": projects });
+    let made = world.post("/admin/v1/admins", &body).key(world.admin_key()).await;
+    let token = made.json()["key"].as_str().unwrap_or_else(|| panic!("{}", made.raw())).to_owned();
+    until("the token to be known", async || {
+        (world.get("/admin/v1/projects").key(&token).await.status == 200).then_some(())
+    })
+    .await;
+    token
+}
+
+/// What the admin API answers to who has this token.
+async fn get(world: &World, path: &str, token: &str) -> Answer {
+    world.get(path).key(token).await
+}
+
+#[tokio::test]
+async fn a_request_is_shown_whole_to_who_may_see_it_and_to_nobody_else() {
+    let world = World::start().await;
+    world.upstream("alpha").fails(503).always();
+    world.upstream("beta").answers("hello");
+    let answer = world.ask("fast").header("x-penstock-session", "run-7").await;
+    let id = answer.header("x-penstock-request-id").to_owned();
+    world.requests(1).await;
+    world.attempts(4).await;
+    let shown = world.tool(&["show", &id]).await;
+    assert_eq!((&shown["request"]["request_id"], &shown["request"]["session"]), (&json!(id), &json!("run-7")));
+    let attempts = shown["attempts"].as_array().expect("it has attempts");
+    let numbers: Vec<(&Value, &Value)> = attempts.iter().map(|row| (&row["number"], &row["outcome"])).collect();
+    let (refused, served) = (json!("refused"), json!("served"));
+    let expected = [(json!(1), &refused), (json!(2), &refused), (json!(3), &refused), (json!(4), &served)];
+    assert_eq!(numbers, expected.iter().map(|(number, outcome)| (number, *outcome)).collect::<Vec<_>>());
+    let stages = shown["request"]["stages"].as_object().expect("it has stages");
+    let sum: u64 = stages.values().filter_map(Value::as_u64).sum();
+    assert_eq!(json!(sum), shown["request"]["total_us"], "{stages:?}");
+    assert!(stages.contains_key("dispatch") && stages.contains_key("answer"), "{stages:?}");
+    let table = world.run(&["show", &id]).await.out;
+    assert!(table.contains("overloaded") && table.contains("dispatch") && table.contains("run-7"), "{table}");
+    let path = format!("/admin/v1/requests/{id}");
+    assert_eq!(get(&world, &path, world.admin_key()).await.json(), shown);
+    let (own, other) = (owner(&world, json!(["default"])).await, "nothing");
+    assert_eq!(get(&world, &path, &own).await.json(), shown);
+    assert_eq!(get(&world, &path, other).await.status, 401);
+    let missing = get(&world, "/admin/v1/requests/01a222d1-8382-77a6-b3ca-063153e2659f", &own).await;
+    assert_eq!(missing.error(), "404 invalid_request_error not_found");
+}
+
+#[tokio::test]
+async fn an_owner_sees_neither_the_requests_nor_the_sessions_of_another_project() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hello").always();
+    let made = world.tool(&["keys", "create", "--project", "other"]).await;
+    let key = made["key"].as_str().expect("a new key is shown").to_owned();
+    let is_known = async || (world.get("/v1/models").key(&key).await.status == 200).then_some(());
+    until("the new key to be known", is_known).await;
+    let hostile = "x' OR 1 = 1 --";
+    for (session, key) in
+        [("mine", world.key()), ("theirs", &*key), ("shared", world.key()), ("shared", &*key), (hostile, &*key)]
+    {
+        let answer = world.ask("alpha/m").key(key).header("x-penstock-session", session).await;
+        assert_eq!(answer.text(), "hello");
+    }
+    world.requests(5).await;
+    let own = owner(&world, json!(["default"])).await;
+    let names = async |token: &str| -> Vec<Value> {
+        let listed = get(&world, "/admin/v1/sessions", token).await.json();
+        let mut names: Vec<Value> =
+            listed["data"].as_array().expect("a list").iter().map(|row| row["session"].clone()).collect();
+        names.sort_by_key(ToString::to_string);
+        names
+    };
+    assert_eq!(names(&own).await, ["mine", "shared"]);
+    assert_eq!(names(world.admin_key()).await, ["mine", "shared", "shared", "theirs", hostile]);
+    for (path, status) in [
+        ("/admin/v1/sessions/mine", 200),
+        ("/admin/v1/sessions/theirs", 404),
+        ("/admin/v1/sessions/x%27%20OR%201%20%3D%201%20--", 404),
+    ] {
+        assert_eq!(get(&world, path, &own).await.status, status, "{path}");
+    }
+    let shared = get(&world, "/admin/v1/sessions/shared", &own).await.json();
+    assert_eq!((&shared["session"]["project"], &shared["session"]["requests"]), (&json!("default"), &json!(1)));
+    let listed = get(&world, "/admin/v1/requests?project=other", &own).await.json();
+    assert_eq!(listed["data"], json!([]));
+    let listed = get(&world, "/admin/v1/requests", &own).await.json();
+    let projects: Vec<&Value> = listed["data"].as_array().expect("a list").iter().map(|row| &row["project"]).collect();
+    assert_eq!(projects, ["default", "default"]);
+}
+
+#[tokio::test]
+async fn the_calls_of_a_session_are_told_in_their_order_with_what_they_came_to() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hello").always();
+    let first = world.ask("alpha/m").field("prompt_cache_key", json!("task")).await;
+    let second = world.ask("alpha/m").field("prompt_cache_key", json!("task")).await;
+    world.ask("alpha/m").await;
+    world.requests(3).await;
+    world.attempts(3).await;
+    let shown = world.tool(&["sessions", "task"]).await;
+    let ids: Vec<&str> =
+        shown["requests"].as_array().expect("a list").iter().filter_map(|row| row["request_id"].as_str()).collect();
+    assert_eq!(ids, [first.header("x-penstock-request-id"), second.header("x-penstock-request-id")]);
+    let session = &shown["session"];
+    assert_eq!((&session["requests"], &session["source"]), (&json!(2), &json!("prompt_cache_key")));
+    assert_eq!((&session["input_tokens"], &session["output_tokens"]), (&json!(20), &json!(10)), "{session}");
+    let listed = world.tool(&["sessions"]).await;
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+#[tokio::test]
+async fn responses_that_go_on_from_each_other_are_one_session() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hello").always();
+    let first = world.post("/v1/responses", &json!({ "model": "alpha/m", "input": "a" })).await.json();
+    let id = first["id"].as_str().unwrap_or_else(|| panic!("{first}")).to_owned();
+    let second = json!({ "model": "alpha/m", "input": "b", "previous_response_id": id });
+    let second = world.post("/v1/responses", &second).await.json();
+    let third = json!({ "model": "alpha/m", "input": "c", "previous_response_id": second["id"] });
+    assert_eq!(world.post("/v1/responses", &third).await.status, 200);
+    let rows = world.sql_until("SELECT DISTINCT session, session_source FROM requests", |rows| !rows.is_empty()).await;
+    world.requests(3).await;
+    assert_eq!(rows, [json!({ "session": id, "session_source": "response" })]);
+}
+
+#[tokio::test]
+async fn requests_are_followed_while_they_end() {
+    let mut world = World::start().await;
+    world.upstream("alpha").answers("hello").always();
+    world.upstream("beta").fails(400).always();
+    let mut tail = world.begin_tool(&["tail", "--failure", "any", "--count", "1", "--format", "json"]);
+    until("the first line", async || {
+        assert_eq!(world.ask("alpha/m").await.status, 200);
+        assert_eq!(world.ask("beta/m").await.status, 400);
+        (!is_running(tail.pid())).then_some(())
+    })
+    .await;
+    assert!(tail.ended().await.success());
+    let line = tail.says("\"outcome\"").await;
+    assert!(line.contains("\"beta/m\"") && line.contains("bad_request") && !line.contains("alpha/m"), "{line}");
+}
