@@ -8,6 +8,7 @@ use crate::prepare::Preparation;
 use crate::row_key::RowKey;
 use crate::rows::{AlertLogRow, AttemptRow, RequestRow, Rows, key};
 use crate::schema::SchemaError;
+use crate::score::ScoreRow;
 use crate::sift::{Verdict, sift};
 use crate::standing::Standing;
 use crate::traces::Traces;
@@ -65,6 +66,7 @@ struct Known {
     request: Option<RequestRow>,
     alert: Option<AlertLogRow>,
     audit: Option<AuditLogRow>,
+    score: Option<ScoreRow>,
 }
 
 /// What ClickHouse refuses for good, and why.
@@ -212,6 +214,7 @@ impl Ledger {
         refused.extend(sift(warehouse, &rows.requests, verdict, &mut known.request).await?);
         refused.extend(sift(warehouse, &rows.alerts, verdict, &mut known.alert).await?);
         refused.extend(sift(warehouse, &rows.audit, verdict, &mut known.audit).await?);
+        refused.extend(sift(warehouse, &rows.scores, verdict, &mut known.score).await?);
         self.metrics.seconds.observe(begun.elapsed().as_secs_f64());
         Ok(refused)
     }
@@ -273,7 +276,7 @@ fn written_at(event: &UsageEvent) -> Option<UnixMicros> {
         UsageEvent::AttemptStarted(start) => Some(start.started_at),
         UsageEvent::AttemptEnded(ended) => Some(ended.ended_at),
         UsageEvent::Request(request) => Some(request.ended_at),
-        UsageEvent::Alert(_) | UsageEvent::Audit(_) => None,
+        UsageEvent::Alert(_) | UsageEvent::Audit(_) | UsageEvent::Score(_) => None,
     }
 }
 

@@ -25,6 +25,7 @@ mod rollup;
 mod row_key;
 mod rows;
 mod schema;
+mod score;
 mod sift;
 mod spend;
 mod standing;

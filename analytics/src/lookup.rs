@@ -85,10 +85,13 @@ async fn one(warehouse: &Warehouse, id: RequestId, seen: &Seen) -> Result<RowRep
     };
     let requests = rows("requests", "received_at", "received_at").await?;
     let attempts = rows("attempts", "started_at", "number, started_at").await?;
+    let sql = format!("SELECT * FROM scores WHERE request_id = toUUID(?) AND {VISIBLE} ORDER BY at LIMIT ?");
+    let scores = warehouse.client().query(&sql).bind(id.to_string());
+    let scores = fetch(seen.bind(scores).bind(MOST_LISTED)).await?;
     if requests.is_empty() && attempts.is_empty() {
         return Ok(RowReport { data: Vec::new(), has_more: false });
     }
-    let data = vec![json!({ "request": requests.first(), "attempts": attempts })];
+    let data = vec![json!({ "request": requests.first(), "attempts": attempts, "scores": scores })];
     Ok(RowReport { data, has_more: false })
 }
 

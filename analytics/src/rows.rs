@@ -3,6 +3,7 @@
 
 use crate::audit::AuditLogRow;
 use crate::row_key::{RowKey, micros};
+use crate::score::ScoreRow;
 use clickhouse::Row;
 use penstock_schemas::alert::Alert;
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, RequestEvent, UsageEvent};
@@ -135,6 +136,7 @@ pub(crate) struct Rows {
     pub(crate) requests: Vec<RequestRow>,
     pub(crate) alerts: Vec<AlertLogRow>,
     pub(crate) audit: Vec<AuditLogRow>,
+    pub(crate) scores: Vec<ScoreRow>,
 }
 
 impl AttemptRow {
@@ -176,6 +178,10 @@ impl Rows {
                     rows.audit.push(AuditLogRow::of(event));
                     continue;
                 }
+                UsageEvent::Score(score) => {
+                    rows.scores.push(ScoreRow::of(score));
+                    continue;
+                }
             };
             let place = *places.entry(row.attempt_id).or_insert(rows.attempts.len());
             match rows.attempts.get_mut(place) {
@@ -194,6 +200,7 @@ pub(crate) fn key(event: &UsageEvent) -> RowKey {
         UsageEvent::AttemptStarted(start) => (start.attempt_id.0, START),
         UsageEvent::AttemptEnded(end) => (end.start.attempt_id.0, END),
         UsageEvent::Audit(event) => (event.id, 0),
+        UsageEvent::Score(score) => (score.id, 0),
         UsageEvent::Request(request) => (request.request_id.0, 0),
         UsageEvent::Alert(alert) => (alert.id.0, 0),
     }

@@ -4,6 +4,7 @@
 use crate::audit::AuditLogRow;
 use crate::row_key::{RowKey, token};
 use crate::rows::{AlertLogRow, AttemptRow, RequestRow};
+use crate::score::ScoreRow;
 use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
 use clickhouse::error::Error;
@@ -44,6 +45,13 @@ impl Stored for RequestRow {
 
 impl Stored for AuditLogRow {
     const TABLE: &'static str = "audit_log";
+    fn key(&self) -> RowKey {
+        Self::key(self)
+    }
+}
+
+impl Stored for ScoreRow {
+    const TABLE: &'static str = "score_log";
     fn key(&self) -> RowKey {
         Self::key(self)
     }

@@ -4,6 +4,7 @@
 mod admin;
 mod batches;
 pub(crate) mod cors;
+mod feedback;
 mod files;
 mod gemini_batches;
 mod google;
@@ -94,6 +95,7 @@ fn clients() -> Vec<Client> {
         Client::delete("/v1/responses/{id}", "Forgets a kept response", delete(responses::forget)),
         Client::get("/v1/responses/{id}/input_items", "What it answers", get(responses::items)),
         Client::post("/v1/responses/{id}/cancel", "Ends one in the background", post(responses::cancel)),
+        Client::post("/v1/feedback", "What somebody thinks of an answer", post(feedback::create)),
         Client::get("/v1/models", "The models that the key may use", get(models::list)),
         Client::get("/v1/models/{*model}", "One model", get(models::show)),
         Client::post("/v1/models/{*model}", "Google's generateContent and others", post(google::call)),

@@ -9,6 +9,7 @@ use crate::failure::FailureKind;
 use crate::money::Picodollars;
 use crate::name::{AttemptId, BatchId, ProcessId, RequestId, Target};
 use crate::reservation::LeaseId;
+use crate::score::Score;
 use crate::session::Session;
 use crate::stage::StageTime;
 use crate::trace::TraceContext;
@@ -35,6 +36,9 @@ pub enum UsageEvent {
     /// Written when something that is managed was changed.
     #[serde(rename = "audit")]
     Audit(Box<AuditEvent>),
+    /// Written when an answer was scored.
+    #[serde(rename = "score")]
+    Score(Box<Score>),
 }
 
 /// A provider is about to be called. Without an end it becomes a row of unknown outcome at its worst-case cost.

@@ -46,6 +46,7 @@ pub mod question;
 pub mod reservation;
 pub mod rfc3339;
 pub mod rows;
+pub mod score;
 pub mod session;
 pub mod shown;
 pub mod spend;

@@ -14,7 +14,7 @@ pub const MOST_LISTED: u32 = 1000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RowQuestion {
-    /// One request, and its attempts: `{"request", "attempts"}`.
+    /// One request, its attempts and scores: `{"request", "attempts", "scores"}`.
     Request(RequestId),
     /// The latest requests, newest first.
     Requests(RequestFilter),

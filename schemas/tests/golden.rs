@@ -28,6 +28,7 @@ use penstock_schemas::native_batch::{
 };
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::reservation::Settled;
+use penstock_schemas::score::{Score, ScoreSource, ScoreValue};
 use penstock_schemas::session::{Session, SessionSource};
 use penstock_schemas::spend::{SpendQuery, SpendReply};
 use penstock_schemas::stage::{Stage, StageTime};
@@ -232,6 +233,27 @@ fn a_call_of_a_trace_and_its_events() {
     let bytes = golden("usage-trace.jsonl", &today);
     assert_eq!(decode_batch(&bytes).unwrap(), events);
     assert_eq!(bytes, today, "usage-trace.jsonl is written differently");
+}
+
+#[test]
+fn scores() {
+    let score = |value| Score {
+        id: id(9),
+        at: UnixMicros(1_794_999_002_000_000),
+        request_id: RequestId(id(1)),
+        project: ProjectId::parse("search").unwrap(),
+        name: "thumbs_up".to_owned(),
+        value,
+        comment: Some("right".to_owned()),
+        by: "search-web".to_owned(),
+        source: ScoreSource::Key,
+    };
+    let values = [ScoreValue::Boolean(true), ScoreValue::Number(0.5), ScoreValue::Text("good".to_owned())];
+    let events = values.map(|value| UsageEvent::Score(Box::new(score(value))));
+    let today = encode_batch(&events).unwrap();
+    let bytes = golden("usage-score.jsonl", &today);
+    assert_eq!(decode_batch(&bytes).unwrap(), events);
+    assert_eq!(bytes, today, "usage-score.jsonl is written differently");
 }
 
 #[test]

@@ -59,7 +59,8 @@ fn is_of_no_model(method: &str, path: &str) -> bool {
     let is_batch = path.starts_with("/v1/batches") || path.starts_with("/v1/messages/batches");
     let is_gemini = matches!((path, method), ("/v1beta/batches", _) | ("/v1beta/batches/{id}", "post" | "delete"));
     let is_batch = is_batch && !path.ends_with("/results") || is_gemini;
-    is_file || path.starts_with("/v1/uploads") || is_batch || matches!(path, "/v1/jobs" | "/api/ps")
+    let is_other = matches!(path, "/v1/jobs" | "/api/ps" | "/v1/feedback");
+    is_file || path.starts_with("/v1/uploads") || is_batch || is_other
 }
 
 /// A form that asks the model `alpha/m` about a sound.

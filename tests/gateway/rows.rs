@@ -1,6 +1,6 @@
 //! Single requests and sessions: shown whole from the ledger, followed while they end, and never to those of another project.
 
-use penstock_tests::{Answer, World, is_running, until};
+use penstock_tests::{Answer, Reply, World, is_running, until, words};
 use serde_json::{Value, json};
 
 /// A token of the admin API for the owner of these projects.
@@ -143,4 +143,62 @@ async fn requests_are_followed_while_they_end() {
     assert!(tail.ended().await.success());
     let line = tail.says("\"outcome\"").await;
     assert!(line.contains("\"beta/m\"") && line.contains("bad_request") && !line.contains("alpha/m"), "{line}");
+}
+
+#[tokio::test]
+async fn an_answer_is_scored_by_keys_of_its_project_and_by_those_who_manage_it() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hello").always();
+    let answer = world.ask("alpha/m").await;
+    let id = answer.header("x-penstock-request-id").to_owned();
+    let made = world.tool(&["keys", "create", "--project", "other"]).await;
+    let stranger = made["key"].as_str().expect("a new key is shown").to_owned();
+    let is_known = async || (world.get("/v1/models").key(&stranger).await.status == 200).then_some(());
+    until("the new key to be known", is_known).await;
+    let score = |name: &str, value: Value| {
+        let body = json!({ "request_id": id, "name": name, "value": value, "comment": "it's \"right\"" });
+        world.post("/v1/feedback", &body)
+    };
+    let own = owner(&world, json!(["default"])).await;
+    for (ask, status) in [
+        (score("thumbs_up", json!(false)), 200),
+        (score("thumbs_up", json!(true)), 200),
+        (score("rating", json!(0.5)).key(&own), 200),
+        (score("kind", json!("praise")).key(world.admin_key()), 200),
+        (score("thumbs_up", json!(null)), 400),
+        (score("no name", json!(1)), 400),
+        (score("thumbs_up", json!(1)).key("psk_0123456789abcdef0123"), 401),
+        (world.post("/v1/feedback", &json!({ "request_id": "x", "name": "a", "value": 1 })), 404),
+    ] {
+        let answer = ask.await;
+        assert_eq!(answer.status, status, "{}", answer.raw());
+    }
+    // A stranger's word about a request that is as young as this one stands in the stranger's own project.
+    assert!([200, 404].contains(&score("thumbs_up", json!(false)).key(&stranger).await.status.as_u16()));
+    let statement = "SELECT name, number, text, source FROM scores WHERE project = 'default' ORDER BY name";
+    let expected = [
+        json!({ "name": "kind", "number": Value::Null, "text": "praise", "source": "admin" }),
+        json!({ "name": "rating", "number": 0.5, "text": Value::Null, "source": "admin" }),
+        json!({ "name": "thumbs_up", "number": 1, "text": Value::Null, "source": "key" }),
+    ];
+    world.sql_until(statement, |rows| rows == expected).await;
+    let shown = world.tool(&["show", &id]).await;
+    let of_project = shown["scores"].as_array().expect("a list").iter().filter(|score| score["project"] == "default");
+    assert_eq!(of_project.count(), 3, "{shown}");
+    let seen = get(&world, &format!("/admin/v1/requests/{id}"), &own).await.json();
+    assert_eq!(seen["scores"].as_array().map(Vec::len), Some(3), "{seen}");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_refused_cut_or_empty_is_told_by_its_providers_own_word() {
+    let world = World::start().await;
+    for reason in ["stop", "content_filter", "length"] {
+        let whole = words::whole("hello").replace("\"stop\"", &format!("\"{reason}\""));
+        world.upstream("alpha").replies(Reply::whole(200, whole)).once();
+        assert_eq!(world.ask("alpha/m").await.status, 200);
+    }
+    let statement = "SELECT is_refused, is_cut, is_empty FROM answer_checks ORDER BY started_at";
+    let row = |refused: bool, cut: bool| json!({ "is_refused": refused, "is_cut": cut, "is_empty": false });
+    let expected = [row(false, false), row(true, false), row(false, true)];
+    world.sql_until(statement, |rows| rows == expected).await;
 }

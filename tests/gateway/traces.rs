@@ -1,10 +1,14 @@
 //! Traces: what a real receiver of OTLP gets of requests, and that one which is gone or hangs is nobody's trouble.
 
 use crate::batches;
-use penstock_tests::{Collector, Manner, Otlp, Part, Reply, SeenSpan, Setup, World, until_right, words};
+use penstock_tests::{
+    Collector, Manner, Otlp, Part, Reply, SeenSpan, Setup, World, checkout, tool, until_right, words,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
+use tokio::process::Command;
 
 const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
@@ -101,8 +105,25 @@ async fn a_fallback_is_one_tree(otlp: Otlp, protocol: &str) {
     // The provider knows its attempt by the span's id.
     let call = world.upstream("beta").received(1).await;
     assert_eq!(call.header("traceparent"), format!("00-{}-{}-01", served.trace_id, served.id));
+    read_by_others(&collector, &world).await;
     assert_eq!(collector.header("x-token"), "secret-of-the-receiver");
     assert!(!world.logs().contains("secret-of-the-receiver"));
+}
+
+/// Reads what the receiver got with OpenTelemetry's own types of Python.
+async fn read_by_others(collector: &Collector, world: &World) {
+    let write = |(at, message): (usize, &[u8])| {
+        let file = world.folder().path().join(format!("otlp-{at}"));
+        std::fs::write(&file, message).expect("the test's folder can be written to");
+        file
+    };
+    let files: Vec<PathBuf> = collector.messages().iter().map(AsRef::as_ref).enumerate().map(write).collect();
+    let script = checkout().join("tests/sdk/otlp.py");
+    let output = Command::new(tool("PENSTOCK_TEST_PYTHON")).arg(script).args(files).output().await;
+    let output = output.expect("Python can be started");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let is_right = output.status.success() && said.lines().filter(|line| line.starts_with("ok ")).count() == 3;
+    assert!(is_right, "{said}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test]

@@ -69,6 +69,7 @@ struct Taken {
     spans: Vec<SeenSpan>,
     requests: usize,
     headers: Vec<HeaderMap>,
+    messages: Vec<Bytes>,
 }
 
 /// The server. Dropping it ends it.
@@ -101,6 +102,11 @@ impl Collector {
     /// Everything that it was sent.
     pub fn spans(&self) -> Vec<SeenSpan> {
         self.taken().spans.clone()
+    }
+
+    /// The messages themselves, as they came.
+    pub fn messages(&self) -> Vec<Bytes> {
+        self.taken().messages.clone()
     }
 
     /// How often it was asked.
@@ -153,11 +159,12 @@ async fn answer(
         // A flag, the length, the message.
         Otlp::Grpc => body.slice(5.min(body.len())..),
     };
-    let decoded = ExportTraceServiceRequest::decode(message);
+    let decoded = ExportTraceServiceRequest::decode(message.clone());
     {
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.requests += 1;
         taken.headers.push(head.headers);
+        taken.messages.push(message);
         if manner == Manner::Takes {
             taken.spans.extend(decoded.iter().flat_map(spans));
         }

@@ -19,7 +19,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 13] = [
+const MIGRATIONS: [Migration; 14] = [
     Migration { number: 1, name: "attempts", sql: include_str!("0001_attempts.sql") },
     Migration { number: 2, name: "requests", sql: include_str!("0002_requests.sql") },
     Migration { number: 3, name: "prices", sql: include_str!("0003_prices.sql") },
@@ -33,6 +33,7 @@ const MIGRATIONS: [Migration; 13] = [
     Migration { number: 11, name: "attempts", sql: include_str!("0011_attempts.sql") },
     Migration { number: 12, name: "batch", sql: include_str!("0012_batch.sql") },
     Migration { number: 13, name: "sessions", sql: include_str!("0013_sessions.sql") },
+    Migration { number: 14, name: "scores", sql: include_str!("0014_scores.sql") },
 ];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (
@@ -40,9 +41,10 @@ const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (
 ) ENGINE = ReplacingMergeTree(applied_at) ORDER BY (number, sha256) SETTINGS fsync_after_insert = 1";
 
 /// The tables that grow with traffic, and the time of a row in each.
-const GROWING: [(&str, &str); 4] = [
+const GROWING: [(&str, &str); 5] = [
     ("attempt_log", "toDateTime(started_at)"),
     ("request_log", "toDateTime(received_at)"),
+    ("score_log", "toDateTime(at)"),
     ("spend_by_hour", "hour"),
     ("spend_hours", "hour"),
 ];

@@ -42,6 +42,13 @@ pub(crate) async fn run(place: &Place, options: &ShowOptions) -> anyhow::Result<
         attempts.iter().map(|attempt| ATTEMPT.iter().map(|column| cell(&attempt[*column])).collect()).collect();
     write(b"\n")?;
     print(options.format, &ATTEMPT, &rows, &Value::Null)?;
+    let scores = found["scores"].as_array().cloned().unwrap_or_default();
+    let rows: Vec<Vec<String>> =
+        scores.iter().map(|score| SCORE.iter().map(|column| cell(&score[*column])).collect()).collect();
+    if !rows.is_empty() {
+        write(b"\n")?;
+        print(options.format, &SCORE, &rows, &Value::Null)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,6 +75,9 @@ const FACTS: [(&str, &str); 20] = [
     ("cache", "cache"),
     ("cost_usd", "cost, USD"),
 ];
+
+/// What is told of a score.
+const SCORE: [&str; 6] = ["name", "number", "text", "by", "source", "comment"];
 
 /// What is told of an attempt.
 const ATTEMPT: [&str; 12] = [
