@@ -44,6 +44,7 @@ mod identity;
 mod images;
 mod jobs;
 mod keys;
+mod local;
 mod made;
 mod made_again;
 mod matrix;

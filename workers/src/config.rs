@@ -6,6 +6,7 @@ use crate::keys::ConfiguredKey;
 use crate::media::MediaGuard;
 use crate::prices;
 use crate::providers::batch_api::BatchDialect;
+use crate::providers::local::{self, LocalModel};
 use crate::providers::{self, Adapter, Settings, demo};
 use crate::slots::BatchShare;
 use penstock_runtime::Secret;
@@ -26,11 +27,16 @@ const CONCURRENCY: usize = 256;
 /// What calls may take of a process's memory together, when the section does not say, in bytes.
 const MEMORY: usize = 1 << 30;
 
+/// Stands for the address of this process's own server until that listens: no other provider can be there.
+const OWN_SERVER: &str = "http://127.0.0.1:0/v1";
+
 /// Every provider that could be served here.
 #[derive(Clone, Debug)]
 pub struct WorkersConfig {
     /// Those that a section names, or whose keys are in the environment.
     pub providers: Vec<ProviderConfig>,
+    /// The model that this process can run itself.
+    pub local: Option<LocalModel>,
     /// The operator's own prices.
     pub prices: Vec<(Target, PriceRow)>,
     /// What calls may take of a process's memory together, in bytes.
@@ -78,18 +84,28 @@ impl WorkersConfig {
         let prices: Vec<_> = document.entries("prices").into_iter().filter_map(prices::read).collect();
         let mut sections: BTreeMap<String, Option<Section>> =
             document.sections("providers").into_iter().map(|(name, section)| (name, Some(section))).collect();
+        let local = LocalModel::read(&mut document.section(local::SECTION));
         for name in catalogue::providers() {
             // A variable may be set for other reasons: what cannot be served is passed over, unless somebody asks for it.
             let is_asked = also.iter().any(|also| also == name);
-            if is_asked || entry(name).is_some_and(|entry| has_key(&entry.key_env) && can_be_served(&entry)) {
+            let is_here = local.is_some() && name == local::NAME;
+            if is_asked || is_here || entry(name).is_some_and(|entry| has_key(&entry.key_env) && can_be_served(&entry))
+            {
                 sections.entry(name.to_owned()).or_insert(None);
             }
         }
-        let mut config =
-            Self { providers: Vec::new(), prices, memory: MEMORY, batch_share: BatchShare::USUAL, metrics: None };
+        let mut config = Self {
+            providers: Vec::new(),
+            local,
+            prices,
+            memory: MEMORY,
+            batch_share: BatchShare::USUAL,
+            metrics: None,
+        };
         for (name, section) in sections {
             let mut section = section.unwrap_or_else(|| document.empty(&format!("providers.{name}")));
-            if let Some(provider) = read_provider(&name, &mut section) {
+            let usual = (name == local::NAME && config.local.is_some()).then(|| OWN_SERVER.to_owned());
+            if let Some(provider) = read_provider(&name, &mut section, usual) {
                 config.providers.push(provider);
             }
         }
@@ -126,6 +142,12 @@ impl WorkersConfig {
             models: entry.models,
             unknown: None,
         });
+    }
+
+    /// The provider that this process is to serve itself, if there is one.
+    pub fn own(&mut self) -> Option<(&mut ProviderConfig, &LocalModel)> {
+        let provider = self.providers.iter_mut().find(|provider| provider.base_url == OWN_SERVER)?;
+        Some((provider, self.local.as_ref()?))
     }
 
     /// Lays the operator's own prices over the catalogue's: what they do not state stays as it is there.
@@ -223,12 +245,12 @@ fn has_key(alternatives: &[Vec<String>]) -> bool {
         .any(|names| !names.is_empty() && names.iter().all(|name| std::env::var(name).is_ok_and(|key| !key.is_empty())))
 }
 
-fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
+fn read_provider(name: &str, section: &mut Section, usual_url: Option<String>) -> Option<ProviderConfig> {
     let id = ProviderId::parse(name).map_err(|error| section.mistake("", &error.to_string())).ok()?;
     let entry = entry(name);
     let dialect = section.get("dialect").or(entry.as_ref().map(|entry| entry.dialect));
     let own_url = section.get::<String>("base_url");
-    let base_url = own_url.clone().or(entry.as_ref().and_then(|entry| entry.base_url.clone()));
+    let base_url = own_url.clone().or(entry.as_ref().and_then(|entry| entry.base_url.clone())).or(usual_url);
     let needs_key = entry.as_ref().is_some_and(|entry| !entry.key_env.is_empty());
     let concurrency = section.or("concurrency", CONCURRENCY);
     if concurrency == 0 {
@@ -258,7 +280,7 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
     };
     let most_inputs = most_inputs.or(adapter.most_inputs());
     let Some(base_url) = base_url else {
-        section.mistake("base_url", "is missing: the catalogue knows none for this provider");
+        section.mistake("base_url", why_no_address(name));
         return None;
     };
     let base_url = fill(&base_url, &settings);
@@ -283,6 +305,13 @@ fn read_provider(name: &str, section: &mut Section) -> Option<ProviderConfig> {
         models,
         unknown: None,
     })
+}
+
+fn why_no_address(name: &str) -> &'static str {
+    match name {
+        local::NAME => "is missing, and the local model is not here: `deploy/setup model` fetches it",
+        _ => "is missing: the catalogue knows none for this provider",
+    }
 }
 
 fn check_url(section: &Section, base_url: &str) -> Option<()> {

@@ -4,12 +4,13 @@ use crate::call::CallContext;
 use crate::config::{ProviderConfig, WorkersConfig};
 use crate::count;
 use crate::gossip;
+use crate::keys::ConfiguredKey;
 use crate::metrics::WorkerMetrics;
 use crate::native::Native;
 use crate::pool::Pool;
 use crate::probe;
 use crate::provider::Provider;
-use crate::providers::batch_of;
+use crate::providers::{batch_of, local};
 use crate::slots::Slots;
 use penstock_runtime::bus::{Bus, BusError, Desk, Journal};
 use penstock_runtime::health::Health;
@@ -24,6 +25,7 @@ use penstock_schemas::pool::{PoolState, Resume, Resumed};
 use penstock_schemas::provider_key::{self, KeySource, ProviderKey};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::time::sleep;
 use tracing::{error, info};
 
@@ -45,7 +47,7 @@ impl Workers {
     /// # Errors
     /// When the bus or JetStream cannot be set up.
     pub async fn start(
-        config: WorkersConfig,
+        mut config: WorkersConfig,
         master: Option<MasterKey>,
         bus: &Bus,
         metrics: &Metrics,
@@ -57,6 +59,7 @@ impl Workers {
         let metrics = WorkerMetrics::register(metrics);
         let mut served = Vec::new();
         let memory = Memory::new(config.memory);
+        serve_own(&mut config, life).await?;
         for config in config.providers {
             let card = card(&config);
             if models.get(config.id.as_str()).await?.as_ref() != Some(&card) {
@@ -118,6 +121,18 @@ impl Workers {
         let undone = self.life.drain(limit).await;
         self.journal.finish(LAST_EVENTS).await && undone == 0
     }
+}
+
+/// Starts the server of the model that this process runs itself, and says where it is.
+async fn serve_own(config: &mut WorkersConfig, life: &Life) -> Result<(), BusError> {
+    let Some((provider, model)) = config.own() else { return Ok(()) };
+    let (key, model) = (Secret::generate("local-"), model.clone());
+    let failed = |error: std::io::Error| BusError::Failed { what: "the local model", reason: error.to_string() };
+    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
+    provider.base_url = format!("http://{}/v1", listener.local_addr().map_err(failed)?);
+    provider.keys = vec![ConfiguredKey::new("own", key.clone())];
+    life.service("the local model", local::serve(listener, model, key, life.clone()));
+    Ok(())
 }
 
 /// What the cluster is told of a provider.

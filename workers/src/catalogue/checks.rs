@@ -6,7 +6,7 @@ use penstock_schemas::price::{PerMillion, Prices, TokenPrices};
 use std::collections::HashMap;
 
 /// Models whose price is truly nothing, by target or by all of a provider's.
-const FREE: [&str; 24] = [
+const FREE: [&str; 25] = [
     "codestral/codestral-2405",
     "codestral/codestral-latest",
     "google/gemini-exp-1114",
@@ -16,6 +16,7 @@ const FREE: [&str; 24] = [
     "google/gemma-4-31b-it",
     "google/learnlm-1.5-pro-experimental",
     "lemonade/*",
+    "local/*",
     "microsoft_365_copilot/*", // paid by seat
     "mistral/labs-leanstral-1-5",
     "mistral/labs-leanstral-1-5-1",
@@ -54,7 +55,7 @@ fn every_file_is_read_and_nothing_is_lost() {
     assert_eq!(demo.len(), 1);
     assert_eq!(others.iter().filter(|entry| entry.base_url.is_some()).count(), 94);
     let count: usize = others.iter().map(|entry| entry.models.len()).sum();
-    assert_eq!(count, 2_699);
+    assert_eq!(count, 2_700);
     assert_eq!(price_rows().unwrap().len(), count - UNPRICED + demo[0].models.len());
     let counts: HashMap<&str, usize> = entries.iter().map(|entry| (entry.id.as_str(), entry.models.len())).collect();
     for (id, count) in

@@ -35,6 +35,7 @@ mod errors;
 mod fit;
 pub mod framing;
 pub mod google;
+pub mod local;
 pub(crate) mod media_kind;
 pub mod mistral;
 pub mod openai;
