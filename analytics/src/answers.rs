@@ -45,6 +45,12 @@ pub(crate) async fn answer(bus: &Bus, warehouse: &Warehouse, budgets: &Budgets) 
     })
     .await?;
     let asked = warehouse.clone();
+    bus.answer_activity(move |query| {
+        let asked = asked.clone();
+        async move { told(asked.activity(&query).await) }
+    })
+    .await?;
+    let asked = warehouse.clone();
     bus.answer_audit(move |query| {
         let asked = asked.clone();
         async move { audit::answer(&asked, &query).await }

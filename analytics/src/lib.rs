@@ -4,6 +4,7 @@
 //! Read `ledger` first: gather, insert, acknowledge. `rows` has the rows, `schema` the tables, `spend` the report, `rollup`
 //! what makes it fast over long times.
 
+mod activity;
 mod address;
 mod alert;
 mod answers;

@@ -11,6 +11,7 @@ mod reprice;
 pub(crate) use self::course::{amount, course, early};
 use self::dimension::Dimension;
 use self::read::{MOST_ROWS, read};
+pub(crate) use self::read::{projects, time};
 use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
 use jiff::Timestamp;
@@ -146,7 +147,8 @@ fn check_length(rows: usize) -> Result<(), SpendError> {
     )))
 }
 
-async fn within_limit<T>(
+/// The answer, unless ClickHouse is away or too slow.
+pub(crate) async fn within_limit<T>(
     warehouse: &Warehouse,
     answer: impl Future<Output = Result<T, clickhouse::error::Error>>,
 ) -> Result<T, SpendError> {
@@ -166,7 +168,8 @@ fn check(query: &SpendQuery) -> Result<Vec<Dimension<'_>>, SpendError> {
     parse(&query.by)
 }
 
-fn check_projects(names: &[String]) -> Result<(), SpendError> {
+/// Names of projects go into SQL as they are.
+pub(crate) fn check_projects(names: &[String]) -> Result<(), SpendError> {
     let wrong = names.iter().find_map(|name| ProjectId::parse(name.as_str()).err());
     wrong.map_or(Ok(()), |wrong| Err(SpendError::BadQuery(wrong.to_string())))
 }
@@ -185,7 +188,7 @@ fn parse(by: &[String]) -> Result<Vec<Dimension<'_>>, SpendError> {
     Ok(dimensions)
 }
 
-fn rfc3339(time: UnixMicros) -> String {
+pub(crate) fn rfc3339(time: UnixMicros) -> String {
     let micros = i64::try_from(time.0).unwrap_or(i64::MAX);
     Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX).to_string()
 }

@@ -18,6 +18,7 @@ mod responses;
 mod uploads;
 mod usable;
 
+use crate::dashboard;
 use crate::dialect::ollama::Method;
 use crate::dialect::{self, Endpoint, Purpose};
 use crate::http::aliases::{self, Deployment};
@@ -149,7 +150,7 @@ fn kept() -> Vec<Client> {
 /// For those who run it: without a key.
 fn operations() -> Vec<Client> {
     vec![
-        Client::open("/", "What is here", get(operations::hint)),
+        Client::open("/", "What is here; for a browser, the dashboard", get(operations::front)),
         Client::open("/v1", "What is here", get(operations::hint)),
         Client::open("/api/version", "The version of Ollama's API", get(ollama::version)),
         Client::open("/health", "The process is alive", get(operations::health)),
@@ -183,7 +184,7 @@ pub(crate) fn router(ingress: Shared) -> Router {
         .fallback(unknown_path)
         .layer(from_fn_with_state(ingress.clone(), refuse_while_stopping));
     let open = open.into_iter().fold(Router::new(), join).route("/openapi.json", described);
-    let all = open.merge(api);
+    let all = open.merge(dashboard::router()).merge(api);
     if ingress.config.cors.is_empty() {
         return all.with_state(ingress);
     }

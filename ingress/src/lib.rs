@@ -9,6 +9,7 @@ mod batches;
 mod carry;
 mod config;
 mod conversation;
+mod dashboard;
 mod dialect;
 mod files;
 #[cfg(fuzzing)]

@@ -15,7 +15,7 @@ pub use crate::config::{Declared, DeclaredKey};
 pub use crate::refusal::ManageError;
 pub use actor::Actor;
 pub use apply::{Applied, ApplyStep, Applying, Sign};
-pub(crate) use token::Holder;
+pub(crate) use token::{Holder, hash};
 
 use crate::config::IngressConfig;
 use crate::keys::Keys;
@@ -378,7 +378,7 @@ fn put(directory: &mut Directory, object: &Object, fresh: &Secret, is_rotated: b
         Object::Webhook(webhook) => drop(directory.webhooks.insert(name, webhook)),
         Object::Key(_) => {}
         Object::Admin(settings) => {
-            let sha256 = token::hash(fresh.reveal());
+            let sha256 = hash(fresh.reveal());
             match directory.admins.get_mut(&name) {
                 Some(admin) if !is_rotated => admin.settings = settings,
                 Some(admin) => {

@@ -148,6 +148,7 @@ impl Ingress {
             conversations,
             files,
             batches: Batches::open(bus).await?,
+            sessions: bus.dashboard_sessions().await?,
             background: Arc::new(Semaphore::new(background::AT_ONCE)),
             metrics: Arc::new(IngressMetrics::register(metrics)),
         });

@@ -12,11 +12,12 @@ use crate::metrics::IngressMetrics;
 use crate::models::Models;
 use crate::queue::Queues;
 use crate::strangers::Strangers;
-use penstock_runtime::bus::{Alarm, Bus, Files, Inbox, Journal, Kept, Replays};
+use penstock_runtime::bus::{Alarm, Bucket, Bus, Files, Inbox, Journal, Kept, Replays};
 use penstock_runtime::health::Health;
 use penstock_runtime::memory::Memory;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::UnixMicros;
+use penstock_schemas::dashboard::DashboardSession;
 use penstock_schemas::directory::Directory;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +57,8 @@ pub(crate) struct Parts {
     pub(crate) conversations: Kept,
     pub(crate) files: Files,
     pub(crate) batches: Batches,
+    /// Logins to the dashboard.
+    pub(crate) sessions: Bucket<DashboardSession>,
     /// Room for responses in the background.
     pub(crate) background: Arc<Semaphore>,
     pub(crate) metrics: Arc<IngressMetrics>,

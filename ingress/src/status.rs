@@ -13,6 +13,9 @@ pub(crate) const ANSWERED: StatusCode = StatusCode::OK;
 /// Done, and there is nothing to say.
 pub(crate) const NO_CONTENT: StatusCode = StatusCode::NO_CONTENT;
 
+/// What the asker has is still right.
+pub(crate) const UNCHANGED: StatusCode = StatusCode::NOT_MODIFIED;
+
 /// It is taken, and answered later.
 pub(crate) const ACCEPTED: StatusCode = StatusCode::ACCEPTED;
 

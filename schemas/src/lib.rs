@@ -4,6 +4,7 @@
 //! Evolution: fields are only ever added, and added as optional; a name is never used again for something else. The
 //! golden files under `schemas/tests/golden` are what older processes may still send, and must keep decoding.
 
+pub mod activity;
 pub mod alert;
 pub mod audit;
 pub mod batch;
@@ -16,6 +17,7 @@ pub mod chat;
 pub mod claim;
 pub mod conversation;
 pub mod cycle;
+pub mod dashboard;
 pub mod dialect;
 pub mod directory;
 pub mod envelope;

@@ -227,6 +227,11 @@ impl Subjects {
         format!("{}.query.rows", self.prefix)
     }
 
+    /// Where it is asked how traffic went.
+    pub fn activity(&self) -> String {
+        format!("{}.query.activity", self.prefix)
+    }
+
     /// Where it is asked who changed what.
     pub fn audit(&self) -> String {
         format!("{}.query.audit", self.prefix)
@@ -340,6 +345,11 @@ impl Subjects {
     /// The bucket of virtual keys.
     pub fn keys_bucket(&self) -> String {
         format!("{}_KEYS", self.prefix)
+    }
+
+    /// The bucket of logins to the dashboard.
+    pub fn sessions_bucket(&self) -> String {
+        format!("{}_SESSIONS", self.prefix)
     }
 
     /// The bucket of what the deployment has made for itself: the key that hashes the secrets of virtual keys.

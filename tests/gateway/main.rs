@@ -26,6 +26,7 @@ mod configuration;
 mod copies;
 mod cors;
 mod counted;
+mod dashboard;
 mod dead_letters;
 mod disk;
 mod embeddings;

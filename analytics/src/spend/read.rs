@@ -111,7 +111,7 @@ pub(super) fn tags<'a>(dimensions: &[Dimension<'a>]) -> impl Iterator<Item = &'a
 }
 
 /// A time in SQL.
-pub(super) fn time(micros: u64) -> String {
+pub(crate) fn time(micros: u64) -> String {
     format!("fromUnixTimestamp64Micro(toInt64({micros}))")
 }
 
@@ -174,7 +174,7 @@ impl Plan {
 }
 
 /// Names of projects need no quoting: they were checked.
-pub(super) fn projects(names: &[String]) -> String {
+pub(crate) fn projects(names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     if names.is_empty() { String::new() } else { format!(" AND project IN ({})", names.join(", ")) }
 }

@@ -7,6 +7,7 @@ mod provider_keys;
 mod questions;
 pub(crate) mod routes;
 
+use crate::dashboard::session;
 use crate::http::body::{header, read_json};
 use crate::http::reply;
 use crate::identity::TokenRole;
@@ -143,7 +144,12 @@ pub(crate) async fn identify(ingress: &Shared, headers: &HeaderMap, id: RequestI
         let projects = if role == Role::Admin { Vec::new() } else { vec![project.to_string()] };
         return Ok(Actor { role, projects, request_id: Some(id), ..Actor::admin(name, Way::Api) });
     }
-    match ingress.objects.holder(bearer.unwrap_or_default(), ingress.config.admin_key.as_ref()) {
+    let root = ingress.config.admin_key.as_ref();
+    let holder = match (bearer, session::token_hash(ingress, headers).await?) {
+        (None, Some(sha256)) => ingress.objects.holder_of_hash(&sha256, root),
+        (bearer, _) => ingress.objects.holder(bearer.unwrap_or_default(), root),
+    };
+    match holder {
         Holder::Known(actor) => Ok(Actor { request_id: Some(id), ..actor }),
         Holder::Unknown => Err(Refusal::WrongAdminKey),
         Holder::NotReady => Err(Refusal::NotReady("the admin tokens have not been read yet")),

@@ -3,12 +3,13 @@
 
 use super::admin::identify;
 use crate::config::MetricsAccess;
+use crate::dashboard;
 use crate::http::reply;
 use crate::refusal::Refusal;
 use crate::stage::authenticate::Credentials;
 use crate::state::Shared;
 use crate::status;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use penstock_runtime::bus::{Intake, LedgerState};
@@ -16,6 +17,11 @@ use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
+
+/// `GET /`: the dashboard for a browser, and for programs what this is.
+pub(crate) async fn front(request: Request) -> Response {
+    if dashboard::wants_page(request.headers()) { dashboard::page(request).await } else { hint().await.into_response() }
+}
 
 /// `GET /` and `GET /v1`: what this is, and which address each SDK wants, relative to this one.
 pub(crate) async fn hint() -> impl IntoResponse {

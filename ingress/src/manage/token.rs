@@ -26,7 +26,7 @@ pub(super) fn generate() -> Secret {
 }
 
 /// 64 hexadecimal digits.
-pub(super) fn hash(token: &str) -> String {
+pub(crate) fn hash(token: &str) -> String {
     hex::write(&Sha256::digest(token))
 }
 
@@ -38,8 +38,12 @@ fn is_same(one: &str, other: &str) -> bool {
 impl Objects {
     /// Whose token this is; `root` is the root key.
     pub(crate) fn holder(&self, token: &str, root: Option<&Secret>) -> Holder {
-        let given = hash(token);
-        if root.is_some_and(|root| is_same(&given, &hash(root.reveal()))) {
+        self.holder_of_hash(&hash(token), root)
+    }
+
+    /// The same, for a token of which only the [`hash`] is known.
+    pub(crate) fn holder_of_hash(&self, given: &str, root: Option<&Secret>) -> Holder {
+        if root.is_some_and(|root| is_same(given, &hash(root.reveal()))) {
             return Holder::Known(Actor::admin("root", Way::Api));
         }
         let (directory, now) = (self.directories.snapshot(), clock::now());
@@ -48,7 +52,7 @@ impl Objects {
         let holder = directory
             .admins
             .values()
-            .fold(None, |found, admin| if is_same(&given, &admin.sha256) { Some(admin) } else { found });
+            .fold(None, |found, admin| if is_same(given, &admin.sha256) { Some(admin) } else { found });
         match holder {
             Some(admin) if admin.settings.enabled && is_good(admin.settings.expires_at) => {
                 let settings = &admin.settings;

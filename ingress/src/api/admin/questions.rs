@@ -2,13 +2,15 @@
 //! numbers are.
 
 use super::{AdminRequest, Reply};
-use crate::manage::ManageError;
+use crate::manage::{Actor, ManageError};
 use crate::refusal::Refusal;
 use penstock_runtime::bus::BusError;
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::activity::ActivityQuery;
 use penstock_schemas::alert::AlertQuery;
 use penstock_schemas::audit::{AuditQuery, AuditReply};
+use penstock_schemas::directory::Role;
 use penstock_schemas::question::{Answered, Question, Words};
 use penstock_schemas::spend::{ReportReply, SpendQuery, parse_time};
 use penstock_schemas::target::{ResumeTarget, TargetReport};
@@ -116,6 +118,39 @@ pub(super) async fn audit(asked: AdminRequest) -> Result<Reply, Refusal> {
             Err(Refusal::NotReady("no analytics role answers"))
         }
     }
+}
+
+/// Who asks.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Me {
+    /// The name that the audit shows.
+    name: String,
+    /// What they may do.
+    role: Role,
+    /// With which projects; empty: with all.
+    projects: Vec<String>,
+}
+
+/// `GET /admin/v1/me`.
+pub(super) async fn me(asked: AdminRequest) -> Result<Reply, Refusal> {
+    let Actor { name, role, projects, .. } = asked.actor;
+    Ok(Reply::new(to_value(&Me { name, role, projects })))
+}
+
+/// `GET /admin/v1/activity?since=1h`.
+pub(super) async fn activity(asked: AdminRequest) -> Result<Reply, Refusal> {
+    let (since, until) = (asked.query("since"), asked.query("until"));
+    let now = clock::now();
+    check_words(&asked, since, until, now)?;
+    // Each is a time: what is wrong now is their order.
+    let mut query = ActivityQuery::parse(since, until, now).map_err(|why| ManageError::rule("since", why))?;
+    if !asked.actor.sees_all() {
+        if asked.actor.projects.is_empty() {
+            return Err(Refusal::NoRole);
+        }
+        query.projects.clone_from(&asked.actor.projects);
+    }
+    Ok(Reply::new(to_value(&answered(asked.ingress.bus.ask_activity(&query).await)?)))
 }
 
 /// `GET /admin/v1/targets`: which targets are well, and why not.

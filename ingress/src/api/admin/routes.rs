@@ -1,10 +1,14 @@
 //! The table of the admin API: every route once, with its handler and with what the OpenAPI document says about it. The
 //! router and the document are both made of it, so that neither has a route that the other has not.
 
+mod parameters;
+
 use super::{AdminRequest, Handler, Reply, ledger_rows, objects, provider_keys, questions};
 use crate::refusal::Refusal;
 use axum::http::Method;
 use axum::routing::MethodFilter;
+use parameters::{ACTOR, BY, FORCE, FORECAST, IF_MATCH, KIND, OBJECT, OVERLAP, TEXT, time};
+use penstock_schemas::activity::ActivityReport;
 use penstock_schemas::alert::{AlertReport, Webhook};
 use penstock_schemas::audit::AuditReport;
 use penstock_schemas::budget::{Budget, RateLimit};
@@ -75,71 +79,6 @@ fn content<T: JsonSchema>(form: ContentForm) -> BodyContent {
     BodyContent { schema: |generator| generator.subschema_for::<T>(), form }
 }
 
-const IF_MATCH: Parameter = Parameter {
-    name: "If-Match",
-    is_in_query: false,
-    pattern: r#"{"type": "string", "pattern": "^(\"?[0-9]{1,15}\"?|[*])$"}"#,
-    about: "Only if it still has this ETag",
-};
-
-const FORCE: Parameter = Parameter {
-    name: "force",
-    is_in_query: true,
-    pattern: r#"{"type": "boolean"}"#,
-    about: "Also if keys still belong to it",
-};
-
-const OVERLAP: Parameter = Parameter {
-    name: "overlap",
-    is_in_query: true,
-    pattern: r#"{"type": "string", "pattern": "^[0-9]{1,4}(ms|s|m|h)$"}"#,
-    about: "How long the older secret holds: 30m, 24h; default 24h",
-};
-
-const fn time(name: &'static str, about: &'static str) -> Parameter {
-    let pattern = r#"{"type": "string", "pattern": "^([1-9][0-9]{0,3}[mhd]|20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8]))$"}"#;
-    Parameter { name, is_in_query: true, pattern, about }
-}
-
-const BY: Parameter = Parameter {
-    name: "by",
-    is_in_query: true,
-    pattern: r#"{"type": "array", "uniqueItems": true, "maxItems": 5, "items": {"type": "string",
-        "pattern": "^(project|user|key_id|provider|model|virtual_model|operation|budget|day|hour|tag:[a-z]{1,20})$"}}"#,
-    about: "What to break it down by, separated by commas",
-};
-
-const FORECAST: Parameter = Parameter {
-    name: "forecast",
-    is_in_query: true,
-    pattern: r#"{"type": "boolean"}"#,
-    about: "Where spending leads to: this month's, or with `by=budget` each budget's; without the other parameters",
-};
-
-const KIND: Parameter = Parameter {
-    name: "kind",
-    is_in_query: true,
-    pattern: r#"{"enum": ["budget_threshold", "budget_exceeded", "unpriced_model", "unpriced_usage", "impossible_usage", "provider_key_failing", "reconciliation_difference", "spending_slope"]}"#,
-    about: "Only alerts of this kind",
-};
-
-const OBJECT: Parameter = Parameter {
-    name: "object",
-    is_in_query: true,
-    pattern: r#"{"type": "string", "maxLength": 320}"#,
-    about: "Only such objects: `budget`, or `budget/search-monthly`",
-};
-
-/// A text of a caller's or an operator's, as a parameter.
-const TEXT: &str = r#"{"type": "string", "maxLength": 256}"#;
-
-const ACTOR: Parameter = Parameter {
-    name: "actor",
-    is_in_query: true,
-    pattern: r#"{"type": "string", "maxLength": 300}"#,
-    about: "Only changes by this one",
-};
-
 /// Every route of the admin API.
 pub(crate) fn routes() -> Vec<AdminRoute> {
     let mut routes = Vec::new();
@@ -152,18 +91,6 @@ pub(crate) fn routes() -> Vec<AdminRoute> {
     routes.extend(of_objects::<Webhook, Webhook>(Kind::Webhook));
     routes.extend(of_secrets());
     routes.extend(of_provider_keys());
-    let question = |path: &str, id: &str, summary: &str| AdminRoute {
-        method: Method::GET,
-        path: format!("/admin/v1/{path}"),
-        summary: summary.to_owned(),
-        id: id.to_owned(),
-        tag: "reports",
-        parameters: Vec::new(),
-        body: None,
-        answer: content::<Answered>(ContentForm::Plain),
-        is_change: false,
-        handler: handler(questions::spend),
-    };
     routes.push(AdminRoute {
         parameters: vec![
             BY,
@@ -192,8 +119,42 @@ pub(crate) fn routes() -> Vec<AdminRoute> {
         ..question("targets", "targets", "Which targets are well, and why not")
     });
     routes.extend(of_rows());
+    routes.extend(of_activity());
     routes.push(of_targets());
     routes
+}
+
+/// What is only asked for.
+fn question(path: &str, id: &str, summary: &str) -> AdminRoute {
+    AdminRoute {
+        method: Method::GET,
+        path: format!("/admin/v1/{path}"),
+        summary: summary.to_owned(),
+        id: id.to_owned(),
+        tag: "reports",
+        parameters: Vec::new(),
+        body: None,
+        answer: content::<Answered>(ContentForm::Plain),
+        is_change: false,
+        handler: handler(questions::spend),
+    }
+}
+
+/// Traffic, and who asks.
+fn of_activity() -> Vec<AdminRoute> {
+    vec![
+        AdminRoute {
+            parameters: vec![time("since", "From when on: 1h, 7d, or a day"), time("until", "Until when, exclusive")],
+            answer: content::<ActivityReport>(ContentForm::Plain),
+            handler: handler(questions::activity),
+            ..question("activity", "activity", "Traffic over time: requests, failures, times and cost, also by target")
+        },
+        AdminRoute {
+            answer: content::<questions::Me>(ContentForm::Plain),
+            handler: handler(questions::me),
+            ..question("me", "me", "Who asks, in which role and for which projects")
+        },
+    ]
 }
 
 /// List, show, create, replace, change, delete.
@@ -252,16 +213,9 @@ fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<AdminRoute> {
 /// Single requests and sessions, as the ledger has them.
 fn of_rows() -> Vec<AdminRoute> {
     let route = |path: &str, id: &str, summary: &str| AdminRoute {
-        method: Method::GET,
-        path: format!("/admin/v1/{path}"),
-        summary: summary.to_owned(),
-        id: id.to_owned(),
-        tag: "reports",
-        parameters: Vec::new(),
-        body: None,
         answer: content::<RowReport>(ContentForm::Plain),
-        is_change: false,
         handler: handler(ledger_rows::requests),
+        ..question(path, id, summary)
     };
     let text = |name, about| Parameter { name, is_in_query: true, pattern: TEXT, about };
     vec![

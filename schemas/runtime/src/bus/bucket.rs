@@ -16,6 +16,9 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// Values of a list that are asked for at once.
 const AT_ONCE: usize = 64;
 
+/// How long a login to the dashboard stays, at the most.
+const SESSIONS: Duration = Duration::from_secs(24 * 3_600);
+
 /// A bucket whose values are `V`.
 #[derive(Clone)]
 pub struct Bucket<V> {
@@ -50,6 +53,15 @@ impl Bus {
     /// When JetStream does not answer, or the bucket has other settings.
     pub async fn models(&self) -> Result<Bucket<penstock_schemas::model::ProviderCard>, BusError> {
         Bucket::open(self, &self.subjects.models_bucket()).await
+    }
+
+    /// The bucket of logins to the dashboard, by the SHA-256 of what the browser shows.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn dashboard_sessions(&self) -> Result<Bucket<penstock_schemas::dashboard::DashboardSession>, BusError> {
+        let name = self.subjects.sessions_bucket();
+        Ok(Bucket::of(self, self.key_value_for(&name, SESSIONS).await?))
     }
 
     /// The bucket of budgets' books, by `book::key`.

@@ -3,6 +3,7 @@
 use super::{Bus, BusError, failed};
 use async_nats::Request;
 use futures_util::StreamExt;
+use penstock_schemas::activity::{ActivityQuery, ActivityReply};
 use penstock_schemas::audit::{AuditQuery, AuditReply};
 use penstock_schemas::spend::{SpendQuery, SpendReply};
 use penstock_schemas::subject::QUEUE_GROUP;
@@ -61,6 +62,26 @@ impl Bus {
             }
         })
         .await
+    }
+
+    /// Asks the analytics role how traffic went.
+    ///
+    /// # Errors
+    /// When no analytics role answers.
+    pub async fn ask_activity(&self, query: &ActivityQuery) -> Result<ActivityReply, BusError> {
+        self.ask(self.subjects.activity(), query, "ask the analytics role").await
+    }
+
+    /// Answers questions for traffic as long as the role lives, each in a task of its own.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn answer_activity<F, A>(&self, answer: F) -> Result<(), BusError>
+    where
+        F: Fn(ActivityQuery) -> A + Send + Sync + 'static,
+        A: Future<Output = ActivityReply> + Send + 'static,
+    {
+        self.answer_read(self.subjects.activity(), answer, ActivityReply::BadQuery).await
     }
 
     /// Asks the analytics role who changed what.
