@@ -159,6 +159,8 @@ async fn an_answer_is_scored_by_keys_of_its_project_and_by_those_who_manage_it()
         let body = json!({ "request_id": id, "name": name, "value": value, "comment": "it's \"right\"" });
         world.post("/v1/feedback", &body)
     };
+    // Those who manage are believed of no request that the ledger does not have.
+    world.sql_until("SELECT * FROM requests", |rows| rows.len() == 1).await;
     let own = owner(&world, json!(["default"])).await;
     for (ask, status) in [
         (score("thumbs_up", json!(false)), 200),
