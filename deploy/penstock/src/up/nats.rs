@@ -7,8 +7,11 @@ use super::disk::store_limit;
 use super::programs;
 use anyhow::{Context, bail};
 use penstock_runtime::Secret;
+use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::path::Path;
+use std::process;
 use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
@@ -64,10 +67,20 @@ authorization {{ user: "penstock", password: "{password}" }}
     )
 }
 
-/// A port that nobody uses now.
+/// Where ports are looked for: below those that Linux gives to outgoing connections (from 32,768 on), one of which could take
+/// the port before the server has it.
+const PORTS: Range<u16> = 10_000..32_768;
+
+/// Ports that are tried.
+const PORT_TRIES: usize = 1_000;
+
+/// A port that no process uses now.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no free port on 127.0.0.1")?;
-    Ok(listener.local_addr()?.port())
+    // Drawn, so that two that start at once hardly meet.
+    let drawn = RandomState::new().hash_one(process::id()) % PORTS.len() as u64;
+    let ports = PORTS.cycle().skip(usize::try_from(drawn)?).take(PORT_TRIES);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.into_iter().find(is_free).context("no free port on 127.0.0.1")
 }
 
 /// An `up` that was killed leaves its server running on our store: it is asked to stop, if it is really ours.
