@@ -9,9 +9,9 @@ SELECT * FROM (
     WHERE a.started_at >= now('UTC') - INTERVAL 30 DAY AND a.cache_read_tokens > 0
     GROUP BY model
     UNION ALL
-    SELECT cache, model, count(), NULL, NULL
+    SELECT cache, model, count(), NULL, sum(saved_usd)
     FROM requests
-    WHERE received_at >= now('UTC') - INTERVAL 30 DAY AND cache IN ('exact', 'semantic')
+    WHERE received_at >= now('UTC') - INTERVAL 30 DAY AND cache IN ('exact', 'semantic', 'joined')
     GROUP BY cache, model
 )
 ORDER BY saved_usd DESC NULLS LAST, requests DESC

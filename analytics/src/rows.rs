@@ -108,6 +108,9 @@ pub(crate) struct RequestRow {
     cache: &'static str,
     first_token_us: Option<u64>,
     cost_usd: Option<i128>,
+    saved_usd: Option<i128>,
+    #[serde(with = "clickhouse::serde::uuid::option")]
+    cache_source: Option<Uuid>,
     batch_id: String,
     session: String,
     session_source: &'static str,
@@ -305,6 +308,8 @@ fn requested(request: &RequestEvent) -> RequestRow {
         cache: request.cache.as_str(),
         first_token_us: request.first_token_us,
         cost_usd: request.cost.map(pico),
+        saved_usd: request.saved.map(pico),
+        cache_source: request.cache_source.map(|id| id.0),
         batch_id: batch(request.batch_id.as_ref()),
         session: request.session.as_ref().map(|session| session.id.clone()).unwrap_or_default(),
         session_source: request.session.as_ref().map_or("", |session| session.source.as_str()),

@@ -5,6 +5,7 @@
 mod support;
 
 use penstock_schemas::event::{CacheResult, Outcome};
+use penstock_schemas::money::Picodollars;
 use penstock_schemas::usage::Usage;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -56,7 +57,10 @@ async fn world() -> World {
     }
     // Answered from our own cache: no attempt.
     for cache in [CacheResult::Exact, CacheResult::Exact, CacheResult::Semantic] {
-        events.push(requested(request(&start("search", "openai/gpt-4o", now()), cache)));
+        let mut answered = request(&start("search", "openai/gpt-4o", now()), cache);
+        answered.saved = Some(Picodollars(2_000_000_000));
+        answered.cache_source = Some(answered.request_id);
+        events.push(requested(answered));
     }
     world.write(events).await;
     world.until("SELECT count() FROM requests", "7").await;
@@ -86,11 +90,11 @@ async fn each_question_of_the_readme_has_the_right_answer() {
             // 400 × (2.5 − 1.25), 1000 × (0.15 − 0.075), 100 × 0 dollars, over a million.
             "cache_savings",
             json!([
+                {"cache": "exact", "model": "gpt-4o", "requests": 2, "cached_tokens": null, "saved_usd": 0.004},
+                {"cache": "semantic", "model": "gpt-4o", "requests": 1, "cached_tokens": null, "saved_usd": 0.002},
                 {"cache": "prompt cache", "model": "gpt-4o", "requests": 1, "cached_tokens": 400, "saved_usd": 0.0005},
                 {"cache": "prompt cache", "model": "gpt-4o-mini", "requests": 1, "cached_tokens": 1000, "saved_usd": 0.000_075},
-                {"cache": "prompt cache", "model": "llama", "requests": 1, "cached_tokens": 100, "saved_usd": 0},
-                {"cache": "exact", "model": "gpt-4o", "requests": 2, "cached_tokens": null, "saved_usd": null},
-                {"cache": "semantic", "model": "gpt-4o", "requests": 1, "cached_tokens": null, "saved_usd": null}
+                {"cache": "prompt cache", "model": "llama", "requests": 1, "cached_tokens": 100, "saved_usd": 0}
             ]),
         ),
         (

@@ -17,6 +17,7 @@ mod operations;
 mod responses;
 mod uploads;
 mod usable;
+mod wrong_hit;
 
 use crate::dashboard;
 use crate::dialect::ollama::Method;

@@ -1,13 +1,16 @@
 //! How the ingress listens, waits and routes: sections `[ingress]` and `[models.NAME]`. Knows nothing of requests.
 
+mod caching;
 mod declared;
 
+pub use caching::CacheConfig;
 pub use declared::{Declared, DeclaredKey};
 
 use crate::identity::IssuerConfig;
 use penstock_runtime::bus::FileLimits;
 use penstock_runtime::config::{Document, Section, parse_duration};
 use penstock_runtime::{MasterKey, Secret};
+use penstock_schemas::cache::CacheSettings;
 use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::name::{RequestId, Target, check_model};
@@ -59,6 +62,8 @@ pub struct IngressConfig {
     pub budget_wait: Duration,
     /// How batches are run.
     pub batch: BatchConfig,
+    /// The cache of answers.
+    pub cache: CacheConfig,
     /// The operator's own model names.
     pub models: BTreeMap<String, VirtualModel>,
     /// What happens to what a provider cannot express, unless the virtual model says otherwise.
@@ -119,6 +124,8 @@ pub struct VirtualModel {
     pub hedge: Option<Hedge>,
     /// What becomes of a stream that breaks.
     pub on_break: OnBreak,
+    /// What is set for the cache, for requests for it.
+    pub cache: Option<CacheSettings>,
 }
 
 /// What becomes of a stream that breaks after its first content.
@@ -181,7 +188,6 @@ impl IngressConfig {
             let model = read_model(&name, &mut section)?;
             Some((name, model))
         });
-        let files = read_files(&mut document.section("files"));
         let models: BTreeMap<String, VirtualModel> = models.collect();
         let declared = Declared::read(document, |name| models.contains_key(name));
         Self {
@@ -197,9 +203,10 @@ impl IngressConfig {
             unsupported,
             queue,
             batch: BatchConfig::read(document),
+            cache: CacheConfig::read(document),
             memory,
             stored,
-            files,
+            files: read_files(&mut document.section("files")),
             connections,
             strangers,
             cors,
@@ -297,6 +304,7 @@ fn read_model(name: &str, section: &mut Section) -> Option<VirtualModel> {
         unsupported: section.get("unsupported"),
         hedge: read_hedge(section),
         on_break: section.get("on_break").unwrap_or_default(),
+        cache: caching::read_settings(section),
     })
 }
 

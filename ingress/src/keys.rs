@@ -246,6 +246,7 @@ fn describe(id: KeyId, secret: &Secret, wish: KeyWish, hasher: &Hasher) -> Virtu
         budgets: wish.budgets,
         generations,
         rates: wish.rates,
+        cache: None,
     }
 }
 

@@ -6,6 +6,7 @@ mod allow;
 mod api;
 mod batch;
 mod batches;
+mod cache;
 mod carry;
 mod config;
 mod conversation;

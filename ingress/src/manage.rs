@@ -4,6 +4,7 @@
 
 mod actor;
 mod apply;
+mod cached;
 mod keys;
 mod provider_keys;
 mod rules;
@@ -404,7 +405,7 @@ fn remove(directory: &mut Directory, object: &Object) -> Option<Secret> {
         Kind::Limit => drop(directory.limits.remove(name)),
         Kind::Admin => drop(directory.admins.remove(name)),
         Kind::Webhook => drop(directory.webhooks.remove(name)),
-        Kind::Key | Kind::ProviderKey | Kind::Target => {}
+        Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache => {}
     }
     None
 }

@@ -62,6 +62,15 @@ struct ByCircuit {
 
 type Times<L> = Family<L, Histogram, fn() -> Histogram>;
 
+/// A request that waits.
+pub(crate) struct Waiting(Gauge);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// The ingress's metrics. Cloning shares them.
 #[derive(Clone)]
 pub(crate) struct IngressMetrics {
@@ -74,6 +83,8 @@ pub(crate) struct IngressMetrics {
     queued: Family<ByProvider, Gauge>,
     circuits: Family<ByCircuit, Gauge>,
     memory_free: Gauge,
+    cache_waiting: Gauge,
+    cache_wrong: Counter,
     ledger: LedgerMetrics,
     registry: Metrics,
 }
@@ -98,6 +109,16 @@ impl IngressMetrics {
             ),
             stages: metrics.register("stage_seconds", "Time of a request in a stage", stages),
             cache: metrics.register("cache_lookups", "Requests by what the cache did", Family::default()),
+            cache_waiting: metrics.register(
+                "cache_waiting",
+                "Requests that wait for the answer to the same request",
+                Gauge::default(),
+            ),
+            cache_wrong: metrics.register(
+                "cache_wrong",
+                "Cached answers that callers reported as wrong",
+                Counter::default(),
+            ),
             queued: metrics.register("queued_calls", "Calls that wait for a provider's workers", Family::default()),
             circuits: metrics.register(
                 "circuits",
@@ -132,6 +153,17 @@ impl IngressMetrics {
             let took = Duration::from_micros(time.us).as_secs_f64();
             self.stages.get_or_create(&ByStage { stage: time.stage.as_str() }).observe(took);
         }
+    }
+
+    /// Counts one that waits for another's answer, until what is given is dropped.
+    pub(crate) fn waits(&self) -> Waiting {
+        self.cache_waiting.inc();
+        Waiting(self.cache_waiting.clone())
+    }
+
+    /// Counts a cached answer that was reported as wrong.
+    pub(crate) fn wrong_hit(&self) {
+        self.cache_wrong.inc();
     }
 
     /// Notes how the ledger and the connection are.

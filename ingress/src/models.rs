@@ -177,6 +177,12 @@ impl Models {
         })
     }
 
+    /// The dialect that a provider speaks.
+    pub(crate) fn dialect(&self, provider: &ProviderId) -> Option<Dialect> {
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        served.cards.get(provider.as_str()).map(|card| card.dialect)
+    }
+
     /// Whether a provider is served.
     pub(crate) fn serves(&self, provider: &ProviderId) -> bool {
         self.0.served.read().unwrap_or_else(PoisonError::into_inner).cards.contains_key(provider.as_str())

@@ -9,6 +9,8 @@ use crate::http::reply;
 use crate::jobs;
 use crate::refusal::Refusal;
 use crate::request::Request;
+use crate::stage::admit::Admitted;
+use crate::stage::cache::LookedUp;
 use crate::stage::dispatch::{Answer, Begun, SpeltCall};
 use crate::stage::guard::RequestGuard;
 use crate::stage::record::Record;
@@ -82,7 +84,22 @@ async fn respond(ingress: &Shared, mut request: Request, guard: &mut RequestGuar
 async fn ask(ingress: &Shared, mut request: Request, record: &mut Record) -> Result<Begun, Refusal> {
     refer::refer(&mut request, ingress, record).await?; //                            refer: what is in the files that it names?
     let admitted = admit::admit(&request, ingress, record).await?; //                 admit: may it come now?
-    cache::look_up(&mut request); //                                                  cache: was it answered before?
+    let looked_up = cache::look_up(&mut request, ingress, record).await?; //          cache: was it answered before?
+    let missed = match looked_up {
+        LookedUp::Found(begun) => return Ok(*begun),
+        LookedUp::Missed(missed) => missed,
+    };
+    let begun = Box::pin(ask_anew(ingress, request, admitted, record)).await;
+    cache::share(missed, begun, ingress, record)
+}
+
+/// What the cache has not.
+async fn ask_anew(
+    ingress: &Shared,
+    request: Request,
+    admitted: Admitted,
+    record: &mut Record,
+) -> Result<Begun, Refusal> {
     let route = route::route(&request, ingress)?; //                                  route: who can answer it?
     let funded = reserve::reserve(request, route, admitted, ingress, record).await?; // reserve: is there money for it?
     dispatch::dispatch(funded, ingress, record).await //                              dispatch, and call: workers/src/call.rs

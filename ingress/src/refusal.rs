@@ -78,6 +78,10 @@ pub(crate) enum Refusal {
     OtherRequest { what: &'static str },
     #[error("there is no stream to go on with: it is older than a day, was never begun, or was not resumable")]
     UnknownStream,
+    #[error("there is no cached answer to this request, and it asks for no other (`x-penstock-cache: only`)")]
+    CacheMiss,
+    #[error("no cached answer is known that this request got: it was removed, is too old, or came from no cache")]
+    UnknownHit,
     #[error("this process is stopping: send the request again")]
     Draining,
     #[error("this process is not ready: {0}")]
@@ -200,7 +204,7 @@ impl Refusal {
 
     /// Whether asking again soon is in vain: official SDKs would, by themselves.
     pub(crate) fn is_lasting(&self) -> bool {
-        matches!(self, Self::OverBudget(_) | Self::Unpriced { .. })
+        matches!(self, Self::OverBudget(_) | Self::Unpriced { .. } | Self::CacheMiss)
     }
 
     /// What else the provider's error object holds, save the names that are taken.

@@ -5,10 +5,10 @@ use crate::dialect::ClientRequest;
 use crate::keys::grant::Grant;
 use crate::limits::LimitQuery;
 use axum::http::HeaderMap;
+use bytes::Bytes;
 use penstock_runtime::memory::Reserved;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Caller;
-use penstock_schemas::event::CacheResult;
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{BatchId, RequestId, Target};
@@ -54,14 +54,14 @@ pub(crate) struct Request {
     pub(crate) webhook: Option<String>,
     /// Set by `repeat`: whether the answer is kept, for a caller who asks again.
     pub(crate) is_kept: bool,
-    /// Set by `cache`: what it did.
-    pub(crate) cache: CacheResult,
     /// When its caller was found.
     pub(crate) known_at: UnixMicros,
     /// The session that it is a part of, as far as it says so itself; `recall` adds that of an earlier response.
     pub(crate) session: Option<Box<Session>>,
     /// The trace that it is a part of; `None`: no traces are made.
     pub(crate) trace: Option<Box<TraceContext>>,
+    /// Set by `cache`, where the answer may be kept: the request in its agnostic form, in which the answer must come too.
+    pub(crate) agnostic: Option<Bytes>,
     /// The batch that it is a line of; `None`: a client waits for the answer.
     pub(crate) batch: Option<BatchId>,
 }
@@ -84,10 +84,10 @@ impl Request {
             is_async: false,
             webhook: None,
             is_kept: false,
-            cache: CacheResult::Off,
             known_at,
             session: None,
             trace,
+            agnostic: None,
             batch: None,
         }
     }

@@ -3,6 +3,7 @@
 use crate::api;
 use crate::batch;
 use crate::batches::Batches;
+use crate::cache::Cache;
 use crate::carry::Carry;
 use crate::config::{IngressConfig, MetricsAccess};
 use crate::conversation::background;
@@ -28,11 +29,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 /// The time that the ledger gets for the last events, after the last request is over.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// How long a start waits for the answers that are kept.
+const CACHED: Duration = Duration::from_secs(2);
 
 /// The running role.
 pub struct Ingress {
@@ -92,6 +96,17 @@ fn serve(shared: &Shared, listener: TcpListener, metrics_listener: Option<TcpLis
     }
 }
 
+/// The cache of answers; what other processes ask of it is answered from now on.
+async fn open_cache(config: &IngressConfig, bus: &Bus) -> Result<Cache, IngressError> {
+    config.cache.warn();
+    let cache = Cache::follow(&bus.cache_store().await?, bus.life(), config.cache.memory, config.cache.disk);
+    let known = cache.clone();
+    bus.answer_hits(move |asked| known.of_request(asked)).await?;
+    let known = cache.clone();
+    bus.answer_cache_reports(move || known.report()).await?;
+    Ok(cache)
+}
+
 impl Ingress {
     /// Starts to listen, and to follow keys and models.
     ///
@@ -113,6 +128,7 @@ impl Ingress {
         models.follow(&bus.models().await?);
         let health = Health::follow(bus, |_| ()).await?;
         let carry = Carry::follow(bus).await?;
+        let cache = open_cache(&config, bus).await?;
         let known = health.clone();
         bus.answer_targets(move || known.report(clock::now())).await?;
         let issuers = Issuers::new(&config.issuers, life);
@@ -136,6 +152,7 @@ impl Ingress {
             models,
             health,
             carry,
+            cache,
             objects,
             keeper: Keeper::start(bus).await?,
             alarm: bus.alarm(),
@@ -169,6 +186,11 @@ impl Ingress {
     /// Waits until every key and model that existed at the start is known.
     pub async fn ready(&self) {
         while !self.shared.is_ready() {
+            sleep(LOOK).await;
+        }
+        // What is kept of many answers takes a while: others can be asked anew.
+        let until = Instant::now() + CACHED;
+        while !self.shared.cache.is_current() && Instant::now() < until {
             sleep(LOOK).await;
         }
     }

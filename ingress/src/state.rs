@@ -2,6 +2,7 @@
 //! Knows no stage and no handler, and starts nothing.
 
 use crate::batches::Batches;
+use crate::cache::Cache;
 use crate::carry::Carry;
 use crate::config::IngressConfig;
 use crate::identity::Issuers;
@@ -52,6 +53,7 @@ pub(crate) struct Parts {
     pub(crate) memory: Memory,
     pub(crate) strangers: Strangers,
     pub(crate) carry: Carry,
+    pub(crate) cache: Cache,
     /// Room for requests that wait until this process is ready.
     pub(crate) early: Semaphore,
     pub(crate) conversations: Kept,

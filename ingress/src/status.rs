@@ -54,7 +54,9 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         }
         // 409 would be right too, but every official SDK tries a 409 again by itself.
         Refusal::OtherRequest { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        Refusal::UnknownStream => StatusCode::NOT_FOUND,
+        Refusal::UnknownStream | Refusal::UnknownHit => StatusCode::NOT_FOUND,
+        // Source: <https://www.rfc-editor.org/rfc/rfc9111#section-5.2.1.7>.
+        Refusal::CacheMiss => StatusCode::GATEWAY_TIMEOUT,
         Refusal::Draining | Refusal::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Manage(refused) => of_refused(refused),
         Refusal::Failed(failure) => of_failure(failure),

@@ -19,7 +19,7 @@ use std::fmt;
 const VERSION: u8 = 1;
 
 /// How the caller wants the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// In one piece.

@@ -213,6 +213,8 @@ pub enum CacheResult {
     Exact,
     /// A request of the same meaning was answered before.
     Semantic,
+    /// The same request was being answered.
+    Joined,
 }
 
 impl CacheResult {
@@ -223,6 +225,15 @@ impl CacheResult {
             Self::Miss => "miss",
             Self::Exact => "exact",
             Self::Semantic => "semantic",
+            Self::Joined => "joined",
+        }
+    }
+
+    /// Whether the answer was paid for by another request.
+    pub fn is_hit(self) -> bool {
+        match self {
+            Self::Off | Self::Miss => false,
+            Self::Exact | Self::Semantic | Self::Joined => true,
         }
     }
 }
@@ -266,6 +277,12 @@ pub struct RequestEvent {
     /// What the answer cost; failed attempts before it have rows of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Picodollars>,
+    /// What the answer would have cost, when it came from the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Picodollars>,
+    /// The request that paid for it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_source: Option<RequestId>,
     /// The batch that the request belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,

@@ -3,6 +3,7 @@
 use crate::UnixMicros;
 use crate::book::Generations;
 use crate::budget::{Budget, Rates};
+use crate::cache::CacheSettings;
 use crate::name::{KeyId, ProjectId};
 use crate::pattern::matches;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,9 @@ pub struct VirtualKey {
     /// Rates of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rates: Option<Rates>,
+    /// What is set for the cache, for what is asked with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheSettings>,
 }
 
 /// One secret of a key.

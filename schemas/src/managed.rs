@@ -5,6 +5,7 @@ use crate::UnixMicros;
 use crate::alert::Webhook;
 use crate::book;
 use crate::budget::{Budget, RateLimit, Rates, check_name};
+use crate::cache::CacheSettings;
 use crate::directory::{AdminSettings, Directory, Project, User, check_patterns};
 use crate::key::VirtualKey;
 use crate::name::ProjectId;
@@ -36,6 +37,8 @@ pub enum Kind {
     ProviderKey,
     /// A model at a provider, whose pause is lifted. It is no [`Object`]: nothing of it is kept.
     Target,
+    /// The cached answers of a project, or of one of its namespaces, which are removed. They are no [`Object`] either.
+    Cache,
 }
 
 impl Kind {
@@ -55,6 +58,7 @@ impl Kind {
             Self::Webhook => "webhook",
             Self::ProviderKey => "provider_key",
             Self::Target => "target",
+            Self::Cache => "cache",
         }
     }
 
@@ -70,6 +74,7 @@ impl Kind {
             Self::Webhook => "webhooks",
             Self::ProviderKey => "provider_keys",
             Self::Target => "targets",
+            Self::Cache => "caches",
         }
     }
 
@@ -134,6 +139,9 @@ pub struct KeySettings {
     /// Rates of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<Rates>,
+    /// What is set for the cache, for what is asked with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheSettings>,
 }
 
 impl Default for KeySettings {
@@ -149,6 +157,7 @@ impl Default for KeySettings {
             disabled: false,
             budgets: Vec::new(),
             rates: None,
+            cache: None,
         }
     }
 }
@@ -167,6 +176,7 @@ impl KeySettings {
             disabled: key.disabled,
             budgets: key.budgets.clone(),
             rates: key.rates,
+            cache: key.cache.clone(),
         }
     }
 
@@ -184,6 +194,7 @@ impl KeySettings {
         key.disabled = self.disabled;
         key.budgets = self.budgets;
         key.rates = self.rates;
+        key.cache = self.cache;
     }
 
     /// Everything that is wrong with them, as (field, reason).
@@ -214,6 +225,8 @@ impl KeySettings {
         if let Some((_, budget)) = twice.next() {
             mistakes.push(("budgets", format!("`{}` is there twice", budget.name)));
         }
+        let wrong = self.cache.iter().flat_map(CacheSettings::mistakes);
+        mistakes.extend(wrong.map(|(field, why)| ("cache", format!("{field}: {why}"))));
         mistakes.extend(
             self.rates.iter().flat_map(Rates::mistakes).map(|(field, why)| ("rates", format!("{field}: {why}"))),
         );
@@ -341,7 +354,7 @@ impl Object {
             Kind::Limit => directory.limits.get(name).cloned().map(Self::Limit),
             Kind::Admin => directory.admins.get(name).map(|admin| Self::Admin(admin.settings.clone())),
             Kind::Webhook => directory.webhooks.get(name).cloned().map(Self::Webhook),
-            Kind::Key | Kind::ProviderKey | Kind::Target => None,
+            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache => None,
         }
     }
 
@@ -354,7 +367,7 @@ impl Object {
             Kind::Limit => directory.limits.keys().collect(),
             Kind::Admin => directory.admins.keys().collect(),
             Kind::Webhook => directory.webhooks.keys().collect(),
-            Kind::Key | Kind::ProviderKey | Kind::Target => Vec::new(),
+            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache => Vec::new(),
         };
         names.into_iter().filter_map(|name| Self::find(directory, kind, name)).collect()
     }
@@ -371,7 +384,7 @@ fn parsed(kind: Kind, value: &Value) -> (Option<Object>, Vec<Mistake>) {
         Kind::Key => fields(value, |settings| Object::Key(Box::new(settings))),
         Kind::Admin => fields(value, Object::Admin),
         Kind::Webhook => fields(value, Object::Webhook),
-        Kind::ProviderKey | Kind::Target => {
+        Kind::ProviderKey | Kind::Target | Kind::Cache => {
             (None, vec![Mistake { field: String::new(), message: NO_OBJECT.to_owned(), is_rule: true }])
         }
     }

@@ -12,6 +12,9 @@ use uuid::Uuid;
 /// tries.
 const PART: usize = 8;
 
+/// The same for a namespace of the cache.
+const NAMESPACE: usize = 16;
+
 /// Where a project keeps something: a response, or what it was asked.
 pub fn response(project: &ProjectId, name: &str) -> String {
     format!("{project}.{name}")
@@ -61,6 +64,11 @@ pub fn claim(project: &ProjectId, kind: &str, key: &str) -> String {
     digest(&[project.as_str(), kind, key].map(str::as_bytes))
 }
 
+/// The token of a subject that stands for a namespace of the cache: whatever its caller calls it, it names no other.
+pub fn namespace(name: &str) -> String {
+    hex::write(&hash(&[name.as_bytes()])[..NAMESPACE])
+}
+
 /// Which of a limit's counters it is, by the values that it counts for.
 pub fn part(values: &[&str]) -> String {
     let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
@@ -72,7 +80,8 @@ pub fn digest(parts: &[&[u8]]) -> String {
     hex::write(&hash(parts))
 }
 
-fn hash(parts: &[&[u8]]) -> [u8; 32] {
+/// The same as bytes.
+pub fn hash(parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_be_bytes());

@@ -1,7 +1,7 @@
 //! Every name on the bus, in one place: subjects, streams, buckets, queue groups. Knows nothing of what travels there.
 
 use crate::envelope::{Operation, Traffic};
-use crate::name::{AlertId, BatchId, ProcessId, ProviderId, RequestId};
+use crate::name::{AlertId, BatchId, ProcessId, ProjectId, ProviderId, RequestId};
 use uuid::Uuid;
 
 /// The one queue group of all workers: with two names, each group would get its own copy of a call.
@@ -185,6 +185,51 @@ impl Subjects {
     /// The bucket of batches.
     pub fn batches_bucket(&self) -> String {
         format!("{}_BATCHES", self.prefix)
+    }
+
+    /// Where what is kept of one cached answer is put.
+    pub fn cache_entry(&self, project: &ProjectId, namespace: &str, key: &str) -> String {
+        format!("{}.cache.entry.{project}.{namespace}.{key}", self.prefix)
+    }
+
+    /// Where the content of a large one is put.
+    pub fn cache_content(&self, project: &ProjectId, namespace: &str, key: &str) -> String {
+        format!("{}.cache.content.{project}.{namespace}.{key}", self.prefix)
+    }
+
+    /// Where it is said that cached answers are not to be used any more.
+    pub fn cache_mark(&self, project: &ProjectId, name: &str) -> String {
+        format!("{}.cache.mark.{project}.{name}", self.prefix)
+    }
+
+    /// What every ingress follows of the cache: entries and marks.
+    pub fn cache_followed(&self) -> [String; 2] {
+        [format!("{}.cache.entry.>", self.prefix), format!("{}.cache.mark.>", self.prefix)]
+    }
+
+    /// The entries, or the contents, of a project: of one of its namespaces, and one key, where they are said.
+    pub fn cache_of(&self, what: &str, project: &ProjectId, of: (Option<&str>, Option<&str>)) -> String {
+        format!("{}.cache.{what}.{project}.{}.{}", self.prefix, of.0.unwrap_or("*"), of.1.unwrap_or("*"))
+    }
+
+    /// All of the cache.
+    pub fn all_cache(&self) -> String {
+        format!("{}.cache.>", self.prefix)
+    }
+
+    /// Where all ingresses are asked which cached answer a request got.
+    pub fn cache_hit(&self) -> String {
+        format!("{}.query.cache_hit", self.prefix)
+    }
+
+    /// Where one ingress is asked what is cached.
+    pub fn cache_report(&self) -> String {
+        format!("{}.query.cache_report", self.prefix)
+    }
+
+    /// The stream of cached answers.
+    pub fn cache_stream(&self) -> String {
+        format!("{}_CACHE", self.prefix)
     }
 
     /// Where control messages for one call at one worker go.

@@ -193,6 +193,8 @@ fn request_event() -> RequestEvent {
         cache: CacheResult::Off,
         first_token_us: Some(120_000),
         cost: Some(Picodollars(6_300_000)),
+        saved: None,
+        cache_source: None,
         batch_id: None,
         session: None,
         stages: Vec::new(),
@@ -440,6 +442,7 @@ fn a_key() {
         budgets: Vec::new(),
         generations: [].into(),
         rates: None,
+        cache: None,
     };
     json("key.json", &key);
 }

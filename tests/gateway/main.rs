@@ -17,6 +17,8 @@ mod bedrock;
 mod bodies;
 mod broken;
 mod budgets;
+mod cache;
+mod cache_shared;
 mod cancel;
 mod claims;
 mod clocks;

@@ -97,6 +97,8 @@ pub fn request(start: &AttemptStarted, cache: CacheResult) -> RequestEvent {
         cache,
         first_token_us: None,
         cost: None,
+        saved: None,
+        cache_source: None,
         batch_id: None,
         session: None,
         stages: Vec::new(),

@@ -130,6 +130,9 @@ enum Command {
     /// Files of requests that are answered in the background: submit, watch, fetch
     #[command(subcommand)]
     Batch(tools::batch::BatchCommand),
+    /// Answers that are kept to be given again: how many, and their removal
+    #[command(subcommand)]
+    Cache(tools::cache::CacheCommand),
     /// The models that can be asked for
     Models(tools::models::ModelOptions),
 }
@@ -205,6 +208,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tail(options) => tools::tail::run(&place, &options).await,
         Command::Sessions(options) => tools::sessions::run(&place, &options).await,
         Command::Sql(options) => tools::sql::run(&place, &options).await,
+        Command::Cache(command) => tools::cache::run(&place, &command).await,
         Command::Targets(options) => tools::targets::run(&place, &options).await,
         Command::Batch(command) => Box::pin(tools::batch::run(&place, command)).await,
         Command::Models(options) => tools::models::run(&place, &options).await,

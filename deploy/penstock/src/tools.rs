@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 pub(crate) mod apply;
 pub(crate) mod audit;
 pub(crate) mod batch;
+pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod keys;
 pub(crate) mod ledger;

@@ -1,6 +1,7 @@
 //! The admin API: who asks and in which role is found out here, once, for every route of the table in `routes`. What is
 //! asked is answered in the files below.
 
+mod cached;
 mod ledger_rows;
 mod objects;
 mod provider_keys;

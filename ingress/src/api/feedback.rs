@@ -2,6 +2,7 @@
 //! may change something by the admin API those of their projects. Decides nothing about what a score means.
 
 use super::admin::identify;
+use super::wrong_hit::WrongHit;
 use crate::http::body::read_json;
 use crate::http::reply;
 use crate::manage::ManageError;
@@ -40,7 +41,18 @@ struct Judge {
 /// Takes a score.
 pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentials, body: Body) -> Response {
     let id = clock::request_id();
-    match score(&ingress, &credentials, body, id).await {
+    let read = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await;
+    let (body, _memory) = match read {
+        Ok(read) => read,
+        Err(refusal) => return reply::refuse(Dialect::Openai, &refusal, id),
+    };
+    if let Some(report) = WrongHit::read(&body) {
+        return match report.take(&ingress, &credentials).await {
+            Ok(shown) => reply::json(&shown, id),
+            Err(refusal) => reply::refuse(Dialect::Openai, &refusal, id),
+        };
+    }
+    match score(&ingress, &credentials, &body, id).await {
         Ok(score) => {
             let shown =
                 json!({ "id": score.id, "object": "feedback", "request_id": score.request_id, "name": score.name });
@@ -50,10 +62,9 @@ pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentia
     }
 }
 
-async fn score(ingress: &Shared, credentials: &Credentials, body: Body, id: RequestId) -> Result<Score, Refusal> {
+async fn score(ingress: &Shared, credentials: &Credentials, body: &[u8], id: RequestId) -> Result<Score, Refusal> {
     let judge = judge(ingress, credentials, id).await?;
-    let (body, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
-    let feedback: Feedback = serde_json::from_slice(&body).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
+    let feedback: Feedback = serde_json::from_slice(body).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
     if let Some((field, why)) = feedback.mistake() {
         return Err(Refusal::WrongField { field, why });
     }

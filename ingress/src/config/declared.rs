@@ -128,5 +128,6 @@ fn schema(kind: Kind) -> Schema {
         Kind::Admin => schema_for!(penstock_schemas::directory::AdminSettings),
         Kind::ProviderKey => schema_for!(penstock_schemas::provider_key::NewProviderKey),
         Kind::Target => schema_for!(penstock_schemas::target::ResumeTarget),
+        Kind::Cache => schema_for!(penstock_schemas::cache::CacheReport),
     }
 }

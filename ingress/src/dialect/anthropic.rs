@@ -71,7 +71,8 @@ fn class(refusal: &Refusal) -> &'static str {
         Refusal::Unpriced { .. } => "permission_error",
         Refusal::OverBudget(_) | Refusal::OverRate(_) | Refusal::TooManyBadKeys { .. } => "rate_limit_error",
         Refusal::OtherRequest { .. } | Refusal::Manage(_) => "invalid_request_error",
-        Refusal::UnknownStream => "not_found_error",
+        Refusal::UnknownStream | Refusal::UnknownHit => "not_found_error",
+        Refusal::CacheMiss => "timeout_error",
         Refusal::Draining | Refusal::NotReady(_) => "overloaded_error",
         Refusal::Failed(failure) => class_of_failure(failure.kind),
     }

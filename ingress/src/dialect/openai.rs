@@ -74,6 +74,8 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::NoWebSocket(_) => (REQUEST, "websocket_not_supported"),
         Refusal::OtherRequest { .. } => (REQUEST, "idempotency_key_reused"),
         Refusal::UnknownStream => (REQUEST, "stream_not_found"),
+        Refusal::CacheMiss => (REQUEST, "cache_miss"),
+        Refusal::UnknownHit => (REQUEST, "hit_not_found"),
         Refusal::Draining => ("service_unavailable_error", "draining"),
         Refusal::NotReady(_) => ("service_unavailable_error", "not_ready"),
         Refusal::Manage(refused) => refused_words(refused),

@@ -134,6 +134,7 @@ impl IssuerConfig {
             budgets: Vec::new(),
             generations: BTreeMap::new(),
             rates: None,
+            cache: None,
         })
     }
 

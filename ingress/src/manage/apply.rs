@@ -231,6 +231,7 @@ fn stand_in(key: &DeclaredKey) -> VirtualKey {
         budgets: Vec::new(),
         generations: BTreeMap::new(),
         rates: None,
+        cache: None,
     };
     key.settings.clone().put_into(&mut made, UnixMicros(0));
     made

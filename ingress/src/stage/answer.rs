@@ -48,6 +48,9 @@ impl Begun {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
         set(&mut headers, "x-penstock-cache", record.cache().as_str());
+        if let Some(age) = record.cache_age() {
+            set(&mut headers, "x-penstock-cache-age", &age.as_secs().to_string());
+        }
         let body = match self.answer {
             Answer::Whole(ended, bytes) => {
                 let mut rewriter = rewriter;
@@ -59,7 +62,7 @@ impl Begun {
                 if ended.summary.usage_source == UsageSource::Counted {
                     set(&mut headers, "x-penstock-usage", "counted");
                 }
-                if let Some(cost) = ended.summary.cost.filter(|_| !is_stream) {
+                if let Some(cost) = record.cost(&ended.summary).filter(|_| !is_stream) {
                     set(&mut headers, "x-penstock-cost-usd", &cost.to_string());
                 }
                 let bytes = finished(&ended, bytes, &mut record, &mut rewriter)?;
@@ -87,7 +90,7 @@ impl Begun {
             rewriter.answers_in(head.dialect, record.dialect());
         }
         let bytes = finished(&ended, bytes, record, rewriter)?;
-        Ok((bytes, ended.summary))
+        Ok((bytes, Summary { cost: record.cost(&ended.summary), ..ended.summary }))
     }
 }
 

@@ -69,6 +69,8 @@ async fn send(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<B
         let (body, native) = match &pieces {
             // What is gone on with must be read, so it comes in the agnostic form.
             None if is_resumable => (asked.agnostic()?, agnostic_alone),
+            // An answer that is kept is for callers of every dialect.
+            None if request.agnostic.is_some() => (request.agnostic.clone().unwrap_or_default(), agnostic_alone),
             None => forms(asked, plan, ingress)?,
             Some(_) => (Bytes::new(), agnostic_alone),
         };
@@ -76,7 +78,6 @@ async fn send(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<B
     })?;
     // The pieces of a list are calls of their own: what is put together of them is not kept.
     let kept = request.is_kept && pieces.is_none();
-    record.looked_up(request.cache);
     let reservation = hold.as_ref().map(|hold| hold.reservation.clone());
     record.holds(hold.map(Hold::sent));
     let envelope = Envelope { native, kept, reservation, ..envelope(request, route, ingress) };

@@ -13,11 +13,13 @@ use crate::status;
 use penstock_runtime::bus::Journal;
 use penstock_runtime::memory::Reserved;
 use penstock_runtime::{Life, clock};
+use penstock_schemas::UnixMicros;
 use penstock_schemas::budget::Unit;
 use penstock_schemas::envelope::{Delivery, Dialect, Envelope};
 use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Summary};
+use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::{RequestId, Target};
 use penstock_schemas::session::Session;
 use penstock_schemas::stage::Stage;
@@ -35,6 +37,7 @@ pub(crate) struct Record {
     id: RequestId,
     event: Option<(Box<RequestEvent>, StageClock)>,
     delivery: Delivery,
+    deadline: UnixMicros,
     dialect: Dialect,
     grant: Grant,
     journal: Journal,
@@ -51,6 +54,8 @@ pub(crate) struct Record {
     held: Vec<Hold>,
     limits: LimitHeaders,
     metrics: Arc<IngressMetrics>,
+    /// How old the answer is, where it came from the cache.
+    cache_age: Option<Duration>,
 }
 
 impl Record {
@@ -73,6 +78,8 @@ impl Record {
             cache: CacheResult::Off,
             first_token_us: None,
             cost: None,
+            saved: None,
+            cache_source: None,
             batch_id: request.batch.clone(),
             session: request.session.clone(),
             stages: Vec::new(),
@@ -82,6 +89,7 @@ impl Record {
             id: request.id,
             event: Some((Box::new(event), StageClock::begin(request.at, request.known_at, clock::now()))),
             delivery: request.asked.delivery,
+            deadline: request.deadline,
             dialect: request.asked.dialect,
             grant: request.grant().clone(),
             journal: ingress.journal.clone(),
@@ -93,6 +101,7 @@ impl Record {
             held: Vec::new(),
             limits: LimitHeaders::default(),
             metrics: ingress.metrics.clone(),
+            cache_age: None,
         }
     }
 
@@ -104,6 +113,11 @@ impl Record {
     /// How the caller wants the answer.
     pub(crate) fn delivery(&self) -> Delivery {
         self.delivery
+    }
+
+    /// When it must be answered.
+    pub(crate) fn deadline(&self) -> UnixMicros {
+        self.deadline
     }
 
     /// Takes the answer in one piece, whichever way the caller is told of it.
@@ -169,6 +183,30 @@ impl Record {
         self.edit(|event| event.cache = cache);
     }
 
+    /// Notes that the answer is one that another request paid for, and how old it is.
+    pub(crate) fn found(&mut self, cache: CacheResult, source: RequestId, age: Duration) {
+        self.cache_age = Some(age);
+        self.edit(|event| {
+            event.cache = cache;
+            event.cache_source = Some(source);
+        });
+    }
+
+    /// How old the answer is, where it came from the cache.
+    pub(crate) fn cache_age(&self) -> Option<Duration> {
+        self.cache_age
+    }
+
+    /// What the request is charged for an answer that consumed this.
+    pub(crate) fn cost(&self, summary: &Summary) -> Option<Picodollars> {
+        if self.cache().is_hit() { Some(Picodollars(0)) } else { summary.cost }
+    }
+
+    /// What is set aside for its calls, for who goes on with them.
+    pub(crate) fn hand_on(&mut self) -> Vec<Hold> {
+        std::mem::take(&mut self.held)
+    }
+
     /// What the cache did.
     pub(crate) fn cache(&self) -> CacheResult {
         self.event.as_ref().map_or(CacheResult::Off, |(event, _)| event.cache)
@@ -213,10 +251,12 @@ impl Record {
 
     /// The answer is complete.
     pub(crate) fn served(&mut self, summary: &Summary) {
+        let cost = self.cost(summary);
         self.edit(|event| {
             event.outcome = Outcome::Served;
             event.failure = None;
-            event.cost = summary.cost;
+            event.cost = cost;
+            event.saved = if event.cache.is_hit() { summary.cost } else { None };
         });
     }
 

@@ -57,10 +57,7 @@ pub(crate) fn route(request: &Request, ingress: &Shared) -> Result<Route, Refusa
     let (plan, virtual_model, unsupported, hedge) = match models.find(name) {
         Named::Own(model) => {
             on_break = model.on_break;
-            // The same user stays with the same arm; without a user, each request draws anew.
-            let user = request.caller.end_user.as_ref().or(request.caller.user.as_ref());
-            let arm = user.map_or_else(|| draw(&request.id), |user| draw(&(name, user)));
-            (plan(model, arm), Some(name.clone()), model.unsupported, model.hedge)
+            (plan(model, first(model, request)), Some(name.clone()), model.unsupported, model.hedge)
         }
         Named::Target(target) => (Plan::new(Link::to(target), []), None, None, None),
         named => return Err(not_found(name, named)),
@@ -137,11 +134,20 @@ fn draw(what: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-fn plan(model: &VirtualModel, arm: u64) -> Plan {
-    let first = match model.strategy {
+/// The place of the target that a request for a virtual model goes to first, while none is in trouble.
+pub(crate) fn first(model: &VirtualModel, request: &Request) -> usize {
+    match model.strategy {
         Strategy::Fallback => 0,
-        Strategy::Weighted => pick(model.links.iter().map(|(_, weight)| *weight), arm),
-    };
+        Strategy::Weighted => {
+            // The same user stays with the same arm; without a user, each request draws anew.
+            let user = request.caller.end_user.as_ref().or(request.caller.user.as_ref());
+            let arm = user.map_or_else(|| draw(&request.id), |user| draw(&(&request.asked.model, user)));
+            pick(model.links.iter().map(|(_, weight)| *weight), arm)
+        }
+    }
+}
+
+fn plan(model: &VirtualModel, first: usize) -> Plan {
     let link = |(link, _): &(Link, u32)| link.clone();
     let others = model.links.iter().enumerate().filter(|(at, _)| *at != first).map(|(_, entry)| link(entry));
     Plan::new(link(&model.links[first]), others)

@@ -1,6 +1,7 @@
 //! Reads `penstock.toml` and `PENSTOCK_*` and collects every mistake, so that all are reported at once with file and key.
 //! Knows the keys of no role: each reads its own sections, and what nobody has read is a mistake too.
 
+pub use penstock_schemas::duration::parse_duration;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -285,20 +286,6 @@ fn to_json(value: Value) -> serde_json::Value {
         Value::Array(values) => values.into_iter().map(to_json).collect(),
         Value::Table(table) => table.into_iter().map(|(key, value)| (key, to_json(value))).collect(),
     }
-}
-
-/// Reads `500ms`, `5s`, `2m`, `1h`.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let at = text.find(|c: char| !c.is_ascii_digit())?;
-    let number: u64 = text[..at].parse().ok()?;
-    let millis = match text[at..].trim() {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    number.checked_mul(millis).map(Duration::from_millis)
 }
 
 /// Reads `512`, `64KB`, `32MB`, `1GB`; each unit is 1024 of the one before.

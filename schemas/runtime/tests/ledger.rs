@@ -42,6 +42,8 @@ fn event(length: usize) -> UsageEvent {
         cache: CacheResult::Off,
         first_token_us: None,
         cost: None,
+        saved: None,
+        cache_source: None,
         batch_id: None,
         session: None,
         stages: Vec::new(),

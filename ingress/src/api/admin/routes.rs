@@ -3,15 +3,16 @@
 
 mod parameters;
 
-use super::{AdminRequest, Handler, Reply, ledger_rows, objects, provider_keys, questions};
+use super::{AdminRequest, Handler, Reply, cached, ledger_rows, objects, provider_keys, questions};
 use crate::refusal::Refusal;
 use axum::http::Method;
 use axum::routing::MethodFilter;
-use parameters::{ACTOR, BY, FORCE, FORECAST, IF_MATCH, KIND, OBJECT, OVERLAP, TEXT, time};
+use parameters::{ACTOR, BY, FORCE, FORECAST, IF_MATCH, KIND, NAMESPACE, OBJECT, OVERLAP, PROJECT, TEXT, time};
 use penstock_schemas::activity::ActivityReport;
 use penstock_schemas::alert::{AlertReport, Webhook};
 use penstock_schemas::audit::AuditReport;
 use penstock_schemas::budget::{Budget, RateLimit};
+use penstock_schemas::cache::{CacheReport, NamespaceReport};
 use penstock_schemas::directory::{AdminSettings, Project, User};
 use penstock_schemas::managed::{KeySettings, Kind};
 use penstock_schemas::provider_key::{NewProviderKey, ProviderKeyChange, ProviderKeyShown};
@@ -121,6 +122,7 @@ pub(crate) fn routes() -> Vec<AdminRoute> {
     routes.extend(of_rows());
     routes.extend(of_activity());
     routes.push(of_targets());
+    routes.extend(of_cache());
     routes
 }
 
@@ -242,6 +244,30 @@ fn of_rows() -> Vec<AdminRoute> {
             answer: content::<Value>(ContentForm::Plain),
             handler: handler(ledger_rows::session),
             ..route("sessions/{id}", "show_session", "One session and its requests in their order")
+        },
+    ]
+}
+
+/// The cached answers.
+fn of_cache() -> Vec<AdminRoute> {
+    let route = |method: Method, id: &str, summary: &str| AdminRoute {
+        path: "/admin/v1/cache".to_owned(),
+        summary: summary.to_owned(),
+        id: id.to_owned(),
+        tag: "cache",
+        parameters: vec![PROJECT, NAMESPACE],
+        body: None,
+        answer: content::<CacheReport>(ContentForm::Plain),
+        is_change: method != Method::GET,
+        method,
+        handler: handler(cached::report),
+    };
+    vec![
+        route(Method::GET, "show_cache", "How many answers are cached, by project and namespace"),
+        AdminRoute {
+            answer: content::<NamespaceReport>(ContentForm::Plain),
+            handler: handler(cached::clear),
+            ..route(Method::DELETE, "clear_cache", "The project's cached answers are not used any more, in any ingress")
         },
     ]
 }

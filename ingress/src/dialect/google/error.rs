@@ -69,6 +69,7 @@ fn reason(refusal: &Refusal) -> String {
         Refusal::ModelForbidden { .. } => "model_forbidden".to_owned(),
         Refusal::OtherRequest { .. } => "idempotency_key_reused".to_owned(),
         Refusal::UnknownStream => "stream_not_found".to_owned(),
+        Refusal::CacheMiss => "cache_miss".to_owned(),
         Refusal::Draining | Refusal::NotReady(_) => "not_ready".to_owned(),
         _ => "invalid_request".to_owned(),
     }

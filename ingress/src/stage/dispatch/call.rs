@@ -1,9 +1,10 @@
 //! One call: sent, and followed to the beginning of its answer; or the kept answer of an earlier one. Knows no provider.
 
 use super::beginning::{Beginning, Fallen, collect, first_content, internal, note};
-use super::frames::Source;
+use super::frames::{Frames, Source};
 use super::sending::Sending;
 use crate::allow::Allowed;
+use crate::cache::flight::Pieces;
 use crate::config::Hedge;
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -11,10 +12,13 @@ use crate::stage::record::Record;
 use crate::stage::repeat::Earlier;
 use crate::state::Shared;
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use penstock_runtime::Life;
 use penstock_runtime::bus::{Bus, Intake, Replay};
-use penstock_schemas::envelope::{Body, Envelope};
-use penstock_schemas::frame::{Ended, Head};
+use penstock_schemas::envelope::{Body, Dialect, Envelope};
+use penstock_schemas::failure::Failure;
+use penstock_schemas::frame::{Ended, Head, Payload};
 use std::pin::pin;
 use tracing::warn;
 
@@ -42,6 +46,19 @@ pub(crate) struct Placed {
 }
 
 impl Answer {
+    /// Who answers, as far as it was told.
+    pub(crate) fn head(&self) -> Option<&Head> {
+        match self {
+            Self::Whole(ended, _) => ended.head.as_ref(),
+            Self::Stream(stream) => Some(&stream.head),
+        }
+    }
+
+    /// Whether it is JSON in the agnostic form.
+    pub(crate) fn is_agnostic(&self) -> bool {
+        self.head().is_some_and(|head| head.dialect == Dialect::Openai && head.content_type.is_none())
+    }
+
     fn stream(head: Head, first: Bytes, source: Source, placed: Option<Placed>) -> Self {
         Self::Stream(Box::new(Streaming { head, first, source, placed }))
     }
@@ -127,6 +144,17 @@ async fn read(mut replay: Replay, _: Allowed, record: &mut Record) -> Result<Ans
             let (ended, bytes) = collect(&mut replay, head, bytes, record).await?;
             Ok(Answer::Whole(ended, bytes))
         }
+    }
+}
+
+/// A stream whose call others may go on with.
+impl Pieces for (Source, Option<Placed>) {
+    fn next(&mut self) -> BoxFuture<'_, Result<Payload, Failure>> {
+        Frames::next(&mut self.0).boxed()
+    }
+
+    fn consumed(&mut self, bytes: usize) {
+        Frames::consumed(&mut self.0, bytes);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where the pieces of an answer come from: a call that is under way, or an answer that is kept. Reads no content.
 
+use crate::cache::flight::Reader;
 use bytes::Bytes;
 use penstock_runtime::bus::{PendingCall, Replay};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -38,6 +39,8 @@ pub(crate) enum Source {
     Live(Box<PendingCall>),
     /// An answer that is read again.
     Again(Box<Replay>),
+    /// One that several requests share.
+    Shared(Box<Reader>),
     /// An answer that came all at once.
     Whole(Option<(Box<Ended>, Bytes)>),
 }
@@ -47,6 +50,7 @@ impl Frames for Source {
         match self {
             Self::Live(call) => call.next().await,
             Self::Again(replay) => replay.next().await,
+            Self::Shared(reader) => reader.next().await,
             Self::Whole(answer) => answer.take().map(|(ended, bytes)| Payload::End(ended, bytes)).ok_or_else(over),
         }
     }
@@ -55,7 +59,8 @@ impl Frames for Source {
         match self {
             Self::Live(call) => call.consumed(bytes),
             Self::Again(replay) => replay.consumed(bytes),
-            Self::Whole(_) => {}
+            // What is shared was credited when it was fetched.
+            Self::Shared(_) | Self::Whole(_) => {}
         }
     }
 }

@@ -4,10 +4,12 @@
 //! `dead` keeps what it cannot hold; `bucket` holds what every process keeps in memory, and `directory` the one document of
 //! what the operator manages; `kept` holds conversations, and `files` what callers give us to keep; `query` is for questions,
 //! `alerts` for what somebody must be told, and `work` for what is kept until it is done; `jobs` holds the lines of batches and
-//! their results; `time` is what all processes agree on.
+//! their results; `cached` holds answers that may be given again; `time` is what all processes agree on.
 
 mod alerts;
 mod bucket;
+mod cached;
+mod cached_questions;
 mod connect;
 mod dead;
 mod desk;
@@ -37,6 +39,7 @@ mod work;
 
 pub use alerts::{Alarm, JobPost, Post, PostContent};
 pub use bucket::{Bucket, Change};
+pub use cached::{CacheStore, CacheUpdate, MOST_CACHED};
 pub use connect::{Bus, Intake, NatsConfig};
 pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};

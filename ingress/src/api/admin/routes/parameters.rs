@@ -65,3 +65,17 @@ pub(super) const ACTOR: Parameter = Parameter {
     pattern: r#"{"type": "string", "maxLength": 300}"#,
     about: "Only changes by this one",
 };
+
+pub(super) const PROJECT: Parameter = Parameter {
+    name: "project",
+    is_in_query: true,
+    pattern: r#"{"type": "string", "pattern": "^[a-z0-9_-]{1,64}$"}"#,
+    about: "Those of this project",
+};
+
+pub(super) const NAMESPACE: Parameter = Parameter {
+    name: "namespace",
+    is_in_query: true,
+    pattern: r#"{"type": "string", "maxLength": 256}"#,
+    about: "Those of this namespace; empty: those without one",
+};

@@ -1,0 +1,49 @@
+//! Cached answers, managed: those of a project, or of one of its namespaces, are removed. Nothing of it is kept but the record.
+
+use super::{Actor, ManageError, Objects};
+use penstock_runtime::bus::Bus;
+use penstock_runtime::clock;
+use penstock_schemas::audit::{Action, AuditEvent};
+use penstock_schemas::cache::CacheMark;
+use penstock_schemas::directory::Role;
+use penstock_schemas::managed::Kind;
+use penstock_schemas::name::ProjectId;
+use uuid::Uuid;
+
+impl Objects {
+    /// Removes the cached answers of a project, or of one of its namespaces, in every ingress.
+    ///
+    /// # Errors
+    /// When the actor may not, there can be no such project, or it cannot be done now.
+    pub async fn clear_cache(
+        &self,
+        actor: &Actor,
+        bus: &Bus,
+        project: &str,
+        namespace: Option<&str>,
+    ) -> Result<(), ManageError> {
+        let is_theirs = actor.role == Role::Owner && actor.projects.iter().any(|own| own == project);
+        if actor.role != Role::Admin && !is_theirs {
+            return Err(ManageError::Forbidden { needed: format!("admin, or owner of the project {project}") });
+        }
+        let id = ProjectId::parse(project).map_err(|error| ManageError::rule("project", error.to_string()))?;
+        let event = AuditEvent {
+            id: Uuid::now_v7(),
+            at: clock::now(),
+            actor: actor.name.clone(),
+            role: actor.role,
+            action: Action::Delete,
+            kind: Kind::Cache,
+            name: namespace.map_or_else(|| project.to_owned(), |namespace| format!("{project}/{namespace}")),
+            project: Some(project.to_owned()),
+            before: None,
+            after: None,
+            request_id: actor.request_id,
+            way: actor.way,
+        };
+        self.record(vec![event]).await?;
+        let namespace = namespace.map(ToOwned::to_owned);
+        let mark = CacheMark { project: id, namespace, key: None, at: clock::now() };
+        Ok(bus.cache_store().await?.mark(&mark).await?)
+    }
+}
