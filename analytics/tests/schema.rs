@@ -17,8 +17,8 @@ const APPLIED: &str = "SELECT groupArray(number) FROM (SELECT number FROM migrat
 
 /// The numbers of all migrations that there are, as ClickHouse writes them.
 fn all() -> String {
-    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/schema")).unwrap();
-    let files = folder.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "sql"));
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/schema")).expect("it is there");
+    let files = folder.filter(|file| file.as_ref().is_ok_and(|file| file.path().extension() == Some("sql".as_ref())));
     let numbers: Vec<String> = (1..=files.count()).map(|number| number.to_string()).collect();
     format!("[{}]", numbers.join(","))
 }

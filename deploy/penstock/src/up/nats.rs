@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::ops::Range;
 use std::path::Path;
-use std::process;
+use std::process::{self, Stdio};
 use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
@@ -32,8 +32,8 @@ pub(crate) fn start(data: &DataDir, children: &mut Children) -> anyhow::Result<S
     data.write("nats.conf", configuration(data, port, &password).as_bytes())?;
     children.keep(CHILD, move || {
         let mut command = Command::new(&server);
-        command.arg("--config").arg(&file).stdin(std::process::Stdio::null());
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command.arg("--config").arg(&file).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         // On a small machine its threads only wake each other up: measured, half the CPU per message.
         if available_parallelism().is_ok_and(|cores| cores.get() <= 2) {
             command.env("GOMAXPROCS", "1");
