@@ -83,7 +83,7 @@ async fn report(warehouse: &Warehouse, query: &ActivityQuery) -> Result<Activity
     let (received, started) = (of("received_at"), of("started_at"));
     let requests = format!(
             "SELECT toUInt32(intDiv(toUnixTimestamp(received_at), {step}) * {step}) AS at, count() AS requests,
-                countIf(outcome IN ('refused', 'broken')) AS failed, countIf(cache IN ('exact', 'semantic')) AS cached, {TIMES}
+                countIf(outcome IN ('refused', 'broken')) AS failed, countIf(cache IN ('exact', 'semantic', 'joined')) AS cached, {TIMES}
             FROM requests WHERE {received} GROUP BY GROUPING SETS ((at), ()) ORDER BY at"
     );
     let attempts = format!(

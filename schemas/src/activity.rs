@@ -52,7 +52,7 @@ pub struct ActivitySums {
     pub requests: u64,
     /// Of these, the ones that were refused, broke off, or that no provider answered; not the ones whose caller left.
     pub failed: u64,
-    /// Of these, the ones that were answered by the cache.
+    /// Of these, the ones that were answered by the cache, or by the same request of somebody else that was under way.
     pub cached: u64,
     /// Calls to providers.
     pub attempts: u64,
