@@ -52,7 +52,10 @@ async fn calls_of_a_worker_that_is_killed_go_to_another_unless_the_client_has_co
     let (whole, _other) = tokio::join!(whole, kill);
     assert_eq!(whole.text(), "by another");
     let rest = open.rest().await;
-    assert_eq!(in_short(&rest.events().last().unwrap()["error"]), "server_error lost");
+    assert_eq!(
+        in_short(&rest.events().last().unwrap_or_else(|| panic!("no event: {rest:?}"))["error"]),
+        "server_error lost"
+    );
     assert!(!rest.raw().contains("[DONE]"));
     // The first attempt is in the ledger too: nobody knows what the provider made of it.
     let rows = "SELECT outcome, number FROM attempts WHERE provider = 'alpha' ORDER BY number";
