@@ -36,7 +36,12 @@ async fn calls_of_a_worker_that_is_killed_go_to_another_unless_the_client_has_co
     world.upstream("alpha").replies(Reply::answer("never").held(&Gate::new())).once();
     world.upstream("alpha").replies(Reply::answer("by another")).always();
     world.upstream("beta").replies(Reply::stream(streamed)).always();
-    let mut open = world.ask("beta/m").stream().open().await;
+    // A worker is there before the ingress has heard of all its pools.
+    let served = async || {
+        let open = world.ask("beta/m").stream().open().await;
+        (open.status == 200).then_some(open)
+    };
+    let mut open = until("beta to be served", served).await;
     open.until("one ").await;
     let whole = world.ask("alpha/m").send();
     let kill = async {
