@@ -1,5 +1,5 @@
-//! `POST /v1/feedback`: what somebody thinks of an answer, by the request's id. A virtual key scores requests of its project, who
-//! may change something by the admin API those of their projects. Decides nothing about what a score means.
+//! `POST /v1/feedback`: a score of an answer, by the request's id. A virtual key may score the requests of its project; an admin
+//! or an owner those of their projects. Decides nothing about what a score means.
 
 use super::admin::identify;
 use super::wrong_hit::WrongHit;

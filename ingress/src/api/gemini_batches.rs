@@ -167,7 +167,7 @@ async fn inline(
     Ok((Box::pin(keeper.finish()).await?, requests.len() as u64))
 }
 
-/// Keeps the requests of a file: lines with `key` and `request`. What is wrong with one is told as its result.
+/// Keeps the requests of a file: lines with `key` and `request`. A line that is wrong gets its error as its result.
 async fn from_file(
     ingress: &Shared,
     found: &Found,

@@ -101,7 +101,7 @@ async fn begin(ingress: &Shared, credentials: &Credentials, body: Body) -> Resul
     ingress.batches.create(batch).await
 }
 
-/// The requests as lines: what is wrong with their `params` is told as their result.
+/// The requests as lines: a request whose `params` are wrong gets its error as its result.
 fn lines<'a>(requests: &'a [Wanted<'_>], most: u64) -> Result<Vec<InlineLine<'a>>, Refusal> {
     if requests.is_empty() || requests.len() as u64 > most {
         let why = format!("it must have from 1 to {most} requests ([batch] lines)");

@@ -1,6 +1,6 @@
-//! Identical requests that are under way at once: the first asks, and the others share its answer from the beginning. Whoever
-//! needs the next piece fetches it for all, so that nobody waits for a slow reader, and the call goes on as long as one of
-//! them is there. Knows nothing of what makes requests identical, nor of what is in an answer.
+//! Identical requests that are under way at once: the first asks, and the others share its answer from the beginning. The reader
+//! that needs the next piece fetches it for all, so that no reader waits for a slower one, and the call goes on while one of
+//! them is left. Knows nothing of what makes requests identical, nor of what is in an answer.
 
 use super::key::CacheKey;
 use bytes::Bytes;

@@ -52,7 +52,7 @@ pub(crate) async fn run(place: &Place, options: &ShowOptions) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is told of a request, and under which name.
+/// The columns of a request that are printed, and their titles.
 const FACTS: [(&str, &str); 20] = [
     ("received_at", "received"),
     ("ended_at", "ended"),
@@ -76,10 +76,10 @@ const FACTS: [(&str, &str); 20] = [
     ("cost_usd", "cost, USD"),
 ];
 
-/// What is told of a score.
+/// The columns of a score that are printed.
 const SCORE: [&str; 6] = ["name", "number", "text", "by", "source", "comment"];
 
-/// What is told of an attempt.
+/// The columns of an attempt that are printed.
 const ATTEMPT: [&str; 12] = [
     "number",
     "provider",

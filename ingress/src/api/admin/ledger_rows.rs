@@ -1,5 +1,5 @@
-//! What is asked about single requests and sessions: `GET /admin/v1/requests` and `/admin/v1/sessions`. Who may see some
-//! projects only is told of no others, not even that there is something.
+//! What is asked about single requests and sessions: `GET /admin/v1/requests` and `/admin/v1/sessions`. An asker who may see
+//! some projects only gets no row of another project: such a row is answered like one that does not exist.
 
 use super::questions::answered;
 use super::{AdminRequest, Reply};

@@ -1,3 +1,5 @@
+//! Tests of `canonical`: what must and what must not change the canonical form of a request.
+
 use super::*;
 use proptest::prelude::*;
 

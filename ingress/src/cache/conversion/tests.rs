@@ -1,3 +1,5 @@
+//! Tests of `conversion`: answers that go into the cache and come out again in their form.
+
 use super::*;
 use penstock_schemas::usage::{Usage, UsageSource};
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Tests of `flight`: readers of one call: who fetches, who goes on when one leaves or fails.
+
 use super::*;
 use futures_util::FutureExt;
 use penstock_runtime::memory::Memory;
