@@ -12,6 +12,7 @@ mod config;
 mod conversation;
 mod dashboard;
 mod dialect;
+mod embedding;
 mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -50,6 +50,11 @@ struct ByCache {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcomeOfEmbedding {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByProvider {
     provider: String,
 }
@@ -85,6 +90,7 @@ pub(crate) struct IngressMetrics {
     memory_free: Gauge,
     cache_waiting: Gauge,
     cache_wrong: Counter,
+    embeddings: Family<ByOutcomeOfEmbedding, Counter>,
     ledger: LedgerMetrics,
     registry: Metrics,
 }
@@ -118,6 +124,11 @@ impl IngressMetrics {
                 "cache_wrong",
                 "Cached answers that callers reported as wrong",
                 Counter::default(),
+            ),
+            embeddings: metrics.register(
+                "embeddings",
+                "Vectors of requests that were wanted, by what became of them",
+                Family::default(),
             ),
             queued: metrics.register("queued_calls", "Calls that wait for a provider's workers", Family::default()),
             circuits: metrics.register(
@@ -164,6 +175,11 @@ impl IngressMetrics {
     /// Counts a cached answer that was reported as wrong.
     pub(crate) fn wrong_hit(&self) {
         self.cache_wrong.inc();
+    }
+
+    /// Counts a vector that a stage wanted.
+    pub(crate) fn embedded(&self, outcome: &'static str) {
+        self.embeddings.get_or_create(&ByOutcomeOfEmbedding { outcome }).inc();
     }
 
     /// Notes how the ledger and the connection are.

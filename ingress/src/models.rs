@@ -40,6 +40,8 @@ struct Served {
     unknown: HashMap<String, Arc<ModelCard>>,
     /// What may be suggested.
     names: Vec<Spelling>,
+    /// The model that embeds where nothing else is set.
+    embedder: Option<Target>,
 }
 
 /// A name and what is compared of it first.
@@ -134,11 +136,15 @@ impl Models {
         }
         let mut bare: HashMap<String, Vec<Target>> = HashMap::new();
         let mut known: HashMap<String, HashMap<ModelId, Arc<ModelCard>>> = HashMap::new();
+        let mut embedder = None;
         for card in served.cards.values() {
             let of_provider = known.entry(card.provider.as_str().to_owned()).or_default();
             for model in &card.models {
                 of_provider.insert(model.model.clone(), Arc::new(model.clone()));
                 let target = Target { provider: card.provider.clone(), model: model.model.clone() };
+                if model.is_built_in_embedder() {
+                    embedder.get_or_insert(target.clone());
+                }
                 bare.entry(model.model.as_str().to_owned()).or_default().push(target);
             }
         }
@@ -148,6 +154,7 @@ impl Models {
         let full = bare.values().flatten().map(ToString::to_string);
         let names = self.0.own.keys().cloned().chain(full).map(Spelling::of).collect();
         (served.bare, served.known, served.unknown, served.names) = (bare, known, unknown, names);
+        served.embedder = embedder;
     }
 
     /// What `name` stands for: the operator's own names first, then `provider/model`, then bare names of the catalogue.
@@ -198,6 +205,11 @@ impl Models {
     pub(crate) fn native_batch(&self, provider: &ProviderId) -> Option<NativeBatchCard> {
         let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
         served.cards.get(provider.as_str())?.native_batch.clone()
+    }
+
+    /// The model that embeds where nothing else is set; `None` when no worker has it.
+    pub(crate) fn built_in_embedder(&self) -> Option<Target> {
+        self.0.served.read().unwrap_or_else(PoisonError::into_inner).embedder.clone()
     }
 
     /// What is known of a model.

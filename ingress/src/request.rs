@@ -2,6 +2,7 @@
 //! where a request comes from: over HTTP, or as a line of a batch.
 
 use crate::dialect::ClientRequest;
+use crate::embedding::Embedding;
 use crate::keys::grant::Grant;
 use crate::limits::LimitQuery;
 use axum::http::HeaderMap;
@@ -62,6 +63,8 @@ pub(crate) struct Request {
     pub(crate) trace: Option<Box<TraceContext>>,
     /// Set by `cache`, where the answer may be kept: the request in its agnostic form, in which the answer must come too.
     pub(crate) agnostic: Option<Bytes>,
+    /// Set by the first stage that compares it by its meaning: see `stage::embed`.
+    pub(crate) embedding: Option<Embedding>,
     /// The batch that it is a line of; `None`: a client waits for the answer.
     pub(crate) batch: Option<BatchId>,
 }
@@ -88,6 +91,7 @@ impl Request {
             session: None,
             trace,
             agnostic: None,
+            embedding: None,
             batch: None,
         }
     }

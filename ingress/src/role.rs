@@ -7,6 +7,7 @@ use crate::cache::Cache;
 use crate::carry::Carry;
 use crate::config::{IngressConfig, MetricsAccess};
 use crate::conversation::background;
+use crate::embedding::Embedder;
 use crate::http::server;
 use crate::identity::Issuers;
 use crate::job_runner;
@@ -96,6 +97,14 @@ fn serve(shared: &Shared, listener: TcpListener, metrics_listener: Option<TcpLis
     }
 }
 
+/// How targets are, which others may ask for from now on.
+async fn follow_health(bus: &Bus) -> Result<Health, BusError> {
+    let health = Health::follow(bus, |_| ()).await?;
+    let known = health.clone();
+    bus.answer_targets(move || known.report(clock::now())).await?;
+    Ok(health)
+}
+
 /// The cache of answers; what other processes ask of it is answered from now on.
 async fn open_cache(config: &IngressConfig, bus: &Bus) -> Result<Cache, IngressError> {
     config.cache.warn();
@@ -126,11 +135,9 @@ impl Ingress {
         let (keys, models) = (store.ring(), Models::new(config.models.clone()));
         keys.follow(&store, &directories, life);
         models.follow(&bus.models().await?);
-        let health = Health::follow(bus, |_| ()).await?;
+        let health = follow_health(bus).await?;
         let carry = Carry::follow(bus).await?;
         let cache = open_cache(&config, bus).await?;
-        let known = health.clone();
-        bus.answer_targets(move || known.report(clock::now())).await?;
         let issuers = Issuers::new(&config.issuers, life);
         let journal = Journal::open(bus).await?;
         let objects = Objects::open(bus, store, directories, models.clone(), journal.clone()).await?;
@@ -138,14 +145,16 @@ impl Ingress {
         Box::pin(declare(&objects, &config)).await?;
         let (memory, strangers) = (Memory::new(config.memory), Strangers::new(config.strangers));
         let stored = config.stored as u64;
-        let conversations = bus.kept(stored).await?;
-        let files = bus.files(config.files).await?;
+        let (conversations, files) = (bus.kept(stored).await?, bus.files(config.files).await?);
+        let inbox = Inbox::open_with_quota(bus, stored).await?;
+        let (keeper, metrics) = (Keeper::start(bus).await?, Arc::new(IngressMetrics::register(metrics)));
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
         let shared = Shared::new(Parts {
+            embedder: Embedder::new(bus, &inbox, &models, &keeper, &metrics),
             config,
             bus: bus.clone(),
             life: life.clone(),
-            inbox: Inbox::open_with_quota(bus, stored).await?,
+            inbox,
             journal,
             keys,
             issuers,
@@ -154,7 +163,7 @@ impl Ingress {
             carry,
             cache,
             objects,
-            keeper: Keeper::start(bus).await?,
+            keeper,
             alarm: bus.alarm(),
             rules: Mutex::default(),
             replays: bus.replays().await?,
@@ -167,7 +176,7 @@ impl Ingress {
             batches: Batches::open(bus).await?,
             sessions: bus.dashboard_sessions().await?,
             background: Arc::new(Semaphore::new(background::AT_ONCE)),
-            metrics: Arc::new(IngressMetrics::register(metrics)),
+            metrics,
         });
         serve(&shared, listener, metrics_listener);
         Ok(Self { shared, address })

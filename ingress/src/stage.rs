@@ -14,6 +14,8 @@ pub(crate) mod admit;
 
 pub(crate) mod cache;
 
+pub(crate) mod embed;
+
 pub(crate) mod route;
 
 pub(crate) mod reserve;

@@ -5,6 +5,7 @@ use crate::batches::Batches;
 use crate::cache::Cache;
 use crate::carry::Carry;
 use crate::config::IngressConfig;
+use crate::embedding::Embedder;
 use crate::identity::Issuers;
 use crate::keys::ring::KeyRing;
 use crate::limits::{Keeper, Rules};
@@ -54,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) strangers: Strangers,
     pub(crate) carry: Carry,
     pub(crate) cache: Cache,
+    pub(crate) embedder: Embedder,
     /// Room for requests that wait until this process is ready.
     pub(crate) early: Semaphore,
     pub(crate) conversations: Kept,

@@ -47,7 +47,7 @@ pub struct ModelCard {
     /// The smallest limit of an answer that its provider takes, in tokens: a smaller one is raised to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_output: Option<u64>,
-    /// `tools`, `vision`, `reasoning`, `json_schema`, …
+    /// `tools`, `vision`, `reasoning`, `json_schema`, …; `built_in`: it comes with Penstock.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
     /// The day from which the provider no longer serves it: `2027-09-02`.
@@ -59,6 +59,13 @@ pub struct ModelCard {
     /// What usage without a price is charged at in budgets; `None`: the operator names no such ceiling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<Ceiling>,
+}
+
+impl ModelCard {
+    /// Whether it makes vectors and comes with Penstock.
+    pub fn is_built_in_embedder(&self) -> bool {
+        self.mode == "embedding" && self.capabilities.iter().any(|capability| capability == "built_in")
+    }
 }
 
 /// Prices that hold from a day on.
