@@ -35,6 +35,17 @@ impl Address {
         Ok(Self { url: format!("{scheme}://{host}"), login })
     }
 
+    /// The same with this user, and this password instead of the URL's.
+    pub fn with_login(mut self, user: Option<String>, password: Option<Secret>) -> Self {
+        let (in_url, of_url) = self.login.take().unzip();
+        let (user, password) = (user.or(in_url), password.or(of_url));
+        if user.is_some() || password.is_some() {
+            let user = user.unwrap_or_else(|| "default".to_owned());
+            self.login = Some((user, password.unwrap_or_else(|| Secret::new(""))));
+        }
+        self
+    }
+
     /// The URL, without user and password.
     pub fn url(&self) -> &str {
         &self.url
@@ -93,6 +104,12 @@ mod tests {
         let (user, password) = address.login().unwrap();
         assert_eq!((user, password.reveal()), ("me", "p@ss:word"));
         assert!(!format!("{address:?}").contains("word"));
+        let address = address.with_login(None, Some(Secret::new("other")));
+        assert_eq!(address.login().map(|(user, password)| (user, password.reveal())), Some(("me", "other")));
+        let address = Address::parse("http://ch:8123").unwrap();
+        assert_eq!(address.clone().with_login(None, None).login(), None);
+        let address = address.with_login(None, Some(Secret::new("p")));
+        assert_eq!(address.login().map(|(user, _)| user), Some("default"));
         assert_eq!(Address::parse("http://127.0.0.1:8123").unwrap().login(), None);
     }
 

@@ -37,8 +37,9 @@ impl AnalyticsConfig {
     pub fn read(document: &mut Document) -> Self {
         let mut section = document.section("clickhouse");
         let url: Option<String> = section.get("url");
+        let (user, password) = (section.get("user"), section.secret("password"));
         let clickhouse = url.and_then(|url| {
-            let address = Address::parse(&url);
+            let address = Address::parse(&url).map(|address| address.with_login(user, password));
             address.map_err(|error| section.mistake("url", &error.to_string())).ok()
         });
         let name = section.or("database", "penstock".to_owned());

@@ -148,6 +148,9 @@ fn kept() -> Vec<Client> {
     ]
 }
 
+/// Of the paths without a key, those that callers have no business with: see `[ingress] admin_listen`.
+const OPERATORS: [&str; 2] = ["/", "/metrics"];
+
 /// For those who run it: without a key.
 fn operations() -> Vec<Client> {
     vec![
@@ -164,6 +167,16 @@ fn operations() -> Vec<Client> {
     ]
 }
 
+/// The paths for callers, where operators have a listener of their own.
+pub(crate) fn callers_router(ingress: Shared) -> Router {
+    let is_operators = |client: &Client| OPERATORS.contains(&client.path);
+    let open = operations().into_iter().filter(|client| !is_operators(client));
+    let open = open.fold(Router::new(), |router, client| router.route(client.path, client.handler));
+    let api = clients().into_iter().chain(kept());
+    let api = api.fold(Router::new(), |router, client| router.route(client.path, client.handler));
+    finish(open, api, ingress)
+}
+
 /// All paths.
 pub(crate) fn router(ingress: Shared) -> Router {
     let (clients, operations, managed) = (clients(), operations(), admin::routes::routes());
@@ -178,14 +191,18 @@ pub(crate) fn router(ingress: Shared) -> Router {
     let (open, clients): (Vec<Client>, Vec<Client>) = all.into_iter().partition(|client| client.is_open);
     let join = |router: Router<Shared>, client: Client| router.route(client.path, client.handler);
     let api = managed.iter().fold(Router::new(), |router, route| router.route(&route.path, admin::serve(route)));
-    let api = clients
-        .into_iter()
-        .fold(api, join)
+    let api = clients.into_iter().fold(api, join);
+    let open = open.into_iter().fold(Router::new(), join).route("/openapi.json", described);
+    finish(open.merge(dashboard::router()), api, ingress)
+}
+
+/// Puts together what is always answered and what is refused while the process stops.
+fn finish(open: Router<Shared>, api: Router<Shared>, ingress: Shared) -> Router {
+    let api = api
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .layer(from_fn_with_state(ingress.clone(), refuse_while_stopping));
-    let open = open.into_iter().fold(Router::new(), join).route("/openapi.json", described);
-    let all = open.merge(dashboard::router()).merge(api);
+    let all = open.merge(api);
     if ingress.config.cors.is_empty() {
         return all.with_state(ingress);
     }

@@ -2,9 +2,11 @@
 
 mod caching;
 mod declared;
+mod edge;
 
 pub use caching::CacheConfig;
 pub use declared::{Declared, DeclaredKey};
+pub use edge::{CertificateConfig, ClientCertificates, EdgeConfig, TlsConfig};
 
 use crate::identity::IssuerConfig;
 use penstock_runtime::bus::FileLimits;
@@ -26,6 +28,8 @@ use std::time::Duration;
 pub struct IngressConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// How callers reach it there.
+    pub edge: EdgeConfig,
     /// The longest request body, in bytes.
     pub body_limit: usize,
     /// Longest wait for a request's head.
@@ -161,11 +165,7 @@ impl IngressConfig {
     /// Reads the sections.
     pub fn read(document: &mut Document) -> Self {
         let mut section = document.section("ingress");
-        let listen: String = section.or("listen", "127.0.0.1:8080".to_owned());
-        let listen = listen.parse().unwrap_or_else(|_| {
-            section.mistake("listen", &format!("`{listen}` is not an address: write it as \"127.0.0.1:8080\""));
-            SocketAddr::from(([127, 0, 0, 1], 8080))
-        });
+        let listen = read_listen(&mut section);
         let mut seconds = |key, default| section.duration(key).unwrap_or(Duration::from_secs(default));
         let head_timeout = seconds("head_timeout", 10);
         let idle_timeout = seconds("idle_timeout", 75);
@@ -183,6 +183,8 @@ impl IngressConfig {
         let strangers = section.or("strangers", 1000).min(connections / 2);
         let metrics = read_metrics(&mut section);
         let cors = read_cors(&mut section);
+        let mut edge = EdgeConfig::read(&mut section);
+        edge.read_certificates(document);
         let unsupported = section.get("unsupported").unwrap_or_default();
         let models = document.sections("models").into_iter().filter_map(|(name, mut section)| {
             let model = read_model(&name, &mut section)?;
@@ -192,6 +194,7 @@ impl IngressConfig {
         let declared = Declared::read(document, |name| models.contains_key(name));
         Self {
             listen,
+            edge,
             body_limit,
             head_timeout,
             idle_timeout,
@@ -229,6 +232,14 @@ impl IngressConfig {
     pub(crate) fn trace(&self, request: RequestId, header: Option<&str>) -> Option<Box<TraceContext>> {
         self.traces.map(|sampling| Box::new(sampling.trace(request, header)))
     }
+}
+
+fn read_listen(section: &mut Section) -> SocketAddr {
+    let listen: String = section.or("listen", "127.0.0.1:8080".to_owned());
+    listen.parse().unwrap_or_else(|_| {
+        section.mistake("listen", &format!("`{listen}` is not an address: write it as \"127.0.0.1:8080\""));
+        SocketAddr::from(([127, 0, 0, 1], 8080))
+    })
 }
 
 fn read_files(section: &mut Section) -> FileLimits {

@@ -2,8 +2,11 @@
 
 pub(crate) mod aliases;
 pub(crate) mod body;
+mod connection;
+mod proxied;
 mod pulse;
 pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod whole;

@@ -247,6 +247,7 @@ fn describe(id: KeyId, secret: &Secret, wish: KeyWish, hasher: &Hasher) -> Virtu
         generations,
         rates: wish.rates,
         cache: None,
+        addresses: Vec::new(),
     }
 }
 

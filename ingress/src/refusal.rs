@@ -13,6 +13,7 @@ use penstock_schemas::failure::Failure;
 use penstock_schemas::managed::Mistake;
 use serde_json::{Map, Value};
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A request is refused, and this is why. The messages say what is wrong and what to do.
@@ -56,6 +57,8 @@ pub(crate) enum Refusal {
     TooManyBadKeys { wait: Duration },
     #[error("the key {key_id} {why}")]
     KeyEnded { key_id: String, why: &'static str },
+    #[error("the key {key_id} may not be used from {address}")]
+    WrongAddress { key_id: String, address: IpAddr },
     #[error("the token is not valid: {0}")]
     BadToken(BadToken),
     #[error("the {what} `{name}` is disabled")]

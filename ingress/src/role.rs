@@ -8,7 +8,8 @@ use crate::carry::Carry;
 use crate::config::{IngressConfig, MetricsAccess};
 use crate::conversation::background;
 use crate::embedding::Embedder;
-use crate::http::server;
+use crate::http::server::{self, Door};
+use crate::http::tls::{Tls, TlsError};
 use crate::identity::Issuers;
 use crate::job_runner;
 use crate::keys::Keys;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// The time that the ledger gets for the last events, after the last request is over.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
@@ -53,7 +54,8 @@ pub enum IngressError {
     Bus(#[from] BusError),
     /// The address is taken, or not this machine's.
     #[error(
-        "cannot listen on {address}: {source}. Set [ingress] listen, --listen or [ingress] metrics to another address"
+        "cannot listen on {address}: {source}. Set [ingress] listen, --listen, [ingress] admin_listen or [ingress] \
+         metrics to another address"
     )]
     Listen {
         /// Where.
@@ -61,6 +63,9 @@ pub enum IngressError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The certificate or its key cannot be used.
+    #[error("[ingress.tls] cannot be used: {0}")]
+    Tls(#[from] TlsError),
     /// What the file declares is not possible here.
     #[error("what the configuration declares cannot be applied: {0}")]
     Declared(ManageError),
@@ -86,14 +91,54 @@ async fn declare(objects: &Objects, config: &IngressConfig) -> Result<(), Ingres
     Ok(())
 }
 
-/// Begins with everything that goes on until the role stops.
-fn serve(shared: &Shared, listener: TcpListener, metrics_listener: Option<TcpListener>) {
-    let life = &shared.life;
-    batch::start(shared, life);
-    job_runner::start(shared, life);
-    life.service("http", server::serve(listener, api::router(shared.clone()), shared.clone()));
-    if let Some(listener) = metrics_listener {
-        life.service("metrics", server::serve(listener, api::metrics_router(shared.clone()), shared.clone()));
+/// Where it listens.
+struct Listeners {
+    callers: TcpListener,
+    /// Where operators come; `None`: where callers do.
+    operators: Option<TcpListener>,
+    metrics: Option<TcpListener>,
+    tls: Option<Tls>,
+}
+
+impl Listeners {
+    async fn open(config: &IngressConfig) -> Result<(Self, SocketAddr), IngressError> {
+        let tls = config.edge.tls.as_ref().map(Tls::load).transpose()?;
+        let (callers, address) = listen(config.listen).await?;
+        let operators = match config.edge.admin_listen {
+            Some(address) => Some(listen(address).await?.0),
+            None => None,
+        };
+        let metrics = match config.metrics {
+            MetricsAccess::Apart(address) => Some(listen(address).await?.0),
+            MetricsAccess::Open | MetricsAccess::Admin => None,
+        };
+        Ok((Self { callers, operators, metrics, tls }, address))
+    }
+
+    /// Begins with everything that goes on until the role stops.
+    fn serve(self, shared: &Shared) {
+        let life = &shared.life;
+        batch::start(shared, life);
+        job_runner::start(shared, life);
+        let door = |router, tls: Option<&Tls>| Door { router, tls: tls.cloned(), ingress: shared.clone() };
+        let tls = self.tls.as_ref();
+        let router = match self.operators {
+            None => api::router(shared.clone()),
+            Some(listener) => {
+                if let Ok(address) = listener.local_addr() {
+                    info!(%address, "operators are served here");
+                }
+                life.service("http for operators", server::serve(listener, door(api::router(shared.clone()), tls)));
+                api::callers_router(shared.clone())
+            }
+        };
+        life.service("http", server::serve(self.callers, door(router, tls)));
+        if let Some(listener) = self.metrics {
+            life.service("metrics", server::serve(listener, door(api::metrics_router(shared.clone()), None)));
+        }
+        if let Some(tls) = self.tls {
+            life.service("certificates", tls.keep_fresh());
+        }
     }
 }
 
@@ -123,11 +168,7 @@ impl Ingress {
     /// When the bus cannot be set up, or the address cannot be listened on.
     pub async fn start(config: IngressConfig, bus: &Bus, metrics: &Metrics) -> Result<Self, IngressError> {
         let life = bus.life();
-        let (listener, address) = listen(config.listen).await?;
-        let metrics_listener = match config.metrics {
-            MetricsAccess::Apart(address) => Some(listen(address).await?.0),
-            MetricsAccess::Open | MetricsAccess::Admin => None,
-        };
+        let (listeners, address) = Listeners::open(&config).await?;
         let (directories, store) = (bus.directories().await?, Keys::open(bus, config.hash_seal.as_ref()).await?);
         if let Some(secret) = &config.preset_key {
             store.preset(secret).await?;
@@ -178,7 +219,7 @@ impl Ingress {
             background: Arc::new(Semaphore::new(background::AT_ONCE)),
             metrics,
         });
-        serve(&shared, listener, metrics_listener);
+        listeners.serve(&shared);
         Ok(Self { shared, address })
     }
 
@@ -190,6 +231,12 @@ impl Ingress {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where callers find it, as a URL.
+    pub fn url(&self) -> String {
+        let scheme = if self.shared.config.edge.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Waits until every key and model that existed at the start is known.

@@ -5,10 +5,11 @@ use crate::refusal::Refusal;
 use axum::http::request::Parts;
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::key::VirtualKey;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -41,14 +42,19 @@ struct Connection {
 
 /// The other end of one connection: a stranger until its first valid key. Cloning shares it.
 #[derive(Clone)]
-pub(crate) struct Peer(Arc<Place>);
+pub(crate) struct Peer {
+    place: Arc<Place>,
+    /// Whose request it is: who connected, or whom a trusted proxy names.
+    client: IpAddr,
+}
 
 struct Place {
     strangers: Strangers,
     number: u64,
-    address: IpAddr,
     closed: CancellationToken,
     known: AtomicBool,
+    /// What its certificate works as.
+    certified: OnceLock<Arc<VirtualKey>>,
 }
 
 impl Strangers {
@@ -71,7 +77,7 @@ impl Strangers {
     /// A new connection. When the pool is full, the address with most strangers loses its oldest: one address alone can
     /// crowd out only itself.
     pub(crate) fn enter(&self, address: IpAddr) -> Peer {
-        let (address, closed) = (network(address), CancellationToken::new());
+        let (client, address, closed) = (address, network(address), CancellationToken::new());
         let mut pool = self.pool();
         if pool.connections.len() >= pool.limit {
             pool.close_one();
@@ -80,7 +86,8 @@ impl Strangers {
         pool.next += 1;
         pool.connections.insert(number, Connection { address, closed: closed.clone() });
         *pool.by_address.entry(address).or_default() += 1;
-        Peer(Arc::new(Place { strangers: self.clone(), number, address, closed, known: AtomicBool::new(false) }))
+        let (known, certified) = (AtomicBool::new(false), OnceLock::new());
+        Peer { place: Arc::new(Place { strangers: self.clone(), number, closed, known, certified }), client }
     }
 }
 
@@ -126,6 +133,28 @@ impl Pool {
 }
 
 impl Peer {
+    /// The sender of one request on the connection, whose address is this.
+    pub(crate) fn at(&self, client: IpAddr) -> Self {
+        Self { place: self.place.clone(), client }
+    }
+
+    /// The address of who sends the request.
+    pub(crate) fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    /// The connection has shown a certificate that works as this key.
+    pub(crate) fn certify(&self, key: Arc<VirtualKey>) {
+        // Once, at its beginning.
+        let _ = self.place.certified.set(key);
+        self.is_known();
+    }
+
+    /// The key that its certificate works as.
+    pub(crate) fn certified(&self) -> Option<&Arc<VirtualKey>> {
+        self.place.certified.get()
+    }
+
     /// Who sends a request.
     pub(crate) fn of(parts: &Parts) -> Self {
         parts.extensions.get::<Self>().cloned().expect("the server adds it to every request")
@@ -148,19 +177,19 @@ impl Peer {
 
     /// The connection has shown a valid key: it is no stranger's any more.
     fn is_known(&self) {
-        if !self.0.known.swap(true, Ordering::Relaxed) {
-            self.0.strangers.pool().leave(self.0.number);
+        if !self.place.known.swap(true, Ordering::Relaxed) {
+            self.place.strangers.pool().leave(self.place.number);
         }
     }
 
     /// A key that it has shown is not valid. The wait before its address may try another, when too many failed.
     fn key_failed(&self, now: UnixMicros) -> Option<Duration> {
-        self.0.strangers.pool().fail(self.0.address, now)
+        self.place.strangers.pool().fail(network(self.client), now)
     }
 
     /// Waits until the pool closes the connection in favour of another.
     pub(crate) async fn closed(&self) {
-        self.0.closed.cancelled().await;
+        self.place.closed.cancelled().await;
     }
 }
 
@@ -191,9 +220,9 @@ mod tests {
         let strangers = Strangers::new(3);
         let other = strangers.enter(address(1));
         let crowd: Vec<Peer> = (0..5).map(|_| strangers.enter(address(2))).collect();
-        let closed: Vec<bool> = crowd.iter().map(|peer| peer.0.closed.is_cancelled()).collect();
+        let closed: Vec<bool> = crowd.iter().map(|peer| peer.place.closed.is_cancelled()).collect();
         assert_eq!(closed, [true, true, true, false, false]);
-        assert!(!other.0.closed.is_cancelled());
+        assert!(!other.place.closed.is_cancelled());
     }
 
     #[test]
@@ -202,10 +231,10 @@ mod tests {
         let known = strangers.enter(address(1));
         known.is_known();
         let first = strangers.enter(address(1));
-        assert!(!known.0.closed.is_cancelled() && !first.0.closed.is_cancelled());
+        assert!(!known.place.closed.is_cancelled() && !first.place.closed.is_cancelled());
         drop(first);
         let second = strangers.enter(address(1));
-        assert!(!second.0.closed.is_cancelled());
+        assert!(!second.place.closed.is_cancelled());
         assert_eq!(strangers.pool().by_address.len(), 1);
         drop((known, second));
         assert!(strangers.pool().by_address.is_empty());

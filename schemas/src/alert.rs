@@ -195,7 +195,7 @@ pub struct Webhook {
     pub name: String,
     /// The address: `http://…` or `https://…`. May be in a private network.
     pub url: String,
-    /// What the posts are signed with: `env:NAME` or `file:PATH`, read by the analytics role.
+    /// What the posts are signed with: `env:NAME`, `file:PATH` or `credential:NAME`, read by the analytics role.
     pub secret: String,
     /// Which kinds of alerts; empty: all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -227,9 +227,9 @@ impl Webhook {
             None => mistakes.push(("url", "must begin with http:// or https://".to_owned())),
         }
         let (kind, name) = self.secret.split_once(':').unwrap_or_default();
-        if !matches!(kind, "env" | "file") || name.is_empty() {
-            mistakes
-                .push(("secret", "must be env:NAME or file:PATH: secrets are never stored in the clear".to_owned()));
+        if !matches!(kind, "env" | "file" | "credential") || name.is_empty() {
+            let why = "must be env:NAME, file:PATH or credential:NAME: secrets are never stored in the clear";
+            mistakes.push(("secret", why.to_owned()));
         }
         mistakes
     }

@@ -56,6 +56,9 @@ pub struct VirtualKey {
     /// What is set for the cache, for what is asked with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheSettings>,
+    /// The networks that it may be used from. Empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
 }
 
 /// One secret of a key.

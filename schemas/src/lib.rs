@@ -40,6 +40,7 @@ pub mod money;
 pub mod name;
 pub mod native_batch;
 pub mod native_lane;
+pub mod network;
 pub mod pattern;
 pub mod place;
 pub mod plan;

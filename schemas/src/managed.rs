@@ -9,6 +9,7 @@ use crate::cache::CacheSettings;
 use crate::directory::{AdminSettings, Directory, Project, User, check_patterns};
 use crate::key::VirtualKey;
 use crate::name::ProjectId;
+use crate::network::Networks;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,9 @@ pub struct Mistake {
 /// The most budgets that a key may have of its own.
 const BUDGETS: usize = 32;
 
+/// The most networks that a key may be used from.
+const NETWORKS: usize = 64;
+
 /// A virtual key, as its owner describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -142,6 +146,10 @@ pub struct KeySettings {
     /// What is set for the cache, for what is asked with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheSettings>,
+    /// The networks that it may be used from: `10.0.0.0/8`, or single addresses. Empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(min = 2, max = 64)))]
+    pub addresses: Vec<String>,
 }
 
 impl Default for KeySettings {
@@ -158,6 +166,7 @@ impl Default for KeySettings {
             budgets: Vec::new(),
             rates: None,
             cache: None,
+            addresses: Vec::new(),
         }
     }
 }
@@ -177,6 +186,7 @@ impl KeySettings {
             budgets: key.budgets.clone(),
             rates: key.rates,
             cache: key.cache.clone(),
+            addresses: key.addresses.clone(),
         }
     }
 
@@ -195,6 +205,7 @@ impl KeySettings {
         key.budgets = self.budgets;
         key.rates = self.rates;
         key.cache = self.cache;
+        key.addresses = self.addresses;
     }
 
     /// Everything that is wrong with them, as (field, reason).
@@ -224,6 +235,10 @@ impl KeySettings {
         let mut twice = names.filter(|(at, budget)| self.budgets[..*at].iter().any(|other| other.name == budget.name));
         if let Some((_, budget)) = twice.next() {
             mistakes.push(("budgets", format!("`{}` is there twice", budget.name)));
+        }
+        mistakes.extend(Networks::parse(&self.addresses).err().map(|why| ("addresses", why)));
+        if self.addresses.len() > NETWORKS {
+            mistakes.push(("addresses", format!("at most {NETWORKS}")));
         }
         let wrong = self.cache.iter().flat_map(CacheSettings::mistakes);
         mistakes.extend(wrong.map(|(field, why)| ("cache", format!("{field}: {why}"))));

@@ -443,6 +443,7 @@ fn a_key() {
         generations: [].into(),
         rates: None,
         cache: None,
+        addresses: Vec::new(),
     };
     json("key.json", &key);
 }

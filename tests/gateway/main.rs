@@ -31,6 +31,7 @@ mod counted;
 mod dashboard;
 mod dead_letters;
 mod disk;
+mod edge;
 mod embeddings;
 mod fallback;
 mod faults;

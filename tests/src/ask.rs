@@ -8,6 +8,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -108,7 +109,10 @@ impl Ask {
     ///
     /// # Errors
     /// When the connection ends before the head of the answer is there.
-    pub async fn open_on(self, stream: TcpStream) -> Result<Open, hyper::Error> {
+    pub async fn open_on(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Open, hyper::Error> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
@@ -152,7 +156,11 @@ impl Ask {
         }
     }
 
-    fn request(self) -> Request<Full<Bytes>> {
+    /// What it sends.
+    ///
+    /// # Panics
+    /// When HTTP cannot carry it.
+    pub fn request(self) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.bytes()));
         *request.method_mut() = self.method;
         *request.uri_mut() = self.path.parse().expect("a test names a path that HTTP can carry");

@@ -14,6 +14,7 @@
 
 mod answer;
 mod ask;
+mod authority;
 mod binary;
 mod bus;
 mod collector;
@@ -31,6 +32,7 @@ mod world;
 
 pub use answer::{Answer, Open, in_short};
 pub use ask::Ask;
+pub use authority::{Authority, Issued};
 pub use binary::{checkout, penstock, tool};
 
 pub use collector::{Collector, Manner, Otlp, SeenSpan};

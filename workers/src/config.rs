@@ -16,7 +16,7 @@ use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ModelId, ProviderId, Target};
 use penstock_schemas::price::{Ceiling, Prices};
-use penstock_schemas::provider_key::{self, HEAVIEST, KeySource, usual_weight};
+use penstock_schemas::provider_key::{self, HEAVIEST, usual_weight};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -370,8 +370,11 @@ fn read_keys(section: &mut Section, key_env: &[Vec<String>]) -> Option<Vec<Confi
             section.mistake("keys", &format!("a weight must be 1 to {HEAVIEST}"));
         }
         // A key that stands there itself must not become its own name.
-        let id = KeySource::parse(&source).map_or_else(|| format!("config:{}", at + 1), |source| source.shown());
-        match Secret::resolve(&source) {
+        let id = match source.split_ascii_whitespace().next() {
+            Some(place) if Secret::is_reference(place) => place.to_owned(),
+            _ => format!("config:{}", at + 1),
+        };
+        match Secret::of_configuration(&source) {
             Ok(secret) => {
                 let key = ConfiguredKey { id, secret, weight };
                 check_key(section, &key);

@@ -4,7 +4,7 @@
 use crate::token::Tokens;
 use penstock_runtime::Secret;
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::provider_key::{KeySource, ProviderKey, hint, mistake, usual_weight};
+use penstock_schemas::provider_key::{ProviderKey, hint, mistake, usual_weight};
 use penstock_schemas::{UnixMicros, hex};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -41,12 +41,9 @@ impl ConfiguredKey {
     /// The same key; where it stands in a file, as it stands there now. A file that cannot be read, or holds what no key can
     /// be, keeps the key it had.
     pub fn read_again(&self) -> Self {
-        let secret = match KeySource::parse(&self.id) {
-            Some(KeySource::File(_)) => {
-                Secret::resolve(&self.id).ok().filter(|secret| mistake(secret.reveal()).is_none())
-            }
-            _ => None,
-        };
+        let is_file = ["file:", "credential:"].iter().any(|kind| self.id.starts_with(kind));
+        let read = is_file.then(|| Secret::resolve(&self.id).ok()).flatten();
+        let secret = read.filter(|secret| mistake(secret.reveal()).is_none());
         Self { secret: secret.unwrap_or_else(|| self.secret.clone()), ..self.clone() }
     }
 }
@@ -197,6 +194,7 @@ fn digest(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use penstock_schemas::provider_key::KeySource;
 
     fn configured(id: &str) -> ConfiguredKey {
         ConfiguredKey::new(id, Secret::new(format!("secret of {id}")))

@@ -6,6 +6,7 @@ use penstock_analytics::AnalyticsConfig;
 use penstock_ingress::{IngressConfig, keys};
 use penstock_runtime::bus::NatsConfig;
 use penstock_runtime::config::{Document, Mistakes};
+use penstock_runtime::secret::credential;
 use penstock_runtime::telemetry::TelemetryVariables;
 use penstock_runtime::{MasterKey, Secret};
 use penstock_workers::WorkersConfig;
@@ -45,9 +46,11 @@ impl Config {
         };
         let keys_read = document.keys_read();
         let mut mistakes = document.finish().err().map(|Mistakes(list)| list).unwrap_or_default();
+        let mut variable = |name: &str| secret(name).map_err(|why| mistakes.push(why)).ok().flatten();
         config.ingress.preset_key = variable("PENSTOCK_KEY");
         config.ingress.admin_key = variable("PENSTOCK_ADMIN_KEY");
-        config.master_key = variable("PENSTOCK_MASTER_KEY").and_then(|text| {
+        let master_key = variable("PENSTOCK_MASTER_KEY");
+        config.master_key = master_key.and_then(|text| {
             MasterKey::parse(&text).map_err(|why| mistakes.push(format!("PENSTOCK_MASTER_KEY: {why}"))).ok()
         });
         config.ingress.hash_seal = config.master_key.clone();
@@ -73,8 +76,17 @@ impl Config {
     }
 }
 
-fn variable(name: &str) -> Option<Secret> {
-    std::env::var(name).ok().filter(|text| !text.is_empty()).map(Secret::new)
+/// The secret that a variable holds, or says the place of; without the variable, the credential of its name that systemd
+/// keeps for this service: `penstock-admin-key` for `PENSTOCK_ADMIN_KEY`.
+fn secret(variable: &str) -> Result<Option<Secret>, String> {
+    if let Some(text) = std::env::var(variable).ok().filter(|text| !text.is_empty()) {
+        return Secret::of_configuration(&text).map(Some).map_err(|why| format!("{variable}: {why}"));
+    }
+    let name = variable.to_lowercase().replace('_', "-");
+    if credential(&name).is_none_or(|path| !path.exists()) {
+        return Ok(None);
+    }
+    Secret::resolve(&format!("credential:{name}")).map(Some).map_err(|why| format!("{variable}: {why}"))
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::R
         restart,
     };
     bus.life().service("disk", watch.run());
-    let run_file = RunFile { url: format!("http://{}", ingress.address()), nats, clickhouse, pid: std::process::id() };
+    let run_file = RunFile { url: ingress.url(), nats, clickhouse, pid: std::process::id() };
     let lives = [bus, worker_bus, analytics_bus].map(|bus| bus.life().clone());
     Ok((Running { ingress, workers, analytics, children, demo, lives }, run_file))
 }

@@ -86,11 +86,14 @@ fn read_object(section: &mut Section, kind: Kind) -> Option<Object> {
 
 fn read_secret(section: &mut Section) -> Option<Secret> {
     let text: String = section.get("secret")?;
-    if !text.starts_with("env:") && !text.starts_with("file:") {
-        section.mistake("secret", "must not stand here itself: write env:NAME or file:PATH");
+    if !Secret::is_reference(&text) {
+        section.mistake(
+            "secret",
+            "must not stand here itself: write env:NAME, file:PATH, credential:NAME or exec:PROGRAM",
+        );
         return None;
     }
-    let secret = Secret::resolve(&text);
+    let secret = Secret::of_configuration(&text);
     match secret.and_then(|secret| keys::check_secret(&secret).map(|()| secret)) {
         Ok(secret) => Some(secret),
         Err(why) => {

@@ -65,9 +65,11 @@ fn class(refusal: &Refusal) -> &'static str {
         | Refusal::KeyEnded { .. }
         | Refusal::BadToken(_)
         | Refusal::WrongAdminKey => "authentication_error",
-        Refusal::AdminClosed | Refusal::CallerDisabled { .. } | Refusal::NoRole | Refusal::ModelForbidden { .. } => {
-            "permission_error"
-        }
+        Refusal::AdminClosed
+        | Refusal::CallerDisabled { .. }
+        | Refusal::NoRole
+        | Refusal::ModelForbidden { .. }
+        | Refusal::WrongAddress { .. } => "permission_error",
         Refusal::Unpriced { .. } => "permission_error",
         Refusal::OverBudget(_) | Refusal::OverRate(_) | Refusal::TooManyBadKeys { .. } => "rate_limit_error",
         Refusal::OtherRequest { .. } | Refusal::Manage(_) => "invalid_request_error",

@@ -64,6 +64,7 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::AdminClosed => ("permission_error", "admin_closed"),
         Refusal::NoRole => ("permission_error", "no_role"),
         Refusal::CallerDisabled { .. } => ("permission_error", "caller_disabled"),
+        Refusal::WrongAddress { .. } => ("permission_error", "address_not_allowed"),
         Refusal::ModelForbidden { .. } => ("permission_error", "model_forbidden"),
         Refusal::Unpriced { .. } => ("permission_error", "unpriced_model"),
         // OpenAI's words for money that is spent, and for a rate; its SDKs know them.

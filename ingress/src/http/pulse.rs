@@ -1,16 +1,15 @@
 //! How long a connection has been at what it does: waiting for a request, reading its head, or answering; and whether its
-//! client reads. Knows nothing of HTTP, and closes nothing.
+//! client reads. Over HTTP/2 it answers several requests at once. Knows nothing else of HTTP, and closes nothing.
 
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 const IDLE: u8 = 0;
@@ -31,6 +30,10 @@ struct State {
     since: AtomicU64,
     /// Since when a write waits for the client.
     stalled: AtomicU64,
+    /// Requests that are being answered.
+    answers: AtomicUsize,
+    /// Over HTTP/2, since when each answer waits for its client: it has a window of its own. `None`: HTTP/1.1.
+    waiting: Option<Mutex<Vec<Weak<AtomicU64>>>>,
 }
 
 /// How long each may take.
@@ -53,9 +56,25 @@ pub(crate) enum Late {
 }
 
 impl Pulse {
+    /// Of a connection that answers one request after the other.
     pub(crate) fn new() -> Self {
-        let stalled = AtomicU64::new(FLOWING);
-        Self(Arc::new(State { opened: Instant::now(), phase: AtomicU8::new(IDLE), since: AtomicU64::new(0), stalled }))
+        Self::with(None)
+    }
+
+    /// Of one that answers several at once, over HTTP/2.
+    pub(crate) fn of_many() -> Self {
+        Self::with(Some(Mutex::default()))
+    }
+
+    fn with(waiting: Option<Mutex<Vec<Weak<AtomicU64>>>>) -> Self {
+        Self(Arc::new(State {
+            opened: Instant::now(),
+            phase: AtomicU8::new(IDLE),
+            since: AtomicU64::new(0),
+            stalled: AtomicU64::new(FLOWING),
+            answers: AtomicUsize::new(0),
+            waiting,
+        }))
     }
 
     fn now(&self) -> u64 {
@@ -68,7 +87,8 @@ impl Pulse {
     }
 
     fn has_read(&self) {
-        if self.0.phase.load(Relaxed) == IDLE {
+        // Over HTTP/2 there is always something to read, and a request begins when its head is whole.
+        if self.0.phase.load(Relaxed) == IDLE && self.0.waiting.is_none() {
             self.enter(HEAD);
         }
     }
@@ -84,8 +104,23 @@ impl Pulse {
 
     /// A request is here whole; the body that is made from what this gives is the end of its answer.
     pub(crate) fn answering(&self) -> Answering {
+        self.0.answers.fetch_add(1, Relaxed);
         self.enter(BUSY);
-        Answering(self.clone())
+        let waits_since = Arc::new(AtomicU64::new(FLOWING));
+        if let Some(waiting) = &self.0.waiting {
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.retain(|answer| answer.strong_count() > 0);
+            waiting.push(Arc::downgrade(&waits_since));
+        }
+        Answering { pulse: self.clone(), waits_since }
+    }
+
+    /// Whether an answer has waited for its client's window for so long.
+    fn has_waiting(&self, lasts: impl Fn(&AtomicU64) -> bool) -> bool {
+        let Some(waiting) = &self.0.waiting else { return false };
+        let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = waiting.iter().filter_map(Weak::upgrade);
+        answers.any(|since| since.load(Relaxed) != FLOWING && lasts(&since))
     }
 
     fn late(&self, limits: &Timeouts) -> Option<Late> {
@@ -94,6 +129,9 @@ impl Pulse {
             u128::from(now.saturating_sub(since.load(Relaxed))) >= limit.as_millis()
         };
         if self.0.stalled.load(Relaxed) != FLOWING && lasts(&self.0.stalled, limits.write) {
+            return Some(Late::Write);
+        }
+        if self.has_waiting(|since| lasts(since, limits.write)) {
             return Some(Late::Write);
         }
         match self.0.phase.load(Relaxed) {
@@ -116,25 +154,31 @@ impl Pulse {
 }
 
 /// That a request is being answered; when it is dropped, the connection waits for the next.
-pub(crate) struct Answering(Pulse);
+pub(crate) struct Answering {
+    pulse: Pulse,
+    /// Since when the client's window has no room for what comes next.
+    waits_since: Arc<AtomicU64>,
+}
 
 impl Answering {
     /// The answer's body, which keeps this until its end.
     pub(crate) fn until_the_end_of(self, body: Body) -> AnsweredBody {
-        AnsweredBody { body, _answering: self }
+        AnsweredBody { body, answering: self }
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.enter(IDLE);
+        if self.pulse.0.answers.fetch_sub(1, Relaxed) == 1 {
+            self.pulse.enter(IDLE);
+        }
     }
 }
 
 /// The body of an answer.
 pub(crate) struct AnsweredBody {
     body: Body,
-    _answering: Answering,
+    answering: Answering,
 }
 
 impl HttpBody for AnsweredBody {
@@ -142,7 +186,13 @@ impl HttpBody for AnsweredBody {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.answering.waits_since.store(FLOWING, Relaxed);
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_ready() {
+            // hyper comes for the next frame when there is room for it.
+            self.answering.waits_since.store(self.answering.pulse.now(), Relaxed);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -155,12 +205,12 @@ impl HttpBody for AnsweredBody {
 }
 
 /// A socket whose pulse is felt.
-pub(crate) struct Felt {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Felt<S> {
+    pub(crate) stream: S,
     pub(crate) pulse: Pulse,
 }
 
-impl AsyncRead for Felt {
+impl<S: AsyncRead + Unpin> AsyncRead for Felt<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -171,7 +221,7 @@ impl AsyncRead for Felt {
     }
 }
 
-impl AsyncWrite for Felt {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Felt<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.pulse.is_writing(written)
@@ -236,5 +286,27 @@ mod tests {
         assert_eq!(pulse.late(&TIMEOUTS), None);
         assert!(pulse.is_writing(Poll::<()>::Pending).is_pending());
         assert_eq!(pulse.too_long(&TIMEOUTS).await, Late::Write);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_answers_each_may_wait_for_its_client_and_the_connection_is_idle_when_all_are_over() {
+        let pulse = Pulse::of_many();
+        let (one, other) = (pulse.answering(), pulse.answering());
+        let mut body = one.until_the_end_of(Body::from("x"));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut body).poll_frame(&mut cx).is_ready());
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(pulse.late(&TIMEOUTS), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(pulse.late(&TIMEOUTS), Some(Late::Write));
+        drop(body);
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert_eq!(pulse.late(&TIMEOUTS), None, "the other is still made");
+        drop(other);
+        pulse.has_read();
+        tokio::time::advance(Duration::from_secs(74)).await;
+        assert_eq!(pulse.late(&TIMEOUTS), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(pulse.late(&TIMEOUTS), Some(Late::Idle));
     }
 }

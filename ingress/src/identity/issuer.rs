@@ -135,6 +135,7 @@ impl IssuerConfig {
             generations: BTreeMap::new(),
             rates: None,
             cache: None,
+            addresses: Vec::new(),
         })
     }
 

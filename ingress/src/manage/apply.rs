@@ -232,6 +232,7 @@ fn stand_in(key: &DeclaredKey) -> VirtualKey {
         generations: BTreeMap::new(),
         rates: None,
         cache: None,
+        addresses: Vec::new(),
     };
     key.settings.clone().put_into(&mut made, UnixMicros(0));
     made

@@ -16,6 +16,7 @@ use penstock_schemas::directory::Directory;
 use penstock_schemas::envelope::Caller;
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::KeyId;
+use penstock_schemas::network::Networks;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -129,10 +130,33 @@ impl Credentials {
 
     /// Who asks: found before a body is read, so that a stranger's is not.
     pub(crate) async fn find_key(&self, ingress: &Shared) -> Result<Found, Refusal> {
-        let found = self.peer.judge(read_key(&self.headers, self.query.as_deref(), ingress).await)?;
+        let shown = read_key(&self.headers, self.query.as_deref(), ingress).await;
+        let shown = match (shown, self.peer.certified()) {
+            (Err(Refusal::NoKey), Some(key)) => Ok(certified(key, ingress)),
+            (shown, _) => shown,
+        };
+        let found = self.peer.judge(shown)?;
+        self.check_address(&found.key)?;
         ingress.keys.check(&found.key.project, found.key.user.as_deref())?;
         Ok(found)
     }
+
+    /// Whether the key may be used from where the request comes.
+    fn check_address(&self, key: &VirtualKey) -> Result<(), Refusal> {
+        if key.addresses.is_empty() {
+            return Ok(());
+        }
+        let address = self.peer.client();
+        // What cannot be read, which an older process wrote, lets nobody in.
+        let is_in = Networks::parse(&key.addresses).is_ok_and(|networks| networks.contain(address));
+        let address = address.to_canonical();
+        if is_in { Ok(()) } else { Err(Refusal::WrongAddress { key_id: key.id.to_string(), address }) }
+    }
+}
+
+/// Who asks by the certificate of their connection, and with no key.
+fn certified(key: &Arc<VirtualKey>, ingress: &Shared) -> Found {
+    Found { credential: Credential::Token(key.clone()), key: key.clone(), directory: ingress.keys.directory() }
 }
 
 fn query_of(parts: &Parts) -> Option<String> {

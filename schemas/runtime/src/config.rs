@@ -1,6 +1,7 @@
 //! Reads `penstock.toml` and `PENSTOCK_*` and collects every mistake, so that all are reported at once with file and key.
 //! Knows the keys of no role: each reads its own sections, and what nobody has read is a mistake too.
 
+use crate::Secret;
 pub use penstock_schemas::duration::parse_duration;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
@@ -220,6 +221,17 @@ impl Section {
         parsed
     }
 
+    /// The secret whose place `key` names, such as `file:/run/secrets/password`. The secret itself must not stand there.
+    pub fn secret(&mut self, key: &str) -> Option<Secret> {
+        let text: String = self.get(key)?;
+        if !Secret::is_reference(&text) {
+            let why = "must not stand here itself: write env:NAME, file:PATH, credential:NAME or exec:PROGRAM";
+            self.mistake(key, why);
+            return None;
+        }
+        Secret::of_configuration(&text).map_err(|why| self.mistake(key, &why)).ok()
+    }
+
     /// The size that `key` names, such as `64KB`, `32MB`, in bytes.
     pub fn size(&mut self, key: &str) -> Option<usize> {
         let text: String = self.get(key)?;
@@ -241,6 +253,25 @@ impl Section {
             notes: self.notes.clone(),
         };
         tables.into_iter().enumerate().map(make).collect()
+    }
+
+    /// The section `[this.key]`; empty when the file has none.
+    pub fn section(&mut self, key: &str) -> Section {
+        let table = match self.table.remove(key) {
+            None => Table::new(),
+            Some(Value::Table(table)) => table,
+            Some(_) => {
+                self.mistake(key, &format!("must be a section: write [{}.{key}]", self.path));
+                Table::new()
+            }
+        };
+        Section {
+            file: self.file.clone(),
+            path: format!("{}.{key}", self.path),
+            table,
+            environment: self.environment.clone(),
+            notes: self.notes.clone(),
+        }
     }
 
     /// Notes that `key` is wrong, and why.

@@ -2,7 +2,7 @@
 
 use super::store_health::StoreHealth;
 use super::{BusError, failed};
-use crate::config::Document;
+use crate::config::{Document, Section};
 use crate::life::Life;
 use crate::{Secret, clock};
 use async_nats::connection::State;
@@ -36,6 +36,60 @@ pub struct NatsConfig {
     pub replicas: usize,
     /// A `.creds` file, where the server wants one.
     pub credentials: Option<PathBuf>,
+    /// A user and a password, where the URL holds none.
+    pub login: Option<(String, Secret)>,
+    /// How the connection is encrypted.
+    pub tls: NatsTls,
+}
+
+/// The keys of `[nats]` for TLS.
+#[derive(Clone, Debug, Default)]
+pub struct NatsTls {
+    /// Whether a server that offers no TLS is refused.
+    pub is_required: bool,
+    /// Who issued the servers' certificates, as PEM; without it, whom the machine trusts.
+    pub ca: Option<PathBuf>,
+    /// A certificate of ours and its key, where the servers want one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl NatsTls {
+    fn read(section: &mut Section) -> Self {
+        let ca: Option<PathBuf> = section.get("ca");
+        let (cert, key): (Option<PathBuf>, Option<PathBuf>) = (section.get("cert"), section.get("key"));
+        let identity = match (cert, key) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            _ => {
+                section.mistake("cert", "and key belong together");
+                None
+            }
+        };
+        let is_required = section.or("tls", ca.is_some() || identity.is_some());
+        Self { is_required, ca, identity }
+    }
+
+    fn apply(&self, mut options: ConnectOptions) -> ConnectOptions {
+        if let Some(ca) = &self.ca {
+            options = options.add_root_certificates(ca.clone());
+        }
+        if let Some((cert, key)) = &self.identity {
+            options = options.add_client_certificate(cert.clone(), key.clone());
+        }
+        options.require_tls(self.is_required)
+    }
+}
+
+fn read_login(section: &mut Section) -> Option<(String, Secret)> {
+    let (user, password): (Option<String>, Option<Secret>) = (section.get("user"), section.secret("password"));
+    match (user, password) {
+        (Some(user), password) => Some((user, password.unwrap_or_else(|| Secret::new("")))),
+        (None, Some(_)) => {
+            section.mistake("user", "is missing: whose password is it?");
+            None
+        }
+        (None, None) => None,
+    }
 }
 
 impl NatsConfig {
@@ -51,7 +105,9 @@ impl NatsConfig {
         if !matches!(replicas, 1 | 3 | 5) {
             section.mistake("replicas", "must be 1, 3 or 5");
         }
-        Self { url: section.get("url"), subjects, replicas, credentials: section.get("credentials") }
+        let (url, credentials) = (section.get("url"), section.get("credentials"));
+        let (login, tls) = (read_login(&mut section), NatsTls::read(&mut section));
+        Self { url, subjects, replicas, credentials, login, tls }
     }
 }
 
@@ -110,7 +166,8 @@ impl Bus {
                 }
                 log_event(event, told.clone())
             });
-        if let Some((user, password)) = login {
+        options = config.tls.apply(options);
+        if let Some((user, password)) = login.or_else(|| config.login.clone()) {
             options = options.user_and_password(user, password.reveal().to_owned());
         }
         if let Some(file) = &config.credentials {

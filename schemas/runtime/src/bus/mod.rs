@@ -40,7 +40,7 @@ mod work;
 pub use alerts::{Alarm, JobPost, Post, PostContent};
 pub use bucket::{Bucket, Change};
 pub use cached::{CacheStore, CacheUpdate, MOST_CACHED};
-pub use connect::{Bus, Intake, NatsConfig};
+pub use connect::{Bus, Intake, NatsConfig, NatsTls};
 pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
 pub use directory::{Directories, NotChanged};
