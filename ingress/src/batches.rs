@@ -20,7 +20,7 @@ use uuid::Uuid;
 const OPEN: usize = 500;
 
 /// How long a batch is shown after it was last changed.
-const SHOWN: Duration = Duration::from_secs(90 * 24 * 3600);
+pub const SHOWN: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// A page of a list of batches.
 #[derive(Debug, Default)]

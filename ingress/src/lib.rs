@@ -38,5 +38,6 @@ mod state;
 mod status;
 mod strangers;
 
+pub use batches::SHOWN as BATCHES_SHOWN;
 pub use config::IngressConfig;
 pub use role::Ingress;

@@ -23,6 +23,16 @@ impl Subjects {
         Ok(Self { prefix: token.as_str().to_owned() })
     }
 
+    /// What every name begins with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// What the inboxes of a role begin with: no other role may hear what it is answered.
+    pub fn inbox(&self, role: &str) -> String {
+        format!("_INBOX.{role}")
+    }
+
     /// Where calls for a provider's pool are published.
     pub fn call(&self, provider: &ProviderId, operation: Operation, traffic: Traffic) -> String {
         match traffic {

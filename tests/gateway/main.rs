@@ -80,6 +80,7 @@ mod rerank;
 mod responses;
 mod resume;
 mod revocation;
+mod rights;
 mod roles;
 mod rows;
 mod sdk;

@@ -127,3 +127,23 @@ pub(crate) async fn ask(url: &str, subject: &str, payload: &str) -> Option<Value
     stream.read_line(&mut line).await.ok()?;
     serde_json::from_str(&line).ok()
 }
+
+/// What a nats-server says to one line of a user's: `None` when it takes it.
+pub async fn objection(address: &str, user: (&str, &str), line: &str) -> Option<String> {
+    let hello =
+        json!({ "user": user.0, "pass": user.1, "verbose": false, "pedantic": false, "lang": "test", "version": "0" });
+    let mut stream = BufReader::new(TcpStream::connect(address).await.ok()?);
+    stream.write_all(format!("CONNECT {hello}\r\n{line}\r\nPING\r\n").as_bytes()).await.ok()?;
+    let mut said = String::new();
+    loop {
+        said.clear();
+        // It closes the connection of who has no login.
+        let is_open = stream.read_line(&mut said).await.is_ok_and(|read| read > 0);
+        if !is_open || said.starts_with("-ERR") {
+            return Some(said.trim_end().to_owned());
+        }
+        if said.starts_with("PONG") {
+            return None;
+        }
+    }
+}

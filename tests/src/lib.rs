@@ -34,6 +34,7 @@ pub use answer::{Answer, Open, in_short};
 pub use ask::Ask;
 pub use authority::{Authority, Issued};
 pub use binary::{checkout, penstock, tool};
+pub use bus::objection;
 
 pub use collector::{Collector, Manner, Otlp, SeenSpan};
 pub use folder::Folder;

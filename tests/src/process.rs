@@ -143,9 +143,14 @@ impl Process {
 
     /// The last lines of what it wrote.
     pub fn tail(&self) -> String {
+        self.tail_of(40)
+    }
+
+    /// So many of them.
+    pub fn tail_of(&self, count: usize) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        let last = lines.len().saturating_sub(40);
+        let last = lines.len().saturating_sub(count);
         format!("---- {}, pid {}\n{}\n", self.name, self.pid, lines[last..].join("\n"))
     }
 }

@@ -80,6 +80,10 @@ enum Command {
     Clickhouse(up::clickhouse::EngineOptions),
     /// Check the configuration and say what it amounts to
     Check,
+    /// Print the configuration of a nats-server on which each role has the least rights
+    NatsConfig(tools::nats::NatsConfigOptions),
+    /// Make every stream and bucket in NATS, where the roles may not make them themselves
+    Provision,
     /// Make what is managed be what the configuration declares
     Apply(tools::apply::ApplyOptions),
     /// Create, list and revoke virtual keys
@@ -191,6 +195,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Clickhouse(options) => up::clickhouse::run(options).await,
         Command::Chaos(options) => chaos::run(&place, &options).await,
         Command::Check => tools::check::run(&place),
+        Command::NatsConfig(options) => tools::nats::print(&place, &options),
+        Command::Provision => tools::nats::provision(&place).await,
         Command::Ledger(command) => tools::ledger::run(&place, command).await,
         Command::Alerts(options) => tools::alerts::run(&place, &options).await,
         Command::Providers(command) => Box::pin(tools::providers::run(&place, command)).await,

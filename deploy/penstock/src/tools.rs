@@ -10,6 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod ledger;
 mod manage;
 pub(crate) mod models;
+pub(crate) mod nats;
 pub(crate) mod objects;
 pub(crate) mod output;
 pub(crate) mod providers;

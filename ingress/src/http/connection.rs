@@ -2,7 +2,7 @@
 //! that do not read are cut off, a stop lets requests finish. Knows nothing of what is asked.
 
 use super::aliases;
-use super::proxied::{self, Way};
+use super::proxied::{self, Transport};
 use super::pulse::{AnsweredBody, Felt, Late, Pulse, Timeouts};
 use crate::dialect::openai;
 use crate::refusal::Refusal;
@@ -47,7 +47,7 @@ pub(super) struct Serving {
     pub(super) router: Router,
     pub(super) ingress: Shared,
     pub(super) peer: Peer,
-    pub(super) way: Way,
+    pub(super) transport: Transport,
 }
 
 impl Serving {
@@ -61,7 +61,7 @@ impl Serving {
         let mut request = request.map(Body::new);
         aliases::resolve(&mut request);
         let trusted = &self.ingress.config.edge.trusted_proxies;
-        let client = proxied::settle(&mut request, (self.peer.client(), self.way), trusted);
+        let client = proxied::settle(&mut request, (self.peer.client(), self.transport), trusted);
         request.extensions_mut().insert(self.peer.at(client));
         let response = self.router.clone().call(request).await?;
         Ok(response.map(|body| answering.until_the_end_of(body)))

@@ -86,15 +86,15 @@ fn address<const N: usize>(rest: &[u8]) -> io::Result<[u8; N]> {
 
 /// How a connection came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Transport {
     Plain,
     Tls,
 }
 
 /// Makes a request say truly how it came: what only a trusted proxy may say is taken out of others' requests, and whose
 /// request it is comes back.
-pub(crate) fn settle<B>(request: &mut Request<B>, from: (IpAddr, Way), trusted: &Networks) -> IpAddr {
-    let (address, way) = from;
+pub(crate) fn settle<B>(request: &mut Request<B>, from: (IpAddr, Transport), trusted: &Networks) -> IpAddr {
+    let (address, transport) = from;
     // HTTP/2 names the host in the address.
     let authority = request.uri().authority().filter(|_| !request.headers().contains_key(HOST));
     if let Some(host) = authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()) {
@@ -108,7 +108,7 @@ pub(crate) fn settle<B>(request: &mut Request<B>, from: (IpAddr, Way), trusted: 
             headers.remove(name);
         }
     }
-    if way == Way::Tls && !headers.contains_key(FORWARDED_PROTO) {
+    if transport == Transport::Tls && !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
     }
     client
@@ -181,7 +181,7 @@ mod tests {
             for line in said {
                 request.headers_mut().append(FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
             }
-            let client = settle(&mut request, (address.parse().unwrap(), Way::Tls), &trusted);
+            let client = settle(&mut request, (address.parse().unwrap(), Transport::Tls), &trusted);
             (client.to_string(), request.headers().contains_key(FORWARDED_FOR))
         };
         for (address, said, expected, stays) in [
@@ -200,15 +200,15 @@ mod tests {
 
     #[test]
     fn a_request_says_how_it_came() {
-        let proto = |address: &str, way: Way| {
+        let proto = |address: &str, transport: Transport| {
             let mut request = Request::builder().uri("https://gateway.example/v1").body(()).unwrap();
             request.headers_mut().insert(FORWARDED_PROTO, HeaderValue::from_static("gopher"));
-            settle(&mut request, (address.parse().unwrap(), way), &Networks::parse(&["10.0.0.1"]).unwrap());
+            settle(&mut request, (address.parse().unwrap(), transport), &Networks::parse(&["10.0.0.1"]).unwrap());
             assert_eq!(request.headers()[HOST], "gateway.example");
             request.headers().get(FORWARDED_PROTO).map(|proto| proto.to_str().unwrap().to_owned())
         };
-        assert_eq!(proto("192.0.2.1", Way::Plain), None);
-        assert_eq!(proto("192.0.2.1", Way::Tls).as_deref(), Some("https"));
-        assert_eq!(proto("10.0.0.1", Way::Plain).as_deref(), Some("gopher"));
+        assert_eq!(proto("192.0.2.1", Transport::Plain), None);
+        assert_eq!(proto("192.0.2.1", Transport::Tls).as_deref(), Some("https"));
+        assert_eq!(proto("10.0.0.1", Transport::Plain).as_deref(), Some("gopher"));
     }
 }

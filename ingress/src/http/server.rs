@@ -2,7 +2,7 @@
 //! nothing of what is asked.
 
 use super::connection::{Serving, serve_http1, serve_http2};
-use super::proxied::{self, Way};
+use super::proxied::{self, Transport};
 use super::tls::{self, Tls};
 use crate::state::Shared;
 use axum::Router;
@@ -67,8 +67,8 @@ async fn connection(mut stream: TcpStream, mut address: IpAddr, door: Door) {
         }
     }
     let peer = ingress.strangers.enter(address);
-    let way = if tls.is_some() { Way::Tls } else { Way::Plain };
-    let serving = Serving { router, ingress: ingress.clone(), peer: peer.clone(), way };
+    let transport = if tls.is_some() { Transport::Tls } else { Transport::Plain };
+    let serving = Serving { router, ingress: ingress.clone(), peer: peer.clone(), transport };
     let Some(tls) = tls else { return Box::pin(serve_http1(stream, serving)).await };
     let shaken = tokio::select! {
         shaken = within(time, tls.acceptor().accept(stream)) => shaken,

@@ -133,7 +133,7 @@ impl Bus {
         Alarm { queue, known }
     }
 
-    async fn alerts_stream(&self) -> Result<(), BusError> {
+    pub(super) async fn alerts_stream(&self) -> Result<(), BusError> {
         let config = Config {
             name: self.subjects.alerts_stream(),
             subjects: vec![self.subjects.alerts()],
@@ -156,7 +156,7 @@ impl Bus {
         self.read_work(&self.subjects.alerts_stream(), "alerts").await
     }
 
-    async fn posts_stream(&self) -> Result<(), BusError> {
+    pub(super) async fn posts_stream(&self) -> Result<(), BusError> {
         let subjects = self.subjects.posts();
         let config = Config {
             name: self.subjects.posts_stream(),

@@ -154,6 +154,7 @@ impl Bus {
         let count = connections.clone();
         let mut options = ConnectOptions::new()
             .name(format!("penstock {role} {process}"))
+            .custom_inbox_prefix(config.subjects.inbox(role))
             .client_capacity(CLIENT_CAPACITY)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .connection_timeout(Duration::from_secs(5))

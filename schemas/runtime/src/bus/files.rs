@@ -145,12 +145,16 @@ pub struct Files {
 }
 
 impl Bus {
+    pub(super) async fn file_entries(&self) -> Result<Bucket<FileEntry>, BusError> {
+        Ok(Bucket::of(self, self.key_value_with_traces(&self.subjects.files_bucket(), TRACE).await?))
+    }
+
     /// The files of all projects. From now on this process follows them, and cleans up what is due: once for a process.
     ///
     /// # Errors
     /// When JetStream does not answer, or the bucket or the stream has other settings.
     pub async fn files(&self, limits: FileLimits) -> Result<Files, BusError> {
-        let bucket = Bucket::of(self, self.key_value_with_traces(&self.subjects.files_bucket(), TRACE).await?);
+        let bucket = self.file_entries().await?;
         let (contents, inventory) = (Contents::open(self).await?, Inventory::default());
         let noted = inventory.clone();
         bucket.follow(move |change| noted.note(change));

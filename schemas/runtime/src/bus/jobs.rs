@@ -107,7 +107,7 @@ impl Bus {
         })
     }
 
-    async fn async_stream(&self) -> Result<Stream, BusError> {
+    pub(super) async fn async_stream(&self) -> Result<Stream, BusError> {
         let config = Config {
             name: self.subjects.async_stream(),
             subjects: vec![self.subjects.all_async_jobs()],

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// How long a value lives: as long as OpenAI keeps a response.
 /// Source: <https://platform.openai.com/docs/guides/your-data>.
-const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The largest value, in bytes.
 const LONGEST: usize = 64 * 1024 * 1024;

@@ -26,6 +26,7 @@ mod ledger;
 mod ledger_health;
 mod native;
 mod numbers;
+mod provision;
 mod query;
 mod replay;
 mod reserve;
