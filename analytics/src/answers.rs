@@ -2,6 +2,7 @@
 
 use crate::audit;
 use crate::budgets::Budgets;
+use crate::freshness::Freshness;
 use crate::lookup;
 use crate::spend::{SpendError, course};
 use crate::warehouse::Warehouse;
@@ -9,51 +10,68 @@ use penstock_runtime::bus::{Bus, BusError};
 use penstock_runtime::clock;
 use penstock_schemas::spend::ReportReply;
 
+/// Who is asked. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) warehouse: Warehouse,
+    pub(crate) freshness: Freshness,
+}
+
+impl Asked {
+    /// ClickHouse, with what was under way.
+    async fn caught_up(&self) -> &Warehouse {
+        self.freshness.ask().await;
+        &self.warehouse
+    }
+}
+
 /// Answers as long as the role lives.
-pub(crate) async fn answer(bus: &Bus, warehouse: &Warehouse, budgets: &Budgets) -> Result<(), BusError> {
-    let asked = warehouse.clone();
+pub(crate) async fn answer(bus: &Bus, asked_of: &Asked, budgets: &Budgets) -> Result<(), BusError> {
+    let asked = asked_of.clone();
     bus.answer_spend(move |query| {
         let asked = asked.clone();
-        async move { told(asked.spend(&query).await) }
+        async move { told(asked.caught_up().await.spend(&query).await) }
     })
     .await?;
-    let asked = warehouse.clone();
+    let asked = asked_of.clone();
     bus.answer_reprice(move |query| {
         let asked = asked.clone();
-        async move { told(asked.reprice(&query).await) }
+        async move { told(asked.caught_up().await.reprice(&query).await) }
     })
     .await?;
-    let (asked, known) = (warehouse.clone(), budgets.clone());
+    let (asked, known) = (asked_of.clone(), budgets.clone());
     bus.answer_forecast(move |query| {
         let (asked, known) = (asked.clone(), known.clone());
-        async move { told(course(&asked, &query, &known.all(), |key| known.label(key), clock::now()).await) }
+        async move {
+            told(course(asked.caught_up().await, &query, &known.all(), |key| known.label(key), clock::now()).await)
+        }
     })
     .await?;
-    let asked = warehouse.clone();
+    let asked = asked_of.clone();
     bus.answer_alerts(move |query| {
         let asked = asked.clone();
         async move {
-            let report = asked.alerts(&query).await;
+            let report = asked.caught_up().await.alerts(&query).await;
             report.map_or_else(|error| ReportReply::Unavailable(error.to_string()), ReportReply::Report)
         }
     })
     .await?;
-    let asked = warehouse.clone();
+    let asked = asked_of.clone();
     bus.answer_rows(move |query| {
         let asked = asked.clone();
-        async move { lookup::answer(&asked, &query).await }
+        async move { lookup::answer(asked.caught_up().await, &query).await }
     })
     .await?;
-    let asked = warehouse.clone();
+    let asked = asked_of.clone();
     bus.answer_activity(move |query| {
         let asked = asked.clone();
-        async move { told(asked.activity(&query).await) }
+        async move { told(asked.caught_up().await.activity(&query).await) }
     })
     .await?;
-    let asked = warehouse.clone();
+    let asked = asked_of.clone();
     bus.answer_audit(move |query| {
         let asked = asked.clone();
-        async move { audit::answer(&asked, &query).await }
+        async move { audit::answer(asked.caught_up().await, &query).await }
     })
     .await
 }

@@ -2,6 +2,7 @@
 //! in one of the two at every moment. Knows nothing of SQL.
 
 use crate::audit::AuditLogRow;
+use crate::freshness::Freshness;
 use crate::metrics::AnalyticsMetrics;
 use crate::outage::Outage;
 use crate::prepare::Preparation;
@@ -24,9 +25,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{error, warn};
-
-/// How long events wait for others, once the first is there.
-const LINGER: Duration = Duration::from_millis(400);
 
 /// Events that are inserted together, about.
 const MOST: usize = 5_000;
@@ -54,6 +52,7 @@ pub(crate) struct Ledger {
     metrics: AnalyticsMetrics,
     outage: Outage,
     standing: Standing,
+    freshness: Freshness,
     alarm: Alarm,
     known: Known,
     traces: Option<Traces>,
@@ -76,7 +75,13 @@ impl Ledger {
     pub(crate) fn new(bus: &Bus, standing: Standing, preparation: Preparation, metrics: AnalyticsMetrics) -> Self {
         let (alarm, bus, life) = (bus.alarm(), bus.clone(), bus.life().clone());
         let (outage, known) = (Outage::default(), Known::default());
-        Self { bus, life, preparation, metrics, outage, standing, alarm, known, traces: None }
+        let freshness = Freshness::default();
+        Self { bus, life, preparation, metrics, outage, standing, freshness, alarm, known, traces: None }
+    }
+
+    /// How long events wait for others; to be told of questions.
+    pub(crate) fn freshness(&self) -> Freshness {
+        self.freshness.clone()
     }
 
     /// The same with traces made of what is stored.
@@ -123,10 +128,16 @@ impl Ledger {
         let Some(first) = self.first(reader).await else { return Ok(None) };
         let mut batches = vec![first?];
         let (mut count, mut bytes) = (batches[0].events.len(), batches[0].bytes());
-        let until = Instant::now() + LINGER;
+        let until = Instant::now() + self.freshness.begin();
+        let mut asked = std::pin::pin!(self.freshness.asked());
         while count < MOST && bytes < MOST_BYTES {
+            let next = tokio::select! {
+                next = timeout_at(until, reader.next(1, Duration::ZERO)) => next,
+                () = &mut asked => break,
+                () = self.life.stopping() => break,
+            };
             // An error here is met again by the next `first`.
-            let Ok(Ok(batch)) = timeout_at(until, reader.next(1, Duration::ZERO)).await else { break };
+            let Ok(Ok(batch)) = next else { break };
             count += batch.events.len();
             bytes += batch.bytes();
             batches.push(batch);
@@ -163,6 +174,7 @@ impl Ledger {
             refused.extend(new.into_iter().map(|(key, trouble)| (key, trouble.to_string())));
         }
         self.taken();
+        self.freshness.carried();
         self.metrics.batches.inc();
         if let Some(oldest) = batches.iter().flat_map(|batch| &batch.events).filter_map(written_at).min() {
             self.metrics.took(clock::now().since(oldest));

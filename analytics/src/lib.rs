@@ -12,6 +12,7 @@ mod audit;
 mod budget_use;
 mod budgets;
 mod config;
+mod freshness;
 mod heal;
 mod ledger;
 mod lookup;

@@ -3,7 +3,7 @@
 
 use crate::alert::post::Poster;
 use crate::alert::{tell, watch};
-use crate::answers;
+use crate::answers::{self, Asked};
 use crate::budget_use;
 use crate::budgets::Budgets;
 use crate::config::AnalyticsConfig;
@@ -74,12 +74,14 @@ impl Analytics {
         let standing = Standing::default();
         life.service("standing", standing.clone().tell(bus.clone(), counted.clone()));
         let traces = config.traces.as_ref().and_then(|settings| Traces::start(settings, &life, &counted.spans));
-        life.work(Ledger::new(bus, standing, preparation, counted.clone()).tracing(traces).run(reader));
+        let ledger = Ledger::new(bus, standing, preparation, counted.clone()).tracing(traces);
+        let asked = Asked { warehouse: warehouse.clone(), freshness: ledger.freshness() };
+        life.work(ledger.run(reader));
         life.work(revive::readable(bus.clone(), life.clone()));
         life.service("hourly spend", rollup::run(warehouse.clone()));
         let budgets = Budgets::follow(bus).await?;
         life.service("use of budgets", budget_use::run(budgets.clone(), counted.clone()));
-        answers::answer(bus, &warehouse, &budgets).await?;
+        answers::answer(bus, &asked, &budgets).await?;
         let journal = Journal::open(bus).await?;
         life.service("alerts", tell::run(bus.clone(), life.clone(), journal.clone(), budgets.clone(), counted.clone()));
         let poster = Poster { bus: bus.clone(), life: life.clone(), budgets: budgets.clone(), metrics: counted };

@@ -22,6 +22,8 @@ pub enum RowQuestion {
     Session(String),
     /// The sessions that had a request since then, the latest first.
     Sessions(UnixMicros),
+    /// Nothing; answered when what was under way into ClickHouse has arrived there.
+    CatchUp,
 }
 
 /// Which requests; what is absent does not matter.

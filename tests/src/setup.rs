@@ -119,7 +119,10 @@ impl Setup {
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();
         all.extend(
-            ["PATH", "HOME", "TMPDIR"].iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))),
+            // The last one, set to false, runs the tests over NATS alone.
+            ["PATH", "HOME", "TMPDIR", "PENSTOCK_NATS_IN_MEMORY"]
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))),
         );
         all.extend(self.environment.iter().cloned());
         all

@@ -137,7 +137,7 @@ async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::R
     let analytics = Analytics::start(&config.analytics, &analytics_bus, &metrics, prices).await?;
     let worker_bus = connect_soon(&config.nats, &nats, "worker", NATS_START).await?;
     let workers = Workers::start(config.workers, config.master_key, &worker_bus, &metrics).await?;
-    let bus = connect_soon(&config.nats, &nats, "ingress", NATS_START).await?;
+    let bus = connect_soon(&config.nats, &nats, "ingress", NATS_START).await?.beside(&worker_bus, &config.nats);
     let ingress = Box::pin(Ingress::start(config.ingress, &bus, &metrics)).await?;
     ingress.ready().await;
     let watch = DiskWatch {

@@ -1,5 +1,7 @@
 //! One connection to NATS, its settings, and what it is to everybody: a name on the bus and the names of the bus.
 
+use super::journal::Journal;
+use super::shortcut::Shortcut;
 use super::store_health::StoreHealth;
 use super::{BusError, failed};
 use crate::config::{Document, Section};
@@ -12,7 +14,7 @@ use penstock_schemas::subject::Subjects;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -40,6 +42,8 @@ pub struct NatsConfig {
     pub login: Option<(String, Secret)>,
     /// How the connection is encrypted.
     pub tls: NatsTls,
+    /// Whether roles of one process hand calls over in memory.
+    pub in_memory: bool,
 }
 
 /// The keys of `[nats]` for TLS.
@@ -107,7 +111,8 @@ impl NatsConfig {
         }
         let (url, credentials) = (section.get("url"), section.get("credentials"));
         let (login, tls) = (read_login(&mut section), NatsTls::read(&mut section));
-        Self { url, subjects, replicas, credentials, login, tls }
+        let in_memory = section.or("in_memory", true);
+        Self { url, subjects, replicas, credentials, login, tls, in_memory }
     }
 }
 
@@ -135,6 +140,8 @@ pub struct Bus {
     pub(super) intake: watch::Sender<Intake>,
     /// Which streams and buckets do not take what they are given.
     pub(super) stores: StoreHealth,
+    pub(super) shortcut: Shortcut,
+    pub(super) journal: Arc<OnceCell<Journal>>,
     process: ProcessId,
 }
 
@@ -183,10 +190,31 @@ impl Bus {
         let subjects = Arc::new(config.subjects.clone());
         let intake = watch::Sender::new(Intake::Everything);
         let (replicas, stores) = (config.replicas, StoreHealth::default());
-        let bus = Self { client, jetstream, subjects, replicas, life, connections, intake, stores, process };
+        let (shortcut, journal) = (Shortcut::default(), Arc::default());
+        let bus = Self {
+            client,
+            jetstream,
+            subjects,
+            replicas,
+            life,
+            connections,
+            intake,
+            stores,
+            shortcut,
+            journal,
+            process,
+        };
         bus.usage_stream().await?;
         bus.follow_time().await?;
         Ok(bus)
+    }
+
+    /// The same, for a role in the same process as that of `other`: they write one journal, and hand calls over in memory
+    /// where that is allowed.
+    #[must_use]
+    pub fn beside(self, other: &Self, config: &NatsConfig) -> Self {
+        let shortcut = if config.in_memory { other.shortcut.clone() } else { self.shortcut };
+        Self { shortcut, journal: other.journal.clone(), ..self }
     }
 
     /// What this process takes in.

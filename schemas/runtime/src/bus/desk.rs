@@ -1,11 +1,11 @@
 //! A worker's side of a call: the pool's subscription, the frames that go back, and the control messages that come in.
 //! Knows nothing of providers, and decides nothing about a call.
 
+use super::shortcut::Arrivals;
 use super::{Bus, BusError, failed};
 use crate::memory::{Memory, Reserved};
-use async_nats::{Message, StatusCode, Subscriber};
+use async_nats::{Message, StatusCode};
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
 use penstock_schemas::envelope::{Body, Envelope, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
@@ -70,7 +70,7 @@ pub enum PassOn {
 /// A pool's subscription to calls.
 pub struct Calls {
     desk: Desk,
-    subscriber: Subscriber,
+    arrivals: Arrivals,
 }
 
 /// A call that has come, unread: from now on it is this worker's.
@@ -96,6 +96,8 @@ pub struct Replies {
     desk: Desk,
     request: RequestId,
     subject: String,
+    /// The inbox that may be reached without NATS; what is kept is stored there, and goes over it.
+    inbox: Option<String>,
     next_seq: u32,
     credit: Arc<Semaphore>,
     cancelled: CancellationToken,
@@ -110,10 +112,10 @@ impl Desk {
     /// # Errors
     /// When the subscription to control messages cannot be made.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
-        let controls = bus.client.subscribe(bus.subjects.controls(bus.process())).await;
+        let subject = bus.subjects.controls(bus.process());
+        let controls = bus.client.subscribe(subject.clone()).await.map_err(failed("listen for control messages"))?;
         let desk = Self { bus: bus.clone(), held: Arc::default(), passers: Arc::default() };
-        bus.life
-            .service("control messages", desk.clone().obey(controls.map_err(failed("listen for control messages"))?));
+        bus.life.service("control messages", desk.clone().obey(bus.shortcut.join(subject, controls)));
         Ok(desk)
     }
 
@@ -123,10 +125,10 @@ impl Desk {
     /// When the subscription cannot be made.
     pub async fn calls(&self, provider: &ProviderId, traffic: Traffic) -> Result<Calls, BusError> {
         let subject = self.bus.subjects.calls(provider, traffic);
-        let subscriber = self.bus.client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await;
+        let subscriber = self.bus.client.queue_subscribe(subject.clone(), QUEUE_GROUP.to_owned()).await;
         let subscriber = subscriber.map_err(failed("subscribe to calls"))?;
         self.bus.flush().await?;
-        Ok(Calls { desk: self.clone(), subscriber })
+        Ok(Calls { desk: self.clone(), arrivals: self.bus.shortcut.join(subject, subscriber) })
     }
 
     /// Begins to take the calls that are given to this very worker, past the queue.
@@ -136,7 +138,7 @@ impl Desk {
     pub async fn direct_calls(&self, provider: &ProviderId, traffic: Traffic) -> Result<Calls, BusError> {
         let subject = self.bus.subjects.direct(self.bus.process(), provider, traffic);
         let subscriber = self.bus.client.subscribe(subject).await.map_err(failed("subscribe to calls"))?;
-        Ok(Calls { desk: self.clone(), subscriber })
+        Ok(Calls { desk: self.clone(), arrivals: Arrivals::of(subscriber) })
     }
 
     /// Asks the ingress of a call to set aside more for it.
@@ -172,7 +174,7 @@ impl Desk {
         }
     }
 
-    async fn obey(self, mut controls: Subscriber) {
+    async fn obey(self, mut controls: Arrivals) {
         while let Some(message) = controls.next().await {
             let Ok(id) = Uuid::parse_str(last_token(&message.subject)) else { continue };
             let request = RequestId(id);
@@ -224,21 +226,22 @@ impl Desk {
 impl Calls {
     /// Waits for the next call. `None` when the subscription has ended. Nothing is lost when the wait is given up.
     pub async fn next(&mut self) -> Option<Arrived> {
-        let message = self.subscriber.next().await?;
+        let message = self.arrivals.next().await?;
         Some(Arrived { desk: self.desk.clone(), message })
     }
 
     /// Takes no more calls, and gives those that were already on their way.
     pub async fn close(mut self) -> Vec<Arrived> {
-        if let Err(error) = self.subscriber.unsubscribe_after(AT_ONCE).await {
+        self.arrivals.close_shortcut();
+        if let Err(error) = self.arrivals.subscriber().unsubscribe_after(AT_ONCE).await {
             warn!(%error, "a subscription could not be closed");
-            return Vec::new();
         }
         // The answer comes after everything that the server had sent us before it knew.
         if timeout(LEFTOVERS, self.desk.bus.round_trip()).await.is_err() {
             warn!("NATS does not say whether there are more calls on their way");
         }
-        std::iter::from_fn(|| self.next().now_or_never().flatten()).collect()
+        let rest = self.arrivals.rest().into_iter();
+        rest.map(|message| Arrived { desk: self.desk.clone(), message }).collect()
     }
 }
 
@@ -254,10 +257,11 @@ impl Desk {
     async fn accept(&self, message: Message, memory: &Memory) -> Result<Incoming, BusError> {
         let (envelope, inline) = Envelope::decode(&message.payload).map_err(failed("read a call"))?;
         let subjects = &self.bus.subjects;
-        let (subject, credit) = if envelope.kept {
-            (subjects.kept_reply(&envelope.ingress, envelope.call_id()), KEPT_CREDIT)
+        let (subject, inbox, credit) = if envelope.kept {
+            (subjects.kept_reply(&envelope.ingress, envelope.call_id()), None, KEPT_CREDIT)
         } else {
-            (subjects.reply(&envelope.ingress, envelope.call_id()), STREAM_CREDIT)
+            let inbox = Some(subjects.replies(&envelope.ingress));
+            (subjects.reply(&envelope.ingress, envelope.call_id()), inbox, STREAM_CREDIT)
         };
         let credit = Arc::new(Semaphore::new(credit as usize));
         let (desk, request, next_seq) = (self.clone(), envelope.call_id(), envelope.next_seq);
@@ -267,7 +271,8 @@ impl Desk {
             HeldCall { cancelled: cancelled.clone(), is_outrun: is_outrun.clone(), credit: credit.clone(), first_seq };
         self.hold(request, held);
         let taken = Instant::now();
-        let mut replies = Replies { desk, request, subject, next_seq, credit, cancelled, is_outrun, taken, first_seq };
+        let mut replies =
+            Replies { desk, request, subject, inbox, next_seq, credit, cancelled, is_outrun, taken, first_seq };
         if let Some(passer) = message.reply.filter(|reply| **reply != *replies.subject) {
             // First to the ingress and then to the worker that passed it on: there is no moment when nobody holds it.
             replies.accepted().await?;
@@ -375,7 +380,8 @@ impl Replies {
     async fn publish(&mut self, payload: Payload) -> Result<(), BusError> {
         let frame = Frame { seq: self.next_seq, payload }.encode().map_err(failed("write a frame"))?;
         self.next_seq += 1;
-        self.desk.bus.client.publish(self.subject.clone(), frame).await.map_err(failed("send a frame"))
+        let sent = self.desk.bus.send(self.inbox.as_deref(), self.subject.clone(), None, frame).await;
+        sent.map_err(failed("send a frame"))
     }
 
     /// Passes the call on to the pool of its plan's current link.

@@ -3,6 +3,7 @@
 //! async-nats's own request multiplexer takes one reply per request and never forgets one that timed out, hence this one.
 
 use super::kept_quota::KeptQuota;
+use super::shortcut::Arrivals;
 use super::{Bus, BusError, failed};
 use crate::clock;
 use async_nats::{Message, StatusCode, Subscriber};
@@ -101,8 +102,9 @@ impl Inbox {
     }
 
     async fn begin(bus: &Bus, quota: Option<KeptQuota>) -> Result<Self, BusError> {
-        let replies =
-            bus.client.subscribe(bus.subjects.replies(bus.process())).await.map_err(failed("open the inbox"))?;
+        let subject = bus.subjects.replies(bus.process());
+        let replies = bus.client.subscribe(subject.clone()).await.map_err(failed("open the inbox"))?;
+        let replies = bus.shortcut.join(subject, replies);
         let kept = bus.client.subscribe(bus.subjects.kept_replies(bus.process())).await;
         let kept = kept.map_err(failed("open the inbox"))?;
         let (orders, to_send) = mpsc::channel(ORDERS);
@@ -154,7 +156,7 @@ impl Inbox {
         self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn sort(self, mut replies: Subscriber) {
+    async fn sort(self, mut replies: Arrivals) {
         while let Some(message) = replies.next().await {
             if let Some(request) = request_of(&message) {
                 self.hand_over(request, message);
@@ -241,13 +243,9 @@ async fn give_orders(bus: Bus, mut orders: mpsc::Receiver<(ProcessId, RequestId,
     while let Some((worker, request, control)) = orders.recv().await {
         let payload = serde_json::to_vec(&control).expect("a control message has a JSON form");
         let subject = bus.subjects.control(&worker, request);
-        let sent = match control {
-            Control::Probe => {
-                let reply = bus.subjects.reply(bus.process(), request);
-                bus.client.publish_with_reply(subject, reply, payload.into()).await
-            }
-            _ => bus.client.publish(subject, payload.into()).await,
-        };
+        let reply = matches!(control, Control::Probe).then(|| bus.subjects.reply(bus.process(), request));
+        let near = bus.subjects.controls(&worker);
+        let sent = bus.send(Some(&near), subject, reply, payload.into()).await;
         if let Err(error) = sent {
             warn!(%error, "an order to a worker could not be sent");
         }
@@ -274,8 +272,10 @@ impl PendingCall {
         };
         let inline =
             if matches!(envelope.body, penstock_schemas::envelope::Body::Inline) { body } else { &Bytes::new() };
-        let message = envelope.encode(inline).map_err(failed("write a call"))?;
-        bus.client.publish_with_reply(subject, reply, message).await.map_err(failed("publish a call"))
+        let call = envelope.encode(inline).map_err(failed("write a call"))?;
+        let pool = bus.subjects.calls(provider, envelope.traffic());
+        let near = to.is_none().then_some(pool.as_str());
+        bus.send(near, subject, Some(reply), call).await.map_err(failed("publish a call"))
     }
 
     /// Waits for what the worker says next, at most until the call's deadline.

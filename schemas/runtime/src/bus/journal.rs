@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use uuid::Uuid;
 
@@ -65,8 +64,6 @@ pub struct Journal {
     queue: mpsc::Sender<Entry>,
     room: Arc<Semaphore>,
     courier: Courier,
-    finishing: CancellationToken,
-    life: Life,
 }
 
 struct Entry {
@@ -99,19 +96,21 @@ impl Pending {
 }
 
 impl Journal {
-    /// Opens the ledger for writing; it outlives the role's other work, see [`Journal::finish`].
+    /// The journal of this connection, and of those beside it: what roles of one process write together travels together.
     ///
     /// # Errors
     /// When the stream cannot be set up.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
+        bus.journal.get_or_try_init(|| Self::start(bus)).await.cloned()
+    }
+
+    async fn start(bus: &Bus) -> Result<Self, BusError> {
         bus.usage_stream().await?;
         let (queue, entries) = mpsc::channel(QUEUE);
-        let room = Arc::new(Semaphore::new(HELD));
         let courier = Courier { bus: bus.clone(), alarm: bus.alarm(), health: LedgerHealth::default() };
-        let journal =
-            Self { queue, room, courier: courier.clone(), finishing: CancellationToken::new(), life: Life::new() };
-        journal.life.work(write(courier, entries, journal.finishing.clone()));
-        Ok(journal)
+        // It outlives the role's other work, and what waits for the ledger outlives it: see `finish`.
+        Life::new().work(write(courier.clone(), entries));
+        Ok(Self { queue, room: Arc::new(Semaphore::new(HELD)), courier })
     }
 
     /// Adds an event that something depends on: it goes out at once. Waits while the journal is full.
@@ -156,22 +155,22 @@ impl Journal {
         let share = u32::try_from(line.len().min(HELD)).expect("the share is small");
         let held = self.room.clone().acquire_many_owned(share).await.expect("the room is never closed");
         if self.queue.send(Entry { line, waiting, held }).await.is_err() {
-            error!("an event came after the journal was finished: it is lost");
+            error!("the journal has ended: an event is lost");
         }
     }
 
-    /// Waits at most `limit` until the ledger has everything. False when it has not.
+    /// Waits at most `limit` until the ledger has everything that was written so far. False when it has not.
     pub async fn finish(&self, limit: Duration) -> bool {
-        self.finishing.cancel();
-        let done = self.life.drain(limit).await == 0;
-        if !done {
+        let all = u32::try_from(HELD).expect("it is 64 MB");
+        let is_done = timeout(limit, self.room.acquire_many(all)).await.is_ok();
+        if !is_done {
             error!("the ledger did not take the last events in time: they are lost");
         }
-        done
+        is_done
     }
 }
 
-async fn write(courier: Courier, mut entries: mpsc::Receiver<Entry>, finishing: CancellationToken) {
+async fn write(courier: Courier, mut entries: mpsc::Receiver<Entry>) {
     let mut in_flight = FuturesUnordered::new();
     let mut batch: Vec<Entry> = Vec::with_capacity(BATCH);
     let mut company_until = Instant::now();
@@ -188,10 +187,6 @@ async fn write(courier: Courier, mut entries: mpsc::Receiver<Entry>, finishing: 
                 count == 0 || batch.len() >= BATCH || batch.iter().any(|entry| entry.waiting.is_some())
             }
             () = sleep_until(company_until), if has_room && !is_first => true,
-            () = finishing.cancelled(), if !entries.is_closed() => {
-                entries.close();
-                false
-            }
             () = sleep(PROBE), if is_first && in_flight.is_empty() && courier.health.failure().is_some() => {
                 in_flight.push(courier.clone().probe().boxed());
                 false

@@ -4,7 +4,8 @@
 //! `dead` keeps what it cannot hold; `bucket` holds what every process keeps in memory, and `directory` the one document of
 //! what the operator manages; `kept` holds conversations, and `files` what callers give us to keep; `query` is for questions,
 //! `alerts` for what somebody must be told, and `work` for what is kept until it is done; `jobs` holds the lines of batches and
-//! their results; `cached` holds answers that may be given again; `time` is what all processes agree on.
+//! their results; `cached` holds answers that may be given again; `time` is what all processes agree on;
+//! `shortcut` is the way between roles of one process.
 
 mod alerts;
 mod bucket;
@@ -31,6 +32,7 @@ mod query;
 mod replay;
 mod reserve;
 mod rows;
+mod shortcut;
 mod store;
 mod store_health;
 mod stored;

@@ -38,7 +38,13 @@ impl Server {
     /// JetStream itself, to prepare what the product would not make.
     #[allow(dead_code, reason = "not every test file that has this module needs it")]
     pub(crate) async fn jetstream(&self) -> async_nats::jetstream::Context {
-        async_nats::jetstream::new(async_nats::connect(&self.url).await.unwrap())
+        async_nats::jetstream::new(self.client().await)
+    }
+
+    /// A client that is no role.
+    #[allow(dead_code, reason = "not every test file that has this module needs it")]
+    pub(crate) async fn client(&self) -> async_nats::Client {
+        async_nats::connect(&self.url).await.unwrap()
     }
 
     /// A connection, as soon as the server answers.

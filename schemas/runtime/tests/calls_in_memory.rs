@@ -1,0 +1,60 @@
+//! Calls between roles of one process: the same, and none of it goes over NATS.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+#[path = "calls/cases.rs"]
+mod cases;
+mod server;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use penstock_runtime::Bus;
+use penstock_runtime::bus::{Desk, Inbox, NatsConfig};
+use penstock_runtime::config::Document;
+use penstock_runtime::memory::Memory;
+use penstock_schemas::envelope::Traffic;
+use penstock_schemas::name::ProviderId;
+use server::Server;
+
+/// An ingress and a worker.
+async fn roles(server: &Server) -> (Bus, Bus) {
+    beside(server, "").await
+}
+
+/// With this configuration.
+async fn beside(server: &Server, toml: &str) -> (Bus, Bus) {
+    let config = NatsConfig::read(&mut Document::read("test", toml, []).unwrap());
+    let (ingress, worker) = (server.bus("ingress").await, server.bus("worker").await);
+    (ingress.beside(&worker, &config), worker)
+}
+
+/// How many messages of one call nats-server sees.
+async fn messages_over_nats(server: &Server, toml: &str) -> usize {
+    let (ingress, worker) = beside(server, toml).await;
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let mut calls = desk.calls(&ProviderId::parse("a").unwrap(), Traffic::Sync).await.unwrap();
+    worker.keys().await.unwrap();
+    let client = server.client().await;
+    let mut seen = client.subscribe("ps.*.>").await.unwrap();
+    client.flush().await.unwrap();
+    let envelope = cases::envelope(&ingress, &["a/m"]);
+    let mut call = inbox.expect(envelope.request_id, envelope.deadline);
+    call.publish(&envelope, &Bytes::from_static(b"request"), None).await.unwrap();
+    let mut incoming = calls.next().await.unwrap().read(&Memory::new(1 << 30)).await.unwrap();
+    incoming.replies.send(cases::end(b"answer")).await.unwrap();
+    call.next().await.unwrap();
+    // What these connections had published has come, once they were answered.
+    ingress.keys().await.unwrap();
+    worker.keys().await.unwrap();
+    client.flush().await.unwrap();
+    let is_of_call = |subject: &str| subject.starts_with("ps.call.") || subject.starts_with("ps.reply.");
+    let messages = std::iter::from_fn(|| seen.next().now_or_never().flatten());
+    messages.filter(|message| is_of_call(&message.subject)).count()
+}
+
+#[tokio::test]
+async fn roles_of_one_process_need_no_nats_for_a_call_unless_told_to() {
+    let server = Server::start();
+    assert_eq!(messages_over_nats(&server, "").await, 0);
+    assert_eq!(messages_over_nats(&server, "[nats]\nin_memory = false\n").await, 2);
+}
