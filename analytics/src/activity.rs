@@ -29,6 +29,7 @@ struct Requests {
     requests: u64,
     failed: u64,
     cached: u64,
+    saved_usd: String,
     first: Vec<f64>,
     total: Vec<f64>,
     firsts: u64,
@@ -83,7 +84,8 @@ async fn report(warehouse: &Warehouse, query: &ActivityQuery) -> Result<Activity
     let (received, started) = (of("received_at"), of("started_at"));
     let requests = format!(
             "SELECT toUInt32(intDiv(toUnixTimestamp(received_at), {step}) * {step}) AS at, count() AS requests,
-                countIf(outcome IN ('refused', 'broken')) AS failed, countIf(cache IN ('exact', 'semantic', 'joined')) AS cached, {TIMES}
+                countIf(outcome IN ('refused', 'broken')) AS failed, countIf(cache IN ('exact', 'semantic', 'joined')) AS cached,
+                toString(sum(ifNull(saved_usd, toDecimal128(0, 12)))) AS saved_usd, {TIMES}
             FROM requests WHERE {received} GROUP BY GROUPING SETS ((at), ()) ORDER BY at"
     );
     let attempts = format!(
@@ -128,10 +130,11 @@ async fn report(warehouse: &Warehouse, query: &ActivityQuery) -> Result<Activity
 /// All of it, and its steps. The row for all has no time, which is 0.
 fn joined(requests: Vec<Requests>, attempts: Vec<Attempts>) -> (ActivitySums, Vec<ActivityStep>) {
     let mut steps = BTreeMap::<u32, ActivitySums>::new();
-    let nothing = || ActivitySums { cost_usd: "0".to_owned(), ..ActivitySums::default() };
+    let nothing = || ActivitySums { cost_usd: "0".to_owned(), saved_usd: "0".to_owned(), ..ActivitySums::default() };
     for row in requests {
         let sums = steps.entry(row.at).or_insert_with(nothing);
         (sums.requests, sums.failed, sums.cached) = (row.requests, row.failed, row.cached);
+        sums.saved_usd = row.saved_usd;
         [sums.first_token_p50_us, sums.first_token_p95_us] = quantiles(&row.first, row.firsts);
         [sums.total_p50_us, sums.total_p95_us] = quantiles(&row.total, row.totals);
     }

@@ -1,16 +1,21 @@
 //! Answers what is asked about single requests and sessions, from the ledger's tables. Knows who may see what only as the list
 //! of projects that a question comes with.
 
+mod listing;
+mod quality;
+mod rows;
+mod sessions;
+
 use crate::row_key::micros;
 use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
 use clickhouse::error::Error;
-use clickhouse::query::Query;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::name::RequestId;
 use penstock_schemas::rows::{MOST_LISTED, RequestFilter, RowQuery, RowQuestion, RowReport};
 use penstock_schemas::spend::ReportReply;
-use serde_json::{Value, json};
+use rows::{Seen, VISIBLE, fetch};
+use serde_json::json;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -22,18 +27,6 @@ const LATE: Duration = Duration::from_secs(32 * 24 * 3600);
 
 /// How much earlier than that, when clocks differ.
 const EARLY: u64 = 3_600_000_000;
-
-/// Whether a row may be seen: bound to whether all may, and to the projects.
-const VISIBLE: &str = "(? OR has(?, toString(project)))";
-
-/// What a session comes to. The cost is that of its attempts, failed ones too.
-const SUMS: &str = "session, any(session_source) AS source, project, min(received_at) AS first_at,
-    max(ended_at) AS last_at, count() AS requests, sum(attempts) AS attempts, countIf(outcome != 'served') AS failed,
-    groupUniqArray(10)(model) AS models, sum(total_us) AS total_us";
-
-/// What its attempts consumed.
-const USED: &str = "sum(total_input_tokens) AS input_tokens, sum(cache_read_tokens) AS cache_read_tokens,
-    sum(total_output_tokens) AS output_tokens, toString(sum(cost_usd)) AS cost_usd";
 
 /// The answer.
 pub(crate) async fn answer(warehouse: &Warehouse, query: &RowQuery) -> ReportReply<RowReport> {
@@ -49,22 +42,16 @@ async fn read(warehouse: &Warehouse, query: &RowQuery) -> Result<RowReport, Erro
     let seen = Seen { all: query.projects.is_none(), projects: query.projects.clone().unwrap_or_default() };
     match &query.what {
         RowQuestion::Request(id) => one(warehouse, *id, &seen).await,
-        RowQuestion::Requests(filter) => list(warehouse, filter, &seen).await,
-        RowQuestion::Session(id) => session(warehouse, id, &seen).await,
-        RowQuestion::Sessions(since) => sessions(warehouse, *since, &seen).await,
-        RowQuestion::CatchUp => Ok(RowReport { data: Vec::new(), has_more: false }),
-    }
-}
-
-/// What the asker may see.
-struct Seen {
-    all: bool,
-    projects: Vec<String>,
-}
-
-impl Seen {
-    fn bind(&self, query: Query) -> Query {
-        query.bind(self.all).bind(&self.projects)
+        RowQuestion::Requests(filter) => listing::requests(warehouse, filter, &seen).await,
+        RowQuestion::Session(id) => sessions::one(warehouse, None, id, &seen).await,
+        RowQuestion::ProjectSession { project, id } => sessions::one(warehouse, Some(project), id, &seen).await,
+        RowQuestion::Sessions(since) => {
+            let filter = RequestFilter { limit: Some(MOST_LISTED), ..RequestFilter::since(*since) };
+            sessions::list(warehouse, &filter, &seen).await
+        }
+        RowQuestion::SessionList(filter) => sessions::list(warehouse, filter, &seen).await,
+        RowQuestion::Quality(filter) => quality::report(warehouse, filter, &seen).await,
+        RowQuestion::CatchUp => Ok(RowReport::default()),
     }
 }
 
@@ -90,72 +77,8 @@ async fn one(warehouse: &Warehouse, id: RequestId, seen: &Seen) -> Result<RowRep
     let scores = warehouse.client().query(&sql).bind(id.to_string());
     let scores = fetch(seen.bind(scores).bind(MOST_LISTED)).await?;
     if requests.is_empty() && attempts.is_empty() {
-        return Ok(RowReport { data: Vec::new(), has_more: false });
+        return Ok(RowReport::default());
     }
     let data = vec![json!({ "request": requests.first(), "attempts": attempts, "scores": scores })];
-    Ok(RowReport { data, has_more: false })
-}
-
-async fn list(warehouse: &Warehouse, filter: &RequestFilter, seen: &Seen) -> Result<RowReport, Error> {
-    let sql = format!(
-        "SELECT * FROM requests WHERE received_at >= fromUnixTimestamp64Micro(?) AND {VISIBLE}
-            AND (? = '' OR project = ?) AND (? = '' OR model = ? OR target = ?)
-            AND (? = '' OR (outcome != 'served' AND (? = 'any' OR failure = ?)))
-        ORDER BY received_at DESC LIMIT ?"
-    );
-    let query = seen.bind(warehouse.client().query(&sql).bind(micros(filter.since)));
-    let text = |wanted: &Option<String>| wanted.clone().unwrap_or_default();
-    let (project, model, failure) = (text(&filter.project), text(&filter.model), text(&filter.failure));
-    let query = query.bind(&project).bind(&project).bind(&model).bind(&model).bind(&model);
-    let query = query.bind(&failure).bind(&failure).bind(&failure);
-    bounded(fetch(query.bind(MOST_LISTED + 1)).await?)
-}
-
-async fn session(warehouse: &Warehouse, id: &str, seen: &Seen) -> Result<RowReport, Error> {
-    let sums = format!("SELECT {SUMS} FROM requests WHERE session = ? AND {VISIBLE} GROUP BY project, session");
-    let sql = format!("SELECT * FROM ({sums}) ORDER BY last_at DESC LIMIT 1");
-    let found = fetch(seen.bind(warehouse.client().query(&sql).bind(id))).await?;
-    let Some(mut found) = found.into_iter().next() else {
-        return Ok(RowReport { data: Vec::new(), has_more: false });
-    };
-    let project = found["project"].as_str().unwrap_or_default().to_owned();
-    let used = format!(
-        "SELECT {USED} FROM attempts WHERE project = ? AND request_id IN
-            (SELECT request_id FROM requests WHERE session = ? AND project = ?)"
-    );
-    let used = fetch(warehouse.client().query(&used).bind(&project).bind(id).bind(&project)).await?;
-    if let (Some(found), Some(Value::Object(used))) = (found.as_object_mut(), used.into_iter().next()) {
-        found.extend(used);
-    }
-    let sql = "SELECT * FROM requests WHERE session = ? AND project = ? ORDER BY received_at LIMIT ?";
-    let query = warehouse.client().query(sql).bind(id).bind(&project).bind(MOST_LISTED + 1);
-    let RowReport { data, has_more } = bounded(fetch(query).await?)?;
-    Ok(RowReport { data: vec![json!({ "session": found, "requests": data })], has_more })
-}
-
-async fn sessions(warehouse: &Warehouse, since: UnixMicros, seen: &Seen) -> Result<RowReport, Error> {
-    let sql = format!(
-        "SELECT * FROM (
-            SELECT {SUMS}, toString(sum(cost_usd)) AS cost_usd FROM requests
-            WHERE session != '' AND received_at >= fromUnixTimestamp64Micro(?) AND {VISIBLE} GROUP BY project, session
-        ) ORDER BY last_at DESC LIMIT ?"
-    );
-    let query = seen.bind(warehouse.client().query(&sql).bind(micros(since)));
-    bounded(fetch(query.bind(MOST_LISTED + 1)).await?)
-}
-
-fn bounded(mut data: Vec<Value>) -> Result<RowReport, Error> {
-    let most = usize::try_from(MOST_LISTED).unwrap_or(usize::MAX);
-    let has_more = data.len() > most;
-    data.truncate(most);
-    Ok(RowReport { data, has_more })
-}
-
-/// The rows of a query, as objects.
-async fn fetch(query: Query) -> Result<Vec<Value>, Error> {
-    let query = query.with_setting("output_format_json_quote_64bit_integers", "0");
-    let query = query.with_setting("output_format_json_quote_decimals", "1");
-    let bytes = query.fetch_bytes("JSONEachRow")?.collect().await?;
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice(line).map_err(|error| Error::Custom(error.to_string()))).collect()
+    Ok(RowReport { data, ..RowReport::default() })
 }

@@ -34,6 +34,24 @@ async function send(method, path, body) {
   return value;
 }
 
+/** The events of a stream, as `{ event, data }`, until it ends. */
+export async function* follow(path, query, signal) {
+  const response = await fetch(address(`/admin/v1/${path}`, query), { headers: HEADERS, credentials: 'same-origin', signal });
+  if (!response.ok) throw new ApiError(response.status, (await response.json().catch(() => null))?.error);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const parts = (rest + value).split('\n\n');
+    rest = parts.pop();
+    for (const part of parts) {
+      const lines = new Map(part.split('\n').map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1).trim()]));
+      if (lines.has('data')) yield { event: lines.get('event'), data: JSON.parse(lines.get('data')) };
+    }
+  }
+}
+
 /** `path` with the values of `query` that are not empty. */
 export function address(path, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== '');

@@ -10,6 +10,11 @@ import { Targets } from './targets.js';
 import { Objects } from './objects.js';
 import { Alerts, Audit } from './events.js';
 import { Playground } from './playground.js';
+import { OneSession, Sessions } from './sessions.js';
+import { Batches, OneBatch } from './batches.js';
+import { Cache } from './cache.js';
+import { Quality } from './quality.js';
+import { ProviderKeys } from './provider_keys.js';
 
 const MANAGED = [
   ['keys', 'Keys'],
@@ -25,13 +30,27 @@ const MANAGED = [
 const PAGES = [
   { path: '', title: 'Overview', page: Overview },
   { path: 'spend', title: 'Spend', page: Spend },
-  { path: 'requests', title: 'Requests', page: Requests },
+  { path: 'requests', title: 'Requests', page: Requests, one: OneRequest },
+  { path: 'sessions', title: 'Sessions', page: Sessions, one: OneSession },
+  { path: 'batches', title: 'Batches', page: Batches, one: OneBatch },
   { path: 'targets', title: 'Models and targets', page: Targets },
+  { path: 'cache', title: 'Cache', page: Cache },
+  { path: 'quality', title: 'Quality', page: Quality },
   { path: 'playground', title: 'Playground', page: Playground },
   ...MANAGED.map(([path, title]) => ({ path, title, page: Objects, group: 'Manage' })),
+  { path: 'provider_keys', title: 'Provider keys', page: ProviderKeys, group: 'Manage', isForAll: true },
   { path: 'alerts', title: 'Alerts', page: Alerts, group: 'Records', isForAll: true },
   { path: 'audit', title: 'Audit', page: Audit, group: 'Records', isForAll: true },
 ];
+
+/** What a part of an address says; as it is, where that is not well-formed. */
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
 
 const place = () => location.pathname.replace(/^\/(dashboard\/?)?/, '').replace(/\/$/, '');
 
@@ -131,7 +150,8 @@ function App() {
     setMe(null);
   };
   let content = html`<h1>There is no such page</h1><p><a href="/dashboard">To the overview</a></p>`;
-  if (name === 'requests' && rest.length) content = html`<${OneRequest} id=${rest[0]} />`;
+  const id = decode(rest.join('/'));
+  if (page?.one && id) content = html`<${page.one} key=${path} id=${id} me=${me} search=${search} />`;
   else if (page) content = html`<${page.page} key=${page.path} kind=${page.path} title=${page.title} me=${me} search=${search} />`;
   return html`
     <a class="skip" href="#main">To the content</a>

@@ -5,6 +5,9 @@ import { Table, when } from './parts.js';
 
 const HEIGHT = 180;
 
+/** A line of fewer values is drawn with a dot for each: one alone would be no line. */
+const FEW = 20;
+
 const tone = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function options({ series, write }, width) {
@@ -25,7 +28,7 @@ function options({ series, write }, width) {
         width: 2,
         fill: one.isFilled ? `${tone(one.tone)}22` : undefined,
         spanGaps: true,
-        points: { show: false },
+        points: { show: one.values.filter((value) => value !== null).length < FEW },
         value: (_, value) => (value === null || value === undefined ? '–' : write(value)),
       })),
     ],

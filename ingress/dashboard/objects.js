@@ -3,7 +3,7 @@
 
 import { html, useState } from './htm-preact.js';
 import { get, openapi, patch, post, remove } from './api.js';
-import { Dialog, ErrorNote, number, Pending, Source, Table, toml, usd, useAnswer, when } from './parts.js';
+import { Dialog, ErrorNote, number, Pending, Source, Sure, Table, toml, usd, useAnswer, when } from './parts.js';
 
 /** Columns that say most, by sort; all else is in the form. */
 const COLUMNS = {
@@ -141,21 +141,6 @@ function Secret({ secret, onClose }) {
     <p><code class="secret">${secret}</code></p>
     <p><button type="button" onClick=${copy}>${isCopied ? 'Copied' : 'Copy'}</button>
       <button type="button" class="quiet" onClick=${onClose}>Done</button></p>
-  <//>`;
-}
-
-function Sure({ question, onYes, onClose }) {
-  const [error, setError] = useState(null);
-  const yes = async () => {
-    try {
-      await onYes();
-    } catch (problem) {
-      setError(problem);
-    }
-  };
-  return html`<${Dialog} title="Are you sure?" onClose=${onClose}>
-    <p>${question}</p><${ErrorNote} error=${error} />
-    <p><button type="button" class="danger" onClick=${yes}>Yes</button> <button type="button" class="quiet" onClick=${onClose}>No</button></p>
   <//>`;
 }
 

@@ -1,11 +1,13 @@
 // What happens now: traffic, failures, times, spending against budgets.
 
-import { html, useState } from './htm-preact.js';
+import { html, useEffect, useState } from './htm-preact.js';
 import { get } from './api.js';
 import { Chart, filled } from './chart.js';
+import { useLive } from './live.js';
 import { duration, number, Pending, percent, Since, Source, Table, Tile, usd, useAnswer } from './parts.js';
 
-const LIVE = 3_000;
+/** Between two looks at sums and budgets, in milliseconds. */
+const PAUSE = 3_000;
 
 const SQL = `SELECT toStartOfMinute(received_at) AS minute, count() AS requests,
     countIf(outcome IN ('refused', 'broken')) AS failed, quantile(0.95)(total_us) AS p95_us
@@ -31,16 +33,26 @@ function Budget({ budget }) {
 
 export function Overview() {
   const [since, setSince] = useState('1h');
-  const activity = useAnswer(() => get('activity', { since }), [since], LIVE);
+  const activity = useLive('activity', 'activity', { since });
+  const report = activity.value;
+  const spent = report?.total.cost_usd;
   const today = useAnswer(() => get('spend', { since: new Date().toISOString().slice(0, 10) }), [], 15_000);
   const month = useAnswer(() => get('spend', { since: `${new Date().toISOString().slice(0, 7)}-01` }), [], 60_000);
-  const budgets = useAnswer(() => get('budgets'), [], LIVE);
-  const report = activity.value;
+  const budgets = useAnswer(() => get('budgets'), [], 15_000);
+  // What was spent just now stands in budgets and sums too.
+  const [seen, setSeen] = useState(0);
+  useEffect(() => {
+    if (spent === undefined || Date.now() - seen < PAUSE) return;
+    setSeen(Date.now());
+    today.again();
+    budgets.again();
+  }, [spent]);
   const chart = report && filled(report);
   const per = report && ((values) => values.map((value) => value / report.step_seconds));
   const ms = (values) => values.map((value) => (value === null ? null : value / 1000));
   return html`
-    <div class="title"><h1>Overview</h1><span class="spacer"></span><${Since} value=${since} onChange=${setSince} /></div>
+    <div class="title"><h1>Overview</h1>
+      <span class=${`badge ${activity.isLive ? 'good' : 'neutral'}`} role="status">${activity.isLive ? 'live' : 'every 3 s'}</span><span class="spacer"></span><${Since} value=${since} onChange=${setSince} /></div>
     <${Pending} answer=${activity}>
       ${report && html`
         <div class="tiles" aria-live="off">
@@ -51,7 +63,7 @@ export function Overview() {
           <${Tile} title="Whole answer" value=${duration(report.total.total_p50_us)} note=${`p95 ${duration(report.total.total_p95_us)}`} />
           <${Tile} title="Spent today" value=${usd(today.value?.total.cost_usd)} note="since midnight, UTC" />
           <${Tile} title="Spent this month" value=${usd(month.value?.total.cost_usd)} note=${`${number(month.value?.total.requests)} requests`} />
-          <${Tile} title="From the cache" value=${number(report.total.cached)} note=${percent(report.total.cached, report.total.requests)} />
+          <${Tile} title="From the cache" value=${number(report.total.cached)} note=${`${percent(report.total.cached, report.total.requests)}, saved ${usd(report.total.saved_usd)}`} />
           <${Tile} title="Tokens" value=${number(report.total.input_tokens + report.total.output_tokens)}
             note=${`${number(report.total.input_tokens)} in, ${number(report.total.output_tokens)} out`} />
         </div>

@@ -7,8 +7,9 @@ export function usd(text) {
   if (text === null || text === undefined) return '–';
   if (text === 'unknown') return 'unknown';
   const value = Number(text);
-  const digits = value === 0 ? 2 : Math.abs(value) >= 1 ? 2 : Math.abs(value) >= 0.01 ? 4 : 8;
-  return `$${value.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: digits })}`;
+  const isSmall = value !== 0 && Math.abs(value) < 0.1;
+  const digits = isSmall ? { maximumSignificantDigits: 3 } : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
+  return `$${value.toLocaleString('en-US', digits)}`;
 }
 
 export function number(value) {
@@ -129,6 +130,24 @@ export function Outcome({ of }) {
   return html`<span class=${`badge ${tone}`}>${of || '–'}</span>`;
 }
 
+/** How far something is: `done` and `failed` of `whole`. */
+export function Progress({ label, done, failed = 0, whole }) {
+  const share = (part) => ({ width: `${whole ? (100 * part) / whole : 0}%` });
+  return html`<div class="bar" role="meter" aria-label=${label} aria-valuemin="0" aria-valuemax=${whole || 1} aria-valuenow=${done + failed}>
+    <span class="good" style=${share(done)}></span><span class="bad" style=${share(failed)}></span>
+  </div>`;
+}
+
+/** Bytes, as people read them. */
+export function bytes(count) {
+  if (count === null || count === undefined) return '–';
+  const unit = count < 1e3 ? [1, 'B'] : count < 1e6 ? [1e3, 'KB'] : count < 1e9 ? [1e6, 'MB'] : [1e9, 'GB'];
+  return `${(count / unit[0]).toFixed(unit[0] === 1 || count / unit[0] >= 100 ? 0 : 1)} ${unit[1]}`;
+}
+
+/** Whether somebody may change what happens in a project. */
+export const mayManage = (me, project) => me.role === 'admin' || (me.role === 'owner' && me.projects.includes(project));
+
 /** How to have the numbers of this page elsewhere. */
 export function Source({ sql, path }) {
   return html`<details class="source">
@@ -159,6 +178,22 @@ export function Dialog({ title, onClose, children }) {
   return html`<dialog ref=${element} onClose=${onClose} aria-label=${title}>
     <h2>${title}</h2>${children}
   </dialog>`;
+}
+
+/** Asks once more before something is done that cannot be undone. */
+export function Sure({ question, onYes, onClose }) {
+  const [error, setError] = useState(null);
+  const yes = async () => {
+    try {
+      await onYes();
+    } catch (problem) {
+      setError(problem);
+    }
+  };
+  return html`<${Dialog} title="Are you sure?" onClose=${onClose}>
+    <p>${question}</p><${ErrorNote} error=${error} />
+    <p><button type="button" class="danger" onClick=${yes}>Yes</button> <button type="button" class="quiet" onClick=${onClose}>No</button></p>
+  <//>`;
 }
 
 /** A value as TOML, for what `penstock apply` would write. */

@@ -1,26 +1,10 @@
 // Which requests there were, and one of them whole: its attempts as a waterfall, with their money.
 
-import { html, useState } from './htm-preact.js';
+import { html } from './htm-preact.js';
 import { address, get } from './api.js';
-import { ago, duration, number, Outcome, Pending, Since, Source, Table, Tile, time, usd, useAnswer, when } from './parts.js';
-
-/** What the API filters by. */
-const ASKED = [
-  ['model', 'Model'],
-  ['project', 'Project'],
-  ['failure', 'Failure'],
-];
-
-/** What is filtered here, among what was answered. */
-const FILTERED = [
-  ['user', 'User'],
-  ['key_id', 'Key'],
-  ['session', 'Session'],
-];
-const FILTERS = [...ASKED, ...FILTERED];
-
-/** Rows that are drawn at first, and more each time. */
-const ROWS = 100;
+import { Filters, Turn, useFilters, usePages, where } from './list.js';
+import { micros, Waterfall } from './waterfall.js';
+import { ago, duration, number, Outcome, Pending, percent, Since, Source, Table, Tile, usd, useAnswer, when } from './parts.js';
 
 const COLUMNS = [
   { title: 'When', show: (row) => html`<span title=${when(row.received_at)}>${ago(row.received_at)}</span>` },
@@ -35,68 +19,42 @@ const COLUMNS = [
   { title: 'Cost', isNumber: true, show: (row) => usd(row.cost_usd) },
 ];
 
+const FILTERS = [
+  ['model', 'Model'],
+  ['target', 'Target'],
+  ['project', 'Project'],
+  ['user', 'User'],
+  ['key_id', 'Key'],
+  ['session', 'Session'],
+  ['status', 'Status'],
+  ['failure', 'Failure'],
+];
+
 export function Requests({ search }) {
-  const given = new URLSearchParams(search);
-  const [since, setSince] = useState(given.get('since') ?? '24h');
-  const [filters, setFilters] = useState(Object.fromEntries(FILTERS.map(([name]) => [name, given.get(name) ?? ''])));
-  const [limit, setLimit] = useState(ROWS);
-  const query = { since, ...Object.fromEntries(ASKED.map(([name]) => [name, filters[name]])) };
-  const answer = useAnswer(() => get('requests', query), [JSON.stringify(query)], 3_000);
-  const change = (name, value) => setFilters({ ...filters, [name]: value.trim() });
-  const isLike = (row) => FILTERED.every(([name]) => !filters[name] || row[name] === filters[name]);
-  const rows = (answer.value?.data ?? []).filter(isLike);
+  const { filters, change, since, setSince } = useFilters(FILTERS, search, '24h');
+  const query = { since, ...filters };
+  const paged = usePages('requests', query, 3_000);
+  const sql = `SELECT * FROM requests${where(query)} ORDER BY received_at DESC LIMIT 100`;
   return html`
     <div class="title"><h1>Requests</h1><span class="spacer"></span><${Since} value=${since} onChange=${setSince} /></div>
-    <form class="filters" onSubmit=${(event) => event.preventDefault()} role="search" aria-label="Filter requests">
-      ${FILTERS.map(([name, title]) => html`<label class="field">${title}
-        <input name=${name} value=${filters[name]} onChange=${(event) => change(name, event.target.value)} maxlength="300" size="14" />
-      </label>`)}
+    <${Filters} label="Filter requests" of=${FILTERS} filters=${filters} onChange=${change}>
       <button type="button" class="quiet" aria-pressed=${filters.failure === 'any'} onClick=${() => change('failure', filters.failure === 'any' ? '' : 'any')}>Failed only</button>
-    </form>
-    <${Pending} answer=${answer}>
-      <div class="card"><${Table} caption="Requests" columns=${COLUMNS} rows=${rows.slice(0, limit)} link=${(row) => `/dashboard/requests/${row.request_id}`}
+    <//>
+    <${Pending} answer=${paged.answer}>
+      <div class="card"><${Table} caption="Requests" columns=${COLUMNS} rows=${paged.rows} link=${(row) => `/dashboard/requests/${row.request_id}`}
         empty="No request is like this. Send one, or look at a longer time." /></div>
-      <p>
-        ${rows.length > limit && html`<button type="button" class="quiet" onClick=${() => setLimit(limit + ROWS)}>Older</button>`}
-        ${answer.value?.has_more && html`<span class="muted">There are more than these ${number(answer.value.data.length)}: ask for less.</span>`}
-      </p>
-      <${Source} path=${address('/admin/v1/requests', query)} sql=${`SELECT * FROM requests ORDER BY received_at DESC LIMIT 100`} />
+      <${Turn} paged=${paged} />
+      <${Source} path=${address('/admin/v1/requests', query)} sql=${sql} />
     <//>
   `;
 }
 
-/** A time in microseconds; the ledger's have six digits, of which Date keeps three. */
-function micros(text) {
-  const digits = /\.(\d{1,6})/.exec(text)?.[1] ?? '';
-  return Math.floor(time(text).getTime() / 1000) * 1_000_000 + Number(digits.padEnd(6, '0'));
-}
-
-function Waterfall({ request, attempts }) {
-  const starts = attempts.map((attempt) => micros(attempt.started_at));
-  const begin = Math.min(...starts, ...(request.received_at ? [micros(request.received_at)] : []));
-  const ends = attempts.map((attempt, at) => starts[at] + (attempt.total_us ?? 0));
-  const end = Math.max(begin + 1, ...ends, ...(request.ended_at ? [micros(request.ended_at)] : []));
-  const place = (from, us) => ({ left: `${(100 * (from - begin)) / (end - begin)}%`, width: `max(2px, ${(100 * us) / (end - begin)}%)` });
-  const lines = [
-    ...(request.received_at ? [{ title: 'Request', from: micros(request.received_at), us: request.total_us, first: request.first_token_us, of: request.outcome }] : []),
-    ...attempts.map((attempt, at) => ({
-      title: `${attempt.number}. ${attempt.provider}/${attempt.model}`,
-      from: starts[at],
-      us: attempt.total_us ?? end - starts[at],
-      first: attempt.first_token_us,
-      of: attempt.outcome,
-    })),
+function lines({ request, attempts }) {
+  const line = (row, title, from) => ({ title, from: micros(from), us: row.total_us, first: row.first_token_us, of: row.outcome });
+  return [
+    ...(request.received_at ? [line(request, 'Request', request.received_at)] : []),
+    ...attempts.map((attempt) => line(attempt, `${attempt.number}. ${attempt.provider}/${attempt.model}`, attempt.started_at)),
   ];
-  return html`<ol class="waterfall" aria-label="Stages and attempts over time">
-    ${lines.map((line) => html`<li>
-      <span class="waterfall-title">${line.title}</span>
-      <span class="waterfall-lane">
-        <span class=${`waterfall-bar ${line.of === 'served' ? 'good' : 'bad'}`} style=${place(line.from, line.us)}></span>
-        ${line.first !== null && line.first !== undefined && html`<span class="waterfall-first" title="first token" style=${{ left: place(line.from + line.first, 0).left }}></span>`}
-      </span>
-      <span class="waterfall-time">${duration(line.us)}${line.first !== null && line.first !== undefined ? `, first token ${duration(line.first)}` : ''}</span>
-    </li>`)}
-  </ol>`;
 }
 
 function Facts({ row }) {
@@ -116,6 +74,12 @@ const ATTEMPTS = [
   { title: 'Ended because', show: (row) => row.finish_reason ?? '–' },
 ];
 
+const STAGES = [
+  { title: 'Stage', name: 'stage' },
+  { title: 'Time', isNumber: true, show: (row) => duration(row.us) },
+  { title: 'Share', isNumber: true, show: (row) => percent(row.us, row.whole) },
+];
+
 export function OneRequest({ id }) {
   const answer = useAnswer(() => get(`requests/${encodeURIComponent(id)}`), [id]);
   const attempts = answer.value?.attempts ?? [];
@@ -132,8 +96,11 @@ export function OneRequest({ id }) {
           <${Tile} title="Whole answer" value=${duration(request.total_us)} note=${`first token ${duration(request.first_token_us)}`} />
           <${Tile} title="Cost" value=${usd(request.cost_usd)} note=${`${attempts.length} call${attempts.length === 1 ? '' : 's'} to providers`} />
           <${Tile} title="Came" value=${when(request.received_at ?? attempts[0]?.started_at)} note=${`${request.project ?? ''}${request.user ? `, ${request.user}` : ''}`} />
+          ${request.session && html`<${Tile} title="Part of" value=${html`<a href=${address(`/dashboard/sessions/${encodeURIComponent(request.session)}`, { project: request.project })}>its session</a>`} note=${request.session} />`}
         </div>
-        <section class="card"><h2>Where the time went</h2><${Waterfall} request=${request} attempts=${attempts} /></section>
+        <section class="card"><h2>Where the time went</h2><${Waterfall} label="The request and its attempts over time" lines=${lines({ request, attempts })} /></section>
+        ${Object.keys(request.stages ?? {}).length > 0 && html`<section class="card"><h2>Stages in the gateway</h2><${Table} caption="Stages" columns=${STAGES}
+          rows=${Object.entries(request.stages).map(([stage, us]) => ({ stage, us, whole: request.total_us }))} /></section>`}
         <section class="card"><h2>Attempts</h2><${Table} caption="Attempts" columns=${ATTEMPTS} rows=${attempts} empty="No provider was called." /></section>
         ${scores.length > 0 && html`<section class="card"><h2>Scores</h2><${Table} caption="Scores" rows=${scores} columns=${[
           { title: 'Name', show: (row) => row.name },

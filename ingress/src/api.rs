@@ -19,6 +19,7 @@ mod uploads;
 mod usable;
 mod wrong_hit;
 
+use self::admin::live;
 use crate::dashboard;
 use crate::dialect::ollama::Method;
 use crate::dialect::{self, Endpoint, Purpose};
@@ -191,7 +192,8 @@ pub(crate) fn router(ingress: Shared) -> Router {
     let (open, clients): (Vec<Client>, Vec<Client>) = all.into_iter().partition(|client| client.is_open);
     let join = |router: Router<Shared>, client: Client| router.route(client.path, client.handler);
     let api = managed.iter().fold(Router::new(), |router, route| router.route(&route.path, admin::serve(route)));
-    let api = clients.into_iter().fold(api, join);
+    // No client of the document could read it: it is a stream, and never ends by itself.
+    let api = clients.into_iter().fold(api, join).route("/admin/v1/activity/stream", get(live::activity));
     let open = open.into_iter().fold(Router::new(), join).route("/openapi.json", described);
     finish(open.merge(dashboard::router()), api, ingress)
 }

@@ -102,7 +102,7 @@ impl Batches {
     /// # Errors
     /// When there is none, or the store does not answer.
     pub(crate) async fn get(&self, project: &ProjectId, api: Dialect, id: &str) -> Result<Batch, Refusal> {
-        self.find(project, api, id).await.map(|(batch, _)| batch)
+        self.find(made_through(project, api), id).await.map(|(batch, _)| batch)
     }
 
     /// The batch whose results a file holds.
@@ -112,7 +112,7 @@ impl Batches {
     pub(crate) async fn of_file(&self, project: &ProjectId, file: FileId) -> Result<Batch, Refusal> {
         for at in [1, 2] {
             let own = Uuid::from_u128(file.0.as_u128().wrapping_sub(at));
-            match self.find_any(project, &format!("batch_{}", own.simple())).await {
+            match self.find(|batch| batch.caller.project == *project, &format!("batch_{}", own.simple())).await {
                 Err(Refusal::Failed(failure)) if failure.kind == FailureKind::NotFound => {}
                 found => return found.map(|(batch, _)| batch),
             }
@@ -120,25 +120,26 @@ impl Batches {
         Err(unknown(&file.to_string()))
     }
 
-    async fn find(&self, project: &ProjectId, api: Dialect, id: &str) -> Result<(Batch, u64), Refusal> {
-        let found = self.find_any(project, id).await?;
-        if found.0.api == api { Ok(found) } else { Err(unknown(id)) }
-    }
-
-    async fn find_any(&self, project: &ProjectId, id: &str) -> Result<(Batch, u64), Refusal> {
+    /// A batch that may be seen, and its revision.
+    ///
+    /// # Errors
+    /// When there is none, or the store does not answer.
+    pub(crate) async fn find(&self, is_seen: impl Fn(&Batch) -> bool, id: &str) -> Result<(Batch, u64), Refusal> {
         let Ok(id) = BatchId::parse(id) else { return Err(unknown(id)) };
         let found = self.jobs.batches().get_with_revision(id.as_str()).await.map_err(|error| unavailable(&error))?;
-        found.filter(|(batch, _)| batch.caller.project == *project).ok_or_else(|| unknown(id.as_str()))
+        found.filter(|(batch, _)| is_seen(batch)).ok_or_else(|| unknown(id.as_str()))
     }
 
     /// The batches of a project that were made through this API, the newest first, and whether there are more.
     pub(crate) fn list(&self, project: &ProjectId, api: Dialect, page: &BatchQuery) -> (Vec<Arc<Batch>>, bool) {
+        self.list_of(made_through(project, api), page)
+    }
+
+    /// The batches that may be seen, the newest first, and whether there are more.
+    pub(crate) fn list_of(&self, is_seen: impl Fn(&Batch) -> bool, page: &BatchQuery) -> (Vec<Arc<Batch>>, bool) {
         let known = self.known();
         let now = clock::now();
-        let is_own = |batch: &&Arc<Batch>| {
-            batch.caller.project == *project && batch.api == api && now.since(batch.created_at) < SHOWN
-        };
-        let own = known.values().filter(is_own);
+        let own = known.values().filter(|batch| now.since(batch.created_at) < SHOWN && is_seen(batch));
         let mut found: Vec<Arc<Batch>> = match &page.before {
             Some(before) => {
                 own.filter(|batch| batch.id.as_str() > before.as_str()).take(page.limit + 1).cloned().collect()
@@ -176,9 +177,9 @@ impl Batches {
     ///
     /// # Errors
     /// When there is none, when it is over, or the store does not answer.
-    pub(crate) async fn cancel(&self, project: &ProjectId, api: Dialect, id: &str) -> Result<Batch, Refusal> {
+    pub(crate) async fn cancel(&self, is_seen: impl Fn(&Batch) -> bool, id: &str) -> Result<Batch, Refusal> {
         loop {
-            let (mut batch, revision) = self.find(project, api, id).await?;
+            let (mut batch, revision) = self.find(&is_seen, id).await?;
             match batch.status {
                 BatchStatus::Validating | BatchStatus::InProgress => {}
                 BatchStatus::Cancelling | BatchStatus::Cancelled => return Ok(batch),
@@ -197,6 +198,11 @@ impl Batches {
             }
         }
     }
+}
+
+/// Whether a batch is of this project, and made through this API: only then it is shown there.
+pub(crate) fn made_through(project: &ProjectId, api: Dialect) -> impl Fn(&Batch) -> bool {
+    move |batch| batch.caller.project == *project && batch.api == api
 }
 
 /// The id of a batch's output file (1) or error file (2): the same whichever process writes it, so that it is there once.

@@ -4,6 +4,7 @@
 
 mod actor;
 mod apply;
+mod batches;
 mod cached;
 mod keys;
 mod provider_keys;
@@ -405,7 +406,7 @@ fn remove(directory: &mut Directory, object: &Object) -> Option<Secret> {
         Kind::Limit => drop(directory.limits.remove(name)),
         Kind::Admin => drop(directory.admins.remove(name)),
         Kind::Webhook => drop(directory.webhooks.remove(name)),
-        Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache => {}
+        Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch => {}
     }
     None
 }

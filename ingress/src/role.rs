@@ -18,7 +18,7 @@ use crate::manage::{Actor, Applying, ManageError, Objects};
 use crate::metrics::IngressMetrics;
 use crate::models::Models;
 use crate::queue::Queues;
-use crate::state::{LOOK, Parts, Shared};
+use crate::state::{LOOK, Parts, Rooms, Shared};
 use crate::strangers::Strangers;
 use penstock_runtime::bus::{Bus, BusError, Inbox, Journal};
 use penstock_runtime::clock;
@@ -216,7 +216,7 @@ impl Ingress {
             files,
             batches: Batches::open(bus).await?,
             sessions: bus.dashboard_sessions().await?,
-            background: Arc::new(Semaphore::new(background::AT_ONCE)),
+            rooms: Rooms::new(background::AT_ONCE),
             metrics,
         });
         listeners.serve(&shared);

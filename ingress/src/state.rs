@@ -30,6 +30,9 @@ use tokio::time::sleep;
 /// Between two looks whether this process is ready.
 pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
+/// Live views of the dashboard that an ingress has open at the most.
+const LIVE_VIEWS: usize = 32;
+
 /// What all handlers share.
 #[derive(Clone)]
 pub(crate) struct Shared(Arc<Parts>);
@@ -63,9 +66,24 @@ pub(crate) struct Parts {
     pub(crate) batches: Batches,
     /// Logins to the dashboard.
     pub(crate) sessions: Bucket<DashboardSession>,
-    /// Room for responses in the background.
-    pub(crate) background: Arc<Semaphore>,
+    pub(crate) rooms: Rooms,
     pub(crate) metrics: Arc<IngressMetrics>,
+}
+
+/// How many there may be at once of what goes on beside requests.
+pub(crate) struct Rooms {
+    /// Responses in the background.
+    pub(crate) background: Arc<Semaphore>,
+    /// Live views of the dashboard.
+    pub(crate) live: Arc<Semaphore>,
+}
+
+impl Rooms {
+    /// Room for so many responses in the background.
+    pub(crate) fn new(background: usize) -> Self {
+        let room = |places| Arc::new(Semaphore::new(places));
+        Self { background: room(background), live: room(LIVE_VIEWS) }
+    }
 }
 
 impl Deref for Shared {

@@ -62,6 +62,9 @@ pub struct ActivitySums {
     pub output_tokens: u64,
     /// Dollars, as an exact decimal.
     pub cost_usd: String,
+    /// Dollars that answers from the cache would have cost, as an exact decimal.
+    #[serde(default)]
+    pub saved_usd: String,
     /// Until the first content went out, in microseconds; of half the requests and of 95 %. `None`: there was none.
     pub first_token_p50_us: Option<u64>,
     /// See above.

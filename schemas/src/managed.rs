@@ -40,6 +40,8 @@ pub enum Kind {
     Target,
     /// The cached answers of a project, or of one of its namespaces, which are removed. They are no [`Object`] either.
     Cache,
+    /// A batch, which is cancelled. It is no [`Object`] either.
+    Batch,
 }
 
 impl Kind {
@@ -60,6 +62,7 @@ impl Kind {
             Self::ProviderKey => "provider_key",
             Self::Target => "target",
             Self::Cache => "cache",
+            Self::Batch => "batch",
         }
     }
 
@@ -76,6 +79,7 @@ impl Kind {
             Self::ProviderKey => "provider_keys",
             Self::Target => "targets",
             Self::Cache => "caches",
+            Self::Batch => "batches",
         }
     }
 
@@ -369,7 +373,7 @@ impl Object {
             Kind::Limit => directory.limits.get(name).cloned().map(Self::Limit),
             Kind::Admin => directory.admins.get(name).map(|admin| Self::Admin(admin.settings.clone())),
             Kind::Webhook => directory.webhooks.get(name).cloned().map(Self::Webhook),
-            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache => None,
+            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch => None,
         }
     }
 
@@ -382,7 +386,7 @@ impl Object {
             Kind::Limit => directory.limits.keys().collect(),
             Kind::Admin => directory.admins.keys().collect(),
             Kind::Webhook => directory.webhooks.keys().collect(),
-            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache => Vec::new(),
+            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch => Vec::new(),
         };
         names.into_iter().filter_map(|name| Self::find(directory, kind, name)).collect()
     }
@@ -399,7 +403,7 @@ fn parsed(kind: Kind, value: &Value) -> (Option<Object>, Vec<Mistake>) {
         Kind::Key => fields(value, |settings| Object::Key(Box::new(settings))),
         Kind::Admin => fields(value, Object::Admin),
         Kind::Webhook => fields(value, Object::Webhook),
-        Kind::ProviderKey | Kind::Target | Kind::Cache => {
+        Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch => {
             (None, vec![Mistake { field: String::new(), message: NO_OBJECT.to_owned(), is_rule: true }])
         }
     }

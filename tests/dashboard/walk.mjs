@@ -1,59 +1,42 @@
 // A browser on every page of the dashboard, as an operator uses it: logs in, looks, filters, makes, changes and revokes. Prints
 // a line for each thing that was seen. tests/gateway/dashboard.rs starts it.
 
-import { mkdirSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { readFileSync } from 'node:fs';
 import { strict as assert } from 'node:assert';
+import { admin, adminKey, browser, chat, folder, goTo as open, key, NASTY, newPage, ok, problems, send, serious, until, url } from './browser.mjs';
+import { walkRoles } from './roles.mjs';
 
-const { PENSTOCK_URL: url, PENSTOCK_KEY: key, PENSTOCK_ADMIN_KEY: adminKey, SCREENSHOTS: folder } = process.env;
-const require = createRequire(`${process.env.PENSTOCK_TEST_NODE_MODULES}/`);
-const { chromium } = require('playwright-core');
-const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
-const WAIT = 60_000;
 const PAGES = [
-  ['', 'Overview'], ['spend', 'Spend'], ['requests', 'Requests'], ['targets', 'Models and targets'], ['playground', 'Playground'],
+  ['', 'Overview'], ['spend', 'Spend'], ['requests', 'Requests'], ['sessions', 'Sessions'], ['batches', 'Batches'],
+  ['targets', 'Models and targets'], ['cache', 'Cache'], ['quality', 'Quality'], ['playground', 'Playground'],
   ['keys', 'Keys'], ['projects', 'Projects'], ['users', 'Users'], ['budgets', 'Budgets'], ['limits', 'Rate limits'],
-  ['webhooks', 'Webhooks'], ['admins', 'Admins'], ['alerts', 'Alerts'], ['audit', 'Audit'],
+  ['webhooks', 'Webhooks'], ['admins', 'Admins'], ['provider_keys', 'Provider keys'], ['alerts', 'Alerts'], ['audit', 'Audit'],
 ];
-const NASTY = '<img src=x onerror="window.hacked=1">';
 
-mkdirSync(folder, { recursive: true });
-const problems = [];
-const ok = (what) => console.log(`ok ${what}`);
-
-const browser = await chromium.launch({ executablePath: process.env.PENSTOCK_TEST_CHROMIUM, args: ['--no-sandbox'] });
-const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
-context.setDefaultTimeout(WAIT);
-const page = await context.newPage();
-page.on('console', (message) => message.type() === 'error' && problems.push(`${page.url()}: ${message.text()}`));
-page.on('pageerror', (error) => problems.push(`${page.url()}: ${error.message}`));
-page.on('request', (request) => {
-  if (!request.url().startsWith(url) && !/^(data|blob):/.test(request.url())) problems.push(`asked for ${request.url()}`);
-});
-
-const goTo = async (path) => {
-  await page.goto(`${url}/dashboard${path && `/${path}`}`);
-  await page.locator('h1').first().waitFor();
-  await page.getByText('Loading…').waitFor({ state: 'detached' });
-};
-const ask = (path, options = {}) => fetch(`${url}${path}`, options);
-const chat = (body, bearer = key) => ask('/v1/chat/completions', {
-  method: 'POST',
-  headers: { authorization: `Bearer ${bearer}`, 'content-type': 'application/json' },
-  body: JSON.stringify({ model: 'team', messages: [{ role: 'user', content: 'hello' }], ...body }),
-});
-const until = async (what, seen) => {
-  const end = Date.now() + WAIT;
-  while (!(await seen())) {
-    assert(Date.now() < end, `not seen in time: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
-  ok(what);
-};
+const page = await newPage();
+const goTo = (path) => open(page, path);
+const shot = (name) => page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });
 
 // Something to look at, also what a caller might write to harm who looks at it.
 await Promise.all([chat({}), chat({ user: NASTY }), chat({ model: NASTY }), chat({ model: 'no-such-model' })]);
+const run = { 'x-penstock-session': `run ${NASTY}`, 'x-penstock-tags': 'feature=<script>window.hacked=1</script>' };
+for (let turn = 1; turn <= 3; turn += 1) await chat({ messages: [{ role: 'user', content: `turn ${turn} ${NASTY}` }] }, key, run);
+const kept = [await chat({ model: 'kept' }), await chat({ model: 'kept' })];
+assert.deepEqual(kept.map((answer) => answer.headers.get('x-penstock-cache')), ['miss', 'exact']);
+const scored = { request_id: kept[0].headers.get('x-penstock-request-id'), name: 'thumbs_up', value: true, comment: NASTY };
+assert.equal((await send('/v1/feedback', scored)).status, 200);
+
+/** A batch of as many lines, at a simulated model. */
+async function begin(lines, model) {
+  const form = new FormData();
+  const body = { model, messages: [{ role: 'user', content: NASTY }], max_tokens: 20 };
+  const text = [...Array(lines).keys()].map((at) => JSON.stringify({ custom_id: `${at}`, method: 'POST', url: '/v1/chat/completions', body })).join('\n');
+  form.append('purpose', 'batch');
+  form.append('file', new Blob([text]), 'in.jsonl');
+  const file = await (await send('/v1/files', form)).json();
+  const answer = await send('/v1/batches', { input_file_id: file.id, endpoint: '/v1/chat/completions', completion_window: '24h' });
+  assert.equal(answer.status, 200, await answer.clone().text());
+  return (await answer.json()).id;
+}
 
 await page.goto(url);
 await page.getByLabel('Admin key or token').fill('wrong');
@@ -71,26 +54,94 @@ ok('no script can read the cookie');
 for (const [path, title] of PAGES) {
   await goTo(path);
   assert.equal(await page.locator('h1').first().textContent(), title);
-  await page.screenshot({ path: `${folder}/${path || 'overview'}.png`, fullPage: true });
-  await page.evaluate(axe);
-  const found = await page.evaluate(() => window.axe.run({ resultTypes: ['violations'] }));
-  const serious = found.violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
-  assert.deepEqual(serious.map(({ id, nodes }) => `${id}: ${nodes[0].html}`), [], path);
+  await shot(path || 'overview');
+  assert.deepEqual(await serious(page), [], path);
   ok(`the page ${title}, and axe finds nothing serious on it`);
 }
 
+await goTo('');
+await until('the overview is live', async () => (await page.getByText('live', { exact: true }).count()) === 1);
+const counted = async () => Number((await page.locator('.tile-value').first().textContent()).replaceAll(',', ''));
+const earlier = await counted();
+await chat({});
+await until('a request is counted without asking again', async () => (await counted()) > earlier);
+
 await goTo('requests');
-await until('requests are listed', async () => (await page.locator('tbody tr').count()) >= 2);
+await until('requests are listed', async () => (await page.locator('.scroll tbody tr').count()) >= 2);
 await page.getByLabel('Model', { exact: true }).fill('team');
 await page.getByLabel('Model', { exact: true }).press('Tab');
 await until('a filter leaves what is like it', async () => {
-  const models = await page.locator('tbody tr td:nth-child(4)').allTextContents();
+  const models = await page.locator('.scroll tbody tr td:nth-child(4)').allTextContents();
   return models.length > 0 && models.every((model) => model.trim() === 'team');
 });
-await page.locator('tbody tr a').first().click();
+await page.locator('.scroll tbody tr a').first().click();
 await page.getByText('Where the time went').waitFor();
 await until('a request is shown with its attempts', async () => (await page.locator('.waterfall li').count()) >= 2);
-await page.screenshot({ path: `${folder}/request.png`, fullPage: true });
+await shot('request');
+
+await page.getByRole('link', { name: 'All requests' }).click();
+await page.getByLabel('Status', { exact: true }).fill('4xx');
+await page.getByLabel('Status', { exact: true }).press('Tab');
+await until('requests are filtered by status, by the API', async () => {
+  const statuses = await page.locator('.scroll tbody tr td:nth-child(3)').allTextContents();
+  return statuses.length > 0 && statuses.every((status) => status.trim().startsWith('4')) && page.url().includes('status=4xx');
+});
+
+await goTo('sessions');
+await until('a session is listed once, with its calls', async () => (await page.locator('.scroll tbody tr').count()) === 1 && (await page.locator('.scroll tbody td:nth-child(7)').textContent()).trim() === '3');
+await page.locator('.scroll tbody tr a').first().click();
+await until('a session is shown call by call', async () => (await page.locator('.scroll tbody tr').count()) === 3 && (await page.locator('.waterfall li').count()) === 3);
+assert.deepEqual(await serious(page), []);
+await shot('session');
+await page.locator('.scroll tbody tr a').nth(1).click();
+await page.getByText('Stages in the gateway').waitFor();
+await page.getByRole('link', { name: 'its session' }).click();
+await page.getByText('Call by call').waitFor();
+ok('a session leads to each of its requests, and they lead back');
+
+// So many lines that it is not over before it was looked at.
+const batch = await begin(400, 'demo/fast~l50000000');
+await goTo('batches');
+await until('a batch is listed', async () => (await page.getByRole('link', { name: batch }).count()) === 1);
+await page.getByRole('link', { name: batch }).click();
+await page.getByText('By model').waitFor();
+await until('a batch runs', async () => (await page.locator('.tile').first().textContent()).includes('in_progress'));
+assert.deepEqual(await serious(page), []);
+await shot('batch');
+await page.getByRole('button', { name: 'Cancel the batch' }).click();
+await page.getByRole('dialog').getByRole('button', { name: 'Yes' }).click();
+await until('a batch is cancelled', async () => (await page.locator('.tile').first().textContent()).includes('cancelled'));
+
+await goTo('cache');
+await until('the cache page counts a hit, and what is kept', async () => (await page.locator('.tile-value').first().textContent()) !== '0' && (await page.locator('.scroll tbody tr').count()) >= 1);
+await shot('cache');
+await page.getByRole('button', { name: 'Clear' }).first().click();
+await page.getByRole('dialog').getByRole('button', { name: 'Yes' }).click();
+await until('the cache is cleared', async () => (await page.getByText('Nothing. The cache is off').count()) === 1);
+assert.equal((await chat({ model: 'kept' })).headers.get('x-penstock-cache'), 'miss');
+
+await goTo('quality');
+await until('scores and answers are charted', async () => (await page.getByRole('img', { name: /^thumbs_up/ }).count()) === 1 && (await page.locator('.scroll tbody tr').count()) >= 1);
+assert.deepEqual(await serious(page), []);
+await shot('quality');
+
+await goTo('provider_keys');
+await page.getByRole('button', { name: 'New provider key' }).click();
+await page.getByRole('dialog').getByLabel(/^provider/).fill('demo');
+await page.getByRole('dialog').getByLabel(/^key/).fill('sk-simulated-0001');
+await page.getByRole('dialog').getByLabel(/^id/).fill('first');
+await page.getByRole('dialog').getByRole('button', { name: 'Add' }).click();
+await page.getByRole('cell', { name: 'sealed …0001' }).waitFor();
+assert(!(await page.content()).includes('sk-simulated'));
+await page.getByRole('button', { name: 'Rotate' }).click();
+await page.getByRole('dialog').getByLabel(/^key/).fill('sk-simulated-0002');
+await page.getByRole('dialog').getByRole('button', { name: 'Rotate' }).click();
+await page.getByRole('cell', { name: 'sealed …0002' }).waitFor();
+assert.equal(await page.locator('.scroll tbody tr').count(), 1);
+await page.getByRole('button', { name: 'Remove' }).click();
+await page.getByRole('dialog').getByRole('button', { name: 'Yes' }).click();
+await page.getByText('No key is managed here').waitFor();
+ok('a provider key is added, rotated and removed, and never shown');
 
 await goTo('projects');
 await page.getByRole('button', { name: 'New project' }).click();
@@ -135,12 +186,12 @@ await page.getByLabel('Virtual key').fill(key);
 await page.getByLabel('Model 1').fill('demo/fast');
 await page.getByRole('button', { name: 'Send' }).click();
 await until('the playground streams an answer', async () => /whole answer \d/.test(await page.locator('main').textContent()));
-await page.screenshot({ path: `${folder}/playground.png`, fullPage: true });
+await shot('playground');
 
 assert.equal(await page.evaluate(() => window.hacked), undefined);
 ok('what callers wrote stayed text');
 
-const phone = await context.newPage();
+const phone = await page.context().newPage();
 await phone.setViewportSize({ width: 390, height: 800 });
 await phone.goto(`${url}/dashboard`);
 await phone.getByRole('button', { name: 'Menu' }).click();
@@ -149,6 +200,8 @@ await phone.getByRole('heading', { name: 'Requests' }).waitFor();
 assert(await phone.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), 'a page is wider than a phone');
 await phone.screenshot({ path: `${folder}/phone.png` });
 ok('a phone shows the same, and no page is wider than it');
+
+await walkRoles();
 
 await page.getByRole('button', { name: 'Log out' }).click();
 await page.getByLabel('Admin key or token').waitFor();

@@ -1,7 +1,7 @@
 //! The dashboard: its login, what its pages ask for, and each page as a browser shows it.
 
 use http::{Method, StatusCode};
-use penstock_tests::{Answer, Ask, Reply, World, checkout, tool};
+use penstock_tests::{Answer, Ask, Reply, World, checkout, tool, until};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use tokio::process::Command;
@@ -102,6 +102,46 @@ async fn what_the_pages_ask_for_is_what_sql_says_and_a_projects_owner_gets_its_o
     assert_eq!(own(&format!("/admin/v1/requests/{id}")).await.status, StatusCode::NOT_FOUND);
 }
 
+const STREAM: &str = "/admin/v1/activity/stream?since=1h";
+
+#[tokio::test]
+async fn the_overview_is_told_what_changes_until_its_token_ends() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hello").always();
+    let viewer = token(&world, json!({ "name": "vera", "role": "viewer" })).await;
+    let mut open = world.get(STREAM).key(&viewer).open().await;
+    let first = open.until("event: activity").await;
+    assert!(!first.contains("\"requests\":1"), "{first}");
+    world.ask("alpha/m").await;
+    open.until("\"requests\":1").await;
+    let gone = world.get("/admin/v1/admins/vera").method(Method::DELETE).key(world.admin_key()).await;
+    assert_eq!(gone.status, StatusCode::OK);
+    let rest = open.rest().await.raw();
+    assert!(rest.ends_with("event: end\ndata: {}\n\n"), "{rest}");
+    assert_eq!(world.get(STREAM).key(&viewer).await.status, StatusCode::UNAUTHORIZED);
+    let wrong = world.get("/admin/v1/activity/stream?since=yesterday").key(world.admin_key()).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn an_ingress_has_so_many_live_views_and_refuses_more() {
+    let world = World::start().await;
+    let mut open = Vec::new();
+    for _ in 0..32 {
+        let mut view = world.get(STREAM).key(world.admin_key()).open().await;
+        view.until("event: activity").await;
+        open.push(view);
+    }
+    let refused = world.get(STREAM).key(world.admin_key()).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.raw());
+    open.pop();
+    until("the place of a view that is closed to be free", async || {
+        let view = world.get(STREAM).key(world.admin_key()).open().await;
+        (view.status == StatusCode::OK).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_wrong_time_is_refused_by_name() {
     let world = World::start().await;
@@ -129,8 +169,10 @@ async fn a_browser_gets_the_page_and_a_program_what_is_here() {
 
 #[tokio::test]
 async fn a_browser_walks_every_page() {
-    let config = "[models.team]\nstrategy = \"fallback\"\ntargets = [{ model = \"demo/fast\" }]\n";
-    let world = World::setup().demo().config(config).start().await;
+    let model =
+        |name: &str| format!("[models.{name}]\nstrategy = \"fallback\"\ntargets = [{{ model = \"demo/fast\" }}]\n");
+    let config = format!("{}{}cache = {{ mode = \"exact\" }}\n", model("team"), model("kept"));
+    let world = World::setup().demo().config(&config).start().await;
     let output = Command::new(tool("PENSTOCK_TEST_NODE"))
         .arg(checkout().join("tests/dashboard/walk.mjs"))
         .env("PENSTOCK_URL", world.url())
@@ -144,5 +186,5 @@ async fn a_browser_walks_every_page() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.lines().count() >= 20 && said.lines().all(|line| line.starts_with("ok ")), "{said}");
+    assert!(said.lines().count() >= 50 && said.lines().all(|line| line.starts_with("ok ")), "{said}");
 }

@@ -93,6 +93,91 @@ async fn an_owner_sees_neither_the_requests_nor_the_sessions_of_another_project(
     assert_eq!(projects, ["default", "default"]);
 }
 
+/// A world with five requests of three sessions, one of which failed.
+async fn five_requests() -> World {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hello").always();
+    world.upstream("beta").fails(400).always();
+    for (model, user, session) in [
+        ("alpha/m", "ann", "one"),
+        ("beta/m", "ann", "one"),
+        ("alpha/m", "bob", "two"),
+        ("alpha/n", "it's", "two"),
+        ("fast", "bob", "three"),
+    ] {
+        world.ask(model).header("x-penstock-user", user).header("x-penstock-session", session).await;
+    }
+    world.requests(5).await;
+    world
+}
+
+async fn list(world: &World, what: &str) -> Value {
+    let answer = get(world, &format!("/admin/v1/{what}"), world.admin_key()).await;
+    assert_eq!(answer.status, 200, "{what}: {}", answer.raw());
+    answer.json()
+}
+
+#[tokio::test]
+async fn a_list_is_filtered_by_all_that_its_rows_have() {
+    let world = five_requests().await;
+    for (query, found) in [
+        ("user=bob", 2),
+        ("user=it%27s", 1),
+        ("user=b%25", 0),
+        ("session=one", 2),
+        ("session=one&user=bob", 0),
+        ("target=alpha/m", 3),
+        ("model=alpha/m", 3),
+        ("model=fast", 1),
+        ("target=fast", 0),
+        ("status=400", 1),
+        ("status=4xx", 1),
+        ("status=2xx", 4),
+        ("failure=bad_request", 1),
+        ("key_id=none", 0),
+        ("project=default&failure=any&user=ann", 1),
+        ("until=2020-01-01&since=2019-01-01", 0),
+    ] {
+        let rows = list(&world, &format!("requests?{query}")).await["data"].as_array().map(Vec::len);
+        assert_eq!(rows, Some(found), "{query}");
+    }
+    assert_eq!(list(&world, "sessions?user=ann").await["data"][0]["session"], "one");
+    for (query, status) in [
+        ("limit=0", 400),
+        ("limit=1001", 400),
+        ("limit=", 400),
+        ("status=700", 400),
+        ("after=x", 400),
+        ("after=1.x", 400),
+        ("since=1h&until=2020-01-01", 422),
+    ] {
+        let answer = get(&world, &format!("/admin/v1/requests?{query}"), world.admin_key()).await;
+        assert_eq!(answer.status, status, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_turned_page_by_page_without_a_row_lost_or_told_twice() {
+    let world = five_requests().await;
+    let all = list(&world, "requests").await;
+    assert_eq!((&all["has_more"], &all["next"]), (&json!(false), &Value::Null));
+    for (path, id) in [("requests", "request_id"), ("sessions", "session")] {
+        let ids = |page: &Value| -> Vec<Value> {
+            page["data"].as_array().expect("a list").iter().map(|row| row[id].clone()).collect()
+        };
+        let (mut turned, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = list(&world, &format!("{path}?limit=2{after}")).await;
+            let rows = ids(&page);
+            assert!(rows.len() <= 2, "{page}");
+            turned.extend(rows);
+            let Some(next) = page["next"].as_str() else { break };
+            after = format!("&after={next}");
+        }
+        assert_eq!(turned, ids(&list(&world, path).await), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn the_calls_of_a_session_are_told_in_their_order_with_what_they_came_to() {
     let world = World::start().await;

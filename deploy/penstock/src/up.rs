@@ -7,6 +7,7 @@ pub(crate) mod data;
 mod disk;
 pub(crate) mod nats;
 mod programs;
+mod traffic;
 
 use crate::config::Config;
 use crate::roles::{code, connect_soon, prices, wait_for_stop};
@@ -41,6 +42,9 @@ pub(crate) struct UpOptions {
     /// Add the provider `demo`: a simulator, for trying everything offline
     #[arg(long)]
     demo: bool,
+    /// The same, with some requests to it, so that there is something to see on the dashboard
+    #[arg(long)]
+    demo_traffic: bool,
 }
 
 /// The roles of this process, and what they stand on.
@@ -56,6 +60,7 @@ struct Running {
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(place: &Place, options: UpOptions) -> anyhow::Result<ExitCode> {
+    let with_demo = options.demo || options.demo_traffic;
     let mut config = Config::load(place, &[])?;
     if let Some(listen) = &options.listen {
         config.ingress.listen = listen.parse().with_context(|| format!("--listen {listen}: not an address"))?;
@@ -63,9 +68,14 @@ pub(crate) async fn run(place: &Place, options: UpOptions) -> anyhow::Result<Exi
     handles::leave_some(&mut config.ingress);
     let data = DataDir::open(place)?;
     let first_key = choose_keys(&mut config, &data)?;
-    let (running, run_file) = Box::pin(start(config, &data, options.demo)).await?;
+    let admin_key = config.ingress.admin_key.clone();
+    let (running, run_file) = Box::pin(start(config, &data, with_demo)).await?;
     data.write_run_file(&run_file)?;
-    announce(&run_file, &first_key, config::file(place), options.demo);
+    if let Some(admin_key) = admin_key.filter(|_| options.demo_traffic) {
+        let life = &running.demo;
+        life.service("demo traffic", traffic::run(run_file.url.clone(), admin_key, life.clone()));
+    }
+    announce(&run_file, &first_key, config::file(place), with_demo);
     let asked = wait_for_stop(running.stopping()).await?;
     let is_fine = running.stop().await;
     data.remove_run_file();

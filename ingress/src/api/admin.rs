@@ -1,8 +1,10 @@
 //! The admin API: who asks and in which role is found out here, once, for every route of the table in `routes`. What is
 //! asked is answered in the files below.
 
+mod batches;
 mod cached;
 mod ledger_rows;
+pub(crate) mod live;
 mod objects;
 mod provider_keys;
 mod questions;

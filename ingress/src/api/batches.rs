@@ -2,7 +2,7 @@
 //! Source: <https://platform.openai.com/docs/api-reference/batch>.
 
 use crate::batch;
-use crate::batches::{BatchQuery, new_id};
+use crate::batches::{BatchQuery, made_through, new_id};
 use crate::http::body::read_json;
 use crate::http::query::Query;
 use crate::http::reply;
@@ -121,7 +121,7 @@ pub(crate) async fn cancel(
 ) -> Response {
     let cancelled = async {
         let found = credentials.find_key(&ingress).await?;
-        Ok(shown(&ingress.batches.cancel(&found.key.project, Dialect::Openai, &id).await?))
+        Ok(shown(&ingress.batches.cancel(made_through(&found.key.project, Dialect::Openai), &id).await?))
     };
     respond(cancelled.await)
 }
@@ -203,7 +203,7 @@ fn metadata(pairs: BTreeMap<String, String>) -> Result<BTreeMap<String, String>,
 }
 
 /// A batch, as OpenAI shows it; what only Penstock knows stands under its own name.
-fn shown(batch: &Batch) -> Value {
+pub(super) fn shown(batch: &Batch) -> Value {
     let seconds = |at: UnixMicros| at.0 / 1_000_000;
     let at = |at: Option<UnixMicros>| at.map(seconds);
     let (times, counts, usage) = (&batch.times, &batch.counts, &batch.usage);

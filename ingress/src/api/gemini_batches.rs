@@ -7,7 +7,7 @@ use super::while_granted;
 use crate::allow;
 use crate::batch::inline::{InlineLine, LineKeeper, read_file};
 use crate::batch::results::{LineResult, read_results};
-use crate::batches::{BatchQuery, new_id};
+use crate::batches::{BatchQuery, made_through, new_id};
 use crate::http::body::read_json;
 use crate::http::query::Query;
 use crate::http::reply;
@@ -268,7 +268,7 @@ pub(super) async fn act(State(ingress): State<Shared>, credentials: Credentials,
     let cancelled = async {
         let project = credentials.find_key(&ingress).await?.key.project.clone();
         let id = name.strip_suffix(":cancel").ok_or_else(|| Refusal::UnknownPath(format!("/v1beta/batches/{name}")))?;
-        ingress.batches.cancel(&project, Dialect::Google, id).await
+        ingress.batches.cancel(made_through(&project, Dialect::Google), id).await
     };
     respond(cancelled.await.map(|_| json!({})))
 }

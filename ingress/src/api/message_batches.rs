@@ -6,7 +6,7 @@ use super::while_granted;
 use crate::allow;
 use crate::batch::inline::{InlineLine, LineKeeper};
 use crate::batch::results::{LineResult, read_results};
-use crate::batches::{BatchQuery, new_id};
+use crate::batches::{BatchQuery, made_through, new_id};
 use crate::http::body::{header, read_json};
 use crate::http::query::Query;
 use crate::http::reply;
@@ -165,7 +165,7 @@ pub(super) async fn cancel(
 ) -> Response {
     let cancelled = async {
         let project = credentials.find_key(&ingress).await?.key.project.clone();
-        ingress.batches.cancel(&project, Dialect::Anthropic, inner(&id)).await
+        ingress.batches.cancel(made_through(&project, Dialect::Anthropic), inner(&id)).await
     };
     respond(cancelled.await.map(|batch| shown(&batch, &credentials.headers)))
 }

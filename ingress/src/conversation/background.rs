@@ -49,7 +49,7 @@ pub(crate) async fn begin(
     id: RequestId,
     memory: ResponseToKeep,
 ) -> Result<(Task, Response), Refusal> {
-    let Ok(permit) = ingress.background.clone().try_acquire_owned() else {
+    let Ok(permit) = ingress.rooms.background.clone().try_acquire_owned() else {
         let why = "too many responses are in the background here: send the request again later";
         return Err(Failure::gateway(FailureKind::Busy, why).into());
     };

@@ -26,14 +26,22 @@ macro_rules! asset {
 /// The one page; all else is loaded by it.
 pub(super) const PAGE: Asset = asset!(HTML, "index.html", "index.html");
 
-const ASSETS: [Asset; 16] = [
+const ASSETS: [Asset; 24] = [
     asset!(ICON, "icon.svg", "icon.svg"),
     asset!(STYLE, "style.css", "style.css"),
     asset!(SCRIPT, "app.js", "app.js"),
     asset!(SCRIPT, "api.js", "api.js"),
     asset!(SCRIPT, "parts.js", "parts.js"),
     asset!(SCRIPT, "chart.js", "chart.js"),
+    asset!(SCRIPT, "list.js", "list.js"),
+    asset!(SCRIPT, "live.js", "live.js"),
+    asset!(SCRIPT, "waterfall.js", "waterfall.js"),
     asset!(SCRIPT, "overview.js", "overview.js"),
+    asset!(SCRIPT, "sessions.js", "sessions.js"),
+    asset!(SCRIPT, "batches.js", "batches.js"),
+    asset!(SCRIPT, "cache.js", "cache.js"),
+    asset!(SCRIPT, "quality.js", "quality.js"),
+    asset!(SCRIPT, "provider_keys.js", "provider_keys.js"),
     asset!(SCRIPT, "spend.js", "spend.js"),
     asset!(SCRIPT, "requests.js", "requests.js"),
     asset!(SCRIPT, "targets.js", "targets.js"),

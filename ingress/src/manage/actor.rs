@@ -42,6 +42,18 @@ impl Actor {
         }
     }
 
+    /// # Errors
+    /// When they may not change what happens in the project: neither as admin, nor as its owner.
+    pub(crate) fn must_own(&self, project: &str) -> Result<(), ManageError> {
+        match self.role {
+            Role::Admin => Ok(()),
+            Role::Owner if self.has(project) => Ok(()),
+            Role::Owner | Role::Viewer => {
+                Err(ManageError::Forbidden { needed: format!("admin, or owner of the project {project}") })
+            }
+        }
+    }
+
     /// Whether they see an object.
     pub(crate) fn sees(&self, object: &Object) -> bool {
         self.sees_all() || object.project().is_some_and(|project| self.has(project))

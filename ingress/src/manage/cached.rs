@@ -5,7 +5,6 @@ use penstock_runtime::bus::Bus;
 use penstock_runtime::clock;
 use penstock_schemas::audit::{Action, AuditEvent};
 use penstock_schemas::cache::CacheMark;
-use penstock_schemas::directory::Role;
 use penstock_schemas::managed::Kind;
 use penstock_schemas::name::ProjectId;
 use uuid::Uuid;
@@ -22,10 +21,7 @@ impl Objects {
         project: &str,
         namespace: Option<&str>,
     ) -> Result<(), ManageError> {
-        let is_theirs = actor.role == Role::Owner && actor.projects.iter().any(|own| own == project);
-        if actor.role != Role::Admin && !is_theirs {
-            return Err(ManageError::Forbidden { needed: format!("admin, or owner of the project {project}") });
-        }
+        actor.must_own(project)?;
         let id = ProjectId::parse(project).map_err(|error| ManageError::rule("project", error.to_string()))?;
         let event = AuditEvent {
             id: Uuid::now_v7(),

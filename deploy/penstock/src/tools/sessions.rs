@@ -6,7 +6,7 @@ use super::show::{ask, cell};
 use crate::{Format, Place};
 use anyhow::anyhow;
 use penstock_runtime::clock;
-use penstock_schemas::rows::RowQuestion;
+use penstock_schemas::rows::{MOST_LISTED, RequestFilter, RowQuestion};
 use penstock_schemas::spend::parse_time;
 use serde_json::Value;
 use std::process::ExitCode;
@@ -34,7 +34,8 @@ const CALL: [&str; 8] =
 pub(crate) async fn run(place: &Place, options: &SessionOptions) -> anyhow::Result<ExitCode> {
     let Some(id) = &options.id else {
         let since = parse_time("since", &options.since, clock::now()).map_err(|why| anyhow!(why))?;
-        let report = ask(place, RowQuestion::Sessions(since)).await?;
+        let filter = RequestFilter { limit: Some(MOST_LISTED), ..RequestFilter::since(since) };
+        let report = ask(place, RowQuestion::SessionList(filter)).await?;
         print(options.format, &SESSION, &table(&report.data, &SESSION), &report.data)?;
         return Ok(ExitCode::SUCCESS);
     };

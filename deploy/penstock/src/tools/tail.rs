@@ -34,10 +34,10 @@ pub(crate) async fn run(place: &Place, options: &TailOptions) -> anyhow::Result<
     let mut feed = super::bus(place).await?.events().await?;
     let TailOptions { project, model, failure, .. } = options;
     let filter = RequestFilter {
-        since: UnixMicros(0),
         project: project.clone(),
         model: model.clone(),
         failure: failure.clone(),
+        ..RequestFilter::since(UnixMicros(0))
     };
     let mut left = options.count.unwrap_or(u64::MAX);
     while let Some(events) = feed.next().await {

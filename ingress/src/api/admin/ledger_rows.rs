@@ -6,25 +6,20 @@ use super::{AdminRequest, Reply};
 use crate::manage::ManageError;
 use crate::refusal::Refusal;
 use penstock_runtime::clock;
-use penstock_schemas::UnixMicros;
-use penstock_schemas::name::RequestId;
-use penstock_schemas::rows::{RequestFilter, RowQuery, RowQuestion, RowReport};
+use penstock_schemas::name::{ProjectId, RequestId};
+use penstock_schemas::rows::{MOST_LISTED, RequestFilter, RowCursor, RowQuery, RowQuestion, RowReport, StatusRange};
 use penstock_schemas::session::LONGEST;
 use penstock_schemas::spend::parse_time;
 use serde_json::Value;
 
-/// `GET /admin/v1/requests?since=1h&project=search&model=chat&failure=any`: the latest first.
+/// `GET /admin/v1/requests?since=1h&project=search&model=chat&failure=any&limit=50`: the latest first.
 pub(super) async fn requests(asked: AdminRequest) -> Result<Reply, Refusal> {
-    let text = |name: &str| match asked.query(name).filter(|text| !text.is_empty()) {
-        Some(text) if text.len() > LONGEST => {
-            Err(Refusal::BadQuery(format!("`{name}` is longer than {LONGEST} bytes")))
-        }
-        text => Ok(text.map(ToOwned::to_owned)),
-    };
-    let (project, model, failure) = (text("project")?, text("model")?, text("failure")?);
-    let filter = RequestFilter { since: since(&asked, "1h")?, project, model, failure };
-    let report = ask(&asked, RowQuestion::Requests(filter)).await?;
-    Ok(Reply::new(to_value(&report)))
+    let filter = filter(&asked, "1h")?;
+    let is_id = |text: &str| RequestId::parse(text).is_some_and(|id| id.to_string() == text);
+    if filter.after.as_ref().is_some_and(|after| !is_id(&after.id)) {
+        return Err(wrong_cursor());
+    }
+    Ok(Reply::new(to_value(&ask(&asked, RowQuestion::Requests(filter)).await?)))
 }
 
 /// `GET /admin/v1/requests/{id}`: one request, and its attempts.
@@ -35,21 +30,76 @@ pub(super) async fn request(asked: AdminRequest) -> Result<Reply, Refusal> {
     Ok(Reply::new(found.ok_or_else(unknown)?))
 }
 
-/// `GET /admin/v1/sessions?since=7d`: the latest first.
+/// `GET /admin/v1/sessions?since=7d&project=search`: the latest first.
 pub(super) async fn sessions(asked: AdminRequest) -> Result<Reply, Refusal> {
-    let report = ask(&asked, RowQuestion::Sessions(since(&asked, "7d")?)).await?;
-    Ok(Reply::new(to_value(&report)))
+    let filter = filter(&asked, "7d")?;
+    if filter.after.as_ref().is_some_and(|after| !after.id.contains('/')) {
+        return Err(wrong_cursor());
+    }
+    Ok(Reply::new(to_value(&ask(&asked, RowQuestion::SessionList(filter)).await?)))
 }
 
-/// `GET /admin/v1/sessions/{id}`: one session, and its requests in their order.
+/// `GET /admin/v1/sessions/{id}?project=search`: one session, and its requests in their order. Two projects may each have one
+/// of that name; without the project it is the one with the latest request.
 pub(super) async fn session(asked: AdminRequest) -> Result<Reply, Refusal> {
-    let found = ask(&asked, RowQuestion::Session(asked.name.clone())).await?.data.into_iter().next();
+    let id = asked.name.clone();
+    let question = match asked.query("project") {
+        Some(project) => {
+            ProjectId::parse(project).map_err(|error| Refusal::BadQuery(format!("`project`: {error}")))?;
+            RowQuestion::ProjectSession { project: project.to_owned(), id }
+        }
+        None => RowQuestion::Session(id),
+    };
+    let found = ask(&asked, question).await?.data.into_iter().next();
     let unknown = || Refusal::from(ManageError::NoRow { what: "session", name: asked.name.clone() });
     Ok(Reply::new(found.ok_or_else(unknown)?))
 }
 
-fn since(asked: &AdminRequest, default: &str) -> Result<UnixMicros, Refusal> {
-    parse_time("since", asked.query("since").unwrap_or(default), clock::now()).map_err(Refusal::BadQuery)
+/// `GET /admin/v1/quality?since=7d&project=search&model=chat`: what answers were worth over time.
+pub(super) async fn quality(asked: AdminRequest) -> Result<Reply, Refusal> {
+    let filter = filter(&asked, "7d")?;
+    let found = ask(&asked, RowQuestion::Quality(filter)).await?.data.into_iter().next();
+    Ok(Reply::new(found.unwrap_or_default()))
+}
+
+/// The filter that the words of a question make; a route knows only those that its table names.
+fn filter(asked: &AdminRequest, since: &str) -> Result<RequestFilter, Refusal> {
+    let given = |name: &str| asked.query(name);
+    let text = |name: &str| match given(name).filter(|text| !text.is_empty()) {
+        Some(text) if text.chars().count() > LONGEST => {
+            Err(Refusal::BadQuery(format!("`{name}` is longer than {LONGEST} characters")))
+        }
+        text => Ok(text.map(ToOwned::to_owned)),
+    };
+    let now = clock::now();
+    let time = |name: &str, text: &str| parse_time(name, text, now).map_err(Refusal::BadQuery);
+    let since = time("since", given("since").unwrap_or(since))?;
+    let until = given("until").map(|text| time("until", text)).transpose()?;
+    if until.is_some_and(|until| until <= since) {
+        return Err(ManageError::rule("since", "it must be before `until`".to_owned()).into());
+    }
+    let limit = given("limit").map(|text| text.parse().ok().filter(|limit| (1..=MOST_LISTED).contains(limit)));
+    let wrong_limit = || Refusal::BadQuery(format!("`limit` is a number from 1 to {MOST_LISTED}"));
+    let wrong_status =
+        || Refusal::BadQuery("`status` is an HTTP status, such as 429, or a class, such as 5xx".to_owned());
+    Ok(RequestFilter {
+        until,
+        project: text("project")?,
+        user: text("user")?,
+        key_id: text("key_id")?,
+        session: text("session")?,
+        model: text("model")?,
+        target: text("target")?,
+        failure: text("failure")?,
+        status: given("status").map(|text| StatusRange::parse(text).ok_or_else(wrong_status)).transpose()?,
+        after: given("after").map(|text| RowCursor::parse(text).ok_or_else(wrong_cursor)).transpose()?,
+        limit: limit.map(|limit| limit.ok_or_else(wrong_limit)).transpose()?,
+        ..RequestFilter::since(since)
+    })
+}
+
+fn wrong_cursor() -> Refusal {
+    Refusal::BadQuery("`after` is the `next` of an earlier answer".to_owned())
 }
 
 async fn ask(asked: &AdminRequest, what: RowQuestion) -> Result<RowReport, Refusal> {

@@ -139,18 +139,29 @@ pub(super) async fn me(asked: AdminRequest) -> Result<Reply, Refusal> {
 
 /// `GET /admin/v1/activity?since=1h`.
 pub(super) async fn activity(asked: AdminRequest) -> Result<Reply, Refusal> {
-    let (since, until) = (asked.query("since"), asked.query("until"));
+    let query = activity_query(&asked.actor, asked.query("since"), asked.query("until"))?;
+    Ok(Reply::new(to_value(&answered(asked.ingress.bus.ask_activity(&query).await)?)))
+}
+
+/// What traffic somebody may see.
+pub(super) fn activity_query(
+    actor: &Actor,
+    since: Option<&str>,
+    until: Option<&str>,
+) -> Result<ActivityQuery, Refusal> {
     let now = clock::now();
-    check_words(&asked, since, until, now)?;
+    for (name, text) in [("since", since), ("until", until)] {
+        text.map(|text| parse_time(name, text, now)).transpose().map_err(Refusal::BadQuery)?;
+    }
     // Each is a time: what is wrong now is their order.
     let mut query = ActivityQuery::parse(since, until, now).map_err(|why| ManageError::rule("since", why))?;
-    if !asked.actor.sees_all() {
-        if asked.actor.projects.is_empty() {
+    if !actor.sees_all() {
+        if actor.projects.is_empty() {
             return Err(Refusal::NoRole);
         }
-        query.projects.clone_from(&asked.actor.projects);
+        query.projects.clone_from(&actor.projects);
     }
-    Ok(Reply::new(to_value(&answered(asked.ingress.bus.ask_activity(&query).await)?)))
+    Ok(query)
 }
 
 /// `GET /admin/v1/targets`: which targets are well, and why not.

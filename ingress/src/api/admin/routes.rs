@@ -3,11 +3,14 @@
 
 mod parameters;
 
-use super::{AdminRequest, Handler, Reply, cached, ledger_rows, objects, provider_keys, questions};
+use super::{AdminRequest, Handler, Reply, batches, cached, ledger_rows, objects, provider_keys, questions};
 use crate::refusal::Refusal;
 use axum::http::Method;
 use axum::routing::MethodFilter;
-use parameters::{ACTOR, BY, FORCE, FORECAST, IF_MATCH, KIND, NAMESPACE, OBJECT, OVERLAP, PROJECT, TEXT, time};
+use parameters::{
+    ACTOR, AFTER_BATCH, AFTER_REQUEST, AFTER_SESSION, BY, FORCE, FORECAST, IF_MATCH, KIND, NAMESPACE, OBJECT, OVERLAP,
+    PAGE_OF_BATCHES, PROJECT, STATUS, STATUS_OF_BATCH, filters, quality, time,
+};
 use penstock_schemas::activity::ActivityReport;
 use penstock_schemas::alert::{AlertReport, Webhook};
 use penstock_schemas::audit::AuditReport;
@@ -123,6 +126,7 @@ pub(crate) fn routes() -> Vec<AdminRoute> {
     routes.extend(of_activity());
     routes.push(of_targets());
     routes.extend(of_cache());
+    routes.extend(of_batches());
     routes
 }
 
@@ -219,15 +223,9 @@ fn of_rows() -> Vec<AdminRoute> {
         handler: handler(ledger_rows::requests),
         ..question(path, id, summary)
     };
-    let text = |name, about| Parameter { name, is_in_query: true, pattern: TEXT, about };
     vec![
         AdminRoute {
-            parameters: vec![
-                time("since", "From when on: 7d, or a day"),
-                text("project", "Only of this project"),
-                text("model", "Only for this model, as the caller named it, or answered by this target"),
-                text("failure", "Only those that failed so; any: in any way"),
-            ],
+            parameters: filters(&[AFTER_REQUEST, STATUS]),
             ..route("requests", "list_requests", "The latest requests, the newest first")
         },
         AdminRoute {
@@ -236,14 +234,21 @@ fn of_rows() -> Vec<AdminRoute> {
             ..route("requests/{id}", "show_request", "One request and its attempts")
         },
         AdminRoute {
-            parameters: vec![time("since", "From when on: 7d, or a day")],
+            parameters: filters(&[AFTER_SESSION]),
             handler: handler(ledger_rows::sessions),
             ..route("sessions", "list_sessions", "The sessions of agents and conversations, the latest first")
         },
         AdminRoute {
+            parameters: vec![PROJECT],
             answer: content::<Value>(ContentForm::Plain),
             handler: handler(ledger_rows::session),
             ..route("sessions/{id}", "show_session", "One session and its requests in their order")
+        },
+        AdminRoute {
+            parameters: quality(),
+            answer: content::<Value>(ContentForm::Plain),
+            handler: handler(ledger_rows::quality),
+            ..route("quality", "quality", "What answers were worth over time: scores, refusals, lengths, by target")
         },
     ]
 }
@@ -268,6 +273,30 @@ fn of_cache() -> Vec<AdminRoute> {
             answer: content::<NamespaceReport>(ContentForm::Plain),
             handler: handler(cached::clear),
             ..route(Method::DELETE, "clear_cache", "The project's cached answers are not used any more, in any ingress")
+        },
+    ]
+}
+
+/// Batches of all projects.
+fn of_batches() -> Vec<AdminRoute> {
+    vec![
+        AdminRoute {
+            parameters: vec![PROJECT, STATUS_OF_BATCH, AFTER_BATCH, PAGE_OF_BATCHES],
+            answer: content::<Value>(ContentForm::Plain),
+            handler: handler(batches::list),
+            ..question("batches", "list_batches", "Batches, the newest first")
+        },
+        AdminRoute {
+            answer: content::<Value>(ContentForm::Plain),
+            handler: handler(batches::show),
+            ..question("batches/{id}", "show_batch", "One batch: how far it is, and what it costs")
+        },
+        AdminRoute {
+            method: Method::POST,
+            is_change: true,
+            answer: content::<Value>(ContentForm::Plain),
+            handler: handler(batches::cancel),
+            ..question("batches/{id}/cancel", "cancel_batch", "The batch is to stop; what was answered is there")
         },
     ]
 }

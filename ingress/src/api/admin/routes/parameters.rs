@@ -57,7 +57,7 @@ pub(super) const OBJECT: Parameter = Parameter {
 };
 
 /// A text of a caller's or an operator's, as a parameter.
-pub(super) const TEXT: &str = r#"{"type": "string", "maxLength": 256}"#;
+const TEXT: &str = r#"{"type": "string", "maxLength": 256}"#;
 
 pub(super) const ACTOR: Parameter = Parameter {
     name: "actor",
@@ -78,4 +78,78 @@ pub(super) const NAMESPACE: Parameter = Parameter {
     is_in_query: true,
     pattern: r#"{"type": "string", "maxLength": 256}"#,
     about: "Those of this namespace; empty: those without one",
+};
+
+/// What lists of requests and sessions are filtered by.
+pub(super) fn filters(more: &[Parameter]) -> Vec<Parameter> {
+    let text = |name, about| Parameter { name, is_in_query: true, pattern: TEXT, about };
+    let mut filters = vec![
+        time("since", "From when on: 7d, or a day"),
+        time("until", "Until when, exclusive"),
+        text("project", "Only of this project"),
+        text("user", "Only of this user, or for this end user"),
+        text("key_id", "Only with this virtual key"),
+        text("session", "Only of this session"),
+        text("model", "Only for this model, as the caller named it, or answered by this target"),
+        text("target", "Only answered by this target, or tried there last"),
+        text("failure", "Only those that failed so; any: in any way"),
+        LIMIT,
+    ];
+    filters.extend_from_slice(more);
+    filters
+}
+
+/// What a report about answers is of.
+pub(super) fn quality() -> Vec<Parameter> {
+    let is_of_it = |one: &Parameter| ["since", "until", "project", "model"].contains(&one.name);
+    filters(&[]).into_iter().filter(is_of_it).collect()
+}
+
+const LIMIT: Parameter = Parameter {
+    name: "limit",
+    is_in_query: true,
+    pattern: r#"{"type": "integer", "minimum": 1, "maximum": 1000}"#,
+    about: "So many at most; 100 where it is not said",
+};
+
+pub(super) const STATUS: Parameter = Parameter {
+    name: "status",
+    is_in_query: true,
+    pattern: r#"{"type": "string", "pattern": "^([1-5]xx|[1-5][0-9][0-9])$"}"#,
+    about: "Only with this HTTP status, such as 429, or of this class, such as 5xx",
+};
+
+pub(super) const AFTER_REQUEST: Parameter = Parameter {
+    name: "after",
+    is_in_query: true,
+    pattern: r#"{"type": "string", "pattern": "^[0-9a-f]{1,13}[.][0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"}"#,
+    about: "Those behind this place: the `next` of an earlier answer",
+};
+
+pub(super) const AFTER_SESSION: Parameter = Parameter {
+    name: "after",
+    is_in_query: true,
+    pattern: r#"{"type": "string", "pattern": "^[0-9a-f]{1,13}[.][a-z0-9_-]{1,64}/[ -~]{1,256}$"}"#,
+    about: "Those behind this place: the `next` of an earlier answer",
+};
+
+pub(super) const AFTER_BATCH: Parameter = Parameter {
+    name: "after",
+    is_in_query: true,
+    pattern: r#"{"type": "string", "pattern": "^batch_[a-z0-9]{1,58}$"}"#,
+    about: "Those older than this batch: the `next` of an earlier answer",
+};
+
+pub(super) const STATUS_OF_BATCH: Parameter = Parameter {
+    name: "status",
+    is_in_query: true,
+    pattern: r#"{"enum": ["validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"]}"#,
+    about: "Only with this status",
+};
+
+pub(super) const PAGE_OF_BATCHES: Parameter = Parameter {
+    name: "limit",
+    is_in_query: true,
+    pattern: r#"{"type": "integer", "minimum": 1, "maximum": 100}"#,
+    about: "So many at most; 20 where it is not said",
 };
