@@ -1,10 +1,10 @@
 // Sessions: an agent's task or a conversation, from its first call to its last.
 
-import { html } from './htm-preact.js';
-import { address, get } from './api.js';
+import { html, useState } from './htm-preact.js';
+import { address, get, post } from './api.js';
 import { Chart } from './chart.js';
 import { Filters, Turn, useFilters, usePages, where } from './list.js';
-import { ago, duration, number, Outcome, Pending, percent, Since, Source, Table, Tile, time, usd, useAnswer, when } from './parts.js';
+import { ago, duration, ErrorNote, mayManage, number, Outcome, Pending, percent, Since, Source, Sure, Table, Tile, time, usd, useAnswer, when } from './parts.js';
 import { micros, Waterfall } from './waterfall.js';
 
 const FILTERS = [
@@ -62,18 +62,33 @@ const CALLS = [
   { title: 'Cost', isNumber: true, show: (row) => html`<span title=${row.cost_usd}>${usd(row.cost_usd)}</span>` },
 ];
 
-export function OneSession({ id, search }) {
+export function OneSession({ id, search, me }) {
+  const [isAsked, setAsked] = useState(false);
+  const [error, setError] = useState(null);
   const project = new URLSearchParams(search).get('project') ?? '';
   const path = `sessions/${encodeURIComponent(id)}`;
   const answer = useAnswer(() => get(path, { project }), [id, project], 3_000);
   const session = answer.value?.session;
   const calls = (answer.value?.requests ?? []).map((row, at) => ({ ...row, at }));
+  const turn = (verb) => post(address(`${path}/${verb}`, { project: session.project }));
+  const stop = async () => {
+    await turn('stop');
+    setAsked(false);
+    answer.again();
+  };
+  const resume = () => turn('resume').then(() => answer.again(), setError);
   let sum = 0;
   const spent = calls.map((row) => (sum += Number(row.cost_usd ?? 0)));
   const sql = `SELECT * FROM requests WHERE session = '${id.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}' ORDER BY received_at`;
   return html`
     <p><a href="/dashboard/sessions">All sessions</a></p>
-    <h1>Session <code>${id}</code></h1>
+    <div class="title"><h1>Session <code>${id}</code></h1><span class="spacer"></span>
+      ${session && mayManage(me, session.project) && (session.stopped_until
+        ? html`<button type="button" class="quiet" onClick=${resume}>Let it go on</button>`
+        : html`<button type="button" class="danger" onClick=${() => setAsked(true)}>Stop the session</button>`)}
+    </div>
+    <${ErrorNote} error=${error} />
+    ${session?.stopped_until && html`<p class="warning" role="status">Stopped until ${when(session.stopped_until)}: its calls are refused.</p>`}
     <${Pending} answer=${answer}>
       ${session && html`
         <div class="tiles">
@@ -97,5 +112,6 @@ export function OneSession({ id, search }) {
         </section>
         <${Source} path=${address(`/admin/v1/${path}`, { project })} sql=${sql} />`}
     <//>
+    ${isAsked && html`<${Sure} question="What is in flight of it ends at once, and its further calls are refused for a week, in every ingress." onYes=${stop} onClose=${() => setAsked(false)} />`}
   `;
 }

@@ -9,6 +9,7 @@ mod cached;
 mod keys;
 mod provider_keys;
 mod rules;
+mod sessions;
 mod targets;
 mod token;
 mod windows;
@@ -406,7 +407,7 @@ fn remove(directory: &mut Directory, object: &Object) -> Option<Secret> {
         Kind::Limit => drop(directory.limits.remove(name)),
         Kind::Admin => drop(directory.admins.remove(name)),
         Kind::Webhook => drop(directory.webhooks.remove(name)),
-        Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch => {}
+        Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Session => {}
     }
     None
 }

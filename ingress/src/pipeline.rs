@@ -83,7 +83,7 @@ async fn respond(ingress: &Shared, mut request: Request, guard: &mut RequestGuar
 /// line of a batch.
 async fn ask(ingress: &Shared, mut request: Request, record: &mut Record) -> Result<Begun, Refusal> {
     refer::refer(&mut request, ingress, record).await?; //                            refer: what is in the files that it names?
-    let admitted = admit::admit(&request, ingress, record).await?; //                 admit: may it come now?
+    let admitted = admit::admit(&mut request, ingress, record).await?; //             admit: may it come now?
     let looked_up = cache::look_up(&mut request, ingress, record).await?; //          cache: was it answered before?
     let missed = match looked_up {
         LookedUp::Found(begun) => return Ok(*begun),
@@ -147,7 +147,7 @@ pub(crate) async fn prepare_line(ingress: &Shared, mut request: Request) -> Resu
     let prepared = async {
         recall(&mut request, ingress).await?;
         refer::refer(&mut request, ingress, &mut record).await?;
-        let admitted = admit::admit(&request, ingress, &mut record).await?;
+        let admitted = admit::admit(&mut request, ingress, &mut record).await?;
         let route = route::route(&request, ingress)?;
         let funded = reserve::reserve(request, route, admitted, ingress, &mut record).await?;
         dispatch::spell(funded, ingress)

@@ -5,6 +5,7 @@ use crate::dialect::ClientRequest;
 use crate::embedding::Embedding;
 use crate::keys::grant::Grant;
 use crate::limits::LimitQuery;
+use crate::refusal::Refusal;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use penstock_runtime::memory::Reserved;
@@ -99,6 +100,17 @@ impl Request {
     /// The caller's right to ask, which lasts as long as it holds.
     pub(crate) fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// From now on the right to ask is that of its session too.
+    ///
+    /// # Errors
+    /// When the session was stopped.
+    pub(crate) fn join_session(&mut self) -> Result<(), Refusal> {
+        if let Some(session) = &self.session {
+            self.grant = self.grant.of_session(&session.id)?;
+        }
+        Ok(())
     }
 
     /// What limits look at in it, when it may go to these targets.

@@ -39,9 +39,41 @@ pub struct Directory {
     /// Who manages all this, besides the root key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub admins: BTreeMap<String, Admin>,
+    /// Sessions that were stopped, by project and name, and until when.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stopped_sessions: BTreeMap<String, BTreeMap<String, UnixMicros>>,
 }
 
+/// Sessions of a project that are stopped at once. The one that would end first gives way to another.
+pub const MOST_STOPPED: usize = 1_000;
+
 impl Directory {
+    /// Until when a session is stopped.
+    pub fn stopped_until(&self, project: &str, session: &str, now: UnixMicros) -> Option<UnixMicros> {
+        self.stopped_sessions.get(project)?.get(session).copied().filter(|until| now < *until)
+    }
+
+    /// Stops a session until then; forgets those whose time is over.
+    pub fn stop_session(&mut self, project: &str, session: &str, (now, until): (UnixMicros, UnixMicros)) {
+        self.stopped_sessions.values_mut().for_each(|sessions| sessions.retain(|_, until| now < *until));
+        self.stopped_sessions.retain(|_, sessions| !sessions.is_empty());
+        let sessions = self.stopped_sessions.entry(project.to_owned()).or_default();
+        if sessions.len() >= MOST_STOPPED
+            && let Some(first) = sessions.iter().min_by_key(|(_, until)| **until).map(|(name, _)| name.clone())
+        {
+            sessions.remove(&first);
+        }
+        sessions.insert(session.to_owned(), until);
+    }
+
+    /// A session may go on. Whether it was stopped.
+    pub fn resume_session(&mut self, project: &str, session: &str) -> bool {
+        let Some(sessions) = self.stopped_sessions.get_mut(project) else { return false };
+        let was_stopped = sessions.remove(session).is_some();
+        self.stopped_sessions.retain(|_, sessions| !sessions.is_empty());
+        was_stopped
+    }
+
     /// Brings the generations to what has become of the budgets since they were `before`.
     pub fn renew_generations(&mut self, before: &BTreeMap<String, Budget>, now: UnixMicros) {
         let [before, after] = [before, &self.budgets].map(|all| all.values().cloned().collect::<Vec<_>>());

@@ -42,6 +42,8 @@ pub enum Kind {
     Cache,
     /// A batch, which is cancelled. It is no [`Object`] either.
     Batch,
+    /// A session, which is stopped or may go on. It is no [`Object`] either.
+    Session,
 }
 
 impl Kind {
@@ -63,6 +65,7 @@ impl Kind {
             Self::Target => "target",
             Self::Cache => "cache",
             Self::Batch => "batch",
+            Self::Session => "session",
         }
     }
 
@@ -80,6 +83,7 @@ impl Kind {
             Self::Target => "targets",
             Self::Cache => "caches",
             Self::Batch => "batches",
+            Self::Session => "sessions",
         }
     }
 
@@ -373,7 +377,7 @@ impl Object {
             Kind::Limit => directory.limits.get(name).cloned().map(Self::Limit),
             Kind::Admin => directory.admins.get(name).map(|admin| Self::Admin(admin.settings.clone())),
             Kind::Webhook => directory.webhooks.get(name).cloned().map(Self::Webhook),
-            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch => None,
+            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Session => None,
         }
     }
 
@@ -386,7 +390,7 @@ impl Object {
             Kind::Limit => directory.limits.keys().collect(),
             Kind::Admin => directory.admins.keys().collect(),
             Kind::Webhook => directory.webhooks.keys().collect(),
-            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch => Vec::new(),
+            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Session => Vec::new(),
         };
         names.into_iter().filter_map(|name| Self::find(directory, kind, name)).collect()
     }
@@ -403,7 +407,7 @@ fn parsed(kind: Kind, value: &Value) -> (Option<Object>, Vec<Mistake>) {
         Kind::Key => fields(value, |settings| Object::Key(Box::new(settings))),
         Kind::Admin => fields(value, Object::Admin),
         Kind::Webhook => fields(value, Object::Webhook),
-        Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch => {
+        Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Session => {
             (None, vec![Mistake { field: String::new(), message: NO_OBJECT.to_owned(), is_rule: true }])
         }
     }

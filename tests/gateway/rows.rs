@@ -1,6 +1,7 @@
 //! Single requests and sessions: shown whole from the ledger, followed while they end, and never to those of another project.
 
-use penstock_tests::{Answer, Reply, World, is_running, until, words};
+use http::Method;
+use penstock_tests::{Answer, Part, Reply, World, is_running, until, words};
 use serde_json::{Value, json};
 
 /// A token of the admin API for the owner of these projects.
@@ -196,6 +197,33 @@ async fn the_calls_of_a_session_are_told_in_their_order_with_what_they_came_to()
     assert_eq!((&session["input_tokens"], &session["output_tokens"]), (&json!(20), &json!(10)), "{session}");
     let listed = world.tool(&["sessions"]).await;
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+#[tokio::test]
+async fn a_session_that_is_stopped_ends_what_is_in_flight_and_begins_nothing_more() {
+    let world = World::start().await;
+    let parts = [words::role().into(), words::content("one ").into(), Part::Silence];
+    world.upstream("alpha").replies(Reply::stream(parts)).once();
+    world.upstream("alpha").answers("hello").always();
+    let ask = |session: &str| world.ask("alpha/m").header("x-penstock-session", session);
+    let mut stream = ask("wild").stream().open().await;
+    stream.until("one ").await;
+    let stop = |verb: &str, token: &str| {
+        world.get(&format!("/admin/v1/sessions/wild/{verb}?project=default")).method(Method::POST).key(token)
+    };
+    let stranger = owner(&world, json!(["other"])).await;
+    assert_eq!(stop("stop", &stranger).await.status, 403);
+    let stopped = stop("stop", world.admin_key()).await;
+    assert_eq!(stopped.status, 200, "{}", stopped.raw());
+    let rest = stream.rest().await;
+    assert!(rest.events().last().expect("an event")["error"]["message"].as_str().expect("why").contains("wild"));
+    until("the session to be refused", async || (ask("wild").await.status == 403).then_some(())).await;
+    assert_eq!(ask("tame").await.text(), "hello");
+    world.sql_until("SELECT * FROM requests WHERE failure = 'revoked'", |rows| rows.len() == 1).await;
+    let shown = get(&world, "/admin/v1/sessions/wild", world.admin_key()).await.json();
+    assert!(shown["session"]["stopped_until"].is_string(), "{shown}");
+    assert_eq!(stop("resume", world.admin_key()).await.status, 200);
+    until("the session to go on", async || (ask("wild").await.status == 200).then_some(())).await;
 }
 
 #[tokio::test]

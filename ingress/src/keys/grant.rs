@@ -20,6 +20,8 @@ pub(crate) struct Grant {
     ended: watch::Receiver<()>,
     credential: Credential,
     caller: Caller,
+    /// The session that what is asked is a part of, once that is known.
+    session: Option<Arc<str>>,
 }
 
 /// What the caller has shown.
@@ -40,7 +42,7 @@ impl Grant {
     /// When it does not hold even now.
     pub(crate) fn new(ring: &KeyRing, credential: Credential, caller: Caller) -> Result<Self, Refusal> {
         // First to listen, then to look: nothing can end unseen between the two.
-        let mut grant = Self { ring: ring.clone(), ended: ring.subscribe(), credential, caller };
+        let mut grant = Self { ring: ring.clone(), ended: ring.subscribe(), credential, caller, session: None };
         grant.check().map(|()| grant)
     }
 
@@ -79,7 +81,17 @@ impl Grant {
         }
         let Caller { project, user, end_user, .. } = &self.caller;
         self.ring.check(project, user.as_deref())?;
-        self.ring.check(project, end_user.as_deref())
+        self.ring.check(project, end_user.as_deref())?;
+        self.session.as_deref().map_or(Ok(()), |session| self.ring.check_session(project, session))
+    }
+
+    /// The same right for a part of a session: it ends when that is stopped.
+    ///
+    /// # Errors
+    /// When the session is stopped.
+    pub(crate) fn of_session(&self, session: &str) -> Result<Self, Refusal> {
+        let mut grant = Self { ended: self.ring.subscribe(), session: Some(session.into()), ..self.clone() };
+        grant.check().map(|()| grant)
     }
 
     fn ends_at(&self) -> Option<UnixMicros> {

@@ -7,6 +7,7 @@ use super::hash::Hasher;
 use crate::refusal::Refusal;
 use penstock_runtime::Life;
 use penstock_runtime::bus::{Change, Directories};
+use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::directory::Directory;
 use penstock_schemas::key::{SecretHash, VirtualKey};
@@ -173,6 +174,14 @@ impl KeyRing {
         }
         match user.filter(|user| directory.users.get(*user).is_some_and(|user| !user.enabled)) {
             Some(user) => Err(Refusal::CallerDisabled { what: "user", name: user.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what is part of a session that was stopped.
+    pub(crate) fn check_session(&self, project: &ProjectId, session: &str) -> Result<(), Refusal> {
+        match self.directory().stopped_until(project.as_str(), session, clock::now()) {
+            Some(_) => Err(Refusal::CallerDisabled { what: "session", name: session.to_owned() }),
             None => Ok(()),
         }
     }

@@ -24,9 +24,11 @@ const PLACE: Duration = Duration::from_secs(1);
 pub(crate) struct Admitted(());
 
 /// Admits a request.
-pub(crate) async fn admit(request: &Request, ingress: &Shared, record: &mut Record) -> Result<Admitted, Refusal> {
+pub(crate) async fn admit(request: &mut Request, ingress: &Shared, record: &mut Record) -> Result<Admitted, Refusal> {
     record.enter(Stage::Admit);
     record.joins(request.session.as_deref());
+    request.join_session()?;
+    record.goes_on_by(request.grant());
     let rules = ingress.rules();
     let now = clock::now();
     if !rules.has_rates(&request.key) {

@@ -135,6 +135,11 @@ impl Record {
         self.grant.clone()
     }
 
+    /// The request goes on by this right from now on.
+    pub(crate) fn goes_on_by(&mut self, grant: &Grant) {
+        self.grant = grant.clone();
+    }
+
     /// Where the rates of requests or tokens stand.
     pub(crate) fn stands(&mut self, unit: Unit, standing: Option<RateStanding>) {
         match unit {

@@ -7,10 +7,11 @@ use crate::manage::ManageError;
 use crate::refusal::Refusal;
 use penstock_runtime::clock;
 use penstock_schemas::name::{ProjectId, RequestId};
+use penstock_schemas::rfc3339;
 use penstock_schemas::rows::{MOST_LISTED, RequestFilter, RowCursor, RowQuery, RowQuestion, RowReport, StatusRange};
 use penstock_schemas::session::LONGEST;
 use penstock_schemas::spend::parse_time;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// `GET /admin/v1/requests?since=1h&project=search&model=chat&failure=any&limit=50`: the latest first.
 pub(super) async fn requests(asked: AdminRequest) -> Result<Reply, Refusal> {
@@ -52,7 +53,25 @@ pub(super) async fn session(asked: AdminRequest) -> Result<Reply, Refusal> {
     };
     let found = ask(&asked, question).await?.data.into_iter().next();
     let unknown = || Refusal::from(ManageError::NoRow { what: "session", name: asked.name.clone() });
-    Ok(Reply::new(found.ok_or_else(unknown)?))
+    let mut found = found.ok_or_else(unknown)?;
+    let project = found["session"]["project"].as_str().unwrap_or_default();
+    let until = asked.ingress.keys.directory().stopped_until(project, &asked.name, clock::now());
+    found["session"]["stopped_until"] = json!(until.map(rfc3339::write));
+    Ok(Reply::new(found))
+}
+
+/// `POST /admin/v1/sessions/{id}/stop?project=search`: what is in flight of it ends, and nothing more of it begins.
+pub(super) async fn stop(asked: AdminRequest) -> Result<Reply, Refusal> {
+    let project = asked.query("project").ok_or_else(|| ManageError::rule("project", "say whose"))?;
+    let until = asked.ingress.objects.stop_session(&asked.actor, project, &asked.name).await?;
+    Ok(Reply::new(json!({ "session": asked.name, "project": project, "stopped_until": rfc3339::write(until) })))
+}
+
+/// `POST /admin/v1/sessions/{id}/resume?project=search`: it may go on.
+pub(super) async fn resume(asked: AdminRequest) -> Result<Reply, Refusal> {
+    let project = asked.query("project").ok_or_else(|| ManageError::rule("project", "say whose"))?;
+    asked.ingress.objects.resume_session(&asked.actor, project, &asked.name).await?;
+    Ok(Reply::new(json!({ "session": asked.name, "project": project, "stopped_until": null })))
 }
 
 /// `GET /admin/v1/quality?since=7d&project=search&model=chat`: what answers were worth over time.

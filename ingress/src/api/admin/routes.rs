@@ -123,6 +123,7 @@ pub(crate) fn routes() -> Vec<AdminRoute> {
         ..question("targets", "targets", "Which targets are well, and why not")
     });
     routes.extend(of_rows());
+    routes.extend(of_sessions());
     routes.extend(of_activity());
     routes.push(of_targets());
     routes.extend(of_cache());
@@ -250,6 +251,25 @@ fn of_rows() -> Vec<AdminRoute> {
             handler: handler(ledger_rows::quality),
             ..route("quality", "quality", "What answers were worth over time: scores, refusals, lengths, by target")
         },
+    ]
+}
+
+/// What is done to sessions.
+fn of_sessions() -> Vec<AdminRoute> {
+    let route = |verb: &str, summary: &str| AdminRoute {
+        method: Method::POST,
+        is_change: true,
+        parameters: vec![PROJECT],
+        answer: content::<Value>(ContentForm::Plain),
+        handler: handler(ledger_rows::resume),
+        ..question(&format!("sessions/{{id}}/{verb}"), &format!("{verb}_session"), summary)
+    };
+    vec![
+        AdminRoute {
+            handler: handler(ledger_rows::stop),
+            ..route("stop", "What is in flight of the session ends, and nothing more of it begins for a week")
+        },
+        route("resume", "A session that was stopped may go on"),
     ]
 }
 
