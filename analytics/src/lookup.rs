@@ -5,6 +5,7 @@ mod listing;
 mod quality;
 mod rows;
 mod sessions;
+mod trials;
 
 use crate::row_key::micros;
 use crate::trouble::Trouble;
@@ -52,6 +53,7 @@ async fn read(warehouse: &Warehouse, query: &RowQuery) -> Result<RowReport, Erro
         RowQuestion::SessionList(filter) => sessions::list(warehouse, filter, &seen).await,
         RowQuestion::Quality(filter) => quality::report(warehouse, filter, &seen).await,
         RowQuestion::CatchUp => Ok(RowReport::default()),
+        RowQuestion::Ratings(score) => trials::ratings(warehouse, score, &seen).await,
     }
 }
 

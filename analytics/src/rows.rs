@@ -9,6 +9,7 @@ use penstock_schemas::alert::Alert;
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, RequestEvent, UsageEvent};
 use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::BatchId;
+use penstock_schemas::route::RouteDecision;
 use penstock_schemas::usage::UsageSource;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -116,6 +117,11 @@ pub(crate) struct RequestRow {
     session_source: &'static str,
     trace_id: String,
     stages: Vec<(&'static str, u64)>,
+    strategy: String,
+    experiment: String,
+    arm: String,
+    propensity: Option<f64>,
+    route: String,
     tags: Vec<(String, String)>,
 }
 
@@ -288,6 +294,8 @@ fn ended(end: &AttemptEnded) -> AttemptRow {
 }
 
 fn requested(request: &RequestEvent) -> RequestRow {
+    let route = request.route.as_deref();
+    let word = |word: fn(&RouteDecision) -> Option<&String>| route.and_then(word).cloned().unwrap_or_default();
     RequestRow {
         request_id: request.request_id.0,
         received_at: micros(request.received_at),
@@ -315,6 +323,11 @@ fn requested(request: &RequestEvent) -> RequestRow {
         session_source: request.session.as_ref().map_or("", |session| session.source.as_str()),
         trace_id: request.trace.map(|trace| format!("{:032x}", trace.trace_id())).unwrap_or_default(),
         stages: request.stages.iter().map(|time| (time.stage.as_str(), time.us)).collect(),
+        strategy: word(|route| Some(&route.strategy)),
+        experiment: word(|route| route.experiment.as_ref()),
+        arm: word(|route| route.arm.as_ref()),
+        propensity: route.map(|route| route.propensity),
+        route: route.and_then(|route| serde_json::to_string(route).ok()).unwrap_or_default(),
         tags: request.caller.tags.clone().into_iter().collect(),
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn check_name(key: &VirtualKey, name: &str, ingress: &Shared) -> Resu
 
 fn targets(models: &Models, name: &str) -> Vec<Target> {
     match models.find(name) {
-        Named::Own(model) => model.links.iter().map(|(link, _)| link.target.clone()).collect(),
+        Named::Own(model) => model.targets().cloned().collect(),
         Named::Target(target) => vec![target],
         Named::Ambiguous(_) | Named::Unknown(_) => Vec::new(),
     }

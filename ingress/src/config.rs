@@ -3,22 +3,24 @@
 mod caching;
 mod declared;
 mod edge;
+mod route_rule;
+mod strategy;
+mod virtual_model;
 
 pub use caching::CacheConfig;
 pub use declared::{Declared, DeclaredKey};
 pub use edge::{CertificateConfig, ClientCertificates, EdgeConfig, TlsConfig};
+pub use route_rule::{Modality, RouteHours, RouteRule, RouteTraits};
+pub use strategy::Strategy;
+pub use virtual_model::{Hedge, ModelLink, OnBreak, Routing, Sticky, VirtualModel};
 
 use crate::identity::IssuerConfig;
 use penstock_runtime::bus::FileLimits;
-use penstock_runtime::config::{Document, Section, parse_duration};
+use penstock_runtime::config::{Document, Section};
 use penstock_runtime::{MasterKey, Secret};
-use penstock_schemas::cache::CacheSettings;
 use penstock_schemas::envelope::Unsupported;
-use penstock_schemas::failure::FailureKind;
-use penstock_schemas::name::{RequestId, Target, check_model};
-use penstock_schemas::plan::Link;
+use penstock_schemas::name::RequestId;
 use penstock_schemas::trace::{HeadSampling, TraceContext};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -115,52 +117,6 @@ pub enum MetricsAccess {
     Apart(SocketAddr),
 }
 
-/// A name of the operator's that stands for several targets.
-#[derive(Clone, Debug)]
-pub struct VirtualModel {
-    /// How a plan is made of them.
-    pub strategy: Strategy,
-    /// The targets, in the operator's order, with their weights; never empty.
-    pub links: Vec<(Link, u32)>,
-    /// What happens to what a provider cannot express; `None`: as `[ingress] unsupported` says.
-    pub unsupported: Option<Unsupported>,
-    /// When a second target is asked too; `None`: never.
-    pub hedge: Option<Hedge>,
-    /// What becomes of a stream that breaks.
-    pub on_break: OnBreak,
-    /// What is set for the cache, for requests for it.
-    pub cache: Option<CacheSettings>,
-}
-
-/// What becomes of a stream that breaks after its first content.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnBreak {
-    /// It ends in an error event.
-    #[default]
-    Error,
-    /// The next link that can continue a text goes on with it.
-    Resume,
-}
-
-/// How long the first content of the first target may take before the second is asked too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hedge {
-    /// As long as 19 of 20 calls of it took lately.
-    P95,
-    /// So long.
-    After(Duration),
-}
-
-/// How a plan is made of a virtual model's targets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// The first that works, in the given order.
-    Fallback,
-    /// The first is drawn by weight, the same one for the same user; the others stand behind it.
-    Weighted,
-}
-
 impl IngressConfig {
     /// Reads the sections.
     pub fn read(document: &mut Document) -> Self {
@@ -187,7 +143,7 @@ impl IngressConfig {
         edge.read_certificates(document);
         let unsupported = section.get("unsupported").unwrap_or_default();
         let models = document.sections("models").into_iter().filter_map(|(name, mut section)| {
-            let model = read_model(&name, &mut section)?;
+            let model = VirtualModel::read(&name, &mut section)?;
             Some((name, model))
         });
         let models: BTreeMap<String, VirtualModel> = models.collect();
@@ -282,92 +238,6 @@ fn read_metrics(section: &mut Section) -> MetricsAccess {
             MetricsAccess::Apart,
         ),
     }
-}
-
-fn read_model(name: &str, section: &mut Section) -> Option<VirtualModel> {
-    if Target::parse(name).is_ok() {
-        section.mistake("", "a virtual model's name must not look like provider/model");
-    }
-    if let Err(error) = check_model(name) {
-        section.mistake("", &format!("callers could not ask for it: {}", error.rule()));
-    }
-    let strategy: String = section.or("strategy", "fallback".to_owned());
-    let strategy = match strategy.as_str() {
-        "fallback" => Strategy::Fallback,
-        "weighted" => Strategy::Weighted,
-        other => {
-            section.mistake("strategy", &format!("`{other}` is not known: use \"fallback\" or \"weighted\""));
-            Strategy::Fallback
-        }
-    };
-    let links: Vec<(Link, u32)> = section.entries("targets").iter_mut().filter_map(read_link).collect();
-    if links.is_empty() {
-        section.mistake("targets", "must name at least one target");
-        return None;
-    }
-    if strategy == Strategy::Weighted && links.iter().all(|(_, weight)| *weight == 0) {
-        section.mistake("targets", "at least one weight must be above 0");
-        return None;
-    }
-    Some(VirtualModel {
-        strategy,
-        links,
-        unsupported: section.get("unsupported"),
-        hedge: read_hedge(section),
-        on_break: section.get("on_break").unwrap_or_default(),
-        cache: caching::read_settings(section),
-    })
-}
-
-fn read_hedge(section: &mut Section) -> Option<Hedge> {
-    let text: String = section.get("hedge")?;
-    if text == "p95" {
-        return Some(Hedge::P95);
-    }
-    let after = parse_duration(&text).map(Hedge::After);
-    if after.is_none() {
-        section.mistake("hedge", &format!("`{text}` is not known: write \"p95\", or a time such as \"800ms\""));
-    }
-    after
-}
-
-fn read_link(section: &mut Section) -> Option<(Link, u32)> {
-    let weight = section.or("weight", 1);
-    let millis = |time: Option<Duration>| time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    let (connect_ms, first_token_ms) = (millis(section.duration("connect")), millis(section.duration("first_token")));
-    let (idle_ms, total_ms) = (millis(section.duration("idle")), millis(section.duration("total")));
-    let retries: Option<u32> = section.get("retries");
-    if retries.is_some_and(|retries| retries > 10) {
-        section.mistake("retries", "must be at most 10");
-    }
-    let error_threshold: Option<u32> = section.get("error_threshold");
-    if error_threshold.is_some_and(|percent| percent > 100) {
-        section.mistake("error_threshold", "is a percentage: 0 (never) to 100");
-    }
-    let slow_ms = millis(section.duration("slow"));
-    let prefill = section.or("prefill", false);
-    let on: Option<Vec<FailureKind>> = section.get("on");
-    let Some(model) = section.get::<String>("model") else {
-        section.mistake("model", "is missing: write it as provider/model");
-        return None;
-    };
-    let target = Target::parse(&model).map_err(|error| section.mistake("model", &error.to_string())).ok()?;
-    Some((
-        Link {
-            target,
-            connect_ms,
-            first_token_ms,
-            idle_ms,
-            total_ms,
-            retries,
-            on,
-            error_threshold,
-            slow_ms,
-            prefill,
-            worst: None,
-        },
-        weight,
-    ))
 }
 
 #[cfg(test)]

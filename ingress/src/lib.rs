@@ -32,6 +32,7 @@ pub mod reading;
 mod refusal;
 mod request;
 mod role;
+mod routing;
 mod session;
 mod stage;
 mod state;

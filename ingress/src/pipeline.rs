@@ -14,13 +14,16 @@ use crate::stage::cache::LookedUp;
 use crate::stage::dispatch::{Answer, Begun, SpeltCall};
 use crate::stage::guard::RequestGuard;
 use crate::stage::record::Record;
-use crate::stage::{admit, cache, dispatch, receive, refer, repeat, reserve, route};
+use crate::stage::{admit, cache, dispatch, receive, refer, repeat, reserve, route, shadow};
 use crate::state::Shared;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use penstock_runtime::clock;
 use penstock_schemas::frame::{Ended, Failed, Summary};
 use penstock_schemas::name::RequestId;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Answers one HTTP request for a model.
 pub(crate) async fn serve(ingress: Shared, endpoint: Endpoint, request: axum::extract::Request) -> Response {
@@ -100,9 +103,32 @@ async fn ask_anew(
     admitted: Admitted,
     record: &mut Record,
 ) -> Result<Begun, Refusal> {
-    let route = route::route(&request, ingress)?; //                                  route: who can answer it?
+    let route = route::route(&request, ingress).await?; //                            route: who can answer it?
+    record.routed(&route, &request);
+    shadow::copies(&request, ingress).into_iter().for_each(|copy| {
+        ingress.life.work(answer_copy(ingress.clone(), copy));
+    });
     let funded = reserve::reserve(request, route, admitted, ingress, record).await?; // reserve: is there money for it?
     dispatch::dispatch(funded, ingress, record).await //                              dispatch, and call: workers/src/call.rs
+}
+
+/// Answers a copy of a request, off its way: admitted and paid for as any request of the key that it has. Nobody gets the answer.
+fn answer_copy(ingress: Shared, (mut request, place): (Request, OwnedSemaphorePermit)) -> BoxFuture<'static, ()> {
+    async move {
+        let _place = place;
+        let (mut record, mut rewriter) =
+            (Record::begin(&request, &ingress), Rewriter::of(&request.asked, request.id, None));
+        let answered = async {
+            let admitted = admit::admit(&mut request, &ingress, &mut record).await?;
+            let begun = Box::pin(ask_anew(&ingress, request, admitted, &mut record)).await?;
+            Ok::<_, Refusal>(begun.into_bytes(&mut record, &mut rewriter)?)
+        };
+        let answered = answered.await;
+        if let Err(refusal) = answered {
+            record.refused(&refusal);
+        }
+    }
+    .boxed()
 }
 
 /// The answer in one piece in the caller's dialect, for a caller who does not wait for it.
@@ -148,7 +174,8 @@ pub(crate) async fn prepare_line(ingress: &Shared, mut request: Request) -> Resu
         recall(&mut request, ingress).await?;
         refer::refer(&mut request, ingress, &mut record).await?;
         let admitted = admit::admit(&mut request, ingress, &mut record).await?;
-        let route = route::route(&request, ingress)?;
+        let route = route::route(&request, ingress).await?;
+        record.routed(&route, &request);
         let funded = reserve::reserve(request, route, admitted, ingress, &mut record).await?;
         dispatch::spell(funded, ingress)
     };

@@ -71,6 +71,8 @@ pub(crate) enum Refusal {
     AdminClosed,
     #[error("{who} may not use the model `{model}`")]
     ModelForbidden { who: String, model: String },
+    #[error("no target of `{model}` may answer this request: {why}")]
+    NoTarget { model: String, why: String },
     #[error("there is nothing at {0}")]
     UnknownPath(String),
     #[error("{0} has no WebSocket: send the request over HTTP, as `POST` with `stream`")]
@@ -207,7 +209,7 @@ impl Refusal {
 
     /// Whether asking again soon is in vain: official SDKs would, by themselves.
     pub(crate) fn is_lasting(&self) -> bool {
-        matches!(self, Self::OverBudget(_) | Self::Unpriced { .. } | Self::CacheMiss)
+        matches!(self, Self::OverBudget(_) | Self::Unpriced { .. } | Self::NoTarget { .. } | Self::CacheMiss)
     }
 
     /// What else the provider's error object holds, save the names that are taken.
@@ -227,7 +229,9 @@ impl Refusal {
         match self {
             Self::MissingField(field) | Self::WrongField { field, .. } => Some(field),
             Self::WrongPart { place, .. } => Some(place),
-            Self::UnknownModel { .. } | Self::ModelForbidden { .. } | Self::Unpriced { .. } => Some("model"),
+            Self::UnknownModel { .. } | Self::ModelForbidden { .. } | Self::NoTarget { .. } | Self::Unpriced { .. } => {
+                Some("model")
+            }
             Self::Failed(failure) => failure.param.as_deref(),
             Self::Manage(_) => {
                 self.mistakes().first().map(|mistake| mistake.field.as_str()).filter(|field| !field.is_empty())

@@ -18,6 +18,7 @@ use crate::manage::{Actor, Applying, ManageError, Objects};
 use crate::metrics::IngressMetrics;
 use crate::models::Models;
 use crate::queue::Queues;
+use crate::routing::RouteMemory;
 use crate::state::{LOOK, Parts, Rooms, Shared};
 use crate::strangers::Strangers;
 use penstock_runtime::bus::{Bus, BusError, Inbox, Journal};
@@ -179,8 +180,7 @@ impl Ingress {
         let health = follow_health(bus).await?;
         let carry = Carry::follow(bus).await?;
         let cache = open_cache(&config, bus).await?;
-        let issuers = Issuers::new(&config.issuers, life);
-        let journal = Journal::open(bus).await?;
+        let (issuers, journal) = (Issuers::new(&config.issuers, life), Journal::open(bus).await?);
         let objects = Objects::open(bus, store, directories, models.clone(), journal.clone()).await?;
         let objects = objects.sealing(config.master_key.as_ref());
         Box::pin(declare(&objects, &config)).await?;
@@ -191,6 +191,7 @@ impl Ingress {
         let (keeper, metrics) = (Keeper::start(bus).await?, Arc::new(IngressMetrics::register(metrics)));
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
         let shared = Shared::new(Parts {
+            routes: RouteMemory::open(bus, &config).await?,
             embedder: Embedder::new(bus, &inbox, &models, &keeper, &metrics),
             config,
             bus: bus.clone(),

@@ -13,6 +13,7 @@ use crate::manage::Objects;
 use crate::metrics::IngressMetrics;
 use crate::models::Models;
 use crate::queue::Queues;
+use crate::routing::RouteMemory;
 use crate::strangers::Strangers;
 use penstock_runtime::bus::{Alarm, Bucket, Bus, Files, Inbox, Journal, Kept, Replays};
 use penstock_runtime::health::Health;
@@ -48,6 +49,8 @@ pub(crate) struct Parts {
     pub(crate) issuers: Issuers,
     pub(crate) models: Models,
     pub(crate) health: Health,
+    /// What routing remembers.
+    pub(crate) routes: RouteMemory,
     pub(crate) objects: Objects,
     pub(crate) keeper: Keeper,
     pub(crate) alarm: Alarm,

@@ -40,7 +40,7 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         Refusal::ModelForbidden { .. } | Refusal::CallerDisabled { .. } | Refusal::NoRole | Refusal::AdminClosed => {
             StatusCode::FORBIDDEN
         }
-        Refusal::Unpriced { .. } | Refusal::WrongAddress { .. } => StatusCode::FORBIDDEN,
+        Refusal::Unpriced { .. } | Refusal::WrongAddress { .. } | Refusal::NoTarget { .. } => StatusCode::FORBIDDEN,
         Refusal::OverBudget(_) | Refusal::OverRate(_) | Refusal::TooManyBadKeys { .. } => StatusCode::TOO_MANY_REQUESTS,
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => StatusCode::NOT_FOUND,
         Refusal::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,

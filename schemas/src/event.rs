@@ -9,6 +9,7 @@ use crate::failure::FailureKind;
 use crate::money::Picodollars;
 use crate::name::{AttemptId, BatchId, ProcessId, RequestId, Target};
 use crate::reservation::LeaseId;
+use crate::route::RouteDecision;
 use crate::score::Score;
 use crate::session::Session;
 use crate::stage::StageTime;
@@ -295,6 +296,9 @@ pub struct RequestEvent {
     /// The trace that it is a part of; absent: no traces are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
+    /// Why it went where it went; absent: its caller named one target, or the cache had the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Box<RouteDecision>>,
 }
 
 /// One message of `events`: a line of JSON each.

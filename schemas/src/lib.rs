@@ -50,6 +50,7 @@ pub mod provider_key;
 pub mod question;
 pub mod reservation;
 pub mod rfc3339;
+pub mod route;
 pub mod rows;
 pub mod score;
 pub mod session;

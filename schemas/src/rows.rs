@@ -38,6 +38,8 @@ pub enum RowQuestion {
     Quality(RequestFilter),
     /// Nothing; answered when what was under way into ClickHouse has arrived there.
     CatchUp,
+    /// The means of the scores of this name, target by target: `{"target", "scores", "mean"}`.
+    Ratings(String),
 }
 
 /// Which requests; what is absent does not matter.

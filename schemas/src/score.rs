@@ -89,12 +89,18 @@ pub struct Feedback {
     pub comment: Option<String>,
 }
 
+/// What is wrong with the name of a score, if anything.
+pub fn mistake_of_name(name: &str) -> Option<String> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let is_wrong = name.is_empty() || name.len() > NAME || !name.bytes().all(is_name);
+    is_wrong.then(|| format!("it must be 1 to {NAME} of A-Z, a-z, 0-9, `_`, `.` and `-`"))
+}
+
 impl Feedback {
     /// What is wrong with it, and in which field.
     pub fn mistake(&self) -> Option<(&'static str, String)> {
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-        if self.name.is_empty() || self.name.len() > NAME || !self.name.bytes().all(is_name) {
-            return Some(("name", format!("it must be 1 to {NAME} of A-Z, a-z, 0-9, `_`, `.` and `-`")));
+        if let Some(why) = mistake_of_name(&self.name) {
+            return Some(("name", why));
         }
         match &self.value {
             ScoreValue::Text(text) if text.len() > TEXT => {

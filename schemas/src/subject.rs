@@ -407,6 +407,11 @@ impl Subjects {
         format!("{}_SESSIONS", self.prefix)
     }
 
+    /// The bucket of conversations that stay where they began.
+    pub fn pins_bucket(&self) -> String {
+        format!("{}_PINS", self.prefix)
+    }
+
     /// The bucket of what the deployment has made for itself: the key that hashes the secrets of virtual keys.
     pub fn secrets_bucket(&self) -> String {
         format!("{}_SECRETS", self.prefix)

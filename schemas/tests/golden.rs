@@ -28,6 +28,7 @@ use penstock_schemas::native_batch::{
 };
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::reservation::Settled;
+use penstock_schemas::route::{RouteCandidate, RouteDecision, RouteFilter};
 use penstock_schemas::score::{Score, ScoreSource, ScoreValue};
 use penstock_schemas::session::{Session, SessionSource};
 use penstock_schemas::spend::{SpendQuery, SpendReply};
@@ -199,6 +200,7 @@ fn request_event() -> RequestEvent {
         session: None,
         stages: Vec::new(),
         trace: None,
+        route: None,
     }
 }
 
@@ -266,6 +268,41 @@ fn a_request_of_a_session() {
     let bytes = golden("usage-session.jsonl", &today);
     assert_eq!(decode_batch(&bytes).unwrap(), events);
     assert_eq!(bytes, today, "usage-session.jsonl is written differently");
+}
+
+#[test]
+fn a_request_of_a_virtual_model() {
+    let candidate = |target: &str, propensity: f64| RouteCandidate {
+        target: target.to_owned(),
+        propensity,
+        usd: Some(0.0025),
+        ms: Some(420.5),
+        quality: Some(0.75),
+        busy: Some(2),
+    };
+    let filter = RouteFilter {
+        target: "house/m".to_owned(),
+        by: "rule residency: regions".to_owned(),
+        why: "it says no region, and only eu may be called".to_owned(),
+    };
+    let route = RouteDecision {
+        strategy: "cost".to_owned(),
+        reason: "the cheapest".to_owned(),
+        propensity: 0.99,
+        sticky: Some("session".to_owned()),
+        rule: Some("night".to_owned()),
+        experiment: Some("mini".to_owned()),
+        arm: Some("control".to_owned()),
+        candidates: vec![candidate("openai/gpt-4o-mini", 0.99), candidate("anthropic/claude", 0.01)],
+        filters: vec![filter],
+        features: vec![0.5, -1.0],
+    };
+    let route = Some(Box::new(route));
+    let events = [UsageEvent::Request(Box::new(RequestEvent { route, ..request_event() }))];
+    let today = encode_batch(&events).unwrap();
+    let bytes = golden("usage-route.jsonl", &today);
+    assert_eq!(decode_batch(&bytes).unwrap(), events);
+    assert_eq!(bytes, today, "usage-route.jsonl is written differently");
 }
 
 #[test]

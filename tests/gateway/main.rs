@@ -82,6 +82,7 @@ mod resume;
 mod revocation;
 mod rights;
 mod roles;
+mod routing;
 mod rows;
 mod sdk;
 mod spend;

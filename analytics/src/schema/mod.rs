@@ -19,7 +19,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 15] = [
+const MIGRATIONS: [Migration; 16] = [
     Migration { number: 1, name: "attempts", sql: include_str!("0001_attempts.sql") },
     Migration { number: 2, name: "requests", sql: include_str!("0002_requests.sql") },
     Migration { number: 3, name: "prices", sql: include_str!("0003_prices.sql") },
@@ -35,6 +35,7 @@ const MIGRATIONS: [Migration; 15] = [
     Migration { number: 13, name: "sessions", sql: include_str!("0013_sessions.sql") },
     Migration { number: 14, name: "scores", sql: include_str!("0014_scores.sql") },
     Migration { number: 15, name: "cache", sql: include_str!("0015_cache.sql") },
+    Migration { number: 16, name: "routes", sql: include_str!("0016_routes.sql") },
 ];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -103,6 +103,7 @@ pub fn request(start: &AttemptStarted, cache: CacheResult) -> RequestEvent {
         session: None,
         stages: Vec::new(),
         trace: None,
+        route: None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod batches;
 mod cached;
+mod dry_route;
 mod ledger_rows;
 pub(crate) mod live;
 mod objects;

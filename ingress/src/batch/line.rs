@@ -67,6 +67,7 @@ impl BadLine {
         let code = match refusal {
             Refusal::UnknownModel { .. } => "model_not_found",
             Refusal::ModelForbidden { .. } => "model_not_allowed",
+            Refusal::NoTarget { .. } => "no_target",
             Refusal::MissingField(_) => "missing_required_parameter",
             Refusal::Unpriced { .. } => "model_has_no_price",
             _ => "invalid_request",

@@ -70,7 +70,7 @@ fn class(refusal: &Refusal) -> &'static str {
         | Refusal::NoRole
         | Refusal::ModelForbidden { .. }
         | Refusal::WrongAddress { .. } => "permission_error",
-        Refusal::Unpriced { .. } => "permission_error",
+        Refusal::Unpriced { .. } | Refusal::NoTarget { .. } => "permission_error",
         Refusal::OverBudget(_) | Refusal::OverRate(_) | Refusal::TooManyBadKeys { .. } => "rate_limit_error",
         Refusal::OtherRequest { .. } | Refusal::Manage(_) => "invalid_request_error",
         Refusal::UnknownStream | Refusal::UnknownHit => "not_found_error",

@@ -67,6 +67,7 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::WrongAddress { .. } => ("permission_error", "address_not_allowed"),
         Refusal::ModelForbidden { .. } => ("permission_error", "model_forbidden"),
         Refusal::Unpriced { .. } => ("permission_error", "unpriced_model"),
+        Refusal::NoTarget { .. } => ("permission_error", "no_target"),
         // OpenAI's words for money that is spent, and for a rate; its SDKs know them.
         Refusal::OverBudget(_) => ("insufficient_quota", "budget_exceeded"),
         Refusal::OverRate(_) => ("rate_limit_error", "rate_limit_exceeded"),

@@ -49,7 +49,7 @@ pub(crate) async fn admit(request: &mut Request, ingress: &Shared, record: &mut 
 /// Whom a name stands for, as far as it is known.
 pub(crate) fn targets(models: &Models, name: &str) -> Vec<(Target, Option<Arc<ModelCard>>)> {
     let targets = match models.find(name) {
-        Named::Own(model) => model.links.iter().map(|(link, _)| link.target.clone()).collect(),
+        Named::Own(model) => model.targets().cloned().collect(),
         Named::Target(target) => vec![target],
         Named::Ambiguous(_) | Named::Unknown(_) => Vec::new(),
     };

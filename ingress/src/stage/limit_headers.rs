@@ -1,4 +1,5 @@
-//! What a caller is told of limits in the headers of a reply. Knows nothing of how limits are kept.
+//! What a caller is told in the headers of a reply of limits, and of the way that its request went. Knows nothing of how limits
+//! are kept and routes are found.
 
 use crate::http::reply::set;
 use axum::response::Response;
@@ -19,6 +20,8 @@ pub(crate) struct LimitHeaders {
     pub(crate) tokens: Option<RateStanding>,
     /// The model that a budget sent the request to, and the budget.
     pub(crate) sent_down: Option<String>,
+    /// Why the request went where it went, for a caller who asked.
+    pub(crate) route: Option<String>,
 }
 
 impl LimitHeaders {
@@ -42,6 +45,9 @@ impl LimitHeaders {
         }
         if let Some(down) = &self.sent_down {
             set(headers, "x-penstock-downgraded", down);
+        }
+        if let Some(route) = &self.route {
+            set(headers, "x-penstock-route", route);
         }
     }
 }

@@ -2,14 +2,18 @@
 //! and says `cancelled` unless something else was noted.
 
 use super::limit_headers::{LimitHeaders, RateStanding};
+use super::route::Route;
 use super::stage_clock::StageClock;
+use crate::http::body::header;
 use crate::keys::grant::Grant;
 use crate::limits::{Hold, Place};
 use crate::metrics::IngressMetrics;
 use crate::refusal::Refusal;
 use crate::request::Request;
+use crate::routing::{Learnt, RouteWatch, WatchedCall};
 use crate::state::Shared;
 use crate::status;
+use axum::http::HeaderMap;
 use penstock_runtime::bus::Journal;
 use penstock_runtime::memory::Reserved;
 use penstock_runtime::{Life, clock};
@@ -56,6 +60,11 @@ pub(crate) struct Record {
     metrics: Arc<IngressMetrics>,
     /// How old the answer is, where it came from the cache.
     cache_age: Option<Duration>,
+    learnt: Learnt,
+    /// The conversation that the request belongs to.
+    conversation: Option<u64>,
+    /// What is learnt from its call.
+    watch: Option<RouteWatch>,
 }
 
 impl Record {
@@ -84,6 +93,7 @@ impl Record {
             session: request.session.clone(),
             stages: Vec::new(),
             trace: request.trace.as_deref().copied(),
+            route: None,
         };
         Self {
             id: request.id,
@@ -102,6 +112,9 @@ impl Record {
             limits: LimitHeaders::default(),
             metrics: ingress.metrics.clone(),
             cache_age: None,
+            learnt: ingress.routes.learnt.clone(),
+            conversation: None,
+            watch: None,
         }
     }
 
@@ -217,8 +230,23 @@ impl Record {
         self.event.as_ref().map_or(CacheResult::Off, |(event, _)| event.cache)
     }
 
-    /// Notes whom the plan begins with.
+    /// Notes why the plan is as it is, and tells it a caller who wants to know.
+    pub(crate) fn routed(&mut self, route: &Route, request: &Request) {
+        self.conversation = route.conversation;
+        let Some(decision) = &route.decision else { return };
+        self.limits.route = wants_reasons(&request.headers).then(|| decision.header());
+        self.edit(|event| event.route = Some(decision.clone()));
+    }
+
+    /// Notes whom the plan begins with, and watches how that goes.
     pub(crate) fn planned(&mut self, envelope: &Envelope) {
+        let call = WatchedCall {
+            target: envelope.plan.current().target.clone(),
+            project: envelope.caller.project.to_string(),
+            conversation: self.conversation,
+            is_stream: self.delivery.is_stream(),
+        };
+        self.watch = Some(RouteWatch::begin(&self.learnt, call, clock::now));
         self.edit(|event| event.target = Some(envelope.plan.current().target.clone()));
     }
 
@@ -245,6 +273,9 @@ impl Record {
     /// Notes who answers.
     pub(crate) fn first_content(&mut self, head: &Head) {
         self.enter(Stage::Answer);
+        if let Some(watch) = &mut self.watch {
+            watch.first_content(&head.target, head.attempts);
+        }
         self.edit(|event| {
             event.target = Some(head.target.clone());
             event.attempts = head.attempts;
@@ -257,6 +288,9 @@ impl Record {
     /// The answer is complete.
     pub(crate) fn served(&mut self, summary: &Summary) {
         let cost = self.cost(summary);
+        if let Some(watch) = &mut self.watch {
+            watch.served(&summary.usage);
+        }
         self.edit(|event| {
             event.outcome = Outcome::Served;
             event.failure = None;
@@ -267,6 +301,11 @@ impl Record {
 
     /// There is no answer.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        // Who waited in vain has waited so long.
+        let is_slow = matches!(refusal, Refusal::Failed(failure) if failure.kind == FailureKind::Timeout);
+        if let Some(watch) = self.watch.as_mut().filter(|_| !is_slow) {
+            watch.refused();
+        }
         self.edit(|event| {
             event.outcome = Outcome::Refused;
             event.failure = match refusal {
@@ -295,6 +334,11 @@ impl Record {
             edit(event);
         }
     }
+}
+
+/// Whether a caller wants to know why its request goes where it goes.
+fn wants_reasons(headers: &HeaderMap) -> bool {
+    header(headers, "x-penstock-explain").is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 impl Drop for Record {

@@ -53,7 +53,8 @@ pub(crate) async fn reserve(
             Err(NoMoney::Refused(refusal)) => return Err(refusal),
             Err(NoMoney::Down(budget, model)) => {
                 record.sent_down(&budget, &model);
-                route = route::send_down(&mut request, &model, ingress)?;
+                route = route::send_down(&mut request, &model, ingress).await?;
+                record.routed(&route, &request);
             }
         }
     }

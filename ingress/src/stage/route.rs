@@ -1,17 +1,18 @@
 //! Route: a model's name into a plan. Knows the operator's strategies; knows no provider and makes no call.
 
 use crate::allow::{self, Allowed};
-use crate::config::{Hedge, OnBreak, Strategy, VirtualModel};
+use crate::config::{Hedge, OnBreak, VirtualModel};
 use crate::models::{Models, Named};
 use crate::refusal::Refusal;
 use crate::request::Request;
+use crate::routing::{self, Pin, RouteQuery, Routed, Sources};
 use crate::state::Shared;
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
 use penstock_schemas::envelope::{Operation, Unsupported};
 use penstock_schemas::name::{ProviderId, Target};
 use penstock_schemas::plan::{Link, Plan};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use penstock_schemas::route::RouteDecision;
 
 /// Where a request goes.
 pub(crate) struct Route {
@@ -24,14 +25,18 @@ pub(crate) struct Route {
     pub(crate) hedge: Option<Hedge>,
     /// What becomes of a stream that breaks.
     pub(crate) on_break: OnBreak,
+    /// Why the plan is as it is; `None`: the caller named a target.
+    pub(crate) decision: Option<Box<RouteDecision>>,
+    /// The conversation that the request belongs to, as far as it is known.
+    pub(crate) conversation: Option<u64>,
     /// That the caller may use what is planned: so only this file can make a plan.
     _allowed: Allowed,
 }
 
 /// The plan for another model, which a budget names. The caller must be allowed to use that one too.
-pub(crate) fn send_down(request: &mut Request, model: &str, ingress: &Shared) -> Result<Route, Refusal> {
+pub(crate) async fn send_down(request: &mut Request, model: &str, ingress: &Shared) -> Result<Route, Refusal> {
     model.clone_into(&mut request.asked.model);
-    route(request, ingress)
+    route(request, ingress).await
 }
 
 /// The provider that a request for this model is sent to first, while none is in trouble.
@@ -42,31 +47,100 @@ pub(crate) fn first_provider(name: &str, models: &Models) -> Result<ProviderId, 
 /// The target.
 pub(crate) fn first_target(name: &str, models: &Models) -> Result<Target, Refusal> {
     let link = match models.find(name) {
-        Named::Own(model) => model.links.first().map(|(link, _)| link.target.clone()),
+        Named::Own(model) => model.targets().next().cloned(),
         Named::Target(target) => Some(target),
         named => return Err(not_found(name, named)),
     };
     link.ok_or_else(|| unknown::<String>(name, "it has no target", &[]))
 }
 
-/// Makes the plan.
-pub(crate) fn route(request: &Request, ingress: &Shared) -> Result<Route, Refusal> {
+/// Makes the plan. Where a conversation is to stay is written down before its first call goes out.
+pub(crate) async fn route(request: &Request, ingress: &Shared) -> Result<Route, Refusal> {
+    let (route, pin) = plan(request, ingress)?;
+    if let Some(pin) = pin {
+        ingress.routes.pins.keep(pin).await;
+    }
+    Ok(route)
+}
+
+fn plan(request: &Request, ingress: &Shared) -> Result<(Route, Option<Pin>), Refusal> {
     let (models, health) = (&ingress.models, &ingress.health);
     let name = &request.asked.model;
-    let mut on_break = OnBreak::Error;
-    let (plan, virtual_model, unsupported, hedge) = match models.find(name) {
+    let (plan, own, routed) = match models.find(name) {
         Named::Own(model) => {
-            on_break = model.on_break;
-            (plan(model, first(model, request)), Some(name.clone()), model.unsupported, model.hedge)
+            let routed = decide(&query(request), (name, model), ingress)?;
+            let mut links = routed.links.iter().cloned();
+            let first = links.next().ok_or_else(|| unknown::<String>(name, "it has no target", &[]))?;
+            (Plan::new(first, links), Some(model), Some(routed))
         }
-        Named::Target(target) => (Plan::new(Link::to(target), []), None, None, None),
+        Named::Target(target) => (Plan::new(Link::to(target), []), None, None),
         named => return Err(not_found(name, named)),
     };
     check_mode(request.asked.operation, name, &plan, models)?;
+    let wanted = plan.current().target.clone();
     let plan = around_trouble(plan, health);
     let targets: Vec<_> = plan.links().iter().map(|link| &link.target).collect();
     let allowed = allow::check(&request.key, &ingress.keys.directory(), name, &targets)?;
-    Ok(Route { plan, virtual_model, unsupported, hedge, on_break, _allowed: allowed })
+    let (decision, pin, conversation) = match routed {
+        None => (None, None, None),
+        Some(Routed { mut decision, pin, conversation, .. }) => {
+            if plan.current().target != wanted {
+                decision.reason = format!("{}, which is in trouble now", decision.reason);
+            }
+            (Some(Box::new(decision)), pin, conversation)
+        }
+    };
+    let route = Route {
+        plan,
+        virtual_model: own.map(|_| name.clone()),
+        unsupported: own.and_then(|model| model.unsupported),
+        hedge: own.and_then(|model| model.hedge),
+        on_break: own.map_or(OnBreak::Error, |model| model.on_break),
+        decision,
+        conversation,
+        _allowed: allowed,
+    };
+    Ok((route, pin))
+}
+
+/// A request, as far as routing looks at it.
+fn query(request: &Request) -> RouteQuery<'_> {
+    RouteQuery {
+        id: request.id,
+        asked: &request.asked,
+        agnostic: request.agnostic.as_ref(),
+        caller: &request.caller,
+        session: request.session.as_deref(),
+        now: clock::now(),
+    }
+}
+
+/// What the strategy of a virtual model decides for a request.
+pub(crate) fn decide(query: &RouteQuery, model: (&str, &VirtualModel), ingress: &Shared) -> Result<Routed, Refusal> {
+    let sources = Sources { models: &ingress.models, health: &ingress.health, learnt: &ingress.routes.learnt };
+    routing::decide(query, model, sources, &ingress.routes)
+}
+
+/// The plan that a request would have now, without a trial of what is in trouble; nothing is written down.
+pub(crate) fn dry_run(query: &RouteQuery, ingress: &Shared) -> Result<(Plan, Option<RouteDecision>), Refusal> {
+    let name = &query.asked.model;
+    let (plan, decision) = match ingress.models.find(name) {
+        Named::Own(model) => {
+            let Routed { links, decision, .. } = decide(query, (name, model), ingress)?;
+            let mut links = links.into_iter();
+            let first = links.next().ok_or_else(|| unknown::<String>(name, "it has no target", &[]))?;
+            (Plan::new(first, links), Some(decision))
+        }
+        Named::Target(target) => (Plan::new(Link::to(target), []), None),
+        named => return Err(not_found(name, named)),
+    };
+    let now = clock::now();
+    Ok((plan.postpone(0, |link| !ingress.health.is_closed(link, now)), decision))
+}
+
+/// What of a virtual model's decision depends on the caller alone.
+pub(crate) fn way(request: &Request, model: &VirtualModel) -> String {
+    routing::way(&query(request), (&request.asked.model, model))
 }
 
 /// Puts targets that are in trouble last, so that they are still there when nothing else is.
@@ -125,59 +199,4 @@ fn is_surely_other(mode: &str, operation: Operation) -> bool {
         _ => return false,
     };
     operation != Operation::CountTokens && !own.contains(&operation)
-}
-
-/// A number that is the same for the same `what`, in every ingress.
-fn draw(what: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// The place of the target that a request for a virtual model goes to first, while none is in trouble.
-pub(crate) fn first(model: &VirtualModel, request: &Request) -> usize {
-    match model.strategy {
-        Strategy::Fallback => 0,
-        Strategy::Weighted => {
-            // The same user stays with the same arm; without a user, each request draws anew.
-            let user = request.caller.end_user.as_ref().or(request.caller.user.as_ref());
-            let arm = user.map_or_else(|| draw(&request.id), |user| draw(&(&request.asked.model, user)));
-            pick(model.links.iter().map(|(_, weight)| *weight), arm)
-        }
-    }
-}
-
-fn plan(model: &VirtualModel, first: usize) -> Plan {
-    let link = |(link, _): &(Link, u32)| link.clone();
-    let others = model.links.iter().enumerate().filter(|(at, _)| *at != first).map(|(_, entry)| link(entry));
-    Plan::new(link(&model.links[first]), others)
-}
-
-/// The place of the weight that `arm` falls on.
-fn pick(weights: impl Iterator<Item = u32> + Clone, arm: u64) -> usize {
-    let total: u64 = weights.clone().map(u64::from).sum();
-    let mut left = arm.checked_rem(total).unwrap_or(0);
-    for (at, weight) in weights.enumerate() {
-        let weight = u64::from(weight);
-        if left < weight {
-            return at;
-        }
-        left -= weight;
-    }
-    0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arms_are_drawn_by_weight() {
-        let weights = [90, 0, 10];
-        let mut counts = [0; 3];
-        for arm in 0..10_000_u64 {
-            counts[pick(weights.into_iter(), draw(&arm))] += 1;
-        }
-        assert!((8_800..9_200).contains(&counts[0]) && counts[1] == 0, "{counts:?}");
-    }
 }

@@ -53,6 +53,7 @@ fn event() -> UsageEvent {
         session: None,
         stages: Vec::new(),
         trace: None,
+        route: None,
     }))
 }
 

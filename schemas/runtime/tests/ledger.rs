@@ -48,6 +48,7 @@ fn event(length: usize) -> UsageEvent {
         session: None,
         stages: Vec::new(),
         trace: None,
+        route: None,
     }))
 }
 

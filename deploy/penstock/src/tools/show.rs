@@ -4,6 +4,7 @@ use super::output::{print, write};
 use crate::{Format, Place};
 use anyhow::{anyhow, bail};
 use penstock_schemas::name::RequestId;
+use penstock_schemas::route::{RouteCandidate, RouteDecision, RouteFilter};
 use penstock_schemas::rows::{RowQuery, RowQuestion, RowReport};
 use penstock_schemas::spend::ReportReply;
 use serde_json::Value;
@@ -37,6 +38,7 @@ pub(crate) async fn run(place: &Place, options: &ShowOptions) -> anyhow::Result<
         write(b"\n")?;
         print(options.format, &["stage", "microseconds"], &stages, &Value::Null)?;
     }
+    show_route(options.format, request["route"].as_str().unwrap_or_default())?;
     let attempts = found["attempts"].as_array().cloned().unwrap_or_default();
     let rows: Vec<Vec<String>> =
         attempts.iter().map(|attempt| ATTEMPT.iter().map(|column| cell(&attempt[*column])).collect()).collect();
@@ -52,8 +54,31 @@ pub(crate) async fn run(place: &Place, options: &ShowOptions) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
+/// Why the request went where it went, as far as that was decided here.
+fn show_route(format: Format, text: &str) -> anyhow::Result<()> {
+    let Ok(route) = serde_json::from_str::<RouteDecision>(text) else { return Ok(()) };
+    let number =
+        |number: Option<f64>, digits: usize| number.map_or(String::new(), |number| format!("{number:.digits$}"));
+    let of_candidate = |one: &RouteCandidate| {
+        let expected = [number(one.usd, 6), number(one.ms, 0), number(one.quality, 2)];
+        let [usd, ms, quality] = expected;
+        [one.target.clone(), format!("{:.3}", one.propensity), usd, ms, quality, String::new()]
+    };
+    let of_filter = |one: &RouteFilter| {
+        let none = String::new();
+        [one.target.clone(), none.clone(), none.clone(), none.clone(), none, format!("{}: {}", one.by, one.why)]
+    };
+    let mut rows: Vec<[String; 6]> = route.candidates.iter().map(of_candidate).collect();
+    rows.extend(route.filters.iter().map(of_filter));
+    if let Some(first) = rows.first_mut() {
+        first[5] = route.reason;
+    }
+    write(b"\n")?;
+    print(format, &["target", "propensity", "USD", "ms", "quality", "why"], &rows, &Value::Null)
+}
+
 /// The columns of a request that are printed, and their titles.
-const FACTS: [(&str, &str); 20] = [
+const FACTS: [(&str, &str); 24] = [
     ("received_at", "received"),
     ("ended_at", "ended"),
     ("total_us", "microseconds"),
@@ -69,6 +94,10 @@ const FACTS: [(&str, &str); 20] = [
     ("operation", "operation"),
     ("model", "model"),
     ("target", "target"),
+    ("strategy", "strategy"),
+    ("propensity", "propensity"),
+    ("experiment", "experiment"),
+    ("arm", "arm"),
     ("outcome", "outcome"),
     ("failure", "failure"),
     ("status", "status"),

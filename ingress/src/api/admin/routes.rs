@@ -3,7 +3,7 @@
 
 mod parameters;
 
-use super::{AdminRequest, Handler, Reply, batches, cached, ledger_rows, objects, provider_keys, questions};
+use super::{AdminRequest, Handler, Reply, batches, cached, dry_route, ledger_rows, objects, provider_keys, questions};
 use crate::refusal::Refusal;
 use axum::http::Method;
 use axum::routing::MethodFilter;
@@ -20,6 +20,7 @@ use penstock_schemas::directory::{AdminSettings, Project, User};
 use penstock_schemas::managed::{KeySettings, Kind};
 use penstock_schemas::provider_key::{NewProviderKey, ProviderKeyChange, ProviderKeyShown};
 use penstock_schemas::question::Answered;
+use penstock_schemas::route::{RoutePlan, RouteQuestion};
 use penstock_schemas::rows::RowReport;
 use penstock_schemas::shown::{AdminShown, BudgetShown, KeyShown};
 use penstock_schemas::target::ResumeTarget;
@@ -126,6 +127,7 @@ pub(crate) fn routes() -> Vec<AdminRoute> {
     routes.extend(of_sessions());
     routes.extend(of_activity());
     routes.push(of_targets());
+    routes.push(of_routes());
     routes.extend(of_cache());
     routes.extend(of_batches());
     routes
@@ -334,6 +336,17 @@ fn of_targets() -> AdminRoute {
         answer: content::<ResumeTarget>(ContentForm::Plain),
         is_change: true,
         handler: handler(questions::resume),
+    }
+}
+
+/// Where requests would go.
+fn of_routes() -> AdminRoute {
+    AdminRoute {
+        method: Method::POST,
+        body: Some(content::<RouteQuestion>(ContentForm::Plain)),
+        answer: content::<RoutePlan>(ContentForm::Plain),
+        handler: handler(dry_route::ask),
+        ..question("route", "dry_route", "Where a request would go now, and why, without a call")
     }
 }
 

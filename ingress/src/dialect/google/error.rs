@@ -68,6 +68,7 @@ fn reason(refusal: &Refusal) -> String {
         Refusal::CallerDisabled { .. } => "caller_disabled".to_owned(),
         Refusal::WrongAddress { .. } => "address_not_allowed".to_owned(),
         Refusal::ModelForbidden { .. } => "model_forbidden".to_owned(),
+        Refusal::NoTarget { .. } => "no_target".to_owned(),
         Refusal::OtherRequest { .. } => "idempotency_key_reused".to_owned(),
         Refusal::UnknownStream => "stream_not_found".to_owned(),
         Refusal::CacheMiss => "cache_miss".to_owned(),

@@ -126,17 +126,17 @@ fn key(request: &Request, (scope, namespace): (CacheScope, &str), way: &Way, tex
 fn way(request: &Request, ingress: &Shared) -> Option<Way> {
     let name = &request.asked.model;
     match ingress.models.find(name) {
-        Named::Own(model) => Some(own_way(name, model, route::first(model, request))),
+        Named::Own(model) => Some(own_way(name, model, &route::way(request, model))),
         Named::Target(target) => Some(Way { text: target.to_string(), targets: vec![target] }),
         Named::Ambiguous(_) | Named::Unknown(_) => None,
     }
 }
 
 /// Other targets than before, or another arm of an experiment, are another way. No target begins with a space.
-fn own_way(name: &str, model: &VirtualModel, first: usize) -> Way {
-    let targets: Vec<Target> = model.links.iter().map(|(link, _)| link.target.clone()).collect();
+fn own_way(name: &str, model: &VirtualModel, way: &str) -> Way {
+    let targets: Vec<Target> = model.targets().cloned().collect();
     let all: Vec<String> = targets.iter().map(ToString::to_string).collect();
-    Way { text: format!(" {name} {first} {}", all.join(" ")), targets }
+    Way { text: format!(" {name} {way} {}", all.join(" ")), targets }
 }
 
 /// Whether what is asked for would be lost on the way over the agnostic form, while a provider speaks this dialect: its

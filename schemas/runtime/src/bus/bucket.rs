@@ -19,6 +19,9 @@ const AT_ONCE: usize = 64;
 /// How long a login to the dashboard stays, at the most.
 const SESSIONS: Duration = Duration::from_secs(24 * 3_600);
 
+/// How long a conversation stays where it began, after its last turn, at the least half of it.
+pub const PINS: Duration = Duration::from_secs(2 * 3_600);
+
 /// A bucket whose values are `V`.
 #[derive(Clone)]
 pub struct Bucket<V> {
@@ -62,6 +65,14 @@ impl Bus {
     pub async fn dashboard_sessions(&self) -> Result<Bucket<penstock_schemas::dashboard::DashboardSession>, BusError> {
         let name = self.subjects.sessions_bucket();
         Ok(Bucket::of(self, self.key_value_for(&name, SESSIONS).await?))
+    }
+
+    /// The bucket of conversations that stay where they began, by their numbers.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn pins(&self) -> Result<Bucket<penstock_schemas::route::PinnedTo>, BusError> {
+        Ok(Bucket::of(self, self.key_value_for(&self.subjects.pins_bucket(), PINS).await?))
     }
 
     /// The bucket of budgets' books, by `book::key`.

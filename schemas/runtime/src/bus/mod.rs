@@ -41,7 +41,7 @@ mod time;
 mod work;
 
 pub use alerts::{Alarm, JobPost, Post, PostContent};
-pub use bucket::{Bucket, Change};
+pub use bucket::{Bucket, Change, PINS};
 pub use cached::{CacheStore, CacheUpdate, MOST_CACHED};
 pub use connect::{Bus, Intake, NatsConfig, NatsTls};
 pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};

@@ -1,0 +1,77 @@
+//! Where a request would go, and why, without a call: `POST /admin/v1/route`. Knows nothing of strategies.
+
+use super::{AdminRequest, Reply};
+use crate::dialect::{ClientRequest, Endpoint};
+use crate::manage::ManageError;
+use crate::refusal::Refusal;
+use crate::routing::RouteQuery;
+use crate::session;
+use crate::stage::route;
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use penstock_runtime::clock;
+use penstock_schemas::envelope::{Caller, Dialect, Operation};
+use penstock_schemas::name::{KeyId, ProjectId};
+use penstock_schemas::route::{RouteDecision, RoutePlan, RouteQuestion};
+use penstock_schemas::session::{Session, SessionSource};
+use serde_json::json;
+
+/// The project and the key of a question that names none.
+const NOBODY: &str = "default";
+
+/// `POST /admin/v1/route`.
+pub(super) async fn ask(asked: AdminRequest) -> Result<Reply, Refusal> {
+    let AdminRequest { ingress, actor, body, .. } = asked;
+    let wrong = |error: serde_json::Error| Refusal::InvalidJson(error.to_string());
+    let question: RouteQuestion = serde_json::from_value(body.unwrap_or_default()).map_err(wrong)?;
+    let caller = caller(&question)?;
+    if !actor.sees_all() && !actor.projects.contains(&caller.project.to_string()) {
+        return Err(Refusal::NoRole);
+    }
+    let request = Bytes::from(question.request.to_string());
+    let session = match &question.session {
+        Some(id) => Session::parse(id, SessionSource::Header),
+        None => session::read(&HeaderMap::new(), &request)?,
+    };
+    let request = read(&question, request)?;
+    let caller = Caller { end_user: request.user.clone(), ..caller };
+    let query = RouteQuery {
+        id: clock::request_id(),
+        asked: &request,
+        agnostic: None,
+        caller: &caller,
+        session: session.as_ref(),
+        now: clock::now(),
+    };
+    let (plan, decision) = route::dry_run(&query, &ingress)?;
+    let plan = plan.links().iter().map(|link| link.target.to_string()).collect();
+    let named = || RouteDecision {
+        strategy: "none".to_owned(),
+        reason: "the request names a target".to_owned(),
+        propensity: 1.0,
+        ..RouteDecision::default()
+    };
+    Ok(Reply::new(json!(RoutePlan { plan, decision: decision.unwrap_or_else(named) })))
+}
+
+fn caller(question: &RouteQuestion) -> Result<Caller, Refusal> {
+    let rule = |field: &'static str, why: String| Refusal::from(ManageError::rule(field, why));
+    let project = ProjectId::parse(question.project.as_deref().unwrap_or(NOBODY));
+    let key_id = KeyId::parse(question.key.as_deref().unwrap_or(NOBODY));
+    Ok(Caller {
+        project: project.map_err(|error| rule("project", error.to_string()))?,
+        key_id: key_id.map_err(|error| rule("key", error.to_string()))?,
+        user: question.user.clone(),
+        end_user: None,
+        tags: question.tags.clone(),
+    })
+}
+
+fn read(question: &RouteQuestion, request: Bytes) -> Result<ClientRequest, Refusal> {
+    let dialect = question.dialect.unwrap_or(Dialect::Openai);
+    match dialect {
+        Dialect::Openai | Dialect::Anthropic | Dialect::Google | Dialect::Responses => {}
+        _ => return Err(ManageError::rule("dialect", "use openai, responses, anthropic or google".to_owned()).into()),
+    }
+    Endpoint { model: question.model.clone(), ..Endpoint::new(dialect, Operation::Chat) }.read(request, None)
+}
