@@ -54,6 +54,7 @@ async fn read(warehouse: &Warehouse, query: &RowQuery) -> Result<RowReport, Erro
         RowQuestion::Quality(filter) => quality::report(warehouse, filter, &seen).await,
         RowQuestion::CatchUp => Ok(RowReport::default()),
         RowQuestion::Ratings(score) => trials::ratings(warehouse, score, &seen).await,
+        RowQuestion::Experiment { name, score } => trials::experiment(warehouse, (name, score), &seen).await,
     }
 }
 

@@ -3,6 +3,8 @@
 mod caching;
 mod declared;
 mod edge;
+mod experiment;
+mod percent;
 mod route_rule;
 mod strategy;
 mod virtual_model;
@@ -10,6 +12,9 @@ mod virtual_model;
 pub use caching::CacheConfig;
 pub use declared::{Declared, DeclaredKey};
 pub use edge::{CertificateConfig, ClientCertificates, EdgeConfig, TlsConfig};
+#[cfg(test)]
+pub use experiment::ExperimentArm;
+pub use experiment::{Experiment, ShadowArm};
 pub use route_rule::{Modality, RouteHours, RouteRule, RouteTraits};
 pub use strategy::Strategy;
 pub use virtual_model::{Hedge, ModelLink, OnBreak, Routing, Sticky, VirtualModel};
@@ -23,6 +28,7 @@ use penstock_schemas::name::RequestId;
 use penstock_schemas::trace::{HeadSampling, TraceContext};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that the ingress is told.
@@ -142,11 +148,7 @@ impl IngressConfig {
         let mut edge = EdgeConfig::read(&mut section);
         edge.read_certificates(document);
         let unsupported = section.get("unsupported").unwrap_or_default();
-        let models = document.sections("models").into_iter().filter_map(|(name, mut section)| {
-            let model = VirtualModel::read(&name, &mut section)?;
-            Some((name, model))
-        });
-        let models: BTreeMap<String, VirtualModel> = models.collect();
+        let models = read_models(document);
         let declared = Declared::read(document, |name| models.contains_key(name));
         Self {
             listen,
@@ -196,6 +198,21 @@ fn read_listen(section: &mut Section) -> SocketAddr {
         section.mistake("listen", &format!("`{listen}` is not an address: write it as \"127.0.0.1:8080\""));
         SocketAddr::from(([127, 0, 0, 1], 8080))
     })
+}
+
+/// The virtual models, and the experiments that are made on them.
+fn read_models(document: &mut Document) -> BTreeMap<String, VirtualModel> {
+    let models = document.sections("models").into_iter().filter_map(|(name, mut section)| {
+        let model = VirtualModel::read(&name, &mut section)?;
+        Some((name, model))
+    });
+    let mut models: BTreeMap<String, VirtualModel> = models.collect();
+    for experiment in Experiment::read_all(document, |name| Some(models.get(name)?.targets().cloned().collect())) {
+        if let Some(model) = models.get_mut(&experiment.plan.model) {
+            model.experiment = Some(Arc::new(experiment));
+        }
+    }
+    models
 }
 
 fn read_files(section: &mut Section) -> FileLimits {

@@ -13,6 +13,7 @@ mod conversation;
 mod dashboard;
 mod dialect;
 mod embedding;
+mod experiments;
 mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -40,5 +41,6 @@ mod status;
 mod strangers;
 
 pub use batches::SHOWN as BATCHES_SHOWN;
-pub use config::IngressConfig;
+pub use config::{IngressConfig, VirtualModel};
 pub use role::Ingress;
+pub use routing::chances;

@@ -68,6 +68,17 @@ pub(crate) struct Request {
     pub(crate) embedding: Option<Embedding>,
     /// The batch that it is a line of; `None`: a client waits for the answer.
     pub(crate) batch: Option<BatchId>,
+    /// What it is a copy for; `None`: it is a request of its own.
+    pub(crate) shadow: Option<ShadowOf>,
+}
+
+/// What a copy of a request is for.
+#[derive(Clone, Debug)]
+pub(crate) struct ShadowOf {
+    pub(crate) experiment: String,
+    pub(crate) arm: String,
+    /// The request that was copied.
+    pub(crate) request: RequestId,
 }
 
 impl Request {
@@ -94,6 +105,7 @@ impl Request {
             agnostic: None,
             embedding: None,
             batch: None,
+            shadow: None,
         }
     }
 

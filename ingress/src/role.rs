@@ -8,6 +8,7 @@ use crate::carry::Carry;
 use crate::config::{IngressConfig, MetricsAccess};
 use crate::conversation::background;
 use crate::embedding::Embedder;
+use crate::experiments;
 use crate::http::server::{self, Door};
 use crate::http::tls::{Tls, TlsError};
 use crate::identity::Issuers;
@@ -119,6 +120,8 @@ impl Listeners {
     /// Begins with everything that goes on until the role stops.
     fn serve(self, shared: &Shared) {
         let life = &shared.life;
+        let tried = shared.config.models.values().filter_map(|model| model.experiment.clone());
+        experiments::guard(&shared.bus, life, &shared.routes.stops, tried.collect());
         batch::start(shared, life);
         job_runner::start(shared, life);
         let door = |router, tls: Option<&Tls>| Door { router, tls: tls.cloned(), ingress: shared.clone() };

@@ -9,14 +9,20 @@ mod learnt;
 mod lot;
 mod memory;
 mod order;
+mod other_policy;
 mod pins;
 mod ratings;
+mod stops;
 mod traits;
+mod trial;
 
 pub(crate) use expect::Sources;
 pub(crate) use learnt::{Learnt, RouteWatch, WatchedCall};
+pub(crate) use lot::share;
 pub(crate) use memory::RouteMemory;
+pub use other_policy::chances;
 pub(crate) use pins::Pin;
+pub(crate) use stops::ArmStops;
 pub(crate) use traits::{RouteQuery, Traits};
 
 use crate::config::{ModelLink, RouteRule, Routing, Sticky, Strategy, VirtualModel};
@@ -29,6 +35,7 @@ use penstock_schemas::name::Target;
 use penstock_schemas::plan::Link;
 use penstock_schemas::route::{MOST_TOLD, PinnedTo, RouteCandidate, RouteDecision, RouteFilter};
 use pins::Pins;
+use trial::Assignment;
 
 /// The order in which a virtual model's targets are tried, and why.
 pub(crate) struct Routed {
@@ -59,7 +66,10 @@ fn is_changing(strategy: Strategy) -> bool {
 /// Whether more must be known of a request than is told at a glance.
 fn needs_reading(model: &VirtualModel) -> bool {
     let routing = &model.routing;
-    model.strategy != Strategy::Fallback || !routing.rules.is_empty() || routing.max_usd.is_some()
+    model.strategy != Strategy::Fallback
+        || !routing.rules.is_empty()
+        || routing.max_usd.is_some()
+        || model.experiment.is_some()
 }
 
 /// Decides.
@@ -78,6 +88,10 @@ pub(crate) fn decide(
     let hard = std::iter::once(HardRule::of_model(routing)).chain(met.iter().map(|rule| HardRule::of_rule(rule)));
     let hard: Vec<HardRule> = hard.collect();
     let (places, mut filters) = eligible::filter((name, links), &places, &hard, &traits, sources.models)?;
+    let decides = rule.is_some_and(|rule| rule.targets.is_some());
+    let experiment = model.experiment.as_deref().filter(|_| !decides);
+    let assigned = experiment.and_then(|one| trial::assign(one, (links, &places), (query, &traits), &memory.stops));
+    let places = assigned.as_ref().map_or_else(|| places.clone(), |assigned| own_first(assigned, &places));
     let key = sticky_key(query, &traits, strategy, routing.sticky);
     let conversation = sticky_key(query, &traits, strategy, Some(Sticky::Session)).map(|key| lot::number(&[&key.key]));
     let mut all = expect::prospects(&places, links, routing, (query, &traits, conversation), sources);
@@ -87,8 +101,18 @@ pub(crate) fn decide(
         key: key.as_ref().map_or_else(|| query.id.to_string(), |key| key.key.clone()),
         is_sticky: key.is_some(),
     };
-    let found = order::find(strategy, &all, (links, routing), &draw, sources.learnt);
-    let pinning = key.as_ref().filter(|_| is_changing(strategy)).map(|key| Pins::number(name, &key.key));
+    let own = |one: &Prospect| assigned.as_ref().is_none_or(|assigned| assigned.places.contains(&one.place));
+    let count = all.iter().take_while(|one| own(one)).count();
+    let (found, assigned) = match assigned.filter(|_| count > 0) {
+        None => (order::find(strategy, &all, (links, routing), &draw, sources.learnt), None),
+        Some(assigned) => {
+            let found = order::find(strategy, &all[..count], (links, routing), &draw, sources.learnt);
+            (in_arm(found, &all, &assigned), Some(assigned))
+        }
+    };
+    let arm = assigned.as_ref().map_or("", |assigned| assigned.arm.as_str());
+    let pinning = key.as_ref().filter(|_| is_changing(strategy) && (assigned.is_none() || count > 1));
+    let pinning = pinning.map(|key| Pins::number(&format!("{name} {arm}"), &key.key));
     let targets: Vec<&Target> = all.iter().map(|one| &links[one.place].link.target).collect();
     let (found, pin) = stay(found, &targets, pinning, &memory.pins, query.now);
     let decision = RouteDecision {
@@ -97,6 +121,8 @@ pub(crate) fn decide(
         propensity: found.chances[found.order[0]],
         sticky: key.map(|key| key.by.to_owned()),
         rule: rule.map(|rule| rule.name.clone()),
+        experiment: assigned.as_ref().map(|assigned| assigned.experiment.clone()),
+        arm: assigned.map(|assigned| assigned.arm),
         candidates: found.order.iter().take(MOST_TOLD).map(|at| told(&all[*at], links, found.chances[*at])).collect(),
         filters: filters.into_iter().take(MOST_TOLD).collect(),
         ..RouteDecision::default()
@@ -105,9 +131,30 @@ pub(crate) fn decide(
     Ok(Routed { links, decision, pin, conversation })
 }
 
+/// The places of the arm, and the others behind them.
+fn own_first(assigned: &Assignment, places: &[usize]) -> Vec<usize> {
+    let others = places.iter().copied().filter(|place| !assigned.places.contains(place));
+    assigned.places.iter().copied().chain(others).collect()
+}
+
+/// The order within an arm, with the targets of the others as its fallbacks, and the chances over all arms.
+fn in_arm(found: Order, all: &[Prospect], assigned: &Assignment) -> Order {
+    let count = found.order.len();
+    let order = found.order.into_iter().chain(count..all.len()).collect();
+    let mut chances: Vec<f64> = found.chances.iter().map(|chance| chance * assigned.share).collect();
+    chances.resize(all.len(), 0.0);
+    for (place, share) in &assigned.others {
+        if let Some(at) = all.iter().position(|one| one.place == *place) {
+            chances[at] += share;
+        }
+    }
+    let reason = format!("arm {} of {}; {}", assigned.arm, assigned.experiment, found.reason);
+    Order { order, chances, reason }
+}
+
 /// What of a decision depends on the caller alone, so that answers of another way are not theirs: the condition that is met,
 /// and the arm that is drawn. The cache asks.
-pub(crate) fn way(query: &RouteQuery, (name, model): (&str, &VirtualModel)) -> String {
+pub(crate) fn way(query: &RouteQuery, (name, model): (&str, &VirtualModel), stops: &ArmStops) -> String {
     let traits = if needs_reading(model) { Traits::read(query) } else { Traits::at_a_glance(query.asked) };
     let met: Vec<&str> = conditions::met(&model.routing.rules, query, &traits).map(|rule| rule.name.as_str()).collect();
     let key = sticky_key(query, &traits, model.strategy, model.routing.sticky);
@@ -120,7 +167,11 @@ pub(crate) fn way(query: &RouteQuery, (name, model): (&str, &VirtualModel)) -> S
         }
         _ => 0,
     };
-    format!("{arm} {}", met.join(","))
+    let places: Vec<usize> = (0..model.links.len()).collect();
+    let assigned = model.experiment.as_deref();
+    let assigned = assigned.and_then(|one| trial::assign(one, (&model.links, &places), (query, &traits), stops));
+    let trial = assigned.map(|assigned| format!("{} {}", assigned.experiment, assigned.arm)).unwrap_or_default();
+    format!("{arm} {} {trial}", met.join(","))
 }
 
 /// What the choice stays the same for. A loop of tools stays where it is, whatever is set.

@@ -18,6 +18,8 @@ pub(crate) mod embed;
 
 pub(crate) mod route;
 
+pub(crate) mod shadow;
+
 pub(crate) mod reserve;
 
 pub(crate) mod dispatch;

@@ -40,6 +40,13 @@ pub enum RowQuestion {
     CatchUp,
     /// The means of the scores of this name, target by target: `{"target", "scores", "mean"}`.
     Ratings(String),
+    /// The sums of an experiment, arm by arm: `{"arm", "requests", "units", "errors_units", "errors_sum", …}`.
+    Experiment {
+        /// Its name.
+        name: String,
+        /// The name of its scores.
+        score: String,
+    },
 }
 
 /// Which requests; what is absent does not matter.

@@ -407,6 +407,11 @@ impl Subjects {
         format!("{}_SESSIONS", self.prefix)
     }
 
+    /// The bucket of arms of experiments that were stopped.
+    pub fn arm_stops_bucket(&self) -> String {
+        format!("{}_STOPPED", self.prefix)
+    }
+
     /// The bucket of conversations that stay where they began.
     pub fn pins_bucket(&self) -> String {
         format!("{}_PINS", self.prefix)

@@ -33,6 +33,7 @@ mod dead_letters;
 mod disk;
 mod edge;
 mod embeddings;
+mod experiments;
 mod fallback;
 mod faults;
 mod file_faults;

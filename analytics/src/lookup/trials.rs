@@ -21,3 +21,38 @@ pub(super) async fn ratings(warehouse: &Warehouse, score: &str, seen: &Seen) -> 
     let query = seen.bind(warehouse.client().query(&sql).bind(score)).bind(MOST_LISTED);
     Ok(RowReport { data: fetch(query).await?, ..RowReport::default() })
 }
+
+/// The sums of an experiment: of each unit, which is who is kept in one arm, the means of its requests; of each arm, the sums of
+/// these and of their squares. What we refuse ourselves, for a budget, is no failure of an arm.
+pub(super) async fn experiment(
+    warehouse: &Warehouse,
+    (name, score): (&str, &str),
+    seen: &Seen,
+) -> Result<RowReport, Error> {
+    let sums = ["errors", "cost", "latency", "score"].map(|figure| {
+        format!(
+            "count({figure}) AS {figure}_units, ifNull(sum({figure}), 0) AS {figure}_sum,
+            ifNull(sum({figure} * {figure}), 0) AS {figure}_squares"
+        )
+    });
+    let sql = format!(
+        "SELECT arm, sum(asked) AS requests, count() AS units, {}
+        FROM (
+            SELECT arm, unit, count() AS asked, avg(is_failed) AS errors, avg(usd) AS cost, avg(ms) AS latency, avg(mark) AS score
+            FROM (
+                SELECT request_id, arm, concat(toString(project), ' ', coalesce(end_user, user, nullIf(session, ''), toString(request_id))) AS unit,
+                    toFloat64(outcome IN ('refused', 'broken') AND failure IS NOT NULL) AS is_failed,
+                    toFloat64(cost_usd) AS usd, if(outcome = 'served', total_us / 1000, NULL) AS ms
+                FROM requests WHERE experiment = ? AND received_at >= now() - INTERVAL {RATED} DAY AND {VISIBLE}
+            ) AS asked
+            LEFT JOIN (
+                SELECT request_id, toNullable(avg(number)) AS mark FROM scores
+                WHERE name = ? AND number IS NOT NULL AND at >= now() - INTERVAL {RATED} DAY GROUP BY request_id
+            ) AS marked USING (request_id)
+            GROUP BY arm, unit
+        ) GROUP BY arm ORDER BY arm LIMIT ?",
+        sums.join(", ")
+    );
+    let query = seen.bind(warehouse.client().query(&sql).bind(name)).bind(score).bind(MOST_LISTED);
+    Ok(RowReport { data: fetch(query).await?, ..RowReport::default() })
+}

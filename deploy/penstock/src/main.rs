@@ -125,6 +125,11 @@ enum Command {
     Tail(tools::tail::TailOptions),
     /// The runs of agents and conversations that requests are parts of, and one of them call by call
     Sessions(tools::sessions::SessionOptions),
+    /// What experiments have shown, arm by arm, with intervals and verdicts
+    Experiments(tools::experiments::ExperimentOptions),
+    /// What another routing policy would have come to
+    #[command(subcommand)]
+    Route(tools::what_if::RouteCommand),
     /// Ask ClickHouse: tables attempts, requests, prices
     Sql(tools::sql::SqlOptions),
     /// Which targets are well, and why not: circuits, limits, free workers
@@ -213,6 +218,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Show(options) => tools::show::run(&place, &options).await,
         Command::Tail(options) => tools::tail::run(&place, &options).await,
         Command::Sessions(options) => tools::sessions::run(&place, &options).await,
+        Command::Experiments(options) => Box::pin(tools::experiments::run(&place, &options)).await,
+        Command::Route(command) => Box::pin(tools::what_if::run(&place, &command)).await,
         Command::Sql(options) => tools::sql::run(&place, &options).await,
         Command::Cache(command) => tools::cache::run(&place, &command).await,
         Command::Targets(options) => tools::targets::run(&place, &options).await,

@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod batch;
 pub(crate) mod cache;
 pub(crate) mod check;
+pub(crate) mod experiments;
 pub(crate) mod keys;
 pub(crate) mod ledger;
 mod manage;
@@ -20,6 +21,7 @@ pub(crate) mod spend;
 pub(crate) mod sql;
 pub(crate) mod tail;
 pub(crate) mod targets;
+pub(crate) mod what_if;
 
 use crate::Place;
 use crate::config::Config;

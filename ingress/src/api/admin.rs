@@ -10,6 +10,7 @@ mod objects;
 mod provider_keys;
 mod questions;
 pub(crate) mod routes;
+mod trials;
 
 use crate::dashboard::session;
 use crate::http::body::{header, read_json};

@@ -2,6 +2,8 @@
 //! a strategy decides.
 
 use super::caching;
+use super::experiment::Experiment;
+use super::percent::parse_percent;
 use super::route_rule::{self, RouteRule};
 use super::strategy::Strategy;
 use penstock_runtime::config::{Section, parse_duration};
@@ -12,6 +14,7 @@ use penstock_schemas::name::{Target, check_model};
 use penstock_schemas::plan::Link;
 use penstock_schemas::score;
 use serde::Deserialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A name of the operator's that stands for several targets.
@@ -23,6 +26,8 @@ pub struct VirtualModel {
     pub links: Vec<ModelLink>,
     /// What the strategy goes by.
     pub routing: Routing,
+    /// The experiment that is made on it.
+    pub experiment: Option<Arc<Experiment>>,
     /// What happens to what a provider cannot express; `None`: as `[ingress] unsupported` says.
     pub unsupported: Option<Unsupported>,
     /// When a second target is asked too; `None`: never.
@@ -131,6 +136,7 @@ impl VirtualModel {
             strategy,
             routing: read_routing(section, &links),
             links,
+            experiment: None,
             unsupported: section.get("unsupported"),
             hedge: read_hedge(section),
             on_break: section.get("on_break").unwrap_or_default(),
@@ -167,18 +173,13 @@ fn read_share(section: &mut Section, key: &str) -> Option<f64> {
 }
 
 /// A percentage, `"2%"`, as a share.
-pub(super) fn read_percent(section: &mut Section, key: &str) -> Option<f64> {
+fn read_percent(section: &mut Section, key: &str) -> Option<f64> {
     let text: String = section.get(key)?;
     let percent = parse_percent(&text);
     if percent.is_none() {
         section.mistake(key, &format!("`{text}` is not a percentage: write it as \"2%\""));
     }
     percent
-}
-
-fn parse_percent(text: &str) -> Option<f64> {
-    let number: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
-    (0.0..=100.0).contains(&number).then_some(number / 100.0)
 }
 
 fn read_usd(section: &mut Section, key: &str) -> Option<f64> {

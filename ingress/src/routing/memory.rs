@@ -3,16 +3,25 @@
 use super::learnt::Learnt;
 use super::pins::Pins;
 use super::ratings;
+use super::stops::ArmStops;
 use crate::config::IngressConfig;
 use penstock_runtime::bus::{Bus, BusError};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Copies of requests that an ingress has answered at once, for shadow arms; beyond it requests are not copied.
+const SHADOWS: usize = 64;
 
 /// All of it.
-#[derive(Default)]
 pub(crate) struct RouteMemory {
     /// What answers have taught.
     pub(crate) learnt: Learnt,
     /// Where conversations stay.
     pub(crate) pins: Pins,
+    /// Arms that take no requests any more.
+    pub(crate) stops: ArmStops,
+    /// Room for copies of requests, for shadow arms.
+    pub(crate) shadows: Arc<Semaphore>,
 }
 
 impl RouteMemory {
@@ -23,6 +32,7 @@ impl RouteMemory {
     pub(crate) async fn open(bus: &Bus, config: &IngressConfig) -> Result<Self, BusError> {
         let (learnt, pins) = (Learnt::default(), Pins::follow(&bus.pins().await?));
         ratings::follow(bus, bus.life(), &learnt, config.models.values());
-        Ok(Self { learnt, pins })
+        let (stops, shadows) = (ArmStops::follow(&bus.arm_stops().await?), Arc::new(Semaphore::new(SHADOWS)));
+        Ok(Self { learnt, pins, stops, shadows })
     }
 }

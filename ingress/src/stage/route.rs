@@ -4,7 +4,7 @@ use crate::allow::{self, Allowed};
 use crate::config::{Hedge, OnBreak, VirtualModel};
 use crate::models::{Models, Named};
 use crate::refusal::Refusal;
-use crate::request::Request;
+use crate::request::{Request, ShadowOf};
 use crate::routing::{self, Pin, RouteQuery, Routed, Sources};
 use crate::state::Shared;
 use penstock_runtime::clock;
@@ -82,7 +82,7 @@ fn plan(request: &Request, ingress: &Shared) -> Result<(Route, Option<Pin>), Ref
     let targets: Vec<_> = plan.links().iter().map(|link| &link.target).collect();
     let allowed = allow::check(&request.key, &ingress.keys.directory(), name, &targets)?;
     let (decision, pin, conversation) = match routed {
-        None => (None, None, None),
+        None => (request.shadow.as_ref().map(copied), None, None),
         Some(Routed { mut decision, pin, conversation, .. }) => {
             if plan.current().target != wanted {
                 decision.reason = format!("{}, which is in trouble now", decision.reason);
@@ -101,6 +101,18 @@ fn plan(request: &Request, ingress: &Shared) -> Result<(Route, Option<Pin>), Ref
         _allowed: allowed,
     };
     Ok((route, pin))
+}
+
+/// Why a copy goes where it goes.
+fn copied(shadow: &ShadowOf) -> Box<RouteDecision> {
+    Box::new(RouteDecision {
+        strategy: "shadow".to_owned(),
+        reason: format!("a copy of {}", shadow.request),
+        propensity: 1.0,
+        experiment: Some(shadow.experiment.clone()),
+        arm: Some(shadow.arm.clone()),
+        ..RouteDecision::default()
+    })
 }
 
 /// A request, as far as routing looks at it.
@@ -139,8 +151,8 @@ pub(crate) fn dry_run(query: &RouteQuery, ingress: &Shared) -> Result<(Plan, Opt
 }
 
 /// What of a virtual model's decision depends on the caller alone.
-pub(crate) fn way(request: &Request, model: &VirtualModel) -> String {
-    routing::way(&query(request), (&request.asked.model, model))
+pub(crate) fn way(request: &Request, model: &VirtualModel, ingress: &Shared) -> String {
+    routing::way(&query(request), (&request.asked.model, model), &ingress.routes.stops)
 }
 
 /// Puts targets that are in trouble last, so that they are still there when nothing else is.

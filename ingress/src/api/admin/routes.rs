@@ -3,7 +3,9 @@
 
 mod parameters;
 
-use super::{AdminRequest, Handler, Reply, batches, cached, dry_route, ledger_rows, objects, provider_keys, questions};
+use super::{
+    AdminRequest, Handler, Reply, batches, cached, dry_route, ledger_rows, objects, provider_keys, questions, trials,
+};
 use crate::refusal::Refusal;
 use axum::http::Method;
 use axum::routing::MethodFilter;
@@ -17,6 +19,7 @@ use penstock_schemas::audit::AuditReport;
 use penstock_schemas::budget::{Budget, RateLimit};
 use penstock_schemas::cache::{CacheReport, NamespaceReport};
 use penstock_schemas::directory::{AdminSettings, Project, User};
+use penstock_schemas::experiment::ExperimentReport;
 use penstock_schemas::managed::{KeySettings, Kind};
 use penstock_schemas::provider_key::{NewProviderKey, ProviderKeyChange, ProviderKeyShown};
 use penstock_schemas::question::Answered;
@@ -128,6 +131,11 @@ pub(crate) fn routes() -> Vec<AdminRoute> {
     routes.extend(of_activity());
     routes.push(of_targets());
     routes.push(of_routes());
+    routes.push(AdminRoute {
+        answer: content::<ExperimentReport>(ContentForm::List),
+        handler: handler(trials::list),
+        ..question("experiments", "list_experiments", "What experiments have shown, arm by arm")
+    });
     routes.extend(of_cache());
     routes.extend(of_batches());
     routes

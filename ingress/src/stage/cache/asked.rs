@@ -126,7 +126,7 @@ fn key(request: &Request, (scope, namespace): (CacheScope, &str), way: &Way, tex
 fn way(request: &Request, ingress: &Shared) -> Option<Way> {
     let name = &request.asked.model;
     match ingress.models.find(name) {
-        Named::Own(model) => Some(own_way(name, model, &route::way(request, model))),
+        Named::Own(model) => Some(own_way(name, model, &route::way(request, model, ingress))),
         Named::Target(target) => Some(Way { text: target.to_string(), targets: vec![target] }),
         Named::Ambiguous(_) | Named::Unknown(_) => None,
     }

@@ -67,6 +67,14 @@ impl Bus {
         Ok(Bucket::of(self, self.key_value_for(&name, SESSIONS).await?))
     }
 
+    /// The bucket of arms of experiments that were stopped, by the numbers of their names.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn arm_stops(&self) -> Result<Bucket<penstock_schemas::experiment::ArmStop>, BusError> {
+        Bucket::open(self, &self.subjects.arm_stops_bucket()).await
+    }
+
     /// The bucket of conversations that stay where they began, by their numbers.
     ///
     /// # Errors
