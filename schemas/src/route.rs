@@ -6,7 +6,7 @@ use crate::dialect::Dialect;
 use crate::name::Target;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -84,16 +84,41 @@ pub struct RouteFilter {
     pub why: String,
 }
 
+/// The dialect of a request whose route is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteDialect {
+    /// OpenAI's chat completions.
+    #[default]
+    Openai,
+    /// OpenAI's responses.
+    Responses,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Google's contents.
+    Google,
+}
+
+impl From<RouteDialect> for Dialect {
+    fn from(dialect: RouteDialect) -> Self {
+        match dialect {
+            RouteDialect::Openai => Self::Openai,
+            RouteDialect::Responses => Self::Responses,
+            RouteDialect::Anthropic => Self::Anthropic,
+            RouteDialect::Google => Self::Google,
+        }
+    }
+}
+
 /// What is sent to `POST /admin/v1/route`: a request as a client would send it, and who would.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteQuestion {
-    /// The dialect of the request: openai (the default), responses, anthropic, google.
+    /// The dialect of the request.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
-    pub dialect: Option<Dialect>,
+    pub dialect: RouteDialect,
     /// The request.
-    pub request: Value,
+    pub request: Map<String, Value>,
     /// The model, where the dialect has it in the path.
     #[serde(default)]
     pub model: Option<String>,

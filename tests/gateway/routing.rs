@@ -280,11 +280,11 @@ async fn a_dry_run_is_for_who_may_see_the_project() {
     let admin = async |question: Value| world.post("/admin/v1/route", &question).key(world.admin_key()).await.error();
     assert_eq!(
         admin(json!({ "request": { "messages": [{ "role": "user", "content": "Hello!" }] } })).await,
-        "400 invalid_request_error missing_required_parameter (model)"
+        "422 invalid_request_error invalid_value (request)"
     );
     assert_eq!(
         admin(json!({ "request": request, "dialect": "bedrock" })).await,
-        "422 invalid_request_error invalid_value (dialect)"
+        "400 invalid_request_error invalid_json"
     );
     assert_eq!(
         admin(json!({ "request": { "model": "nothing", "messages": [{ "role": "user", "content": "Hello!" }] } }))

@@ -7,10 +7,9 @@ use crate::refusal::Refusal;
 use crate::routing::RouteQuery;
 use crate::session;
 use crate::stage::route;
-use axum::http::HeaderMap;
 use bytes::Bytes;
 use penstock_runtime::clock;
-use penstock_schemas::envelope::{Caller, Dialect, Operation};
+use penstock_schemas::envelope::{Caller, Operation};
 use penstock_schemas::name::{KeyId, ProjectId};
 use penstock_schemas::route::{RouteDecision, RoutePlan, RouteQuestion};
 use penstock_schemas::session::{Session, SessionSource};
@@ -28,10 +27,10 @@ pub(super) async fn ask(asked: AdminRequest) -> Result<Reply, Refusal> {
     if !actor.sees_all() && !actor.projects.contains(&caller.project.to_string()) {
         return Err(Refusal::NoRole);
     }
-    let request = Bytes::from(question.request.to_string());
+    let request = Bytes::from(serde_json::to_vec(&question.request).unwrap_or_default());
     let session = match &question.session {
         Some(id) => Session::parse(id, SessionSource::Header),
-        None => session::read(&HeaderMap::new(), &request)?,
+        None => session::of_body(&request),
     };
     let request = read(&question, request)?;
     let caller = Caller { end_user: request.user.clone(), ..caller };
@@ -67,11 +66,9 @@ fn caller(question: &RouteQuestion) -> Result<Caller, Refusal> {
     })
 }
 
+/// What cannot be read of the request is no mistake in the form of the question.
 fn read(question: &RouteQuestion, request: Bytes) -> Result<ClientRequest, Refusal> {
-    let dialect = question.dialect.unwrap_or(Dialect::Openai);
-    match dialect {
-        Dialect::Openai | Dialect::Anthropic | Dialect::Google | Dialect::Responses => {}
-        _ => return Err(ManageError::rule("dialect", "use openai, responses, anthropic or google".to_owned()).into()),
-    }
-    Endpoint { model: question.model.clone(), ..Endpoint::new(dialect, Operation::Chat) }.read(request, None)
+    let endpoint = Endpoint::new(question.dialect.into(), Operation::Chat);
+    let read = Endpoint { model: question.model.clone(), ..endpoint }.read(request, None);
+    read.map_err(|refusal| ManageError::rule("request", refusal.to_string()).into())
 }
