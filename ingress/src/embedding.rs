@@ -115,8 +115,15 @@ impl Embedding {
         self.model.as_ref() == model && self.text == digest(text)
     }
 
+    /// The vector, if it is there already.
+    pub(crate) fn now(&self) -> Option<Arc<[f32]>> {
+        match &*self.state.borrow() {
+            Made::Vector(vector) => Some(vector.clone()),
+            Made::UnderWay | Made::Never => None,
+        }
+    }
+
     /// The vector, as soon as it is there; `None` when it is not by then, or never.
-    #[allow(dead_code, reason = "the stages that use it are on their way")]
     pub(crate) async fn wait(&self, longest: Duration) -> Option<Arc<[f32]>> {
         let mut state = self.state.clone();
         let made = timeout(longest, state.wait_for(|made| !matches!(made, Made::UnderWay))).await.ok()?;

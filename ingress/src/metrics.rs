@@ -7,6 +7,7 @@ use penstock_runtime::bus::{Bus, Journal};
 use penstock_runtime::ledger_metrics::LedgerMetrics;
 use penstock_runtime::memory::Memory;
 use penstock_runtime::metrics::{Metrics, SECONDS};
+use penstock_schemas::cache::CheckReport;
 use penstock_schemas::event::RequestEvent;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::target::{CircuitState, TargetReport};
@@ -16,6 +17,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Upper ends of the buckets for stages, in seconds: most take microseconds, and waits take long.
@@ -47,6 +49,11 @@ struct ByStage {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByCache {
     result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByBound {
+    bound: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -90,6 +97,9 @@ pub(crate) struct IngressMetrics {
     memory_free: Gauge,
     cache_waiting: Gauge,
     cache_wrong: Counter,
+    cache_not_compared: Counter,
+    cache_checked: Family<ByCache, Counter>,
+    cache_false_hits: Family<ByBound, Gauge<f64, AtomicU64>>,
     embeddings: Family<ByOutcomeOfEmbedding, Counter>,
     ledger: LedgerMetrics,
     registry: Metrics,
@@ -124,6 +134,21 @@ impl IngressMetrics {
                 "cache_wrong",
                 "Cached answers that callers reported as wrong",
                 Counter::default(),
+            ),
+            cache_not_compared: metrics.register(
+                "cache_not_compared",
+                "Requests for the semantic cache whose vector did not come in time",
+                Counter::default(),
+            ),
+            cache_checked: metrics.register(
+                "cache_checked_hits",
+                "Semantic hits that were checked by asking the model anyway, by what came of it",
+                Family::default(),
+            ),
+            cache_false_hits: metrics.register(
+                "cache_false_hit_rate",
+                "Wrong ones among the semantic hits that were checked, and the bounds of the true rate",
+                Family::default(),
             ),
             embeddings: metrics.register(
                 "embeddings",
@@ -175,6 +200,25 @@ impl IngressMetrics {
     /// Counts a cached answer that was reported as wrong.
     pub(crate) fn wrong_hit(&self) {
         self.cache_wrong.inc();
+    }
+
+    /// Counts a request whose vector was not there in time.
+    pub(crate) fn not_compared(&self) {
+        self.cache_not_compared.inc();
+    }
+
+    /// Counts a semantic hit that was checked.
+    pub(crate) fn checked_hit(&self, result: &'static str) {
+        self.cache_checked.get_or_create(&ByCache { result }).inc();
+    }
+
+    /// Notes how often semantic hits are wrong; without checks it says nothing.
+    pub(crate) fn false_hits(&self, report: &CheckReport) {
+        if report.checked > 0 {
+            for (bound, value) in [("rate", report.rate), ("low", report.low), ("high", report.high)] {
+                self.cache_false_hits.get_or_create(&ByBound { bound }).set(value);
+            }
+        }
     }
 
     /// Counts a vector that a stage wanted.

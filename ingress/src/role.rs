@@ -156,12 +156,12 @@ async fn follow_health(bus: &Bus) -> Result<Health, BusError> {
 
 /// The cache of answers; what other processes ask of it is answered from now on.
 async fn open_cache(config: &IngressConfig, bus: &Bus) -> Result<Cache, IngressError> {
-    config.cache.warn();
-    let cache = Cache::follow(&bus.cache_store().await?, bus.life(), config.cache.memory, config.cache.disk);
+    let (store, measured) = (bus.cache_store().await?, bus.thresholds().await?);
+    let cache = Cache::follow(&store, measured, bus.life(), (config.cache.memory, config.cache.disk));
     let known = cache.clone();
     bus.answer_hits(move |asked| known.of_request(asked)).await?;
-    let known = cache.clone();
-    bus.answer_cache_reports(move || known.report()).await?;
+    let (known, policy) = (cache.clone(), config.cache.policy.clone());
+    bus.answer_cache_reports(move || known.report(&policy)).await?;
     Ok(cache)
 }
 

@@ -1,6 +1,12 @@
 //! The cache of answers: what may be set for it, what is kept of an answer, and what removes it. Knows neither where entries
 //! lie nor when one is looked up.
 
+mod report;
+
+pub use report::{
+    CacheReport, CheckReport, HitQuestion, HitReply, NamespaceReport, SemanticHit, SemanticReport, ThresholdRecord,
+};
+
 use crate::UnixMicros;
 use crate::duration::parse_duration;
 use crate::envelope::Operation;
@@ -201,11 +207,26 @@ pub struct CacheEntry {
     /// Whether it ended because of its limit of tokens: complete for the same request, and not for one like it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
+    /// The question that it answers, where answers to others like it may be it; absent: it answers the same request alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<Box<KeptQuestion>>,
     /// How long its content is, in bytes.
     pub bytes: u64,
     /// Whether the content is kept apart, under a name of its own, because it is large.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub apart: bool,
+}
+
+/// A question that was answered, as others are compared with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptQuestion {
+    /// Among which questions it stands: a digest, in hexadecimal digits, of whose they are and of everything that shapes the
+    /// answer but the question itself.
+    pub space: String,
+    /// The question.
+    pub text: String,
+    /// Its vector's direction: a signed byte for each number, in base64.
+    pub vector: String,
 }
 
 /// That the answers of a project to requests which arrived until now are not to be used any more.
@@ -221,44 +242,6 @@ pub struct CacheMark {
     pub key: Option<String>,
     /// When it was said.
     pub at: UnixMicros,
-}
-
-/// What is kept, by project and namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct CacheReport {
-    /// All namespaces that have answers.
-    pub caches: Vec<NamespaceReport>,
-}
-
-/// The answers of one namespace that an ingress holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NamespaceReport {
-    /// Whose they are.
-    pub project: String,
-    /// Its name; empty: those that were kept without one.
-    pub namespace: String,
-    /// How many.
-    pub entries: u64,
-    /// Their contents, in bytes.
-    pub bytes: u64,
-}
-
-/// Which answer a request got from the cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HitQuestion {
-    /// Whose request.
-    pub project: ProjectId,
-    /// The request.
-    pub request_id: RequestId,
-}
-
-/// The answer that it got.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HitReply {
-    /// Its key.
-    pub key: String,
-    /// Its namespace.
-    pub namespace: String,
 }
 
 #[cfg(test)]
@@ -292,6 +275,16 @@ mod tests {
             json!({ "ttl": "720h", "threshold": 1, "target_false_hits": "0%", "sample": "2 %", "embed": "a/b" });
         assert!(settings(&right).mistakes().is_empty());
         assert!(serde_json::from_value::<CacheSettings>(json!({ "tttl": "1h" })).is_err());
+    }
+
+    #[test]
+    fn an_entry_with_a_question_is_written_and_read_as_it_is_today() {
+        let question = json!({ "space": "ab", "text": "How?", "vector": "fwA=" });
+        let entry = json!({ "project": "search", "request_id": "01900000-0000-7000-8000-000000000001", "asked_at": 1,
+            "kept_at": 2, "expires_at": 3, "operation": "chat", "target": "openai/gpt-4o",
+            "summary": { "usage": {}, "usage_source": "provider" }, "question": question, "bytes": 9 });
+        let read: CacheEntry = serde_json::from_value(entry.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), entry);
     }
 
     /// What older processes have kept, and must be read for ever.

@@ -237,6 +237,11 @@ impl Subjects {
         format!("{}.query.cache_report", self.prefix)
     }
 
+    /// The bucket of what was measured of the semantic cache.
+    pub fn thresholds_bucket(&self) -> String {
+        format!("{}_THRESHOLDS", self.prefix)
+    }
+
     /// The stream of cached answers.
     pub fn cache_stream(&self) -> String {
         format!("{}_CACHE", self.prefix)

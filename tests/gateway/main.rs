@@ -86,6 +86,8 @@ mod roles;
 mod routing;
 mod rows;
 mod sdk;
+mod semantic;
+mod semantic_mix;
 mod spend;
 mod stop;
 mod strangers;

@@ -5,6 +5,9 @@
 //! pairs of questions with such a cosine none had more than 96 of 384 signs different, and one in 5,000 of other pairs has
 //! fewer than 100. So 48 bytes of each are looked at, and 384 of very few.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 /// The part of the signs that may differ between neighbours: 100 of 384.
 const APART: (usize, usize) = (100, 384);
 
@@ -29,13 +32,21 @@ pub struct VectorIndex<T> {
     numbers: Vec<i8>,
     scales: Vec<f32>,
     ids: Vec<T>,
+    places: HashMap<T, usize>,
 }
 
-impl<T: Copy + PartialEq> VectorIndex<T> {
+impl<T: Copy + Eq + Hash> VectorIndex<T> {
     /// An empty one, for vectors of so many numbers, and at most `most` of them.
     pub fn new(dimensions: usize, most: usize) -> Self {
-        let empty = Vec::new;
-        Self { dimensions, most, signs: Vec::new(), numbers: Vec::new(), scales: empty(), ids: Vec::new() }
+        Self {
+            dimensions,
+            most,
+            signs: Vec::new(),
+            numbers: Vec::new(),
+            scales: Vec::new(),
+            ids: Vec::new(),
+            places: HashMap::new(),
+        }
     }
 
     /// How many there are.
@@ -50,31 +61,34 @@ impl<T: Copy + PartialEq> VectorIndex<T> {
 
     /// What a vector takes, in bytes.
     pub fn bytes_each(&self) -> usize {
-        self.words() * 8 + self.dimensions + 4 + size_of::<T>()
+        // Twice the id and its place: a table is half empty after it has grown.
+        self.words() * 8 + self.dimensions + 4 + size_of::<T>() + 2 * size_of::<(T, usize)>()
     }
 
-    /// Adds a vector; false when it has another length, is no direction, or there is no room.
+    /// Adds a vector, in the place of an earlier one with this id; false when it has another length, is no direction, or
+    /// there is no room.
     pub fn insert(&mut self, id: T, vector: &[f32]) -> bool {
-        let Some((numbers, scale)) = self.rounded(vector).filter(|_| self.ids.len() < self.most) else { return false };
+        let Some((numbers, scale)) = self.rounded(vector) else { return false };
+        self.remove(id);
+        if self.ids.len() >= self.most {
+            return false;
+        }
         self.signs.extend(signs(vector));
         self.numbers.extend(numbers);
         self.scales.push(scale);
+        self.places.insert(id, self.ids.len());
         self.ids.push(id);
         true
     }
 
-    /// Takes an id's vectors out; how many there were.
-    pub fn remove(&mut self, id: T) -> usize {
-        let before = self.ids.len();
-        let mut at = 0;
-        while at < self.ids.len() {
-            if self.ids[at] == id {
-                self.take_out(at);
-            } else {
-                at += 1;
-            }
+    /// Takes the vector of an id out; whether there was one. Takes the same time however many there are.
+    pub fn remove(&mut self, id: T) -> bool {
+        let Some(at) = self.places.remove(&id) else { return false };
+        self.take_out(at);
+        if let Some(moved) = self.ids.get(at) {
+            self.places.insert(*moved, at);
         }
-        before - self.ids.len()
+        true
     }
 
     /// The last one takes the place of the one that goes.
@@ -190,6 +204,8 @@ mod tests {
         }
         assert!(index.insert(1, &[1.0, 0.0, 0.0, 0.0]) && index.insert(2, &[0.0, 1.0, 0.0, 0.0]));
         assert!(!index.insert(3, &[0.0, 0.0, 1.0, 0.0]), "there is no room");
-        assert_eq!((index.len(), index.remove(1), index.len()), (2, 1, 1));
+        assert_eq!((index.len(), index.remove(1), index.remove(1), index.len()), (2, true, false, 1));
+        assert!(index.insert(2, &[0.0, 0.0, 0.0, 1.0]) && index.len() == 1, "it takes the place of its own");
+        assert!(index.nearest(&[0.0, 1.0, 0.0, 0.0], 0.5).is_empty());
     }
 }

@@ -1,27 +1,8 @@
-//! What is known of English words: how common each is, numbers, negations, opposites, units, places. Knows no sentence.
+//! What is known of English words: numbers, negations, opposites, units, places. Knows no sentence.
 
 use crate::stem::stem;
 use std::collections::HashMap;
 use std::sync::LazyLock;
-
-/// The commonest words and how much each says, in tenths: made by `tests/quality train`.
-const COMMON: &str = include_str!("words.txt");
-
-/// How much a word says that is not common.
-pub(crate) const RARE: f32 = 10.0;
-
-static WEIGHTS: LazyLock<HashMap<&str, f32>> = LazyLock::new(|| {
-    COMMON
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .filter_map(|(word, weight)| Some((word, weight.parse::<f32>().ok()? / 10.0)))
-        .collect()
-});
-
-/// How much a word says: the logarithm of how rare it is, at most [`RARE`].
-pub(crate) fn weight(word: &str) -> f32 {
-    WEIGHTS.get(word).copied().unwrap_or(RARE)
-}
 
 const FILLERS: &str = "a about actually also am an and any anybody anyone are as at be been being best but by can could did \
     do does doing ever for from get give go going good got had has have having he her hers him his how i if in into is it its \
@@ -80,32 +61,32 @@ const NUMBERS: [(&str, &str); 40] = [
 ];
 
 /// Words that mean the opposite of each other, in groups: each of a group's first half against each of its second.
-const OPPOSITES: &str = "good great best better|bad worst worse poor;big large huge|small little tiny;high higher highest \
-    tall|low lower lowest short;fast faster quick quickly rapid|slow slower slowly;hot warm heat|cold cool chill;new newer \
-    young younger|old older ancient;increase increasing gain gaining rise raise grow add adding up|decrease decreasing lose \
-    losing loss fall reduce reducing lower drop remove removing down;before prior|after later;first earliest|last latest \
-    final;start begin beginning open opening enable enabling turn-on allow allowed|stop end ending close closing disable \
-    disabling forbid forbidden block banned;buy buying purchase import|sell selling sale export;love like|hate \
-    dislike;left|right;left west|east;north northern|south southern;man men male boy husband father \
-    son|woman women female girl wife mother daughter;rich wealthy|poor;easy easier easily simple|hard harder difficult \
-    complex;safe safely|dangerous unsafe risky;cheap cheaper cheapest inexpensive|expensive costly dear;more most \
-    maximum max|less least fewer minimum min;always|never rarely;above over|below under beneath;inside \
-    internal indoor|outside external outdoor;win winning success succeed|lose losing failure fail;true|false;strong \
-    stronger strength|weak weaker weakness;positive advantage advantages pros benefit benefits|negative disadvantage \
-    disadvantages cons drawback drawbacks;public|private;legal|illegal;upload send sending|download receive \
-    receiving;push|pull;encrypt encode compress|decrypt decode decompress;lend|borrow;teach|learn;give \
-    |take;early earlier|late later;full|empty;thick|thin;wide|narrow;deep|shallow;heavy|light lightweight;dark|bright \
-    light;wet|dry;clean|dirty;happy|sad unhappy;healthy|sick ill unhealthy;alive living|dead;day|night;morning|evening \
-    night;summer|winter;arrive arrival|depart departure leave;accept accepted|reject rejected refuse \
-    decline;connect|disconnect;install|uninstall;lock|unlock;mount|unmount;subscribe|unsubscribe;follow|unfollow;login \
-    |logout;appear|disappear vanish;agree|disagree;introvert|extrovert;vertical|horizontal;odd|even;input|output;read|write \
-    ;create make|delete destroy;ascending|descending;export|import;synchronous sync|asynchronous async;hardware|software \
-    ;virtual|physical;major|minor;senior|junior;ally friend|enemy;victory|defeat;attack|defend;front|back rear;top|bottom \
-    ;come|go;single|married;domestic|foreign international;liquid|solid;acid acidic|alkaline base;male|female;smart \
-    intelligent clever|stupid dumb;beautiful pretty|ugly;brave|coward;loud|quiet silent;soft|hard;sharp|blunt;sweet|bitter \
-    sour;tight|loose;with|without;active|passive;buyer|seller;employer|employee;parent|child;question|answer;problem|solution \
-    ;cause causes reason|effect effects consequence;supply|demand;profit|loss;asset|liability;debit|credit;wake|sleep;lighten|\
-    darken;gain|lose;same similar|different;include including|exclude excluding;encourage|discourage;remember|forget;ascend|descend";
+const OPPOSITES: &str = "good great best better|bad worst worse poor;big large huge|small little tiny;high higher \
+    highest tall|low lower lowest short;fast faster quick quickly rapid|slow slower slowly;hot warm heat|cold cool \
+    chill;new newer young younger|old older ancient;increase increasing gain gaining rise raise grow add adding up|\
+    decrease decreasing lose losing loss fall reduce reducing lower drop remove removing down;before prior|after later;\
+    first earliest|last latest final;start begin beginning open opening enable enabling turn-on allow allowed|stop end \
+    ending close closing disable disabling forbid forbidden block banned;buy buying purchase import|sell selling sale \
+    export;love like|hate dislike;left|right;left west|east;north northern|south southern;man men male boy husband \
+    father son|woman women female girl wife mother daughter;rich wealthy|poor;easy easier easily simple|hard harder \
+    difficult complex;safe safely|dangerous unsafe risky;cheap cheaper cheapest inexpensive|expensive costly dear;more \
+    most maximum max|less least fewer minimum min;always|never rarely;above over|below under beneath;inside internal \
+    indoor|outside external outdoor;win winning success succeed|lose losing failure fail;true|false;strong stronger \
+    strength|weak weaker weakness;positive advantage advantages pros benefit benefits|negative disadvantage \
+    disadvantages cons drawback drawbacks;public|private;legal|illegal;upload send sending|download receive receiving;\
+    push|pull;encrypt encode compress|decrypt decode decompress;lend|borrow;early earlier|late later;full|empty;thick|\
+    thin;wide|narrow;deep|shallow;heavy|light lightweight;dark|bright light;wet|dry;clean|dirty;happy|sad unhappy;\
+    healthy|sick ill unhealthy;alive living|dead;day|night;morning|evening night;summer|winter;arrive arrival|depart \
+    departure leave;accept accepted|reject rejected refuse decline;connect|disconnect;install|uninstall;lock|unlock;\
+    mount|unmount;subscribe|unsubscribe;follow|unfollow;login |logout;appear|disappear vanish;agree|disagree;introvert|\
+    extrovert;vertical|horizontal;odd|even;input|output;read|write;create make|delete destroy;ascending|descending;\
+    export|import;synchronous sync|asynchronous async;hardware|software;virtual|physical;major|minor;senior|junior;ally \
+    friend|enemy;victory|defeat;attack|defend;front|back rear;top|bottom;single|married;domestic|foreign international;\
+    liquid|solid;acid acidic|alkaline base;male|female;smart intelligent clever|stupid dumb;beautiful pretty|ugly;brave|\
+    coward;loud|quiet silent;soft|hard;sharp|blunt;sweet|bitter sour;tight|loose;with|without;active|passive;buyer|\
+    seller;employer|employee;parent|child;cause causes reason|effect effects consequence;supply|demand;profit|loss;\
+    asset|liability;debit|credit;wake|sleep;lighten|darken;gain|lose;same similar|different;include including|exclude \
+    excluding;encourage|discourage;remember|forget;ascend|descend";
 
 /// Beginnings and endings that turn a word into its opposite.
 const PREFIXES: [&str; 9] = ["un", "in", "im", "il", "ir", "dis", "non", "anti", "de"];

@@ -7,6 +7,7 @@
 
 mod guard;
 mod index;
+mod judge;
 mod lexicon;
 mod stem;
 mod text;
@@ -15,8 +16,9 @@ mod verifier;
 
 pub use guard::Veto;
 pub use index::{Neighbour, VectorIndex};
+pub use judge::{is_same_answer, is_same_text};
 pub use text::Wording;
-pub use threshold::{AdaptiveThreshold, CheckedHit, Interval, SAFE};
+pub use threshold::{AdaptiveThreshold, CheckedHit, Interval, SAFE, STEPS, StepCounts};
 pub use verifier::{FEATURES, WEIGHTS, features, logistic};
 
 /// What is thought of two questions.

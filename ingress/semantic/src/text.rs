@@ -23,6 +23,13 @@ pub(crate) enum WordKind {
     Code,
 }
 
+/// Words behind which `not` asks for both sides.
+const ASKING_BOTH: [&str; 3] = ["or", "why", "if"];
+
+/// Words that hold sentences together, and are names when they are written as such: a language, a month, a state.
+const NAMED: [&str; 3] = ["go", "may", "will"];
+const SHOUTED: [&str; 3] = ["US", "IT", "WHO"];
+
 /// One word.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct WordRead {
@@ -32,8 +39,6 @@ pub(crate) struct WordRead {
     pub stem: String,
     /// What it is.
     pub kind: WordKind,
-    /// How much it says: the logarithm of how rare it is.
-    pub weight: f32,
 }
 
 /// A question that was read.
@@ -52,7 +57,8 @@ impl Wording {
         let text = text[..end].replace(['\u{2019}', '\u{2018}'], "'");
         let shouted =
             text.chars().filter(|c| c.is_lowercase()).count() * 3 < text.chars().filter(|c| c.is_uppercase()).count();
-        let mut words = Vec::new();
+        let is_loud = shouted || is_titled(&text);
+        let mut words: Vec<WordRead> = Vec::new();
         let mut negations = 0;
         let mut is_start = true;
         for token in text.split_whitespace() {
@@ -68,13 +74,20 @@ impl Wording {
                 {
                     let lower = part.to_lowercase();
                     negations += usize::from(lexicon::is_negation(&lower));
-                    let has_capital = part.chars().any(char::is_uppercase) && !shouted;
+                    let has_capital = part.chars().any(char::is_uppercase) && !is_loud;
                     let usual = if has_capital && !is_start { WordKind::Name } else { WordKind::Content };
                     words.extend(plain(part, &lower, usual));
                     is_start = false;
                 }
             }
             is_start = token.ends_with(['.', '?', '!', ':']) || (is_start && bare.is_empty());
+        }
+        // `Is it so or not?` denies nothing.
+        for at in 1..words.len() {
+            if words[at].text == "not" && ASKING_BOTH.contains(&words[at - 1].text.as_str()) {
+                words[at].kind = WordKind::Filler;
+                negations -= 1;
+            }
         }
         let stems = words.iter().filter(|word| word.kind != WordKind::Filler).map(|word| word.stem.clone()).collect();
         Self { words, stems, negations }
@@ -102,6 +115,15 @@ fn is_joined(bare: &str) -> bool {
     bare.chars().all(|c| c.is_ascii_digit() || ".,:/-%$€£".contains(c))
 }
 
+/// Whether most words begin with a capital, which then says nothing.
+fn is_titled(text: &str) -> bool {
+    let words =
+        || text.split_whitespace().skip(1).filter(|word| word.chars().filter(|c| c.is_alphabetic()).count() > 3);
+    let capital =
+        words().filter(|word| word.chars().find(|c| c.is_alphabetic()).is_some_and(char::is_uppercase)).count();
+    words().count() > 2 && capital * 10 >= words().count() * 7
+}
+
 fn is_code(token: &str) -> bool {
     let inner = token.trim_matches(|c: char| ".,?!\"'();:".contains(c));
     inner.contains(['_', '`', '{', '}', '[', ']', '=', '<', '>', '\\', '|', '~', '^', '@', '*', '#'])
@@ -109,15 +131,16 @@ fn is_code(token: &str) -> bool {
         || inner.contains("::")
         || inner.contains("->")
         || inner.contains("()")
-        || (inner.contains('.') && inner.split('.').all(|part| part.chars().any(char::is_alphabetic) && part.len() > 1))
+        || (inner.contains('.')
+            && inner.split('.').all(|part| part.chars().any(char::is_alphabetic) && part.len() > 1)
+            && !inner.split('.').skip(1).all(|part| part.starts_with(char::is_uppercase)))
         || (inner.starts_with('/') && inner.len() > 1)
         || (inner.len() > 1 && inner.starts_with('-') && inner.chars().nth(1).is_some_and(char::is_alphabetic))
 }
 
 fn word(text: String, kind: WordKind) -> WordRead {
-    let weight = lexicon::weight(&text);
     let stem = if kind == WordKind::Content || kind == WordKind::Name { stem(&text) } else { text.clone() };
-    WordRead { text, stem, kind, weight }
+    WordRead { text, stem, kind }
 }
 
 /// A word without code in it; a number that stands at its unit is two.
@@ -134,7 +157,8 @@ fn plain(part: &str, lower: &str, usual: WordKind) -> Vec<WordRead> {
     if part.chars().any(|c| c.is_ascii_digit()) {
         return vec![word(lower.replace(',', ""), WordKind::Number)];
     }
-    if lexicon::is_filler(lower) {
+    let is_named = usual == WordKind::Name && (NAMED.contains(&lower) || SHOUTED.contains(&part));
+    if lexicon::is_filler(lower) && !is_named {
         return vec![word(lower.to_owned(), WordKind::Filler)];
     }
     let kind = if lexicon::is_place(lower) { WordKind::Name } else { usual };

@@ -1,16 +1,14 @@
 //! How probable it must be that two questions want the same answer, of one namespace, by what was measured there: the lowest
 //! probability from which on the rate of false hits is surely below a target. Knows samples; knows no time.
 
-use std::collections::VecDeque;
-
 /// The probability that must be reached where nothing was measured.
-pub const SAFE: f32 = 0.85;
+pub const SAFE: f32 = 0.87;
 
-/// The samples that are kept: the oldest go first, so that what was true long ago does not count for ever.
-const SAMPLES: usize = 20_000;
+/// The most samples: then all counts are halved, so that what was true long ago does not count for ever.
+const SAMPLES: u32 = 20_000;
 
 /// The probabilities that are tried, from the lowest on.
-const STEPS: [f32; 10] = [0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.94, 0.97, 0.99];
+pub const STEPS: [f32; 10] = [0.5, 0.6, 0.7, 0.75, 0.8, 0.84, 0.87, 0.89, 0.905, 0.92];
 
 /// How sure the bound is.
 const CONFIDENCE: f64 = 0.95;
@@ -47,20 +45,23 @@ impl Interval {
     }
 }
 
+/// Of each step, the false hits and all hits from it on.
+pub type StepCounts = [(u32, u32); STEPS.len()];
+
 /// The threshold of a namespace.
 #[derive(Clone, Debug)]
 pub struct AdaptiveThreshold {
     target: f64,
-    samples: VecDeque<CheckedHit>,
-    /// Of each step, the false hits and all hits from it on.
-    counts: [(usize, usize); STEPS.len()],
+    counts: StepCounts,
     current: f32,
 }
 
 impl AdaptiveThreshold {
-    /// One that is to keep the rate of false hits below `target`, of 0 to 1.
-    pub fn new(target: f64) -> Self {
-        Self { target, samples: VecDeque::new(), counts: Default::default(), current: SAFE }
+    /// One that is to keep the rate of false hits below `target`, of 0 to 1, after these samples.
+    pub fn new(target: f64, counts: StepCounts) -> Self {
+        let mut threshold = Self { target, counts, current: SAFE };
+        threshold.current = threshold.decide();
+        threshold
     }
 
     /// The probability from which on an answer is served.
@@ -68,30 +69,28 @@ impl AdaptiveThreshold {
         self.current
     }
 
+    /// Its samples.
+    pub fn counts(&self) -> &StepCounts {
+        &self.counts
+    }
+
     /// Takes a checked hit.
     pub fn learn(&mut self, hit: CheckedHit) {
-        if self.samples.len() >= SAMPLES
-            && let Some(oldest) = self.samples.pop_front()
-        {
-            self.count(oldest, |count, by| *count -= by);
+        if self.counts[0].1 >= SAMPLES {
+            self.counts = self.counts.map(|(falsely, all)| (falsely.div_ceil(2), all.div_ceil(2)));
         }
-        self.count(hit, |count, by| *count += by);
-        self.samples.push_back(hit);
+        for ((falsely, all), step) in self.counts.iter_mut().zip(STEPS) {
+            if hit.probability >= step {
+                *falsely += u32::from(hit.is_false);
+                *all += 1;
+            }
+        }
         self.current = self.decide();
     }
 
-    fn count(&mut self, hit: CheckedHit, change: impl Fn(&mut usize, usize)) {
-        for ((falsely, all), step) in self.counts.iter_mut().zip(STEPS) {
-            if hit.probability >= step {
-                change(falsely, usize::from(hit.is_false));
-                change(all, 1);
-            }
-        }
-    }
-
-    /// The rate of false hits among the samples that would be served now.
-    pub fn measured(&self) -> Interval {
-        let (falsely, all) = self.above(self.current);
+    /// The rate of false hits among the samples that would be served from this probability on.
+    pub fn measured(&self, from: f32) -> Interval {
+        let (falsely, all) = self.above(from);
         Interval::of(falsely, all)
     }
 
@@ -102,7 +101,8 @@ impl AdaptiveThreshold {
         let tail = (1.0 - CONFIDENCE) / real(STEPS.len());
         let is_sure = |step: &&f32| {
             let (falsely, all) = self.above(**step);
-            all > 0 && upper(falsely, all, tail) <= self.target
+            // At the target's rate, so few would hardly be seen: the upper bound is below it.
+            falsely < all && at_most(falsely, all, self.target) <= tail
         };
         let is_bad = |step: &f32| {
             let (falsely, all) = self.above(*step);
@@ -114,8 +114,10 @@ impl AdaptiveThreshold {
         }
     }
 
-    fn above(&self, step: f32) -> (usize, usize) {
-        STEPS.iter().position(|one| *one >= step).map_or((0, 0), |at| self.counts[at])
+    /// The false hits and all hits among the samples from this probability on.
+    pub fn above(&self, from: f32) -> (usize, usize) {
+        let (falsely, all) = STEPS.iter().position(|one| *one >= from).map_or((0, 0), |at| self.counts[at]);
+        (falsely as usize, all as usize)
     }
 }
 
@@ -178,7 +180,7 @@ mod tests {
 
     #[test]
     fn without_evidence_it_is_safe_and_with_enough_it_falls() {
-        let mut threshold = AdaptiveThreshold::new(0.005);
+        let mut threshold = AdaptiveThreshold::new(0.005, StepCounts::default());
         for _ in 0..1_000 {
             threshold.learn(CheckedHit { probability: 0.95, is_false: false });
             assert!(threshold.current() >= SAFE || threshold.above(threshold.current()).1 > 900);
@@ -187,16 +189,29 @@ mod tests {
             threshold.learn(CheckedHit { probability: 0.72, is_false: false });
         }
         assert!(threshold.current() <= 0.7, "{}", threshold.current());
-        assert!(threshold.measured().high < 0.005);
+        assert!(threshold.measured(threshold.current()).high < 0.005);
     }
 
     #[test]
     fn false_hits_raise_it_at_once() {
-        let mut threshold = AdaptiveThreshold::new(0.005);
+        let mut threshold = AdaptiveThreshold::new(0.005, StepCounts::default());
         threshold.learn(CheckedHit { probability: 0.88, is_false: true });
-        assert!(threshold.current() >= 0.9, "{}", threshold.current());
+        assert!(threshold.current() > 0.88, "{}", threshold.current());
         threshold.learn(CheckedHit { probability: 0.995, is_false: true });
         assert!(threshold.current() >= 1.0, "nothing is served: {}", threshold.current());
+    }
+
+    #[test]
+    fn old_samples_count_less_and_are_never_forgotten_in_favour_of_it() {
+        let mut threshold = AdaptiveThreshold::new(0.005, StepCounts::default());
+        threshold.learn(CheckedHit { probability: 0.9, is_false: true });
+        for _ in 0..100_000 {
+            threshold.learn(CheckedHit { probability: 0.9, is_false: false });
+        }
+        let (falsely, all) = threshold.above(0.9);
+        assert!(falsely == 1 && (10_000..=20_000).contains(&all), "{falsely} of {all}");
+        let again = AdaptiveThreshold::new(0.005, *threshold.counts());
+        assert!((again.current() - threshold.current()).abs() < f32::EPSILON);
     }
 
     proptest! {
@@ -204,7 +219,7 @@ mod tests {
         fn a_threshold_below_the_safe_one_has_its_evidence(
             samples in prop::collection::vec((0.4_f32..1.0, 0_u16..400), 0..3_000),
         ) {
-            let mut threshold = AdaptiveThreshold::new(0.005);
+            let mut threshold = AdaptiveThreshold::new(0.005, StepCounts::default());
             for (probability, dice) in samples {
                 threshold.learn(CheckedHit { probability, is_false: dice == 0 });
             }

@@ -1,12 +1,14 @@
 //! A feedback that says nothing but that an answer came from the cache and is wrong: it is removed everywhere. Knows nothing of
 //! how answers are kept, nor of scores.
 
+use crate::cache::{CacheKey, CheckedSet};
 use crate::refusal::Refusal;
 use crate::stage::authenticate::Credentials;
 use crate::state::Shared;
 use penstock_runtime::clock;
 use penstock_schemas::cache::{CacheMark, HitQuestion};
 use penstock_schemas::name::{ProjectId, RequestId};
+use penstock_semantic::CheckedHit;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -48,6 +50,14 @@ async fn remove(ingress: &Shared, project: ProjectId, request_id: RequestId) -> 
         None => ingress.bus.ask_hit(&question).await.map_err(unavailable)?,
     };
     let Some(known) = known else { return Ok(false) };
+    if let Some(hit) = &known.semantic
+        && let Some(space) = CacheKey::read(&hit.space)
+    {
+        let set = CheckedSet { space, project: project.as_str(), namespace: &known.namespace, model: &hit.model };
+        let wrong = CheckedHit { probability: hit.probability, is_false: true };
+        ingress.cache.thresholds().learn(&set, wrong).await.map_err(unavailable)?;
+        ingress.metrics.checked_hit("reported");
+    }
     let mark = CacheMark { project, namespace: Some(known.namespace), key: Some(known.key), at: clock::now() };
     ingress.cache.remove(mark).await.map_err(unavailable)?;
     ingress.metrics.wrong_hit();

@@ -15,6 +15,17 @@ pub(crate) struct Canonical {
     /// Whether it asks for nothing that a provider does by itself, such as a search: what came of that is not in the agnostic
     /// form of an answer.
     pub(crate) is_plain: bool,
+    /// What is asked, where that is one text alone, without tools and earlier turns.
+    pub(crate) question: Option<SoleQuestion>,
+}
+
+/// The only turn of a request, apart from the rest of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SoleQuestion {
+    /// It.
+    pub(crate) text: String,
+    /// Everything else that shapes the answer.
+    pub(crate) frame: Vec<u8>,
 }
 
 /// Fields that say who asks, how the answer is delivered or what is kept of it elsewhere. Source:
@@ -62,7 +73,25 @@ pub(crate) fn canonical(operation: Operation, agnostic: &[u8], defaults: Default
     let mut value = Value::Object(request);
     value.sort_all_objects();
     settle_numbers(&mut value);
-    Some(Canonical { text: serde_json::to_vec(&value).ok()?, is_plain })
+    let text = serde_json::to_vec(&value).ok()?;
+    let question = (operation == Operation::Chat && is_plain).then(|| sole_question(value)).flatten();
+    Some(Canonical { text, is_plain, question })
+}
+
+/// The question of a chat that has instructions and one turn of text, and asks for text.
+fn sole_question(mut request: Value) -> Option<SoleQuestion> {
+    let is_of_text = |name: &&str| !["tools", "functions", "modalities", "audio"].contains(name);
+    if !request.as_object()?.keys().all(|name| is_of_text(&name.as_str())) {
+        return None;
+    }
+    let (last, before) = request.get_mut("messages")?.as_array_mut()?.split_last_mut()?;
+    let is_instruction = |message: &Value| matches!(message["role"].as_str(), Some("system" | "developer"));
+    if last["role"] != "user" || !before.iter().all(is_instruction) {
+        return None;
+    }
+    let content = last.get_mut("content").filter(|content| content.is_string())?;
+    let Value::String(text) = content.take() else { return None };
+    Some(SoleQuestion { text, frame: serde_json::to_vec(&request).ok()? })
 }
 
 /// Settles a chat; whether it asks for nothing that a provider does by itself.

@@ -68,6 +68,16 @@ pub(crate) fn complete(operation: Operation, bytes: Bytes) -> Option<Completed> 
     Some(Completed { bytes, cut })
 }
 
+/// What a whole chat says, where it says something and nothing else: neither calls nor several choices.
+pub(crate) fn text_of(bytes: &[u8]) -> Option<String> {
+    let completion: Completion = serde_json::from_slice(bytes).ok()?;
+    let [Choice { message, .. }] = &completion.choices[..] else { return None };
+    match &message.content {
+        Some(Content::Text(text)) if message.tool_calls.as_ref().is_none_or(Vec::is_empty) => Some(text.clone()),
+        _ => None,
+    }
+}
+
 /// A streamed chat as a whole one, if it may be given again and all that it says can be put together.
 pub(crate) fn collected(pieces: &[Bytes], summary: &Summary) -> Option<Completed> {
     let mut parser = sse::Parser::new(EVENT_BYTES);

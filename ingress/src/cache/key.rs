@@ -17,7 +17,8 @@ impl CacheKey {
         hex::write(&self.0)
     }
 
-    pub(super) fn read(text: &str) -> Option<Self> {
+    /// The key that is spelled so.
+    pub(crate) fn read(text: &str) -> Option<Self> {
         hex::read(text).and_then(|bytes| bytes.try_into().ok()).map(Self)
     }
 }

@@ -1,9 +1,8 @@
 //! The cache of answers: sections `[cache]` and `[models.NAME.cache]`. Knows nothing of requests.
 
 use penstock_runtime::config::{Document, Section};
-use penstock_schemas::cache::{CacheMode, CachePolicy, CacheSettings};
+use penstock_schemas::cache::{CachePolicy, CacheSettings};
 use serde_json::{Map, Value};
-use tracing::warn;
 
 /// The keys of `[cache]` that may also stand at a more particular place.
 const SETTINGS: [&str; 7] = ["mode", "ttl", "scope", "embed", "threshold", "target_false_hits", "sample"];
@@ -29,13 +28,6 @@ impl CacheConfig {
         let policy = CachePolicy::default().with(&checked(&section, "", settings).unwrap_or_default());
         let mut size = |key, default| section.size(key).unwrap_or(default).max(LEAST) as u64;
         Self { memory: size("memory", 256 << 20), disk: size("disk", 2 << 30), policy }
-    }
-
-    /// Says what is set and not there yet.
-    pub(crate) fn warn(&self) {
-        if self.policy.mode == CacheMode::Semantic {
-            warn!("[cache] mode is \"semantic\", which this version does as \"exact\"");
-        }
     }
 }
 

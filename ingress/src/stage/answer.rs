@@ -51,6 +51,9 @@ impl Begun {
         if let Some(age) = record.cache_age() {
             set(&mut headers, "x-penstock-cache-age", &age.as_secs().to_string());
         }
+        if let Some(similarity) = record.similarity() {
+            set(&mut headers, "x-penstock-cache-similarity", &format!("{similarity:.3}"));
+        }
         let body = match self.answer {
             Answer::Whole(ended, bytes) => {
                 let mut rewriter = rewriter;

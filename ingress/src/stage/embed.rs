@@ -8,7 +8,6 @@ use penstock_schemas::name::Target;
 
 /// The vector of this text by this model (`None`: the built-in one), which is being made from now on, unless an earlier stage has begun with it. The
 /// project pays for it where the model costs something.
-#[allow(dead_code, reason = "the stages that use it are on their way")]
 pub(crate) fn embed(request: &mut Request, model: Option<&Target>, text: &str, ingress: &Shared) -> Embedding {
     if let Some(embedding) = request.embedding.as_ref().filter(|embedding| embedding.is_of(model, text)) {
         return embedding.clone();

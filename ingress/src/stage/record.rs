@@ -65,6 +65,8 @@ pub(crate) struct Record {
     conversation: Option<u64>,
     /// What is learnt from its call.
     watch: Option<RouteWatch>,
+    /// How probable it is that the question which it answers wants the same, where it is another.
+    similarity: Option<f32>,
 }
 
 impl Record {
@@ -115,6 +117,7 @@ impl Record {
             learnt: ingress.routes.learnt.clone(),
             conversation: None,
             watch: None,
+            similarity: None,
         }
     }
 
@@ -208,6 +211,16 @@ impl Record {
             event.cache = cache;
             event.cache_source = Some(source);
         });
+    }
+
+    /// Notes how surely the answer is to a question of the same meaning.
+    pub(crate) fn similar(&mut self, similarity: Option<f32>) {
+        self.similarity = similarity;
+    }
+
+    /// How surely it is, where it came from the cache and is to another question.
+    pub(crate) fn similarity(&self) -> Option<f32> {
+        self.similarity
     }
 
     /// How old the answer is, where it came from the cache.

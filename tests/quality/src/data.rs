@@ -4,7 +4,7 @@ use anyhow::Context;
 use flate2::read::GzDecoder;
 use penstock_local::SentenceModel;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -27,14 +27,25 @@ pub fn gptcache(folder: &Path) -> anyhow::Result<Vec<Pair>> {
 pub fn quora(folder: &Path) -> anyhow::Result<(Vec<Pair>, Vec<Pair>)> {
     let pair = |row: &Value| Some(Pair { a: text(row, "a")?, b: text(row, "b")?, is_same: row["same"] == 1 });
     let pairs = read(&folder.join("qqp_pairs.jsonl.gz"), pair)?;
+    let parents = parents(&pairs);
+    Ok(pairs.into_iter().partition(|pair| hash(&root(&parents, &pair.a)) % 2 == 0))
+}
+
+/// Each question with the name of all that it is paired with, directly or through others.
+pub fn components(pairs: &[Pair]) -> BTreeMap<&str, String> {
+    let parents = parents(pairs);
+    pairs.iter().flat_map(|pair| [&pair.a, &pair.b]).map(|text| (text.as_str(), root(&parents, text))).collect()
+}
+
+fn parents(pairs: &[Pair]) -> HashMap<String, String> {
     let mut parents: HashMap<String, String> = HashMap::new();
-    for pair in &pairs {
+    for pair in pairs {
         let (a, b) = (root(&parents, &pair.a), root(&parents, &pair.b));
         if a != b {
             parents.insert(a.clone().max(b.clone()), a.min(b));
         }
     }
-    Ok(pairs.into_iter().partition(|pair| hash(&root(&parents, &pair.a)) % 2 == 0))
+    parents
 }
 
 fn root(parents: &HashMap<String, String>, text: &str) -> String {

@@ -1,5 +1,5 @@
 //! Measures the semantic cache on public benchmarks, and trains its verifier on a part of one. `quality report DATA` prints
-//! GPTCache's curve, Quora's pairs and near-misses; `quality train DATA` writes the verifier's weights and its table of words.
+//! GPTCache's curve, Quora's pairs and near-misses; `quality train DATA` writes the verifier's weights.
 //! Knows the data's form; knows nothing of the gateway.
 
 mod data;

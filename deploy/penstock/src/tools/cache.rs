@@ -12,7 +12,7 @@ use std::process::ExitCode;
     after_help = "Examples:\n  penstock cache stats --project search\n  penstock cache clear --project search --namespace faq"
 )]
 pub(crate) enum CacheCommand {
-    /// How many answers are kept, by project and namespace
+    /// What is kept, hit and saved, and how often semantic hits are wrong, by project and namespace
     Stats(StatsOptions),
     /// Removes the answers of a project, or of one of its namespaces, in every ingress
     Clear(ClearOptions),
@@ -55,12 +55,51 @@ async fn stats(place: &Place, options: &StatsOptions) -> anyhow::Result<ExitCode
             && options.namespace.as_ref().is_none_or(|namespace| *namespace == cache.namespace)
     };
     caches.retain(is_wanted);
-    let row = |cache: &NamespaceReport| {
-        [cache.project.clone(), cache.namespace.clone(), cache.entries.to_string(), cache.bytes.to_string()]
-    };
-    let rows: Vec<[String; 4]> = caches.iter().map(row).collect();
-    print(options.format, &["project", "namespace", "entries", "bytes"], &rows, &CacheReport { caches })?;
+    let rows: Vec<[String; 10]> = caches.iter().map(row).collect();
+    let head = [
+        "project",
+        "namespace",
+        "entries",
+        "bytes",
+        "lookups",
+        "hit rate",
+        "saved",
+        "checked",
+        "false hits",
+        "threshold",
+    ];
+    print(options.format, &head, &rows, &CacheReport { caches })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn row(cache: &NamespaceReport) -> [String; 10] {
+    let percent = |rate: f64| format!("{:.2} %", rate * 100.0);
+    let false_hits = &cache.false_hits;
+    let measured = if false_hits.checked == 0 {
+        String::new()
+    } else {
+        let [rate, low, high] = [false_hits.rate, false_hits.low, false_hits.high].map(percent);
+        format!("{rate} ({low} to {high})")
+    };
+    let thresholds = cache.semantic.iter().map(|set| set.threshold);
+    let (least, most) = thresholds.fold((1.0_f64, 0.0_f64), |(least, most), one| (least.min(one), most.max(one)));
+    let threshold = match cache.semantic.len() {
+        0 => String::new(),
+        1 => format!("{most}"),
+        sets => format!("{least} to {most} ({sets})"),
+    };
+    [
+        cache.project.clone(),
+        cache.namespace.clone(),
+        cache.entries.to_string(),
+        cache.bytes.to_string(),
+        cache.lookups.to_string(),
+        percent(cache.hit_rate),
+        format!("${}", cache.saved_usd),
+        false_hits.checked.to_string(),
+        measured,
+        threshold,
+    ]
 }
 
 async fn clear(place: &Place, options: &ClearOptions) -> anyhow::Result<ExitCode> {

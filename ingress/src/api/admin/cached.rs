@@ -30,7 +30,8 @@ pub(super) async fn report(asked: AdminRequest) -> Result<Reply, Refusal> {
             && project.is_none_or(|project| project == cache.project)
             && namespace.is_none_or(|namespace| namespace == cache.namespace)
     };
-    let caches = asked.ingress.cache.report().caches.into_iter().filter(is_wanted).collect();
+    let caches =
+        asked.ingress.cache.report(&asked.ingress.config.cache.policy).caches.into_iter().filter(is_wanted).collect();
     Ok(Reply::new(json!(CacheReport { caches })))
 }
 

@@ -173,3 +173,38 @@ proptest! {
         prop_assert_eq!(String::from_utf8(again).unwrap(), form(&one));
     }
 }
+
+#[test]
+fn a_question_stands_apart_where_it_is_all_that_is_asked_and_everything_else_is_in_its_frame() {
+    let question = |request: Value| canonical(Operation::Chat, request.to_string().as_bytes(), ONE).unwrap().question;
+    let user = |content: Value| json!({ "role": "user", "content": content });
+    let asked = |messages: Vec<Value>| json!({ "model": "m", "seed": 1, "messages": messages });
+    let system = json!({ "role": "system", "content": "Be brief." });
+    let sole = question(asked(vec![system.clone(), user(json!("Why?"))])).unwrap();
+    assert_eq!(sole.text, "Why?");
+    let parts = user(json!([{ "type": "text", "text": "How?" }]));
+    let other = question(asked(vec![system.clone(), parts])).unwrap();
+    assert_eq!((other.text.as_str(), &other.frame), ("How?", &sole.frame), "the question is not in it");
+    for (change, value) in [("seed", json!(2)), ("response_format", json!({ "type": "json_object" }))] {
+        let mut changed = asked(vec![system.clone(), user(json!("Why?"))]);
+        changed[change] = value;
+        assert_ne!(question(changed).unwrap().frame, sole.frame, "{change}");
+    }
+    assert_ne!(question(asked(vec![user(json!("Why?"))])).unwrap().frame, sole.frame);
+    let image =
+        json!([{ "type": "text", "text": "What?" }, { "type": "image_url", "image_url": { "url": "https://a.b/c" } }]);
+    let answer = json!({ "role": "assistant", "content": "So." });
+    for messages in [
+        vec![user(image)],
+        vec![user(json!("Hi")), answer.clone(), user(json!("Why?"))],
+        vec![user(json!("Hi")), user(json!("Why?"))],
+        vec![user(json!("Hi")), answer],
+        vec![system],
+        vec![],
+    ] {
+        assert_eq!(question(asked(messages.clone())), None, "{messages:?}");
+    }
+    let mut tools = asked(vec![user(json!("Why?"))]);
+    tools["tools"] = json!([{ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } }]);
+    assert_eq!(question(tools), None);
+}

@@ -1,11 +1,12 @@
 //! What a request is known by in the cache: whose it is, whom it goes to, and everything that shapes its answer; or that its
 //! answer is not to be kept. Knows no entry.
 
-use super::control::Control;
-use crate::cache::CacheKey;
-use crate::cache::canonical::{Canonical, Defaults, canonical};
+use super::control::{Control, Use};
+use crate::cache::canonical::{Canonical, Defaults, SoleQuestion, canonical};
+use crate::cache::{CacheKey, QUESTION};
 use crate::config::VirtualModel;
 use crate::dialect::{Purpose, carried};
+use crate::embedding::Embedding;
 use crate::models::Named;
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -14,7 +15,7 @@ use crate::state::Shared;
 use bytes::Bytes;
 use penstock_runtime::heavy;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::cache::{CacheMode, CacheScope, CacheSettings};
+use penstock_schemas::cache::{CacheMode, CachePolicy, CacheScope, CacheSettings};
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::name::{ProjectId, RequestId, Target};
 use std::time::Duration;
@@ -46,6 +47,20 @@ pub(super) struct Asked {
     pub(super) agnostic: Bytes,
     /// Whether it may share the answer of one that is under way.
     pub(super) may_join: bool,
+    pub(super) policy: CachePolicy,
+    /// What it asks, where answers to other questions will do.
+    pub(super) question: Option<AskedQuestion>,
+    /// Set by the look-up by meaning: the question's vector.
+    pub(super) embedding: Option<Embedding>,
+}
+
+/// A question that is compared with others.
+pub(super) struct AskedQuestion {
+    /// Which these are: whose they are, and everything that shapes the answer but the question, are in it.
+    pub(super) space: CacheKey,
+    pub(super) text: String,
+    /// The model that embeds; `None`: the built-in one, which is not here.
+    pub(super) embedder: Option<Target>,
 }
 
 /// Whom a request goes to.
@@ -86,13 +101,22 @@ impl Asked {
             let form = canonical(asked.operation, &agnostic, defaults);
             (agnostic, form)
         });
-        let Some(Canonical { text, .. }) = form.filter(|form| form.is_plain) else { return Ok(None) };
+        let Some(Canonical { text, question, .. }) = form.filter(|form| form.is_plain) else { return Ok(None) };
         let policy = ingress.config.cache.policy.clone();
         let policy = [of_model(request, ingress), request.key.cache.as_ref()]
             .into_iter()
             .flatten()
             .fold(policy, |policy, settings| policy.with(settings));
-        let key = key(request, (policy.scope, &control.namespace), &way, &text);
+        let place = (policy.scope, control.namespace.as_str());
+        let key = key(request, place, &way, &[&text]);
+        let is_semantic = policy.mode == CacheMode::Semantic && control.using != Use::Exact;
+        let question = question.filter(|question| is_semantic && (1..=QUESTION).contains(&question.text.len()));
+        let question = question.map(|SoleQuestion { text, frame }| {
+            let named = policy.embed.as_deref().and_then(|name| Target::parse(name).ok());
+            let embedder = named.or_else(|| ingress.models.built_in_embedder());
+            let by = embedder.as_ref().map(ToString::to_string).unwrap_or_default();
+            AskedQuestion { space: self::key(request, place, &way, &[&frame, by.as_bytes()]), text, embedder }
+        });
         let has_all_its_time = request.deadline == request.at.after(ingress.config.total_timeout);
         Ok(Some(Self {
             key,
@@ -104,12 +128,15 @@ impl Asked {
             ttl: policy.ttl,
             agnostic,
             may_join: request.batch.is_none() && has_all_its_time,
+            policy,
+            question,
+            embedding: None,
         }))
     }
 }
 
 /// The key: no part can be moved into its neighbour, and the first says whose it is.
-fn key(request: &Request, (scope, namespace): (CacheScope, &str), way: &Way, text: &[u8]) -> CacheKey {
+fn key(request: &Request, (scope, namespace): (CacheScope, &str), way: &Way, what: &[&[u8]]) -> CacheKey {
     let (whose, who) = match (scope, &request.caller.user) {
         (CacheScope::Project, _) => ("project", ""),
         (CacheScope::User, Some(user)) => ("user", user.as_str()),
@@ -118,7 +145,7 @@ fn key(request: &Request, (scope, namespace): (CacheScope, &str), way: &Way, tex
     };
     let parts =
         ["1", request.caller.project.as_str(), whose, who, namespace, request.asked.operation.as_str(), &way.text];
-    let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).chain([text]).collect();
+    let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).chain(what.iter().copied()).collect();
     CacheKey::of(&parts)
 }
 

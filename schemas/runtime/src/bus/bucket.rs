@@ -22,6 +22,9 @@ const SESSIONS: Duration = Duration::from_secs(24 * 3_600);
 /// How long a conversation stays where it began, after its last turn, at the least half of it.
 pub const PINS: Duration = Duration::from_secs(2 * 3_600);
 
+/// How long measures of the semantic cache stay that do not change: whoever asked so has gone, or asks otherwise.
+const THRESHOLDS: Duration = Duration::from_secs(90 * 24 * 3_600);
+
 /// A bucket whose values are `V`.
 #[derive(Clone)]
 pub struct Bucket<V> {
@@ -81,6 +84,15 @@ impl Bus {
     /// When JetStream does not answer, or the bucket has other settings.
     pub async fn pins(&self) -> Result<Bucket<penstock_schemas::route::PinnedTo>, BusError> {
         Ok(Bucket::of(self, self.key_value_for(&self.subjects.pins_bucket(), PINS).await?))
+    }
+
+    /// The bucket of what was measured of the semantic cache, by set of questions. What did not change for 90 days is gone.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn thresholds(&self) -> Result<Bucket<penstock_schemas::cache::ThresholdRecord>, BusError> {
+        let name = self.subjects.thresholds_bucket();
+        Ok(Bucket::of(self, self.key_value_for(&name, THRESHOLDS).await?))
     }
 
     /// The bucket of budgets' books, by `book::key`.

@@ -148,6 +148,7 @@ fn rights_of_ingress(names: &Subjects) -> Rights {
         names.directory_bucket(),
         names.secrets_bucket(),
         names.sessions_bucket(),
+        names.thresholds_bucket(),
         names.responses_bucket(),
         names.claims_bucket(),
         names.kept_sizes_bucket(),
