@@ -63,13 +63,22 @@ impl fmt::Display for Address {
     }
 }
 
+fn is_name(text: &str) -> bool {
+    let allowed = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let begins = text.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+    allowed && begins && text.len() <= 64
+}
+
 fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// The name of a database: it needs no quotes in SQL.
+/// The name of a database: it needs no quotes in SQL. It may be on all servers of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Database(String);
+pub struct Database {
+    name: String,
+    cluster: Option<String>,
+}
 
 /// Why a text is not the name of a database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,14 +91,25 @@ impl Database {
     /// # Errors
     /// When a character or the length is not allowed.
     pub fn parse(text: &str) -> Result<Self, BadDatabase> {
-        let allowed = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        let begins = text.bytes().next().is_some_and(|b| !b.is_ascii_digit());
-        if allowed && begins && text.len() <= 64 { Ok(Self(text.to_owned())) } else { Err(BadDatabase) }
+        if is_name(text) { Ok(Self { name: text.to_owned(), cluster: None }) } else { Err(BadDatabase) }
+    }
+
+    /// The same on all servers of this cluster, each with a copy of every table.
+    ///
+    /// # Errors
+    /// When a character or the length of the cluster's name is not allowed.
+    pub fn on_cluster(self, cluster: &str) -> Result<Self, BadDatabase> {
+        if is_name(cluster) { Ok(Self { cluster: Some(cluster.to_owned()), ..self }) } else { Err(BadDatabase) }
     }
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// The cluster that it is on.
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
     }
 }
 

@@ -47,6 +47,13 @@ impl AnalyticsConfig {
             section.mistake("database", &error.to_string());
             Database::parse("penstock").expect("penstock is a name")
         });
+        let database = match section.get::<String>("cluster") {
+            None => database,
+            Some(cluster) => database.clone().on_cluster(&cluster).unwrap_or_else(|error| {
+                section.mistake("cluster", &error.to_string());
+                database
+            }),
+        };
         let mut section = document.section("analytics");
         let text = section.or("retention", "off".to_owned());
         let retention = Retention::parse(&text).unwrap_or_else(|| {

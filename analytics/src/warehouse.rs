@@ -70,6 +70,13 @@ impl Warehouse {
         if let Some((user, password)) = address.login() {
             client = client.with_user(user).with_password(password.reveal());
         }
+        if database.cluster().is_some() {
+            // What is written is on most servers before it is acknowledged, and what is read has all of it, whichever server
+            // is asked: budgets are put right by what the ledger says.
+            let settings =
+                [("insert_quorum", "auto"), ("insert_quorum_parallel", "0"), ("select_sequential_consistency", "1")];
+            client = settings.into_iter().fold(client, |client, (name, value)| client.with_setting(name, value));
+        }
         Self { client, address: address.clone(), database: database.clone() }
     }
 

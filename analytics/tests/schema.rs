@@ -2,7 +2,7 @@
 
 mod support;
 
-use penstock_analytics::{Retention, SqlFormat};
+use penstock_analytics::{Database, Retention, SqlFormat, statements_of};
 use penstock_schemas::event::CacheResult;
 use std::time::Duration;
 use support::events::{now, price, request, requested, start, started};
@@ -136,5 +136,24 @@ async fn the_views_show_every_column_of_their_tables() {
              ('inserted_at', 'version') AND name NOT IN (SELECT name FROM system.columns WHERE table = '{view}')"
         );
         assert_eq!(world.value(&missing).await, "", "columns of {table} that {view} does not show");
+    }
+}
+
+#[tokio::test]
+async fn the_tables_of_a_cluster_are_the_same_statements_with_replicas_and_the_engine_can_read_them() {
+    let world = World::new().await;
+    let single = Database::parse("penstock").unwrap();
+    let cluster = single.clone().on_cluster("main").unwrap();
+    let (plain, replicated) = (statements_of(&single), statements_of(&cluster));
+    // Makes the database, which even a question of the parser is asked in.
+    let _analytics = world.start(vec![]).await.unwrap();
+    assert_eq!(plain.len(), replicated.len());
+    for (plain, replicated) in plain.iter().zip(&replicated) {
+        let back = replicated.replacen(" ON CLUSTER main", "", 1).replace("ReplicatedReplacing", "Replacing");
+        assert_eq!(*plain, back, "nothing else differs");
+        assert_eq!(replicated.matches(" ON CLUSTER main").count(), 1, "{replicated}");
+        assert_eq!(plain.matches("ENGINE = ").count(), replicated.matches("ENGINE = Replicated").count());
+        // The engine's own parser: there is no cluster here to carry it out.
+        world.execute(&format!("EXPLAIN AST {replicated}")).await;
     }
 }

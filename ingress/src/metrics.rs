@@ -10,6 +10,7 @@ use penstock_runtime::metrics::{Metrics, SECONDS};
 use penstock_schemas::cache::CheckReport;
 use penstock_schemas::event::RequestEvent;
 use penstock_schemas::failure::FailureKind;
+use penstock_schemas::load::{FleetReport, ProviderLoad};
 use penstock_schemas::target::{CircuitState, TargetReport};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -83,6 +84,43 @@ impl Drop for Waiting {
     }
 }
 
+/// The pools of the whole cluster by provider, as this ingress has heard: each ingress tells the same.
+#[derive(Clone)]
+struct PoolMetrics {
+    workers: Family<ByProvider, Gauge>,
+    slots: Family<ByProvider, Gauge>,
+    busy: Family<ByProvider, Gauge>,
+    waiting: Family<ByProvider, Gauge>,
+    wait: Family<ByProvider, Gauge<f64, AtomicU64>>,
+}
+
+impl PoolMetrics {
+    fn register(metrics: &Metrics) -> Self {
+        Self {
+            workers: metrics.register("pool_workers", "Workers of a provider in the cluster", Family::default()),
+            slots: metrics.register("pool_slots", "Calls that they take at once", Family::default()),
+            busy: metrics.register("pool_busy", "Calls that they have", Family::default()),
+            waiting: metrics.register("pool_waiting", "Calls that wait for them at all ingresses", Family::default()),
+            wait: metrics.register("pool_wait_seconds", "The longest of these waits so far", Family::default()),
+        }
+    }
+
+    fn set(&self, providers: &[ProviderLoad]) {
+        for family in [&self.workers, &self.slots, &self.busy, &self.waiting] {
+            family.clear();
+        }
+        self.wait.clear();
+        for load in providers {
+            let by = ByProvider { provider: load.provider.to_string() };
+            self.workers.get_or_create(&by).set(i64::from(load.workers));
+            self.slots.get_or_create(&by).set(i64::from(load.slots));
+            self.busy.get_or_create(&by).set(i64::from(load.busy));
+            self.waiting.get_or_create(&by).set(i64::from(load.waiting));
+            self.wait.get_or_create(&by).set(f64::from(load.wait_ms) / 1000.0);
+        }
+    }
+}
+
 /// The ingress's metrics. Cloning shares them.
 #[derive(Clone)]
 pub(crate) struct IngressMetrics {
@@ -94,6 +132,7 @@ pub(crate) struct IngressMetrics {
     cache: Family<ByCache, Counter>,
     queued: Family<ByProvider, Gauge>,
     circuits: Family<ByCircuit, Gauge>,
+    pools: PoolMetrics,
     memory_free: Gauge,
     cache_waiting: Gauge,
     cache_wrong: Counter,
@@ -161,6 +200,7 @@ impl IngressMetrics {
                 "Targets of a provider by the state of their circuit",
                 Family::default(),
             ),
+            pools: PoolMetrics::register(metrics),
             memory_free: metrics.register("memory_free_bytes", "Memory that requests can still take", Gauge::default()),
             ledger: LedgerMetrics::register(metrics),
             registry: metrics.clone(),
@@ -229,6 +269,11 @@ impl IngressMetrics {
     /// Notes how the ledger and the connection are.
     pub(crate) fn ledger(&self, journal: &Journal, bus: &Bus) {
         self.ledger.note(journal, bus);
+    }
+
+    /// Notes how the pools of the cluster are.
+    pub(crate) fn pools(&self, fleet: &FleetReport) {
+        self.pools.set(&fleet.providers);
     }
 
     /// Notes what stands at this moment: queues, circuits, memory.

@@ -2,9 +2,11 @@
 //! Projects take turns, each turn worth the same amount of work (deficit round robin), so a noisy one delays itself
 //! first. Source: M. Shreedhar, G. Varghese, "Efficient fair queueing using deficit round robin", 1996.
 
+use penstock_schemas::load::WaitingCalls;
 use penstock_schemas::name::{ProjectId, ProviderId};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// What one turn of a project is worth, in the unit of [`QueuedCall::cost`].
@@ -28,6 +30,8 @@ struct Queue {
     length: usize,
     /// Whether somebody is being let in right now: one at a time, so that the order holds.
     is_busy: bool,
+    /// Since when the one waits that was let in last.
+    let_in: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -38,6 +42,7 @@ struct Waiting {
 
 struct Waiter {
     cost: u64,
+    since: Instant,
     turn: oneshot::Sender<Turn>,
 }
 
@@ -85,6 +90,19 @@ impl Queues {
         self.providers().iter().map(|(provider, queue)| (provider.clone(), queue.length)).collect()
     }
 
+    /// What waits, for all providers, and for how long.
+    pub(crate) fn waiting(&self, now: Instant) -> Vec<WaitingCalls> {
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let millis = |since: Instant| u32::try_from(now.duration_since(since).as_millis()).unwrap_or(u32::MAX);
+        let providers = self.providers();
+        let waiting = providers.iter().map(|(provider, queue)| WaitingCalls {
+            provider: provider.clone(),
+            calls: small(queue.length + usize::from(queue.is_busy)),
+            longest_ms: queue.longest().map_or(0, millis),
+        });
+        waiting.collect()
+    }
+
     /// Waits for the call's turn. Giving up the wait gives up the place.
     pub(crate) async fn turn(&self, place: QueuedCall<'_>) -> Result<Turn, Full> {
         let turn = self.enter(&place)?;
@@ -98,7 +116,7 @@ impl Queues {
         if queue.length >= self.0.limit {
             queue.displace(place.project)?;
         }
-        queue.push(place.project, Waiter { cost: place.cost, turn: give });
+        queue.push(place.project, Waiter { cost: place.cost, since: Instant::now(), turn: give });
         drop(providers);
         self.go_on(place.provider);
         Ok(turn)
@@ -113,6 +131,7 @@ impl Queues {
             return;
         };
         queue.is_busy = true;
+        queue.let_in = Some(waiter.since);
         drop(providers);
         let turn = Turn { queues: self.clone(), provider: provider.clone() };
         // Who has given up drops the turn, and so hands it on.
@@ -121,6 +140,12 @@ impl Queues {
 }
 
 impl Queue {
+    /// Since when the one waits that waits longest.
+    fn longest(&self) -> Option<Instant> {
+        let first = self.projects.values().filter_map(|waiting| waiting.calls.front()).map(|waiter| waiter.since);
+        first.chain(self.let_in.filter(|_| self.is_busy)).min()
+    }
+
     fn push(&mut self, project: &ProjectId, waiter: Waiter) {
         let waiting = self.projects.entry(project.clone()).or_default();
         if waiting.calls.is_empty() {

@@ -5,7 +5,7 @@ use crate::batch;
 use crate::batches::Batches;
 use crate::cache::Cache;
 use crate::carry::Carry;
-use crate::config::{IngressConfig, MetricsAccess};
+use crate::config::{Declared, IngressConfig, MetricsAccess};
 use crate::conversation::background;
 use crate::embedding::Embedder;
 use crate::experiments;
@@ -28,19 +28,23 @@ use penstock_runtime::health::Health;
 use penstock_runtime::memory::Memory;
 use penstock_runtime::metrics::Metrics;
 use penstock_schemas::audit::Way;
+use penstock_schemas::load::QueueState;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// The time that the ledger gets for the last events, after the last request is over.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
 
 /// How long a start waits for the answers that are kept.
 const CACHED: Duration = Duration::from_secs(2);
+
+/// Between two messages about what waits.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// The running role.
 pub struct Ingress {
@@ -124,6 +128,7 @@ impl Listeners {
         experiments::guard(&shared.bus, life, &shared.routes.stops, tried.collect());
         batch::start(shared, life);
         job_runner::start(shared, life);
+        life.service("queues", tell_queues(shared.clone()));
         let door = |router, tls: Option<&Tls>| Door { router, tls: tls.cloned(), ingress: shared.clone() };
         let tls = self.tls.as_ref();
         let router = match self.operators {
@@ -146,11 +151,30 @@ impl Listeners {
     }
 }
 
+/// Tells the other ingresses each second what waits here for workers, so that each can tell it of all.
+async fn tell_queues(shared: Shared) {
+    let mut has_told = false;
+    loop {
+        sleep(BEAT).await;
+        let waiting = shared.queues.waiting(std::time::Instant::now());
+        let is_news = has_told || !waiting.is_empty();
+        has_told = !waiting.is_empty();
+        let state = QueueState { ingress: shared.bus.process().clone(), waiting };
+        if is_news && let Err(error) = shared.bus.tell_queue(&state).await {
+            warn!(%error, "what waits here could not be told");
+        }
+    }
+}
+
 /// How targets are, which others may ask for from now on.
 async fn follow_health(bus: &Bus) -> Result<Health, BusError> {
     let health = Health::follow(bus, |_| ()).await?;
     let known = health.clone();
     bus.answer_targets(move || known.report(clock::now())).await?;
+    let known = health.clone();
+    bus.hear_queues(move |state| known.take_queue(state, clock::now())).await?;
+    let known = health.clone();
+    bus.answer_fleet(move || known.fleet(clock::now())).await?;
     Ok(health)
 }
 
@@ -241,6 +265,23 @@ impl Ingress {
     pub fn url(&self) -> String {
         let scheme = if self.shared.config.edge.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
+    }
+
+    /// Applies what a file declares while everything runs. What cannot be applied changes nothing, and is logged.
+    pub async fn declare(&self, declared: &Declared) {
+        if declared.is_empty() {
+            return;
+        }
+        let actor = Actor::admin("configuration", Way::Apply);
+        match Box::pin(self.shared.objects.apply(&actor, declared, Applying::default())).await {
+            Ok(applied) => {
+                info!(changes = applied.steps.len(), "what the configuration declares was applied");
+                for warning in applied.warnings {
+                    warn!(warning, "the configuration");
+                }
+            }
+            Err(error) => error!(%error, "what the configuration declares cannot be applied"),
+        }
     }
 
     /// Waits until every key and model that existed at the start is known.

@@ -35,6 +35,7 @@ pub mod hex;
 pub mod job;
 pub mod key;
 pub mod ledger_line;
+pub mod load;
 pub mod managed;
 pub mod model;
 pub mod money;

@@ -34,6 +34,15 @@ pub struct PoolState {
     /// Whether it stops, and takes no more calls.
     #[serde(default)]
     pub leaving: bool,
+    /// When the worker began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<UnixMicros>,
+    /// Its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The machine that it runs on, as that calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// What became of the calls of the last [`WINDOW_SECONDS`], by model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<TargetState>,

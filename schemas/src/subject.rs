@@ -28,6 +28,12 @@ impl Subjects {
         &self.prefix
     }
 
+    /// Whether a stream of this name is of this deployment: its own, that of a bucket or of an object store.
+    pub fn is_own(&self, stream: &str) -> bool {
+        let name = stream.strip_prefix("KV_").or_else(|| stream.strip_prefix("OBJ_")).unwrap_or(stream);
+        name.strip_prefix(self.prefix.as_str()).is_some_and(|rest| rest.starts_with('_'))
+    }
+
     /// What the inboxes of a role begin with: no other role may hear what it is answered.
     pub fn inbox(&self, role: &str) -> String {
         format!("_INBOX.{role}")
@@ -80,6 +86,21 @@ impl Subjects {
     /// How all pools are.
     pub fn pools(&self) -> String {
         format!("{}.pool.*", self.prefix)
+    }
+
+    /// Where an ingress tells what waits there for workers.
+    pub fn queue(&self, ingress: &ProcessId) -> String {
+        format!("{}.queue.{ingress}", self.prefix)
+    }
+
+    /// What waits at all of them.
+    pub fn queues(&self) -> String {
+        format!("{}.queue.*", self.prefix)
+    }
+
+    /// Where it is asked who serves what.
+    pub fn fleet(&self) -> String {
+        format!("{}.query.fleet", self.prefix)
     }
 
     /// Where workers are told to lift the pauses of a target.

@@ -71,6 +71,11 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// Asks it to read its configuration again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Ends it as a crash does: no handler runs, and its children go on.
     pub fn kill(&self) {
         self.signal(Signal::KILL);

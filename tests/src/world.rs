@@ -201,6 +201,15 @@ impl World {
         self.role("worker").await.0
     }
 
+    /// Starts a worker of one provider, with more in its environment, and waits until it is ready.
+    pub async fn worker_of(&mut self, provider: &str, environment: &[(&str, String)]) -> Process {
+        let mut command = self.role_command("worker");
+        command.arg("--provider").arg(provider).envs(environment.iter().map(|(name, value)| (name, value)));
+        let mut process = self.spawn(&format!("worker-{provider}"), command);
+        process.says("ready").await;
+        process
+    }
+
     /// Starts one of the tools, and does not wait for its end.
     ///
     /// # Panics

@@ -16,6 +16,7 @@ use penstock_runtime::health::Health;
 use penstock_runtime::memory::{Memory, Reserved};
 use penstock_runtime::schedule::full_jitter;
 use penstock_runtime::{Life, clock};
+use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Envelope, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Failed, Payload};
@@ -63,6 +64,8 @@ pub struct CallContext {
     pub metrics: WorkerMetrics,
     /// This process.
     pub worker: ProcessId,
+    /// When it began.
+    pub started_at: UnixMicros,
 }
 
 /// A call that a pool has.

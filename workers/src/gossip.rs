@@ -29,6 +29,12 @@ pub async fn tell(pool: Pool, bus: Bus) {
     send(&pool, &bus).await;
 }
 
+/// What this machine calls itself: in a container, its name.
+fn host() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Some(name).filter(|name| !name.is_empty())
+}
+
 async fn send(pool: &Pool, bus: &Bus) {
     let now = clock::now();
     let (targets, ended_per_second) = {
@@ -46,6 +52,9 @@ async fn send(pool: &Pool, bus: &Bus) {
         batch_free: count(pool.slots.free_for_batches()),
         ended_per_second,
         leaving: pool.life.is_stopping(),
+        started_at: Some(pool.started_at),
+        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        host: host(),
         targets,
         quotas: pool.provider.limits.tell(now),
         resumed: pool.provider.limits.resumed(now),

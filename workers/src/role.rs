@@ -57,7 +57,7 @@ impl Workers {
         let desk = Desk::open(bus).await?;
         let models = bus.models().await?;
         let metrics = WorkerMetrics::register(metrics);
-        let mut served = Vec::new();
+        let (mut served, started_at) = (Vec::new(), clock::now());
         let memory = Memory::new(config.memory);
         serve_own(&mut config, life).await?;
         for config in config.providers {
@@ -97,6 +97,7 @@ impl Workers {
                 alarm: alarm.clone(),
                 metrics: metrics.clone(),
                 worker: bus.process().clone(),
+                started_at,
             };
             context.metrics.serves(&context.provider);
             Native::serve(&context, bus).await?;

@@ -1,6 +1,7 @@
 //! The tables, as numbered migrations: applied in order, recorded with their checksums, never edited. Knows nothing of
 //! what is written into them. Two processes may apply them at once: every statement leaves alone what is there already.
 
+use crate::address::Database;
 use crate::config::Retention;
 use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
@@ -37,6 +38,10 @@ const MIGRATIONS: [Migration; 16] = [
     Migration { number: 15, name: "cache", sql: include_str!("0015_cache.sql") },
     Migration { number: 16, name: "routes", sql: include_str!("0016_routes.sql") },
 ];
+
+/// Every table that the migrations make: what a backup holds. Views are made of them.
+pub(crate) const TABLES: [&str; 8] =
+    ["alert_log", "attempt_log", "audit_log", "price_log", "request_log", "score_log", "spend_by_hour", "spend_hours"];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (
     number UInt32, name String, sha256 String, applied_at DateTime64(6, 'UTC') DEFAULT now64(6)
@@ -111,7 +116,8 @@ async fn make_database(warehouse: &Warehouse) -> Result<(), Error> {
     let name = warehouse.database().as_str();
     let there: u64 = client.query("SELECT count() FROM system.databases WHERE name = ?").bind(name).fetch_one().await?;
     if there == 0 {
-        client.query(&format!("CREATE DATABASE IF NOT EXISTS {name}")).execute().await?;
+        let on = warehouse.database().cluster().map_or_else(String::new, |cluster| format!(" ON CLUSTER {cluster}"));
+        client.query(&format!("CREATE DATABASE IF NOT EXISTS {name}{on}")).execute().await?;
     }
     Ok(())
 }
@@ -146,7 +152,29 @@ async fn retain(warehouse: &Warehouse, retention: Retention) -> Result<(), Error
 }
 
 async fn execute(warehouse: &Warehouse, statement: &str) -> Result<(), Error> {
-    warehouse.client().query_raw(statement).execute().await
+    warehouse.client().query_raw(&shaped(statement, warehouse.database())).execute().await
+}
+
+/// How each statement of ours begins, up to the name of what it makes or changes.
+const BEGINNINGS: [&str; 4] =
+    ["CREATE TABLE IF NOT EXISTS ", "CREATE VIEW IF NOT EXISTS ", "CREATE OR REPLACE VIEW ", "ALTER TABLE "];
+
+/// The statement as the database needs it: on a cluster it is carried out by every server, and each table has a copy on each.
+/// Source: <https://clickhouse.com/docs/engines/table-engines/mergetree-family/replication>.
+fn shaped(statement: &str, database: &Database) -> String {
+    let Some(cluster) = database.cluster() else { return statement.to_owned() };
+    let begin = BEGINNINGS.iter().find_map(|begin| Some((*begin, statement.strip_prefix(*begin)?)));
+    let Some((begin, rest)) = begin else { return statement.to_owned() };
+    let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+    let (name, rest) = rest.split_at(end);
+    let rest = rest.replace("ENGINE = ReplacingMergeTree", "ENGINE = ReplicatedReplacingMergeTree");
+    format!("{begin}{name} ON CLUSTER {cluster}{rest}")
+}
+
+/// Every statement that makes the tables of a database, in order: for who makes them by hand.
+pub fn statements_of(database: &Database) -> Vec<String> {
+    let own = MIGRATIONS.iter().flat_map(|migration| statements(migration.sql));
+    std::iter::once(RECORD.to_owned()).chain(own).map(|statement| shaped(&statement, database)).collect()
 }
 
 /// The statements of a file, without their comments.
@@ -165,6 +193,14 @@ fn checksum(sql: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backup_holds_every_table_that_the_migrations_make() {
+        const MAKES: &str = "CREATE TABLE IF NOT EXISTS ";
+        let name = |line: &'static str| line.trim_start().strip_prefix(MAKES)?.split([' ', '(']).next();
+        let made = MIGRATIONS.iter().flat_map(|migration| migration.sql.lines().filter_map(name));
+        assert_eq!(made.collect::<std::collections::BTreeSet<_>>(), TABLES.into_iter().collect());
+    }
 
     #[test]
     fn every_statement_can_be_carried_out_twice() {

@@ -118,4 +118,37 @@ mod tests {
             .collect();
         assert_eq!(missing, Vec::<&str>::new(), "keys that the example does not show");
     }
+
+    /// Every file below a folder, as text.
+    fn texts(folder: &Path) -> Vec<(PathBuf, String)> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| {
+                if path.is_dir() { texts(&path) } else { vec![(path.clone(), std::fs::read_to_string(&path).unwrap())] }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_files_for_containers_kubernetes_and_systemd_set_only_what_is_read() {
+        let (_, keys_read) = Config::read(None, &[]).unwrap();
+        let variable = |key: &String| format!("PENSTOCK_{key}").to_uppercase().replace(['.', '-'], "_");
+        let keys: BTreeSet<String> = keys_read.iter().map(variable).collect();
+        // Of the process itself, and of the files.
+        let own = ["CONFIG", "LOG", "KEY", "ADMIN_KEY", "MASTER_KEY", "IMAGE", "LISTEN"];
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut found = 0;
+        for (file, text) in ["compose", "kubernetes", "systemd"].iter().flat_map(|name| texts(&deploy.join(name))) {
+            let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+            for word in words.filter(|word| word.starts_with("PENSTOCK_")) {
+                found += 1;
+                let is_own = || {
+                    own.iter().any(|name| word.strip_prefix("PENSTOCK_").is_some_and(|rest| rest == *name))
+                        || word.starts_with("PENSTOCK_NATS_PASSWORD_")
+                };
+                assert!(keys.contains(word) || is_own(), "{}: {word} is not read", file.display());
+            }
+        }
+        assert!(found > 30, "{found} variables");
+    }
 }

@@ -3,6 +3,7 @@
 mod chaos;
 mod config;
 mod handles;
+mod reload;
 mod roles;
 mod scrape;
 mod tools;
@@ -80,6 +81,10 @@ enum Command {
     Clickhouse(up::clickhouse::EngineOptions),
     /// Check the configuration and say what it amounts to
     Check,
+    /// Write everything that the instance keeps into a folder, while it runs
+    Backup(tools::backup::BackupOptions),
+    /// Put a backup back: into a new data folder, or into an empty NATS and ClickHouse
+    Restore(tools::backup::BackupOptions),
     /// Print the configuration of a nats-server on which each role has the least rights
     NatsConfig(tools::nats::NatsConfigOptions),
     /// Make every stream and bucket in NATS, where the roles may not make them themselves
@@ -134,6 +139,8 @@ enum Command {
     Sql(tools::sql::SqlOptions),
     /// Which targets are well, and why not: circuits, limits, free workers
     Targets(tools::targets::TargetOptions),
+    /// Who serves which provider: since when, how busy, which version
+    Workers(tools::workers::WorkerOptions),
     /// Try the configuration against failures: simulated providers, and processes that are killed
     Chaos(chaos::ChaosOptions),
     /// Files of requests that are answered in the background: submit, watch, fetch
@@ -200,6 +207,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Clickhouse(options) => up::clickhouse::run(options).await,
         Command::Chaos(options) => chaos::run(&place, &options).await,
         Command::Check => tools::check::run(&place),
+        Command::Backup(options) => Box::pin(tools::backup::save(&place, &options)).await,
+        Command::Restore(options) => Box::pin(tools::backup::load(&place, &options)).await,
         Command::NatsConfig(options) => tools::nats::print(&place, &options),
         Command::Provision => tools::nats::provision(&place).await,
         Command::Ledger(command) => tools::ledger::run(&place, command).await,
@@ -223,6 +232,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sql(options) => tools::sql::run(&place, &options).await,
         Command::Cache(command) => tools::cache::run(&place, &command).await,
         Command::Targets(options) => tools::targets::run(&place, &options).await,
+        Command::Workers(options) => tools::workers::run(&place, &options).await,
         Command::Batch(command) => Box::pin(tools::batch::run(&place, command)).await,
         Command::Models(options) => tools::models::run(&place, &options).await,
     }

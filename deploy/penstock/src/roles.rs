@@ -2,6 +2,7 @@
 
 use crate::Place;
 use crate::config::Config;
+use crate::reload::Reload;
 use crate::{handles, scrape};
 use anyhow::{Context, bail};
 use penstock_analytics::Analytics;
@@ -31,7 +32,10 @@ pub(crate) async fn ingress(place: &Place, listen: Option<String>) -> anyhow::Re
     let ingress = Box::pin(Ingress::start(config.ingress, &bus, &Metrics::default())).await?;
     ingress.ready().await;
     info!(address = %ingress.address(), "the ingress is ready");
-    let asked = wait_for_stop(bus.life().stopping()).await?;
+    let asked = tokio::select! {
+        asked = wait_for_stop(bus.life().stopping()) => asked?,
+        () = Reload::run(Reload::new(place), async |declared| ingress.declare(declared).await) => true,
+    };
     Ok(code(ingress.drain().await && asked))
 }
 
@@ -48,7 +52,10 @@ pub(crate) async fn worker(place: &Place, names: &[String]) -> anyhow::Result<Ex
     let workers = Workers::start(config.workers, config.master_key, &bus, &metrics).await?;
     scrape::serve(address, &metrics, workers.journal(), &bus).await?;
     info!("the workers are ready");
-    let asked = wait_for_stop(bus.life().stopping()).await?;
+    let asked = tokio::select! {
+        asked = wait_for_stop(bus.life().stopping()) => asked?,
+        () = Reload::run(Reload::new(place), async |_| ()) => true,
+    };
     Ok(code(workers.drain(config.ingress.drain).await && asked))
 }
 
@@ -63,7 +70,10 @@ pub(crate) async fn analytics(place: &Place) -> anyhow::Result<ExitCode> {
     let analytics = Analytics::start(&config.analytics, &bus, &metrics, prices).await?;
     scrape::serve(config.analytics.metrics, &metrics, analytics.journal(), &bus).await?;
     info!("analytics is ready");
-    let asked = wait_for_stop(bus.life().stopping()).await?;
+    let asked = tokio::select! {
+        asked = wait_for_stop(bus.life().stopping()) => asked?,
+        () = Reload::run(Reload::new(place), async |_| ()) => true,
+    };
     Ok(code(analytics.drain(config.ingress.drain).await && asked))
 }
 

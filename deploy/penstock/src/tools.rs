@@ -3,6 +3,7 @@
 pub(crate) mod alerts;
 pub(crate) mod apply;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod batch;
 pub(crate) mod cache;
 pub(crate) mod check;
@@ -22,6 +23,7 @@ pub(crate) mod sql;
 pub(crate) mod tail;
 pub(crate) mod targets;
 pub(crate) mod what_if;
+pub(crate) mod workers;
 
 use crate::Place;
 use crate::config::Config;

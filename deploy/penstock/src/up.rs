@@ -10,6 +10,7 @@ mod programs;
 mod traffic;
 
 use crate::config::Config;
+use crate::reload::Reload;
 use crate::roles::{code, connect_soon, prices, wait_for_stop};
 use crate::{Place, config, handles};
 use anyhow::{Context, anyhow};
@@ -76,7 +77,10 @@ pub(crate) async fn run(place: &Place, options: UpOptions) -> anyhow::Result<Exi
         life.service("demo traffic", traffic::run(run_file.url.clone(), admin_key, life.clone()));
     }
     announce(&run_file, &first_key, config::file(place), with_demo);
-    let asked = wait_for_stop(running.stopping()).await?;
+    let asked = tokio::select! {
+        asked = wait_for_stop(running.stopping()) => asked?,
+        () = Reload::run(Reload::new(place), async |declared| running.ingress.declare(declared).await) => true,
+    };
     let is_fine = running.stop().await;
     data.remove_run_file();
     Ok(code(is_fine && asked))

@@ -103,6 +103,7 @@ pub(crate) async fn metrics(State(ingress): State<Shared>, shown: Credentials) -
 pub(crate) async fn exposition(State(ingress): State<Shared>) -> Response {
     ingress.metrics.ledger(&ingress.journal, &ingress.bus);
     ingress.metrics.false_hits(&ingress.cache.false_hits(&ingress.config.cache.policy));
+    ingress.metrics.pools(&ingress.health.fleet(clock::now()));
     ingress.metrics.stands(&ingress.queues, &ingress.health.report(clock::now()), &ingress.memory);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], ingress.metrics.text()).into_response()

@@ -297,6 +297,27 @@ impl Drop for Section {
     }
 }
 
+/// What a file sets, key by key: `ingress.queue` and its value. A list of sections counts as one.
+///
+/// # Errors
+/// When it is not TOML.
+pub fn settings(text: &str) -> Result<BTreeMap<String, String>, String> {
+    fn walk(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
+        match value {
+            Value::Table(table) => {
+                for (key, value) in table {
+                    walk(&if path.is_empty() { key.clone() } else { format!("{path}.{key}") }, value, found);
+                }
+            }
+            value => drop(found.insert(path.to_owned(), value.to_string())),
+        }
+    }
+    let table = text.parse::<Table>().map_err(|error| error.to_string())?;
+    let mut found = BTreeMap::new();
+    walk("", &Value::Table(table), &mut found);
+    Ok(found)
+}
+
 /// A variable's text as a value: a text if that fits, else what TOML would read (`3`, `true`, `["a"]`).
 fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     if let Ok(value) = Value::String(text.to_owned()).try_into() {

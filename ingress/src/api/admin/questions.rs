@@ -169,6 +169,11 @@ pub(super) async fn targets(asked: AdminRequest) -> Result<Reply, Refusal> {
     Ok(Reply::new(to_value(&Targets { targets: asked.ingress.health.report(clock::now()) })))
 }
 
+/// `GET /admin/v1/workers`: who serves what, and how busy they are.
+pub(super) async fn workers(asked: AdminRequest) -> Result<Reply, Refusal> {
+    Ok(Reply::new(to_value(&asked.ingress.health.fleet(clock::now()))))
+}
+
 /// `POST /admin/v1/targets/resume`: a target is called again, though its provider asked for a pause.
 pub(super) async fn resume(mut asked: AdminRequest) -> Result<Reply, Refusal> {
     let wish: ResumeTarget = super::provider_keys::read(asked.body.take())?;

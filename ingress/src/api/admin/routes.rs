@@ -20,6 +20,7 @@ use penstock_schemas::budget::{Budget, RateLimit};
 use penstock_schemas::cache::{CacheReport, NamespaceReport};
 use penstock_schemas::directory::{AdminSettings, Project, User};
 use penstock_schemas::experiment::ExperimentReport;
+use penstock_schemas::load::FleetReport;
 use penstock_schemas::managed::{KeySettings, Kind};
 use penstock_schemas::provider_key::{NewProviderKey, ProviderKeyChange, ProviderKeyShown};
 use penstock_schemas::question::Answered;
@@ -125,6 +126,11 @@ pub(crate) fn routes() -> Vec<AdminRoute> {
         answer: content::<questions::Targets>(ContentForm::Plain),
         handler: handler(questions::targets),
         ..question("targets", "targets", "Which targets are well, and why not")
+    });
+    routes.push(AdminRoute {
+        answer: content::<FleetReport>(ContentForm::Plain),
+        handler: handler(questions::workers),
+        ..question("workers", "workers", "Who serves what, how busy they are, and what waits for them")
     });
     routes.extend(of_rows());
     routes.extend(of_sessions());

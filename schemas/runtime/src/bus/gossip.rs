@@ -3,6 +3,7 @@
 use super::{Bus, BusError, failed};
 use futures_util::StreamExt;
 use penstock_schemas::carry::CarryState;
+use penstock_schemas::load::QueueState;
 use penstock_schemas::pool::{PoolState, Resume};
 use serde::de::DeserializeOwned;
 use tracing::warn;
@@ -51,6 +52,24 @@ impl Bus {
     /// When the subscription cannot be made.
     pub(crate) async fn hear_pools(&self, hear: impl Fn(PoolState) + Send + Sync + 'static) -> Result<(), BusError> {
         Box::pin(self.hear(self.subjects.pools(), hear)).await
+    }
+
+    /// Tells what waits at an ingress.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn tell_queue(&self, state: &QueueState) -> Result<(), BusError> {
+        let payload = serde_json::to_vec(state).map_err(failed("write what waits"))?;
+        let told = self.client.publish(self.subjects.queue(&state.ingress), payload.into()).await;
+        told.map_err(failed("tell what waits"))
+    }
+
+    /// Gives what every ingress tells of that to `hear`, as long as the role lives.
+    ///
+    /// # Errors
+    /// When the subscription cannot be made.
+    pub async fn hear_queues(&self, hear: impl Fn(QueueState) + Send + Sync + 'static) -> Result<(), BusError> {
+        Box::pin(self.hear(self.subjects.queues(), hear)).await
     }
 
     /// Tells how the ledger is carried over.

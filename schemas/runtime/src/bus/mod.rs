@@ -33,6 +33,7 @@ mod replay;
 mod reserve;
 mod rows;
 mod shortcut;
+mod snapshot;
 mod store;
 mod store_health;
 mod stored;
@@ -60,6 +61,7 @@ pub use ledger_health::{LedgerFailure, LedgerHealth, LedgerState};
 pub use native::{NativeObjects, ObjectReader, ObjectWriter};
 pub use replay::{Claimed, Replay, ReplayState, Replays};
 pub use rows::EventFeed;
+pub use snapshot::StreamCopy;
 pub use work::{Work, WorkReader};
 
 /// Why something on the bus did not work.

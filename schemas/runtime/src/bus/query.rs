@@ -5,6 +5,7 @@ use async_nats::Request;
 use futures_util::StreamExt;
 use penstock_schemas::activity::{ActivityQuery, ActivityReply};
 use penstock_schemas::audit::{AuditQuery, AuditReply};
+use penstock_schemas::load::FleetReport;
 use penstock_schemas::spend::{SpendQuery, SpendReply};
 use penstock_schemas::subject::QUEUE_GROUP;
 use penstock_schemas::target::TargetReport;
@@ -131,6 +132,22 @@ impl Bus {
         answer: impl Fn() -> Vec<TargetReport> + Send + Sync + 'static,
     ) -> Result<(), BusError> {
         self.answer(self.subjects.targets(), move |_: Result<(), _>| std::future::ready(answer())).await
+    }
+
+    /// Asks an ingress who serves what, and how busy they are.
+    ///
+    /// # Errors
+    /// When no ingress answers.
+    pub async fn ask_fleet(&self) -> Result<FleetReport, BusError> {
+        self.ask(self.subjects.fleet(), &(), "ask an ingress").await
+    }
+
+    /// Answers that as long as the role lives.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn answer_fleet(&self, answer: impl Fn() -> FleetReport + Send + Sync + 'static) -> Result<(), BusError> {
+        self.answer(self.subjects.fleet(), move |_: Result<(), _>| std::future::ready(answer())).await
     }
 
     pub(super) async fn ask<A: DeserializeOwned>(

@@ -2,6 +2,7 @@
 //! limits are. Every process listens; only workers tell. Knows nothing of what a call is for.
 
 mod circuit;
+mod fleet;
 
 pub use circuit::Threshold;
 
@@ -34,6 +35,7 @@ pub struct Health(Arc<Mutex<Known>>);
 struct Known {
     pools: BTreeMap<ProviderId, HashMap<ProcessId, Heard>>,
     circuits: HashMap<(Target, Threshold), Circuit>,
+    queued: fleet::Queued,
 }
 
 struct Heard {

@@ -169,11 +169,11 @@ fn rights_of_ingress(names: &Subjects) -> Rights {
         .change(&changed)
         .values(&values)
         .keep(&kept);
-    publish.extend(below(names, &["call", "batch", "direct", "direct_batch", "native", "worker"]));
+    publish.extend(below(names, &["call", "batch", "direct", "direct_batch", "native", "worker", "queue"]));
     publish.extend(below(names, &["post", "async", "job", "result", "cache", "piece"]));
     publish.push(names.resume());
-    let mut subscribe: Vec<String> = below(names, &["reply", "kept", "pool", "more", "settled"]).collect();
-    subscribe.extend([names.carry(), names.targets(), names.cache_hit(), names.cache_report()]);
+    let mut subscribe: Vec<String> = below(names, &["reply", "kept", "pool", "queue", "more", "settled"]).collect();
+    subscribe.extend([names.carry(), names.targets(), names.fleet(), names.cache_hit(), names.cache_report()]);
     Rights { publish, subscribe }
 }
 
