@@ -6,7 +6,7 @@
 
 mod sequence;
 
-pub use sequence::{ALPHA, Difference, Estimate, Figure, LEAST_UNITS, Sums, Verdict, difference};
+pub use sequence::{ALPHA, ArmVerdict, Difference, Estimate, Figure, LEAST_UNITS, Sums, difference};
 
 use crate::UnixMicros;
 use schemars::JsonSchema;
@@ -135,7 +135,7 @@ impl ExperimentPlan {
     pub fn worse(&self, report: &ExperimentReport) -> Vec<(String, String)> {
         let running = report.arms.iter().skip(1).filter(|arm| arm.stopped.is_none());
         let worse = |arm: &ArmReport| {
-            let is_guarded = |one: &&Difference| one.verdict == Verdict::Worse && self.guard.contains(&one.figure);
+            let is_guarded = |one: &&Difference| one.verdict == ArmVerdict::Worse && self.guard.contains(&one.figure);
             let found = arm.differences.iter().find(is_guarded)?;
             let Estimate { mean, low, high } = found.estimate;
             let figure = found.figure.as_str();
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(worse.len(), 1, "{worse:?}");
         assert!(worse[0].0 == "mini" && worse[0].1.starts_with("errors differ by +0.18"), "{worse:?}");
         let cost = report.arms[2].differences.iter().find(|one| one.figure == Figure::Cost).unwrap();
-        assert_eq!((cost.verdict, report.arms[0].differences.len()), (Verdict::Worse, 0));
+        assert_eq!((cost.verdict, report.arms[0].differences.len()), (ArmVerdict::Worse, 0));
         let stop = ArmStop {
             experiment: "mini".to_owned(),
             arm: "mini".to_owned(),

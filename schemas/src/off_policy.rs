@@ -39,7 +39,7 @@ pub struct Logged {
 
 /// What both policies come to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Comparison {
+pub struct PolicyEstimate {
     /// The figure.
     pub figure: Figure,
     /// Decisions that have it.
@@ -55,12 +55,12 @@ pub struct Comparison {
 }
 
 /// Compares them, figure by figure.
-pub fn compare(decisions: &[Logged]) -> Vec<Comparison> {
+pub fn compare(decisions: &[Logged]) -> Vec<PolicyEstimate> {
     (0..Figure::ALL.len()).filter_map(|at| one(decisions, at)).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn one(decisions: &[Logged], at: usize) -> Option<Comparison> {
+fn one(decisions: &[Logged], at: usize) -> Option<PolicyEstimate> {
     let known: Vec<(&Logged, f64)> = decisions
         .iter()
         .filter_map(|one| Some((one, one.figures[at]?)))
@@ -86,7 +86,7 @@ fn one(decisions: &[Logged], at: usize) -> Option<Comparison> {
     let effective = if squares > 0.0 { weights * weights / squares } else { 0.0 };
     let unseen = unseen / known.len() as f64;
     let is_told = effective >= LEAST_EFFECTIVE && unseen <= MOST_UNSEEN;
-    Some(Comparison {
+    Some(PolicyEstimate {
         figure: Figure::ALL[at],
         decisions: known.len() as u64,
         effective,

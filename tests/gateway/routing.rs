@@ -38,7 +38,7 @@ fn tools() -> Value {
 
 #[tokio::test]
 async fn the_cheapest_target_answers_and_every_place_says_why() {
-    let world = world("strategy = \"cost\"").await;
+    let world = world("strategy = \"cost\"\nexplore = \"0%\"").await;
     let answer = world.ask("pick").header("x-penstock-explain", "true").await;
     assert_eq!(answer.header("x-penstock-target"), "beta/m");
     let told = route(&answer);

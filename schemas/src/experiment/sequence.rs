@@ -80,7 +80,7 @@ pub struct Estimate {
 /// How an arm stands against the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum ArmVerdict {
     /// It is not known yet, or there is no difference.
     #[default]
     Open,
@@ -98,7 +98,7 @@ pub struct Difference {
     /// The difference, with an interval that holds at all times together.
     pub estimate: Estimate,
     /// What that means.
-    pub verdict: Verdict,
+    pub verdict: ArmVerdict,
 }
 
 impl Sums {
@@ -140,7 +140,7 @@ pub fn difference(figure: Figure, control: &Sums, arm: &Sums, alpha: f64) -> Opt
     let spread = of_control / n + of_arm / m;
     let variance = spread.max(if mean == 0.0 { 0.0 } else { mean * mean / (n + m) });
     if variance <= 0.0 {
-        return Some(Difference { figure, estimate: Estimate::default(), verdict: Verdict::Open });
+        return Some(Difference { figure, estimate: Estimate::default(), verdict: ArmVerdict::Open });
     }
     let pooled = (of_control + of_arm) / 2.0;
     let mixture = SHARPEST * SHARPEST * pooled.max(variance);
@@ -148,11 +148,11 @@ pub fn difference(figure: Figure, control: &Sums, arm: &Sums, alpha: f64) -> Opt
     let half = (variance * wide / mixture * (wide / (variance * alpha * alpha)).ln()).sqrt();
     let (low, high) = (mean - half, mean + half);
     let verdict = match (low > 0.0, high < 0.0) {
-        (true, _) if figure.is_good() => Verdict::Better,
-        (true, _) => Verdict::Worse,
-        (_, true) if figure.is_good() => Verdict::Worse,
-        (_, true) => Verdict::Better,
-        _ => Verdict::Open,
+        (true, _) if figure.is_good() => ArmVerdict::Better,
+        (true, _) => ArmVerdict::Worse,
+        (_, true) if figure.is_good() => ArmVerdict::Worse,
+        (_, true) => ArmVerdict::Better,
+        _ => ArmVerdict::Open,
     };
     Some(Difference { figure, estimate: Estimate { mean, low, high }, verdict })
 }
@@ -180,13 +180,13 @@ mod tests {
         units: u64,
         figure: Figure,
         draw: impl Fn(&mut Dice, bool) -> f64,
-    ) -> Option<(u64, Verdict)> {
+    ) -> Option<(u64, ArmVerdict)> {
         let (mut control, mut arm) = (Sums::default(), Sums::default());
         for unit in 0..units {
             control.take(draw(dice, false));
             arm.take(draw(dice, true));
-            let verdict = difference(figure, &control, &arm, ALPHA).map_or(Verdict::Open, |found| found.verdict);
-            if verdict != Verdict::Open {
+            let verdict = difference(figure, &control, &arm, ALPHA).map_or(ArmVerdict::Open, |found| found.verdict);
+            if verdict != ArmVerdict::Open {
                 return Some((unit, verdict));
             }
         }
@@ -212,7 +212,7 @@ mod tests {
         let mut found = 0;
         for _ in 0..100 {
             let stopped = run(&mut dice, 3000, Figure::Errors, fails);
-            assert!(stopped.is_none_or(|(_, verdict)| verdict == Verdict::Worse));
+            assert!(stopped.is_none_or(|(_, verdict)| verdict == ArmVerdict::Worse));
             found += u32::from(stopped.is_some());
         }
         assert!(found >= 98, "{found} of 100");
@@ -238,14 +238,14 @@ mod tests {
             difference(figure, &sums(control.0, control.1), &sums(arm.0, arm.1), ALPHA).map(|found| found.verdict)
         };
         assert_eq!(verdict(Figure::Score, (49, 0.5), (500, 0.9)), None);
-        assert_eq!(verdict(Figure::Score, (500, 0.5), (500, 0.9)), Some(Verdict::Better));
-        assert_eq!(verdict(Figure::Score, (500, 0.9), (500, 0.5)), Some(Verdict::Worse));
-        assert_eq!(verdict(Figure::Cost, (500, 0.5), (500, 0.9)), Some(Verdict::Worse));
-        assert_eq!(verdict(Figure::Cost, (500, 0.5), (500, 0.5)), Some(Verdict::Open));
+        assert_eq!(verdict(Figure::Score, (500, 0.5), (500, 0.9)), Some(ArmVerdict::Better));
+        assert_eq!(verdict(Figure::Score, (500, 0.9), (500, 0.5)), Some(ArmVerdict::Worse));
+        assert_eq!(verdict(Figure::Cost, (500, 0.5), (500, 0.9)), Some(ArmVerdict::Worse));
+        assert_eq!(verdict(Figure::Cost, (500, 0.5), (500, 0.5)), Some(ArmVerdict::Open));
         let constant = |units: u64, mean: f64| Sums { units, sum: mean * 500.0, squares: mean * mean * 500.0 };
         let never = difference(Figure::Errors, &constant(500, 0.0), &constant(500, 0.0), ALPHA).unwrap();
-        assert_eq!(never.verdict, Verdict::Open);
+        assert_eq!(never.verdict, ArmVerdict::Open);
         let always = difference(Figure::Errors, &constant(500, 0.0), &constant(500, 1.0), ALPHA).unwrap();
-        assert_eq!(always.verdict, Verdict::Worse);
+        assert_eq!(always.verdict, ArmVerdict::Worse);
     }
 }

@@ -4,7 +4,7 @@ use super::output::{print, write};
 use crate::config::Config;
 use crate::{Format, Place};
 use anyhow::{anyhow, bail};
-use penstock_schemas::experiment::{ArmReport, Difference, Estimate, ExperimentPlan, ExperimentReport, Verdict};
+use penstock_schemas::experiment::{ArmReport, ArmVerdict, Difference, Estimate, ExperimentPlan, ExperimentReport};
 use penstock_schemas::rows::{RowQuery, RowQuestion};
 use penstock_schemas::spend::ReportReply;
 use serde_json::{Value, json};
@@ -95,9 +95,9 @@ fn told(estimate: Option<Estimate>, digits: usize) -> String {
 
 fn verdict(one: &Difference) -> Option<String> {
     let word = match one.verdict {
-        Verdict::Open => return None,
-        Verdict::Better => "better",
-        Verdict::Worse => "worse",
+        ArmVerdict::Open => return None,
+        ArmVerdict::Better => "better",
+        ArmVerdict::Worse => "worse",
     };
     Some(format!("{}: {word}", one.figure.as_str()))
 }

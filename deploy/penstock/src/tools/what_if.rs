@@ -11,7 +11,7 @@ use penstock_ingress::{VirtualModel, chances};
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::experiment::{Estimate, Figure};
-use penstock_schemas::off_policy::{Comparison, Logged, compare};
+use penstock_schemas::off_policy::{Logged, PolicyEstimate, compare};
 use penstock_schemas::route::RouteDecision;
 use penstock_schemas::spend::parse_time;
 use serde::Deserialize;
@@ -120,7 +120,7 @@ fn logged(row: &Row, model: &VirtualModel) -> Option<Logged> {
     })
 }
 
-fn row(model: &str, one: &Comparison) -> [String; 6] {
+fn row(model: &str, one: &PolicyEstimate) -> [String; 6] {
     let digits = match one.figure {
         Figure::Cost => 6,
         Figure::Latency => 0,

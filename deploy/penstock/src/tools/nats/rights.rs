@@ -148,6 +148,8 @@ fn rights_of_ingress(names: &Subjects) -> Rights {
         names.directory_bucket(),
         names.secrets_bucket(),
         names.sessions_bucket(),
+        names.pins_bucket(),
+        names.arm_stops_bucket(),
         names.thresholds_bucket(),
         names.responses_bucket(),
         names.claims_bucket(),
