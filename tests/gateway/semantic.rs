@@ -12,8 +12,17 @@ fn config(more: &str) -> String {
     format!("[cache]\nmode = \"semantic\"\n{more}\n")
 }
 
+/// One whose model has been read: the first text takes longer than a request waits.
 async fn world(more: &str) -> World {
-    World::setup().config(&config(more)).env("PENSTOCK_LOCAL_MODELS", &tool("PENSTOCK_LOCAL_MODELS")).start().await
+    let models = tool("PENSTOCK_LOCAL_MODELS");
+    let world = World::setup().config(&config(more)).env("PENSTOCK_LOCAL_MODELS", &models).start().await;
+    read_model(&world).await;
+    world
+}
+
+async fn read_model(world: &World) {
+    let first = world.post("/v1/embeddings", &json!({ "model": "local/all-MiniLM-L6-v2", "input": "first" }));
+    assert_eq!(first.header("x-penstock-cache", "off").await.status, 200);
 }
 
 fn question(world: &World, text: &str) -> Ask {
@@ -51,7 +60,7 @@ async fn a_question_in_other_words_is_answered_for_nothing_by_the_answer_to_the_
     assert_eq!(cache(&question(&world, AGAIN).header("x-penstock-cache", "exact").await), "miss");
     assert_eq!(calls(&world), 2);
 
-    world.requests(5).await;
+    world.requests(6).await;
     let sql = "SELECT count() AS n, sum(cost_usd) AS cost, countIf(saved_usd > 0) AS saved, countIf(cache_source =
         (SELECT request_id FROM requests WHERE cache = 'miss' ORDER BY received_at LIMIT 1)) AS sources
         FROM requests WHERE cache = 'semantic'";
@@ -60,7 +69,11 @@ async fn a_question_in_other_words_is_answered_for_nothing_by_the_answer_to_the_
     assert_eq!(rows[0]["cost"].as_f64().unwrap().to_bits(), 0_f64.to_bits());
     let embedded =
         world.sql("SELECT count() AS n, sum(charged_usd) AS usd FROM attempts WHERE provider = 'local'").await;
-    assert_eq!((&embedded[0]["n"], embedded[0]["usd"].as_f64()), (&json!(3), Some(0.0)), "one for each question");
+    assert_eq!(
+        (&embedded[0]["n"], embedded[0]["usd"].as_f64()),
+        (&json!(4), Some(0.0)),
+        "one for each question, and the first"
+    );
     let report = report(&world).await;
     assert_eq!(
         (&report["lookups"], &report["semantic_hits"], &report["exact_hits"]),
@@ -109,8 +122,8 @@ async fn only_a_single_question_of_text_is_compared_and_only_a_complete_answer_i
         assert_eq!((cache(&first.await), cache(&second.await)), ("miss", "miss"));
     }
     let embedded = "SELECT count() AS n FROM attempts WHERE provider = 'local'";
-    world.requests(8).await;
-    assert_eq!(world.sql(embedded).await[0]["n"], 2, "what is not compared is not embedded");
+    world.requests(9).await;
+    assert_eq!(world.sql(embedded).await[0]["n"], 3, "what is not compared is not embedded");
 }
 
 #[tokio::test]
@@ -158,15 +171,17 @@ async fn questions_are_there_again_after_a_kill_without_being_embedded_anew_and_
     world.upstream("alpha").answers("In the settings.").always();
     assert_eq!(cache(&question(&world, RESET).await), "miss");
     assert_eq!(cache(&question(&world, AGAIN).await), "semantic");
-    let (other, address) = world.role("ingress").await;
+    let (other, line) = world.role("ingress").await;
+    let address = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
     let there = question(&world, AGAIN).at(&address);
     until("the other ingress to have it", async || (cache(&there.clone().await) == "semantic").then_some(())).await;
     drop(other);
     world.crash().await;
     world.again().await;
+    read_model(&world).await;
     assert_eq!(cache(&question(&world, AGAIN).await), "semantic");
     assert_eq!(calls(&world), 1);
-    world.tool(&["cache", "stats", "--format", "json"]).await;
+    world.tool(&["cache", "stats"]).await;
     let cleared = world.run(&["cache", "clear", "--project", "default"]).await;
     assert_eq!(cleared.code, 0, "{}", cleared.err);
     let only = question(&world, AGAIN).header("x-penstock-cache", "only");

@@ -147,6 +147,8 @@ async fn of_a_mix_of_questions_few_hits_are_wrong_and_the_gateway_knows_how_many
     let models = tool("PENSTOCK_LOCAL_MODELS");
     let world =
         World::setup().config(&config).env("ORACLE_KEY", "sk-1").env("PENSTOCK_LOCAL_MODELS", &models).start().await;
+    let first = world.post("/v1/embeddings", &json!({ "model": "local/all-MiniLM-L6-v2", "input": "first" }));
+    assert_eq!(first.header("x-penstock-cache", "off").await.status, 200, "the model is read");
     let (mut dice, mut sums, mut running) = (7_u64, Sums::default(), JoinSet::new());
     for _ in 0..count {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -162,7 +162,19 @@ fn is_exchanged(a: &Wording, b: &Wording) -> bool {
     };
     let telling =
         |question: &Wording| -> Vec<WordRead> { question.words.iter().filter(|word| says(word)).cloned().collect() };
-    are_exchanged(&all(a), &all(b)) || are_exchanged(&telling(a), &telling(b))
+    let (told_a, told_b) = (telling(a), telling(b));
+    are_exchanged(&all(a), &all(b)) || are_exchanged(&told_a, &told_b) || has_turned(&told_a, &told_b)
+}
+
+/// Whether two words stand around a relation in one, and around the same the other way in the other: `A to B`, however the rest
+/// is said.
+fn has_turned(a: &[WordRead], b: &[WordRead]) -> bool {
+    let says = |word: &WordRead| word.kind != WordKind::Filler;
+    let related = |words: &[WordRead]| says(&words[0]) && !says(&words[1]) && says(&words[2]);
+    a.windows(3).filter(|a| related(a) && a[0].stem != a[2].stem).any(|a| {
+        let is_turned = |b: &[WordRead]| a[0].stem == b[2].stem && a[1].stem == b[1].stem && a[2].stem == b[0].stem;
+        !LISTING.contains(&a[1].text.as_str()) && b.windows(3).any(is_turned)
+    })
 }
 
 fn are_exchanged(a: &[WordRead], b: &[WordRead]) -> bool {
@@ -252,6 +264,7 @@ mod tests {
         for (a, b, expected) in [
             ("How do I convert Ruby to Go?", "How do I convert Go to Ruby?", Some(Veto::Direction)),
             ("How do I convert feet to yards?", "How can I convert yards to feet?", Some(Veto::Direction)),
+            ("How do I convert feet to yards?", "Hi! What is the way to convert yards to feet?", Some(Veto::Direction)),
             ("Why did Ruby overtake Go?", "Why did Go overtake Ruby?", Some(Veto::Direction)),
             ("Which films were copied from India?", "Were films in India copied from others?", None),
             ("Should we believe in astrology and numerology?", "Should we believe in numerology and astrology?", None),
