@@ -126,7 +126,7 @@ pub(crate) fn is_negation(word: &str) -> bool {
 
 /// Whether a word's stem, or the word, is a unit.
 pub(crate) fn is_unit(word: &str) -> bool {
-    is_in(word, 4)
+    is_in(word, 4) || word.strip_suffix('s').is_some_and(|one| is_in(one, 4))
 }
 
 /// Whether a word is the name of a place, a people, a language, a day or a month.

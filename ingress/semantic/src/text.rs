@@ -67,7 +67,7 @@ impl Wording {
             }
             let bare = token.trim_matches(|c: char| !c.is_alphanumeric() && !"#+$€£%°".contains(c));
             if is_code(token) {
-                words.push(word(token.trim_matches(|c: char| ".,?!\"'".contains(c)).to_owned(), WordKind::Code));
+                words.push(word(token.trim_matches(|c: char| ".,?!\"'`".contains(c)).to_owned(), WordKind::Code));
             } else {
                 for part in
                     bare.split(|c: char| "-/,;:()\"&".contains(c) && !is_joined(bare)).filter(|part| !part.is_empty())
