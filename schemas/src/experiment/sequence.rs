@@ -142,8 +142,9 @@ pub fn difference(figure: Figure, control: &Sums, arm: &Sums, alpha: f64) -> Opt
     if variance <= 0.0 {
         return Some(Difference { figure, estimate: Estimate::default(), verdict: ArmVerdict::Open });
     }
-    let pooled = (of_control + of_arm) / 2.0;
-    let mixture = SHARPEST * SHARPEST * pooled.max(variance);
+    // Of one unit. Where there is no spread, it follows from that of the difference.
+    let of_unit = ((of_control + of_arm) / 2.0).max(variance * n * m / (n + m));
+    let mixture = SHARPEST * SHARPEST * of_unit;
     let wide = variance + mixture;
     let half = (variance * wide / mixture * (wide / (variance * alpha * alpha)).ln()).sqrt();
     let (low, high) = (mean - half, mean + half);
@@ -247,5 +248,8 @@ mod tests {
         assert_eq!(never.verdict, ArmVerdict::Open);
         let always = difference(Figure::Errors, &constant(500, 0.0), &constant(500, 1.0), ALPHA).unwrap();
         assert_eq!(always.verdict, ArmVerdict::Worse);
+        let few = |mean: f64| Sums { units: 64, sum: mean * 64.0, squares: mean * 64.0 };
+        let always = difference(Figure::Errors, &few(0.0), &few(1.0), ALPHA / 4.0).unwrap();
+        assert_eq!(always.verdict, ArmVerdict::Worse, "{always:?}");
     }
 }
