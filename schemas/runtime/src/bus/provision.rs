@@ -26,6 +26,9 @@ impl Bus {
         self.presets().await?;
         self.models().await?;
         self.dashboard_sessions().await?;
+        self.pins().await?;
+        self.arm_stops().await?;
+        self.thresholds().await?;
         self.books().await?;
         self.rates().await?;
         self.leases().await?;
