@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use serde_json::Value;
@@ -32,6 +33,8 @@ async fn main() -> anyhow::Result<()> {
     let floor = Arc::new(Floor { client, upstream, authorization, tokens: AtomicU64::new(0) });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("floor on http://{}", listener.local_addr()?);
+    // Else the pieces of a stream wait for acknowledgements.
+    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     let router = Router::new().route("/v1/chat/completions", post(pass_on)).with_state(floor);
     Ok(axum::serve(listener, router).await?)
 }
