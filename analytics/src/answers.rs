@@ -10,14 +10,14 @@ use penstock_runtime::bus::{Bus, BusError};
 use penstock_runtime::clock;
 use penstock_schemas::spend::ReportReply;
 
-/// Who is asked. Cloning shares it.
+/// The ledger as questions see it. Cloning shares it.
 #[derive(Clone)]
-pub(crate) struct Asked {
+pub(crate) struct LedgerView {
     pub(crate) warehouse: Warehouse,
     pub(crate) freshness: Freshness,
 }
 
-impl Asked {
+impl LedgerView {
     /// ClickHouse, with what was under way.
     async fn caught_up(&self) -> &Warehouse {
         self.freshness.ask().await;
@@ -26,7 +26,7 @@ impl Asked {
 }
 
 /// Answers as long as the role lives.
-pub(crate) async fn answer(bus: &Bus, asked_of: &Asked, budgets: &Budgets) -> Result<(), BusError> {
+pub(crate) async fn answer(bus: &Bus, asked_of: &LedgerView, budgets: &Budgets) -> Result<(), BusError> {
     let asked = asked_of.clone();
     bus.answer_spend(move |query| {
         let asked = asked.clone();

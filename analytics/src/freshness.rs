@@ -1,4 +1,4 @@
-//! How long events wait for company before they are inserted: shortly while somebody reads, longer while nobody does. An insert
+//! How long the ledger's reader collects events before it inserts them: shortly after a question, longer without one. An insert
 //! costs ClickHouse the same for one row as for a thousand. Knows nothing of events.
 
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-/// How long events wait while somebody reads, and after a time without any.
+/// The wait within [`ATTENTION`] after a question, and for the first event after [`QUIET`].
 const READ: Duration = Duration::from_millis(400);
 
-/// How long they wait while nobody has asked for [`ATTENTION`].
+/// The wait otherwise.
 const UNREAD: Duration = Duration::from_secs(2);
 
-/// After a question more are expected for so long.
+/// How long after a question more questions are expected.
 const ATTENTION: Duration = Duration::from_secs(30);
 
-/// Without an event for so long, the next one is likely to be looked for.
+/// After this long without an event, the next one is probably a test call whose row is looked for.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// Longest that a question waits for what is under way.
@@ -27,7 +27,7 @@ pub(crate) struct Freshness(Arc<watch::Sender<Known>>);
 
 #[derive(Clone, Copy, Default)]
 struct Known {
-    /// When somebody asked last.
+    /// The time of the last question.
     asked: Option<Instant>,
     /// Whether events are on their way into ClickHouse.
     is_carrying: bool,
@@ -42,7 +42,7 @@ impl Default for Freshness {
 }
 
 impl Freshness {
-    /// Somebody asks: what is under way is not held back any longer. Waits until it has arrived, but not for ever.
+    /// Notes a question: collected events are inserted now. Waits until they are, at most [`CAUGHT_UP`].
     pub(crate) async fn ask(&self) {
         self.0.send_modify(|known| known.asked = Some(Instant::now()));
         let mut known = self.0.subscribe();

@@ -15,7 +15,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::name::RequestId;
 use penstock_schemas::rows::{MOST_LISTED, RequestFilter, RowQuery, RowQuestion, RowReport};
 use penstock_schemas::spend::ReportReply;
-use rows::{Seen, VISIBLE, fetch};
+use rows::{VISIBLE, VisibleProjects, fetch};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -40,7 +40,7 @@ pub(crate) async fn answer(warehouse: &Warehouse, query: &RowQuery) -> ReportRep
 }
 
 async fn read(warehouse: &Warehouse, query: &RowQuery) -> Result<RowReport, Error> {
-    let seen = Seen { all: query.projects.is_none(), projects: query.projects.clone().unwrap_or_default() };
+    let seen = VisibleProjects { all: query.projects.is_none(), projects: query.projects.clone().unwrap_or_default() };
     match &query.what {
         RowQuestion::Request(id) => one(warehouse, *id, &seen).await,
         RowQuestion::Requests(filter) => listing::requests(warehouse, filter, &seen).await,
@@ -58,7 +58,7 @@ async fn read(warehouse: &Warehouse, query: &RowQuery) -> Result<RowReport, Erro
     }
 }
 
-async fn one(warehouse: &Warehouse, id: RequestId, seen: &Seen) -> Result<RowReport, Error> {
+async fn one(warehouse: &Warehouse, id: RequestId, seen: &VisibleProjects) -> Result<RowReport, Error> {
     // The key of the tables begins with the time: an id that says it is found without reading all of them.
     let begun = id.0.get_timestamp().map_or(0, |at| {
         let (seconds, nanos) = at.to_unix();

@@ -3,7 +3,7 @@
 
 use crate::alert::post::Poster;
 use crate::alert::{tell, watch};
-use crate::answers::{self, Asked};
+use crate::answers::{self, LedgerView};
 use crate::budget_use;
 use crate::budgets::Budgets;
 use crate::config::AnalyticsConfig;
@@ -75,7 +75,7 @@ impl Analytics {
         life.service("standing", standing.clone().tell(bus.clone(), counted.clone()));
         let traces = config.traces.as_ref().and_then(|settings| Traces::start(settings, &life, &counted.spans));
         let ledger = Ledger::new(bus, standing, preparation, counted.clone()).tracing(traces);
-        let asked = Asked { warehouse: warehouse.clone(), freshness: ledger.freshness() };
+        let asked = LedgerView { warehouse: warehouse.clone(), freshness: ledger.freshness() };
         life.work(ledger.run(reader));
         life.work(revive::readable(bus.clone(), life.clone()));
         life.service("hourly spend", rollup::run(warehouse.clone()));

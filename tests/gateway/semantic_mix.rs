@@ -125,7 +125,7 @@ fn pick(dice: u64, places: usize) -> usize {
 }
 
 #[derive(Default)]
-struct Sums {
+struct MixSums {
     exact: usize,
     semantic: usize,
     joined: usize,
@@ -149,7 +149,7 @@ async fn of_a_mix_of_questions_few_hits_are_wrong_and_the_gateway_knows_how_many
         World::setup().config(&config).env("ORACLE_KEY", "sk-1").env("PENSTOCK_LOCAL_MODELS", &models).start().await;
     let first = world.post("/v1/embeddings", &json!({ "model": "local/all-MiniLM-L6-v2", "input": "first" }));
     assert_eq!(first.header("x-penstock-cache", "off").await.status, 200, "the model is read");
-    let (mut dice, mut sums, mut running) = (7_u64, Sums::default(), JoinSet::new());
+    let (mut dice, mut sums, mut running) = (7_u64, MixSums::default(), JoinSet::new());
     for _ in 0..count {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let of = &questions[pick(dice >> 33, questions.len())];
@@ -164,7 +164,7 @@ async fn of_a_mix_of_questions_few_hits_are_wrong_and_the_gateway_knows_how_many
         note(ended.expect("it ended well"), &mut sums);
     }
     let report = world.get("/admin/v1/cache").key(world.admin_key()).await.json()["caches"][0].clone();
-    let Sums { exact, semantic, joined, missed, wrong } = sums;
+    let MixSums { exact, semantic, joined, missed, wrong } = sums;
     println!(
         "{count} requests: {exact} exact, {joined} joined, {semantic} semantic, {missed} missed; wrong: {wrong:#?}\n{report:#}"
     );
@@ -177,7 +177,7 @@ async fn of_a_mix_of_questions_few_hits_are_wrong_and_the_gateway_knows_how_many
     assert!(checks["checked"].as_u64() > Some(0), "{checks}");
 }
 
-fn note((answer, asked, right): (penstock_tests::Answer, String, String), sums: &mut Sums) {
+fn note((answer, asked, right): (penstock_tests::Answer, String, String), sums: &mut MixSums) {
     let cache = answer.header("x-penstock-cache").to_owned();
     let is_right = answer.text() == right;
     match cache.as_str() {

@@ -2,7 +2,7 @@
 //! the filter names, in spans of time that grow until there are enough; then their whole rows, by the table's own key. Nothing
 //! else is read, however many rows the ledger has.
 
-use super::rows::{Seen, VISIBLE, fetch};
+use super::rows::{VISIBLE, VisibleProjects, fetch};
 use crate::row_key::micros;
 use crate::warehouse::Warehouse;
 use clickhouse::Row;
@@ -28,7 +28,11 @@ struct RequestKey {
 }
 
 /// A page of requests.
-pub(super) async fn requests(warehouse: &Warehouse, filter: &RequestFilter, seen: &Seen) -> Result<RowReport, Error> {
+pub(super) async fn requests(
+    warehouse: &Warehouse,
+    filter: &RequestFilter,
+    seen: &VisibleProjects,
+) -> Result<RowReport, Error> {
     let most = usize::try_from(filter.most()).unwrap_or(usize::MAX);
     let mut keys = Vec::new();
     for from in starts(filter) {
@@ -79,7 +83,7 @@ pub(super) fn conditions(filter: &RequestFilter) -> String {
 }
 
 /// Binds the values of [`conditions`], in their order.
-pub(super) fn bind(query: Query, filter: &RequestFilter, from: UnixMicros, seen: &Seen) -> Query {
+pub(super) fn bind(query: Query, filter: &RequestFilter, from: UnixMicros, seen: &VisibleProjects) -> Query {
     let mut query = seen.bind(query.bind(micros(from)));
     if let Some(until) = filter.until {
         query = query.bind(micros(until));
@@ -109,7 +113,7 @@ pub(super) fn bind(query: Query, filter: &RequestFilter, from: UnixMicros, seen:
 async fn page(
     warehouse: &Warehouse,
     filter: &RequestFilter,
-    seen: &Seen,
+    seen: &VisibleProjects,
     from: UnixMicros,
 ) -> Result<Vec<RequestKey>, Error> {
     let behind = match filter.after {

@@ -1,6 +1,6 @@
 //! What answers were worth, over time and by who gave them: scores, and what can be said of answers without reading them.
 
-use super::rows::{Seen, VISIBLE, fetch};
+use super::rows::{VISIBLE, VisibleProjects, fetch};
 use crate::row_key::micros;
 use crate::warehouse::Warehouse;
 use clickhouse::error::Error;
@@ -18,7 +18,11 @@ const MOST: u32 = 5_000;
 const LATE_DAYS: u64 = 90;
 
 /// The report: one row.
-pub(super) async fn report(warehouse: &Warehouse, filter: &RequestFilter, seen: &Seen) -> Result<RowReport, Error> {
+pub(super) async fn report(
+    warehouse: &Warehouse,
+    filter: &RequestFilter,
+    seen: &VisibleProjects,
+) -> Result<RowReport, Error> {
     let until = filter.until.unwrap_or_else(clock::now);
     let span = ActivityQuery { since: filter.since, until, projects: Vec::new() };
     let step = span.step();
@@ -35,7 +39,7 @@ fn at(column: &str, step: u64) -> String {
 }
 
 /// The values of the conditions that both lists begin with.
-fn bound(query: Query, filter: &RequestFilter, until: UnixMicros, seen: &Seen) -> Query {
+fn bound(query: Query, filter: &RequestFilter, until: UnixMicros, seen: &VisibleProjects) -> Query {
     let query = seen.bind(query.bind(micros(filter.since)).bind(micros(until)));
     let project = filter.project.clone().unwrap_or_default();
     query.bind(&project).bind(&project)
@@ -45,7 +49,7 @@ fn bound(query: Query, filter: &RequestFilter, until: UnixMicros, seen: &Seen) -
 async fn scores(
     warehouse: &Warehouse,
     filter: &RequestFilter,
-    seen: &Seen,
+    seen: &VisibleProjects,
     (step, until): (u64, UnixMicros),
 ) -> Result<Vec<Value>, Error> {
     let sql = format!(
@@ -73,7 +77,7 @@ async fn scores(
 async fn checks(
     warehouse: &Warehouse,
     filter: &RequestFilter,
-    seen: &Seen,
+    seen: &VisibleProjects,
     (step, until): (u64, UnixMicros),
 ) -> Result<Vec<Value>, Error> {
     let sql = format!(

@@ -8,14 +8,14 @@ use serde_json::Value;
 pub(super) const VISIBLE: &str = "(? OR has(?, toString(project)))";
 
 /// What the asker may see.
-pub(super) struct Seen {
+pub(super) struct VisibleProjects {
     /// All projects.
     pub(super) all: bool,
     /// Else these.
     pub(super) projects: Vec<String>,
 }
 
-impl Seen {
+impl VisibleProjects {
     /// Binds the values of [`VISIBLE`].
     pub(super) fn bind(&self, query: Query) -> Query {
         query.bind(self.all).bind(&self.projects)

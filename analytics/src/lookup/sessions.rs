@@ -2,7 +2,7 @@
 //! which sessions, in spans of time that grow, then what they come to.
 
 use super::listing::{bind, conditions, starts};
-use super::rows::{Seen, VISIBLE, fetch};
+use super::rows::{VISIBLE, VisibleProjects, fetch};
 use crate::row_key::micros;
 use crate::warehouse::Warehouse;
 use clickhouse::Row;
@@ -32,7 +32,11 @@ struct SessionKey {
 }
 
 /// A page of sessions, those with the latest requests first.
-pub(super) async fn list(warehouse: &Warehouse, filter: &RequestFilter, seen: &Seen) -> Result<RowReport, Error> {
+pub(super) async fn list(
+    warehouse: &Warehouse,
+    filter: &RequestFilter,
+    seen: &VisibleProjects,
+) -> Result<RowReport, Error> {
     let most = usize::try_from(filter.most()).unwrap_or(usize::MAX);
     let mut keys = Vec::new();
     for from in starts(filter) {
@@ -54,7 +58,7 @@ pub(super) async fn list(warehouse: &Warehouse, filter: &RequestFilter, seen: &S
 async fn page(
     warehouse: &Warehouse,
     filter: &RequestFilter,
-    seen: &Seen,
+    seen: &VisibleProjects,
     from: UnixMicros,
 ) -> Result<Vec<SessionKey>, Error> {
     let behind = if filter.after.is_some() { "HAVING (last, concat(project, '/', session)) < (?, ?)" } else { "" };
@@ -100,7 +104,7 @@ pub(super) async fn one(
     warehouse: &Warehouse,
     project: Option<&String>,
     id: &str,
-    seen: &Seen,
+    seen: &VisibleProjects,
 ) -> Result<RowReport, Error> {
     let own = if project.is_some() { "AND project = ?" } else { "" };
     let sums = format!("SELECT {SUMS} FROM requests WHERE session = ? AND {VISIBLE} {own} GROUP BY project, session");

@@ -1,6 +1,6 @@
 //! What routing asks of the ledger: how good each target's answers were found, and what the arms of an experiment came to.
 
-use super::rows::{Seen, VISIBLE, fetch};
+use super::rows::{VISIBLE, VisibleProjects, fetch};
 use crate::warehouse::Warehouse;
 use clickhouse::error::Error;
 use penstock_schemas::rows::{MOST_LISTED, RowReport};
@@ -9,7 +9,7 @@ use penstock_schemas::rows::{MOST_LISTED, RowReport};
 const RATED: u32 = 30;
 
 /// The means of a score. What is worth less than nothing or more than all counts as that.
-pub(super) async fn ratings(warehouse: &Warehouse, score: &str, seen: &Seen) -> Result<RowReport, Error> {
+pub(super) async fn ratings(warehouse: &Warehouse, score: &str, seen: &VisibleProjects) -> Result<RowReport, Error> {
     let sql = format!(
         "SELECT target, count() AS scores, avg(least(1, greatest(0, number))) AS mean
         FROM (SELECT request_id, number FROM scores
@@ -27,7 +27,7 @@ pub(super) async fn ratings(warehouse: &Warehouse, score: &str, seen: &Seen) -> 
 pub(super) async fn experiment(
     warehouse: &Warehouse,
     (name, score): (&str, &str),
-    seen: &Seen,
+    seen: &VisibleProjects,
 ) -> Result<RowReport, Error> {
     let sums = ["errors", "cost", "latency", "score"].map(|figure| {
         format!(

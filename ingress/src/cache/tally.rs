@@ -13,11 +13,11 @@ const NAMESPACES: usize = 10_000;
 type Name = (ProjectId, String);
 
 /// The sums of all namespaces.
-pub(super) struct Tallies(Bounded<Name, Arc<Tally>>);
+pub(super) struct Tallies(Bounded<Name, Arc<HitTally>>);
 
 /// The sums of one.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct HitTally {
     pub(super) missed: AtomicU64,
     pub(super) exact: AtomicU64,
     pub(super) semantic: AtomicU64,
@@ -49,7 +49,7 @@ impl Tallies {
     }
 
     /// All of them.
-    pub(super) fn all(&self) -> impl Iterator<Item = (Name, Arc<Tally>)> + '_ {
+    pub(super) fn all(&self) -> impl Iterator<Item = (Name, Arc<HitTally>)> + '_ {
         self.0.iter()
     }
 }

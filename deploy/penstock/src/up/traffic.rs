@@ -77,7 +77,7 @@ impl Traffic {
         };
         let mut keys = Vec::new();
         for (project, _) in PROJECTS {
-            // What is there already stays as it is; a key that is there gets a new secret, since nobody knows its old one.
+            // What is there already stays as it is; a key that is there gets a new secret, because only its hash was kept.
             post("projects", json!({ "name": project, "description": "demo traffic" })).await?;
             let id = format!("demo-{project}");
             let cache = if project == "support" { json!({ "mode": "exact" }) } else { json!({}) };

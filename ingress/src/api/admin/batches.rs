@@ -1,4 +1,4 @@
-//! Batches of all projects that somebody may see, and their cancelling. Knows neither how a batch runs nor how one is begun:
+//! Batches of the projects that an admin may see, and their cancelling. Knows neither how a batch runs nor how one is begun:
 //! that takes a virtual key, and `/v1/batches`.
 
 use super::{AdminRequest, Reply};
@@ -75,7 +75,7 @@ pub(super) async fn cancel(asked: AdminRequest) -> Result<Reply, Refusal> {
     Ok(Reply::new(of_any(&cancelled)))
 }
 
-/// Which batches somebody may see.
+/// The batches that an admin may see.
 fn seen(actor: &Actor) -> impl Fn(&Batch) -> bool {
     move |batch| actor.sees_all() || actor.projects.iter().any(|own| own == batch.caller.project.as_str())
 }

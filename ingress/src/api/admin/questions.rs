@@ -143,7 +143,7 @@ pub(super) async fn activity(asked: AdminRequest) -> Result<Reply, Refusal> {
     Ok(Reply::new(to_value(&answered(asked.ingress.bus.ask_activity(&query).await)?)))
 }
 
-/// What traffic somebody may see.
+/// The traffic that an admin may see.
 pub(super) fn activity_query(
     actor: &Actor,
     since: Option<&str>,
