@@ -2,7 +2,7 @@
 
 use crate::address::{Address, Database};
 use crate::traces::TraceExport;
-use penstock_runtime::config::Document;
+use penstock_runtime::config::{Document, Section};
 use std::net::SocketAddr;
 
 /// Days in a retention at the most: a century.
@@ -17,6 +17,8 @@ pub struct AnalyticsConfig {
     pub database: Database,
     /// How long rows are kept.
     pub retention: Retention,
+    /// How long bodies are kept that the ingress has kept.
+    pub body_retention: Retention,
     /// Where an analytics process that runs by itself tells its metrics; absent: nowhere.
     pub metrics: Option<SocketAddr>,
     /// Which traces are exported, and how; `None`: none.
@@ -55,15 +57,19 @@ impl AnalyticsConfig {
             }),
         };
         let mut section = document.section("analytics");
-        let text = section.or("retention", "off".to_owned());
-        let retention = Retention::parse(&text).unwrap_or_else(|| {
-            section
-                .mistake("retention", &format!("`{text}` is neither \"off\" nor a number of days, such as \"400d\""));
-            Retention::Off
-        });
+        let retention = read_retention(&mut section, "off");
+        let body_retention = read_retention(&mut document.part("bodies", &["retention"]), "30d");
         let traces = Some(TraceExport::read(document));
-        Self { clickhouse, database, retention, metrics: section.get("metrics"), traces }
+        Self { clickhouse, database, retention, body_retention, metrics: section.get("metrics"), traces }
     }
+}
+
+fn read_retention(section: &mut Section, usual: &str) -> Retention {
+    let text = section.or("retention", usual.to_owned());
+    Retention::parse(&text).unwrap_or_else(|| {
+        section.mistake("retention", &format!("`{text}` is neither \"off\" nor a number of days, such as \"400d\""));
+        Retention::Off
+    })
 }
 
 impl Retention {

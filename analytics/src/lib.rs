@@ -9,6 +9,7 @@ mod address;
 mod alert;
 mod answers;
 mod audit;
+mod bodies;
 mod budget_use;
 mod budgets;
 mod config;

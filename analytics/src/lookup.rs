@@ -82,6 +82,9 @@ async fn one(warehouse: &Warehouse, id: RequestId, seen: &VisibleProjects) -> Re
     if requests.is_empty() && attempts.is_empty() {
         return Ok(RowReport::default());
     }
-    let data = vec![json!({ "request": requests.first(), "attempts": attempts, "scores": scores })];
+    let bodies = rows("bodies", "received_at", "received_at").await?;
+    let data = vec![json!({
+        "request": requests.first(), "attempts": attempts, "scores": scores, "body": bodies.first(),
+    })];
     Ok(RowReport { data, ..RowReport::default() })
 }

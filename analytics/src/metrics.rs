@@ -30,6 +30,7 @@ pub(crate) struct AnalyticsMetrics {
     pub(crate) posts_lost: Counter,
     pub(crate) healed: Counter,
     pub(crate) differences: Counter,
+    pub(crate) bodies_dropped: Counter,
     pub(crate) spans: TraceMetrics,
     lag: Gauge<f64, AtomicU64>,
     stalled: Gauge,
@@ -63,6 +64,11 @@ impl AnalyticsMetrics {
             differences: metrics.register(
                 "budget_differences",
                 "Budgets that differ from the ledger though nothing is in flight",
+                Counter::default(),
+            ),
+            bodies_dropped: metrics.register(
+                "bodies_dropped",
+                "Bodies that were taken to be kept and that ClickHouse did not take in time",
                 Counter::default(),
             ),
             spans: TraceMetrics::register(metrics),

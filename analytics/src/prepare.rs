@@ -16,7 +16,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Everything that is to be there. Making it again changes nothing.
 pub(crate) struct Preparation {
     pub(crate) warehouse: Warehouse,
-    pub(crate) retention: Retention,
+    /// Of the ledger, and of bodies.
+    pub(crate) retention: (Retention, Retention),
     pub(crate) prices: Vec<(Target, PriceRow)>,
 }
 

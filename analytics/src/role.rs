@@ -4,6 +4,7 @@
 use crate::alert::post::Poster;
 use crate::alert::{tell, watch};
 use crate::answers::{self, LedgerView};
+use crate::bodies::BodyStore;
 use crate::budget_use;
 use crate::budgets::Budgets;
 use crate::config::AnalyticsConfig;
@@ -63,7 +64,8 @@ impl Analytics {
     ) -> Result<Self, AnalyticsError> {
         let address = config.clickhouse.as_ref().ok_or(AnalyticsError::NoAddress)?;
         let warehouse = Warehouse::connect(address, &config.database);
-        let preparation = Preparation { warehouse: warehouse.clone(), retention: config.retention, prices };
+        let preparation =
+            Preparation { warehouse: warehouse.clone(), retention: (config.retention, config.body_retention), prices };
         if let Ok(Err(error @ SchemaError::Edited { .. })) = timeout(FIRST_LOOK, preparation.make()).await {
             return Err(AnalyticsError::Schema(error.to_string()));
         }
@@ -82,6 +84,7 @@ impl Analytics {
         let budgets = Budgets::follow(bus).await?;
         life.service("use of budgets", budget_use::run(budgets.clone(), counted.clone()));
         answers::answer(bus, &asked, &budgets).await?;
+        BodyStore::start(bus, &warehouse, &counted).await?;
         let journal = Journal::open(bus).await?;
         life.service("alerts", tell::run(bus.clone(), life.clone(), journal.clone(), budgets.clone(), counted.clone()));
         let poster = Poster { bus: bus.clone(), life: life.clone(), budgets: budgets.clone(), metrics: counted };

@@ -62,7 +62,9 @@ impl Warehouse {
     /// # Errors
     /// When one holds rows already, or ClickHouse or the disk refuses.
     pub async fn restore_tables(&self, folder: &Path) -> Result<(), TableError> {
-        migrate(self, Retention::Off).await.map_err(|error| TableError::ClickHouse(error.to_string()))?;
+        migrate(self, (Retention::Off, Retention::Off))
+            .await
+            .map_err(|error| TableError::ClickHouse(error.to_string()))?;
         for table in TABLES {
             if self.count(table).await? > 0 {
                 return Err(TableError::NotEmpty(table));

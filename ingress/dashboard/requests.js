@@ -4,7 +4,7 @@ import { html } from './htm-preact.js';
 import { address, get } from './api.js';
 import { Filters, Turn, useFilters, usePages, where } from './list.js';
 import { micros, Waterfall } from './waterfall.js';
-import { ago, duration, number, Outcome, Pending, percent, Since, Source, Table, Tile, usd, useAnswer, when } from './parts.js';
+import { ago, bytes, duration, number, Outcome, Pending, percent, Since, Source, Table, Tile, usd, useAnswer, when } from './parts.js';
 
 const COLUMNS = [
   { title: 'When', show: (row) => html`<span title=${when(row.received_at)}>${ago(row.received_at)}</span>` },
@@ -74,6 +74,23 @@ const ATTEMPTS = [
   { title: 'Ended because', show: (row) => row.finish_reason ?? '–' },
 ];
 
+/** JSON as people read it; anything else as it is. */
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+function Body({ kept }) {
+  const part = (title, text, length) => html`<details open><summary>${title}, ${bytes(length)}</summary><pre class="body" tabindex="0">${pretty(text)}</pre></details>`;
+  return html`<section class="card"><h2>What was asked and answered</h2>
+    ${part('Request', kept.request, kept.request_bytes)}${part('Answer', kept.answer, kept.answer_bytes)}
+    <p class="muted">From the beginning, as far as <code>[bodies] limit</code> goes; secrets are masked.</p>
+  </section>`;
+}
+
 const STAGES = [
   { title: 'Stage', name: 'stage' },
   { title: 'Time', isNumber: true, show: (row) => duration(row.us) },
@@ -108,6 +125,7 @@ export function OneRequest({ id }) {
           { title: 'By', show: (row) => row.source ?? '–' },
           { title: 'Comment', show: (row) => row.comment ?? '–' },
         ]} /></section>`}
+        ${answer.value.body && html`<${Body} kept=${answer.value.body} />`}
         <section class="card"><h2>The request's row</h2><${Facts} row=${request} /></section>
         ${attempts.map((attempt) => html`<details class="card"><summary>Attempt ${attempt.number}: all columns</summary><${Facts} row=${attempt} /></details>`)}
         <${Source} path=${`/admin/v1/requests/${id}`} sql=${`SELECT * FROM attempts WHERE request_id = '${id}' ORDER BY number`} />`}

@@ -1,5 +1,6 @@
 //! How the ingress listens, waits and routes: sections `[ingress]` and `[models.NAME]`. Knows nothing of requests.
 
+mod bodies;
 mod caching;
 mod declared;
 mod edge;
@@ -9,6 +10,7 @@ mod route_rule;
 mod strategy;
 mod virtual_model;
 
+pub use bodies::BodyPolicy;
 pub use caching::CacheConfig;
 pub use declared::{Declared, DeclaredKey};
 pub use edge::{CertificateConfig, ClientCertificates, EdgeConfig, TlsConfig};
@@ -76,6 +78,8 @@ pub struct IngressConfig {
     pub batch: BatchConfig,
     /// The cache of answers.
     pub cache: CacheConfig,
+    /// Whose requests and answers are kept.
+    pub bodies: Arc<BodyPolicy>,
     /// The operator's own model names.
     pub models: BTreeMap<String, VirtualModel>,
     /// What happens to what a provider cannot express, unless the virtual model says otherwise.
@@ -144,7 +148,6 @@ impl IngressConfig {
         // Never all of them: strangers cannot keep out those who have a key.
         let strangers = section.or("strangers", 1000).min(connections / 2);
         let metrics = read_metrics(&mut section);
-        let cors = read_cors(&mut section);
         let mut edge = EdgeConfig::read(&mut section);
         edge.read_certificates(document);
         let unsupported = section.get("unsupported").unwrap_or_default();
@@ -165,12 +168,13 @@ impl IngressConfig {
             queue,
             batch: BatchConfig::read(document),
             cache: CacheConfig::read(document),
+            bodies: Arc::new(BodyPolicy::read(document)),
             memory,
             stored,
             files: read_files(&mut document.section("files")),
             connections,
             strangers,
-            cors,
+            cors: read_cors(&mut section),
             metrics,
             queue_timeout,
             issuers: IssuerConfig::read_all(document),

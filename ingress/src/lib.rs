@@ -7,6 +7,7 @@ mod api;
 mod batch;
 mod batches;
 mod cache;
+mod capture;
 mod carry;
 mod config;
 mod conversation;

@@ -5,6 +5,7 @@
 mod actor;
 mod apply;
 mod batches;
+mod bodies;
 mod cached;
 mod keys;
 mod provider_keys;
@@ -407,7 +408,7 @@ fn remove(directory: &mut Directory, object: &Object) -> Option<Secret> {
         Kind::Limit => drop(directory.limits.remove(name)),
         Kind::Admin => drop(directory.admins.remove(name)),
         Kind::Webhook => drop(directory.webhooks.remove(name)),
-        Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Session => {}
+        Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Body | Kind::Session => {}
     }
     None
 }

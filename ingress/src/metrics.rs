@@ -136,6 +136,7 @@ pub(crate) struct IngressMetrics {
     memory_free: Gauge,
     cache_waiting: Gauge,
     cache_wrong: Counter,
+    bodies_lost: Counter,
     cache_not_compared: Counter,
     cache_checked: Family<ByCache, Counter>,
     cache_false_hits: Family<ByBound, Gauge<f64, AtomicU64>>,
@@ -145,11 +146,18 @@ pub(crate) struct IngressMetrics {
 }
 
 impl IngressMetrics {
+    /// A body that was to be kept could not be.
+    pub(crate) fn body_lost(&self) {
+        self.bodies_lost.inc();
+    }
+
     /// Registers them.
     pub(crate) fn register(metrics: &Metrics) -> Self {
         let times = || Times::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
+        let count = |name, about| metrics.register(name, about, Counter::default());
         let stages = Times::new_with_constructor((|| Histogram::new(STAGE_SECONDS)) as fn() -> Histogram);
         Self {
+            bodies_lost: count("bodies_lost", "Bodies that were to be kept and could not be"),
             requests: metrics.register("requests", "Requests by the status of their answer", Family::default()),
             outcomes: metrics.register(
                 "requests_ended",
@@ -169,15 +177,10 @@ impl IngressMetrics {
                 "Requests that wait for the answer to the same request",
                 Gauge::default(),
             ),
-            cache_wrong: metrics.register(
-                "cache_wrong",
-                "Cached answers that callers reported as wrong",
-                Counter::default(),
-            ),
-            cache_not_compared: metrics.register(
+            cache_wrong: count("cache_wrong", "Cached answers that callers reported as wrong"),
+            cache_not_compared: count(
                 "cache_not_compared",
                 "Requests for the semantic cache whose vector did not come in time",
-                Counter::default(),
             ),
             cache_checked: metrics.register(
                 "cache_checked_hits",

@@ -31,6 +31,9 @@ use tokio::time::sleep;
 /// Between two looks whether this process is ready.
 pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
+/// Bodies of an ingress that are captured or stored at once.
+const CAPTURES: usize = 64;
+
 /// Live views of the dashboard that an ingress has open at the most.
 const LIVE_VIEWS: usize = 32;
 
@@ -77,6 +80,8 @@ pub(crate) struct Parts {
 pub(crate) struct Rooms {
     /// Responses in the background.
     pub(crate) background: Arc<Semaphore>,
+    /// Bodies that are captured or stored.
+    pub(crate) captures: Arc<Semaphore>,
     /// Live views of the dashboard.
     pub(crate) live: Arc<Semaphore>,
 }
@@ -85,7 +90,7 @@ impl Rooms {
     /// Room for so many responses in the background.
     pub(crate) fn new(background: usize) -> Self {
         let room = |places| Arc::new(Semaphore::new(places));
-        Self { background: room(background), live: room(LIVE_VIEWS) }
+        Self { background: room(background), captures: room(CAPTURES), live: room(LIVE_VIEWS) }
     }
 }
 

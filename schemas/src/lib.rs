@@ -8,6 +8,7 @@ pub mod activity;
 pub mod alert;
 pub mod audit;
 pub mod batch;
+pub mod body;
 pub mod book;
 pub mod bound;
 pub mod budget;

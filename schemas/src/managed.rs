@@ -42,6 +42,8 @@ pub enum Kind {
     Cache,
     /// A batch, which is cancelled. It is no [`Object`] either.
     Batch,
+    /// Kept bodies of a user, which are deleted. They are no [`Object`] either.
+    Body,
     /// A session, which is stopped or may go on. It is no [`Object`] either.
     Session,
 }
@@ -65,6 +67,7 @@ impl Kind {
             Self::Target => "target",
             Self::Cache => "cache",
             Self::Batch => "batch",
+            Self::Body => "body",
             Self::Session => "session",
         }
     }
@@ -83,6 +86,7 @@ impl Kind {
             Self::Target => "targets",
             Self::Cache => "caches",
             Self::Batch => "batches",
+            Self::Body => "bodies",
             Self::Session => "sessions",
         }
     }
@@ -377,7 +381,9 @@ impl Object {
             Kind::Limit => directory.limits.get(name).cloned().map(Self::Limit),
             Kind::Admin => directory.admins.get(name).map(|admin| Self::Admin(admin.settings.clone())),
             Kind::Webhook => directory.webhooks.get(name).cloned().map(Self::Webhook),
-            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Session => None,
+            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Body | Kind::Session => {
+                None
+            }
         }
     }
 
@@ -390,7 +396,9 @@ impl Object {
             Kind::Limit => directory.limits.keys().collect(),
             Kind::Admin => directory.admins.keys().collect(),
             Kind::Webhook => directory.webhooks.keys().collect(),
-            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Session => Vec::new(),
+            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Body | Kind::Session => {
+                Vec::new()
+            }
         };
         names.into_iter().filter_map(|name| Self::find(directory, kind, name)).collect()
     }
@@ -407,7 +415,7 @@ fn parsed(kind: Kind, value: &Value) -> (Option<Object>, Vec<Mistake>) {
         Kind::Key => fields(value, |settings| Object::Key(Box::new(settings))),
         Kind::Admin => fields(value, Object::Admin),
         Kind::Webhook => fields(value, Object::Webhook),
-        Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Session => {
+        Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Body | Kind::Session => {
             (None, vec![Mistake { field: String::new(), message: NO_OBJECT.to_owned(), is_rule: true }])
         }
     }

@@ -303,6 +303,16 @@ impl Subjects {
         format!("{}.query.spend", self.prefix)
     }
 
+    /// Where bodies go that are to be kept.
+    pub fn body(&self) -> String {
+        format!("{}.query.body", self.prefix)
+    }
+
+    /// Where bodies are deleted.
+    pub fn body_deletion(&self) -> String {
+        format!("{}.query.body_deletion", self.prefix)
+    }
+
     /// Where single requests and sessions are asked for.
     pub fn rows(&self) -> String {
         format!("{}.query.rows", self.prefix)

@@ -20,7 +20,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 16] = [
+const MIGRATIONS: [Migration; 17] = [
     Migration { number: 1, name: "attempts", sql: include_str!("0001_attempts.sql") },
     Migration { number: 2, name: "requests", sql: include_str!("0002_requests.sql") },
     Migration { number: 3, name: "prices", sql: include_str!("0003_prices.sql") },
@@ -37,11 +37,21 @@ const MIGRATIONS: [Migration; 16] = [
     Migration { number: 14, name: "scores", sql: include_str!("0014_scores.sql") },
     Migration { number: 15, name: "cache", sql: include_str!("0015_cache.sql") },
     Migration { number: 16, name: "routes", sql: include_str!("0016_routes.sql") },
+    Migration { number: 17, name: "bodies", sql: include_str!("0017_bodies.sql") },
 ];
 
 /// Every table that the migrations make: what a backup holds. Views are made of them.
-pub(crate) const TABLES: [&str; 8] =
-    ["alert_log", "attempt_log", "audit_log", "price_log", "request_log", "score_log", "spend_by_hour", "spend_hours"];
+pub(crate) const TABLES: [&str; 9] = [
+    "alert_log",
+    "attempt_log",
+    "audit_log",
+    "body_log",
+    "price_log",
+    "request_log",
+    "score_log",
+    "spend_by_hour",
+    "spend_hours",
+];
 
 const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (
     number UInt32, name String, sha256 String, applied_at DateTime64(6, 'UTC') DEFAULT now64(6)
@@ -85,7 +95,10 @@ struct Applied {
 }
 
 /// Applies what is not applied yet, and sets the retention.
-pub(crate) async fn migrate(warehouse: &Warehouse, retention: Retention) -> Result<(), SchemaError> {
+pub(crate) async fn migrate(
+    warehouse: &Warehouse,
+    (retention, of_bodies): (Retention, Retention),
+) -> Result<(), SchemaError> {
     let trouble = |error: Error| Trouble::judge(&error, warehouse.address());
     make_database(warehouse).await.map_err(trouble)?;
     execute(warehouse, RECORD).await.map_err(trouble)?;
@@ -106,7 +119,10 @@ pub(crate) async fn migrate(warehouse: &Warehouse, retention: Retention) -> Resu
             None => apply(warehouse, migration, &sha256).await.map_err(trouble)?,
         }
     }
-    retain(warehouse, retention).await.map_err(trouble)?;
+    for (table, time) in GROWING {
+        retain(warehouse, table, time, retention).await.map_err(trouble)?;
+    }
+    retain(warehouse, "body_log", "toDateTime(received_at)", of_bodies).await.map_err(trouble)?;
     Ok(())
 }
 
@@ -133,20 +149,18 @@ async fn apply(warehouse: &Warehouse, migration: &Migration, sha256: &str) -> Re
 }
 
 /// Sets how long rows are kept, where it is not set so already: changing it makes ClickHouse rewrite what is there.
-async fn retain(warehouse: &Warehouse, retention: Retention) -> Result<(), Error> {
-    for (table, time) in GROWING {
-        let query = "SELECT create_table_query FROM system.tables WHERE database = ? AND name = ?";
-        let query = warehouse.client().query(query).bind(warehouse.database().as_str()).bind(table);
-        let created: String = query.fetch_one().await?;
-        match retention {
-            Retention::Off if created.contains(" TTL ") => {
-                execute(warehouse, &format!("ALTER TABLE {table} REMOVE TTL")).await?;
-            }
-            Retention::Days(days) if !created.contains(&format!(" TTL {time} + toIntervalDay({days})")) => {
-                execute(warehouse, &format!("ALTER TABLE {table} MODIFY TTL {time} + toIntervalDay({days})")).await?;
-            }
-            Retention::Off | Retention::Days(_) => {}
+async fn retain(warehouse: &Warehouse, table: &str, time: &str, retention: Retention) -> Result<(), Error> {
+    let query = "SELECT create_table_query FROM system.tables WHERE database = ? AND name = ?";
+    let query = warehouse.client().query(query).bind(warehouse.database().as_str()).bind(table);
+    let created: String = query.fetch_one().await?;
+    match retention {
+        Retention::Off if created.contains(" TTL ") => {
+            execute(warehouse, &format!("ALTER TABLE {table} REMOVE TTL")).await?;
         }
+        Retention::Days(days) if !created.contains(&format!(" TTL {time} + toIntervalDay({days})")) => {
+            execute(warehouse, &format!("ALTER TABLE {table} MODIFY TTL {time} + toIntervalDay({days})")).await?;
+        }
+        Retention::Off | Retention::Days(_) => {}
     }
     Ok(())
 }

@@ -196,6 +196,7 @@ impl World {
             clickhouse: Some(engine.address()),
             database: Database::parse("penstock").unwrap(),
             retention: Retention::Off,
+            body_retention: Retention::Off,
             metrics: None,
             traces: None,
         };

@@ -146,6 +146,9 @@ enum Command {
     /// Files of requests that are answered in the background: submit, watch, fetch
     #[command(subcommand)]
     Batch(tools::batch::BatchCommand),
+    /// Deletes what is kept of the requests and answers of a user
+    #[command(subcommand)]
+    Bodies(tools::bodies::BodyCommand),
     /// Answers that are kept to be given again: how many, and their removal
     #[command(subcommand)]
     Cache(tools::cache::CacheCommand),
@@ -230,6 +233,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Experiments(options) => Box::pin(tools::experiments::run(&place, &options)).await,
         Command::Route(command) => Box::pin(tools::what_if::run(&place, &command)).await,
         Command::Sql(options) => tools::sql::run(&place, &options).await,
+        Command::Bodies(command) => Box::pin(tools::bodies::run(&place, &command)).await,
         Command::Cache(command) => tools::cache::run(&place, &command).await,
         Command::Targets(options) => tools::targets::run(&place, &options).await,
         Command::Workers(options) => tools::workers::run(&place, &options).await,

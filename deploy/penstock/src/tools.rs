@@ -5,6 +5,7 @@ pub(crate) mod apply;
 pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod batch;
+pub(crate) mod bodies;
 pub(crate) mod cache;
 pub(crate) mod check;
 pub(crate) mod experiments;

@@ -2,6 +2,7 @@
 //! asked is answered in the files below.
 
 mod batches;
+mod bodies;
 mod cached;
 mod dry_route;
 mod ledger_rows;

@@ -103,6 +103,7 @@ fn finished(ended: &Ended, bytes: Bytes, record: &mut Record, rewriter: &mut Rew
     let bytes = if is_stream { rewriter.end(bytes, &ended.summary) } else { rewriter.whole(bytes, &ended.summary) };
     let bytes = bytes.inspect_err(|failure| record.broken(failure))?;
     record.served(&ended.summary);
+    record.sends(&bytes);
     Ok(bytes)
 }
 
@@ -147,7 +148,10 @@ impl Writing {
                 next = writing.next() => next,
             };
             match next {
-                Ok((bytes, is_last)) => Some((Ok(bytes), (!is_last).then_some((writing, grant)))),
+                Ok((bytes, is_last)) => {
+                    writing.record.sends(&bytes);
+                    Some((Ok(bytes), (!is_last).then_some((writing, grant))))
+                }
                 Err(failure) => Some((Err(failure), None)),
             }
         });

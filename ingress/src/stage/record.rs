@@ -4,6 +4,7 @@
 use super::limit_headers::{LimitHeaders, RateStanding};
 use super::route::Route;
 use super::stage_clock::StageClock;
+use crate::capture::{Capture, CaptureContext};
 use crate::http::body::header;
 use crate::keys::grant::Grant;
 use crate::limits::{Hold, Place};
@@ -18,6 +19,7 @@ use penstock_runtime::bus::Journal;
 use penstock_runtime::memory::Reserved;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::UnixMicros;
+use penstock_schemas::body::is_sampled;
 use penstock_schemas::budget::Unit;
 use penstock_schemas::envelope::{Delivery, Dialect, Envelope};
 use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
@@ -67,6 +69,8 @@ pub(crate) struct Record {
     watch: Option<RouteWatch>,
     /// How probable it is that the question which it answers wants the same, where it is another.
     similarity: Option<f32>,
+    /// What is kept of the request and its answer to be read later.
+    capture: Option<Box<Capture>>,
 }
 
 impl Record {
@@ -118,6 +122,14 @@ impl Record {
             conversation: None,
             watch: None,
             similarity: None,
+            capture: capture(request, ingress),
+        }
+    }
+
+    /// These bytes go to the caller.
+    pub(crate) fn sends(&mut self, bytes: &[u8]) {
+        if let Some(capture) = &mut self.capture {
+            capture.answers(bytes, self.delivery.is_stream());
         }
     }
 
@@ -314,6 +326,9 @@ impl Record {
 
     /// There is no answer.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        if let Some(capture) = &mut self.capture {
+            capture.answers(refusal.to_string().as_bytes(), false);
+        }
         // Who waited in vain has waited so long.
         let is_slow = matches!(refusal, Refusal::Failed(failure) if failure.kind == FailureKind::Timeout);
         if let Some(watch) = self.watch.as_mut().filter(|_| !is_slow) {
@@ -354,12 +369,30 @@ fn wants_reasons(headers: &HeaderMap) -> bool {
     header(headers, "x-penstock-explain").is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
+/// What is kept of a request, if its bodies are. A form is not: it holds files.
+fn capture(request: &Request, ingress: &Shared) -> Option<Box<Capture>> {
+    let (policy, caller, asked) = (&ingress.config.bodies, &request.caller, &request.asked);
+    let share = policy.share(caller.project.as_str(), caller.key_id.as_str(), &asked.model);
+    let is_kept = asked.content_type.is_none() && is_sampled(request.id, share);
+    let context = || CaptureContext {
+        policy: policy.clone(),
+        places: ingress.rooms.captures.clone(),
+        memory: ingress.memory.clone(),
+        bus: ingress.bus.clone(),
+        metrics: ingress.metrics.clone(),
+    };
+    is_kept.then(|| Capture::begin(context(), &asked.body))?.map(Box::new)
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         let Some((mut event, stages)) = self.event.take() else { return };
         event.ended_at = clock::now();
         event.stages = stages.finish(event.ended_at);
         self.metrics.ended(&event);
+        if let Some(capture) = self.capture.take() {
+            capture.finish(&event, &self.life);
+        }
         let journal = self.journal.clone();
         self.life.work(async move {
             let id = event.request_id;

@@ -158,9 +158,14 @@ fn print_objects(kind: Kind, objects: &[Value], format: Format, value: &Value) -
         Kind::Limit => &["name", "match", "per", "rates"],
         Kind::Admin => &["name", "role", "projects", "enabled", "expires_at", "created_at"],
         Kind::Webhook => &["name", "url", "events"],
-        Kind::Key | Kind::Budget | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Session => {
-            &["id"]
-        }
+        Kind::Key
+        | Kind::Budget
+        | Kind::ProviderKey
+        | Kind::Target
+        | Kind::Cache
+        | Kind::Batch
+        | Kind::Body
+        | Kind::Session => &["id"],
     };
     let row = |object: &Value| columns.iter().map(|column| text(&object[*column])).collect::<Vec<String>>();
     print(format, columns, &objects.iter().map(row).collect::<Vec<_>>(), value)

@@ -51,6 +51,7 @@ pub(crate) async fn run(place: &Place, options: &ShowOptions) -> anyhow::Result<
         write(b"\n")?;
         print(options.format, &SCORE, &rows, &Value::Null)?;
     }
+    body(&found["body"])?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,6 +76,16 @@ fn show_route(format: Format, text: &str) -> anyhow::Result<()> {
     }
     write(b"\n")?;
     print(format, &["target", "propensity", "USD", "ms", "quality", "why"], &rows, &Value::Null)
+}
+
+/// What is kept of the request and its answer. A terminal obeys control characters: they are left out.
+fn body(kept: &Value) -> anyhow::Result<()> {
+    for (name, length) in [("request", "request_bytes"), ("answer", "answer_bytes")] {
+        let Some(text) = kept[name].as_str() else { continue };
+        let text: String = text.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect();
+        write(format!("\n{name}, {} bytes:\n{text}\n", kept[length]).as_bytes())?;
+    }
+    Ok(())
 }
 
 /// The columns of a request that are printed, and their titles.

@@ -1,6 +1,7 @@
 //! The table of the admin API: every route once, with its handler and with what the OpenAPI document says about it. The
 //! router and the document are both made of it, so that neither has a route that the other has not.
 
+mod insight;
 mod parameters;
 
 use super::{
@@ -144,6 +145,7 @@ pub(crate) fn routes() -> Vec<AdminRoute> {
     });
     routes.extend(of_cache());
     routes.extend(of_batches());
+    routes.extend(insight::routes());
     routes
 }
 

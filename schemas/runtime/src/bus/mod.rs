@@ -8,6 +8,7 @@
 //! `shortcut` is the way between roles of one process.
 
 mod alerts;
+mod bodies;
 mod bucket;
 mod cached;
 mod cached_questions;

@@ -153,3 +153,10 @@ pub(super) const PAGE_OF_BATCHES: Parameter = Parameter {
     pattern: r#"{"type": "integer", "minimum": 1, "maximum": 100}"#,
     about: "So many at most; 20 where it is not said",
 };
+
+pub(super) const USER: Parameter = Parameter {
+    name: "user",
+    is_in_query: true,
+    pattern: TEXT,
+    about: "Whose: the user or the end user of the requests",
+};

@@ -1,0 +1,162 @@
+//! What is kept of a request and its answer, where its project, key or model is one whose bodies are kept: a bounded piece
+//! of each, masked, and handed to the analytics role when the request is over. It never delays or fails a request: what cannot
+//! be kept at once is lost, and counted.
+
+mod fold;
+
+use crate::config::BodyPolicy;
+use crate::metrics::IngressMetrics;
+use fold::fold;
+use penstock_runtime::bus::Bus;
+use penstock_runtime::memory::{Memory, Reserved};
+use penstock_runtime::{Life, heavy};
+use penstock_schemas::body::KeptBody;
+use penstock_schemas::event::RequestEvent;
+use penstock_schemas::spend::ReportReply;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::debug;
+
+/// Bytes behind the limit that are read and then left out: a secret that the limit cuts is seen whole, up to this length.
+const MARGIN: usize = 1024;
+
+/// The bytes of a stream's events that are read, in limits: most of an event is no text of the answer.
+const EVENTS: usize = 8;
+
+/// What every capture of an ingress shares.
+#[derive(Clone)]
+pub(crate) struct CaptureContext {
+    /// Whose bodies are kept, and what is masked.
+    pub(crate) policy: Arc<BodyPolicy>,
+    /// Room for bodies that are captured or handed over.
+    pub(crate) places: Arc<Semaphore>,
+    /// The memory that they take.
+    pub(crate) memory: Memory,
+    /// Where they go.
+    pub(crate) bus: Bus,
+    /// Where the lost ones are counted.
+    pub(crate) metrics: Arc<IngressMetrics>,
+}
+
+/// One request's body, until its answer is complete.
+pub(crate) struct Capture {
+    context: CaptureContext,
+    request: Vec<u8>,
+    request_bytes: usize,
+    answer: Vec<u8>,
+    answer_bytes: usize,
+    /// How much of the answer is read.
+    room: usize,
+    memory: Reserved,
+    /// There was no memory for it.
+    is_lost: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Capture {
+    /// Begins one, if there is room for it.
+    pub(crate) fn begin(context: CaptureContext, request: &[u8]) -> Option<Self> {
+        let piece = &request[..request.len().min(context.policy.limit + MARGIN)];
+        let place = context.places.clone().try_acquire_owned().ok();
+        let Some((place, memory)) = place.zip(context.memory.reserve(piece.len()).ok()) else {
+            context.metrics.body_lost();
+            return None;
+        };
+        Some(Self {
+            request: piece.to_vec(),
+            request_bytes: request.len(),
+            answer: Vec::new(),
+            answer_bytes: 0,
+            room: 0,
+            memory,
+            is_lost: false,
+            _place: place,
+            context,
+        })
+    }
+
+    /// These bytes go to the caller, of a stream or of a whole answer.
+    pub(crate) fn answers(&mut self, bytes: &[u8], is_stream: bool) {
+        self.room = self.context.policy.limit * if is_stream { EVENTS } else { 1 } + MARGIN;
+        self.answer_bytes += bytes.len();
+        let piece = &bytes[..bytes.len().min(self.room.saturating_sub(self.answer.len()))];
+        let wanted = self.answer.len() + piece.len() + self.request.len();
+        let missing = wanted.saturating_sub(self.memory.bytes());
+        if missing > 0 && self.memory.grow(missing.max(MARGIN * 4)).is_err() {
+            self.is_lost = true;
+        }
+        if !self.is_lost {
+            self.answer.extend_from_slice(piece);
+        }
+    }
+
+    /// The request is over: what is kept of it goes to the analytics role.
+    pub(crate) fn finish(self, event: &RequestEvent, life: &Life) {
+        let body = KeptBody {
+            request_id: event.request_id,
+            received_at: event.received_at,
+            caller: event.caller.clone(),
+            dialect: event.dialect,
+            model: event.model.clone(),
+            request: String::new(),
+            request_bytes: self.request_bytes as u64,
+            answer: String::new(),
+            answer_bytes: self.answer_bytes as u64,
+        };
+        let is_stream = event.stream;
+        life.work(async move {
+            let is_kept = !self.is_lost && self.hand_over(body, is_stream).await;
+            if !is_kept {
+                self.context.metrics.body_lost();
+            }
+        });
+    }
+
+    async fn hand_over(&self, body: KeptBody, is_stream: bool) -> bool {
+        let request_id = body.request_id;
+        let (request, answer) = heavy(self.request.len() + self.answer.len(), || self.texts(is_stream));
+        match self.context.bus.keep_body(&KeptBody { request, answer, ..body }).await {
+            Ok(ReportReply::Report(_)) => return true,
+            Ok(ReportReply::BadQuery(why) | ReportReply::Unavailable(why)) => {
+                debug!(%request_id, why, "a body could not be kept");
+            }
+            Err(error) => debug!(%request_id, %error, "a body could not be kept"),
+        }
+        false
+    }
+
+    /// The request and the answer, masked.
+    fn texts(&self, is_stream: bool) -> (String, String) {
+        let policy = &self.context.policy;
+        let request = policy.mask(&String::from_utf8_lossy(&self.request));
+        let answer = String::from_utf8_lossy(&self.answer);
+        let folded = is_stream.then(|| fold(&answer)).flatten();
+        // What was cut is cut again, so that no part of a secret stands behind the last whole one.
+        let is_cut = folded.is_none() && self.answer.len() < self.answer_bytes;
+        let answer = policy.mask(folded.as_deref().unwrap_or(&answer));
+        (cut(request, policy.limit, self.request.len() < self.request_bytes), cut(answer, policy.limit, is_cut))
+    }
+}
+
+/// The text up to the limit; without its last part, where it was cut before.
+fn cut(mut text: String, limit: usize, was_cut: bool) -> String {
+    let end = limit.min(if was_cut { text.len().saturating_sub(MARGIN) } else { text.len() });
+    let end = (0..=end).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.truncate(end);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_was_cut_loses_the_part_in_which_half_a_secret_may_stand() {
+        let text = |length: usize| "é".repeat(length / 2);
+        assert_eq!(cut(text(100), 1_000, false).len(), 100);
+        assert_eq!(cut(text(4_000), 1_001, false).len(), 1_000);
+        assert_eq!(cut(text(1_000 + MARGIN), 1_000, true).len(), 1_000);
+        assert_eq!(cut(text(500 + MARGIN), 1_000, true).len(), 500);
+        assert_eq!(cut(text(10), 1_000, true), "");
+    }
+}

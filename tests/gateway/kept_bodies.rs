@@ -1,0 +1,83 @@
+//! Bodies: kept of whom the configuration says and of no other, masked, shown to those who may see the project, and deleted for
+//! good.
+
+use crate::made::{key, post};
+use http::Method;
+use penstock_tests::{Reply, World, words};
+use serde_json::{Value, json};
+
+const CONFIG: &str = "[bodies]\nkeep = [{ project = \"red\" }]\nlimit = \"1KB\"\nmask = [\"[0-9]{3}-[0-9]{4}\"]\n";
+const SECRET: &str = "sk-live-0123456789abcdef";
+
+/// The rows of `bodies`, once there are so many.
+async fn bodies(world: &World, count: usize) -> Vec<Value> {
+    let rows = |rows: &[Value]| rows.len() == count;
+    world.sql_until("SELECT * FROM bodies ORDER BY received_at", rows).await
+}
+
+#[tokio::test]
+async fn bodies_are_kept_of_the_project_that_wants_it_masked_and_within_their_limit() {
+    let world = World::setup().config(CONFIG).start().await;
+    world.upstream("alpha").answers("call 555-1234").times(3);
+    let pieces = [words::role(), words::content("sk-live-0123"), words::content("456789abcdef"), words::finish()];
+    world
+        .upstream("alpha")
+        .replies(Reply::stream(pieces.into_iter().chain([words::usage(), words::DONE.to_owned()])))
+        .once();
+    let red = key(&world, &json!({ "project": "red" })).await;
+    let blue = key(&world, &json!({ "project": "blue" })).await;
+    let says = |text: &str| json!([{ "role": "user", "content": text }]);
+    let ask = |key: &str, text: &str| world.ask("alpha/m").key(key).field("messages", says(text));
+    assert_eq!(ask(&blue, "not kept").await.status, 200);
+    assert_eq!(ask(&red, &format!("my key is {SECRET}")).await.status, 200);
+    assert_eq!(ask(&red, &"long ".repeat(1_000)).await.status, 200);
+    assert_eq!(ask(&red, "streamed").stream().await.status, 200);
+    assert_eq!(world.ask("nowhere/m").key(&red).await.status, 404);
+    let rows = bodies(&world, 4).await;
+    assert!(rows.iter().all(|row| row["project"] == "red"), "{rows:?}");
+    let text = |row: usize, column: &str| rows[row][column].as_str().expect("a text").to_owned();
+    assert!(text(0, "request").contains("my key is [masked]") && !text(0, "request").contains(SECRET));
+    assert!(text(0, "answer").contains("call [masked]"), "{}", text(0, "answer"));
+    assert_eq!(text(1, "request").len(), 1_024);
+    assert!(rows[1]["request_bytes"].as_u64() > Some(5_000), "{}", rows[1]["request_bytes"]);
+    let streamed: Value = serde_json::from_str(&text(2, "answer")).expect("the events are one piece of JSON");
+    assert_eq!(streamed["choices"][0]["delta"]["content"], "[masked]", "{streamed}");
+    assert!(text(3, "answer").contains("nowhere"), "{}", text(3, "answer"));
+}
+
+#[tokio::test]
+async fn a_body_is_shown_with_its_request_to_those_who_may_see_the_project_and_deleted_with_proof() {
+    let world = World::setup().config(CONFIG).start().await;
+    world.upstream("alpha").answers("hello").always();
+    let red = key(&world, &json!({ "project": "red" })).await;
+    let mut ids = Vec::new();
+    for user in ["ann", "bob", "ann"] {
+        let answer = world.ask("alpha/m").key(&red).header("x-penstock-user", user).await;
+        ids.push(answer.header("x-penstock-request-id").to_owned());
+    }
+    bodies(&world, 3).await;
+    world.requests(3).await;
+    let mut tokens = Vec::new();
+    for project in ["red", "blue"] {
+        let body = json!({ "name": project, "role": "owner", "projects": [project] });
+        tokens.push(post(&world, "admins", &body).await.json()["key"].as_str().expect("a token").to_owned());
+    }
+    let path = format!("/admin/v1/requests/{}", ids[0]);
+    let shown = world.get(&path).key(&tokens[0]).await.json();
+    assert!(shown["body"]["answer"].as_str().expect("a body").contains("hello"), "{shown}");
+    assert_eq!(world.get(&path).key(&tokens[1]).await.status, 404);
+    assert!(world.run(&["show", &ids[0]]).await.out.contains("\nanswer, "));
+    let delete =
+        |query: &str, token: &str| world.get(&format!("/admin/v1/bodies{query}")).method(Method::DELETE).key(token);
+    assert_eq!(delete("?user=ann", &tokens[0]).await.status, 403);
+    assert_eq!(delete("?user=ann&project=red", &tokens[1]).await.status, 403);
+    assert_eq!(delete("", world.admin_key()).await.status, 422);
+    assert_eq!(delete("?user=ann&project=red", &tokens[0]).await.json(), json!({ "deleted": 2, "left": 0 }));
+    assert_eq!(bodies(&world, 1).await[0]["user"], "bob");
+    assert_eq!(world.tool(&["bodies", "delete", "--user", "bob"]).await, json!({ "deleted": 1, "left": 0 }));
+    bodies(&world, 0).await;
+    let audited = "SELECT name FROM audit WHERE kind = 'body' AND action = 'delete' ORDER BY at";
+    let expected = [json!({ "name": "ann" }), json!({ "name": "bob" })];
+    world.sql_until(audited, |rows| rows == expected).await;
+    assert_eq!(world.get(&path).key(&tokens[0]).await.json()["body"], Value::Null);
+}
