@@ -15,6 +15,8 @@ use penstock_schemas::spend::ReportReply;
 pub(crate) struct LedgerView {
     pub(crate) warehouse: Warehouse,
     pub(crate) freshness: Freshness,
+    /// The rate of days with a false alarm of drift.
+    pub(crate) drift_alarms: f64,
 }
 
 impl LedgerView {
@@ -59,7 +61,7 @@ pub(crate) async fn answer(bus: &Bus, asked_of: &LedgerView, budgets: &Budgets) 
     let asked = asked_of.clone();
     bus.answer_rows(move |query| {
         let asked = asked.clone();
-        async move { lookup::answer(asked.caught_up().await, &query).await }
+        async move { lookup::answer(asked.caught_up().await, &query, asked.drift_alarms).await }
     })
     .await?;
     let asked = asked_of.clone();

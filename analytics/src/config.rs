@@ -1,8 +1,11 @@
 //! The settings of the analytics role: sections `[clickhouse]` and `[analytics]`. Knows nothing of what they do.
 
 use crate::address::{Address, Database};
+use crate::alert::runaway::Runaway;
 use crate::traces::TraceExport;
 use penstock_runtime::config::{Document, Section};
+use penstock_schemas::money::Picodollars;
+use penstock_schemas::percent::parse_percent;
 use std::net::SocketAddr;
 
 /// Days in a retention at the most: a century.
@@ -19,6 +22,10 @@ pub struct AnalyticsConfig {
     pub retention: Retention,
     /// How long bodies are kept that the ingress has kept.
     pub body_retention: Retention,
+    /// From when on a session ran away.
+    pub runaway: Runaway,
+    /// The most days, as a part of 1, that may have a false alarm of drift; 0: no drift is told.
+    pub drift_alarms: f64,
     /// Where an analytics process that runs by itself tells its metrics; absent: nowhere.
     pub metrics: Option<SocketAddr>,
     /// Which traces are exported, and how; `None`: none.
@@ -58,10 +65,40 @@ impl AnalyticsConfig {
         };
         let mut section = document.section("analytics");
         let retention = read_retention(&mut section, "off");
+        let runaway = read_runaway(&mut section);
+        let drift_alarms = read_drift(document);
         let body_retention = read_retention(&mut document.part("bodies", &["retention"]), "30d");
         let traces = Some(TraceExport::read(document));
-        Self { clickhouse, database, retention, body_retention, metrics: section.get("metrics"), traces }
+        Self {
+            clickhouse,
+            database,
+            retention,
+            body_retention,
+            runaway,
+            drift_alarms,
+            metrics: section.get("metrics"),
+            traces,
+        }
     }
+}
+
+fn read_drift(document: &mut Document) -> f64 {
+    let mut section = document.section("drift");
+    let text = section.or("false_alarms", "1%".to_owned());
+    parse_percent(&text).filter(|rate| *rate <= 0.1).unwrap_or_else(|| {
+        section.mistake("false_alarms", &format!("`{text}` is no percentage from 0% to 10%"));
+        0.0
+    })
+}
+
+fn read_runaway(section: &mut Section) -> Runaway {
+    let requests = section.or("session_requests", 300_u64);
+    let text = section.or("session_usd", "10".to_owned());
+    let spent = Picodollars::parse(&text).unwrap_or_else(|_| {
+        section.mistake("session_usd", &format!("`{text}` is no sum in dollars, such as \"10\""));
+        Picodollars(0)
+    });
+    Runaway { requests, spent }
 }
 
 fn read_retention(section: &mut Section, usual: &str) -> Retention {

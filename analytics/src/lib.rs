@@ -13,6 +13,7 @@ mod bodies;
 mod budget_use;
 mod budgets;
 mod config;
+mod drift;
 mod freshness;
 mod heal;
 mod ledger;
@@ -40,6 +41,7 @@ mod warehouse;
 
 pub use address::{Address, BadAddress, BadDatabase, Database};
 pub use alert::AlertsUnavailable;
+pub use alert::runaway::Runaway;
 pub use config::{AnalyticsConfig, Retention};
 pub use proof::{NoProof, SpentByBook, SpentByLease, SpentByReservation};
 pub use role::{Analytics, AnalyticsError};

@@ -1,11 +1,14 @@
 //! Answers what is asked about single requests and sessions, from the ledger's tables. Knows who may see what only as the list
 //! of projects that a question comes with.
 
+mod drift;
 mod listing;
 mod quality;
 mod rows;
 mod sessions;
 mod trials;
+
+pub(crate) use drift::{DriftDay, NewVersion, date, read_day};
 
 use crate::row_key::micros;
 use crate::trouble::Trouble;
@@ -30,16 +33,16 @@ const LATE: Duration = Duration::from_secs(32 * 24 * 3600);
 const EARLY: u64 = 3_600_000_000;
 
 /// The answer.
-pub(crate) async fn answer(warehouse: &Warehouse, query: &RowQuery) -> ReportReply<RowReport> {
+pub(crate) async fn answer(warehouse: &Warehouse, query: &RowQuery, drift_alarms: f64) -> ReportReply<RowReport> {
     let unavailable = |trouble: Trouble| ReportReply::Unavailable(trouble.to_string());
-    match timeout(LIMIT, read(warehouse, query)).await {
+    match timeout(LIMIT, read(warehouse, query, drift_alarms)).await {
         Ok(Ok(report)) => ReportReply::Report(report),
         Ok(Err(error)) => unavailable(Trouble::judge(&error, warehouse.address())),
         Err(_) => unavailable(Trouble::too_slow(warehouse.address())),
     }
 }
 
-async fn read(warehouse: &Warehouse, query: &RowQuery) -> Result<RowReport, Error> {
+async fn read(warehouse: &Warehouse, query: &RowQuery, drift_alarms: f64) -> Result<RowReport, Error> {
     let seen = VisibleProjects { all: query.projects.is_none(), projects: query.projects.clone().unwrap_or_default() };
     match &query.what {
         RowQuestion::Request(id) => one(warehouse, *id, &seen).await,
@@ -52,6 +55,9 @@ async fn read(warehouse: &Warehouse, query: &RowQuery) -> Result<RowReport, Erro
         }
         RowQuestion::SessionList(filter) => sessions::list(warehouse, filter, &seen).await,
         RowQuestion::Quality(filter) => quality::report(warehouse, filter, &seen).await,
+        RowQuestion::Drift { day, project } => {
+            drift::report(warehouse, (*day, project.as_deref()), &seen, drift_alarms).await
+        }
         RowQuestion::CatchUp => Ok(RowReport::default()),
         RowQuestion::Ratings(score) => trials::ratings(warehouse, score, &seen).await,
         RowQuestion::Experiment { name, score } => trials::experiment(warehouse, (name, score), &seen).await,

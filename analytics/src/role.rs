@@ -2,7 +2,7 @@
 //! ClickHouse: events wait in the ledger until it is there.
 
 use crate::alert::post::Poster;
-use crate::alert::{tell, watch};
+use crate::alert::{drifting, runaway, tell, watch};
 use crate::answers::{self, LedgerView};
 use crate::bodies::BodyStore;
 use crate::budget_use;
@@ -77,7 +77,8 @@ impl Analytics {
         life.service("standing", standing.clone().tell(bus.clone(), counted.clone()));
         let traces = config.traces.as_ref().and_then(|settings| Traces::start(settings, &life, &counted.spans));
         let ledger = Ledger::new(bus, standing, preparation, counted.clone()).tracing(traces);
-        let asked = LedgerView { warehouse: warehouse.clone(), freshness: ledger.freshness() };
+        let (freshness, drift_alarms) = (ledger.freshness(), config.drift_alarms);
+        let asked = LedgerView { warehouse: warehouse.clone(), freshness, drift_alarms };
         life.work(ledger.run(reader));
         life.work(revive::readable(bus.clone(), life.clone()));
         life.service("hourly spend", rollup::run(warehouse.clone()));
@@ -90,6 +91,8 @@ impl Analytics {
         let poster = Poster { bus: bus.clone(), life: life.clone(), budgets: budgets.clone(), metrics: counted };
         life.service("webhooks", poster.run());
         life.service("thresholds", watch::thresholds(bus.clone(), budgets.clone()));
+        life.service("sessions", runaway::run(bus.clone(), warehouse.clone(), config.runaway));
+        life.service("drift", drifting::run(bus.clone(), warehouse.clone(), config.drift_alarms));
         life.service("slopes", watch::slopes(bus.clone(), warehouse.clone(), budgets));
         Ok(Self { life, warehouse, journal })
     }

@@ -5,7 +5,6 @@ mod caching;
 mod declared;
 mod edge;
 mod experiment;
-mod percent;
 mod route_rule;
 mod strategy;
 mod virtual_model;

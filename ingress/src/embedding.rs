@@ -61,6 +61,8 @@ const WARNING: Duration = Duration::from_secs(60);
 pub(crate) struct EmbeddingCall<'a> {
     pub(crate) request_id: RequestId,
     pub(crate) caller: &'a Caller,
+    /// The session of the request.
+    pub(crate) session: Option<&'a str>,
     pub(crate) key: &'a VirtualKey,
     pub(crate) trace: Option<&'a TraceContext>,
     pub(crate) rules: Arc<Rules>,
@@ -224,6 +226,7 @@ impl Embedder {
         let targets = [(target.clone(), self.0.models.card(target))];
         let asked = LimitQuery {
             caller: call.caller,
+            session: call.session,
             key: call.key,
             model: &targets[0].0.to_string(),
             operation: Operation::Embeddings,

@@ -133,6 +133,7 @@ impl Request {
     ) -> LimitQuery<'a> {
         LimitQuery {
             caller: &self.caller,
+            session: self.session.as_ref().map(|session| session.id.as_str()),
             key: &self.key,
             model: &self.asked.model,
             operation: self.asked.operation,

@@ -38,11 +38,17 @@ pub enum AlertKind {
     LedgerDeadLetter,
     /// The disk of the data folder is nearly full.
     DiskSpace,
+    /// A session sends requests without end, or spends more and more.
+    SessionRunaway,
+    /// Answers are other than they were in the weeks before.
+    Drift,
+    /// A target answers as another version of its model.
+    ModelVersion,
 }
 
 impl AlertKind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::BudgetThreshold,
         Self::BudgetExceeded,
         Self::UnpricedModel,
@@ -53,6 +59,9 @@ impl AlertKind {
         Self::SpendingSlope,
         Self::LedgerDeadLetter,
         Self::DiskSpace,
+        Self::SessionRunaway,
+        Self::Drift,
+        Self::ModelVersion,
     ];
 
     /// The word that stands for it on the wire and in SQL.
@@ -68,6 +77,9 @@ impl AlertKind {
             Self::SpendingSlope => "spending_slope",
             Self::LedgerDeadLetter => "ledger_dead_letter",
             Self::DiskSpace => "disk_space",
+            Self::SessionRunaway => "session_runaway",
+            Self::Drift => "drift",
+            Self::ModelVersion => "model_version",
         }
     }
 

@@ -54,12 +54,6 @@ pub struct BodyDeleted {
     pub left: u64,
 }
 
-/// Reads a share: `1%`, `0.5%`, `100%`.
-pub fn parse_share(text: &str) -> Option<f64> {
-    let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
-    (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
-}
-
 /// Whether a request is one of this share: always the same for the same request, in every process.
 pub fn is_sampled(request: RequestId, share: f64) -> bool {
     // The last bits of an id are random. A share of 1 is above every fraction.
@@ -73,14 +67,7 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn a_share_is_a_percentage_and_takes_as_many_requests_as_it_says() {
-        assert_eq!(
-            (parse_share("1%"), parse_share("0.5 %"), parse_share("100%")),
-            (Some(0.01), Some(0.005), Some(1.0))
-        );
-        for wrong in ["", "1", "101%", "-1%", "NaN%"] {
-            assert_eq!(parse_share(wrong), None, "{wrong}");
-        }
+    fn a_share_takes_as_many_requests_as_it_says() {
         let ids =
             (0..10_000_u64).map(|at| RequestId(Uuid::from_u128(u128::from(at.wrapping_mul(0x9e37_79b9_7f4a_7c15)))));
         let taken = |share: f64| ids.clone().filter(|id| is_sampled(*id, share)).count();

@@ -26,6 +26,10 @@ pub struct Scope {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub end_user: Option<String>,
+    /// The session that the request is a part of, as its caller says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub session: Option<String>,
     /// The id of a virtual key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
@@ -44,14 +48,15 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Whether a caller is in the scope, whatever it calls.
-    pub fn matches_caller(&self, caller: &Caller) -> bool {
+    /// Whether a caller, in a session if in any, is in the scope, whatever it calls.
+    pub fn matches_caller(&self, caller: &Caller, session: Option<&str>) -> bool {
         let fits = |pattern: &Option<String>, name: Option<&str>| {
             pattern.as_ref().is_none_or(|pattern| name.is_some_and(|name| matches(pattern, name)))
         };
         fits(&self.project, Some(caller.project.as_str()))
             && fits(&self.user, caller.user.as_deref())
             && fits(&self.end_user, caller.end_user.as_deref())
+            && fits(&self.session, session)
             && fits(&self.key, Some(caller.key_id.as_str()))
             && self.tags.iter().all(|(name, pattern)| caller.tags.get(name).is_some_and(|tag| matches(pattern, tag)))
     }
@@ -83,17 +88,20 @@ pub enum Dimension {
     User,
     /// Each user that a body names; requests that name none share one.
     EndUser,
+    /// Each session; requests that are part of none share one.
+    Session,
     /// Each virtual key.
     Key,
 }
 
 impl Dimension {
-    /// The caller's value.
-    pub fn of(self, caller: &Caller) -> &str {
+    /// The caller's value, in a session if in any.
+    pub fn of<'a>(self, caller: &'a Caller, session: Option<&'a str>) -> &'a str {
         match self {
             Self::Project => caller.project.as_str(),
             Self::User => caller.user.as_deref().unwrap_or_default(),
             Self::EndUser => caller.end_user.as_deref().unwrap_or_default(),
+            Self::Session => session.unwrap_or_default(),
             Self::Key => caller.key_id.as_str(),
         }
     }
@@ -335,7 +343,8 @@ pub fn check_name(name: &str) -> Vec<(&'static str, String)> {
 
 fn check_scope(scope: &Scope, per: &[Dimension]) -> Vec<(&'static str, String)> {
     let mut mistakes = Vec::new();
-    let texts = [&scope.project, &scope.user, &scope.end_user, &scope.key, &scope.model, &scope.provider];
+    let texts =
+        [&scope.project, &scope.user, &scope.end_user, &scope.session, &scope.key, &scope.model, &scope.provider];
     let tags = scope.tags.iter().flat_map(|(name, value)| [name, value]);
     for text in texts.into_iter().flatten().chain(tags) {
         if text.is_empty() || text.len() > 256 {
@@ -378,11 +387,14 @@ mod tests {
             (r#"{"tags":{"stage":"*"}}"#, false),
             (r#"{"end_user":"visitor-*"}"#, true),
             (r#"{"end_user":"ann*"}"#, false),
+            (r#"{"session":"run-*","project":"search"}"#, true),
+            (r#"{"session":"run-8"}"#, false),
         ] {
-            assert_eq!(scope(json).matches_caller(&caller()), is_in, "{json}");
+            assert_eq!(scope(json).matches_caller(&caller(), Some("run-7")), is_in, "{json}");
         }
         let nobody = Caller { user: None, ..caller() };
-        assert!(!scope(r#"{"user":"*"}"#).matches_caller(&nobody));
+        assert!(!scope(r#"{"user":"*"}"#).matches_caller(&nobody, Some("run-7")));
+        assert!(!scope(r#"{"session":"*"}"#).matches_caller(&caller(), None));
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub mod native_lane;
 pub mod network;
 pub mod off_policy;
 pub mod pattern;
+pub mod percent;
 pub mod place;
 pub mod plan;
 pub mod pool;
@@ -89,6 +90,11 @@ impl UnixMicros {
     /// The time that has passed since `earlier`; zero when `earlier` is later.
     pub fn since(self, earlier: UnixMicros) -> std::time::Duration {
         std::time::Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The number of its day since 1970, in UTC.
+    pub fn day(self) -> u32 {
+        u32::try_from(self.0 / 86_400_000_000).unwrap_or(u32::MAX)
     }
 
     /// This moment, `wait` later.

@@ -36,6 +36,14 @@ pub enum RowQuestion {
     SessionList(RequestFilter),
     /// What answers were worth over time, by the filter's times, project and model: `{"step_seconds", "scores", "checks"}`.
     Quality(RequestFilter),
+    /// Whether the answers of a day are other than those of the weeks before: `{"day", "false_alarms", "tests", "versions"}`.
+    Drift {
+        /// Its number since 1970, in UTC.
+        day: u32,
+        /// Only of this project.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        project: Option<String>,
+    },
     /// Nothing; answered when what was under way into ClickHouse has arrived there.
     CatchUp,
     /// The means of the scores of this name, target by target: `{"target", "scores", "mean"}`.

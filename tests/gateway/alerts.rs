@@ -73,6 +73,21 @@ async fn who_spends_a_budget_is_told_about_at_each_share_once_everywhere() {
 }
 
 #[tokio::test]
+async fn a_session_that_asks_without_end_is_an_alert_and_others_are_none() {
+    let world = World::setup().config("[analytics]\nsession_requests = 4\nsession_usd = \"1\"\n").start().await;
+    world.upstream("alpha").answers("hi").always();
+    let ask = |session: &str| world.ask("alpha/m").header("x-penstock-session", session);
+    for _ in 0..4 {
+        assert_eq!(ask("loop").await.text(), "hi");
+    }
+    assert_eq!(ask("calm").await.text(), "hi");
+    let found = world.sql_until("SELECT * FROM alerts WHERE kind = 'session_runaway'", |rows| !rows.is_empty()).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0]["subject"], "default/loop");
+    assert!(found[0]["message"].as_str().is_some_and(|text| text.contains("sent 4 requests")), "{found:?}");
+}
+
+#[tokio::test]
 async fn a_model_without_a_price_is_told_once_and_named_when_it_is_to_be_priced() {
     let world = World::start().await;
     world.upstream("beta").answers("hi").always();

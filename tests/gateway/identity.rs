@@ -80,6 +80,30 @@ async fn the_key_of_a_disabled_user_works_in_nobodys_name_and_no_key_in_a_disabl
 }
 
 #[tokio::test]
+async fn a_budget_and_a_limit_can_be_for_each_session_or_for_some() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    let key = key(&world, &json!({ "project": "one", "user": "ann" })).await;
+    let each = json!({ "name": "each", "limit_usd": "0.00022", "cycle": "total", "per": ["session"], "match": { "session": "*" } });
+    let rates = json!({ "requests_per_day": 1 });
+    let trial = json!({ "name": "trial", "rates": rates, "match": { "session": "trial-*" } });
+    world.manage(json!({ "budgets": { "each": each }, "limits": { "trial": trial } }), &[world.address()]).await;
+    let ask = |session: &str| ask(&world, &key).header("x-penstock-session", session);
+    for session in ["run-1", "run-2"] {
+        for _ in 0..2 {
+            assert_eq!(ask(session).await.text(), "hi", "{session}");
+        }
+        assert!(ask(session).await.message().contains(&format!("the budget `each[{session}]`")));
+    }
+    // Requests that are part of no session fall under neither.
+    for _ in 0..3 {
+        assert_eq!(self::ask(&world, &key).await.text(), "hi");
+    }
+    assert_eq!(ask("trial-1").await.text(), "hi");
+    assert!(ask("trial-2").await.message().contains("trial"));
+}
+
+#[tokio::test]
 async fn a_budget_can_be_for_each_end_user_or_for_some() {
     let world = World::start().await;
     world.upstream("alpha").answers("hi").always();

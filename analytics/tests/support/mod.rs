@@ -8,7 +8,7 @@ pub mod events;
 pub mod receiver;
 
 use penstock_analytics::{
-    Address, Analytics, AnalyticsConfig, AnalyticsError, Database, Retention, SqlFormat, Warehouse,
+    Address, Analytics, AnalyticsConfig, AnalyticsError, Database, Retention, Runaway, SqlFormat, Warehouse,
 };
 use penstock_clickhouse::{Server, Settings, Token};
 use penstock_runtime::bus::{Bus, Journal, NatsConfig};
@@ -17,6 +17,7 @@ use penstock_runtime::config::Document;
 use penstock_runtime::metrics::Metrics;
 use penstock_schemas::event::UsageEvent;
 use penstock_schemas::model::PriceRow;
+use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::Target;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -197,6 +198,8 @@ impl World {
             database: Database::parse("penstock").unwrap(),
             retention: Retention::Off,
             body_retention: Retention::Off,
+            runaway: Runaway { requests: 300, spent: Picodollars(i64::MAX) },
+            drift_alarms: 0.01,
             metrics: None,
             traces: None,
         };

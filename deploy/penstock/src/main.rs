@@ -130,6 +130,8 @@ enum Command {
     Tail(tools::tail::TailOptions),
     /// The runs of agents and conversations that requests are parts of, and one of them call by call
     Sessions(tools::sessions::SessionOptions),
+    /// Whether the answers of a day are other than those of the weeks before
+    Drift(tools::drift::DriftOptions),
     /// What experiments have shown, arm by arm, with intervals and verdicts
     Experiments(tools::experiments::ExperimentOptions),
     /// What another routing policy would have come to
@@ -230,6 +232,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Show(options) => tools::show::run(&place, &options).await,
         Command::Tail(options) => tools::tail::run(&place, &options).await,
         Command::Sessions(options) => tools::sessions::run(&place, &options).await,
+        Command::Drift(options) => tools::drift::run(&place, &options).await,
         Command::Experiments(options) => Box::pin(tools::experiments::run(&place, &options)).await,
         Command::Route(command) => Box::pin(tools::what_if::run(&place, &command)).await,
         Command::Sql(options) => tools::sql::run(&place, &options).await,

@@ -8,6 +8,7 @@ pub(crate) mod batch;
 pub(crate) mod bodies;
 pub(crate) mod cache;
 pub(crate) mod check;
+pub(crate) mod drift;
 pub(crate) mod experiments;
 pub(crate) mod keys;
 pub(crate) mod ledger;

@@ -9,6 +9,7 @@ use crate::allow;
 use crate::dialect::{ClientRequest, Endpoint};
 use crate::limits::{LimitQuery, Want};
 use crate::refusal::Refusal;
+use crate::session;
 use crate::stage::{admit, line, route};
 use crate::state::Shared;
 use bytes::Bytes;
@@ -143,8 +144,10 @@ pub(super) fn wants(
         return Ok(Vec::new());
     }
     let targets = admit::targets(&ingress.models, &asked.model);
+    let session = session::of_body(&asked.body);
     let query = LimitQuery {
         caller: &batch.caller,
+        session: session.as_ref().map(|session| session.id.as_str()),
         key,
         model: &asked.model,
         operation: asked.operation,

@@ -2,7 +2,7 @@
 //! they are kept.
 
 use penstock_runtime::config::Document;
-use penstock_schemas::body::parse_share;
+use penstock_schemas::percent::parse_percent;
 use regex::{Regex, RegexBuilder};
 use std::borrow::Cow;
 
@@ -71,7 +71,7 @@ impl BodyPolicy {
                 project: entry.get("project"),
                 key: entry.get("key"),
                 model: entry.get("model"),
-                share: parse_share(&share).unwrap_or_else(|| {
+                share: parse_percent(&share).unwrap_or_else(|| {
                     entry.mistake("sample", "must be a percentage from 0 to 100, such as \"1%\"");
                     0.0
                 }),

@@ -1,10 +1,10 @@
 //! Experiments: sections `[[experiments]]`. Who goes to which arm, what is copied, and what stops an arm. Knows nothing of
 //! requests.
 
-use super::percent::parse_percent;
 use penstock_runtime::config::{Document, Section};
 use penstock_schemas::experiment::{ExperimentPlan, Figure};
 use penstock_schemas::name::{KeyId, Target};
+use penstock_schemas::percent::parse_percent;
 use penstock_schemas::score;
 use serde::Deserialize;
 use serde_json::Value;

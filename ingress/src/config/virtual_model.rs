@@ -3,7 +3,6 @@
 
 use super::caching;
 use super::experiment::Experiment;
-use super::percent::parse_percent;
 use super::route_rule::{self, RouteRule};
 use super::strategy::Strategy;
 use penstock_runtime::config::{Section, parse_duration};
@@ -11,6 +10,7 @@ use penstock_schemas::cache::CacheSettings;
 use penstock_schemas::envelope::Unsupported;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::name::{Target, check_model};
+use penstock_schemas::percent::parse_percent;
 use penstock_schemas::plan::Link;
 use penstock_schemas::score;
 use serde::Deserialize;

@@ -204,7 +204,7 @@ impl Counter {
         let counted = if self.is_rate {
             CounterKind::Rate("tokens")
         } else {
-            CounterKind::Budget { scope, mode: Mode::Strict, on_exceed: self.on_exceed.clone() }
+            CounterKind::Budget { scope: Box::new(scope), mode: Mode::Strict, on_exceed: self.on_exceed.clone() }
         };
         let (book, label) = (book.to_owned(), self.label.clone());
         Some(Want { book, label, unit: self.unit, limit: self.limit, amount, until: self.until, counted })

@@ -25,6 +25,8 @@ const OWN_RULES: usize = 10_000;
 /// What a request is, as far as limits look at it.
 pub(crate) struct LimitQuery<'a> {
     pub(crate) caller: &'a Caller,
+    /// The session that it is a part of.
+    pub(crate) session: Option<&'a str>,
     pub(crate) key: &'a VirtualKey,
     /// The name that was asked for.
     pub(crate) model: &'a str,
@@ -54,7 +56,7 @@ pub(crate) struct Want {
 #[derive(Clone, Debug)]
 pub(crate) enum CounterKind {
     /// Money or tokens of a budget.
-    Budget { scope: Scope, mode: Mode, on_exceed: OnExceed },
+    Budget { scope: Box<Scope>, mode: Mode, on_exceed: OnExceed },
     /// Requests or tokens in a minute or a day.
     Rate(&'static str),
     /// Requests at once.
@@ -156,7 +158,7 @@ impl Rules {
         let of_key = own.iter().flat_map(|own| own.rates.iter().map(|rule| (rule, Some(asked.key.id.as_str()))));
         let mut wanted = RateWants { requests: Vec::new(), tokens: Vec::new() };
         for (rule, owner) in self.rates.iter().map(|rule| (rule, None)).chain(of_key) {
-            if rule.scope.matches_caller(asked.caller) && matches_any(&rule.scope, asked) {
+            if rule.scope.matches_caller(asked.caller, asked.session) && matches_any(&rule.scope, asked) {
                 rule.want(owner, asked, &mut wanted);
             }
         }
@@ -173,7 +175,7 @@ impl Rules {
         let mut wants = Vec::new();
         let mut amounts = Amounts::new(asked);
         for (rule, owner) in self.budgets.iter().map(|rule| (rule, None)).chain(of_key) {
-            let is_in = owner.is_some() || rule.budget.scope.matches_caller(asked.caller);
+            let is_in = owner.is_some() || rule.budget.scope.matches_caller(asked.caller, asked.session);
             if is_in && matches_any(&rule.budget.scope, asked) {
                 wants.extend(rule.want(owner, asked, &mut amounts)?);
             }
@@ -267,9 +269,12 @@ impl BudgetRule {
         let window = self.window(asked.now);
         let generation = self.generation.as_deref();
         let counter = owner.map_or(Counter::Budget(name, generation), |key| Counter::OfKey(key, name, generation));
-        let (book, label) = named(counter, per, asked.caller, &window.name);
-        let counted =
-            CounterKind::Budget { scope: narrowed(scope, asked.model), mode: *mode, on_exceed: on_exceed.clone() };
+        let (book, label) = named(counter, per, asked, &window.name);
+        let counted = CounterKind::Budget {
+            scope: Box::new(narrowed(scope, asked.model)),
+            mode: *mode,
+            on_exceed: on_exceed.clone(),
+        };
         let (unit, limit) = (self.unit, self.limit);
         Ok(Some(Want { book, label, unit, limit, amount, until: window.until, counted }))
     }
@@ -287,16 +292,16 @@ impl RateRule {
         Self { name, scope, per, rates }
     }
 
-    fn place(&self, owner: Option<&str>, what: &str, caller: &Caller, window: &str) -> (String, String) {
+    fn place(&self, owner: Option<&str>, what: &str, asked: &LimitQuery<'_>, window: &str) -> (String, String) {
         let counter = owner.map_or(Counter::Rate(&self.name, what), |key| Counter::RateOfKey(key, what));
-        named(counter, &self.per, caller, window)
+        named(counter, &self.per, asked, window)
     }
 
     fn want(&self, owner: Option<&str>, asked: &LimitQuery<'_>, wanted: &mut RateWants) {
         let rates = &self.rates;
         let (minute, day) = (cycle::minute(asked.now), Cycle::Daily.window(asked.now, &TimeZone::UTC));
         let want = |what: &'static str, unit, limit: u64, amount, window: &Window| {
-            let (book, label) = self.place(owner, &what.replace('_', "-"), asked.caller, &window.name);
+            let (book, label) = self.place(owner, &what.replace('_', "-"), asked, &window.name);
             let counted = CounterKind::Rate(what);
             Want { book, label, unit, limit, amount, until: window.until, counted }
         };
@@ -321,7 +326,7 @@ impl RateRule {
             }
         }
         if let Some(limit) = rates.concurrent_requests {
-            let (book, label) = self.place(owner, "at-once", asked.caller, "now");
+            let (book, label) = self.place(owner, "at-once", asked, "now");
             let counted = CounterKind::AtOnce;
             wanted.requests.push(Want { book, label, unit: Unit::Requests, limit, amount: 1, until: None, counted });
         }
@@ -329,10 +334,10 @@ impl RateRule {
 }
 
 /// The key of a counter's book, and its name for people.
-fn named(counter: Counter<'_>, per: &[Dimension], caller: &Caller, window: &str) -> (String, String) {
+fn named(counter: Counter<'_>, per: &[Dimension], asked: &LimitQuery<'_>, window: &str) -> (String, String) {
     if per.is_empty() {
         return (counter.key(None, window), counter.label());
     }
-    let values: Vec<&str> = per.iter().map(|dimension| dimension.of(caller)).collect();
+    let values: Vec<&str> = per.iter().map(|dimension| dimension.of(asked.caller, asked.session)).collect();
     (counter.key(Some(&place::part(&values)), window), format!("{}[{}]", counter.label(), values.join(",")))
 }

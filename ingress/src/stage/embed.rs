@@ -15,6 +15,7 @@ pub(crate) fn embed(request: &mut Request, model: Option<&Target>, text: &str, i
     let call = EmbeddingCall {
         request_id: request.id,
         caller: &request.caller,
+        session: request.session.as_ref().map(|session| session.id.as_str()),
         key: &request.key,
         trace: request.trace.as_deref(),
         rules: ingress.rules(),

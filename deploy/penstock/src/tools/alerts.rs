@@ -17,7 +17,7 @@ pub(crate) struct AlertOptions {
     #[arg(long)]
     until: Option<String>,
     /// Only of this kind: budget_threshold, budget_exceeded, unpriced_model, unpriced_usage, impossible_usage, provider_key_failing,
-    /// reconciliation_difference, spending_slope, ledger_dead_letter, disk_space
+    /// reconciliation_difference, spending_slope, ledger_dead_letter, disk_space, session_runaway, drift, model_version
     #[arg(long)]
     kind: Option<String>,
     /// How to print it

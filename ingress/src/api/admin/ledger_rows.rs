@@ -81,6 +81,17 @@ pub(super) async fn quality(asked: AdminRequest) -> Result<Reply, Refusal> {
     Ok(Reply::new(found.unwrap_or_default()))
 }
 
+/// `GET /admin/v1/drift?day=2026-11-20&project=search`: whether the answers of a day are other than those of the weeks before.
+pub(super) async fn drift(asked: AdminRequest) -> Result<Reply, Refusal> {
+    let day = parse_time("day", asked.query("day").unwrap_or("1d"), clock::now()).map_err(Refusal::BadQuery)?.day();
+    let project = asked.query("project").map(ToOwned::to_owned);
+    if let Some(Err(error)) = project.as_deref().map(ProjectId::parse) {
+        return Err(Refusal::BadQuery(format!("`project`: {error}")));
+    }
+    let found = ask(&asked, RowQuestion::Drift { day, project }).await?.data.into_iter().next();
+    Ok(Reply::new(found.unwrap_or_default()))
+}
+
 /// The filter that the words of a question make; a route knows only those that its table names.
 fn filter(asked: &AdminRequest, since: &str) -> Result<RequestFilter, Refusal> {
     let given = |name: &str| asked.query(name);

@@ -146,6 +146,7 @@ impl Check {
         let call = EmbeddingCall {
             request_id: self.request_id,
             caller: &self.caller,
+            session: None,
             key: &self.key,
             trace: None,
             rules: ingress.rules(),

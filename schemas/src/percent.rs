@@ -1,7 +1,7 @@
 //! Percentages as texts: `"2%"`. Knows nothing of what they are of.
 
 /// A percentage as a part of 1.
-pub(super) fn parse_percent(text: &str) -> Option<f64> {
+pub fn parse_percent(text: &str) -> Option<f64> {
     let number: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
     (0.0..=100.0).contains(&number).then_some(number / 100.0)
 }
