@@ -138,6 +138,18 @@ impl Race {
         rows.first().map_or((u64::MAX, u64::MAX), |row| (number(&row["charged"]), number(&row["served"])))
     }
 
+    /// What was spent under each lease, and how late the slowest attempts came into the ledger.
+    async fn late(&self, name: &str) -> Vec<Value> {
+        let sql = format!(
+            "SELECT toString(lease) AS lease, worker, version, outcome, count() AS attempts, sum(cost_usd) AS cost_usd,
+                max(dateDiff('millisecond', started_at, inserted_at)) AS slowest_ms, max(started_at) AS last_started,
+                argMax(toString(reservation), dateDiff('millisecond', started_at, inserted_at)) AS slowest
+             FROM attempt_log WHERE arrayExists(book -> startsWith(book, 'B={name}='), books)
+             GROUP BY lease, worker, version, outcome ORDER BY lease, worker, version, outcome"
+        );
+        self.world.try_sql(&sql).await.unwrap_or_default()
+    }
+
     /// Settled and reserved, as the admin API tells them.
     async fn book(&self, name: &str) -> Option<(String, String)> {
         let answer = self.admin(&format!("/admin/v1/budgets/{name}")).await;
@@ -152,7 +164,9 @@ impl Race {
         loop {
             let (charged, served) = self.sum(name).await;
             let book = self.book(name).await;
-            assert!(charged == u64::MAX || charged <= LIMIT, "{charged} of {LIMIT} spent");
+            if charged != u64::MAX && charged > LIMIT {
+                panic!("{charged} of {LIMIT} spent: {:#?}", self.late(name).await);
+            }
             assert!(served == u64::MAX || served <= LIMIT, "{served} of {LIMIT} served");
             let is_settled = book.as_ref().is_some_and(|(settled, reserved)| {
                 reserved == "0" && *settled == dollars(charged) && charged != u64::MAX

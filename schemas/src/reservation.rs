@@ -7,7 +7,12 @@ use crate::name::{ProcessId, Target};
 use crate::pattern::matches;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 use uuid::Uuid;
+
+/// How long after [`Reservation::start_by`] the ledger may take to have the start of an attempt; what takes longer does not call
+/// its provider. So what the ledger says a little later of a reservation, or of a lease that is over, is all that ever comes.
+pub const RECORDED: Duration = Duration::from_secs(5);
 
 /// What an ingress holds its share of every budget under: a new one each time that it starts, or was given up for dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,6 +105,11 @@ impl Reservation {
             !charge.is_strict || charge.spent.saturating_add(worst.of(charge.unit)) <= charge.reserved
         };
         now < self.start_by && self.charges.iter().filter(|charge| charge.counts(target)).all(is_covered)
+    }
+
+    /// Until when an attempt that was covered may call its provider: see [`RECORDED`]. `None` where nothing is bounded.
+    pub fn call_by(&self) -> Option<UnixMicros> {
+        self.charges.iter().any(|charge| charge.is_strict).then(|| self.start_by.after(RECORDED))
     }
 
     /// Notes what an attempt at `target` has come to.

@@ -24,6 +24,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{AttemptId, ProcessId};
+use penstock_schemas::reservation::Reservation;
 use penstock_schemas::trace::SpanId;
 use report::is_counted;
 use reqwest::Response;
@@ -162,7 +163,9 @@ impl Exchange<'_> {
     async fn answer(&self, mut start: Pending, sink: &mut impl FrameSink, report: &mut Report) -> Step<()> {
         let until = (self.began + LEDGER).min(self.total_by());
         let cleared = sink.wait(timeout_at(until, start.cleared())).await.ok_or(Stop::Cancelled)?;
-        if !cleared.map_err(|_| ledger_failed())? {
+        let call_by = self.envelope.reservation.as_ref().and_then(Reservation::call_by);
+        let is_late = call_by.is_some_and(|by| clock::now() >= by);
+        if !cleared.map_err(|_| ledger_failed())? || is_late {
             return Err(ledger_failed().into());
         }
         let key = sink.wait(timeout_at(self.total_by(), self.provider.secret(&self.key))).await;

@@ -4,7 +4,7 @@
 use super::counters::{Open, State};
 use super::keeper::Keeper;
 use penstock_runtime::clock;
-use penstock_schemas::reservation::{Proof, ProofWanted, Proven};
+use penstock_schemas::reservation::{Proof, ProofWanted, Proven, RECORDED};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -17,8 +17,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long the worker of a call that is over here has to tell, and the ledger to be written.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the start of an attempt that began at the last moment may take into the ledger, and how far clocks may differ.
-const BEGINNING: Duration = Duration::from_secs(7);
+/// How long after its last moment to begin an attempt may come into the ledger, and how far clocks may differ.
+const BEGINNING: Duration = RECORDED.saturating_add(Duration::from_secs(2));
 
 /// How long nothing happens in a budget before it is compared.
 const QUIET: Duration = Duration::from_secs(3);

@@ -42,13 +42,15 @@ pub(super) struct Sending<'a> {
     /// Workers that held the call and are gone.
     gone: BTreeSet<ProcessId>,
     others: u32,
+    /// Whether a worker may have the call: it was published, and the server has not said that nobody takes it.
+    may_be_held: bool,
     /// What was set aside besides, for a second call.
     held: Vec<Hold>,
 }
 
 impl<'a> Sending<'a> {
     pub(super) fn new(ingress: &'a Shared, call: PendingCall, envelope: Envelope, body: Bytes) -> Self {
-        Self { ingress, call, envelope, body, gone: BTreeSet::new(), others: 0, held: Vec::new() }
+        Self { ingress, call, envelope, body, gone: BTreeSet::new(), others: 0, may_be_held: false, held: Vec::new() }
     }
 
     /// What was set aside for second calls.
@@ -67,6 +69,7 @@ impl<'a> Sending<'a> {
         if let Err(unsent) = &answered
             && let Refusal::Failed(failure) = &unsent.refusal
             && matches!(failure.kind, FailureKind::NoPool | FailureKind::Busy)
+            && !self.may_be_held
             && self.gone.is_empty()
             && let Some(reservation) = &self.envelope.reservation
         {
@@ -94,7 +97,10 @@ impl<'a> Sending<'a> {
             };
             match fallen.failure.kind {
                 FailureKind::Lost => Box::pin(self.ask_another(fallen.failure)).await?,
-                FailureKind::NoPool => Box::pin(self.go_on(fallen.failure)).await?,
+                FailureKind::NoPool => {
+                    self.may_be_held = false;
+                    Box::pin(self.go_on(fallen.failure)).await?;
+                }
                 _ => return Err(fallen.into_unsent()),
             }
         }
@@ -165,6 +171,7 @@ impl<'a> Sending<'a> {
     async fn publish(&mut self) -> Result<(), Refusal> {
         let (health, now) = (&self.ingress.health, clock::now());
         let is_doubtful = !self.gone.is_empty() || health.has_silent_worker(self.provider(), now);
+        self.may_be_held = true;
         let to = is_doubtful.then(|| health.worker_of(self.provider(), &self.gone, now)).flatten();
         let sent = self.call.publish(&self.envelope, &self.body, to.as_ref()).await;
         sent.map_err(|error| internal(&error))
@@ -243,6 +250,7 @@ impl<'a> Sending<'a> {
                     drop(turn);
                     return Ok(());
                 }
+                self.may_be_held = false;
                 if !self.is_served(&provider) {
                     let failure = Failure::gateway(FailureKind::NoPool, "");
                     return Err(self.explain(failure).into());

@@ -256,7 +256,8 @@ impl Bus {
         self.client.connection_state() == State::Connected
     }
 
-    /// Waits until the server has answered: everything that it sent before has come by then.
+    /// Waits until the server has answered: it has taken everything that was published and subscribed to before, and
+    /// everything that it sent before has come. (A flush only writes to the socket.)
     pub(super) async fn round_trip(&self) {
         // That nobody is there is the answer.
         let _ = self.client.request(self.subjects.nobody(), bytes::Bytes::new()).await;

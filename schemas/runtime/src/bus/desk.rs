@@ -127,7 +127,7 @@ impl Desk {
         let subject = self.bus.subjects.calls(provider, traffic);
         let subscriber = self.bus.client.queue_subscribe(subject.clone(), QUEUE_GROUP.to_owned()).await;
         let subscriber = subscriber.map_err(failed("subscribe to calls"))?;
-        self.bus.flush().await?;
+        self.bus.round_trip().await;
         Ok(Calls { desk: self.clone(), arrivals: self.bus.shortcut.join(subject, subscriber) })
     }
 
@@ -138,6 +138,7 @@ impl Desk {
     pub async fn direct_calls(&self, provider: &ProviderId, traffic: Traffic) -> Result<Calls, BusError> {
         let subject = self.bus.subjects.direct(self.bus.process(), provider, traffic);
         let subscriber = self.bus.client.subscribe(subject).await.map_err(failed("subscribe to calls"))?;
+        self.bus.round_trip().await;
         Ok(Calls { desk: self.clone(), arrivals: Arrivals::of(subscriber) })
     }
 

@@ -112,7 +112,7 @@ impl Inbox {
         bus.life.service("inbox", inbox.clone().sort(replies));
         bus.life.service("inbox of kept answers", inbox.clone().sort_kept(kept));
         bus.life.service("orders to workers", give_orders(bus.clone(), to_send));
-        bus.flush().await?;
+        bus.round_trip().await;
         Ok(inbox)
     }
 

@@ -38,7 +38,7 @@ impl Bus {
     /// When the connection is closed for good.
     pub async fn events(&self) -> Result<EventFeed, BusError> {
         let feed = self.client.subscribe(self.subjects.usage()).await.map_err(failed("listen to the ledger"))?;
-        self.client.flush().await.map_err(failed("listen to the ledger"))?;
+        self.round_trip().await;
         Ok(EventFeed(feed))
     }
 }
