@@ -1,20 +1,21 @@
-//! What is kept of a request and its answer, where its project, key or model is one whose bodies are kept: a bounded piece
+//! What is kept of a request and its answer, where its project, key or model is one whose bodies are kept or judged: a bounded piece
 //! of each, masked, and handed to the analytics role when the request is over. It never delays or fails a request: what cannot
 //! be kept at once is lost, and counted.
 
 mod fold;
 
-use crate::config::BodyPolicy;
+use crate::config::{BodyPolicy, JudgeConfig};
 use crate::metrics::IngressMetrics;
 use fold::fold;
 use penstock_runtime::bus::Bus;
 use penstock_runtime::memory::{Memory, Reserved};
 use penstock_runtime::{Life, heavy};
 use penstock_schemas::body::KeptBody;
-use penstock_schemas::event::RequestEvent;
+use penstock_schemas::event::{Outcome, RequestEvent};
+use penstock_schemas::name::{ProjectId, RequestId};
 use penstock_schemas::spend::ReportReply;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::debug;
 
 /// Bytes behind the limit that are read and then left out: a secret that the limit cuts is seen whole, up to this length.
@@ -22,6 +23,25 @@ const MARGIN: usize = 1024;
 
 /// The bytes of a stream's events that are read, in limits: most of an event is no text of the answer.
 const EVENTS: usize = 8;
+
+/// An answer that a judge is to score.
+pub(crate) struct AnswerToJudge {
+    pub(crate) judge: Arc<JudgeConfig>,
+    pub(crate) request_id: RequestId,
+    pub(crate) project: ProjectId,
+    /// The request and the answer, masked.
+    pub(crate) request: String,
+    pub(crate) answer: String,
+}
+
+/// What is to become of a captured body.
+pub(crate) struct CaptureUse {
+    /// It is stored.
+    pub(crate) is_kept: bool,
+    /// Who scores it, and where they are waiting for it.
+    pub(crate) judges: Vec<Arc<JudgeConfig>>,
+    pub(crate) to_judge: mpsc::Sender<AnswerToJudge>,
+}
 
 /// What every capture of an ingress shares.
 #[derive(Clone)]
@@ -41,6 +61,7 @@ pub(crate) struct CaptureContext {
 /// One request's body, until its answer is complete.
 pub(crate) struct Capture {
     context: CaptureContext,
+    wanted: CaptureUse,
     request: Vec<u8>,
     request_bytes: usize,
     answer: Vec<u8>,
@@ -55,7 +76,7 @@ pub(crate) struct Capture {
 
 impl Capture {
     /// Begins one, if there is room for it.
-    pub(crate) fn begin(context: CaptureContext, request: &[u8]) -> Option<Self> {
+    pub(crate) fn begin(context: CaptureContext, wanted: CaptureUse, request: &[u8]) -> Option<Self> {
         let piece = &request[..request.len().min(context.policy.limit + MARGIN)];
         let place = context.places.clone().try_acquire_owned().ok();
         let Some((place, memory)) = place.zip(context.memory.reserve(piece.len()).ok()) else {
@@ -72,6 +93,7 @@ impl Capture {
             is_lost: false,
             _place: place,
             context,
+            wanted,
         })
     }
 
@@ -103,19 +125,40 @@ impl Capture {
             answer: String::new(),
             answer_bytes: self.answer_bytes as u64,
         };
-        let is_stream = event.stream;
+        let (is_stream, is_served) = (event.stream, event.outcome == Outcome::Served);
         life.work(async move {
-            let is_kept = !self.is_lost && self.hand_over(body, is_stream).await;
-            if !is_kept {
+            if self.is_lost {
+                return self.context.metrics.body_lost();
+            }
+            let (request, answer) = heavy(self.request.len() + self.answer.len(), || self.texts(is_stream));
+            let body = KeptBody { request, answer, ..body };
+            if is_served {
+                self.hand_to_judges(&body);
+            }
+            if self.wanted.is_kept && !self.hand_over(body).await {
                 self.context.metrics.body_lost();
             }
         });
     }
 
-    async fn hand_over(&self, body: KeptBody, is_stream: bool) -> bool {
+    fn hand_to_judges(&self, body: &KeptBody) {
+        for judge in &self.wanted.judges {
+            let answer = AnswerToJudge {
+                judge: judge.clone(),
+                request_id: body.request_id,
+                project: body.caller.project.clone(),
+                request: body.request.clone(),
+                answer: body.answer.clone(),
+            };
+            if self.wanted.to_judge.try_send(answer).is_err() {
+                self.context.metrics.judged("dropped");
+            }
+        }
+    }
+
+    async fn hand_over(&self, body: KeptBody) -> bool {
         let request_id = body.request_id;
-        let (request, answer) = heavy(self.request.len() + self.answer.len(), || self.texts(is_stream));
-        match self.context.bus.keep_body(&KeptBody { request, answer, ..body }).await {
+        match self.context.bus.keep_body(&body).await {
             Ok(ReportReply::Report(_)) => return true,
             Ok(ReportReply::BadQuery(why) | ReportReply::Unavailable(why)) => {
                 debug!(%request_id, why, "a body could not be kept");

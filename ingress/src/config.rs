@@ -5,6 +5,7 @@ mod caching;
 mod declared;
 mod edge;
 mod experiment;
+mod judges;
 mod route_rule;
 mod strategy;
 mod virtual_model;
@@ -16,6 +17,7 @@ pub use edge::{CertificateConfig, ClientCertificates, EdgeConfig, TlsConfig};
 #[cfg(test)]
 pub use experiment::ExperimentArm;
 pub use experiment::{Experiment, ShadowArm};
+pub use judges::JudgeConfig;
 pub use route_rule::{Modality, RouteHours, RouteRule, RouteTraits};
 pub use strategy::Strategy;
 pub use virtual_model::{Hedge, ModelLink, OnBreak, Routing, Sticky, VirtualModel};
@@ -79,6 +81,8 @@ pub struct IngressConfig {
     pub cache: CacheConfig,
     /// Whose requests and answers are kept.
     pub bodies: Arc<BodyPolicy>,
+    /// Who scores answers.
+    pub judges: Vec<Arc<JudgeConfig>>,
     /// The operator's own model names.
     pub models: BTreeMap<String, VirtualModel>,
     /// What happens to what a provider cannot express, unless the virtual model says otherwise.
@@ -168,6 +172,7 @@ impl IngressConfig {
             batch: BatchConfig::read(document),
             cache: CacheConfig::read(document),
             bodies: Arc::new(BodyPolicy::read(document)),
+            judges: JudgeConfig::read_all(document).into_iter().map(Arc::new).collect(),
             memory,
             stored,
             files: read_files(&mut document.section("files")),

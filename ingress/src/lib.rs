@@ -22,6 +22,7 @@ mod http;
 pub mod identity;
 mod job_runner;
 mod jobs;
+mod judging;
 pub mod keys;
 mod limits;
 pub mod manage;

@@ -58,7 +58,7 @@ struct ByBound {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOutcomeOfEmbedding {
+struct ByWhatBecameOfIt {
     outcome: &'static str,
 }
 
@@ -137,10 +137,11 @@ pub(crate) struct IngressMetrics {
     cache_waiting: Gauge,
     cache_wrong: Counter,
     bodies_lost: Counter,
+    judgements: Family<ByWhatBecameOfIt, Counter>,
     cache_not_compared: Counter,
     cache_checked: Family<ByCache, Counter>,
     cache_false_hits: Family<ByBound, Gauge<f64, AtomicU64>>,
-    embeddings: Family<ByOutcomeOfEmbedding, Counter>,
+    embeddings: Family<ByWhatBecameOfIt, Counter>,
     ledger: LedgerMetrics,
     registry: Metrics,
 }
@@ -151,6 +152,11 @@ impl IngressMetrics {
         self.bodies_lost.inc();
     }
 
+    /// Counts an answer that was for a judge.
+    pub(crate) fn judged(&self, outcome: &'static str) {
+        self.judgements.get_or_create(&ByWhatBecameOfIt { outcome }).inc();
+    }
+
     /// Registers them.
     pub(crate) fn register(metrics: &Metrics) -> Self {
         let times = || Times::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
@@ -158,6 +164,7 @@ impl IngressMetrics {
         let stages = Times::new_with_constructor((|| Histogram::new(STAGE_SECONDS)) as fn() -> Histogram);
         Self {
             bodies_lost: count("bodies_lost", "Bodies that were to be kept and could not be"),
+            judgements: judgements(metrics),
             requests: metrics.register("requests", "Requests by the status of their answer", Family::default()),
             outcomes: metrics.register(
                 "requests_ended",
@@ -266,7 +273,7 @@ impl IngressMetrics {
 
     /// Counts a vector that a stage wanted.
     pub(crate) fn embedded(&self, outcome: &'static str) {
-        self.embeddings.get_or_create(&ByOutcomeOfEmbedding { outcome }).inc();
+        self.embeddings.get_or_create(&ByWhatBecameOfIt { outcome }).inc();
     }
 
     /// Notes how the ledger and the connection are.
@@ -304,6 +311,16 @@ impl IngressMetrics {
     pub(crate) fn text(&self) -> String {
         self.registry.text()
     }
+}
+
+/// The count of answers for judges: it begins at none, so that what comes first is an increase.
+fn judgements(metrics: &Metrics) -> Family<ByWhatBecameOfIt, Counter> {
+    let about = "Answers for judges, by what became of them";
+    let family: Family<ByWhatBecameOfIt, Counter> = metrics.register("judgements", about, Family::default());
+    for outcome in ["scored", "failed", "dropped"] {
+        drop(family.get_or_create(&ByWhatBecameOfIt { outcome }));
+    }
+    family
 }
 
 fn as_gauge(count: usize) -> i64 {

@@ -68,6 +68,8 @@ pub(crate) struct Request {
     pub(crate) embedding: Option<Embedding>,
     /// The batch that it is a line of; `None`: a client waits for the answer.
     pub(crate) batch: Option<BatchId>,
+    /// Whether it asks a judge about the answer to another: it is not judged itself.
+    pub(crate) is_judging: bool,
     /// What it is a copy for; `None`: it is a request of its own.
     pub(crate) shadow: Option<ShadowOf>,
 }
@@ -105,6 +107,7 @@ impl Request {
             agnostic: None,
             embedding: None,
             batch: None,
+            is_judging: false,
             shadow: None,
         }
     }

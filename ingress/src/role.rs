@@ -13,6 +13,7 @@ use crate::http::server::{self, Door};
 use crate::http::tls::{Tls, TlsError};
 use crate::identity::Issuers;
 use crate::job_runner;
+use crate::judging;
 use crate::keys::Keys;
 use crate::limits::Keeper;
 use crate::manage::{Actor, Applying, ManageError, Objects};
@@ -33,7 +34,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
@@ -217,7 +218,9 @@ impl Ingress {
         let inbox = Inbox::open_with_quota(bus, stored).await?;
         let (keeper, metrics) = (Keeper::start(bus).await?, Arc::new(IngressMetrics::register(metrics)));
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
+        let (to_judge, answers) = mpsc::channel(judging::QUEUE);
         let shared = Shared::new(Parts {
+            to_judge,
             routes: RouteMemory::open(bus, &config).await?,
             embedder: Embedder::new(bus, &inbox, &models, &keeper, &metrics),
             config,
@@ -247,6 +250,7 @@ impl Ingress {
             rooms: Rooms::new(background::AT_ONCE),
             metrics,
         });
+        life.service("judges", judging::run(shared.clone(), answers));
         listeners.serve(&shared);
         Ok(Self { shared, address })
     }

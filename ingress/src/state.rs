@@ -3,6 +3,7 @@
 
 use crate::batches::Batches;
 use crate::cache::Cache;
+use crate::capture::AnswerToJudge;
 use crate::carry::Carry;
 use crate::config::IngressConfig;
 use crate::embedding::Embedder;
@@ -25,7 +26,7 @@ use penstock_schemas::directory::Directory;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::sleep;
 
 /// Between two looks whether this process is ready.
@@ -70,6 +71,8 @@ pub(crate) struct Parts {
     pub(crate) conversations: Kept,
     pub(crate) files: Files,
     pub(crate) batches: Batches,
+    /// Answers that judges are to score.
+    pub(crate) to_judge: mpsc::Sender<AnswerToJudge>,
     /// Logins to the dashboard.
     pub(crate) sessions: Bucket<DashboardSession>,
     pub(crate) rooms: Rooms,

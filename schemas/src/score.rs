@@ -48,7 +48,7 @@ pub struct Score {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// Who says so: the id of a virtual key, or the name of an admin.
+    /// Who says so: the id of a virtual key, the name of an admin, or the model that judges.
     pub by: String,
     /// In which role that was.
     pub source: ScoreSource,
@@ -62,6 +62,8 @@ pub enum ScoreSource {
     Key,
     /// Somebody of the admin API.
     Admin,
+    /// A model, by a rubric of the operator's.
+    Judge,
 }
 
 impl ScoreSource {
@@ -70,6 +72,7 @@ impl ScoreSource {
         match self {
             Self::Key => "key",
             Self::Admin => "admin",
+            Self::Judge => "judge",
         }
     }
 }

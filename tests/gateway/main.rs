@@ -49,6 +49,7 @@ mod hedge;
 mod identity;
 mod images;
 mod jobs;
+mod judges;
 mod kept_bodies;
 mod keys;
 mod local;

@@ -50,11 +50,19 @@ pub struct BodyPolicy {
 
 /// Of whose requests which share is kept: of all that the rule names, the request has to be.
 #[derive(Clone, Debug)]
-struct BodyRule {
-    project: Option<String>,
-    key: Option<String>,
-    model: Option<String>,
-    share: f64,
+pub(super) struct BodyRule {
+    pub(super) project: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) share: f64,
+}
+
+impl BodyRule {
+    /// Whether it names such a request.
+    pub(super) fn is_of(&self, project: &str, key: &str, model: &str) -> bool {
+        let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        is(&self.project, project) && is(&self.key, key) && is(&self.model, model)
+    }
 }
 
 impl BodyPolicy {
@@ -101,9 +109,7 @@ impl BodyPolicy {
 
     /// The share of such requests whose bodies are kept, by the first rule that names them; 0 where none does.
     pub(crate) fn share(&self, project: &str, key: &str, model: &str) -> f64 {
-        let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
-        let of_it = |rule: &&BodyRule| is(&rule.project, project) && is(&rule.key, key) && is(&rule.model, model);
-        self.rules.iter().find(of_it).map_or(0.0, |rule| rule.share)
+        self.rules.iter().find(|rule| rule.is_of(project, key, model)).map_or(0.0, |rule| rule.share)
     }
 
     /// The text without secrets.

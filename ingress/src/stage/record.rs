@@ -4,7 +4,8 @@
 use super::limit_headers::{LimitHeaders, RateStanding};
 use super::route::Route;
 use super::stage_clock::StageClock;
-use crate::capture::{Capture, CaptureContext};
+use crate::capture::{Capture, CaptureContext, CaptureUse};
+use crate::config::JudgeConfig;
 use crate::http::body::header;
 use crate::keys::grant::Grant;
 use crate::limits::{Hold, Place};
@@ -21,7 +22,7 @@ use penstock_runtime::{Life, clock};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::body::is_sampled;
 use penstock_schemas::budget::Unit;
-use penstock_schemas::envelope::{Delivery, Dialect, Envelope};
+use penstock_schemas::envelope::{Delivery, Dialect, Envelope, Operation};
 use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Summary};
@@ -369,19 +370,26 @@ fn wants_reasons(headers: &HeaderMap) -> bool {
     header(headers, "x-penstock-explain").is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-/// What is kept of a request, if its bodies are. A form is not: it holds files.
+/// What is captured of a request, if its body is kept or its answer judged. A form is not: it holds files.
 fn capture(request: &Request, ingress: &Shared) -> Option<Box<Capture>> {
-    let (policy, caller, asked) = (&ingress.config.bodies, &request.caller, &request.asked);
-    let share = policy.share(caller.project.as_str(), caller.key_id.as_str(), &asked.model);
-    let is_kept = asked.content_type.is_none() && is_sampled(request.id, share);
-    let context = || CaptureContext {
-        policy: policy.clone(),
+    let (config, caller, asked) = (&ingress.config, &request.caller, &request.asked);
+    let (project, key, model) = (caller.project.as_str(), caller.key_id.as_str(), asked.model.as_str());
+    let is_kept = is_sampled(request.id, config.bodies.share(project, key, model));
+    let is_chat = matches!(asked.operation, Operation::Chat | Operation::Completions);
+    let is_judged = |judge: &&Arc<JudgeConfig>| is_chat && is_sampled(request.id, judge.share(project, key, model));
+    let judges: Vec<Arc<JudgeConfig>> = config.judges.iter().filter(is_judged).cloned().collect();
+    if request.is_judging || asked.content_type.is_some() || (!is_kept && judges.is_empty()) {
+        return None;
+    }
+    let wanted = CaptureUse { is_kept, judges, to_judge: ingress.to_judge.clone() };
+    let context = CaptureContext {
+        policy: config.bodies.clone(),
         places: ingress.rooms.captures.clone(),
         memory: ingress.memory.clone(),
         bus: ingress.bus.clone(),
         metrics: ingress.metrics.clone(),
     };
-    is_kept.then(|| Capture::begin(context(), &asked.body))?.map(Box::new)
+    Capture::begin(context, wanted, &asked.body).map(Box::new)
 }
 
 impl Drop for Record {
