@@ -211,3 +211,41 @@ async fn delete(warehouse: &Warehouse, whose: &BodyDeletion) -> Result<BodyDelet
     delete.execute().await?;
     Ok(BodyDeleted { deleted, left: count().await? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::{Address, Database};
+    use penstock_schemas::UnixMicros;
+    use penstock_schemas::caller::Caller;
+    use penstock_schemas::dialect::Dialect;
+    use penstock_schemas::name::{KeyId, ProjectId, RequestId};
+    use std::collections::BTreeMap;
+
+    fn body(length: usize) -> KeptBody {
+        let (project, key_id) = (ProjectId::parse("a").unwrap(), KeyId::parse("k").unwrap());
+        KeptBody {
+            request_id: RequestId(Uuid::now_v7()),
+            received_at: UnixMicros(1),
+            caller: Caller { project, key_id, user: None, end_user: None, tags: BTreeMap::new() },
+            dialect: Dialect::Openai,
+            model: "m".to_owned(),
+            request: "x".repeat(length),
+            request_bytes: length as u64,
+            answer: String::new(),
+            answer_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_queue_that_is_full_in_number_or_in_bytes_refuses_at_once() {
+        let address = Address::parse("http://127.0.0.1:9").unwrap();
+        let warehouse = Warehouse::connect(&address, &Database::parse("penstock").unwrap());
+        let (queue, mut waiting) = mpsc::channel(2);
+        let store = BodyStore { warehouse, queue, room: Arc::new(Semaphore::new(8)) };
+        let is_taken = |length| matches!(store.take(body(length)), ReportReply::Report(true));
+        assert!(is_taken(1) && is_taken(1) && !is_taken(1), "two of any length");
+        drop((waiting.try_recv(), waiting.try_recv()));
+        assert!(is_taken(7 << 10) && !is_taken(2 << 10) && is_taken(1 << 10), "eight KiB in all");
+    }
+}

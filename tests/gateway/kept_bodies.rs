@@ -2,8 +2,9 @@
 //! good.
 
 use crate::made::{key, post};
+use futures_util::future::{join, join_all};
 use http::Method;
-use penstock_tests::{Reply, World, words};
+use penstock_tests::{Gate, Reply, World, until, until_right, words};
 use serde_json::{Value, json};
 
 const CONFIG: &str = "[bodies]\nkeep = [{ project = \"red\" }]\nlimit = \"1KB\"\nmask = [\"[0-9]{3}-[0-9]{4}\"]\n";
@@ -43,6 +44,9 @@ async fn bodies_are_kept_of_the_project_that_wants_it_masked_and_within_their_li
     let streamed: Value = serde_json::from_str(&text(2, "answer")).expect("the events are one piece of JSON");
     assert_eq!(streamed["choices"][0]["delta"]["content"], "[masked]", "{streamed}");
     assert!(text(3, "answer").contains("nowhere"), "{}", text(3, "answer"));
+    let kept =
+        world.sql("SELECT engine_full FROM system.tables WHERE name = 'body_log' AND database = 'penstock'").await;
+    assert!(kept[0]["engine_full"].as_str().is_some_and(|table| table.contains("toIntervalDay(30)")), "{kept:?}");
 }
 
 #[tokio::test]
@@ -80,4 +84,30 @@ async fn a_body_is_shown_with_its_request_to_those_who_may_see_the_project_and_d
     let expected = [json!({ "name": "ann" }), json!({ "name": "bob" })];
     world.sql_until(audited, |rows| rows == expected).await;
     assert_eq!(world.get(&path).key(&tokens[0]).await.json()["body"], Value::Null);
+}
+
+#[tokio::test]
+async fn what_has_no_room_is_answered_all_the_same_and_counted_as_lost() {
+    const ROOM: usize = 64;
+    let world = World::setup().config("[bodies]\nkeep = [{ model = \"alpha/m\" }]\n").start().await;
+    let gate = Gate::new();
+    world.upstream("alpha").replies(Reply::answer("hello").held(&gate)).always();
+    let asks = join_all((0..ROOM + 3).map(|_| world.ask("alpha/m").send()));
+    let open = async {
+        until("all calls to be under way", async || (world.upstream("alpha").calls().len() == ROOM + 3).then_some(()))
+            .await;
+        gate.open();
+    };
+    let (answers, ()) = join(asks, open).await;
+    for answer in answers {
+        assert_eq!(answer.text(), "hello");
+    }
+    until_right("three to be lost", async || {
+        let told = world.get("/metrics").key(world.admin_key()).await.raw();
+        let lost =
+            told.lines().find(|line| line.starts_with("penstock_bodies_lost_total ")).unwrap_or_default().to_owned();
+        if lost == "penstock_bodies_lost_total 3" { Ok(()) } else { Err(lost) }
+    })
+    .await;
+    bodies(&world, ROOM).await;
 }
