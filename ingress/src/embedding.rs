@@ -63,7 +63,8 @@ pub(crate) struct EmbeddingCall<'a> {
     pub(crate) caller: &'a Caller,
     /// The session of the request.
     pub(crate) session: Option<&'a str>,
-    pub(crate) key: &'a VirtualKey,
+    /// `None`: no key asks, and no budget is looked at.
+    pub(crate) key: Option<&'a VirtualKey>,
     pub(crate) trace: Option<&'a TraceContext>,
     pub(crate) rules: Arc<Rules>,
 }
@@ -115,6 +116,11 @@ impl Embedding {
     /// Whether it is that of this text, by this model.
     pub(crate) fn is_of(&self, model: Option<&Target>, text: &str) -> bool {
         self.model.as_ref() == model && self.text == digest(text)
+    }
+
+    /// Whether this model makes it.
+    pub(crate) fn is_by(&self, model: &Target) -> bool {
+        self.model.as_ref() == Some(model)
     }
 
     /// The vector, if it is there already.
@@ -223,22 +229,21 @@ impl Embedder {
         let body = serde_json::json!({ "model": target.to_string(), "input": text }).to_string();
         let extent = Extent { bytes: body.len() as u64, texts: 1, ..Extent::default() };
         let now = clock::now();
-        let targets = [(target.clone(), self.0.models.card(target))];
-        let asked = LimitQuery {
+        let (targets, name) = ([(target.clone(), self.0.models.card(target))], target.to_string());
+        let asked = |key| LimitQuery {
             caller: call.caller,
             session: call.session,
-            key: call.key,
-            model: &targets[0].0.to_string(),
+            key,
+            model: &name,
             operation: Operation::Embeddings,
             extent: &extent,
             targets: &targets,
             now,
         };
         let refused = |refusal: Refusal| internal(&refusal.to_string());
-        let (wants, worst) = if call.rules.is_limiting(call.key) {
-            call.rules.budgets(&asked).map_err(refused)?
-        } else {
-            Default::default()
+        let (wants, worst) = match call.key.filter(|key| call.rules.is_limiting(key)) {
+            Some(key) => call.rules.budgets(&asked(key)).map_err(refused)?,
+            None => Default::default(),
         };
         let plan = Plan::new(Link::to(target.clone()), []);
         let envelope = Envelope {

@@ -99,11 +99,11 @@ async fn ask(ingress: &Shared, mut request: Request, record: &mut Record) -> Res
 /// What the cache has not.
 async fn ask_anew(
     ingress: &Shared,
-    request: Request,
+    mut request: Request,
     admitted: Admitted,
     record: &mut Record,
 ) -> Result<Begun, Refusal> {
-    let route = route::route(&request, ingress).await?; //                            route: who can answer it?
+    let route = route::route(&mut request, ingress).await?; //                            route: who can answer it?
     record.routed(&route, &request);
     shadow::copies(&request, ingress).into_iter().for_each(|copy| {
         ingress.life.work(answer_copy(ingress.clone(), copy));
@@ -174,7 +174,7 @@ pub(crate) async fn prepare_line(ingress: &Shared, mut request: Request) -> Resu
         recall(&mut request, ingress).await?;
         refer::refer(&mut request, ingress, &mut record).await?;
         let admitted = admit::admit(&mut request, ingress, &mut record).await?;
-        let route = route::route(&request, ingress).await?;
+        let route = route::route(&mut request, ingress).await?;
         record.routed(&route, &request);
         let funded = reserve::reserve(request, route, admitted, ingress, &mut record).await?;
         dispatch::spell(funded, ingress)

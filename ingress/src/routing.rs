@@ -4,6 +4,7 @@
 mod conditions;
 mod eligible;
 mod expect;
+mod heads;
 mod language;
 mod learnt;
 mod lot;
@@ -59,7 +60,7 @@ struct StickyKey {
 fn is_changing(strategy: Strategy) -> bool {
     match strategy {
         Strategy::Fallback | Strategy::Weighted | Strategy::RoundRobin => false,
-        Strategy::Cost | Strategy::Latency | Strategy::Quality | Strategy::LeastBusy => true,
+        Strategy::Cost | Strategy::Latency | Strategy::Quality | Strategy::Auto | Strategy::LeastBusy => true,
     }
 }
 
@@ -96,6 +97,8 @@ pub(crate) fn decide(
     let conversation = sticky_key(query, &traits, strategy, Some(Sticky::Session)).map(|key| lot::number(&[&key.key]));
     let mut all = expect::prospects(&places, links, routing, (query, &traits, conversation), sources);
     keep_cheap(name, links, routing, &mut all, &mut filters)?;
+    let features = if strategy == Strategy::Auto { heads::features(query, &traits) } else { Vec::new() };
+    memory.heads.judge((name, links), &mut all, &features);
     let draw = Draw {
         model: name.to_owned(),
         key: key.as_ref().map_or_else(|| query.id.to_string(), |key| key.key.clone()),
@@ -117,7 +120,7 @@ pub(crate) fn decide(
     let (found, pin) = stay(found, &targets, pinning, &memory.pins, query.now);
     let decision = RouteDecision {
         strategy: strategy.as_str().to_owned(),
-        reason: found.reason.clone(),
+        reason: heads::reason(&found.reason, &features, query),
         propensity: found.chances[found.order[0]],
         sticky: key.map(|key| key.by.to_owned()),
         rule: rule.map(|rule| rule.name.clone()),
@@ -125,7 +128,7 @@ pub(crate) fn decide(
         arm: assigned.map(|assigned| assigned.arm),
         candidates: found.order.iter().take(MOST_TOLD).map(|at| told(&all[*at], links, found.chances[*at])).collect(),
         filters: filters.into_iter().take(MOST_TOLD).collect(),
-        ..RouteDecision::default()
+        features,
     };
     let links = found.order.iter().map(|at| links[all[*at].place].link.clone()).collect();
     Ok(Routed { links, decision, pin, conversation })
@@ -240,6 +243,7 @@ fn told(one: &Prospect, links: &[ModelLink], propensity: f64) -> RouteCandidate 
         usd: one.usd.and_then(finite),
         ms: one.ms.and_then(finite),
         quality: finite(one.quality),
+        level: one.level.and_then(finite),
         busy: Some(one.busy),
     }
 }

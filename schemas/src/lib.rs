@@ -32,6 +32,7 @@ pub mod file;
 pub mod forecast;
 pub mod form;
 pub mod frame;
+pub mod head;
 pub mod hex;
 pub mod job;
 pub mod key;

@@ -64,9 +64,12 @@ pub struct RouteCandidate {
     /// What the caller is expected to wait there, in milliseconds; absent: nothing was learnt yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ms: Option<f64>,
-    /// How good its answer is expected to be, from 0 to 1.
+    /// How good its answer is expected to be, from 0 to 1; by `auto`, its answer to this question.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quality: Option<f64>,
+    /// How good its answers are in the mean, where `auto` told this one apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<f64>,
     /// Calls of this ingress that it has not answered yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy: Option<u32>,

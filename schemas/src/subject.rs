@@ -448,6 +448,11 @@ impl Subjects {
         format!("{}_STOPPED", self.prefix)
     }
 
+    /// The bucket of what was learnt of virtual models' targets.
+    pub fn heads_bucket(&self) -> String {
+        format!("{}_HEADS", self.prefix)
+    }
+
     /// The bucket of conversations that stay where they began.
     pub fn pins_bucket(&self) -> String {
         format!("{}_PINS", self.prefix)

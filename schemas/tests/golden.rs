@@ -278,6 +278,7 @@ fn a_request_of_a_virtual_model() {
         usd: Some(0.0025),
         ms: Some(420.5),
         quality: Some(0.75),
+        level: None,
         busy: Some(2),
     };
     let filter = RouteFilter {

@@ -10,6 +10,7 @@ mod anthropic;
 mod apply;
 mod asked_names;
 mod audio;
+mod auto;
 mod backup;
 mod bad_input;
 mod batch_traffic;

@@ -1,4 +1,4 @@
-//! Whether two questions want the same answer, and how sure that must be: pure decisions on texts, vectors and samples. Knows
+//! Whether two questions want the same answer, how sure that must be, and how well models answer one: pure decisions on texts, vectors and samples. Knows
 //! no I/O, no clock, no request and no answer.
 //!
 //! A question's vector finds its neighbours in [`VectorIndex`]; [`compare`] says of the nearest whether a guard forbids to
@@ -6,6 +6,7 @@
 //! was measured.
 
 mod guard;
+pub mod heads;
 mod index;
 mod judge;
 mod lexicon;

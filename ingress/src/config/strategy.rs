@@ -13,6 +13,8 @@ pub enum Strategy {
     Latency,
     /// The best expected answer first.
     Quality,
+    /// The best expected answer to this question for its expected cost first.
+    Auto,
     /// Each in its turn.
     RoundRobin,
     /// The one with the fewest calls under way first.
@@ -21,8 +23,16 @@ pub enum Strategy {
 
 impl Strategy {
     /// All of them.
-    const ALL: [Self; 7] =
-        [Self::Fallback, Self::Weighted, Self::Cost, Self::Latency, Self::Quality, Self::RoundRobin, Self::LeastBusy];
+    const ALL: [Self; 8] = [
+        Self::Fallback,
+        Self::Weighted,
+        Self::Cost,
+        Self::Latency,
+        Self::Quality,
+        Self::Auto,
+        Self::RoundRobin,
+        Self::LeastBusy,
+    ];
 
     /// The word that stands for it in the configuration and in the ledger.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +42,7 @@ impl Strategy {
             Self::Cost => "cost",
             Self::Latency => "latency",
             Self::Quality => "quality",
+            Self::Auto => "auto",
             Self::RoundRobin => "round_robin",
             Self::LeastBusy => "least_busy",
         }

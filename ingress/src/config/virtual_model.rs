@@ -58,6 +58,8 @@ pub struct Routing {
     pub sticky: Option<Sticky>,
     /// The share of requests that try another target than the best, to learn.
     pub explore: f64,
+    /// What quality is worth beside cost, of `auto`: from 0, the cheapest, to 1, the best; `None`: what suits the other keys.
+    pub cost_quality: Option<f64>,
     /// The quality that targets have to have, as long as one has it.
     pub min_quality: Option<f64>,
     /// What a request may be expected to cost at a target, in dollars.
@@ -110,6 +112,11 @@ impl VirtualModel {
         self.links.iter().map(|one| &one.link.target)
     }
 
+    /// Whether requests for it may be routed by this strategy.
+    pub fn uses(&self, strategy: Strategy) -> bool {
+        self.strategy == strategy || self.routing.rules.iter().any(|rule| rule.strategy == Some(strategy))
+    }
+
     /// Reads the section; `None` when it makes no model.
     pub(super) fn read(name: &str, section: &mut Section) -> Option<Self> {
         if Target::parse(name).is_ok() {
@@ -153,6 +160,7 @@ fn read_routing(section: &mut Section, links: &[ModelLink]) -> Routing {
     Routing {
         sticky: section.get("sticky"),
         explore: read_percent(section, "explore").unwrap_or(0.02),
+        cost_quality: read_share(section, "cost_quality"),
         min_quality: read_share(section, "min_quality"),
         max_usd: read_usd(section, "max_usd_per_request"),
         score,

@@ -38,7 +38,10 @@ pub(super) struct Prospect {
     pub(super) usd: Option<f64>,
     /// The expected wait, in milliseconds.
     pub(super) ms: Option<f64>,
+    /// Of this answer, as far as that is told apart from its others.
     pub(super) quality: f64,
+    /// Of its answers in the mean, where heads judge this one.
+    pub(super) level: Option<f64>,
     pub(super) busy: u32,
     /// Whether an answer of it was seen for this project, so that its length is known.
     pub(super) is_known: bool,
@@ -65,6 +68,7 @@ pub(super) fn prospects(
             usd: card.as_deref().and_then(|card| usd(card, query, traits.tokens, (cached, output))),
             ms: ms(query, link, output, sources),
             quality: link.quality.or_else(|| sources.learnt.quality(&routing.score, target)).unwrap_or(f64::NAN),
+            level: None,
             busy: sources.learnt.busy(target),
             is_known: learnt.is_some(),
             card,
@@ -212,7 +216,7 @@ mod tests {
             );
             let card = json!({ "model": "m", "mode": "chat", "price": price });
             let card = Some(Arc::new(serde_json::from_value(card).unwrap()));
-            Prospect { place, card, usd: None, ms: None, quality, busy: 0, is_known: false }
+            Prospect { place, card, usd: None, ms: None, quality, level: None, busy: 0, is_known: false }
         };
         let nan = f64::NAN;
         let mut all = [

@@ -1,5 +1,6 @@
 //! What routing remembers, as long as the process lives. Decides nothing.
 
+use super::heads::Heads;
 use super::learnt::Learnt;
 use super::pins::Pins;
 use super::ratings;
@@ -16,6 +17,8 @@ const SHADOWS: usize = 64;
 pub(crate) struct RouteMemory {
     /// What answers have taught.
     pub(crate) learnt: Learnt,
+    /// How well each target answers which questions.
+    pub(crate) heads: Heads,
     /// Where conversations stay.
     pub(crate) pins: Pins,
     /// Arms that take no requests any more.
@@ -33,6 +36,7 @@ impl RouteMemory {
         let (learnt, pins) = (Learnt::default(), Pins::follow(&bus.pins().await?));
         ratings::follow(bus, bus.life(), &learnt, config.models.values());
         let (stops, shadows) = (ArmStops::follow(&bus.arm_stops().await?), Arc::new(Semaphore::new(SHADOWS)));
-        Ok(Self { learnt, pins, stops, shadows })
+        let heads = Heads::follow(&bus.heads().await?);
+        Ok(Self { learnt, heads, pins, stops, shadows })
     }
 }

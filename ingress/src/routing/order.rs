@@ -50,6 +50,7 @@ pub(super) fn find(
             sure(order, reason)
         }
         Strategy::Cost => cost(all, routing, draw, name),
+        Strategy::Auto => auto(all, routing, draw, name),
         Strategy::Latency => {
             let by_wait = |a: &Prospect, b: &Prospect| a.ms.unwrap_or(0.0).total_cmp(&b.ms.unwrap_or(0.0));
             let order = good_first(all, routing, sorted(all, by_wait));
@@ -146,6 +147,34 @@ fn cost(all: &[Prospect], routing: &Routing, draw: &Draw, name: impl Fn(&Prospec
     among(order, &unknown, routing.explore, draw, reason)
 }
 
+/// What a difference in quality is taken for at the least, so that targets that are alike are not told apart by nothing.
+const LEAST_GAP: f64 = 0.02;
+
+/// The best answer to this question for its cost. The quality that the dearest has to add is told in what it adds in the mean, and
+/// the cost in that of the dearest: so the dial means the same for any prices.
+fn auto(all: &[Prospect], routing: &Routing, draw: &Draw, name: impl Fn(&Prospect) -> String) -> Order {
+    let dial = routing.cost_quality.unwrap_or(match (routing.min_quality, routing.max_usd) {
+        (Some(_), _) => 0.0,
+        (None, Some(_)) => 1.0,
+        (None, None) => 0.5,
+    });
+    let levels = || all.iter().map(|one| one.level.unwrap_or(one.quality));
+    let gap = (levels().fold(f64::MIN, f64::max) - levels().fold(f64::MAX, f64::min)).max(LEAST_GAP);
+    let dearest = all.iter().filter_map(|one| one.usd).fold(f64::MIN_POSITIVE, f64::max);
+    let worth = |one: &Prospect| {
+        let cost = one.usd.map_or(1.0, |usd| usd / dearest);
+        dial * one.quality / gap - (1.0 - dial) * cost
+    };
+    let by_worth = |a: &Prospect, b: &Prospect| {
+        worth(b).total_cmp(&worth(a)).then_with(|| by_cost(a, b)).then_with(|| b.quality.total_cmp(&a.quality))
+    };
+    let order = good_first(all, routing, sorted(all, by_worth));
+    let best = &all[order[0]];
+    let usd = best.usd.map_or_else(|| "an unknown price".to_owned(), |usd| format!("{usd:.6} USD"));
+    let reason = format!("{} is worth most at cost_quality {dial}: quality {:.2} for {usd}", name(best), best.quality);
+    explored(order, routing.explore, draw, reason)
+}
+
 /// Now and then another than the best is tried, so that it is seen when it has become better.
 fn explored(order: Vec<usize>, explore: f64, draw: &Draw, reason: String) -> Order {
     let all = order.clone();
@@ -172,4 +201,77 @@ fn among(order: Vec<usize>, tried: &[usize], explore: f64, draw: &Draw, reason: 
     let first = tried[(which as usize).min(tried.len() - 1)];
     let reason = if first == order[0] { reason } else { "tried to learn how it is now".to_owned() };
     Order { order: with_first(first, &order), chances, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::learnt::tests::target;
+    use super::*;
+    use penstock_schemas::plan::Link;
+
+    /// The order of `a/m`, `b/m`, …, by what they cost, how good they are in the mean and for this question.
+    fn order(set: impl Fn(&mut Routing), all: &[(f64, f64, f64)]) -> Vec<usize> {
+        let mut routing = Routing {
+            sticky: None,
+            explore: 0.0,
+            cost_quality: None,
+            min_quality: None,
+            max_usd: None,
+            score: String::new(),
+            providers: Vec::new(),
+            regions: Vec::new(),
+            rules: Vec::new(),
+        };
+        set(&mut routing);
+        let links: Vec<ModelLink> = ["a/m", "b/m", "c/m"]
+            .map(|name| ModelLink { link: Link::to(target(name)), weight: 1, quality: None, region: None })
+            .to_vec();
+        let prospect = |(place, (usd, level, quality)): (usize, &(f64, f64, f64))| Prospect {
+            place,
+            card: None,
+            usd: Some(*usd).filter(|usd| *usd > 0.0),
+            ms: None,
+            quality: *quality,
+            level: Some(*level),
+            busy: 0,
+            is_known: true,
+        };
+        let all: Vec<Prospect> = all.iter().enumerate().map(prospect).collect();
+        let draw = Draw { model: "m".to_owned(), key: "k".to_owned(), is_sticky: false };
+        find(Strategy::Auto, &all, (&links, &routing), &draw, &Learnt::default()).order
+    }
+
+    #[test]
+    fn the_dial_goes_from_the_cheapest_to_the_best() {
+        let usual = [(0.001, 0.6, 0.6), (0.02, 0.9, 0.9), (0.004, 0.8, 0.8)];
+        let first = |dial: f64| order(|routing| routing.cost_quality = Some(dial), &usual)[0];
+        assert_eq!([0.0, 0.1, 0.5, 0.8, 1.0].map(first), [0, 0, 2, 1, 1]);
+        assert_eq!(order(|_| (), &usual)[0], 2, "half the way, where nothing is set");
+        assert_eq!(order(|routing| routing.max_usd = Some(1.0), &usual)[0], 1, "the best within a limit");
+    }
+
+    #[test]
+    fn a_question_that_the_dearer_answers_much_better_goes_there() {
+        let first = |gain: f64| order(|_| (), &[(0.001, 0.6, 0.6), (0.02, 0.8, 0.6 + gain)])[0];
+        assert_eq!([-0.1, 0.0, 0.15, 0.25, 0.4].map(first), [0, 0, 0, 1, 1]);
+        // The same in prices a hundred times as high, and in qualities that differ ten times less.
+        let first = |gain: f64| order(|_| (), &[(0.1, 0.6, 0.6), (2.0, 0.63, 0.6 + gain / 20.0 * 3.0)])[0];
+        assert_eq!([-0.1, 0.0, 0.15, 0.25, 0.4].map(first), [0, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn the_cheapest_that_is_good_enough_answers() {
+        let settings = |routing: &mut Routing| routing.min_quality = Some(0.7);
+        assert_eq!(order(settings, &[(0.001, 0.6, 0.65), (0.02, 0.9, 0.9), (0.004, 0.8, 0.75)]), [2, 1, 0]);
+        assert_eq!(order(settings, &[(0.001, 0.6, 0.72), (0.02, 0.9, 0.9), (0.004, 0.8, 0.75)])[0], 0);
+        assert_eq!(order(settings, &[(0.001, 0.6, 0.3), (0.02, 0.9, 0.5), (0.004, 0.8, 0.4)]), [1, 2, 0], "none is");
+    }
+
+    #[test]
+    fn what_has_no_price_counts_as_the_dearest() {
+        assert_eq!(
+            order(|routing| routing.cost_quality = Some(0.0), &[(0.0, 0.6, 0.6), (0.02, 0.9, 0.9), (0.004, 0.8, 0.8)]),
+            [2, 1, 0]
+        );
+    }
 }

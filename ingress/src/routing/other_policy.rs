@@ -26,7 +26,12 @@ pub fn chances(name: &str, model: &VirtualModel, decision: &RouteDecision) -> Ve
             card: None,
             usd,
             ms: of(|one| one.ms),
-            quality: link.quality.or_else(|| of(|one| one.quality)).unwrap_or(0.5),
+            // What heads said of that question is worth more than what is said of all.
+            quality: of(|one| one.level.and(one.quality))
+                .or(link.quality)
+                .or_else(|| of(|one| one.quality))
+                .unwrap_or(0.5),
+            level: of(|one| one.level),
             busy: known.and_then(|one| one.busy).unwrap_or(0),
             // Once it is in use, the lengths of its answers are known.
             is_known: true,

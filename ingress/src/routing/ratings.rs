@@ -47,9 +47,8 @@ pub(super) fn follow<'a>(bus: &Bus, life: &Life, learnt: &Learnt, models: impl I
 
 /// Whether the operator has not said everything that the model goes by.
 fn wants_scores(model: &VirtualModel) -> bool {
-    let by_quality = |strategy: Strategy| strategy == Strategy::Quality;
-    let in_rules = || model.routing.rules.iter().filter_map(|rule| rule.strategy).any(by_quality);
-    let is_used = by_quality(model.strategy) || model.routing.min_quality.is_some() || in_rules();
+    let is_used = [Strategy::Quality, Strategy::Auto].into_iter().any(|strategy| model.uses(strategy));
+    let is_used = is_used || model.routing.min_quality.is_some();
     is_used && model.links.iter().any(|one| one.quality.is_none())
 }
 

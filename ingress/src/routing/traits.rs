@@ -14,6 +14,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a text of so many bytes usually is in tokens: as in `bound`.
 const BYTES_A_TOKEN: u64 = 4;
@@ -36,6 +37,10 @@ pub(crate) struct RouteQuery<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) session: Option<&'a Session>,
     pub(crate) now: UnixMicros,
+    /// What was read of it already.
+    pub(crate) traits: Option<Traits>,
+    /// The vector of its question; or why there is none.
+    pub(crate) vector: Result<Arc<[f32]>, &'static str>,
 }
 
 /// What was read of it.
@@ -96,6 +101,9 @@ impl Traits {
 
     /// All of it.
     pub(crate) fn read(query: &RouteQuery) -> Self {
+        if let Some(traits) = &query.traits {
+            return traits.clone();
+        }
         let glance = Self::at_a_glance(query.asked);
         if query.asked.operation != Operation::Chat {
             return glance;
@@ -201,7 +209,8 @@ pub(super) mod tests {
 
     pub(in crate::routing) fn query<'a>(asked: &'a ClientRequest, caller: &'a Caller, number: u128) -> RouteQuery<'a> {
         let now = UnixMicros(1_800_000_000_000_000);
-        RouteQuery { id: RequestId(Uuid::from_u128(number)), asked, agnostic: None, caller, session: None, now }
+        let (id, vector) = (RequestId(Uuid::from_u128(number)), Err("none is made here"));
+        RouteQuery { id, asked, agnostic: None, caller, session: None, now, traits: None, vector }
     }
 
     fn traits(body: &Value) -> Traits {

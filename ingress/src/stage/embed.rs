@@ -16,7 +16,7 @@ pub(crate) fn embed(request: &mut Request, model: Option<&Target>, text: &str, i
         request_id: request.id,
         caller: &request.caller,
         session: request.session.as_ref().map(|session| session.id.as_str()),
-        key: &request.key,
+        key: Some(&request.key),
         trace: request.trace.as_deref(),
         rules: ingress.rules(),
     };

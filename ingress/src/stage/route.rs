@@ -1,11 +1,13 @@
 //! Route: a model's name into a plan. Knows the operator's strategies; knows no provider and makes no call.
 
 use crate::allow::{self, Allowed};
-use crate::config::{Hedge, OnBreak, VirtualModel};
+use crate::config::{Hedge, OnBreak, Strategy, VirtualModel};
+use crate::embedding::EmbeddingCall;
 use crate::models::{Models, Named};
 use crate::refusal::Refusal;
 use crate::request::{Request, ShadowOf};
-use crate::routing::{self, Pin, RouteQuery, Routed, Sources};
+use crate::routing::{self, Pin, RouteQuery, Routed, Sources, Traits};
+use crate::stage::embed::embed;
 use crate::state::Shared;
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
@@ -13,6 +15,11 @@ use penstock_schemas::envelope::{Operation, Unsupported};
 use penstock_schemas::name::{ProviderId, Target};
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::route::RouteDecision;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a request waits for its vector, at the longest: some hundred times what the built-in model takes.
+const WAIT: Duration = Duration::from_millis(500);
 
 /// Where a request goes.
 pub(crate) struct Route {
@@ -55,20 +62,21 @@ pub(crate) fn first_target(name: &str, models: &Models) -> Result<Target, Refusa
 }
 
 /// Makes the plan. Where a conversation is to stay is written down before its first call goes out.
-pub(crate) async fn route(request: &Request, ingress: &Shared) -> Result<Route, Refusal> {
-    let (route, pin) = plan(request, ingress)?;
+pub(crate) async fn route(request: &mut Request, ingress: &Shared) -> Result<Route, Refusal> {
+    let insight = insight(request, ingress).await;
+    let (route, pin) = plan(&query(request, insight), ingress, request)?;
     if let Some(pin) = pin {
         ingress.routes.pins.keep(pin).await;
     }
     Ok(route)
 }
 
-fn plan(request: &Request, ingress: &Shared) -> Result<(Route, Option<Pin>), Refusal> {
+fn plan(query: &RouteQuery, ingress: &Shared, request: &Request) -> Result<(Route, Option<Pin>), Refusal> {
     let (models, health) = (&ingress.models, &ingress.health);
     let name = &request.asked.model;
     let (plan, own, routed) = match models.find(name) {
         Named::Own(model) => {
-            let routed = decide(&query(request), (name, model), ingress)?;
+            let routed = decide(query, (name, model), ingress)?;
             let mut links = routed.links.iter().cloned();
             let first = links.next().ok_or_else(|| unknown::<String>(name, "it has no target", &[]))?;
             (Plan::new(first, links), Some(model), Some(routed))
@@ -115,8 +123,60 @@ fn copied(shadow: &ShadowOf) -> Box<RouteDecision> {
     })
 }
 
+/// What was read of a request, and its vector, where the strategy looks at them.
+type Insight = (Option<Traits>, Result<Arc<[f32]>, &'static str>);
+
+/// Why there is no vector where none is wanted.
+const NOT_WANTED: &str = "none is wanted";
+
+async fn insight(request: &mut Request, ingress: &Shared) -> Insight {
+    let Named::Own(model) = ingress.models.find(&request.asked.model) else { return (None, Err(NOT_WANTED)) };
+    if !model.uses(Strategy::Auto) {
+        return (None, Err(NOT_WANTED));
+    }
+    let traits = Traits::read(&query(request, (None, Err(NOT_WANTED))));
+    let vector = vector(request, &traits.question, ingress).await;
+    (Some(traits), vector)
+}
+
+/// The vector of the question: that which was made for the cache, where the built-in model made it; or one that is made now. There is
+/// never a second one.
+async fn vector(request: &mut Request, question: &str, ingress: &Shared) -> Result<Arc<[f32]>, &'static str> {
+    if question.is_empty() {
+        return Err("it has no question in words");
+    }
+    let model = ingress.models.built_in_embedder().ok_or("the built-in model that embeds is not here")?;
+    let embedding = match &request.embedding {
+        Some(embedding) if !embedding.is_by(&model) => return Err("another model embeds for the cache"),
+        Some(embedding) => embedding.clone(),
+        None => embed(request, Some(&model), question, ingress),
+    };
+    embedding.wait(WAIT).await.ok_or("its vector was not made in time")
+}
+
+/// Reads a request that is only asked about, and makes its vector, where the strategy looks at them.
+pub(crate) async fn look_at(query: &mut RouteQuery<'_>, ingress: &Shared) {
+    let Named::Own(model) = ingress.models.find(&query.asked.model) else { return };
+    if !model.uses(Strategy::Auto) {
+        return;
+    }
+    let traits = Traits::read(query);
+    query.vector = match ingress.models.built_in_embedder() {
+        Some(model) if !traits.question.is_empty() => {
+            let rules = ingress.rules();
+            let (session, key, trace) = (None, None, None);
+            let call = EmbeddingCall { request_id: query.id, caller: query.caller, session, key, trace, rules };
+            let embedding = ingress.embedder.begin(&call, Some(&model), &traits.question);
+            embedding.wait(WAIT).await.ok_or("its vector was not made in time")
+        }
+        Some(_) => Err("it has no question in words"),
+        None => Err("the built-in model that embeds is not here"),
+    };
+    query.traits = Some(traits);
+}
+
 /// A request, as far as routing looks at it.
-fn query(request: &Request) -> RouteQuery<'_> {
+fn query(request: &Request, (traits, vector): Insight) -> RouteQuery<'_> {
     RouteQuery {
         id: request.id,
         asked: &request.asked,
@@ -124,6 +184,8 @@ fn query(request: &Request) -> RouteQuery<'_> {
         caller: &request.caller,
         session: request.session.as_deref(),
         now: clock::now(),
+        traits,
+        vector,
     }
 }
 
@@ -152,7 +214,7 @@ pub(crate) fn dry_run(query: &RouteQuery, ingress: &Shared) -> Result<(Plan, Opt
 
 /// What of a virtual model's decision depends on the caller alone.
 pub(crate) fn way(request: &Request, model: &VirtualModel, ingress: &Shared) -> String {
-    routing::way(&query(request), (&request.asked.model, model), &ingress.routes.stops)
+    routing::way(&query(request, (None, Err(NOT_WANTED))), (&request.asked.model, model), &ingress.routes.stops)
 }
 
 /// Puts targets that are in trouble last, so that they are still there when nothing else is.

@@ -34,14 +34,17 @@ pub(super) async fn ask(asked: AdminRequest) -> Result<Reply, Refusal> {
     };
     let request = read(&question, request)?;
     let caller = Caller { end_user: request.user.clone(), ..caller };
-    let query = RouteQuery {
+    let mut query = RouteQuery {
         id: clock::request_id(),
         asked: &request,
         agnostic: None,
         caller: &caller,
         session: session.as_ref(),
         now: clock::now(),
+        traits: None,
+        vector: Err("none is wanted"),
     };
+    route::look_at(&mut query, &ingress).await;
     let (plan, decision) = route::dry_run(&query, &ingress)?;
     let plan = plan.links().iter().map(|link| link.target.to_string()).collect();
     let named = || RouteDecision {

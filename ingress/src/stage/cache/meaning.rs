@@ -147,7 +147,7 @@ impl Check {
             request_id: self.request_id,
             caller: &self.caller,
             session: None,
-            key: &self.key,
+            key: Some(&self.key),
             trace: None,
             rules: ingress.rules(),
         };

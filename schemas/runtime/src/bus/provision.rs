@@ -28,6 +28,7 @@ impl Bus {
         self.dashboard_sessions().await?;
         self.pins().await?;
         self.arm_stops().await?;
+        self.heads().await?;
         self.thresholds().await?;
         self.books().await?;
         self.rates().await?;

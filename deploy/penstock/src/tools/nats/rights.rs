@@ -150,6 +150,7 @@ fn rights_of_ingress(names: &Subjects) -> Rights {
         names.sessions_bucket(),
         names.pins_bucket(),
         names.arm_stops_bucket(),
+        names.heads_bucket(),
         names.thresholds_bucket(),
         names.responses_bucket(),
         names.claims_bucket(),
