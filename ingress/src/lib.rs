@@ -43,6 +43,6 @@ mod status;
 mod strangers;
 
 pub use batches::SHOWN as BATCHES_SHOWN;
-pub use config::{Declared, IngressConfig, VirtualModel};
+pub use config::{Declared, IngressConfig, Strategy, VirtualModel};
 pub use role::Ingress;
 pub use routing::chances;

@@ -7,6 +7,7 @@ mod apply;
 mod batches;
 mod bodies;
 mod cached;
+mod heads;
 mod keys;
 mod provider_keys;
 mod rules;
@@ -408,7 +409,14 @@ fn remove(directory: &mut Directory, object: &Object) -> Option<Secret> {
         Kind::Limit => drop(directory.limits.remove(name)),
         Kind::Admin => drop(directory.admins.remove(name)),
         Kind::Webhook => drop(directory.webhooks.remove(name)),
-        Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Body | Kind::Session => {}
+        Kind::Key
+        | Kind::ProviderKey
+        | Kind::Target
+        | Kind::Cache
+        | Kind::Batch
+        | Kind::Body
+        | Kind::Session
+        | Kind::Heads => {}
     }
     None
 }

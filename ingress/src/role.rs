@@ -221,7 +221,7 @@ impl Ingress {
         let (to_judge, answers) = mpsc::channel(judging::QUEUE);
         let shared = Shared::new(Parts {
             to_judge,
-            routes: RouteMemory::open(bus, &config).await?,
+            routes: RouteMemory::open(bus, &config, &models).await?,
             embedder: Embedder::new(bus, &inbox, &models, &keeper, &metrics),
             config,
             bus: bus.clone(),

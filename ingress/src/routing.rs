@@ -6,6 +6,7 @@ mod eligible;
 mod expect;
 mod heads;
 mod language;
+mod learning;
 mod learnt;
 mod lot;
 mod memory;
@@ -98,7 +99,9 @@ pub(crate) fn decide(
     let mut all = expect::prospects(&places, links, routing, (query, &traits, conversation), sources);
     keep_cheap(name, links, routing, &mut all, &mut filters)?;
     let features = if strategy == Strategy::Auto { heads::features(query, &traits) } else { Vec::new() };
-    memory.heads.judge((name, links), &mut all, &features);
+    if !features.is_empty() {
+        memory.heads.judge((name, links), &expect::usual_qualities(model, sources.models), &mut all, &features);
+    }
     let draw = Draw {
         model: name.to_owned(),
         key: key.as_ref().map_or_else(|| query.id.to_string(), |key| key.key.clone()),

@@ -46,6 +46,8 @@ pub enum Kind {
     Body,
     /// A session, which is stopped or may go on. It is no [`Object`] either.
     Session,
+    /// What was learnt of a virtual model, which is frozen or thrown away. It is no [`Object`] either.
+    Heads,
 }
 
 impl Kind {
@@ -69,6 +71,7 @@ impl Kind {
             Self::Batch => "batch",
             Self::Body => "body",
             Self::Session => "session",
+            Self::Heads => "heads",
         }
     }
 
@@ -88,6 +91,7 @@ impl Kind {
             Self::Batch => "batches",
             Self::Body => "bodies",
             Self::Session => "sessions",
+            Self::Heads => "heads",
         }
     }
 
@@ -381,9 +385,14 @@ impl Object {
             Kind::Limit => directory.limits.get(name).cloned().map(Self::Limit),
             Kind::Admin => directory.admins.get(name).map(|admin| Self::Admin(admin.settings.clone())),
             Kind::Webhook => directory.webhooks.get(name).cloned().map(Self::Webhook),
-            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Body | Kind::Session => {
-                None
-            }
+            Kind::Key
+            | Kind::ProviderKey
+            | Kind::Target
+            | Kind::Cache
+            | Kind::Batch
+            | Kind::Body
+            | Kind::Session
+            | Kind::Heads => None,
         }
     }
 
@@ -396,9 +405,14 @@ impl Object {
             Kind::Limit => directory.limits.keys().collect(),
             Kind::Admin => directory.admins.keys().collect(),
             Kind::Webhook => directory.webhooks.keys().collect(),
-            Kind::Key | Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Body | Kind::Session => {
-                Vec::new()
-            }
+            Kind::Key
+            | Kind::ProviderKey
+            | Kind::Target
+            | Kind::Cache
+            | Kind::Batch
+            | Kind::Body
+            | Kind::Session
+            | Kind::Heads => Vec::new(),
         };
         names.into_iter().filter_map(|name| Self::find(directory, kind, name)).collect()
     }
@@ -415,7 +429,7 @@ fn parsed(kind: Kind, value: &Value) -> (Option<Object>, Vec<Mistake>) {
         Kind::Key => fields(value, |settings| Object::Key(Box::new(settings))),
         Kind::Admin => fields(value, Object::Admin),
         Kind::Webhook => fields(value, Object::Webhook),
-        Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Body | Kind::Session => {
+        Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Body | Kind::Session | Kind::Heads => {
             (None, vec![Mistake { field: String::new(), message: NO_OBJECT.to_owned(), is_rule: true }])
         }
     }

@@ -48,6 +48,10 @@ pub enum RowQuestion {
     CatchUp,
     /// The means of the scores of this name, target by target: `{"target", "scores", "mean"}`.
     Ratings(String),
+    /// How many scored answers of `auto` there are, and the latest score: `{"labels", "newest"}`.
+    LabelCount(LabelPage),
+    /// The latest of them: `{"target", "score", "unit", "at", "features", "propensity"}`.
+    Labels(LabelPage),
     /// The sums of an experiment, arm by arm: `{"arm", "requests", "units", "errors_units", "errors_sum", …}`.
     Experiment {
         /// Its name.
@@ -55,6 +59,20 @@ pub enum RowQuestion {
         /// The name of its scores.
         score: String,
     },
+}
+
+/// Which scored answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelPage {
+    /// Of this virtual model.
+    pub model: String,
+    /// By the scores of this name.
+    pub score: String,
+    /// Of requests from when on.
+    pub since: UnixMicros,
+    /// And before then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<UnixMicros>,
 }
 
 /// Which requests; what is absent does not matter.

@@ -1,6 +1,7 @@
-//! The strategy `auto`: each question goes to the target whose answer to it is worth its cost, by what is known of such questions.
+//! The strategy `auto`: each question goes to the target whose answer to it is worth its cost, by what is known of such questions;
+//! and it learns from scores.
 
-use penstock_tests::{Answer, Ask, World, tool};
+use penstock_tests::{Answer, Ask, World, tool, until};
 use serde_json::{Value, json};
 
 const EASY: &str = "Which city is the capital of France?";
@@ -114,4 +115,60 @@ async fn a_request_is_embedded_once_for_the_cache_and_for_the_route() {
     world.requests(2).await;
     let embedded = world.sql("SELECT count() AS n FROM attempts WHERE provider = 'local'").await;
     assert_eq!(embedded[0]["n"], json!(2), "the first text of this test, and the question");
+}
+
+/// The heads of the only model, by the admin API.
+async fn heads(world: &World) -> Value {
+    let answer = world.get("/admin/v1/heads").key(world.admin_key()).await;
+    assert_eq!(answer.status, 200, "{}", answer.raw());
+    answer.json()["data"][0].clone()
+}
+
+/// Asks so often, and scores each answer so.
+async fn ask_and_score(world: &World, count: u32, value: f64) {
+    for number in 0..count {
+        let answer = ask(world, &format!("Who wrote the book number {number}?")).await;
+        let id = answer.header("x-penstock-request-id").to_owned();
+        let score = json!({ "request_id": id, "name": "quality", "value": value });
+        let is_taken = async || (world.post("/v1/feedback", &score).await.status == 200).then_some(());
+        until("the score to be taken", is_taken).await;
+    }
+}
+
+#[tokio::test]
+async fn heads_learn_from_scores_survive_a_crash_and_can_be_frozen_and_thrown_away() {
+    let mut world = world("cost_quality = 1", "", false).await;
+    let target = async |world: &World| ask(world, EASY).await.header("x-penstock-target").to_owned();
+    assert_eq!(target(&world).await, "alpha/m", "the dearer is taken for the better");
+    assert_eq!(heads(&world).await["heads"], json!([]));
+    ask_and_score(&world, 14, 0.0).await;
+    let has_all = async || Some(heads(&world).await).filter(|known| known["labels"] == json!(14));
+    let learnt = until("all scores to be learnt", has_all).await;
+    assert_eq!(target(&world).await, "beta/m", "{learnt}");
+    let head = &learnt["heads"][0];
+    assert_eq!((&head["target"], head["labels"].as_u64()), (&json!("alpha/m"), Some(14)), "{learnt}");
+    assert!(head["level"].as_f64() < Some(0.5), "{learnt}");
+
+    world.crash().await;
+    world.again().await;
+    until("what was learnt to be known again", async || (target(&world).await == "beta/m").then_some(())).await;
+
+    let shown = world.run(&["route", "heads", "pick", "--freeze"]).await;
+    assert!(shown.out.contains("pick is frozen") && shown.out.contains("alpha/m"), "{}", shown.out);
+    until("it to be frozen", async || heads(&world).await["is_frozen"].as_bool().filter(|is| *is)).await;
+    ask_and_score(&world, 3, 0.0).await;
+    assert_eq!(heads(&world).await["labels"], learnt["labels"], "frozen heads learn nothing");
+    let change = json!({ "model": "pick", "action": "thaw" });
+    assert_eq!(world.post("/admin/v1/heads", &change).key(world.admin_key()).await.json()["is_frozen"], json!(false));
+    until("it to learn again", async || heads(&world).await["labels"].as_u64().filter(|labels| *labels == 17)).await;
+
+    let shown = world.run(&["route", "heads", "pick", "--reset", "--format", "json"]).await;
+    let shown: Value = serde_json::from_str(&shown.out).unwrap_or_else(|error| panic!("{error}: {}", shown.out));
+    assert_eq!(shown["data"][0]["heads"], json!([]));
+    until("what was learnt to be gone", async || (target(&world).await == "alpha/m").then_some(())).await;
+    let audit = world.get("/admin/v1/audit").key(world.admin_key()).await.json().to_string();
+    assert!(audit.contains("thaw"), "{audit}");
+    let wrong = json!({ "model": "alpha/m", "action": "reset" });
+    let refused = world.post("/admin/v1/heads", &wrong).key(world.admin_key()).await;
+    assert_eq!(refused.error(), "422 invalid_request_error invalid_value (model)");
 }

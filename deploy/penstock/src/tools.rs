@@ -18,6 +18,7 @@ pub(crate) mod nats;
 pub(crate) mod objects;
 pub(crate) mod output;
 pub(crate) mod providers;
+mod route_heads;
 pub(crate) mod sessions;
 pub(crate) mod show;
 pub(crate) mod spend;

@@ -5,6 +5,7 @@ mod batches;
 mod bodies;
 mod cached;
 mod dry_route;
+mod heads;
 mod ledger_rows;
 pub(crate) mod live;
 mod objects;

@@ -132,6 +132,6 @@ fn schema(kind: Kind) -> Schema {
         Kind::ProviderKey => schema_for!(penstock_schemas::provider_key::NewProviderKey),
         Kind::Target => schema_for!(penstock_schemas::target::ResumeTarget),
         Kind::Cache => schema_for!(penstock_schemas::cache::CacheReport),
-        Kind::Batch | Kind::Body | Kind::Session => schema_for!(Value),
+        Kind::Batch | Kind::Body | Kind::Session | Kind::Heads => schema_for!(Value),
     }
 }

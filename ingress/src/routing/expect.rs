@@ -3,7 +3,7 @@
 
 use super::learnt::Learnt;
 use super::traits::{RouteQuery, Traits};
-use crate::config::{ModelLink, Routing};
+use crate::config::{ModelLink, Routing, VirtualModel};
 use crate::models::Models;
 use penstock_runtime::health::Health;
 use penstock_schemas::envelope::Operation;
@@ -77,6 +77,23 @@ pub(super) fn prospects(
     let mut all: Vec<Prospect> = places.iter().map(each).collect();
     rate_by_price(&mut all);
     all
+}
+
+/// How good the answers of a virtual model's targets usually are, as far as the operator says it; else by their prices.
+pub(super) fn usual_qualities(model: &VirtualModel, models: &Models) -> Vec<f64> {
+    let each = |(place, link): (usize, &ModelLink)| Prospect {
+        place,
+        card: models.card(&link.link.target),
+        usd: None,
+        ms: None,
+        quality: link.quality.unwrap_or(f64::NAN),
+        level: None,
+        busy: 0,
+        is_known: false,
+    };
+    let mut all: Vec<Prospect> = model.links.iter().enumerate().map(each).collect();
+    rate_by_price(&mut all);
+    all.into_iter().map(|one| one.quality).collect()
 }
 
 /// The expected length of the answer, in tokens: as the target's others, within the limits of the request and of the model.

@@ -72,13 +72,18 @@ impl Heads {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
     }
 
-    /// Says how good an answer each is expected to give, where features are there to judge by.
-    pub(super) fn judge(&self, (model, links): (&str, &[ModelLink]), all: &mut [Prospect], features: &[f32]) {
-        if features.is_empty() {
-            return;
-        }
+    /// Says how good an answer each is expected to give. Those of which nothing was learnt stand at their usual quality, which is not
+    /// that of scores: what was learnt of these can be thrown away.
+    pub(super) fn judge(
+        &self,
+        (model, links): (&str, &[ModelLink]),
+        usual: &[f64],
+        all: &mut [Prospect],
+        features: &[f32],
+    ) {
         let learnt = self.of(model);
-        let qualities: Vec<f64> = all.iter().map(|one| one.quality).collect();
+        let of = |one: &Prospect| usual.get(one.place).copied().unwrap_or(one.quality);
+        let qualities: Vec<f64> = all.iter().map(of).collect();
         for one in all {
             let own = learnt.as_ref().and_then(|learnt| learnt.head(&links[one.place].link.target));
             let own = own.and_then(|head| {
@@ -87,7 +92,7 @@ impl Heads {
             });
             // Heads of another version's features are no heads.
             let start = || {
-                let weights = &shipped().without_scores(one.quality, &qualities)[usize::from(features.len() == WHOLE)];
+                let weights = &shipped().without_scores(of(one), &qualities)[usize::from(features.len() == WHOLE)];
                 Some((quality(weights, features)?, *weights.first()?))
             };
             if let Some((quality, level)) = own.or_else(start) {
@@ -104,14 +109,14 @@ fn rounded(quality: f32) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::learnt::tests::target;
     use super::*;
     use penstock_schemas::UnixMicros;
     use penstock_schemas::head::TargetHead;
     use penstock_schemas::plan::Link;
 
-    pub(super) fn links() -> Vec<ModelLink> {
+    pub(in crate::routing) fn links() -> Vec<ModelLink> {
         let link = |name: &str| ModelLink { link: Link::to(target(name)), weight: 1, quality: None, region: None };
         ["a/m", "b/m"].map(link).to_vec()
     }
@@ -139,7 +144,7 @@ mod tests {
         let heads = Heads::default();
         let judged = |features: &[f32]| -> Vec<(f64, f64)> {
             let mut all = prospects();
-            heads.judge(("chat", &links()), &mut all, features);
+            heads.judge(("chat", &links()), &[0.5, 0.9], &mut all, features);
             all.iter().map(|one| (one.quality, one.level.unwrap_or(f64::NAN))).collect()
         };
         let hard = look("Prove that 2x + 3y = 17 has no more than 3 solutions if x and y must both be positive.", None);
@@ -163,7 +168,6 @@ mod tests {
         assert_eq!(judged(&hard)[1].1, 0.9, "of the other nothing was learnt");
         let vector = vec![0.05; 384];
         assert_eq!(judged(&look("Hello", Some(&vector)))[0].1, 0.5, "a head of other features is none");
-        assert!(judged(&[])[0].1.is_nan(), "other strategies are not judged");
     }
 
     #[test]

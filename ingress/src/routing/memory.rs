@@ -1,11 +1,13 @@
 //! What routing remembers, as long as the process lives. Decides nothing.
 
 use super::heads::Heads;
+use super::learning::HeadSchool;
 use super::learnt::Learnt;
 use super::pins::Pins;
 use super::ratings;
 use super::stops::ArmStops;
 use crate::config::IngressConfig;
+use crate::models::Models;
 use penstock_runtime::bus::{Bus, BusError};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -32,11 +34,13 @@ impl RouteMemory {
     ///
     /// # Errors
     /// When a bucket cannot be set up.
-    pub(crate) async fn open(bus: &Bus, config: &IngressConfig) -> Result<Self, BusError> {
+    pub(crate) async fn open(bus: &Bus, config: &IngressConfig, models: &Models) -> Result<Self, BusError> {
         let (learnt, pins) = (Learnt::default(), Pins::follow(&bus.pins().await?));
         ratings::follow(bus, bus.life(), &learnt, config.models.values());
         let (stops, shadows) = (ArmStops::follow(&bus.arm_stops().await?), Arc::new(Semaphore::new(SHADOWS)));
-        let heads = Heads::follow(&bus.heads().await?);
+        let bucket = bus.heads().await?;
+        let heads = Heads::follow(&bucket);
+        HeadSchool::new(bus, (&heads, bucket), models).follow(bus.life(), config.models.iter());
         Ok(Self { learnt, heads, pins, stops, shadows })
     }
 }

@@ -47,8 +47,7 @@ pub(super) fn follow<'a>(bus: &Bus, life: &Life, learnt: &Learnt, models: impl I
 
 /// Whether the operator has not said everything that the model goes by.
 fn wants_scores(model: &VirtualModel) -> bool {
-    let is_used = [Strategy::Quality, Strategy::Auto].into_iter().any(|strategy| model.uses(strategy));
-    let is_used = is_used || model.routing.min_quality.is_some();
+    let is_used = model.uses(Strategy::Quality) || model.routing.min_quality.is_some();
     is_used && model.links.iter().any(|one| one.quality.is_none())
 }
 

@@ -165,7 +165,8 @@ fn print_objects(kind: Kind, objects: &[Value], format: Format, value: &Value) -
         | Kind::Cache
         | Kind::Batch
         | Kind::Body
-        | Kind::Session => &["id"],
+        | Kind::Session
+        | Kind::Heads => &["id"],
     };
     let row = |object: &Value| columns.iter().map(|column| text(&object[*column])).collect::<Vec<String>>();
     print(format, columns, &objects.iter().map(row).collect::<Vec<_>>(), value)

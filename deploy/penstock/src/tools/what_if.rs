@@ -3,6 +3,7 @@
 //! `max_usd_per_request`; conditions and hard rules are not looked at, because the ledger does not keep requests.
 
 use super::output::{print, write};
+use super::route_heads::{self, HeadsOptions};
 use crate::config::Config;
 use crate::{Format, Place};
 use anyhow::{Context, anyhow, bail};
@@ -23,6 +24,8 @@ use std::process::ExitCode;
 pub(crate) enum RouteCommand {
     /// What another policy would have cost, how long it would have taken, how good it would have been
     WhatIf(WhatIfOptions),
+    /// What virtual models with `strategy = "auto"` have learnt of their targets
+    Heads(HeadsOptions),
 }
 
 #[derive(clap::Args)]
@@ -57,7 +60,10 @@ struct Row {
 }
 
 pub(crate) async fn run(place: &Place, command: &RouteCommand) -> anyhow::Result<ExitCode> {
-    let RouteCommand::WhatIf(options) = command;
+    let options = match command {
+        RouteCommand::WhatIf(options) => options,
+        RouteCommand::Heads(options) => return route_heads::run(place, options).await,
+    };
     let other = Config::load(&Place { config: Some(options.policy.clone()), ..place.clone() }, &[])?;
     let since = parse_time("since", &options.since, clock::now()).map_err(|why| anyhow!(why))?;
     let mut found = Vec::new();

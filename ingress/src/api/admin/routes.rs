@@ -5,7 +5,8 @@ mod insight;
 mod parameters;
 
 use super::{
-    AdminRequest, Handler, Reply, batches, cached, dry_route, ledger_rows, objects, provider_keys, questions, trials,
+    AdminRequest, Handler, Reply, batches, cached, dry_route, heads, ledger_rows, objects, provider_keys, questions,
+    trials,
 };
 use crate::refusal::Refusal;
 use axum::http::Method;
@@ -21,6 +22,7 @@ use penstock_schemas::budget::{Budget, RateLimit};
 use penstock_schemas::cache::{CacheReport, NamespaceReport};
 use penstock_schemas::directory::{AdminSettings, Project, User};
 use penstock_schemas::experiment::ExperimentReport;
+use penstock_schemas::head::{HeadsChange, ModelHeads};
 use penstock_schemas::load::FleetReport;
 use penstock_schemas::managed::{KeySettings, Kind};
 use penstock_schemas::provider_key::{NewProviderKey, ProviderKeyChange, ProviderKeyShown};
@@ -143,6 +145,7 @@ pub(crate) fn routes() -> Vec<AdminRoute> {
         handler: handler(trials::list),
         ..question("experiments", "list_experiments", "What experiments have shown, arm by arm")
     });
+    routes.extend(of_heads());
     routes.extend(of_cache());
     routes.extend(of_batches());
     routes.extend(insight::routes());
@@ -353,6 +356,24 @@ fn of_targets() -> AdminRoute {
         is_change: true,
         handler: handler(questions::resume),
     }
+}
+
+/// What was learnt of virtual models.
+fn of_heads() -> [AdminRoute; 2] {
+    let list = AdminRoute {
+        answer: content::<ModelHeads>(ContentForm::List),
+        handler: handler(heads::list),
+        ..question("heads", "list_heads", "What virtual models with the strategy auto have learnt of their targets")
+    };
+    let change = AdminRoute {
+        method: Method::POST,
+        body: Some(content::<HeadsChange>(ContentForm::Plain)),
+        answer: content::<ModelHeads>(ContentForm::Plain),
+        is_change: true,
+        handler: handler(heads::change),
+        ..question("heads", "change_heads", "What was learnt stays as it is, learns again, or is thrown away")
+    };
+    [list, change]
 }
 
 /// Where requests would go.

@@ -78,14 +78,6 @@ impl Bus {
         Bucket::open(self, &self.subjects.arm_stops_bucket()).await
     }
 
-    /// The bucket of what was learnt of virtual models' targets, by the numbers of the models' names.
-    ///
-    /// # Errors
-    /// When JetStream does not answer, or the bucket has other settings.
-    pub async fn heads(&self) -> Result<Bucket<penstock_schemas::head::ModelHeads>, BusError> {
-        Bucket::open(self, &self.subjects.heads_bucket()).await
-    }
-
     /// The bucket of conversations that stay where they began, by their numbers.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod directory;
 mod files;
 mod gossip;
 mod hash_key;
+mod heads;
 mod inbox;
 mod jobs;
 mod journal;
