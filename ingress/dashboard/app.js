@@ -14,6 +14,7 @@ import { OneSession, Sessions } from './sessions.js';
 import { Batches, OneBatch } from './batches.js';
 import { Cache } from './cache.js';
 import { Quality } from './quality.js';
+import { Experiments } from './experiments.js';
 import { ProviderKeys } from './provider_keys.js';
 
 const MANAGED = [
@@ -36,6 +37,7 @@ const PAGES = [
   { path: 'targets', title: 'Models and targets', page: Targets },
   { path: 'cache', title: 'Cache', page: Cache },
   { path: 'quality', title: 'Quality', page: Quality },
+  { path: 'experiments', title: 'Experiments', page: Experiments },
   { path: 'playground', title: 'Playground', page: Playground },
   ...MANAGED.map(([path, title]) => ({ path, title, page: Objects, group: 'Manage' })),
   { path: 'provider_keys', title: 'Provider keys', page: ProviderKeys, group: 'Manage', isForAll: true },

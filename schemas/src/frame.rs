@@ -72,6 +72,8 @@ pub enum Payload {
     Alive,
     /// Answer to a probe, outside the sequence: the worker does not hold the call, or no longer.
     Gone,
+    /// Outside the sequence: the worker does not take the call, and has done nothing with it.
+    Declined(Declined),
 }
 
 /// The header of [`Payload::Accepted`].
@@ -79,6 +81,25 @@ pub enum Payload {
 pub struct Accepted {
     /// The worker that holds the call: control messages go there.
     pub worker: ProcessId,
+}
+
+/// The header of [`Payload::Declined`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declined {
+    /// The worker.
+    pub worker: ProcessId,
+    /// Why.
+    pub reason: DeclineReason,
+}
+
+/// Why a worker does not take a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeclineReason {
+    /// It came when the last slot was taken.
+    Full,
+    /// It cannot be read, as a newer ingress's by an older worker.
+    Unreadable,
 }
 
 /// The header of [`Payload::End`].
@@ -118,6 +139,7 @@ impl Frame {
             Payload::Failed(failed) => (3, serde_json::to_vec(failed)?, &none),
             Payload::Alive => (4, Vec::new(), &none),
             Payload::Gone => (5, Vec::new(), &none),
+            Payload::Declined(declined) => (6, serde_json::to_vec(declined)?, &none),
         };
         let mut out = BytesMut::with_capacity(HEADER + header.len() + bytes.len());
         out.put_u8(VERSION);
@@ -155,6 +177,7 @@ impl Frame {
             3 => Payload::Failed(read(header)?),
             4 => Payload::Alive,
             5 => Payload::Gone,
+            6 => Payload::Declined(read(header)?),
             other => return Err(Malformed::Kind(other)),
         };
         Ok(Self { seq: u32::from_be_bytes([s0, s1, s2, s3]), payload })

@@ -16,7 +16,9 @@ use penstock_schemas::event::{
     encode_batch,
 };
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Accepted, Control, Ended, Failed, Frame, Head, Payload, Summary};
+use penstock_schemas::frame::{
+    Accepted, Control, DeclineReason, Declined, Ended, Failed, Frame, Head, Payload, Summary,
+};
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::managed::Kind;
 use penstock_schemas::model::ProviderCard;
@@ -382,6 +384,7 @@ fn every_kind_of_frame() {
     let content = Bytes::from_static(b"data: {\"choices\":[]}\n\n");
     let failed = Failed { failure: failure(), target: Some(target("house/llama-3.3-70b")), attempts: 3 };
     let payloads = [
+        ("declined", Payload::Declined(Declined { worker: worker.clone(), reason: DeclineReason::Full })),
         ("accepted", Payload::Accepted(Accepted { worker })),
         ("first-chunk", Payload::Chunk(Some(head.clone()), content.clone())),
         ("chunk", Payload::Chunk(None, content.clone())),

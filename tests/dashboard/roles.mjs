@@ -5,7 +5,7 @@ import { strict as assert } from 'node:assert';
 import { admin, chat, goTo, logIn, newPage, ok, send, until } from './browser.mjs';
 
 /** Pages that show what projects did or have. */
-const OWN = ['', 'spend', 'requests', 'sessions', 'batches', 'cache', 'quality', 'keys', 'projects', 'budgets', 'limits'];
+const OWN = ['', 'spend', 'requests', 'sessions', 'batches', 'cache', 'quality', 'experiments', 'keys', 'projects', 'budgets', 'limits'];
 const SECRET = 'blue-secret';
 
 async function made(path, body) {

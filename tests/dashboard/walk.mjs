@@ -7,7 +7,7 @@ import { walkRoles } from './roles.mjs';
 
 const PAGES = [
   ['', 'Overview'], ['spend', 'Spend'], ['requests', 'Requests'], ['sessions', 'Sessions'], ['batches', 'Batches'],
-  ['targets', 'Models and targets'], ['cache', 'Cache'], ['quality', 'Quality'], ['playground', 'Playground'],
+  ['targets', 'Models and targets'], ['cache', 'Cache'], ['quality', 'Quality'], ['experiments', 'Experiments'], ['playground', 'Playground'],
   ['keys', 'Keys'], ['projects', 'Projects'], ['users', 'Users'], ['budgets', 'Budgets'], ['limits', 'Rate limits'],
   ['webhooks', 'Webhooks'], ['admins', 'Admins'], ['provider_keys', 'Provider keys'], ['alerts', 'Alerts'], ['audit', 'Audit'],
 ];
@@ -20,6 +20,7 @@ const shot = (name) => page.screenshot({ path: `${folder}/${name}.png`, fullPage
 await Promise.all([chat({}), chat({ user: NASTY }), chat({ model: NASTY }), chat({ model: 'no-such-model' })]);
 const run = { 'x-penstock-session': `run ${NASTY}`, 'x-penstock-tags': 'feature=<script>window.hacked=1</script>' };
 for (let turn = 1; turn <= 3; turn += 1) await chat({ messages: [{ role: 'user', content: `turn ${turn} ${NASTY}` }] }, key, run);
+for (const user of ['ann', 'bob', 'cay']) await chat({ model: 'pick', user });
 const kept = [await chat({ model: 'kept' }), await chat({ model: 'kept' })];
 assert.deepEqual(kept.map((answer) => answer.headers.get('x-penstock-cache')), ['miss', 'exact']);
 const scored = { request_id: kept[0].headers.get('x-penstock-request-id'), name: 'thumbs_up', value: true, comment: NASTY };
@@ -130,6 +131,14 @@ await goTo('quality');
 await until('scores and answers are charted', async () => (await page.getByRole('img', { name: /^thumbs_up/ }).count()) === 1 && (await page.locator('.scroll tbody tr').count()) >= 1);
 assert.deepEqual(await serious(page), []);
 await shot('quality');
+
+await goTo('experiments');
+await until('an experiment shows its arms, of which one has requests', async () => {
+  const arms = await page.locator('.scroll tbody tr').allTextContents();
+  return arms.length === 2 && arms.some((arm) => /^(control|other)50.0 %[1-9]/.test(arm));
+});
+assert.deepEqual(await serious(page), []);
+await shot('experiments');
 
 await goTo('provider_keys');
 await page.getByRole('button', { name: 'New provider key' }).click();

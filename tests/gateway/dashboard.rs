@@ -171,7 +171,11 @@ async fn a_browser_gets_the_page_and_a_program_what_is_here() {
 async fn a_browser_walks_every_page() {
     let model =
         |name: &str| format!("[models.{name}]\nstrategy = \"fallback\"\ntargets = [{{ model = \"demo/fast\" }}]\n");
-    let config = format!("{}{}cache = {{ mode = \"exact\" }}\n", model("team"), model("kept"));
+    let arm = |name: &str| format!("{{ name = \"{name}\", percent = \"50%\", targets = [\"demo/fast\"] }}");
+    let (pick, arms) = (model("pick"), [arm("control"), arm("other")].join(", "));
+    let experiment = format!("{pick}[[experiments]]\nname = \"x\"\nmodel = \"pick\"\narms = [{arms}]\n");
+    let kept = format!("{}cache = {{ mode = \"exact\" }}\n", model("kept"));
+    let config = format!("{}{kept}{experiment}", model("team"));
     let world = World::setup().demo().config(&config).start().await;
     let output = Command::new(tool("PENSTOCK_TEST_NODE"))
         .arg(checkout().join("tests/dashboard/walk.mjs"))

@@ -13,6 +13,7 @@ mod audio;
 mod auto;
 mod backup;
 mod bad_input;
+mod batch_tables;
 mod batch_traffic;
 mod batches;
 mod bedrock;

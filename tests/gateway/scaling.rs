@@ -107,3 +107,27 @@ async fn a_rising_load_on_one_provider_brings_its_workers_from_one_to_four_and_b
     assert_eq!(world.attempts(CALLS + served + 1).await.len(), CALLS + served + 1, "each call was made once");
     drop(beta);
 }
+
+#[tokio::test]
+async fn a_load_that_comes_at_once_waits_for_the_workers_that_a_scaler_brings_and_none_of_it_is_refused() {
+    let mut world = World::setup().apart().config("[ingress]\nqueue_timeout = \"4m\"\n").start().await;
+    let gate = Gate::new();
+    world.upstream("alpha").replies(Reply::answer("hello").held(&gate)).always();
+    let mut workers = vec![worker(&mut world, "alpha").await];
+    until("its pool to be known", async || (load(&fleet(&world).await, "alpha")["workers"] == 1).then_some(())).await;
+
+    let mut calls = begin((0..CALLS).map(|_| world.ask("alpha/m")));
+    while workers.len() < MOST {
+        let demand = fleet(&world).await["demand"]["alpha"].as_u64().unwrap_or_default();
+        if demand.div_ceil(WANTED) > workers.len() as u64 {
+            workers.push(worker(&mut world, "alpha").await);
+        }
+    }
+    world.upstream("alpha").received(CALLS).await;
+    gate.open();
+    while let Some(answer) = calls.join_next().await {
+        let answer = answer.expect("it ends");
+        assert!(answer.status == 200 && answer.text() == "hello", "{}", answer.raw());
+    }
+    assert_eq!(world.attempts(CALLS).await.len(), CALLS, "each call was made once");
+}

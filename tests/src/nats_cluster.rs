@@ -87,6 +87,22 @@ impl NatsCluster {
         self.servers[at].ended().await;
     }
 
+    /// Tells one to stop, and waits until it has ended.
+    pub async fn stop(&mut self, at: usize) {
+        self.servers[at].terminate();
+        self.servers[at].ended().await;
+    }
+
+    /// Lets one answer nobody any more: it keeps its connections, as behind a network that is cut.
+    pub fn freeze(&self, at: usize) {
+        self.servers[at].freeze();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self, at: usize) {
+        self.servers[at].thaw();
+    }
+
     /// Starts one again, on what it had stored.
     pub fn revive(&mut self, at: usize) {
         self.servers[at] = self.server(at);

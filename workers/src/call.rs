@@ -80,6 +80,15 @@ pub struct Call<S> {
     memory: Option<Reserved>,
 }
 
+/// What there is too little of for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacking {
+    /// Memory.
+    Memory,
+    /// A slot.
+    Slot,
+}
+
 impl Call<Replies> {
     /// One that has come over the bus.
     pub fn of(incoming: Incoming, context: CallContext) -> Self {
@@ -111,7 +120,7 @@ impl<S: FrameSink> Call<S> {
     /// Works it off, if there is memory for it here.
     pub async fn run(mut self) {
         if self.memory.is_none() {
-            return self.pass_by().await;
+            return self.pass_by(Lacking::Memory).await;
         }
         let _running = self.context.metrics.running(&self.context.provider.id, self.envelope.traffic());
         if let Err(error) = self.work_off().await {
@@ -121,20 +130,31 @@ impl<S: FrameSink> Call<S> {
     }
 
     /// A call that there is no slot or no memory for here: another link may have both. A batch's goes back: it has time to
-    /// wait for the target that it is meant for.
-    pub async fn pass_by(mut self) {
-        let mut busy =
-            Failure::gateway(FailureKind::Busy, format!("all workers of {} are busy", self.context.provider.id));
-        busy.retry_after_ms = Some(BUSY_MS);
-        let busy = self.envelope.last_failure.take().unwrap_or(busy);
-        let gone = match self.envelope.traffic() {
-            Traffic::Sync => self.pass_on(busy).await,
-            Traffic::Batch => self.fail(busy).await,
-        };
-        if let Err(error) = gone {
+    /// wait for the target that it is meant for. So does one that only lacks a slot, with its money: its ingress lets it wait.
+    pub async fn pass_by(mut self, lacking: Lacking) {
+        if let Err(error) = self.turn_away(lacking).await {
             error!(request_id = %self.envelope.request_id, %error, "a call could not be turned away");
         }
         self.settle().await;
+    }
+
+    async fn turn_away(&mut self, lacking: Lacking) -> Result<(), BusError> {
+        let mut busy =
+            Failure::gateway(FailureKind::Busy, format!("all workers of {} are busy", self.context.provider.id));
+        busy.retry_after_ms = Some(BUSY_MS);
+        if self.envelope.traffic() == Traffic::Batch {
+            return self.fail(busy).await;
+        }
+        let is_untried = self.envelope.last_failure.is_none() && self.envelope.attempts == 0;
+        let refused = self.envelope.last_failure.take().unwrap_or(busy);
+        if self.offer(&refused).await? {
+            return Ok(());
+        }
+        if lacking == Lacking::Slot && is_untried {
+            self.envelope.reservation = None; // it goes back with the call
+            return self.sink.decline().await;
+        }
+        self.fail(refused).await
     }
 
     /// Attempts at this link until one is served, or the decision is to go on or to stop.
@@ -182,6 +202,11 @@ impl<S: FrameSink> Call<S> {
 
     /// Gives the call to the next link that has a pool; when none has, the caller learns of the last real failure.
     async fn pass_on(&mut self, refused: Failure) -> Result<(), BusError> {
+        if self.offer(&refused).await? { Ok(()) } else { self.fail(refused).await }
+    }
+
+    /// Whether the pool of a later link takes the call.
+    async fn offer(&mut self, refused: &Failure) -> Result<bool, BusError> {
         let now = clock::now();
         let rest = self.envelope.plan.position() + 1;
         let plan = self.envelope.plan.clone().postpone(rest, |link| !self.context.health.is_closed(link, now));
@@ -192,11 +217,11 @@ impl<S: FrameSink> Call<S> {
             self.envelope.plan = next;
             if self.sink.pass_on(&mut self.envelope, &self.body).await? == PassOn::Taken {
                 self.envelope.reservation = None; // it has gone on with the call
-                return Ok(());
+                return Ok(true);
             }
             plan = self.envelope.plan.next();
         }
-        self.fail(refused).await
+        Ok(false)
     }
 
     async fn fail(&mut self, failure: Failure) -> Result<(), BusError> {

@@ -1,7 +1,7 @@
 //! A pool of one provider: a number of slots, each for one call at a time. How it comes by its calls stands in `taking`, what
 //! becomes of one in `call`. Knows nothing of attempts.
 
-use crate::call::{Call, CallContext};
+use crate::call::{Call, CallContext, Lacking};
 use crate::slots::{Slot, Slots};
 use penstock_runtime::bus::Arrived;
 use std::ops::Deref;
@@ -33,6 +33,6 @@ impl Pool {
     /// A call that came after the last slot was taken.
     async fn turn_away(self, arrived: Arrived) {
         let Some(incoming) = arrived.read(&self.memory).await else { return };
-        Call::of(incoming, self.context).pass_by().await;
+        Call::of(incoming, self.context).pass_by(Lacking::Slot).await;
     }
 }

@@ -20,6 +20,9 @@ pub trait FrameSink: Send {
         body: &Bytes,
     ) -> impl Future<Output = Result<PassOn, BusError>> + Send;
 
+    /// Gives the call back to who made it: there is no slot for it here.
+    fn decline(&mut self) -> impl Future<Output = Result<(), BusError>> + Send;
+
     /// Whether nobody wants the answer any more.
     fn is_cancelled(&self) -> bool;
 
@@ -38,6 +41,10 @@ impl FrameSink for Replies {
 
     async fn pass_on(&mut self, envelope: &mut Envelope, body: &Bytes) -> Result<PassOn, BusError> {
         Replies::pass_on(self, envelope, body).await
+    }
+
+    async fn decline(&mut self) -> Result<(), BusError> {
+        Replies::decline(self).await
     }
 
     fn is_cancelled(&self) -> bool {

@@ -4,9 +4,9 @@
 //! `config.xml` from the working directory or the home folder.
 
 use crate::Settings;
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Everything that a server is asked for by analytics and reports; no file, URL, other database, dictionary, function,
@@ -35,6 +35,22 @@ pub(crate) fn write(settings: &Settings) -> io::Result<PathBuf> {
     write_private(&users_path, &users(settings.query_memory))?;
     write_private(&config_path, &config(&users_path.to_string_lossy(), settings.memory))?;
     Ok(config_path)
+}
+
+/// For an engine that serves nobody: nothing but its memory, and no restriction of what the user of this process may read.
+pub(crate) fn write_own(settings: &Settings) -> io::Result<PathBuf> {
+    let path = settings.data.join("penstock-config.xml");
+    let memory = settings.memory;
+    let text = format!(
+        "<clickhouse><logger><level>none</level></logger><max_server_memory_usage>{memory}</max_server_memory_usage></clickhouse>\n"
+    );
+    write_private(&path, &text)?;
+    Ok(path)
+}
+
+/// A folder of this user's alone.
+pub(crate) fn private_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(folder)
 }
 
 fn config(users: &str, memory: u64) -> String {

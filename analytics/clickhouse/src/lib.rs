@@ -24,6 +24,7 @@ mod encoding;
 mod engine;
 mod exception;
 mod ffi;
+mod files;
 mod format;
 mod gate;
 mod http;
@@ -31,6 +32,8 @@ mod request;
 mod run;
 mod statement;
 mod tokens;
+
+pub use files::{FileFormat, TableFiles};
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ pub(crate) mod clickhouse;
 pub(crate) mod data;
 mod disk;
 pub(crate) mod nats;
-mod programs;
+pub(crate) mod programs;
 mod traffic;
 
 use crate::config::Config;

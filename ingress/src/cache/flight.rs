@@ -189,7 +189,9 @@ impl Flight {
                 Ok((ended, bytes))
             }
             Ok(Payload::Failed(failed)) => Err(failed.failure),
-            Ok(other @ (Payload::Accepted(_) | Payload::Alive | Payload::Gone)) => return Some(other),
+            Ok(other @ (Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_))) => {
+                return Some(other);
+            }
             Err(failure) => Err(failure),
         };
         log.end = Some(end);

@@ -201,7 +201,7 @@ impl Writing {
             return Ok((self.rewriter.next(first)?, false));
         }
         match self.source.next().await? {
-            Payload::Accepted(_) | Payload::Alive | Payload::Gone => Ok((Bytes::new(), false)),
+            Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) => Ok((Bytes::new(), false)),
             Payload::Chunk(_, bytes) => {
                 self.source.consumed(bytes.len());
                 if self.rewriter.collects() {

@@ -2,11 +2,14 @@
 
 mod client;
 mod progress;
+mod table;
 
 use super::output::{print, write};
 use crate::{Format, Place};
 use anyhow::{Context, bail};
 use client::GatewayClient;
+use penstock_analytics::SqlFormat;
+use penstock_clickhouse::FileFormat;
 use progress::Progress;
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -15,6 +18,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use table::{Row, TemplateOptions};
 use tokio::time::sleep;
 
 /// Between two looks at a batch that is watched.
@@ -34,8 +38,10 @@ pub(crate) struct GatewayOptions {
 #[derive(clap::Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum BatchCommand {
-    /// Send a file of requests, one JSON object a line
+    /// Send a file of requests, one JSON object a line, or a table whose rows become requests
     Submit(SubmitOptions),
+    /// Send a request for each row of a SELECT
+    FromSql(FromSqlOptions),
     /// Show a batch
     Status {
         /// Its id: batch_…
@@ -71,7 +77,7 @@ pub(crate) enum BatchCommand {
     Result {
         /// Its id: batch_…
         id: String,
-        /// Into this file [default: standard output]
+        /// Into this file, as a table if its name ends in .csv, .tsv or .parquet [default: standard output]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
         /// The lines that were not answered, and why
@@ -95,17 +101,38 @@ pub(crate) enum BatchCommand {
 const EXAMPLES: &str = "\
 Examples:
   penstock batch submit requests.jsonl --watch
+  penstock batch submit words.csv --model demo/fast --prompt 'Translate into French: {word}' --id word --watch
+  penstock batch from-sql \"SELECT request_id, model FROM attempts LIMIT 5\" --model demo/fast --prompt 'Who makes {model}?'
   penstock batch status batch_0193e6a07c2d7cc0800000000001
-  penstock batch result batch_0193e6a07c2d7cc0800000000001 -o answers.jsonl
+  penstock batch result batch_0193e6a07c2d7cc0800000000001 -o answers.jsonl    (or answers.csv, .tsv, .parquet)
   penstock sql \"SELECT sum(cost_usd) FROM attempts WHERE batch_id = 'batch_…'\"
 
 A line: {\"custom_id\": \"1\", \"method\": \"POST\", \"url\": \"/v1/chat/completions\", \"body\": {\"model\": …, \"messages\": …}}";
 
 #[derive(clap::Args)]
 pub(crate) struct SubmitOptions {
-    /// The file
+    /// The file: lines of JSON, or a table by its name: .csv, .tsv, .parquet
     file: PathBuf,
-    /// The path that every line is for [default: the `url` of the first line]
+    #[command(flatten)]
+    template: TemplateOptions,
+    #[command(flatten)]
+    batch: NewBatchOptions,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct FromSqlOptions {
+    /// A SELECT against the ledger, as `penstock sql` takes it
+    statement: String,
+    #[command(flatten)]
+    template: TemplateOptions,
+    #[command(flatten)]
+    batch: NewBatchOptions,
+}
+
+/// What a new batch is to be.
+#[derive(clap::Args)]
+struct NewBatchOptions {
+    /// The path that every line is for [default: the `url` of the first line, and of tables /v1/chat/completions]
     #[arg(long)]
     endpoint: Option<String>,
     /// In which time: 24h, 30m
@@ -124,8 +151,13 @@ pub(crate) struct SubmitOptions {
 pub(crate) async fn run(place: &Place, command: BatchCommand) -> anyhow::Result<ExitCode> {
     match command {
         BatchCommand::Submit(submit) => {
-            let client = GatewayClient::open(place, &submit.gateway)?;
+            let client = GatewayClient::open(place, &submit.batch.gateway)?;
             self::submit(&client, &submit).await
+        }
+        BatchCommand::FromSql(options) => {
+            let client = GatewayClient::open(place, &options.batch.gateway)?;
+            let rows = selected(place, &options.statement).await?;
+            submit_rows(&client, &rows, &options.template, &options.batch).await
         }
         BatchCommand::Status { id, watch, gateway, format } => {
             let client = GatewayClient::open(place, &gateway)?;
@@ -154,19 +186,59 @@ pub(crate) async fn run(place: &Place, command: BatchCommand) -> anyhow::Result<
 }
 
 async fn submit(client: &GatewayClient, options: &SubmitOptions) -> anyhow::Result<ExitCode> {
-    let endpoint = match &options.endpoint {
+    let (file, template, batch) = (&options.file, &options.template, &options.batch);
+    if let Some(format) = FileFormat::of(file) {
+        return submit_rows(client, &table::read(file, format)?, template, batch).await;
+    }
+    if template.is_given() {
+        return submit_rows(client, &table::read_lines(file)?, template, batch).await;
+    }
+    let endpoint = match &batch.endpoint {
         Some(endpoint) => endpoint.clone(),
-        None => first_url(&options.file)?,
+        None => first_url(file)?,
     };
+    let input = client.upload(file).await?;
+    create(client, &input, &endpoint, batch).await
+}
+
+/// Sends a line for each row.
+async fn submit_rows(
+    client: &GatewayClient,
+    rows: &[Row],
+    template: &TemplateOptions,
+    batch: &NewBatchOptions,
+) -> anyhow::Result<ExitCode> {
+    let endpoint = batch.endpoint.as_deref().unwrap_or("/v1/chat/completions");
+    let lines = template.template(endpoint)?.lines(rows)?;
+    let input = client.upload_bytes("rows.jsonl", lines).await?;
+    create(client, &input, endpoint, batch).await
+}
+
+/// The rows of a SELECT against the ledger.
+async fn selected(place: &Place, statement: &str) -> anyhow::Result<Vec<Row>> {
+    let warehouse = super::warehouse(place)?;
+    warehouse.answers().await?;
+    let (mut answer, mut text) = (warehouse.sql(statement, SqlFormat::Json)?, Vec::new());
+    while let Some(piece) = answer.next().await? {
+        text.extend_from_slice(&piece);
+    }
+    serde_json::from_slice(&text).context("the answer to the statement is no list of rows")
+}
+
+async fn create(
+    client: &GatewayClient,
+    input: &str,
+    endpoint: &str,
+    options: &NewBatchOptions,
+) -> anyhow::Result<ExitCode> {
     let mut metadata = Map::new();
     for pair in &options.metadata {
         let (name, value) =
             pair.split_once('=').with_context(|| format!("--metadata {pair}: write it as name=value"))?;
         metadata.insert(name.to_owned(), value.into());
     }
-    let file = client.upload(&options.file).await?;
     let wish = json!({
-        "input_file_id": file, "endpoint": endpoint, "completion_window": options.window, "metadata": metadata,
+        "input_file_id": input, "endpoint": endpoint, "completion_window": options.window, "metadata": metadata,
     });
     let batch = client.post("/v1/batches", &wish).await?;
     begun(client, batch, options.watch).await
@@ -247,6 +319,9 @@ fn show(format: Format, batches: &[Value]) -> anyhow::Result<ExitCode> {
 
 async fn result(client: &GatewayClient, id: &str, output: Option<&Path>, is_errors: bool) -> anyhow::Result<ExitCode> {
     let batch = client.batch(id).await?;
+    if let Some((path, format)) = output.and_then(|path| Some((path, FileFormat::of(path)?))) {
+        return result_table(client, &batch, path, format).await;
+    }
     let (field, what) = if is_errors { ("error_file_id", "errors") } else { ("output_file_id", "answers") };
     let Some(file) = batch[field].as_str() else {
         bail!("{id} is {} and has no file with {what}", word(&batch, "status"));
@@ -261,6 +336,27 @@ async fn result(client: &GatewayClient, id: &str, output: Option<&Path>, is_erro
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a row for each line of a batch that is over, answered or not.
+async fn result_table(
+    client: &GatewayClient,
+    batch: &Value,
+    path: &Path,
+    format: FileFormat,
+) -> anyhow::Result<ExitCode> {
+    let id = word(batch, "id");
+    let files: Vec<&str> =
+        ["output_file_id", "error_file_id"].iter().filter_map(|field| batch[*field].as_str()).collect();
+    if files.is_empty() {
+        bail!("{id} is {} and has no answers yet", word(batch, "status"));
+    }
+    let mut lines = Vec::new();
+    for file in files {
+        client.fetch(file, &mut lines).await?;
+    }
+    table::write(&lines, path, format)?;
+    say(&format!("a row for each line of {id} is in {}", path.display()))
 }
 
 /// Sends the lines that have no answer as a new batch.

@@ -14,7 +14,8 @@ const CAUGHT_UP: Duration = Duration::from_secs(2);
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  penstock sql 'SELECT model, sum(cost_usd) FROM attempts GROUP BY model'")]
 pub(crate) struct SqlOptions {
-    /// The statement; tables: attempts, requests, prices
+    /// The statement; tables: attempts, requests, prices. It may begin with a comment: `penstock sql "$(cat report.sql)"`
+    #[arg(allow_hyphen_values = true)]
     statement: String,
     /// How to print the answer; json: an array of objects
     #[arg(long, value_enum, default_value_t)]

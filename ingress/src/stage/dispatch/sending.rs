@@ -233,8 +233,10 @@ impl<'a> Sending<'a> {
     async fn wait_for_place(&mut self) -> Result<(), Refusal> {
         let (provider, now) = (self.provider().clone(), clock::now());
         let queues = &self.ingress.queues;
-        let per_second = self.ingress.health.capacity(&provider, &self.gone, now).ended_per_second.max(1);
-        let expected = Duration::from_secs(1).saturating_mul(as_u32(queues.length(&provider))) / per_second;
+        // As long as no call ends, nobody can tell how long it takes: the calls may be long, or a scaler brings more workers.
+        let per_second = self.ingress.health.capacity(&provider, &self.gone, now).ended_per_second;
+        let all = Duration::from_secs(1).saturating_mul(as_u32(queues.length(&provider)));
+        let expected = all.checked_div(per_second).unwrap_or_default();
         let left = self.envelope.deadline.since(now).min(self.ingress.config.queue_timeout);
         if expected > left {
             return Err(busy(&provider, expected).into());

@@ -21,6 +21,10 @@ use tracing::{debug, info, warn};
 /// The oldest server with counters, per-message TTL and schedules.
 const OLDEST: (i64, i64, i64) = (2, 12, 0);
 
+/// How often the server is asked whether it lives; after two that it did not answer another one is looked for. A server whose
+/// network is cut ends no connection.
+const PING: Duration = Duration::from_secs(3);
+
 /// Messages that may wait in the client for the socket; publishers wait when it is full.
 const CLIENT_CAPACITY: usize = 4096;
 
@@ -165,6 +169,7 @@ impl Bus {
             .client_capacity(CLIENT_CAPACITY)
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             .connection_timeout(Duration::from_secs(5))
+            .ping_interval(PING)
             .reconnect_delay_callback(|attempts| {
                 Duration::from_millis(50 * u64::try_from(attempts).unwrap_or(40).min(40))
             })

@@ -4,12 +4,13 @@
 use super::shortcut::Arrivals;
 use super::{Bus, BusError, failed};
 use crate::memory::{Memory, Reserved};
-use async_nats::{Message, StatusCode};
+use async_nats::{Message, StatusCode, Subject};
 use bytes::Bytes;
 use penstock_schemas::envelope::{Body, Envelope, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
-    Accepted, Control, FRAME_COST, Failed, Frame, Head, KEPT_CREDIT, Payload, STREAM_CREDIT, TURN,
+    Accepted, Control, DeclineReason, Declined, FRAME_COST, Failed, Frame, Head, KEPT_CREDIT, Payload, STREAM_CREDIT,
+    TURN,
 };
 use penstock_schemas::name::{ProcessId, ProviderId, RequestId};
 use penstock_schemas::reservation::{MoreGiven, MoreWanted, Settled};
@@ -249,14 +250,37 @@ impl Calls {
 impl Arrived {
     /// Reads the call. `None` when that cannot be done; the ingress knows then, or finds out by its probe.
     pub async fn read(self, memory: &Memory) -> Option<Incoming> {
-        let accepted = self.desk.accept(self.message, memory).await;
-        accepted.map_err(|error| error!(%error, "a call cannot be read")).ok()
+        let Self { desk, message } = self;
+        let read = match Envelope::decode(&message.payload).map_err(failed("read a call")) {
+            Ok((envelope, inline)) => desk.accept(envelope, inline, message.reply, memory).await,
+            Err(error) => {
+                desk.refuse(message.reply).await;
+                Err(error)
+            }
+        };
+        read.map_err(|error| error!(%error, "a call cannot be read: is this worker older than the ingress?")).ok()
     }
 }
 
 impl Desk {
-    async fn accept(&self, message: Message, memory: &Memory) -> Result<Incoming, BusError> {
-        let (envelope, inline) = Envelope::decode(&message.payload).map_err(failed("read a call"))?;
+    /// Tells the ingress of a call that it cannot be read here, so that another worker gets it at once.
+    async fn refuse(&self, reply: Option<Subject>) {
+        let Some(reply) = reply else { return };
+        let declined = Declined { worker: self.bus.process().clone(), reason: DeclineReason::Unreadable };
+        let payload = Payload::Declined(declined);
+        let frame = Frame { seq: 0, payload }.encode().expect("frames have a wire form");
+        if let Err(error) = self.bus.client.publish(reply, frame).await {
+            warn!(%error, "the ingress of a call that cannot be read could not be told");
+        }
+    }
+
+    async fn accept(
+        &self,
+        envelope: Envelope,
+        inline: Bytes,
+        reply: Option<Subject>,
+        memory: &Memory,
+    ) -> Result<Incoming, BusError> {
         let subjects = &self.bus.subjects;
         let (subject, inbox, credit) = if envelope.kept {
             (subjects.kept_reply(&envelope.ingress, envelope.call_id()), None, KEPT_CREDIT)
@@ -274,7 +298,7 @@ impl Desk {
         let taken = Instant::now();
         let mut replies =
             Replies { desk, request, subject, inbox, next_seq, credit, cancelled, is_outrun, taken, first_seq };
-        if let Some(passer) = message.reply.filter(|reply| **reply != *replies.subject) {
+        if let Some(passer) = reply.filter(|reply| **reply != *replies.subject) {
             // First to the ingress and then to the worker that passed it on: there is no moment when nobody holds it.
             replies.accepted().await?;
             let taken = serde_json::to_vec(&Control::Taken).map_err(failed("write a control message"))?;
@@ -328,6 +352,17 @@ impl Replies {
     async fn accepted(&mut self) -> Result<(), BusError> {
         let worker = self.desk.bus.process().clone();
         self.publish(Payload::Accepted(Accepted { worker })).await
+    }
+
+    /// Gives the call back to its ingress: there is no slot for it here.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn decline(&mut self) -> Result<(), BusError> {
+        let declined = Declined { worker: self.desk.bus.process().clone(), reason: DeclineReason::Full };
+        let frame = Frame { seq: 0, payload: Payload::Declined(declined) }.encode().map_err(failed("write a frame"))?;
+        let sent = self.desk.bus.send(self.inbox.as_deref(), self.subject.clone(), None, frame).await;
+        sent.map_err(failed("decline a call"))
     }
 
     /// Whether the ingress has given the call up.

@@ -12,7 +12,9 @@ use futures_util::StreamExt;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Envelope;
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Control, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT, TURN};
+use penstock_schemas::frame::{
+    Control, DeclineReason, Declined, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT, TURN,
+};
 use penstock_schemas::name::{ProcessId, ProjectId, RequestId};
 use penstock_schemas::subject::last_token;
 use std::collections::HashMap;
@@ -195,7 +197,7 @@ impl Inbox {
     fn stop_abandoned(&self, request: RequestId, message: &Message, farewell: Control) -> bool {
         let Ok(frame) = Frame::decode(&message.payload) else { return true };
         match frame.payload {
-            Payload::End(..) | Payload::Failed(_) | Payload::Gone => true,
+            Payload::End(..) | Payload::Failed(_) | Payload::Gone | Payload::Declined(_) => true,
             Payload::Accepted(accepted) => {
                 self.order(accepted.worker, request, farewell);
                 false
@@ -344,7 +346,11 @@ impl PendingCall {
         })?;
         match &frame.payload {
             Payload::Alive => return Ok(None),
-            // Of a worker that was given up, it is no news.
+            // Of a worker that was given up: stale.
+            Payload::Declined(by) if self.worker.as_ref().is_some_and(|worker| *worker != by.worker) => {
+                return Ok(None);
+            }
+            Payload::Declined(by) => return Err(self.declined(by)),
             Payload::Gone if self.worker.is_none() => return Ok(None),
             Payload::Gone => return Err(lost("the worker no longer knows the call")),
             _ if frame.seq / TURN < self.next_seq / TURN => return Ok(None),
@@ -356,6 +362,20 @@ impl PendingCall {
         }
         self.next_seq += 1;
         Ok(Some(frame.payload))
+    }
+
+    /// Another worker may get the call: of one that is full, any; of one that cannot read it, any other.
+    fn declined(&mut self, by: &Declined) -> Failure {
+        match by.reason {
+            DeclineReason::Full => {
+                self.worker = None;
+                Failure::gateway(FailureKind::NoPool, "the worker that got the call has no slot for it")
+            }
+            DeclineReason::Unreadable => {
+                self.worker = Some(by.worker.clone());
+                lost("a worker cannot read this call: is it older than this ingress?")
+            }
+        }
     }
 
     /// Tells the worker that `bytes` of content were read, so that it may send more.

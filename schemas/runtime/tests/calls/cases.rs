@@ -9,7 +9,9 @@ use penstock_runtime::memory::Memory;
 use penstock_runtime::{Bus, clock};
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Traffic, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Ended, Failed, Head, Payload, STREAM_CREDIT, Summary, TURN};
+use penstock_schemas::frame::{
+    DeclineReason, Declined, Ended, Failed, Frame, Head, Payload, STREAM_CREDIT, Summary, TURN,
+};
 use penstock_schemas::name::{BatchId, KeyId, ProjectId, ProviderId, Target};
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::usage::{Usage, UsageSource};
@@ -398,4 +400,62 @@ async fn a_request_above_the_payload_limit_is_claimed_from_the_store() {
     assert_eq!(incoming.body, body);
     ingress.drop_body(&envelope.body).await.unwrap();
     assert!(worker.fetch_body(&envelope.body, Bytes::new(), &memory()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_read_a_call_says_so_at_once_and_by_name() {
+    let server = Server::start();
+    let (ingress, worker) = roles(&server).await;
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let mut calls = subscribe(&worker, &desk, "a").await;
+    let mut envelope = envelope(&ingress, &["a/m"]);
+    let mut call = publish(&inbox, &envelope).await;
+    drop(timeout(LONG, calls.next()).await.unwrap().unwrap()); // nothing is heard of this one
+    // As an ingress of the next version may write it.
+    let reply = format!("ps.reply.{}.{}", ingress.process(), envelope.request_id);
+    let newer = Bytes::from_static(&[2, 0, 0, 0, 2, b'{', b'}']);
+    let client = server.client().await;
+    client.publish_with_reply("ps.call.a.chat", reply.clone(), newer).await.unwrap();
+    assert!(timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.is_none());
+    let failure = call.next().await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Lost);
+    assert!(failure.message.contains("older than this ingress"), "{}", failure.message);
+    assert_eq!(call.give_up_worker().as_ref(), Some(worker.process()), "so another one can be asked");
+
+    // Once another one has it, the word of the first is stale.
+    envelope.next_seq = call.next_seq();
+    call.publish(&envelope, &Bytes::from_static(b"request"), None).await.unwrap();
+    let mut incoming = timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.unwrap();
+    incoming.replies.send(Payload::Chunk(Some(head(&worker)), Bytes::from_static(b"a"))).await.unwrap();
+    next(&mut call).await;
+    let stale = Frame {
+        seq: 0,
+        payload: Payload::Declined(Declined { worker: ingress.process().clone(), reason: DeclineReason::Full }),
+    };
+    client.publish(reply, stale.encode().unwrap()).await.unwrap();
+    client.flush().await.unwrap();
+    incoming.replies.send(end(b"b")).await.unwrap();
+    assert!(matches!(next(&mut call).await, Payload::End(..)));
+}
+
+#[tokio::test]
+async fn a_call_that_a_worker_has_no_slot_for_is_given_back_and_may_be_sent_again() {
+    let server = Server::start();
+    let (ingress, worker) = roles(&server).await;
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let mut envelope = envelope(&ingress, &["a/m"]);
+    let (mut incoming, mut call) = take(&worker, &desk, publish(&inbox, &envelope)).await;
+    incoming.replies.decline().await.unwrap();
+    drop(incoming);
+    assert_eq!(call.next().await.unwrap_err().kind, FailureKind::NoPool);
+    envelope.next_seq = call.next_seq();
+    let again = async {
+        call.publish(&envelope, &Bytes::from_static(b"request"), None).await.unwrap();
+        call
+    };
+    let (mut incoming, mut call) = take(&worker, &desk, again).await;
+    incoming.replies.send(Payload::Chunk(Some(head(&worker)), Bytes::from_static(b"a"))).await.unwrap();
+    incoming.replies.send(end(b"b")).await.unwrap();
+    assert!(matches!(next(&mut call).await, Payload::Chunk(Some(_), _)));
+    assert!(matches!(next(&mut call).await, Payload::End(..)));
 }
