@@ -48,10 +48,10 @@ impl TemplateOptions {
     /// The template that the options describe, for this path.
     pub(super) fn template(&self, endpoint: &str) -> anyhow::Result<Template> {
         let body = match (&self.template, &self.prompt) {
-            (Some(file), _) => self.from_file(file)?,
+            (Some(file), _) => self.body_of_file(file)?,
             (None, Some(prompt)) => {
                 let model = self.model.as_deref().context("say which --model is asked")?;
-                self.from_prompt(endpoint, model, prompt)?
+                self.body_of_prompt(endpoint, model, prompt)?
             }
             (None, None) => {
                 bail!("a table needs --prompt 'Translate into French: {{column}}' and --model, or --template FILE")
@@ -60,7 +60,7 @@ impl TemplateOptions {
         Ok(Template { endpoint: endpoint.to_owned(), body, id: self.id.clone() })
     }
 
-    fn from_file(&self, file: &Path) -> anyhow::Result<Value> {
+    fn body_of_file(&self, file: &Path) -> anyhow::Result<Value> {
         let shown = file.display();
         let text = std::fs::read_to_string(file).with_context(|| format!("{shown} cannot be read"))?;
         let mut body: Value = serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))?;
@@ -72,7 +72,7 @@ impl TemplateOptions {
         Ok(body)
     }
 
-    fn from_prompt(&self, endpoint: &str, model: &str, prompt: &str) -> anyhow::Result<Value> {
+    fn body_of_prompt(&self, endpoint: &str, model: &str, prompt: &str) -> anyhow::Result<Value> {
         let message = |role: &str, text: &str| json!({ "role": role, "content": text });
         let system = self.system.as_deref();
         let mut body = match endpoint {
@@ -270,13 +270,13 @@ fn content(body: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn row(value: Value) -> Row {
+    fn row(value: &Value) -> Row {
         value.as_object().cloned().unwrap()
     }
 
     #[test]
     fn a_template_takes_a_rows_values_and_says_which_columns_there_are() {
-        let row = row(json!({ "word": "sea {x}", "n": 7, "none": null }));
+        let row = row(&json!({ "word": "sea {x}", "n": 7, "none": null }));
         assert_eq!(filled("{word}/{n}/{none}/{{word}}", &row).unwrap(), "sea {x}/7//{word}");
         assert_eq!(filled("{wrod}", &row).unwrap_err().to_string(), "there is no column `wrod`, only word, n, none");
         for broken in ["{word", "word}", "}{"] {
