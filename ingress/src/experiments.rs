@@ -6,6 +6,7 @@ use crate::refusal::Refusal;
 use crate::routing::ArmStops;
 use penstock_runtime::bus::{Bus, BusError};
 use penstock_runtime::{Life, clock};
+use penstock_schemas::alert::Alert;
 use penstock_schemas::experiment::{ArmStop, ExperimentPlan, ExperimentReport};
 use penstock_schemas::rows::{RowQuery, RowQuestion};
 use penstock_schemas::spend::ReportReply;
@@ -43,7 +44,7 @@ pub(crate) fn guard(bus: &Bus, life: &Life, stops: &ArmStops, all: Vec<Arc<Exper
     if all.is_empty() {
         return;
     }
-    let (bus, stops) = (bus.clone(), stops.clone());
+    let (bus, alarm, stops) = (bus.clone(), bus.alarm(), stops.clone());
     life.service("guard of experiments", async move {
         loop {
             sleep(AGAIN).await;
@@ -51,8 +52,12 @@ pub(crate) fn guard(bus: &Bus, life: &Life, stops: &ArmStops, all: Vec<Arc<Exper
                 let plan = &experiment.plan;
                 let Ok(report) = report(plan, None, &bus, &stops).await else { continue };
                 for (arm, reason) in plan.worse(&report) {
-                    if let Err(error) = stop(plan, arm, reason, &stops).await {
-                        warn!(%error, experiment = plan.name, "an arm that is worse could not be stopped; trying again");
+                    let told = Alert::arm_stopped(&plan.name, &arm, &reason, clock::now());
+                    match stop(plan, arm, reason, &stops).await {
+                        Ok(()) => alarm.raise(told),
+                        Err(error) => {
+                            warn!(%error, experiment = plan.name, "an arm that is worse could not be stopped; trying again");
+                        }
                     }
                 }
             }

@@ -44,11 +44,13 @@ pub enum AlertKind {
     Drift,
     /// A target answers as another version of its model.
     ModelVersion,
+    /// An arm of an experiment was worse, and takes no requests any more.
+    ArmStopped,
 }
 
 impl AlertKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BudgetThreshold,
         Self::BudgetExceeded,
         Self::UnpricedModel,
@@ -62,6 +64,7 @@ impl AlertKind {
         Self::SessionRunaway,
         Self::Drift,
         Self::ModelVersion,
+        Self::ArmStopped,
     ];
 
     /// The word that stands for it on the wire and in SQL.
@@ -80,6 +83,7 @@ impl AlertKind {
             Self::SessionRunaway => "session_runaway",
             Self::Drift => "drift",
             Self::ModelVersion => "model_version",
+            Self::ArmStopped => "arm_stopped",
         }
     }
 
@@ -170,6 +174,16 @@ impl Alert {
         let message = format!("less than {percent} % of the disk of {folder} is free: {} MB", free >> 20);
         let alert = Self::new(AlertKind::DiskSpace, folder, &percent.to_string(), &day(at), at).saying(message);
         alert.with("percent", percent).with("free_bytes", free)
+    }
+
+    /// The guard has stopped an arm of an experiment: told once a day.
+    pub fn arm_stopped(experiment: &str, arm: &str, reason: &str, at: UnixMicros) -> Self {
+        let message = format!(
+            "the arm {arm} of the experiment {experiment} is worse and takes no requests any more: {reason}. \
+             `penstock experiments {experiment} --resume {arm}` gives it some again"
+        );
+        let alert = Self::new(AlertKind::ArmStopped, &format!("{experiment}/{arm}"), "", &day(at), at).saying(message);
+        alert.with("experiment", experiment).with("arm", arm).with("reason", reason)
     }
 
     /// With this name for its subject in front of people; the id stays what it is.

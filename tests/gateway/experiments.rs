@@ -86,6 +86,9 @@ async fn an_arm_that_fails_is_stopped_by_its_guard_and_its_users_are_served_by_t
     assert!(verdicts.iter().any(|one| one["figure"] == "errors" && one["verdict"] == "worse"), "{shown}");
     let listed = world.get("/admin/v1/experiments").key(world.admin_key()).await.json();
     assert_eq!(listed["data"][0]["arms"][1]["stopped"], arms[1]["stopped"]);
+    let alerts =
+        world.sql_until("SELECT subject FROM alerts WHERE kind = 'arm_stopped'", |rows| !rows.is_empty()).await;
+    assert_eq!(alerts[0]["subject"], "x/other");
     let table = world.run(&["experiments"]).await.out;
     assert!(table.contains("control") && table.contains("worse") && table.contains("stopped"), "{table}");
     let resumed = world.run(&["experiments", "x", "--resume", "other"]).await.out;
