@@ -24,7 +24,7 @@ pub struct AnalyticsConfig {
     pub body_retention: Retention,
     /// From when on a session ran away.
     pub runaway: Runaway,
-    /// The most days, as a part of 1, that may have a false alarm of drift; 0: no drift is told.
+    /// The most days, as a part of 1, that may have a false alarm of drift; 0: drift raises no alert.
     pub drift_alarms: f64,
     /// Where an analytics process that runs by itself tells its metrics; absent: nowhere.
     pub metrics: Option<SocketAddr>,

@@ -1,5 +1,5 @@
 //! Drift: whether the answers of a day are other than those of the weeks before, by figures of each day. Pure: knows neither
-//! where the figures come from nor who is told.
+//! where the figures come from nor how alerts are sent.
 //!
 //! Each signal of each scope is tested once for each day. The day is compared with the four weeks that ended a week before it, so that what varies from
 //! day to day anyway is no drift, and with what its number of answers lets expect; the larger of the probabilities counts.
@@ -111,7 +111,7 @@ pub(crate) struct DriftTest {
     pub(crate) p: f64,
     /// Whether the difference matters, if it is one.
     pub(crate) is_large: bool,
-    /// Whether it is told.
+    /// Whether it raises an alert.
     pub(crate) is_drift: bool,
 }
 

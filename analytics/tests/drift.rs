@@ -1,4 +1,5 @@
-//! Drift in the real database: a change that was planted is told, the month before it is quiet, and a new version is an event.
+//! Drift in the real database: a planted change raises an alert, the stable month before it raises none, and a new model version
+//! is an event.
 
 #![allow(clippy::unwrap_used, reason = "this is a test, though clippy cannot see it")]
 

@@ -16,7 +16,7 @@ const BACK: Duration = Duration::from_secs(8);
 
 /// What happens.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Event {
+pub(crate) enum Incident {
     /// kill -9 of the server that leads the ledger's stream.
     LeaderDies,
     /// kill -9 of a server.
@@ -36,19 +36,20 @@ pub(crate) enum Event {
 }
 
 /// All of them, in the order of the long run.
-pub(crate) const EVENTS: [Event; 8] = [
-    Event::LeaderDies,
-    Event::WorkerDies,
-    Event::IngressDies,
-    Event::ServerCutOff,
-    Event::AnalyticsDies,
-    Event::RolesRestart,
-    Event::ServerDies,
-    Event::ServersRestart,
+pub(crate) const INCIDENTS: [Incident; 8] = [
+    Incident::LeaderDies,
+    Incident::WorkerDies,
+    Incident::IngressDies,
+    Incident::ServerCutOff,
+    Incident::AnalyticsDies,
+    Incident::RolesRestart,
+    Incident::ServerDies,
+    Incident::ServersRestart,
 ];
 
 /// The short run's: with the others it takes minutes.
-pub(crate) const SHORT: [Event; 4] = [Event::LeaderDies, Event::WorkerDies, Event::IngressDies, Event::RolesRestart];
+pub(crate) const SHORT: [Incident; 4] =
+    [Incident::LeaderDies, Incident::WorkerDies, Incident::IngressDies, Incident::RolesRestart];
 
 /// The fleet. Beside it runs `up`, whose ClickHouse it uses.
 pub(crate) struct Fleet<'a> {
@@ -90,42 +91,42 @@ impl<'a> Fleet<'a> {
         process
     }
     /// Lets it happen, and waits until everything should be whole again.
-    pub(crate) async fn suffers(&mut self, event: Event) {
+    pub(crate) async fn suffers(&mut self, event: Incident) {
         self.turn += 1;
         let (one, server) = (self.turn % 2, self.turn % 3);
         match event {
-            Event::LeaderDies => {
+            Incident::LeaderDies => {
                 let leader = self.cluster.leader("ps_USAGE").await;
                 self.server_dies(leader).await;
             }
-            Event::ServerDies => self.server_dies(server).await,
-            Event::ServerCutOff => {
+            Incident::ServerDies => self.server_dies(server).await,
+            Incident::ServerCutOff => {
                 self.cluster.freeze(server);
                 sleep(CUT_OFF).await;
                 self.cluster.thaw(server);
             }
-            Event::WorkerDies => {
+            Incident::WorkerDies => {
                 end(&mut self.workers[one]).await;
                 self.workers[one] = self.world.worker().await;
             }
-            Event::AnalyticsDies => {
+            Incident::AnalyticsDies => {
                 end(&mut self.analytics[one]).await;
                 self.analytics[one] = self.world.role("analytics").await.0;
             }
-            Event::IngressDies => {
+            Incident::IngressDies => {
                 self.ingresses[one].kill();
                 self.balancer.set(one, None);
                 self.ingresses[one].ended().await;
                 self.ingresses[one] = self.ingress(one).await;
             }
-            Event::ServersRestart => {
+            Incident::ServersRestart => {
                 for server in 0..3 {
                     self.cluster.stop(server).await;
                     self.cluster.revive(server);
                     sleep(BACK).await;
                 }
             }
-            Event::RolesRestart => self.roles_restart().await,
+            Incident::RolesRestart => self.roles_restart().await,
         }
         sleep(BACK).await;
     }

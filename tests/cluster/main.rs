@@ -7,7 +7,7 @@ mod callers;
 mod fleet;
 
 use callers::{Balancer, Callers, POOR};
-use fleet::{EVENTS, Fleet, SHORT};
+use fleet::{Fleet, INCIDENTS, SHORT};
 use penstock_tests::{NatsCluster, World, until, until_right};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +79,7 @@ async fn a_cluster_that_loses_servers_and_roles_one_at_a_time_answers_and_loses_
     let callers = Callers::new(&fleet.world, &balancer, &sent, &is_over);
     let happening = async {
         sleep(Duration::from_secs(2)).await;
-        let events = if wanted == 0 { &SHORT[..] } else { &EVENTS[..] };
+        let events = if wanted == 0 { &SHORT[..] } else { &INCIDENTS[..] };
         loop {
             for event in events {
                 fleet.suffers(*event).await;

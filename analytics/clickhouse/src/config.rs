@@ -37,7 +37,8 @@ pub(crate) fn write(settings: &Settings) -> io::Result<PathBuf> {
     Ok(config_path)
 }
 
-/// For an engine that serves nobody: nothing but its memory, and no restriction of what the user of this process may read.
+/// Writes the configuration of an engine without a server: its memory limit alone. It may read and write every file that the
+/// user of this process may.
 pub(crate) fn write_own(settings: &Settings) -> io::Result<PathBuf> {
     let path = settings.data.join("penstock-config.xml");
     let memory = settings.memory;
@@ -48,9 +49,9 @@ pub(crate) fn write_own(settings: &Settings) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// A folder of this user's alone.
+/// A new folder of this user's alone; one that is there already is an error, as another user may have made it.
 pub(crate) fn private_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().mode(0o700).recursive(true).create(folder)
+    DirBuilder::new().mode(0o700).create(folder)
 }
 
 fn config(users: &str, memory: u64) -> String {

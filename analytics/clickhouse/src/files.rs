@@ -1,5 +1,5 @@
-//! The engine as a reader and writer of table files: CSV, TSV, Parquet. In a process that serves no engine, on files that the
-//! user of this process names; whoever asks over HTTP reaches none of this.
+//! The engine as a reader and writer of table files: CSV, TSV, Parquet. In a process that runs no server, on files that the
+//! user of this process names; the HTTP interface does not reach it.
 
 use crate::engine::quote;
 use crate::ffi::{Api, Connection, Statement};

@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// So long after midnight, UTC, all events of the day are believed to have come, in microseconds.
 const LATE: u64 = 3_600_000_000;
 
-/// A drift that goes on is told again after so many days.
+/// Days after which a drift that goes on raises another alert.
 const AGAIN: u32 = 7;
 
 /// Notices for ever, at this rate of days with false alarms; at none, only new versions.

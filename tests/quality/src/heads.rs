@@ -24,7 +24,7 @@ const STRENGTH: f64 = 60.0;
 
 /// A question, and whether a weaker and a stronger model answered it right.
 #[derive(Clone)]
-pub(crate) struct Outcome {
+pub(crate) struct RoutedQuestion {
     set: String,
     subject: String,
     text: String,
@@ -33,17 +33,18 @@ pub(crate) struct Outcome {
     vector: Vec<f32>,
 }
 
-fn read(folder: &Path, vectors: &mut Vectors) -> anyhow::Result<Vec<Outcome>> {
+fn read(folder: &Path, vectors: &mut Vectors) -> anyhow::Result<Vec<RoutedQuestion>> {
     let path = folder.join("routing_outcomes.jsonl.gz");
     let file = File::open(&path).with_context(|| path.display().to_string())?;
     let mut all = Vec::new();
     for line in BufReader::new(GzDecoder::new(file)).lines() {
         let row: Value = serde_json::from_str(&line?)?;
         let text = |key: &str| row[key].as_str().map(ToOwned::to_owned).with_context(|| format!("a row without {key}"));
-        let right = |key: &str| row[key].as_bool().map(|right| f32::from(u8::from(right))).context("a row without outcomes");
+        let right =
+            |key: &str| row[key].as_bool().map(|right| f32::from(u8::from(right))).context("a row without outcomes");
         let prompt = text("prompt")?;
         let vector = vectors.of(&prompt);
-        all.push(Outcome {
+        all.push(RoutedQuestion {
             set: text("set")?,
             subject: text("subject")?,
             text: prompt,
@@ -56,21 +57,21 @@ fn read(folder: &Path, vectors: &mut Vectors) -> anyhow::Result<Vec<Outcome>> {
     Ok(all)
 }
 
-fn features(basis: &Basis, outcome: &Outcome, with_vector: bool) -> Vec<f32> {
+fn features(basis: &Basis, outcome: &RoutedQuestion, with_vector: bool) -> Vec<f32> {
     let shape = RequestShape { tokens: outcome.text.len() as u64 / 4 + 1, ..RequestShape::default() };
     basis.look_at(&outcome.text, &shape, with_vector.then_some(&outcome.vector[..]))
 }
 
 /// What a row counts: the sets are of very different sizes.
-fn weight(outcome: &Outcome) -> f32 {
+fn weight(outcome: &RoutedQuestion) -> f32 {
     if outcome.set == "gsm8k" { 3.0 } else { 1.0 }
 }
 
 /// Heads of these questions.
-fn train(all: &[&Outcome]) -> ShippedHeads {
+fn train(all: &[&RoutedQuestion]) -> ShippedHeads {
     let basis = make_basis(all);
-    let head = |with_vector: bool, score: fn(&Outcome) -> f32| {
-        let labels = |outcome: &&Outcome| Label {
+    let head = |with_vector: bool, score: fn(&RoutedQuestion) -> f32| {
+        let labels = |outcome: &&RoutedQuestion| Label {
             features: features(&basis, outcome, with_vector),
             score: score(outcome),
             weight: weight(outcome),
@@ -79,7 +80,7 @@ fn train(all: &[&Outcome]) -> ShippedHeads {
         basis::ridge(&labels, STRENGTH)
     };
     // The mean of both is better on questions of one kind than either.
-    let both = |score: fn(&Outcome) -> f32| {
+    let both = |score: fn(&RoutedQuestion) -> f32| {
         let (words, mut whole) = (head(false, score), head(true, score));
         whole.iter_mut().enumerate().for_each(|(at, weight)| *weight = (*weight + words.get(at).unwrap_or(&0.0)) / 2.0);
         [words, whole]
@@ -96,14 +97,19 @@ pub(crate) fn write(folder: &Path, vectors: &mut Vectors) -> anyhow::Result<()> 
     let bytes = heads.to_bytes();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ingress/semantic/src/heads/heads.bin");
     std::fs::write(&path, &bytes)?;
-    println!("{} bytes, of {} questions; the stronger is better by {:.3} in the mean", bytes.len(), all.len(), heads.usual_gain);
+    println!(
+        "{} bytes, of {} questions; the stronger is better by {:.3} in the mean",
+        bytes.len(),
+        all.len(),
+        heads.usual_gain
+    );
     Ok(())
 }
 
 /// How much better the stronger model is expected to answer, with the qualities that two prices in order have.
-fn gains(heads: &ShippedHeads, all: &[&Outcome], with_vector: bool) -> Vec<f32> {
+fn gains(heads: &ShippedHeads, all: &[&RoutedQuestion], with_vector: bool) -> Vec<f32> {
     let starts = [0.5, 0.9].map(|quality| heads.without_scores(quality, &[0.5, 0.9]));
-    let gain = |outcome: &&Outcome| {
+    let gain = |outcome: &&RoutedQuestion| {
         let features = features(&heads.basis, outcome, with_vector);
         let [weak, strong] = [0, 1].map(|at| quality(&starts[at][usize::from(with_vector)], &features).unwrap_or(0.0));
         strong - weak
@@ -112,9 +118,9 @@ fn gains(heads: &ShippedHeads, all: &[&Outcome], with_vector: bool) -> Vec<f32> 
 }
 
 /// The gains when heads have learnt from so many questions, of each of which both models' answers were scored; or one's.
-fn learnt(heads: &ShippedHeads, labels: &[&Outcome], tested: &[&Outcome], is_bandit: bool) -> Vec<f32> {
-    let drawn = |one: &Outcome| hash(&format!("which {}", one.text)) % 2;
-    let head = |which: u64, score: fn(&Outcome) -> f32, level: f64| -> Option<Fitted> {
+fn learnt(heads: &ShippedHeads, labels: &[&RoutedQuestion], tested: &[&RoutedQuestion], is_bandit: bool) -> Vec<f32> {
+    let drawn = |one: &RoutedQuestion| hash(&format!("which {}", one.text)) % 2;
+    let head = |which: u64, score: fn(&RoutedQuestion) -> f32, level: f64| -> Option<Fitted> {
         let own = labels.iter().filter(|one| !is_bandit || drawn(one) == which);
         let labels: Vec<Label> = own
             .map(|one| Label { features: features(&heads.basis, one, true), score: score(one), weight: 1.0 })
@@ -122,29 +128,30 @@ fn learnt(heads: &ShippedHeads, labels: &[&Outcome], tested: &[&Outcome], is_ban
         fit(&heads.to_learn_from(level, &[0.5, 0.9])[1], &labels)
     };
     let (weak, strong) = (head(0, |one| one.weak, 0.5), head(1, |one| one.strong, 0.9));
-    let gain = |one: &&Outcome| {
+    let gain = |one: &&RoutedQuestion| {
         let features = features(&heads.basis, one, true);
-        let said = |fitted: &Option<Fitted>| fitted.as_ref().and_then(|one| quality(&one.weights, &features)).unwrap_or(0.0);
+        let said =
+            |fitted: &Option<Fitted>| fitted.as_ref().and_then(|one| quality(&one.weights, &features)).unwrap_or(0.0);
         said(&strong) - said(&weak)
     };
     tested.iter().map(gain).collect()
 }
 
-fn of_set<'a>(all: &[&'a Outcome], set: &str) -> Vec<&'a Outcome> {
+fn of_set<'a>(all: &[&'a RoutedQuestion], set: &str) -> Vec<&'a RoutedQuestion> {
     all.iter().copied().filter(|one| one.set == set).collect()
 }
 
 /// The gains of questions each by heads that were trained without its part.
-fn across(all: &[&Outcome], part: impl Fn(&Outcome) -> u64, with_vector: bool) -> Vec<f32> {
+fn across(all: &[&RoutedQuestion], part: impl Fn(&RoutedQuestion) -> u64, with_vector: bool) -> Vec<f32> {
     let mut parts: Vec<u64> = all.iter().map(|one| part(one)).collect();
     parts.sort_unstable();
     parts.dedup();
     let mut found = vec![0.0; all.len()];
     for left_out in parts {
-        let others: Vec<&Outcome> = all.iter().copied().filter(|one| part(one) != left_out).collect();
+        let others: Vec<&RoutedQuestion> = all.iter().copied().filter(|one| part(one) != left_out).collect();
         let heads = train(&others);
         let own: Vec<usize> = (0..all.len()).filter(|at| part(all[*at]) == left_out).collect();
-        let questions: Vec<&Outcome> = own.iter().map(|at| all[*at]).collect();
+        let questions: Vec<&RoutedQuestion> = own.iter().map(|at| all[*at]).collect();
         for (at, gain) in own.into_iter().zip(gains(&heads, &questions, with_vector)) {
             found[at] = gain;
         }
@@ -152,10 +159,10 @@ fn across(all: &[&Outcome], part: impl Fn(&Outcome) -> u64, with_vector: bool) -
     found
 }
 
-fn told(name: &str, all: &[&Outcome], gains: &[f32]) {
+fn told(name: &str, all: &[&RoutedQuestion], gains: &[f32]) {
     let of = |set: &str| {
         let own = all.iter().zip(gains).filter(|(one, _)| one.set == set);
-        let (own, gains): (Vec<&Outcome>, Vec<f32>) = own.map(|(one, gain)| (*one, *gain)).unzip();
+        let (own, gains): (Vec<&RoutedQuestion>, Vec<f32>) = own.map(|(one, gain)| (*one, *gain)).unzip();
         if own.is_empty() { "      ".to_owned() } else { format!("{:.3}", apgr(&own, &gains)) }
     };
     println!("| {name} | {} | {} |", of("mmlu"), of("gsm8k"));
@@ -164,7 +171,7 @@ fn told(name: &str, all: &[&Outcome], gains: &[f32]) {
 /// Figures of the heads that are in the program, which are held back only where the data is another half than they were trained on.
 pub(crate) fn report(folder: &Path, vectors: &mut Vectors) -> anyhow::Result<()> {
     let all = read(folder, vectors)?;
-    let all: Vec<&Outcome> = all.iter().collect();
+    let all: Vec<&RoutedQuestion> = all.iter().collect();
     println!("{} questions\n\n| APGR | MMLU | GSM8K |\n|---|---|---|", all.len());
     let lengths: Vec<f32> = all.iter().map(|one| one.text.len() as f32).collect();
     told("by length", &all, &lengths);
@@ -183,17 +190,18 @@ pub(crate) fn report(folder: &Path, vectors: &mut Vectors) -> anyhow::Result<()>
 /// The figures of what is trained as the shipped heads are, on other questions of the same data each time.
 pub(crate) fn hold_out(folder: &Path, vectors: &mut Vectors) -> anyhow::Result<()> {
     let all = read(folder, vectors)?;
-    let all: Vec<&Outcome> = all.iter().collect();
+    let all: Vec<&RoutedQuestion> = all.iter().collect();
     println!("{} questions\n\n| APGR | MMLU | GSM8K |\n|---|---|---|", all.len());
-    let by_question = |one: &Outcome| hash(&one.text) % 5;
-    let by_subject = |one: &Outcome| hash(&one.subject) % 8;
+    let by_question = |one: &RoutedQuestion| hash(&one.text) % 5;
+    let by_subject = |one: &RoutedQuestion| hash(&one.subject) % 8;
     told("questions held back (5 parts)", &all, &across(&all, by_question, true));
     told("the same by words alone", &all, &across(&all, by_question, false));
     told("subjects held back (8 parts; GSM8K is one subject)", &all, &across(&all, by_subject, true));
     told("the same by words alone", &all, &across(&all, by_subject, false));
     let mut found = vec![(Vec::new(), Vec::new()); 5];
     for turn in 0..5 {
-        let (ours, others): (Vec<&Outcome>, Vec<&Outcome>) = all.iter().partition(|one| (by_question(one) + turn) % 5 < 2);
+        let (ours, others): (Vec<&RoutedQuestion>, Vec<&RoutedQuestion>) =
+            all.iter().partition(|one| (by_question(one) + turn) % 5 < 2);
         let heads = train(&ours);
         // Without anything that was learnt elsewhere: the basis alone, of these questions, whose outcomes are not looked at.
         let mut bare = heads.clone();
@@ -201,7 +209,7 @@ pub(crate) fn hold_out(folder: &Path, vectors: &mut Vectors) -> anyhow::Result<(
         let alone = gains(&heads, &others, true);
         let of = |set: &str| {
             let own = others.iter().zip(&alone).filter(|(one, _)| one.set == set).map(|(one, gain)| (*one, *gain));
-            let (own, gains): (Vec<&Outcome>, Vec<f32>) = own.unzip();
+            let (own, gains): (Vec<&RoutedQuestion>, Vec<f32>) = own.unzip();
             apgr(&own, &gains)
         };
         let figures = [
@@ -230,7 +238,7 @@ pub(crate) fn hold_out(folder: &Path, vectors: &mut Vectors) -> anyhow::Result<(
 }
 
 /// The figures of heads that have learnt from [`LABELS`] of these questions, on others of them.
-fn with_labels(heads: &ShippedHeads, all: &[&Outcome], is_bandit: bool, draw: u64) -> (f64, f64) {
+fn with_labels(heads: &ShippedHeads, all: &[&RoutedQuestion], is_bandit: bool, draw: u64) -> (f64, f64) {
     let mut drawn = all.to_vec();
     drawn.sort_by_key(|one| hash(&format!("{draw} {}", one.text)));
     let (own, maths) = (of_set(&drawn, "mmlu"), of_set(&drawn, "gsm8k"));
@@ -240,9 +248,9 @@ fn with_labels(heads: &ShippedHeads, all: &[&Outcome], is_bandit: bool, draw: u6
     let mut gains = vec![0.0; maths.len()];
     for part in 0..5 {
         let (places, rest): (Vec<usize>, Vec<usize>) = (0..maths.len()).partition(|at| at % 5 == part);
-        let mut labels: Vec<&Outcome> = rest.iter().map(|at| maths[*at]).collect();
+        let mut labels: Vec<&RoutedQuestion> = rest.iter().map(|at| maths[*at]).collect();
         labels.extend(own.iter().take(LABELS.saturating_sub(labels.len())));
-        let tested: Vec<&Outcome> = places.iter().map(|at| maths[*at]).collect();
+        let tested: Vec<&RoutedQuestion> = places.iter().map(|at| maths[*at]).collect();
         for (at, gain) in places.into_iter().zip(learnt(heads, &labels, &tested, is_bandit)) {
             gains[at] = gain;
         }
@@ -251,7 +259,7 @@ fn with_labels(heads: &ShippedHeads, all: &[&Outcome], is_bandit: bool, draw: u6
 }
 
 /// What a decision takes without making the vector.
-fn time(all: &[&Outcome]) {
+fn time(all: &[&RoutedQuestion]) {
     let heads = shipped();
     let starts = [0.5, 0.9].map(|quality| heads.without_scores(quality, &[0.5, 0.9]));
     let mut times: Vec<u128> = Vec::new();

@@ -43,9 +43,8 @@ pub fn write(folder: &Path, vectors: &mut Vectors) -> anyhow::Result<()> {
     }
     for question in &questions {
         let near = index.nearest(&vectors.of(question), LEAST);
-        let is_other = |near: &&Neighbour<usize>| {
-            near.cosine < NEAREST && components[questions[near.id]] != components[question]
-        };
+        let is_other =
+            |near: &&Neighbour<usize>| near.cosine < NEAREST && components[questions[near.id]] != components[question];
         if let Some(near) = near.iter().find(is_other) {
             rows.extend(row((question, questions[near.id]), near.cosine, false, NEIGHBOUR));
         }

@@ -18,7 +18,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use table::{Row, TemplateOptions};
+use table::{TableRow, TemplateOptions};
 use tokio::time::sleep;
 
 /// Between two looks at a batch that is watched.
@@ -204,7 +204,7 @@ async fn submit(client: &GatewayClient, options: &SubmitOptions) -> anyhow::Resu
 /// Sends a line for each row.
 async fn submit_rows(
     client: &GatewayClient,
-    rows: &[Row],
+    rows: &[TableRow],
     template: &TemplateOptions,
     batch: &NewBatchOptions,
 ) -> anyhow::Result<ExitCode> {
@@ -215,7 +215,7 @@ async fn submit_rows(
 }
 
 /// The rows of a SELECT against the ledger.
-async fn selected(place: &Place, statement: &str) -> anyhow::Result<Vec<Row>> {
+async fn selected(place: &Place, statement: &str) -> anyhow::Result<Vec<TableRow>> {
     let warehouse = super::warehouse(place)?;
     warehouse.answers().await?;
     let (mut answer, mut text) = (warehouse.sql(statement, SqlFormat::Json)?, Vec::new());

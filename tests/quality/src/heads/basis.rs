@@ -1,7 +1,7 @@
 //! The basis of features: what is usual of questions, the axes in which their vectors differ most, and the centres that they gather
 //! around; and a head that begins with nothing. Knows no file.
 
-use super::Outcome;
+use super::RoutedQuestion;
 use crate::data::hash;
 use penstock_semantic::heads::{AXES, Basis, CENTRES, Label, TEXT_FEATURES, text_features};
 
@@ -11,7 +11,7 @@ const STEPS: usize = 30;
 /// What the first axis weighs is three times what all weigh in the mean, and so on: between their spread and none.
 const SCALE: f64 = 3.0;
 
-pub(super) fn make_basis(all: &[&Outcome]) -> Basis {
+pub(super) fn make_basis(all: &[&RoutedQuestion]) -> Basis {
     let texts: Vec<[f32; TEXT_FEATURES]> = all.iter().map(|one| text_features(&one.text)).collect();
     let words = (0..TEXT_FEATURES).map(|at| mean_and_spread(texts.iter().map(|text| text[at]))).collect();
     let vectors: Vec<&[f32]> = all.iter().map(|one| &one.vector[..]).collect();
@@ -72,7 +72,7 @@ fn axes(vectors: &[&[f32]], middle: &Vec<f32>) -> Vec<Vec<f32>> {
 }
 
 /// Centres, each the middle of the questions that it is nearest to.
-fn centres(all: &[&Outcome]) -> Vec<Vec<f32>> {
+fn centres(all: &[&RoutedQuestion]) -> Vec<Vec<f32>> {
     let mut drawn = all.to_vec();
     drawn.sort_by_key(|one| hash(&one.text));
     let drawn = &drawn[..drawn.len().min(4000)];

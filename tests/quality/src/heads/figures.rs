@@ -1,6 +1,6 @@
 //! Figures of routing between a weaker and a stronger model. Knows no head.
 
-use super::Outcome;
+use super::RoutedQuestion;
 
 pub(super) fn mean(numbers: impl Iterator<Item = f32>) -> f32 {
     let (sum, count) = numbers.fold((0.0_f64, 0_u32), |(sum, count), number| (sum + f64::from(number), count + 1));
@@ -9,7 +9,7 @@ pub(super) fn mean(numbers: impl Iterator<Item = f32>) -> f32 {
 
 /// The area under the curve of the gap that is made up over the share of calls of the stronger, by the questions of the greatest gain
 /// first: 0.5 by chance. At eleven shares, as RouteLLM's `evaluate.py` has it.
-pub(super) fn apgr(all: &[&Outcome], gains: &[f32]) -> f64 {
+pub(super) fn apgr(all: &[&RoutedQuestion], gains: &[f32]) -> f64 {
     let mut order: Vec<usize> = (0..all.len()).collect();
     order.sort_by(|a, b| gains[*b].total_cmp(&gains[*a]));
     let right = |stronger: usize| {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
 /// A row: its columns by name.
-pub(super) type Row = Map<String, Value>;
+pub(super) type TableRow = Map<String, Value>;
 
 /// The columns of a table of answers, as ClickHouse names them.
 const ANSWER: &str = "custom_id String, status_code Nullable(UInt16), model Nullable(String), content Nullable(String), \
@@ -112,7 +112,7 @@ pub(super) struct Template {
 
 impl Template {
     /// The line for a row, which is the `number`th from 1.
-    fn line(&self, number: usize, row: &Row) -> anyhow::Result<String> {
+    fn line(&self, number: usize, row: &TableRow) -> anyhow::Result<String> {
         let id = match &self.id {
             Some(column) => plain(row.get(column).with_context(|| unknown(column, row))?),
             None => number.to_string(),
@@ -123,7 +123,7 @@ impl Template {
     }
 
     /// The lines for rows.
-    pub(super) fn lines(&self, rows: &[Row]) -> anyhow::Result<Vec<u8>> {
+    pub(super) fn lines(&self, rows: &[TableRow]) -> anyhow::Result<Vec<u8>> {
         let mut lines = Vec::new();
         for (at, row) in rows.iter().enumerate() {
             let line = self.line(at + 1, row).with_context(|| format!("row {}", at + 1))?;
@@ -138,7 +138,7 @@ impl Template {
 }
 
 /// Puts a row's values into the texts of a template.
-fn fill(value: &mut Value, row: &Row) -> anyhow::Result<()> {
+fn fill(value: &mut Value, row: &TableRow) -> anyhow::Result<()> {
     match value {
         Value::String(text) => *text = filled(text, row)?,
         Value::Array(items) => items.iter_mut().try_for_each(|item| fill(item, row))?,
@@ -149,7 +149,7 @@ fn fill(value: &mut Value, row: &Row) -> anyhow::Result<()> {
 }
 
 /// `{column}` becomes the row's value; `{{` and `}}` are braces.
-fn filled(text: &str, row: &Row) -> anyhow::Result<String> {
+fn filled(text: &str, row: &TableRow) -> anyhow::Result<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
@@ -172,7 +172,7 @@ fn filled(text: &str, row: &Row) -> anyhow::Result<String> {
     Ok(out)
 }
 
-fn unknown(column: &str, row: &Row) -> String {
+fn unknown(column: &str, row: &TableRow) -> String {
     let columns: Vec<&str> = row.keys().map(String::as_str).collect();
     format!("there is no column `{column}`, only {}", columns.join(", "))
 }
@@ -187,7 +187,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// The rows of a file, whose name says what it is.
-pub(super) fn read(file: &Path, format: FileFormat) -> anyhow::Result<Vec<Row>> {
+pub(super) fn read(file: &Path, format: FileFormat) -> anyhow::Result<Vec<TableRow>> {
     let shown = file.display();
     let place = file.canonicalize().with_context(|| format!("{shown} cannot be opened"))?;
     let mut bytes = Vec::new();
@@ -201,14 +201,14 @@ pub(super) fn read(file: &Path, format: FileFormat) -> anyhow::Result<Vec<Row>> 
 }
 
 /// The rows of a file of JSON objects, one a line.
-pub(super) fn read_lines(file: &Path) -> anyhow::Result<Vec<Row>> {
+pub(super) fn read_lines(file: &Path) -> anyhow::Result<Vec<TableRow>> {
     let shown = file.display();
     let text = std::fs::read(file).with_context(|| format!("{shown} cannot be read"))?;
     rows(&text).with_context(|| format!("{shown} is to have a JSON object a line"))
 }
 
-fn rows(lines: &[u8]) -> serde_json::Result<Vec<Row>> {
-    serde_json::Deserializer::from_slice(lines).into_iter::<Row>().collect()
+fn rows(lines: &[u8]) -> serde_json::Result<Vec<TableRow>> {
+    serde_json::Deserializer::from_slice(lines).into_iter::<TableRow>().collect()
 }
 
 /// Writes answers, and lines that have none, as a table.
@@ -270,7 +270,7 @@ fn content(body: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn row(value: &Value) -> Row {
+    fn row(value: &Value) -> TableRow {
         value.as_object().cloned().unwrap()
     }
 
