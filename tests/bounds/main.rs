@@ -6,13 +6,14 @@ mod provider;
 mod request;
 
 use bytes::Bytes;
+use penstock_dialects::provider::{Ask, Form, ProviderFormat, Quirk, Settings, Wanted};
 use penstock_ingress::reading::{self, Reading};
 use penstock_schemas::bound;
 use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::ModelId;
 use penstock_schemas::plan::Worst;
-use penstock_workers::providers::{self, Adapter, Ask, Form, Quirk, Settings, Wanted};
+use penstock_workers::providers;
 use provider::Provider;
 use request::Dice;
 use std::collections::BTreeMap;
@@ -98,7 +99,7 @@ fn no_request_costs_more_than_what_is_set_aside_for_it_whatever_is_done_to_it() 
             let form = if is_own { Form::Own } else { Form::Agnostic };
             let Some(request) = (if is_own { Some(body.clone()) } else { agnostic.clone() }) else { continue };
             // As the pool of the provider tells it to the ingress.
-            let least_output = providers::of(provider.dialect).and_then(Adapter::least_output);
+            let least_output = providers::of(provider.dialect).and_then(ProviderFormat::least_output);
             let worst = bound::worst(Some(&ModelCard { least_output, ..card.clone() }), operation, &extent);
             let Some(sent) = spell(provider, form, (operation, &request), &card) else { continue };
             let Some(charged) = charged(provider, form, (operation, &sent), &card) else { continue };

@@ -7,8 +7,9 @@ use crate::media::MediaGuard;
 use crate::prices;
 use crate::providers::batch_api::BatchDialect;
 use crate::providers::local::{self, LocalModel};
-use crate::providers::{self, Adapter, Settings, demo};
+use crate::providers::{self, demo};
 use crate::slots::BatchShare;
+use penstock_dialects::provider::{ProviderFormat, Settings};
 use penstock_runtime::Secret;
 use penstock_runtime::config::{Document, Section};
 use penstock_schemas::UnixMicros;
@@ -174,7 +175,7 @@ impl WorkersConfig {
                 card.ceiling = Some(ceiling);
             }
             provider.unknown = Some(priced(any.clone(), row.clone()));
-            let least = providers::of(provider.dialect).and_then(Adapter::least_output);
+            let least = providers::of(provider.dialect).and_then(ProviderFormat::least_output);
             let cards = provider.models.iter_mut().chain(&mut provider.unknown);
             cards.for_each(|card| card.least_output = least);
         }

@@ -6,14 +6,14 @@ use crate::cost::sum_up;
 use crate::count::{self, Sent};
 use crate::limits::Pick;
 use crate::provider::Provider;
-use crate::providers::quota;
-use crate::providers::{self, Adapter, Ask, ErrorResponse, Form, Outgoing, Spelled, Wanted};
+use crate::providers::{Adapter, ErrorResponse, Outgoing, quota};
 use crate::sink::FrameSink;
 use ::bytes::Bytes;
 use body::read_up_to;
 use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use meter::Meter;
+use penstock_dialects::provider::{Ask, Form, Spelled, Wanted};
 use penstock_runtime::bus::{Desk, Pending};
 use penstock_runtime::memory::Memory;
 use penstock_runtime::{Life, Secret, clock, heavy};
@@ -229,7 +229,7 @@ impl Exchange<'_> {
 
     /// The request in the provider's words.
     pub fn words(&self, report: &mut Report) -> Result<Spelled, Failure> {
-        let (mut spelled, tools) = providers::spell(
+        let (mut spelled, tools) = penstock_dialects::spell(
             self.adapter,
             &Ask {
                 wanted: self.wanted,

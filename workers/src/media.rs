@@ -7,14 +7,14 @@ mod address;
 pub(crate) mod fuzzing;
 mod guard;
 
-use crate::providers::edit::Edit;
-use crate::providers::media_kind::MediaKind;
 use address::Place;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use guard::Guard;
+use penstock_dialects::json::Edit;
+use penstock_dialects::media_kind::MediaKind;
 use penstock_runtime::heavy;
 use penstock_runtime::memory::{Memory, Reserved};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -69,7 +69,7 @@ impl Media {
 
     /// Whether a chat request names something by its address.
     pub fn is_named_in(request: &Bytes, wanted: Addresses) -> bool {
-        crate::providers::edit::text(request).is_ok_and(|text| !address::find(text, wanted).is_empty())
+        penstock_dialects::json::text(request).is_ok_and(|text| !address::find(text, wanted).is_empty())
     }
 
     /// The chat request with data in the place of addresses; `None` when it names none.
@@ -82,7 +82,7 @@ impl Media {
         wanted: Addresses,
         memory: &Memory,
     ) -> Result<Option<Fetched>, Failure> {
-        let text = crate::providers::edit::text(request)?;
+        let text = penstock_dialects::json::text(request)?;
         let places = heavy(text.len(), || address::find(text, wanted));
         if places.is_empty() {
             return Ok(None);

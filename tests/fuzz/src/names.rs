@@ -12,7 +12,7 @@ use penstock_schemas::price::{PerMillion, PerUnit};
 use penstock_schemas::question::{Question, Words};
 use penstock_schemas::{UnixMicros, pattern, rfc3339};
 use penstock_workers::WorkersConfig;
-use penstock_workers::providers::RequestPath;
+use penstock_dialects::provider::RequestPath;
 use serde_json::Value;
 
 const NOW: UnixMicros = UnixMicros(1_795_341_600_000_000);

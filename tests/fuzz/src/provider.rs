@@ -8,8 +8,9 @@ use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
 use penstock_schemas::name::{ModelId, ProviderId};
 use penstock_schemas::sse::{self, Event};
 use penstock_workers::fuzzing;
-use penstock_workers::providers::framing::Framing;
-use penstock_workers::providers::{self, Adapter, Ask, ErrorResponse, Form, Quirk, Settings, Step, Wanted, quota};
+use penstock_dialects::framing::Framing;
+use penstock_workers::providers::{self, Adapter, ErrorResponse, quota};
+use penstock_dialects::provider::{Ask, Form, Quirk, Settings, Step, Wanted};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -75,7 +76,7 @@ pub fn spell(mut input: Input<'_>) {
         settings: &settings,
         unsupported,
     };
-    if let Ok((spelled, _)) = providers::spell(adapter, &ask) {
+    if let Ok((spelled, _)) = penstock_dialects::spell(adapter, &ask) {
         input.bounds(spelled.body.len());
         if operation == Operation::Chat {
             assert!(is_json(&spelled.body) || form == Form::Own && !is_json(&body), "a chat request is JSON");

@@ -1,10 +1,10 @@
 //! Reads one file of the catalogue. Knows the format, not the folder.
 
 use super::ProviderEntry;
-use crate::providers::Quirk;
 use crate::providers::batch_api::BatchDialect;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use penstock_dialects::provider::Quirk;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};

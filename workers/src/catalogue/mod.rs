@@ -6,8 +6,8 @@ mod file;
 #[cfg(test)]
 mod checks;
 
-use crate::providers::Quirk;
 use crate::providers::batch_api::BatchDialect;
+use penstock_dialects::provider::Quirk;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ProviderId, Target};

@@ -1,10 +1,10 @@
 //! How an exchange with a provider ended, and what is known of it besides. Knows nothing of how it went.
 
 use crate::count::{self, Sent};
-use crate::providers::Observed;
 use crate::providers::quota::Left;
-use crate::providers::tool_map::ToolMap;
 use bytes::Bytes;
+use penstock_dialects::provider::Observed;
+use penstock_dialects::tool_map::ToolMap;
 use penstock_runtime::Life;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};

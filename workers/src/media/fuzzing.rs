@@ -1,7 +1,7 @@
 //! A door to the search for addresses and their replacement, for `tests/fuzz`; no other build has it.
 
 use super::{Addresses, address};
-use crate::providers::edit::Edit;
+use penstock_dialects::json::Edit;
 
 /// The chat request with the same data in the place of all addresses.
 pub(crate) fn inlined(request: &str) -> String {

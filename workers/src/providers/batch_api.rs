@@ -2,9 +2,9 @@
 //! it for single calls, whose requests and answers are the lines. Has no sockets, clocks or retries, and knows nothing of
 //! money or of who asks.
 
-use super::{RequestPath, Settings, json_headers};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
+use penstock_dialects::provider::{RequestPath, Settings, json_headers};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};

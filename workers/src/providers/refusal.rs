@@ -1,18 +1,14 @@
 //! Turns an answer that is not a success into a failure: what kind, what to tell the caller, how long to wait.
 
-use super::errors::{self, ErrorParts};
-use super::strike::strike;
-use super::{ErrorResponse, error_details, retry_after};
+use super::{ErrorResponse, retry_after};
+use penstock_dialects::error_details;
+use penstock_dialects::errors::{self, ErrorParts};
+use penstock_dialects::strike::strike;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
-/// Why the provider refused, by OpenAI's words and those of its copies.
-pub(crate) fn refuse(refusal: &ErrorResponse<'_>) -> Failure {
-    refuse_by(refusal, errors::kind)
-}
-
 /// Why the provider refused; `kind_of` knows what the dialect's statuses and codes mean.
-pub(crate) fn refuse_by(refusal: &ErrorResponse<'_>, kind_of: fn(u16, &ErrorParts) -> FailureKind) -> Failure {
+pub(crate) fn refuse_by(refusal: &ErrorResponse<'_>, kind_of: impl Fn(u16, &ErrorParts) -> FailureKind) -> Failure {
     let ErrorResponse { provider, status, .. } = refusal;
     let json = serde_json::from_slice::<Value>(refusal.body);
     let parts = json.as_ref().map(ErrorParts::of).unwrap_or_default();
@@ -74,14 +70,15 @@ mod tests {
 
     fn refused(status: u16, body: &str) -> Failure {
         let provider = ProviderId::parse("alpha").unwrap();
-        refuse(&ErrorResponse {
+        let refusal = ErrorResponse {
             provider: &provider,
             key: Some("sk-secret-1234"),
             status,
             headers: &HeaderMap::new(),
             body: body.as_bytes(),
             now: UnixMicros(0),
-        })
+        };
+        refuse_by(&refusal, errors::kind)
     }
 
     #[test]

@@ -8,12 +8,13 @@ use crate::mutate::Dice;
 use crate::support::{ask, wanted};
 use bytes::Bytes;
 use penstock_accepts::{Reference, Request};
+use penstock_dialects::provider::{Ask, Form};
 use penstock_schemas::envelope::{Delivery, Dialect, Unsupported};
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::ModelId;
 use penstock_workers::catalogue;
-use penstock_workers::providers::{self, Adapter, Ask, Form};
+use penstock_workers::providers::{self, Adapter};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -148,7 +149,7 @@ impl Target<'_> {
             unsupported,
             ..ask(&bytes, &self.model, wanted(Form::Agnostic, Delivery::Whole))
         };
-        let spelt = match providers::spell(self.adapter, &ask) {
+        let spelt = match penstock_dialects::spell(self.adapter, &ask) {
             Err(failure) => {
                 let field = failure.param.unwrap_or_default();
                 let root = field.split(['.', '[']).next().unwrap_or_default();

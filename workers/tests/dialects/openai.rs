@@ -2,10 +2,11 @@
 
 use crate::support::{NOW, ask, errors_of, events, expect, files, observed, verdict, wanted};
 use bytes::Bytes;
+use penstock_dialects::openai::provider::Openai;
+use penstock_dialects::provider::{Form, ProviderFormat, Settings, Step};
 use penstock_schemas::envelope::Delivery;
 use penstock_schemas::name::ModelId;
-use penstock_workers::providers::openai::Openai;
-use penstock_workers::providers::{Adapter, Form, Outgoing, Settings, Step};
+use penstock_workers::providers::{Adapter, Outgoing};
 use serde_json::{Value, json};
 use std::fs;
 

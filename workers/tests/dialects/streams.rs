@@ -3,9 +3,9 @@
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
 use bytes::Bytes;
+use penstock_dialects::framing::{CutError, Cutter, Framing};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::sse::Event;
-use penstock_workers::providers::framing::{CutError, Cutter, Framing};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use penstock_dialects::provider::{Ask, Form, Observed, Settings, Wanted};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
 use penstock_schemas::failure::Failure;
 use penstock_schemas::name::{ModelId, ProviderId};
 use penstock_schemas::sse::{Event, Parser};
-use penstock_workers::providers::{Adapter, Ask, ErrorResponse, Form, Observed, Settings, Wanted};
+use penstock_workers::providers::{Adapter, ErrorResponse};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,12 +4,13 @@ use crate::streams::{cut, golden_stream};
 use crate::support::{ask, errors_of, events, expect, files, golden, observed, wanted};
 use bytes::Bytes;
 use penstock_accepts::{Reference, Request};
+use penstock_dialects::provider::{Ask, Form, Step};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::envelope::{Delivery, Dialect, Unsupported};
 use penstock_schemas::name::ModelId;
 use penstock_schemas::sse::Parser;
 use penstock_workers::catalogue;
-use penstock_workers::providers::{self, Adapter, Ask, Form, Step};
+use penstock_workers::providers::{self, Adapter};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -37,7 +38,7 @@ fn json_or_text(bytes: &[u8]) -> Value {
 }
 
 fn spelt(adapter: &dyn Adapter, ask: &Ask<'_>) -> Value {
-    match providers::spell(adapter, ask) {
+    match penstock_dialects::spell(adapter, ask) {
         Err(failure) => json!({ "failure": failure }),
         Ok((spelled, _)) => {
             let headers: serde_json::Map<String, Value> = (spelled.headers.iter())

@@ -4,14 +4,14 @@
 //! <https://platform.claude.com/docs/en/api/messages/batches>,
 //! <https://github.com/anthropics/anthropic-sdk-python/tree/main/src/anthropic/types/messages>.
 
-use super::request::VERSION;
 use crate::providers::batch_api::{
     BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, LineEnd, NewBatch, Output, ProviderBatch, around, parse,
     post, put_item, quoted, raw, rfc3339,
 };
-use crate::providers::{RequestPath, Settings, json_headers};
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue};
+use penstock_dialects::anthropic::provider::VERSION;
+use penstock_dialects::provider::{RequestPath, Settings, json_headers};
 use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::failure::Failure;
 use penstock_schemas::native_batch::{GROUP_BYTES, GROUP_LINES, NativeBatchCard};

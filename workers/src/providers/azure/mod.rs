@@ -8,13 +8,14 @@ mod responses;
 
 pub use responses::AzureResponses;
 
-use super::openai::Openai;
-use super::{
-    Adapter, Ask, ErrorResponse, Outgoing, Quirk, RequestPath, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
-};
+use super::{Adapter, Outgoing};
 use bytes::Bytes;
 use http::HeaderName;
 use http::header::AUTHORIZATION;
+use penstock_dialects::openai::provider::Openai;
+use penstock_dialects::provider::{
+    Ask, ProviderFormat, Quirk, RequestPath, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::Failure;
 
@@ -22,7 +23,7 @@ use penstock_schemas::failure::Failure;
 #[derive(Debug)]
 pub struct Azure;
 
-impl Adapter for Azure {
+impl ProviderFormat for Azure {
     fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
         let mut settings = Settings { quirks: ask.settings.quirks.clone(), ..Settings::default() };
         settings.quirks.extend([Quirk::MaxCompletionTokens, Quirk::CustomTools]);
@@ -35,20 +36,6 @@ impl Adapter for Azure {
             }
         };
         Ok(Spelled { path, ..spelled })
-    }
-
-    /// A key of the resource, or a token of Entra ID, which is a JWT.
-    fn authorize(
-        &self,
-        request: &mut Outgoing,
-        key: &str,
-        _settings: &Settings,
-        _now: UnixMicros,
-    ) -> Result<(), Failure> {
-        if key.starts_with("eyJ") {
-            return request.secret(AUTHORIZATION, &format!("Bearer {key}"));
-        }
-        request.secret(HeaderName::from_static("api-key"), key)
     }
 
     fn takes_document_urls(&self) -> bool {
@@ -71,17 +58,29 @@ impl Adapter for Azure {
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
         Openai.stream(wanted)
     }
+}
 
-    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
-        Openai.refuse(refusal)
+impl Adapter for Azure {
+    /// A key of the resource, or a token of Entra ID, which is a JWT.
+    fn authorize(
+        &self,
+        request: &mut Outgoing,
+        key: &str,
+        _settings: &Settings,
+        _now: UnixMicros,
+    ) -> Result<(), Failure> {
+        if key.starts_with("eyJ") {
+            return request.secret(AUTHORIZATION, &format!("Bearer {key}"));
+        }
+        request.secret(HeaderName::from_static("api-key"), key)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::Form;
     use http::HeaderMap;
+    use penstock_dialects::provider::Form;
     use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
     use penstock_schemas::name::ModelId;
 

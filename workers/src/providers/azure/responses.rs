@@ -2,20 +2,21 @@
 //! Source: <https://learn.microsoft.com/azure/ai-services/openai/how-to/responses>.
 
 use super::Azure;
-use crate::providers::responses::Responses;
-use crate::providers::{
-    Adapter, Ask, ErrorResponse, Outgoing, RequestPath, Search, Settings, Spelled, StreamReader, ToolRule, Wanted,
-    Whole,
-};
+use crate::providers::{Adapter, Outgoing};
 use bytes::Bytes;
+use penstock_dialects::errors::ErrorParts;
+use penstock_dialects::provider::{
+    Ask, ProviderFormat, RequestPath, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+};
+use penstock_dialects::responses::provider::Responses;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::failure::Failure;
+use penstock_schemas::failure::{Failure, FailureKind};
 
 /// OpenAI's responses at Azure.
 #[derive(Debug)]
 pub struct AzureResponses;
 
-impl Adapter for AzureResponses {
+impl ProviderFormat for AzureResponses {
     fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
         let spelled = Responses.spell(ask)?;
         // The deployment stands in the request, whatever the version.
@@ -24,16 +25,6 @@ impl Adapter for AzureResponses {
             Some(version) => RequestPath::fixed("openai").join(&spelled.path).with_query("api-version", version),
         };
         Ok(Spelled { path, ..spelled })
-    }
-
-    fn authorize(
-        &self,
-        request: &mut Outgoing,
-        key: &str,
-        settings: &Settings,
-        now: UnixMicros,
-    ) -> Result<(), Failure> {
-        Azure.authorize(request, key, settings, now)
     }
 
     fn tools(&self, _settings: &Settings) -> ToolRule {
@@ -48,7 +39,19 @@ impl Adapter for AzureResponses {
         Responses.stream(wanted)
     }
 
-    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
-        Responses.refuse(refusal)
+    fn kind_of_error(&self, status: u16, parts: &ErrorParts) -> FailureKind {
+        Responses.kind_of_error(status, parts)
+    }
+}
+
+impl Adapter for AzureResponses {
+    fn authorize(
+        &self,
+        request: &mut Outgoing,
+        key: &str,
+        settings: &Settings,
+        now: UnixMicros,
+    ) -> Result<(), Failure> {
+        Azure.authorize(request, key, settings, now)
     }
 }

@@ -311,9 +311,9 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::openai::Openai;
-    use crate::providers::{Adapter, Form as InForm, Wanted};
     use axum::body::to_bytes;
+    use penstock_dialects::openai::provider::Openai;
+    use penstock_dialects::provider::{Form as InForm, ProviderFormat, Wanted};
     use penstock_schemas::envelope::Delivery;
 
     #[test]

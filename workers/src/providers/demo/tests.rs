@@ -1,10 +1,10 @@
 //! The simulator, read by the adapter that reads real providers; its time is simulated too, but for the last test.
 
 use super::{chat, serve};
-use crate::providers::openai::Openai;
-use crate::providers::{Adapter, Form, Observed, Wanted};
 use axum::body::to_bytes;
 use bytes::Bytes;
+use penstock_dialects::openai::provider::Openai;
+use penstock_dialects::provider::{Form, Observed, ProviderFormat, Wanted};
 use penstock_schemas::chat::{Completion, CompletionChunk, Content, ToolCall};
 use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};

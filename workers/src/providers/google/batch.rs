@@ -2,13 +2,13 @@
 //! Sources: <https://ai.google.dev/gemini-api/docs/batch-api>, <https://ai.google.dev/api/batch-api>,
 //! <https://github.com/googleapis/python-genai/blob/main/google/genai/batches.py>.
 
-use super::{Service, resource};
-use crate::providers::RequestPath;
 use crate::providers::batch_api::{
     BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, LineEnd, NewBatch, Output, ProviderBatch, around, parse,
     post, put_item, quoted, raw, rfc3339,
 };
 use bytes::{Bytes, BytesMut};
+use penstock_dialects::google::provider::{Service, resource};
+use penstock_dialects::provider::RequestPath;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::native_batch::{GROUP_BYTES, NativeBatchCard};

@@ -1,70 +1,22 @@
-//! Google's Gemini API, and Vertex AI, which speaks the same JSON at other addresses and with tokens instead of keys. Knows
-//! how both spell requests and answers; tokens are fetched elsewhere.
-//! Sources: <https://ai.google.dev/api/generate-content>,
-//! <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>.
+//! Google's Gemini API and Vertex AI as providers: a key or a token, and waits that stand in an error's body. Their format is
+//! [`penstock_dialects::google`]; tokens are fetched elsewhere.
 
-mod annotations;
-mod answer;
 mod batch;
-mod chunks;
-mod contents;
-mod count;
-mod embeddings;
-mod errors;
-mod generation;
-mod media;
-mod own;
-mod part;
-mod request;
-mod resource;
-mod schema;
-mod stream;
-mod thinking;
-mod tools;
-mod usage;
-mod whole;
 
-use super::{
-    Adapter, Ask, ErrorResponse, Form, Outgoing, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
-    unsupported,
-};
-use bytes::Bytes;
+use super::refusal::refuse_by;
+use super::{Adapter, ErrorResponse, Outgoing};
 use http::HeaderName;
+use penstock_dialects::error_details;
+use penstock_dialects::google::provider::errors::{kind, plain, retry_delay};
+use penstock_dialects::google::provider::{Gemini, Vertex};
+use penstock_dialects::provider::Settings;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::envelope::Operation;
-use penstock_schemas::failure::Failure;
+use penstock_schemas::failure::{Failure, FailureKind};
+use serde_json::Value;
 
 pub use batch::GeminiBatch;
 
-/// The Gemini API.
-#[derive(Debug)]
-pub struct Gemini;
-
-/// Vertex AI.
-#[derive(Debug)]
-pub struct Vertex;
-
-/// Which of the two is spoken to, where they differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Service {
-    Gemini,
-    Vertex,
-}
-
-/// "Must be a-z, A-Z, 0-9, or contain underscores, colons, dots, and dashes, with a maximum length of 64", and begin with a letter
-/// or an underscore. Source: <https://ai.google.dev/api/caching#FunctionDeclaration>.
-const TOOLS: ToolRule =
-    ToolRule { others: "-.:", any_start: false, allowed_tools: true, search: Search::Google, ..ToolRule::FUNCTIONS };
-
 impl Adapter for Gemini {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
-        spell(ask, Service::Gemini)
-    }
-
-    fn tools(&self, _settings: &Settings) -> ToolRule {
-        TOOLS
-    }
-
     // Source: <https://ai.google.dev/gemini-api/docs/api-key>.
     fn authorize(
         &self,
@@ -76,101 +28,33 @@ impl Adapter for Gemini {
         request.secret(HeaderName::from_static("x-goog-api-key"), key)
     }
 
-    fn takes_urls(&self) -> bool {
-        false
-    }
-
-    // Source: <https://ai.google.dev/api/embeddings#method:-models.batchembedcontents>.
-    fn most_inputs(&self) -> Option<u32> {
-        Some(100)
-    }
-
-    fn counts_tokens(&self) -> bool {
-        true
-    }
-
-    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
-        read_whole(wanted, body)
-    }
-
-    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
-        Box::new(stream::Reader::new(wanted))
-    }
-
     fn listing(&self) -> Option<&'static str> {
         Some("models")
     }
 
     fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
-        errors::refuse(refusal)
+        refuse(refusal)
     }
 }
 
 impl Adapter for Vertex {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
-        spell(ask, Service::Vertex)
-    }
-
-    fn tools(&self, _settings: &Settings) -> ToolRule {
-        TOOLS
-    }
-
     fn takes_tokens(&self) -> bool {
         true
     }
 
-    fn takes_urls(&self) -> bool {
-        false
-    }
-
-    // Of the current model; older ones take more, but one by one is right for all.
-    // Source: <https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings#get_text_embeddings_for_a_snippet_of_text>.
-    fn most_inputs(&self) -> Option<u32> {
-        Some(1)
-    }
-
-    fn counts_tokens(&self) -> bool {
-        true
-    }
-
-    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
-        read_whole(wanted, body)
-    }
-
-    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
-        Box::new(stream::Reader::new(wanted))
-    }
-
     fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
-        errors::refuse(refusal)
+        refuse(refusal)
     }
 }
 
-fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
-    match (ask.wanted.form, ask.wanted.operation) {
-        (Form::Own, _) => own::spell(ask, service),
-        (Form::Agnostic, Operation::Chat) => request::spell(ask, service),
-        (Form::Agnostic, Operation::Embeddings) => embeddings::spell(ask, service),
-        (Form::Agnostic, Operation::CountTokens) => count::spell(ask, service),
-        (
-            Form::Agnostic,
-            operation @ (Operation::Completions
-            | Operation::Moderations
-            | Operation::Images
-            | Operation::ImageEdits
-            | Operation::ImageVariations
-            | Operation::Speech
-            | Operation::Transcriptions
-            | Operation::Translations
-            | Operation::Rerank),
-        ) => Err(unsupported(operation.as_str(), "this provider has no such endpoint")),
+/// Why the provider refused.
+fn refuse(refusal: &ErrorResponse<'_>) -> Failure {
+    let Ok(said) = serde_json::from_slice::<Value>(refusal.body) else { return refuse_by(refusal, kind) };
+    let plain = plain(&said).to_string();
+    let mut failure = refuse_by(&ErrorResponse { body: plain.as_bytes(), ..*refusal }, kind);
+    failure.retry_after_ms = failure.retry_after_ms.or_else(|| retry_delay(&said));
+    if failure.kind != FailureKind::ProviderAuth {
+        failure.details = error_details::of(&said, refusal.key);
     }
-}
-
-fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
-    match wanted.operation {
-        Operation::Embeddings => embeddings::read(wanted.form, body),
-        Operation::CountTokens => count::read(wanted.form, body),
-        _ => whole::read(wanted.form, body),
-    }
+    failure
 }

@@ -2,12 +2,12 @@
 //! Sources: <https://docs.mistral.ai/capabilities/batch>, <https://docs.mistral.ai/api/endpoint/batch>,
 //! <https://github.com/mistralai/client-python/blob/main/src/mistralai/client/models/batchjob.py>.
 
-use crate::providers::RequestPath;
 use crate::providers::batch_api::{
     BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, NewBatch, Output, ProviderBatch, around, parse, post,
     put_item, quoted, read_openai_line, seconds,
 };
 use bytes::BytesMut;
+use penstock_dialects::provider::RequestPath;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::native_batch::{GROUP_BYTES, GROUP_LINES, NativeBatchCard};

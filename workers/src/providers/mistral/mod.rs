@@ -1,56 +1,14 @@
-//! Mistral's chat completions and embeddings: OpenAI's, but for what the files here spell and read. A request that is
-//! already in this dialect goes through untouched but for its model.
-//! Sources: <https://docs.mistral.ai/api/>, <https://github.com/mistralai/client-python>.
+//! Mistral as a provider: a bearer token, and batches. Its format is [`penstock_dialects::mistral`].
 
-mod answer;
 mod batch;
-mod request;
-mod stream;
 
-use super::openai::Openai;
-use super::{Adapter, Ask, ErrorResponse, Form, Quirk, Settings, Spelled, StreamReader, Wanted, Whole};
-use bytes::Bytes;
-use penstock_schemas::envelope::Operation;
-use penstock_schemas::failure::Failure;
+use super::Adapter;
+use penstock_dialects::mistral::Mistral;
 
 pub use batch::MistralBatch;
 
-/// Mistral.
-#[derive(Debug)]
-pub struct Mistral;
-
 impl Adapter for Mistral {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
-        match (ask.wanted.form, ask.wanted.operation) {
-            (Form::Agnostic, Operation::Chat) => request::chat(ask),
-            (Form::Agnostic, Operation::Embeddings) => request::embeddings(ask),
-            _ => {
-                // It refuses fields that it does not know, and reports the usage of a stream unasked.
-                let settings = Settings { quirks: vec![Quirk::NoStreamOptions], ..Settings::default() };
-                Openai.spell(&Ask { wanted: Wanted { form: Form::Own, ..ask.wanted }, settings: &settings, ..*ask })
-            }
-        }
-    }
-
-    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
-        match (wanted.form, wanted.operation) {
-            (Form::Agnostic, Operation::Chat) => Openai.read_whole(wanted, &answer::whole(body)?),
-            _ => Openai.read_whole(wanted, body),
-        }
-    }
-
-    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
-        match wanted.form {
-            Form::Own => Openai.stream(wanted),
-            Form::Agnostic => Box::new(stream::Reader::new(wanted)),
-        }
-    }
-
     fn listing(&self) -> Option<&'static str> {
         Some("models")
-    }
-
-    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
-        Openai.refuse(refusal)
     }
 }

@@ -2,12 +2,12 @@
 //! Sources: <https://platform.openai.com/docs/guides/batch>, <https://platform.openai.com/docs/api-reference/batch>,
 //! <https://github.com/openai/openai-python/blob/main/src/openai/types/batch.py>.
 
-use crate::providers::RequestPath;
 use crate::providers::batch_api::{
     BatchApi, BatchLine, BatchPage, BatchRequest, BatchState, NewBatch, Output, ProviderBatch, around, parse, post,
     put_on_one_line, quoted, read_openai_line, seconds,
 };
 use bytes::{BufMut, Bytes, BytesMut};
+use penstock_dialects::provider::RequestPath;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::native_batch::{GROUP_BYTES, GROUP_LINES, NativeBatchCard};

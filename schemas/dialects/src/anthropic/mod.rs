@@ -1,0 +1,3 @@
+//! Anthropic's messages.
+
+pub mod provider;

@@ -1,0 +1,56 @@
+//! Anthropic's messages. Bytes of a caller who speaks the dialect pass untouched; the agnostic form is translated both ways.
+//! Source: <https://platform.claude.com/docs/en/api/messages>.
+
+mod answer;
+mod content;
+mod errors;
+mod messages;
+mod request;
+mod stream;
+mod thinking;
+mod tools;
+mod translating;
+mod usage;
+mod whole;
+mod wire;
+
+use crate::errors::ErrorParts;
+use crate::provider::{Ask, Form, ProviderFormat, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole};
+use bytes::Bytes;
+use penstock_schemas::failure::{Failure, FailureKind};
+
+pub use request::VERSION;
+
+/// Anthropic's messages.
+#[derive(Debug)]
+pub struct Anthropic;
+
+impl ProviderFormat for Anthropic {
+    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+        request::spell(ask)
+    }
+
+    fn counts_tokens(&self) -> bool {
+        true
+    }
+
+    /// `^[a-zA-Z0-9_-]{1,128}$`. Source: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use>.
+    fn tools(&self, _settings: &Settings) -> ToolRule {
+        ToolRule { longest: 128, allowed_tools: true, search: Search::Anthropic, ..ToolRule::FUNCTIONS }
+    }
+
+    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        whole::read_whole(wanted, body)
+    }
+
+    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
+        match wanted.form {
+            Form::Own => Box::new(stream::Passing::default()),
+            Form::Agnostic => Box::new(translating::Translating::new(wanted.delivery)),
+        }
+    }
+
+    fn kind_of_error(&self, status: u16, parts: &ErrorParts) -> FailureKind {
+        errors::kind(status, parts)
+    }
+}

@@ -1,0 +1,207 @@
+//! Spells a request: out of the caller's own bytes, in which only the model's name and the delivery change, or out of the
+//! agnostic form. Source: <https://platform.claude.com/docs/en/api/messages/create>.
+
+use super::wire::{Mark, Request};
+use super::{messages, thinking, tools};
+use crate::claude::Claude;
+use crate::fit::{Fit, is_nothing, wrong};
+use crate::json::{Edit, Fields, text};
+use crate::provider::{Ask, Form, RequestPath, Spelled, json_headers, unsupported};
+use crate::tool_ids;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use penstock_schemas::chat::ChatRequest;
+use penstock_schemas::envelope::Operation;
+use penstock_schemas::failure::{Failure, FailureKind};
+use serde_json::{Map, Value, json};
+
+/// The version of the API that this code knows. Source: <https://platform.claude.com/docs/en/api/versioning>.
+pub const VERSION: &str = "2023-06-01";
+
+/// The longest answer, when neither the caller nor the catalogue says.
+const MAX_TOKENS: u64 = 4096;
+
+/// The length of a made tool-call id.
+const ID_LENGTH: usize = 24;
+
+/// The longest id of an end user. Source: <https://platform.claude.com/docs/en/api/messages/create>, `metadata`.
+const LONGEST_USER: usize = 256;
+
+/// The most marks for the cache. Source: <https://platform.claude.com/docs/en/build-with-claude/prompt-caching>.
+const MOST_MARKS: usize = 4;
+
+/// Callers' headers that go along.
+const CARRIED: [&str; 1] = ["anthropic-beta"];
+
+/// The request for `v1/messages`, or for `v1/messages/count_tokens`.
+pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    let path = match ask.wanted.operation {
+        Operation::Chat => "v1/messages",
+        Operation::CountTokens => "v1/messages/count_tokens",
+        other => return Err(unsupported("model", &format!("this provider has no {other}"))),
+    };
+    let mut fit = Fit::new(ask.unsupported);
+    let body = match ask.wanted.form {
+        Form::Own => own(ask)?,
+        Form::Agnostic => agnostic(ask, &mut fit)?,
+    };
+    Ok(Spelled { path: RequestPath::fixed(path), headers: headers(ask)?, body, dropped: fit.dropped() })
+}
+
+fn headers(ask: &Ask<'_>) -> Result<HeaderMap, Failure> {
+    let mut headers = json_headers(ask.wanted.delivery);
+    let value = |text: &str| {
+        HeaderValue::from_str(text)
+            .map_err(|_| Failure::gateway(FailureKind::BadRequest, "a header holds characters that no header can hold"))
+    };
+    let version = ask.settings.api_version.as_deref().unwrap_or(VERSION);
+    headers.insert(HeaderName::from_static("anthropic-version"), value(version)?);
+    for name in CARRIED {
+        if let Some(carried) = ask.headers.get(name) {
+            headers.insert(HeaderName::from_static(name), value(carried)?);
+        }
+    }
+    Ok(headers)
+}
+
+/// The caller's bytes, every other one as it came.
+fn own(ask: &Ask<'_>) -> Result<Bytes, Failure> {
+    let body = text(ask.body)?;
+    let fields = Fields::read(body)?;
+    let mut edit = Edit::of(body);
+    edit.set(&fields, "model", &json!(ask.model.as_str()).to_string());
+    if ask.wanted.operation == Operation::Chat {
+        if ask.wanted.delivery.is_stream() {
+            edit.set(&fields, "stream", "true");
+        } else if fields.last("stream").is_some() {
+            edit.set(&fields, "stream", "false");
+        }
+    }
+    Ok(edit.finish().into())
+}
+
+fn agnostic(ask: &Ask<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
+    let mut chat: ChatRequest = serde_json::from_slice(ask.body)
+        .map_err(|error| Failure::gateway(FailureKind::BadRequest, format!("the request cannot be read: {error}")))?;
+    let claude = Claude::of(ask.model.as_str());
+    tool_ids::unique(&mut chat.messages);
+    // Source: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use>.
+    tool_ids::map(&mut chat.messages, ID_LENGTH, |id| {
+        !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    });
+    let messages = std::mem::take(&mut chat.messages);
+    let (system, turns) = messages::spell(messages, claude, fit)?;
+    let longest = ask.card.and_then(|card| card.max_output).unwrap_or(MAX_TOKENS);
+    let max_tokens = chat.max_completion_tokens.or(chat.max_tokens).unwrap_or(longest);
+    let mut request = Request {
+        model: ask.model.as_str().to_owned(),
+        max_tokens: Some(max_tokens),
+        system,
+        messages: turns,
+        tools: Vec::new(),
+        tool_choice: None,
+        thinking: None,
+        output_config: Map::new(),
+        rest: Map::new(),
+    };
+    thinking::spell(&chat, claude, &mut request, fit)?;
+    tools::spell(&mut chat, ask, &mut request, fit)?;
+    thinking::sampling(&chat, claude, &mut request, fit)?;
+    rest(&chat, ask, &mut request, fit)?;
+    few_marks(&mut request, fit);
+    if ask.wanted.operation == Operation::CountTokens {
+        request.max_tokens = None;
+        request.rest.retain(|name, _| name == "cache_control");
+    }
+    let bytes = serde_json::to_vec(&request);
+    bytes.map(Bytes::from).map_err(|error| Failure::gateway(FailureKind::Internal, error.to_string()))
+}
+
+/// Takes the first marks for the cache away where there are too many: the last ones cover the most. The provider counts
+/// them in its order: tools, system, messages.
+fn few_marks(request: &mut Request, fit: &mut Fit) {
+    // The mark on top, which lets the provider choose, is one of them.
+    let most = MOST_MARKS - usize::from(request.rest.contains_key("cache_control"));
+    let mut marks = request.marks();
+    let too_many = marks.len().saturating_sub(most);
+    if too_many > 0 {
+        marks.drain(..too_many).for_each(Mark::strike);
+        fit.omit("cache_control");
+    }
+}
+
+/// The fields that stand for themselves, and those that Anthropic has not.
+fn rest(chat: &ChatRequest, ask: &Ask<'_>, request: &mut Request, fit: &mut Fit) -> Result<(), Failure> {
+    if chat.n.is_some_and(|n| n != 1) {
+        fit.cannot("n", "the provider gives one answer")?;
+    }
+    match chat.user.as_deref() {
+        None | Some("") => {}
+        Some(user) if is_id(user) => drop(request.rest.insert("metadata".to_owned(), json!({ "user_id": user }))),
+        Some(_) => fit.omit("user"),
+    }
+    if ask.wanted.delivery.is_stream() {
+        request.rest.insert("stream".to_owned(), true.into());
+    }
+    for (name, value) in &chat.extra {
+        if is_nothing(name, value) {
+            continue;
+        }
+        match name.as_str() {
+            "temperature" | "top_p" | "top_k" => {} // spelt with the thinking
+            "stop" => {
+                if let Some(stops) = stops(value, fit)? {
+                    request.rest.insert("stop_sequences".to_owned(), stops);
+                }
+            }
+            // Anthropic's own, from callers who speak its dialect.
+            "cache_control" | "container" | "context_management" | "mcp_servers" | "speed" | "inference_geo" => {
+                request.rest.insert(name.clone(), value.clone());
+            }
+            "service_tier" => match value.as_str() {
+                Some("auto") => {}
+                // OpenAI's word for it.
+                Some("default") => drop(request.rest.insert(name.clone(), "standard_only".into())),
+                _ => fit.omit(name.as_str()),
+            },
+            "metadata"
+            | "store"
+            | "prediction"
+            | "prompt_cache_key"
+            | "prompt_cache_retention"
+            | "safety_identifier"
+            | "seed"
+            // The thresholds of Google's own filters, which its clients send along.
+            | "safety_settings"
+            | "verbosity" => fit.omit(name.as_str()),
+            _ => fit.cannot(name.as_str(), "the provider has nothing like it")?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether the provider takes it as an end user's id: it refuses what names a person, such as mail addresses and telephone
+/// numbers.
+fn is_id(user: &str) -> bool {
+    let is_number = user.starts_with('+') && user.bytes().filter(u8::is_ascii_digit).count() >= 7;
+    let is_mail = user.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
+    !is_mail && !is_number && user.chars().count() <= LONGEST_USER
+}
+
+fn stops(value: &Value, fit: &mut Fit) -> Result<Option<Value>, Failure> {
+    let all = match value {
+        Value::String(_) => std::slice::from_ref(value),
+        Value::Array(all) => all,
+        _ => return Err(wrong("stop", "it must be a text or a list of texts")),
+    };
+    let mut stops = Vec::with_capacity(all.len());
+    for stop in all {
+        match stop.as_str() {
+            None => return Err(wrong("stop", "it must be a text or a list of texts")),
+            Some("") => {}
+            Some(text) if text.trim().is_empty() => fit.cannot("stop", "the provider takes no white space alone")?,
+            Some(text) => stops.push(text),
+        }
+    }
+    Ok((!stops.is_empty()).then(|| json!(stops)))
+}

@@ -1,0 +1,258 @@
+//! Turns a stream into agnostic chunks: blocks become pieces of text, of reasoning and of calls, each call with an index of
+//! its own. Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
+
+use super::answer::{ANSWER_TOOL, Block, Stop, annotation, hidden_thought, read, thought};
+use super::stream::{Event, Known, added};
+use crate::provider::{Observed, Step, StreamReader};
+use bytes::Bytes;
+use penstock_schemas::chat::{
+    ChunkChoice, CompletionChunk, CompletionUsage, Delta, FunctionCall, ReasoningDetail, ToolCall,
+};
+use penstock_schemas::envelope::Delivery;
+use penstock_schemas::failure::Failure;
+use penstock_schemas::sse;
+use serde_json::{Map, Value};
+
+/// What a block that is under way becomes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Lane {
+    Text,
+    /// Its place among the reasoning's pieces.
+    Thought(u32),
+    /// Its place among the calls, whether any arguments came, and what came with its beginning.
+    Call(u32, bool, String),
+    /// The answer itself, as a tool's arguments.
+    Answer,
+    /// Nothing that a caller of another dialect could understand.
+    #[default]
+    Hidden,
+}
+
+/// Turns a stream into agnostic chunks.
+#[derive(Debug)]
+pub(super) struct Translating {
+    delivery: Delivery,
+    known: Known,
+    /// The blocks under way, by their index: one at a time by the book.
+    lanes: Vec<(u64, Lane)>,
+    thoughts: u32,
+    calls: u32,
+    has_answer: bool,
+    /// The text's length so far, in characters; and where the current block's begins.
+    length: usize,
+    block_start: usize,
+}
+
+impl Translating {
+    pub(super) fn new(delivery: Delivery) -> Self {
+        Self {
+            delivery,
+            known: Known::default(),
+            lanes: Vec::new(),
+            thoughts: 0,
+            calls: 0,
+            has_answer: false,
+            length: 0,
+            block_start: 0,
+        }
+    }
+
+    fn chunk(&self, choices: Vec<ChunkChoice>) -> CompletionChunk {
+        let observed = &self.known.observed;
+        CompletionChunk {
+            id: observed.provider_request_id.clone().unwrap_or_default(),
+            object: "chat.completion.chunk".to_owned(),
+            model: observed.model_version.clone().unwrap_or_default(),
+            choices,
+            ..CompletionChunk::default()
+        }
+    }
+
+    fn bytes(&self, delta: Delta) -> Vec<u8> {
+        event(&self.chunk(vec![ChunkChoice { index: 0, delta, ..ChunkChoice::default() }]))
+    }
+
+    fn content(&mut self, delta: Delta) -> Step {
+        self.known.has_content = true;
+        Step::Content(self.bytes(delta).into())
+    }
+
+    fn lane(&mut self, index: Option<u64>) -> Lane {
+        let index = index.unwrap_or(0);
+        self.lanes.iter().find(|(at, _)| *at == index).map(|(_, lane)| lane.clone()).unwrap_or_default()
+    }
+
+    fn begin(&mut self, event: &Event<'_>) -> Result<Step, Failure> {
+        let Some(block) = event.content_block else { return Ok(Step::Hide) };
+        let block: Block<'_> = read(block.get().as_bytes())?;
+        let index = event.index.unwrap_or(0);
+        self.lanes.retain(|(at, _)| *at != index);
+        let (lane, delta) = match block.kind.as_str() {
+            "text" => {
+                self.block_start = self.length;
+                let text = block.text.filter(|text| !text.is_empty());
+                self.length += text.as_deref().map_or(0, |text| text.chars().count());
+                (Lane::Text, text.map(|text| Delta { content: Some(text), ..Delta::default() }))
+            }
+            "thinking" => {
+                let text = block.thinking.filter(|text| !text.is_empty());
+                let delta = text.map(|text| thinking(self.thoughts, text));
+                (Lane::Thought(self.next_thought()), delta)
+            }
+            "redacted_thinking" => {
+                let detail = hidden_thought(self.next_thought(), block.data);
+                (Lane::Hidden, Some(reasoning(None, detail)))
+            }
+            "tool_use" if block.name.as_deref().is_some_and(|name| name.starts_with(ANSWER_TOOL)) => {
+                self.has_answer = true;
+                (Lane::Answer, None)
+            }
+            "tool_use" => {
+                let at = self.calls;
+                self.calls += 1;
+                let input = block.input.map_or("{}", |input| input.get()).to_owned();
+                (Lane::Call(at, false, input), Some(call(at, block.id, block.name, "")))
+            }
+            _ => (Lane::Hidden, None),
+        };
+        self.lanes.push((index, lane));
+        Ok(delta.map_or(Step::Hide, |delta| self.content(delta)))
+    }
+
+    fn next_thought(&mut self) -> u32 {
+        self.thoughts += 1;
+        self.thoughts - 1
+    }
+
+    fn add(&mut self, event: &Event<'_>) -> Result<Step, Failure> {
+        let added = added(event)?;
+        let delta = match (self.lane(event.index), added.kind.as_deref()) {
+            (Lane::Text, Some("text_delta")) => {
+                let text = added.text.unwrap_or_default();
+                self.length += text.chars().count();
+                Delta { content: Some(text), ..Delta::default() }
+            }
+            (Lane::Text, Some("citations_delta")) => {
+                let Some(citation) = added.citation else { return Ok(Step::Hide) };
+                let annotation = annotation(&citation, (self.block_start, self.length));
+                let extra = Map::from_iter([("annotations".to_owned(), Value::Array(vec![annotation]))]);
+                Delta { extra, ..Delta::default() }
+            }
+            (Lane::Thought(at), Some("thinking_delta")) => thinking(at, added.thinking.unwrap_or_default()),
+            (Lane::Thought(at), Some("signature_delta")) => reasoning(None, thought(at, None, added.signature)),
+            (Lane::Call(at, ..), Some("input_json_delta")) => {
+                let Some(json) = added.partial_json.filter(|json| !json.is_empty()) else { return Ok(Step::Hide) };
+                self.note_arguments(event.index);
+                call(at, None, None, &json)
+            }
+            (Lane::Answer, Some("input_json_delta")) => {
+                Delta { content: Some(added.partial_json.unwrap_or_default()), ..Delta::default() }
+            }
+            _ => return Ok(Step::Hide),
+        };
+        Ok(self.content(delta))
+    }
+
+    fn note_arguments(&mut self, index: Option<u64>) {
+        let lane = self.lanes.iter_mut().find(|(at, _)| Some(*at) == index);
+        if let Some((_, Lane::Call(_, has_arguments, _))) = lane {
+            *has_arguments = true;
+        }
+    }
+
+    /// A call without arguments, or with all of them at its beginning, gets them at its end.
+    fn close(&mut self, event: &Event<'_>) -> Step {
+        let lane = self.lane(event.index);
+        self.lanes.retain(|(at, _)| Some(*at) != event.index);
+        match lane {
+            Lane::Call(at, false, input) => {
+                let delta = call(at, None, None, &input);
+                self.content(delta)
+            }
+            _ => Step::Hide,
+        }
+    }
+
+    fn end(&mut self, stop: Stop) -> Step {
+        let stop = stop.unless_called(self.has_answer, self.calls);
+        let mut out = Vec::new();
+        if let Some(refusal) = stop.refusal {
+            out.extend(self.bytes(Delta { refusal: Some(refusal), ..Delta::default() }));
+        }
+        let finish_reason = Some(stop.reason.to_owned());
+        let last = ChunkChoice { index: 0, delta: Delta::default(), finish_reason, extra: stop.extra };
+        out.extend(event(&self.chunk(vec![last])));
+        self.known.has_content = true;
+        Step::Content(out.into())
+    }
+
+    fn closing(&self) -> Bytes {
+        let mut out = Vec::new();
+        if self.delivery == Delivery::StreamWithUsage
+            && let Some(usage) = self.known.observed.usage.as_ref().and_then(CompletionUsage::of)
+        {
+            out.extend(event(&CompletionChunk { usage: Some(usage), ..self.chunk(Vec::new()) }));
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+        out.into()
+    }
+}
+
+impl StreamReader for Translating {
+    fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
+        let Some(event) = self.known.event(event)? else { return Ok(Step::Hide) };
+        match event.kind.as_str() {
+            "message_start" => {
+                self.known.start(event.message.as_ref());
+                let role = Some("assistant".to_owned());
+                Ok(Step::Hold(self.bytes(Delta { role, ..Delta::default() }).into()))
+            }
+            "content_block_start" => self.begin(&event),
+            "content_block_delta" => self.add(&event),
+            "content_block_stop" => Ok(self.close(&event)),
+            "message_delta" => Ok(self.known.delta(&event)?.map_or(Step::Hide, |stop| self.end(stop))),
+            "message_stop" => {
+                self.known.finish()?;
+                self.known.is_done = true;
+                Ok(Step::Hide)
+            }
+            _ => Ok(Step::Hide),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.known.is_done
+    }
+
+    fn finish(&mut self) -> Result<Bytes, Failure> {
+        self.known.finish()?;
+        Ok(self.closing())
+    }
+
+    fn observed(&self) -> &Observed {
+        &self.known.observed
+    }
+}
+
+fn event(chunk: &CompletionChunk) -> Vec<u8> {
+    let mut out = b"data: ".to_vec();
+    serde_json::to_writer(&mut out, chunk).expect("a chunk has a JSON form");
+    out.extend_from_slice(b"\n\n");
+    out
+}
+
+fn thinking(at: u32, text: String) -> Delta {
+    reasoning(Some(text.clone()), thought(at, Some(text), None))
+}
+
+fn reasoning(text: Option<String>, detail: ReasoningDetail) -> Delta {
+    Delta { reasoning_content: text, reasoning_details: Some(vec![detail]), ..Delta::default() }
+}
+
+/// A piece of a call; only the first one has an id.
+fn call(at: u32, id: Option<String>, name: Option<String>, arguments: &str) -> Delta {
+    let kind = id.is_some().then(|| "function".to_owned());
+    let function = Some(FunctionCall { name, arguments: Some(arguments.to_owned()), ..FunctionCall::default() });
+    let call = ToolCall { index: Some(at), id, kind, function, ..ToolCall::default() };
+    Delta { tool_calls: Some(vec![call]), ..Delta::default() }
+}

@@ -1,0 +1,53 @@
+//! Amazon Bedrock's Converse and ConverseStream: one shape for the models of every maker it serves. Streams
+//! come as Amazon's binary messages, read by Amazon's own crate. Knows nothing of signatures.
+//! Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>.
+
+mod answer;
+mod content;
+pub mod errors;
+mod family;
+mod format;
+mod messages;
+mod names;
+mod reasoning;
+mod request;
+mod stream;
+mod tools;
+mod usage;
+mod wire;
+
+use crate::framing::Framing;
+use crate::provider::{Ask, ProviderFormat, Spelled, StreamReader, Wanted, Whole};
+use bytes::Bytes;
+use penstock_schemas::failure::{Failure, FailureKind};
+
+/// Amazon Bedrock.
+#[derive(Debug)]
+pub struct Bedrock;
+
+impl ProviderFormat for Bedrock {
+    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+        request::spell(ask)
+    }
+
+    fn takes_urls(&self) -> bool {
+        false
+    }
+
+    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        answer::read_whole(wanted, body)
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::AmazonEventStream
+    }
+
+    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
+        Box::new(stream::Reader::new(wanted))
+    }
+}
+
+/// That an answer cannot be understood.
+fn broken(why: &str) -> Failure {
+    Failure::provider(FailureKind::Broken, why)
+}

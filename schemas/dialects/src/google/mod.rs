@@ -1,0 +1,3 @@
+//! Google's Gemini API, and Vertex AI, which speaks the same JSON.
+
+pub mod provider;

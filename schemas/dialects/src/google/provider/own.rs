@@ -1,0 +1,70 @@
+//! Requests in the dialect itself: bytes stay as they are, save for the model's name where a body repeats it.
+
+use super::Service;
+use super::resource::{name, path};
+use crate::fit::wrong;
+use crate::json::{Edit, Fields, text};
+use crate::provider::{Ask, Spelled, json_headers, unsupported};
+use penstock_schemas::envelope::Operation;
+use penstock_schemas::failure::Failure;
+use serde_json::value::RawValue;
+
+/// The caller's request, to the model of the target.
+pub(super) fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
+    let body = text(ask.body)?;
+    let fields = Fields::read(body)?;
+    let model = serde_json::json!(name(ask, service)?).to_string();
+    let (method, body) = match ask.wanted.operation {
+        Operation::Chat if ask.wanted.delivery.is_stream() => {
+            (":streamGenerateContent?alt=sse", rename(body, &fields, &model))
+        }
+        Operation::Chat => (":generateContent", rename(body, &fields, &model)),
+        Operation::Embeddings if fields.last("requests").is_some() && service == Service::Vertex => {
+            return Err(unsupported("requests", "this provider embeds one content at a time"));
+        }
+        Operation::Embeddings if fields.last("requests").is_some() => {
+            (":batchEmbedContents", batch(body, &fields, &model)?)
+        }
+        Operation::Embeddings => (":embedContent", rename(body, &fields, &model)),
+        Operation::CountTokens => (":countTokens", count(body, &fields, &model, service)?),
+        other => return Err(unsupported(other.as_str(), "this dialect has no such endpoint")),
+    };
+    let headers = json_headers(ask.wanted.delivery);
+    Ok(Spelled { path: path(ask, service, method)?, headers, body: body.into(), dropped: Vec::new() })
+}
+
+/// The model's name in the place of the caller's, if it is there.
+fn rename<'a>(body: &'a str, fields: &Fields<'a>, model: &str) -> String {
+    if fields.last("model").is_none() { body.to_owned() } else { set(body, fields, "model", model) }
+}
+
+fn set<'a>(body: &'a str, fields: &Fields<'a>, name: &str, value: &str) -> String {
+    let mut edit = Edit::of(body);
+    edit.set(fields, name, value);
+    edit.finish()
+}
+
+/// Each request of a batch names its model, and must.
+fn batch<'a>(body: &'a str, fields: &Fields<'a>, model: &str) -> Result<String, Failure> {
+    let requests = fields.last("requests").unwrap_or("[]");
+    let requests: Vec<&RawValue> =
+        serde_json::from_str(requests).map_err(|_| wrong("requests", "it must be a list of requests"))?;
+    let mut renamed = Vec::with_capacity(requests.len());
+    for (at, request) in requests.into_iter().enumerate() {
+        let request = request.get();
+        let fields = Fields::read(request).map_err(|_| wrong(format!("requests[{at}]"), "it must be an object"))?;
+        renamed.push(set(request, &fields, "model", model));
+    }
+    Ok(set(body, fields, "requests", &format!("[{}]", renamed.join(","))))
+}
+
+/// A request within the request names the model too; Vertex AI takes its fields without the wrapping.
+fn count<'a>(body: &'a str, fields: &Fields<'a>, model: &str, service: Service) -> Result<String, Failure> {
+    let names = ["generateContentRequest", "generate_content_request"];
+    let Some((name, inner)) = names.into_iter().find_map(|name| Some((name, fields.last(name)?))) else {
+        return Ok(rename(body, fields, model));
+    };
+    let inner_fields = Fields::read(inner).map_err(|_| wrong(name, "it must be an object"))?;
+    let inner = set(inner, &inner_fields, "model", model);
+    Ok(if service == Service::Vertex { inner } else { set(body, fields, name, &inner) })
+}

@@ -1,0 +1,142 @@
+//! A chat request as `generateContent` takes it. What the provider cannot express is refused or left out, by name.
+
+use super::contents::{self, Content, Conversation};
+use super::resource::path;
+use super::thinking::Generation;
+use super::{Service, generation, tools};
+use crate::fit::{Fit, is_nothing, wrong};
+use crate::provider::{Ask, Spelled, json_headers};
+use penstock_schemas::chat::ChatRequest;
+use penstock_schemas::failure::{Failure, FailureKind};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// What an answer is the same without.
+const WITHOUT_MEANING: [&str; 9] = [
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "prediction",
+    "verbosity",
+];
+
+/// Google's own fields, which its own clients may bring along.
+const OWN: [(&str, &str); 2] = [("safety_settings", "safetySettings"), ("cached_content", "cachedContent")];
+
+/// The request as Google has it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Request {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_instruction: Option<Content>,
+    contents: Vec<Content>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_config: Option<Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    generation_config: Map<String, Value>,
+    #[serde(flatten)]
+    own: Map<String, Value>,
+}
+
+/// The request, and where it goes.
+pub(super) fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
+    let (request, dropped) = translate(ask)?;
+    let path = if ask.wanted.delivery.is_stream() {
+        path(ask, service, ":streamGenerateContent?alt=sse")?
+    } else {
+        path(ask, service, ":generateContent")?
+    };
+    let body = serde_json::to_vec(&request).expect("a request has a JSON form").into();
+    Ok(Spelled { path, headers: json_headers(ask.wanted.delivery), body, dropped })
+}
+
+/// The request in Google's words, and what was left out.
+pub(super) fn translate(ask: &Ask<'_>) -> Result<(Request, Vec<String>), Failure> {
+    let mut request: ChatRequest = read(ask.body)?;
+    let model = ask.model.as_str();
+    let mut fit = Fit::new(ask.unsupported);
+    let tool_list = tools::tools(request.tools.take().unwrap_or_default(), &mut fit)?;
+    let choice = request.tool_choice.take();
+    let functions = tools::names(&tool_list);
+    let tool_config = choice.map(|choice| tools::choice(&choice, &functions, &mut fit)).transpose()?.flatten();
+    if request.parallel_tool_calls == Some(false) && !tools::is_single(&functions, tool_config.as_ref()) {
+        fit.cannot("parallel_tool_calls", "the provider's models may always call several at once")?;
+    }
+    let messages = std::mem::take(&mut request.messages);
+    let generation = Generation::of(model);
+    let format = request.response_format.take_if(|_| !functions.is_empty() && !generation.shapes_beside_tools());
+    let generation_config = generation::config(&mut request, model, &mut fit)?;
+    let own = leftovers(request, &mut fit)?;
+    let mut conversation = contents::conversation(messages, generation.is_signed(), &mut fit)?;
+    if let Some(words) = format.as_ref().map(|format| generation::in_words(format, &mut fit)).transpose()?.flatten() {
+        conversation.tell(&words);
+    }
+    let Conversation { system: system_instruction, contents } = conversation;
+    let request =
+        Request { model: None, system_instruction, contents, tools: tool_list, tool_config, generation_config, own };
+    Ok((request, fit.dropped()))
+}
+
+/// Google's own fields of what nobody has taken; the others are refused or left out.
+fn leftovers(request: ChatRequest, fit: &mut Fit) -> Result<Map<String, Value>, Failure> {
+    let mut own = Map::new();
+    if request.user.is_some() {
+        fit.omit("user".to_owned());
+    }
+    for (name, value) in request.extra {
+        let theirs = OWN.iter().find(|(word, theirs)| name == *word || name == *theirs);
+        if let Some((_, theirs)) = theirs {
+            own.insert((*theirs).to_owned(), value);
+        } else if WITHOUT_MEANING.contains(&name.as_str()) {
+            fit.omit(name);
+        } else if !is_nothing(&name, &value) {
+            fit.cannot(&name, "the provider has no such field")?;
+        }
+    }
+    Ok(own)
+}
+
+impl Request {
+    /// With the model's name in it, as a request within a request wants it.
+    pub(super) fn of_model(mut self, model: String) -> Self {
+        self.model = Some(model);
+        self
+    }
+}
+
+/// Reads a request; a mistake in it is named by its field.
+fn read(body: &[u8]) -> Result<ChatRequest, Failure> {
+    serde_json::from_slice(body).map_err(|error| match fault(body) {
+        Some(field) => wrong(&field, &format!("it cannot be read: {error}")),
+        None => Failure::gateway(FailureKind::BadRequest, format!("the request cannot be read: {error}")),
+    })
+}
+
+/// The field that cannot be read: `messages[1].content`, `tools[0]`, `n`.
+fn fault(body: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let fails = |name: &str, value: &Value| {
+        let mut probe = json!({ "model": "", "messages": [] });
+        probe[name] = value.clone();
+        serde_json::from_value::<ChatRequest>(probe).is_err()
+    };
+    let (name, value) = value.as_object()?.iter().find(|(name, value)| fails(name, value))?;
+    let Some(items) = value.as_array() else { return Some(name.clone()) };
+    let Some((at, item)) = items.iter().enumerate().find(|(_, item)| fails(name, &json!([item]))) else {
+        return Some(name.clone());
+    };
+    let inner = item.as_object().into_iter().flatten().find(|(key, inner)| {
+        let mut probe = if name == "messages" { json!({ "role": "" }) } else { json!({ "type": "" }) };
+        probe[key.as_str()] = (*inner).clone();
+        fails(name, &json!([probe]))
+    });
+    Some(inner.map_or_else(|| format!("{name}[{at}]"), |(key, _)| format!("{name}[{at}].{key}")))
+}

@@ -1,0 +1,76 @@
+//! Reads an answer that came in one piece.
+
+use super::answer::{Answer, Candidate};
+use super::chunks::Turn;
+use super::{annotations, errors};
+use crate::provider::{Form, Observed, Whole};
+use bytes::Bytes;
+use penstock_schemas::chat::{Choice, Completion, CompletionUsage, Content, Message};
+use penstock_schemas::failure::{Failure, FailureKind};
+use serde_json::Map;
+
+/// The answer, in the form that is wanted.
+///
+/// # Errors
+/// When it is an error in spite of its status, or no answer.
+pub(super) fn read(form: Form, body: &Bytes) -> Result<Whole, Failure> {
+    let answer = Answer::read(body)?;
+    if let Some(error) = &answer.error {
+        return Err(errors::within(error));
+    }
+    let mut observed = Observed::default();
+    answer.observe(&mut observed);
+    if form == Form::Own {
+        if answer.candidates().is_empty() && answer.blocked().is_none() {
+            return Err(nothing());
+        }
+        return Ok(Whole { bytes: body.clone(), observed });
+    }
+    if answer.candidates().is_empty() {
+        return Err(answer.refusal().unwrap_or_else(nothing));
+    }
+    if let Some(failure) = answer.candidates().iter().find_map(Candidate::failure) {
+        return Err(failure);
+    }
+    let id = observed.provider_request_id.clone().unwrap_or_default();
+    let choices = answer.into_candidates().into_iter().map(|candidate| choice(candidate, &id)).collect();
+    let completion = Completion {
+        object: "chat.completion".to_owned(),
+        model: observed.model_version.clone().unwrap_or_default(),
+        usage: observed.usage.as_ref().and_then(CompletionUsage::of),
+        choices,
+        id,
+        ..Completion::default()
+    };
+    let bytes = serde_json::to_vec(&completion).expect("an answer has a JSON form").into();
+    Ok(Whole { bytes, observed })
+}
+
+fn nothing() -> Failure {
+    Failure::provider(FailureKind::Broken, "the provider's answer holds no candidate")
+}
+
+fn choice(candidate: Candidate, id: &str) -> Choice {
+    let mut turn = Turn::new(candidate.index());
+    let logprobs = candidate.logprobs_result.as_ref().map(annotations::logprobs);
+    let delta = turn.add(candidate, id);
+    let message = Message {
+        role: "assistant".to_owned(),
+        content: delta.content.map(Content::Text),
+        reasoning_content: delta.reasoning_content,
+        reasoning_details: delta.reasoning_details,
+        tool_calls: delta.tool_calls.map(|mut calls| {
+            calls.iter_mut().for_each(|call| call.index = None);
+            calls
+        }),
+        extra: delta.extra,
+        ..Message::default()
+    };
+    let extra = logprobs.map_or_else(Map::new, |found| Map::from_iter([("logprobs".to_owned(), found)]));
+    Choice {
+        index: turn.index,
+        message,
+        finish_reason: turn.finish_reason().or(Some("stop")).map(str::to_owned),
+        extra,
+    }
+}

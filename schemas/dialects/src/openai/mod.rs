@@ -1,0 +1,3 @@
+//! OpenAI's chat completions and the endpoints beside it.
+
+pub mod provider;

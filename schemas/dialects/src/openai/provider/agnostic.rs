@@ -1,0 +1,242 @@
+//! Answers of OpenAI and its copies in the agnostic form, strictly: whoever reads them on may rely on the types in
+//! `penstock_schemas::chat`. Odd spellings of copies are mended here, by their fields. Knows nothing of whose answer it is.
+
+use super::calls::Calls;
+use crate::surrogates;
+use bytes::Bytes;
+use penstock_schemas::failure::{Failure, FailureKind};
+use serde_json::{Map, Value};
+
+/// What is known of one answer: the calls of tools that were seen.
+#[derive(Debug, Default)]
+pub(crate) struct Mender {
+    calls: Calls,
+}
+
+impl Mender {
+    /// A whole answer, or a chunk.
+    ///
+    /// # Errors
+    /// When it is not JSON throughout: in a content that stays unread there may be bytes that are no text, or half a
+    /// surrogate pair.
+    pub(crate) fn mend(&mut self, json: &Bytes) -> Result<Bytes, Failure> {
+        let broken = || Failure::provider(FailureKind::Broken, "the provider's answer is not JSON");
+        let Ok(Value::Object(mut answer)) = serde_json::from_slice(json) else { return Err(broken()) };
+        for (name, is_right) in [
+            ("id", Value::is_string as fn(&Value) -> bool),
+            ("object", Value::is_string),
+            ("model", Value::is_string),
+            ("created", Value::is_u64),
+            ("choices", Value::is_array),
+            ("usage", Value::is_object),
+        ] {
+            if answer.get(name).is_some_and(|value| !is_right(value)) {
+                answer.shift_remove(name);
+            }
+        }
+        // The figures travel apart, read and checked; here they could only be misread.
+        if answer.get("usage").is_some_and(|usage| !usage["prompt_tokens"].is_u64()) {
+            answer.shift_remove("usage");
+        }
+        let choices = answer.entry("choices").or_insert_with(|| Value::Array(Vec::new()));
+        for (place, choice) in choices.as_array_mut().into_iter().flatten().enumerate() {
+            if let Value::Object(choice) = choice {
+                self.mend_choice(choice, place as u64);
+            }
+        }
+        serde_json::to_vec(&answer).map(Bytes::from).map_err(|_| broken())
+    }
+
+    fn mend_choice(&mut self, choice: &mut Map<String, Value>, place: u64) {
+        let index = choice.get("index").and_then(Value::as_u64).unwrap_or(place);
+        choice.insert("index".to_owned(), index.into());
+        let reason = choice.get("finish_reason").and_then(Value::as_str).and_then(finish_reason);
+        let reason = reason.map(ToOwned::to_owned);
+        choice.insert("finish_reason".to_owned(), reason.clone().into());
+        let is_delta = choice.contains_key("delta") || !choice.contains_key("message");
+        let said = choice.entry(if is_delta { "delta" } else { "message" }).or_insert(Value::Null);
+        if !said.is_object() {
+            *said = Value::Object(Map::new());
+        }
+        if let Value::Object(said) = said {
+            mend_text(said, is_delta);
+            self.mend_calls(said, index, is_delta);
+            if reason.is_some() && is_delta {
+                self.end_calls(said, index);
+            }
+        }
+    }
+
+    fn mend_calls(&mut self, said: &mut Map<String, Value>, choice: u64, is_delta: bool) {
+        if let Some(call) = said.shift_remove("function_call").filter(Value::is_object) {
+            // The older spelling of the only call there is.
+            let call = serde_json::json!([{ "index": 0, "type": "function", "function": call }]);
+            said.entry("tool_calls").or_insert(call);
+        }
+        if !said.get("tool_calls").is_some_and(Value::is_array) {
+            said.shift_remove("tool_calls");
+            return;
+        }
+        let Some(Value::Array(calls)) = said.shift_remove("tool_calls") else { return };
+        let mut mended = Vec::with_capacity(calls.len());
+        for (place, call) in calls.into_iter().enumerate() {
+            let Value::Object(mut call) = call else { continue };
+            call.retain(|name, value| !matches!(name.as_str(), "id" | "type") || value.is_string());
+            let theirs = call.get("index").and_then(Value::as_u64).unwrap_or(place as u64);
+            if call.get("id").and_then(Value::as_str).is_some_and(|id| !id.is_empty()) {
+                call.entry("type").or_insert_with(|| "function".into());
+            }
+            mend_function(&mut call);
+            if is_delta {
+                mended.extend(self.calls.add(choice, theirs, call));
+            } else {
+                call.shift_remove("index");
+                mend_halves(&mut call);
+                mended.push(Value::Object(call));
+            }
+        }
+        if !mended.is_empty() {
+            said.insert("tool_calls".to_owned(), mended.into());
+        }
+    }
+
+    /// The calls of a choice that has ended go out, also those that nobody has named.
+    fn end_calls(&mut self, said: &mut Map<String, Value>, choice: u64) {
+        let nameless = self.calls.nameless(choice);
+        if nameless.is_empty() {
+            return;
+        }
+        let calls = said.entry("tool_calls").or_insert_with(|| Value::Array(Vec::new()));
+        calls.as_array_mut().into_iter().for_each(|calls| calls.extend(nameless.iter().cloned()));
+    }
+}
+
+fn mend_function(call: &mut Map<String, Value>) {
+    let Some(Value::Object(function)) = call.get_mut("function") else {
+        call.shift_remove("function");
+        return;
+    };
+    if !function.get("name").is_some_and(Value::is_string) {
+        function.shift_remove("name");
+    }
+    match function.get("arguments") {
+        None | Some(Value::String(_)) => {}
+        Some(Value::Null) => drop(function.shift_remove("arguments")),
+        Some(other) => {
+            let text = other.to_string();
+            function.insert("arguments".to_owned(), text.into());
+        }
+    }
+}
+
+/// The arguments are JSON in a text of its own, and that may hold half a surrogate pair too.
+fn mend_halves(call: &mut Map<String, Value>) {
+    let Some(Value::String(arguments)) = call.get_mut("function").and_then(|function| function.get_mut("arguments"))
+    else {
+        return;
+    };
+    if let Some(mended) = surrogates::mend(&Bytes::copy_from_slice(arguments.as_bytes())) {
+        *arguments = String::from_utf8_lossy(&mended).into_owned();
+    }
+}
+
+fn mend_text(said: &mut Map<String, Value>, is_delta: bool) {
+    // vLLM and OpenRouter call it `reasoning`, as the newer of two names; DeepSeek's is the agnostic one.
+    if let Some(thought) = said.shift_remove("reasoning").filter(Value::is_string) {
+        let known = said.get("reasoning_content").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        if !known {
+            said.insert("reasoning_content".to_owned(), thought);
+        }
+    }
+    for name in ["role", "refusal", "reasoning_content"] {
+        if said.get(name).is_some_and(|value| !value.is_string()) {
+            said.shift_remove(name);
+        }
+    }
+    let is_detail = |detail: &Value| detail.get("type").is_some_and(Value::is_string);
+    if !said.get("reasoning_details").and_then(Value::as_array).is_some_and(|details| details.iter().all(is_detail)) {
+        said.shift_remove("reasoning_details");
+    }
+    if !is_delta {
+        said.entry("role").or_insert_with(|| "assistant".into());
+    }
+    if let Some(Value::Array(parts)) = said.get("content") {
+        let text: String = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+        said.insert("content".to_owned(), text.into());
+    } else if !said.get("content").is_some_and(Value::is_string) {
+        said.shift_remove("content");
+        if !is_delta {
+            said.insert("content".to_owned(), Value::Null);
+        }
+    }
+}
+
+/// The reason in OpenAI's word; some copies write an empty one while there is none, or their engine's own.
+fn finish_reason(theirs: &str) -> Option<&str> {
+    match theirs {
+        "" => None,
+        "function_call" | "tool_use" => Some("tool_calls"),
+        "eos" | "eos_token" | "stop_sequence" | "end_turn" => Some("stop"),
+        "max_tokens" | "model_length" => Some("length"),
+        other => Some(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_schemas::chat::{Completion, CompletionChunk};
+    use serde_json::json;
+
+    #[test]
+    fn what_copies_spell_otherwise_is_mended() {
+        for (theirs, ours) in [
+            (
+                json!({"id": 7, "created": 1.5, "usage": {}, "choices": [{"message": {"reasoning": "hm", "content": null, "tool_calls": [
+                    {"function": {"name": "f", "arguments": {"n": 9_007_199_254_740_993_u64}}, "id": "a"}]}, "finish_reason": "tool_use"}]}),
+                json!({"choices": [{"message": {"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [
+                    {"function": {"name": "f", "arguments": "{\"n\":9007199254740993}"}, "id": "a", "type": "function"}]},
+                    "finish_reason": "tool_calls", "index": 0}]}),
+            ),
+            (
+                json!({"choices": [{"message": {"content": [{"type": "text", "text": "a"}], "function_call": {"name": "f", "arguments": ""}}}]}),
+                json!({"choices": [{"index": 0, "finish_reason": null, "message": {"role": "assistant", "content": "a",
+                    "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": ""}}]}}]}),
+            ),
+        ] {
+            let mended = Mender::default().mend(&theirs.to_string().into()).unwrap();
+            assert_eq!(serde_json::from_slice::<Value>(&mended).unwrap(), ours);
+            serde_json::from_slice::<Completion>(&mended).unwrap();
+        }
+    }
+
+    #[test]
+    fn calls_that_share_an_index_get_their_own() {
+        let mut mender = Mender::default();
+        let mut indexes = Vec::new();
+        for (index, id) in [(0, "a"), (0, ""), (0, "b"), (0, ""), (0, "a"), (1, "c"), (1, "c")] {
+            let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": index, "id": id, "function": {"name": "f", "arguments": "{"}}]}}]});
+            let mended = mender.mend(&chunk.to_string().into()).unwrap();
+            let chunk: CompletionChunk = serde_json::from_slice(&mended).unwrap();
+            indexes.push(chunk.choices[0].delta.tool_calls.as_ref().unwrap()[0].index.unwrap());
+        }
+        assert_eq!(indexes, [0, 0, 1, 1, 0, 2, 2]);
+    }
+
+    #[test]
+    fn nothing_that_comes_is_too_odd() {
+        for odd in
+            ["", "[]", "{\"choices\":3}", "{\"choices\":[3,{\"delta\":3},{\"message\":{\"tool_calls\":[3,null]}}]}"]
+        {
+            let _ = Mender::default().mend(&Bytes::from_static(odd.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_where_it_stays_unread_is_no_answer() {
+        for odd in [&b"{\"x\":\"sev\xe9rity\"}"[..], br#"{"x":"\ud800"}"#, br#"{"choices":[{"index":0,}]}"#, b"[]"] {
+            let failure = Mender::default().mend(&Bytes::copy_from_slice(odd)).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Broken, "{}", String::from_utf8_lossy(odd));
+        }
+    }
+}

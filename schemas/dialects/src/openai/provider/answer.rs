@@ -1,0 +1,171 @@
+//! The parts of an answer or of a chunk that the gateway reads. Knows nothing of what clients make of them: content is
+//! looked at only for whether there is any.
+
+use super::usage;
+use crate::provider::Observed;
+use penstock_schemas::failure::{Failure, FailureKind};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::error::Category;
+
+/// An answer or a chunk. Leaves are of any type, so that a copy's odd spelling of one field does not fail the answer.
+#[derive(Debug, Deserialize)]
+pub(super) struct Answer {
+    id: Option<Value>,
+    model: Option<Value>,
+    /// Each answer, or its next piece.
+    pub(super) choices: Option<Vec<Choice>>,
+    usage: Option<Value>,
+    /// The copy of one provider that reports the usage here, unasked.
+    x_groq: Option<Elsewhere>,
+    error: Option<Value>,
+    object: Option<Value>,
+    message: Option<Value>,
+}
+
+/// One answer, or a piece of it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Choice {
+    index: Option<Value>,
+    finish_reason: Option<Value>,
+    delta: Option<Delta>,
+    /// What a completion of a text adds.
+    text: Option<Value>,
+    /// One provider's streams report the usage here.
+    usage: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Elsewhere {
+    usage: Option<Value>,
+    error: Option<Value>,
+}
+
+/// What a piece adds. `reasoning`, `reasoning_content`, `reasoning_details` and `images` are the copies' own.
+#[derive(Debug, Deserialize)]
+struct Delta {
+    content: Option<Value>,
+    refusal: Option<Value>,
+    tool_calls: Option<Value>,
+    function_call: Option<Value>,
+    audio: Option<Value>,
+    reasoning: Option<Value>,
+    reasoning_content: Option<Value>,
+    reasoning_details: Option<Value>,
+    images: Option<Value>,
+}
+
+impl Answer {
+    /// Reads it, the last of a field's values counting when it comes twice.
+    ///
+    /// # Errors
+    /// When it is not a JSON object with choices in a list.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Failure> {
+        let twice = |_| serde_json::from_slice::<Value>(bytes).and_then(serde_json::from_value);
+        serde_json::from_slice(bytes).or_else(twice).map_err(|error: serde_json::Error| {
+            // The parser's own words may quote the answer.
+            let what = match error.classify() {
+                Category::Eof => "is cut short",
+                Category::Syntax | Category::Io => "is not JSON",
+                Category::Data => "is not a chat completion",
+            };
+            let at = format!("at line {} column {}", error.line(), error.column());
+            Failure::provider(FailureKind::Broken, format!("the provider's answer {what} {at}"))
+        })
+    }
+
+    /// The error in it, if it is one: under `error`, or the whole of it.
+    pub(super) fn error(&self) -> Option<Said<'_>> {
+        let elsewhere = self.x_groq.as_ref().and_then(|elsewhere| elsewhere.error.as_ref());
+        if let Some(error) = self.error.as_ref().or(elsewhere).filter(|error| is_filled(Some(error))) {
+            return Some(Said::Part(error));
+        }
+        let is_error = self.object.as_ref().is_some_and(|object| object == "error")
+            || (self.choices.is_none() && is_filled(self.message.as_ref()));
+        is_error.then_some(Said::Whole)
+    }
+
+    /// Whether it reports a usage and nothing else.
+    pub(super) fn is_usage_alone(&self) -> bool {
+        self.usage.is_some() && self.choices.as_ref().is_none_or(Vec::is_empty)
+    }
+
+    /// Whether it holds neither a choice nor a usage, as Azure's report on the prompt does.
+    pub(super) fn is_empty(&self) -> bool {
+        self.usage.is_none() && self.choices.as_ref().is_none_or(Vec::is_empty)
+    }
+
+    /// Adds what it says to what is known.
+    pub(super) fn observe(&self, observed: &mut Observed) {
+        let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).map(str::to_owned);
+        let known = |text: Option<String>| text.filter(|text| !text.is_empty());
+        if observed.provider_request_id.is_none() {
+            observed.provider_request_id = known(text(&self.id));
+        }
+        if observed.model_version.is_none() {
+            observed.model_version = known(text(&self.model));
+        }
+        let choices = self.choices.as_deref().unwrap_or_default();
+        if observed.finish_reason.is_none() {
+            observed.finish_reason = choices.iter().find_map(Choice::finish_reason).map(str::to_owned);
+        }
+        let usages = [self.x_groq.as_ref().and_then(|elsewhere| elsewhere.usage.as_ref()), self.usage.as_ref()];
+        let usages = choices.iter().map(|choice| choice.usage.as_ref()).chain(usages);
+        // A stream may count on in each chunk: the last figures are the whole stream's.
+        if let Some(read) = usages.flatten().filter_map(usage::read).next_back() {
+            (observed.usage, observed.usage_mismatch) = (Some(read.usage), read.mismatch);
+        }
+    }
+}
+
+/// Where an answer's error is.
+#[derive(Debug)]
+pub(super) enum Said<'a> {
+    /// In this part of it.
+    Part(&'a Value),
+    /// The answer is the error.
+    Whole,
+}
+
+impl Choice {
+    /// Its place among the answers.
+    pub(super) fn index(&self) -> u64 {
+        self.index.as_ref().and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    /// Why it stopped, if it did. Some copies write an empty word while it has not.
+    pub(super) fn finish_reason(&self) -> Option<&str> {
+        self.finish_reason.as_ref().and_then(Value::as_str).filter(|reason| !reason.is_empty())
+    }
+
+    /// Whether it brings anything that a client could act on.
+    pub(super) fn has_content(&self) -> bool {
+        self.finish_reason().is_some()
+            || is_filled(self.text.as_ref())
+            || self.delta.as_ref().is_some_and(|delta| {
+                [
+                    &delta.content,
+                    &delta.refusal,
+                    &delta.tool_calls,
+                    &delta.function_call,
+                    &delta.audio,
+                    &delta.reasoning,
+                    &delta.reasoning_content,
+                    &delta.reasoning_details,
+                    &delta.images,
+                ]
+                .into_iter()
+                .any(|value| is_filled(value.as_ref()))
+            })
+    }
+}
+
+pub(super) fn is_filled(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(Value::Object(fields)) => !fields.is_empty(),
+        Some(Value::Bool(_) | Value::Number(_)) => true,
+    }
+}

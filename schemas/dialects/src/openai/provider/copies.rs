@@ -1,0 +1,111 @@
+//! What a copy of OpenAI would refuse or overlook of what OpenAI takes, changed in the caller's own bytes. Everything else
+//! stays as it came.
+
+use crate::json::{Edit, Fields};
+use crate::provider::{Quirk, Settings};
+use penstock_schemas::failure::Failure;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// The request as this copy takes it; `None` when it needs no change.
+pub(super) fn fit(request: &str, settings: &Settings) -> Result<Option<String>, Failure> {
+    if settings.quirks.is_empty() {
+        return Ok(None);
+    }
+    let mut fields: Vec<(Cow<'_, str>, Cow<'_, str>)> =
+        Fields::read(request)?.0.into_iter().map(|(name, value)| (name, value.into())).collect();
+    let mut is_changed = false;
+    for quirk in &settings.quirks {
+        is_changed |= match quirk {
+            Quirk::MaxTokens => rename_limit(&mut fields),
+            Quirk::NoStreamOptions => remove(&mut fields, |name, _| name == "stream_options"),
+            Quirk::NoParallelToolCalls => {
+                remove(&mut fields, |name, value| name == "parallel_tool_calls" && value != "false")
+            }
+            Quirk::NoDeveloperRole => change_roles(&mut fields),
+            _ => false,
+        };
+    }
+    Ok(is_changed.then(|| write(&fields)))
+}
+
+type Field<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+fn remove(fields: &mut Vec<Field<'_>>, is_unwanted: impl Fn(&str, &str) -> bool) -> bool {
+    let before = fields.len();
+    fields.retain(|(name, value)| !is_unwanted(name, value));
+    fields.len() < before
+}
+
+/// The newer name counts where both stand, as it does at OpenAI.
+fn rename_limit(fields: &mut Vec<Field<'_>>) -> bool {
+    let newer = |(name, value): &Field<'_>| name == "max_completion_tokens" && value != "null";
+    if !fields.iter().any(newer) {
+        return false;
+    }
+    fields.retain(|(name, _)| name != "max_tokens");
+    for (name, _) in fields.iter_mut().filter(|(name, _)| name == "max_completion_tokens") {
+        *name = "max_tokens".into();
+    }
+    true
+}
+
+fn change_roles(fields: &mut [Field<'_>]) -> bool {
+    let mut is_changed = false;
+    for (_, messages) in fields.iter_mut().filter(|(name, _)| name == "messages") {
+        let text = messages.clone();
+        let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(&text) else { continue };
+        let mut edit = Edit::of(&text);
+        for message in list {
+            let Ok(of_message) = Fields::read(message.get()) else { continue };
+            for (_, role) in of_message.0.iter().filter(|(name, role)| name == "role" && *role == "\"developer\"") {
+                edit.replace(role, "\"system\"".to_owned());
+                is_changed = true;
+            }
+        }
+        *messages = edit.finish().into();
+    }
+    is_changed
+}
+
+fn write(fields: &[Field<'_>]) -> String {
+    let mut out = String::from("{");
+    for (name, value) in fields {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str(&serde_json::json!(name).to_string());
+        out.push(':');
+        out.push_str(value);
+    }
+    out.push('}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_gets_what_it_takes_and_no_other_byte_changes() {
+        let of = |request: &str, quirks: &[Quirk]| {
+            fit(request, &Settings { quirks: quirks.to_vec(), ..Settings::default() }).unwrap()
+        };
+        let all = [Quirk::MaxTokens, Quirk::NoStreamOptions, Quirk::NoDeveloperRole, Quirk::NoParallelToolCalls];
+        for (request, sent) in [
+            (r#"{"max_completion_tokens":5,"max_tokens":7,"x":1.50}"#, Some(r#"{"max_tokens":5,"x":1.50}"#)),
+            (r#"{"max_tokens":7}"#, None),
+            (r#"{"stream_options":{"include_usage":true},"model":"m"}"#, Some(r#"{"model":"m"}"#)),
+            (r#"{"parallel_tool_calls":false}"#, None),
+            (r#"{"parallel_tool_calls":true}"#, Some("{}")),
+            (
+                r#"{"messages":[ {"role" : "developer","content":"\"role\":\"developer\""},{"role":"user"} ]}"#,
+                Some(r#"{"messages":[ {"role" : "system","content":"\"role\":\"developer\""},{"role":"user"} ]}"#),
+            ),
+            (r#"{"messages":"developer"}"#, None),
+        ] {
+            assert_eq!(of(request, &all).as_deref(), sent, "{request}");
+            assert_eq!(of(request, &[Quirk::TopK]), None);
+        }
+    }
+}

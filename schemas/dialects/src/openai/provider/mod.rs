@@ -1,0 +1,80 @@
+//! OpenAI's chat completions and other endpoints, the dialect that most providers copy; also the provider-agnostic form, so that bytes pass
+//! through untouched in both directions. Knows the copies' differences by their fields, never by their names.
+//! Source: <https://platform.openai.com/docs/api-reference/chat>.
+
+pub(crate) mod agnostic;
+mod answer;
+mod calls;
+mod copies;
+mod errors;
+mod events;
+mod glance;
+mod other;
+pub(crate) mod parts;
+mod request;
+mod stream;
+mod translate;
+mod usage;
+mod whole;
+
+use crate::provider::{Ask, Form, ProviderFormat, Quirk, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole};
+use agnostic::Mender;
+use bytes::Bytes;
+use penstock_schemas::envelope::Operation;
+use penstock_schemas::failure::Failure;
+
+/// OpenAI's chat completions.
+#[derive(Debug)]
+pub struct Openai;
+
+impl ProviderFormat for Openai {
+    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+        match (ask.wanted.form, ask.wanted.operation) {
+            (Form::Agnostic, Operation::Chat) => translate::spell(ask),
+            (Form::Agnostic, Operation::Embeddings) => translate::embeddings(ask),
+            // Of the other operations the agnostic form is this one.
+            (Form::Own | Form::Agnostic, _) => request::spell(ask),
+        }
+    }
+
+    fn tools(&self, settings: &Settings) -> ToolRule {
+        ToolRule {
+            free_text: settings.has(Quirk::CustomTools),
+            allowed_tools: settings.has(Quirk::CustomTools),
+            ..ToolRule::FUNCTIONS
+        }
+    }
+
+    /// OpenAI's files come as data or by their id.
+    /// Source: <https://platform.openai.com/docs/guides/pdf-files?api-mode=chat>.
+    fn takes_document_urls(&self) -> bool {
+        false
+    }
+
+    /// Source: <https://platform.openai.com/docs/api-reference/embeddings/create#embeddings-create-input>.
+    fn most_inputs(&self) -> Option<u32> {
+        Some(2048)
+    }
+
+    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        let observed = if has_choices(wanted.operation) { whole::read_whole(body) } else { other::read(wanted, body) }?;
+        let bytes = match (wanted.form, wanted.operation) {
+            (Form::Agnostic, Operation::Chat) => Mender::default().mend(body)?,
+            (Form::Own | Form::Agnostic, _) => body.clone(),
+        };
+        Ok(Whole { bytes, observed })
+    }
+
+    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
+        if has_choices(wanted.operation) {
+            Box::new(stream::Reader::new(wanted.delivery, wanted.form))
+        } else {
+            Box::new(events::Reader::new(wanted.operation))
+        }
+    }
+}
+
+/// Whether an answer is a list of choices.
+fn has_choices(operation: Operation) -> bool {
+    matches!(operation, Operation::Chat | Operation::Completions)
+}

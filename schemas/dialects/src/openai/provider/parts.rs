@@ -1,0 +1,170 @@
+//! The messages of an agnostic request as OpenAI and its copies take them. Knows nothing of the request around them.
+
+use crate::fit::Fit;
+use crate::provider::{Quirk, Settings};
+use penstock_schemas::chat::{Content, Message, Part};
+use penstock_schemas::failure::Failure;
+use serde_json::Value;
+
+/// What stands in a tool's message whose images follow behind it.
+const BEHIND: &str = "(the result is in the next message of the user)";
+
+/// The kinds of content that OpenAI and its copies know, Mistral's documents among them.
+const KINDS: [&str; 7] = ["text", "image_url", "input_audio", "file", "refusal", "document_url", "video_url"];
+
+/// The messages without what this server does not take. Images in tools' results stand in a message of the user's behind
+/// them, because a tool's message can only hold text.
+/// Source: <https://platform.openai.com/docs/api-reference/chat/create#chat-create-messages>.
+pub(crate) fn fit_messages(
+    messages: Vec<Message>,
+    settings: &Settings,
+    fit: &mut Fit,
+) -> Result<Vec<Message>, Failure> {
+    let mut fitted = Vec::with_capacity(messages.len());
+    let mut behind: Vec<Part> = Vec::new();
+    for (at, mut message) in messages.into_iter().enumerate() {
+        if message.role != "tool" {
+            show(&mut fitted, &mut behind);
+        }
+        fit_message(&mut message, settings);
+        message.content = match message.content.take() {
+            Some(Content::Parts(parts)) => {
+                let parts = fit_parts(parts, at, settings, fit)?;
+                let parts = match message.role.as_str() {
+                    "tool" => take_images(parts, &mut behind),
+                    "user" => parts,
+                    _ => take_others(parts, &mut behind),
+                };
+                Some(join(parts, &message.role, settings))
+            }
+            content => content,
+        };
+        if message.role == "assistant" && message.content.is_none() && message.tool_calls.is_none() {
+            // It held nothing but thoughts of somebody else's; a message must hold something.
+            message.content = Some(Content::Text(String::new()));
+        }
+        fitted.push(message);
+    }
+    show(&mut fitted, &mut behind);
+    Ok(fitted)
+}
+
+fn fit_message(message: &mut Message, settings: &Settings) {
+    message.is_error = None;
+    if !settings.has(Quirk::CacheControl) {
+        message.cache_control = None;
+    }
+    if !settings.has(Quirk::ReasoningDetails) {
+        message.reasoning_details = None;
+    }
+    let thought = message.reasoning_content.take().filter(|thought| !thought.is_empty());
+    if settings.has(Quirk::ReasoningContent) {
+        message.reasoning_content = thought;
+    } else if let Some(thought) = thought.filter(|_| settings.has(Quirk::Reasoning)) {
+        message.extra.insert("reasoning".to_owned(), thought.into());
+    }
+    if message.role == "developer" && settings.has(Quirk::NoDeveloperRole) {
+        "system".clone_into(&mut message.role);
+    }
+    if message.tool_calls.as_ref().is_some_and(Vec::is_empty) {
+        message.tool_calls = None;
+    }
+    for call in message.tool_calls.iter_mut().flatten() {
+        call.index = None;
+        call.kind.get_or_insert_with(|| "function".to_owned());
+        let arguments = call.function.as_mut().map(|function| function.arguments.get_or_insert_default());
+        if let Some(arguments) = arguments.filter(|arguments| arguments.is_empty()) {
+            arguments.push_str("{}");
+        }
+    }
+}
+
+fn fit_parts(parts: Vec<Part>, at: usize, settings: &Settings, fit: &mut Fit) -> Result<Vec<Part>, Failure> {
+    let mut fitted = Vec::with_capacity(parts.len());
+    for (place, mut part) in parts.into_iter().enumerate() {
+        if !KINDS.contains(&part.kind.as_str()) {
+            match as_text(&part) {
+                Some(text) => fitted.push(Part::text(text)),
+                None => {
+                    let kind: String = part.kind.chars().take(64).collect();
+                    let field = format!("messages[{at}].content[{place}].type");
+                    fit.cannot(field, &format!("the server knows no content of the kind `{kind}`"))?;
+                }
+            }
+            continue;
+        }
+        if !settings.has(Quirk::CacheControl) {
+            part.cache_control = None;
+        }
+        if let Some(file) = part.file.as_mut().filter(|file| file.file_url.is_some()) {
+            // The worker has fetched what it could.
+            if file.file_data.is_none() && file.file_id.is_none() {
+                let field = format!("messages[{at}].content[{place}].file.file_url");
+                fit.cannot(field, "the server takes no addresses of documents")?;
+                continue;
+            }
+            file.file_url = None;
+        }
+        fitted.push(part);
+    }
+    Ok(fitted)
+}
+
+/// What a provider of another dialect did by itself, as something to be read: the answer behind it rests on that. Source:
+/// <https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool#response>.
+fn as_text(part: &Part) -> Option<String> {
+    let own = |name: &str| part.extra.get(name).and_then(Value::as_str).unwrap_or_default();
+    match part.kind.as_str() {
+        "server_tool_use" | "mcp_tool_use" => {
+            Some(format!("(used {} with {})", own("name"), part.extra.get("input").unwrap_or(&Value::Null)))
+        }
+        "tool_reference" => Some(format!("(found the tool {})", own("tool_name"))),
+        kind if kind.ends_with("_tool_result") => {
+            let found = part.extra.get("content").and_then(Value::as_array).into_iter().flatten();
+            let line = |one: &Value| {
+                let told = ["title", "url", "text"].iter().filter_map(|name| one.get(name)?.as_str());
+                Some(told.collect::<Vec<_>>().join(" ")).filter(|line| !line.is_empty())
+            };
+            let lines: Vec<String> = found.filter_map(line).collect();
+            Some(if lines.is_empty() { "(it gave a result)".to_owned() } else { lines.join("\n") })
+        }
+        _ => None,
+    }
+}
+
+/// Leaves a tool's text, and moves everything else behind.
+fn take_images(parts: Vec<Part>, behind: &mut Vec<Part>) -> Vec<Part> {
+    let (text, others): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| part.kind == "text");
+    if text.is_empty() && !others.is_empty() {
+        behind.extend(others);
+        return vec![Part::text(BEHIND)];
+    }
+    behind.extend(others);
+    text
+}
+
+/// Leaves what an assistant or a system may say, and moves what only a user may show behind it.
+fn take_others(parts: Vec<Part>, behind: &mut Vec<Part>) -> Vec<Part> {
+    let (said, others): (Vec<Part>, Vec<Part>) =
+        parts.into_iter().partition(|part| matches!(part.kind.as_str(), "text" | "refusal"));
+    behind.extend(others);
+    said
+}
+
+fn show(messages: &mut Vec<Message>, behind: &mut Vec<Part>) {
+    if !behind.is_empty() {
+        let content = Some(Content::Parts(std::mem::take(behind)));
+        messages.push(Message { role: "user".to_owned(), content, ..Message::default() });
+    }
+}
+
+/// One text where that says the same: copies take it more often than a list of texts.
+fn join(parts: Vec<Part>, role: &str, settings: &Settings) -> Content {
+    let is_text = |part: &Part| part.kind == "text" && part.cache_control.is_none() && part.extra.is_empty();
+    let may_join = parts.len() <= 1 || role == "tool" || settings.has(Quirk::TextContent);
+    if !may_join || !parts.iter().all(is_text) {
+        return Content::Parts(parts);
+    }
+    let texts: Vec<&str> = parts.iter().filter_map(|part| part.text.as_deref()).collect();
+    Content::Text(texts.join("\n"))
+}

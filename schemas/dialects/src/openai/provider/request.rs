@@ -1,0 +1,202 @@
+//! Spells a request: the model's name and what a stream needs are put into the caller's bytes, and every other byte stays
+//! as it came.
+
+use super::copies;
+use crate::json::{Edit, Fields, text};
+use crate::provider::{Ask, Quirk, RequestPath, Spelled, json_headers, unsupported};
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use penstock_schemas::envelope::{Delivery, Operation};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::form;
+
+/// The request for the operation's own path.
+pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    let (operation, delivery) = (ask.wanted.operation, ask.wanted.delivery);
+    let path = RequestPath::fixed(path(operation)?);
+    let (body, headers) = match operation {
+        operation if operation.takes_form() => as_form(ask)?,
+        _ => (json(ask)?, json_headers(delivery)),
+    };
+    let headers = if operation == Operation::Speech { of_audio(headers) } else { headers };
+    Ok(Spelled { path, headers, body, dropped: Vec::new() })
+}
+
+/// Where an operation is asked for. Rerank is none of OpenAI's: its copies agree on this name, as in
+/// <https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html#re-rank-api> and
+/// <https://docs.together.ai/reference/rerank-1>.
+fn path(operation: Operation) -> Result<&'static str, Failure> {
+    Ok(match operation {
+        Operation::Chat => "chat/completions",
+        Operation::Completions => "completions",
+        Operation::Embeddings => "embeddings",
+        Operation::Moderations => "moderations",
+        Operation::Images => "images/generations",
+        Operation::ImageEdits => "images/edits",
+        Operation::ImageVariations => "images/variations",
+        Operation::Speech => "audio/speech",
+        Operation::Transcriptions => "audio/transcriptions",
+        Operation::Translations => "audio/translations",
+        Operation::Rerank => "rerank",
+        Operation::CountTokens => return Err(unsupported("count_tokens", "this provider does not count tokens")),
+    })
+}
+
+/// With the model's name put in, and a usage report asked for on every stream of text: the ledger needs it.
+fn json(ask: &Ask<'_>) -> Result<Bytes, Failure> {
+    let body = text(ask.body)?;
+    let fitted = if super::has_choices(ask.wanted.operation) { copies::fit(body, ask.settings)? } else { None };
+    let body = fitted.as_deref().unwrap_or(body);
+    let fields = Fields::read(body)?;
+    let mut edit = Edit::of(body);
+    edit.set(&fields, "model", &serde_json::json!(ask.model.as_str()).to_string());
+    if super::has_choices(ask.wanted.operation) && ask.wanted.delivery.is_stream() {
+        edit.set(&fields, "stream", "true");
+        if !ask.settings.has(Quirk::NoStreamOptions) {
+            edit.set(&fields, "stream_options", &with_usage(fields.last("stream_options"))?);
+        }
+    } else if ask.wanted.delivery == Delivery::Whole && fields.last("stream").is_some() {
+        edit.set(&fields, "stream", "false");
+    }
+    Ok(edit.finish().into())
+}
+
+/// A form with the model's name put in.
+fn as_form(ask: &Ask<'_>) -> Result<(Bytes, HeaderMap), Failure> {
+    let bad = |why: String| Failure::gateway(FailureKind::BadRequest, format!("the request is not a form: {why}"));
+    let content_type = ask.content_type.unwrap_or_default();
+    let form = form::Form::read(ask.body, content_type).map_err(|error| bad(error.to_string()))?;
+    let body = form.with("model", ask.model.as_str());
+    let mut headers = json_headers(ask.wanted.delivery);
+    if ask.wanted.delivery == Delivery::Whole {
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*")); // subtitles are text
+    }
+    headers.insert(CONTENT_TYPE, HeaderValue::from_str(content_type).map_err(|error| bad(error.to_string()))?);
+    Ok((body.into(), headers))
+}
+
+fn of_audio(mut headers: HeaderMap) -> HeaderMap {
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers
+}
+
+/// The caller's stream options, with a usage report asked for.
+fn with_usage(options: Option<&str>) -> Result<String, Failure> {
+    let options = options.filter(|options| *options != "null").unwrap_or("{}");
+    let fields = Fields::read(options).map_err(|_| {
+        let mut failure = Failure::gateway(FailureKind::BadRequest, "`stream_options` is not a JSON object");
+        failure.param = Some("stream_options".into());
+        failure
+    })?;
+    let mut edit = Edit::of(options);
+    edit.set(&fields, "include_usage", "true");
+    Ok(edit.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{Form, Settings, Wanted};
+    use penstock_schemas::envelope::Unsupported;
+    use penstock_schemas::name::ModelId;
+
+    fn try_spell(request: &[u8], operation: Operation, delivery: Delivery) -> Result<Spelled, Failure> {
+        spell(&Ask {
+            wanted: Wanted { operation, form: Form::Own, delivery },
+            body: &Bytes::copy_from_slice(request),
+            content_type: Some("multipart/form-data; boundary=b"),
+            headers: &std::collections::BTreeMap::new(),
+            model: &ModelId::parse("up-stream").unwrap(),
+            card: None,
+            settings: &Settings::default(),
+            unsupported: Unsupported::Refuse,
+        })
+    }
+
+    fn spelt(request: &str, delivery: Delivery) -> String {
+        let spelled = try_spell(request.as_bytes(), Operation::Chat, delivery).unwrap();
+        String::from_utf8(spelled.body.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn each_operation_has_its_path_and_only_text_streams_are_asked_for_usage() {
+        let request = r#"{"model":"a","stream":true}"#;
+        let told = r#"{"model":"up-stream","stream":true}"#;
+        let asked = r#"{"model":"up-stream","stream":true,"stream_options":{"include_usage":true}}"#;
+        for (operation, path, sent) in [
+            (Operation::Completions, "completions", asked),
+            (Operation::Embeddings, "embeddings", told),
+            (Operation::Moderations, "moderations", told),
+            (Operation::Images, "images/generations", told),
+            (Operation::Speech, "audio/speech", told),
+            (Operation::Rerank, "rerank", told),
+        ] {
+            let spelled = try_spell(request.as_bytes(), operation, Delivery::Stream).unwrap();
+            assert_eq!((spelled.path.as_str(), &*spelled.body), (path, sent.as_bytes()));
+        }
+        let refused = try_spell(request.as_bytes(), Operation::CountTokens, Delivery::Whole).unwrap_err();
+        assert_eq!(refused.kind, FailureKind::Unsupported);
+    }
+
+    #[test]
+    fn a_form_changes_in_its_model_alone() {
+        let form = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"model\"\r\n\r\n\0\u{ff}\r\n\
+            --b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nMODEL\r\n--b--\r\n";
+        let spelled = try_spell(form.as_bytes(), Operation::Translations, Delivery::Whole).unwrap();
+        assert_eq!(spelled.path.as_str(), "audio/translations");
+        assert_eq!(spelled.body, form.replace("MODEL", "up-stream").as_bytes());
+        assert_eq!(spelled.headers[CONTENT_TYPE], "multipart/form-data; boundary=b");
+        let broken = try_spell(b"--b", Operation::Transcriptions, Delivery::Whole).unwrap_err();
+        assert_eq!(broken.kind, FailureKind::BadRequest);
+    }
+
+    #[test]
+    fn only_the_model_changes_and_every_other_byte_stays() {
+        for (request, sent) in [
+            (r#"{"model":"chat","messages":[]}"#, r#"{"model":"up-stream","messages":[]}"#),
+            (
+                "{ \"x\" : 1.50e0 ,\n \"model\" :  \"chat\" , \"y\":\"\\u00e9é\" } ",
+                "{ \"x\" : 1.50e0 ,\n \"model\" :  \"up-stream\" , \"y\":\"\\u00e9é\" } ",
+            ),
+            (
+                r#"{"model":"a","messages":[{"model":"b"}],"model":"c"}"#,
+                r#"{"model":"up-stream","messages":[{"model":"b"}],"model":"up-stream"}"#,
+            ),
+            (r#"{"mod\u0065l":"a"}"#, r#"{"mod\u0065l":"up-stream"}"#),
+            (r#"{}"#, r#"{"model":"up-stream"}"#),
+            (r#"{"model":"a","stream":true}"#, r#"{"model":"up-stream","stream":false}"#),
+        ] {
+            assert_eq!(spelt(request, Delivery::Whole), sent);
+        }
+    }
+
+    #[test]
+    fn a_stream_reports_its_usage_and_keeps_its_other_options() {
+        for (request, sent) in [
+            (r#"{"stream":true}"#, r#"{"stream":true,"model":"up-stream","stream_options":{"include_usage":true}}"#),
+            (
+                r#"{"model":"a","stream":true,"stream_options":null}"#,
+                r#"{"model":"up-stream","stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+            (
+                r#"{"model":"a","stream_options":{ "include_obfuscation": false, "include_usage": false },"stream":true}"#,
+                r#"{"model":"up-stream","stream_options":{ "include_obfuscation": false, "include_usage": true },"stream":true}"#,
+            ),
+            (
+                r#"{"model":"a","stream":true,"stream_options":{"include_obfuscation":false}}"#,
+                r#"{"model":"up-stream","stream":true,"stream_options":{"include_obfuscation":false,"include_usage":true}}"#,
+            ),
+        ] {
+            assert_eq!(spelt(request, Delivery::Stream), sent);
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_refused() {
+        for request in [&b"[]"[..], b"", b"{", b"{\"a\":\xff}", b"{\"stream_options\":1}"] {
+            let failure = try_spell(request, Operation::Chat, Delivery::Stream).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::BadRequest);
+        }
+    }
+}

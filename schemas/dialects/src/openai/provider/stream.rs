@@ -1,0 +1,148 @@
+//! Reads a stream chunk by chunk: what is content, what the client did not ask for, when it is complete. Knows nothing of
+//! where the chunks go.
+
+use super::agnostic::Mender;
+use super::answer::Answer;
+use super::{errors, glance};
+use crate::provider::{Form, Observed, Step, StreamReader};
+use bytes::Bytes;
+use penstock_schemas::envelope::Delivery;
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::sse;
+
+/// The end of a stream, for providers that forget it.
+const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+
+/// What is known of one stream.
+#[derive(Debug)]
+pub(super) struct Reader {
+    delivery: Delivery,
+    has_content: bool,
+    is_done: bool,
+    /// Each choice seen, and whether it has stopped.
+    choices: Vec<(u64, bool)>,
+    observed: Observed,
+    /// Where the agnostic form is wanted.
+    mender: Option<Mender>,
+}
+
+impl StreamReader for Reader {
+    fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
+        let step = self.pass(event)?;
+        let Some(mender) = &mut self.mender else { return Ok(step) };
+        if !event.data.trim_ascii_start().starts_with(b"{") {
+            return Ok(step);
+        }
+        let mended = |mender: &mut Mender| -> Result<Bytes, Failure> {
+            Ok([b"data: ".as_slice(), &mender.mend(&event.data)?, b"\n\n"].concat().into())
+        };
+        Ok(match step {
+            Step::Hold(_) => Step::Hold(mended(mender)?),
+            Step::Content(_) => Step::Content(mended(mender)?),
+            Step::Hide => Step::Hide,
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    fn finish(&mut self) -> Result<Bytes, Failure> {
+        let all_stopped = self.choices.iter().all(|(_, stopped)| *stopped);
+        if !self.has_content {
+            return Err(without_answer());
+        }
+        match (self.is_done, all_stopped) {
+            (true, _) => Ok(Bytes::new()),
+            (false, true) => Ok(DONE),
+            (false, false) => {
+                Err(Failure::provider(FailureKind::Broken, "the provider's stream ended before it was complete"))
+            }
+        }
+    }
+
+    fn observed(&self) -> &Observed {
+        &self.observed
+    }
+}
+
+impl Reader {
+    /// What to do with an event whose bytes go on as they are.
+    fn pass(&mut self, event: &sse::Event) -> Result<Step, Failure> {
+        let raw = event.raw.clone();
+        if event.event.as_deref() == Some(b"error") {
+            return Err(errors::within_stream(&event.data));
+        }
+        if event.data.is_empty() && raw.trim_ascii_start().starts_with(b"{") {
+            return Err(not_a_stream(&raw));
+        }
+        if event.data.is_empty() {
+            // Comments keep a connection alive. Before the first content they must not pile up.
+            return Ok(if self.has_content { Step::Hold(raw) } else { Step::Hide });
+        }
+        if self.is_done {
+            return Ok(Step::Hide);
+        }
+        if self.has_content && glance::is_plain(&event.data) {
+            return Ok(Step::Content(raw));
+        }
+        if event.data.trim_ascii() == b"[DONE]" {
+            if !self.has_content {
+                return Err(without_answer());
+            }
+            self.is_done = true;
+            return Ok(Step::Hold(raw));
+        }
+        let chunk = Answer::read(&event.data)?;
+        if let Some(error) = chunk.error() {
+            return Err(errors::within_success(&error, &event.data));
+        }
+        chunk.observe(&mut self.observed);
+        if chunk.is_usage_alone() && self.delivery != Delivery::StreamWithUsage {
+            return Ok(Step::Hide);
+        }
+        if self.mender.is_some() && chunk.is_empty() {
+            return Ok(Step::Hide);
+        }
+        Ok(if self.note_choices(&chunk) { Step::Content(raw) } else { Step::Hold(raw) })
+    }
+
+    pub(super) fn new(delivery: Delivery, form: Form) -> Self {
+        let observed = Observed::default();
+        let mender = (form == Form::Agnostic).then(Mender::default);
+        Self { delivery, has_content: false, is_done: false, choices: Vec::new(), observed, mender }
+    }
+
+    /// Notes which choices the chunk brings on; whether any of them has content.
+    fn note_choices(&mut self, chunk: &Answer) -> bool {
+        let mut has_content = false;
+        for choice in chunk.choices.as_deref().unwrap_or_default() {
+            let stopped = choice.finish_reason().is_some();
+            match self.choices.iter_mut().find(|(index, _)| *index == choice.index()) {
+                Some((_, has_stopped)) => *has_stopped |= stopped,
+                None => self.choices.push((choice.index(), stopped)),
+            }
+            has_content |= choice.has_content();
+        }
+        self.has_content |= has_content;
+        has_content
+    }
+}
+
+fn without_answer() -> Failure {
+    Failure::provider(FailureKind::Broken, "the provider's stream ended without an answer")
+}
+
+/// Some answer with plain JSON where a stream was asked for, mostly to say what is wrong.
+pub(super) fn not_a_stream(body: &[u8]) -> Failure {
+    match Answer::read(body) {
+        Err(failure) => failure,
+        Ok(answer) => match answer.error() {
+            Some(error) => errors::within_success(&error, body),
+            None => Failure::provider(
+                FailureKind::Broken,
+                "the provider answered in one piece where a stream was asked for",
+            ),
+        },
+    }
+}

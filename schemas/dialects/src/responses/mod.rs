@@ -1,0 +1,3 @@
+//! OpenAI's responses.
+
+pub mod provider;

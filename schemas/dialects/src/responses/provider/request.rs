@@ -1,0 +1,171 @@
+//! Spells a request: the caller's own bytes with the model's name in them, or the agnostic form as items and options.
+//! Source: <https://platform.openai.com/docs/api-reference/responses/create>.
+
+use super::spelling::Spelling;
+use super::{input, tools};
+use crate::chat_rules;
+use crate::json::{Edit, Fields, text};
+use crate::provider::{Ask, Form, RequestPath, Spelled, json_headers, unsupported};
+use bytes::Bytes;
+use penstock_schemas::chat::{ChatRequest, Reasoning};
+use penstock_schemas::envelope::Operation;
+use penstock_schemas::failure::{Failure, FailureKind};
+use serde_json::{Map, Value, json};
+
+/// The smallest limit of an answer that is taken. Source: `max_output_tokens` of OpenAI's `POST /v1/responses`.
+pub(super) const LEAST_OUTPUT: u64 = 16;
+
+/// What a model's card calls a model that thinks.
+const THINKS: &str = "reasoning";
+
+/// The request for `responses`.
+pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    if ask.wanted.operation != Operation::Chat {
+        return Err(unsupported("model", "it answers in the responses dialect alone, and that only chats"));
+    }
+    let (body, dropped) = match ask.wanted.form {
+        Form::Own => (own(ask)?, Vec::new()),
+        Form::Agnostic => agnostic(ask)?,
+    };
+    Ok(Spelled { path: RequestPath::fixed("responses"), headers: json_headers(ask.wanted.delivery), body, dropped })
+}
+
+fn own(ask: &Ask<'_>) -> Result<Bytes, Failure> {
+    let body = text(ask.body)?;
+    let fields = Fields::read(body)?;
+    let mut edit = Edit::of(body);
+    edit.set(&fields, "model", &json!(ask.model.as_str()).to_string());
+    if ask.wanted.delivery.is_stream() {
+        edit.set(&fields, "stream", "true");
+    } else if fields.last("stream").is_some() {
+        edit.set(&fields, "stream", "false");
+    }
+    Ok(edit.finish().into())
+}
+
+fn agnostic(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
+    let mut request: ChatRequest = serde_json::from_slice(ask.body).map_err(|error| {
+        Failure::gateway(FailureKind::BadRequest, format!("the request is not a chat request: {error}"))
+    })?;
+    let mut spelling = Spelling::new(ask.unsupported);
+    spelling.set("model", ask.model.as_str());
+    let items = input::items(std::mem::take(&mut request.messages), &mut spelling)?;
+    spelling.set("input", items);
+    if ask.wanted.delivery.is_stream() {
+        spelling.set("stream", true);
+    }
+    if let Some(most) = request.max_completion_tokens.or(request.max_tokens) {
+        // The model's card says so too: as much is set aside.
+        spelling.set("max_output_tokens", most.max(LEAST_OUTPUT));
+    }
+    chat_rules::check_tools(&request)?;
+    chat_rules::name_format(&mut request.response_format);
+    if request.n.is_some_and(|n| n != 1) {
+        spelling.cannot("n".to_owned(), "there is one answer")?;
+    }
+    let own = request.tools.unwrap_or_default();
+    let has_own = !own.is_empty();
+    let mut tools = tools::tools(own, &mut spelling)?;
+    tools.extend(request.extra.get("web_search_options").and_then(tools::web_search));
+    let has_tools = !tools.is_empty();
+    if has_tools {
+        spelling.set("tools", tools);
+    }
+    if let Some(choice) =
+        request.tool_choice.filter(|choice| !choice.is_null() && (has_own || has_tools && choice.is_string()))
+    {
+        spelling.set("tool_choice", tools::choice(choice));
+    }
+    if let Some(parallel) = request.parallel_tool_calls {
+        spelling.set("parallel_tool_calls", parallel);
+    }
+    let thinks = ask.card.is_some_and(|card| card.capabilities.iter().any(|can| can == THINKS));
+    reason(&mut spelling, request.reasoning_effort, request.reasoning, thinks);
+    let format = request.response_format.filter(|format| !format.is_null());
+    let verbosity = request.extra.get("verbosity").filter(|verbosity| !verbosity.is_null());
+    if let Some(text) = tools::text(format, verbosity, &mut spelling)? {
+        spelling.set("text", text);
+    }
+    if let Some(user) = request.user {
+        spelling.set("user", user);
+    }
+    others(request.extra, &mut spelling)?;
+    if !spelling.include.is_empty() {
+        let include = json!(spelling.include);
+        spelling.set("include", include);
+    }
+    // Chats are not kept at the provider unless somebody says so; here they are by default.
+    spelling.out.entry("store").or_insert(Value::Bool(false));
+    Ok((Value::Object(spelling.out).to_string().into(), spelling.dropped))
+}
+
+/// How much the model thinks; what it thought comes back both to read and for the next turn.
+fn reason(spelling: &mut Spelling, effort: Option<String>, reasoning: Option<Reasoning>, thinks: bool) {
+    let asked = effort.is_some() || reasoning.is_some();
+    let reasoning = reasoning.unwrap_or_default();
+    let own = reasoning.extra.get("effort").and_then(Value::as_str).map(ToOwned::to_owned);
+    let off = (reasoning.enabled == Some(false)).then(|| "none".to_owned());
+    let effort = effort.or(own).or(off).or(reasoning.max_tokens.map(effort_of));
+    let is_off = effort.as_deref() == Some("none");
+    if !is_off && (thinks || asked) {
+        spelling.include.push("reasoning.encrypted_content");
+    }
+    let mut out = Map::new();
+    if let Some(effort) = effort {
+        out.insert("effort".to_owned(), effort.into());
+    }
+    let hidden = reasoning.extra.get("exclude") == Some(&Value::Bool(true));
+    if let Some(summary) = reasoning.extra.get("summary") {
+        out.insert("summary".to_owned(), summary.clone());
+    } else if asked && !is_off && !hidden {
+        out.insert("summary".to_owned(), "auto".into());
+    }
+    if !out.is_empty() {
+        spelling.set("reasoning", out);
+    }
+}
+
+/// The effort that a budget of tokens comes to.
+fn effort_of(budget: u64) -> String {
+    match budget {
+        ..=1024 => "low",
+        1025..=8192 => "medium",
+        _ => "high",
+    }
+    .to_owned()
+}
+
+/// Every other option of a chat.
+fn others(extra: Map<String, Value>, spelling: &mut Spelling) -> Result<(), Failure> {
+    const SAMPLING: &str = "the responses dialect has no such option";
+    for (name, value) in extra {
+        let is_empty = value == json!({}) || value == json!([]);
+        let is_nothing = is_empty || value.is_null() || value == json!(false) || value.as_f64() == Some(0.0);
+        match name.as_str() {
+            "temperature"
+            | "top_p"
+            | "metadata"
+            | "service_tier"
+            | "safety_identifier"
+            | "prompt_cache_key"
+            | "prompt_cache_retention"
+            | "store"
+                if !value.is_null() =>
+            {
+                spelling.out.insert(name, value);
+            }
+            "logprobs" if value == json!(true) => spelling.include.push("message.output_text.logprobs"),
+            "top_logprobs" if !is_nothing => {
+                spelling.out.insert(name, value);
+            }
+            // The second are the thresholds of Google's own filters.
+            "prediction" | "safety_settings" | "top_k" if !is_nothing => spelling.dropped.push(name),
+            "seed" if !value.is_null() => spelling.dropped.push(name),
+            "verbosity" | "web_search_options" | "cache_control" => {}
+            "modalities" if value == json!(["text"]) => {}
+            _ if is_nothing => {}
+            _ => spelling.cannot(name, SAMPLING)?,
+        }
+    }
+    Ok(())
+}
