@@ -3,6 +3,7 @@
 //! ask.
 
 pub(crate) mod canonical;
+mod compared;
 mod conversion;
 pub(crate) mod flight;
 mod key;
@@ -12,6 +13,7 @@ mod semantic;
 mod tally;
 mod thresholds;
 
+pub(crate) use compared::AnswersToCompare;
 pub(crate) use conversion::{Completed, collected, complete, events, text_of};
 pub(crate) use key::CacheKey;
 pub(crate) use memory::{Cache, FoundAnswer, Hit, NearAnswer};

@@ -11,7 +11,7 @@ mod strategy;
 mod virtual_model;
 
 pub use bodies::BodyPolicy;
-pub use caching::CacheConfig;
+pub use caching::{CacheConfig, CacheJudge};
 pub use declared::{Declared, DeclaredKey};
 pub use edge::{CertificateConfig, ClientCertificates, EdgeConfig, TlsConfig};
 #[cfg(test)]
@@ -73,6 +73,8 @@ pub struct IngressConfig {
     pub queue: usize,
     /// Longest wait there.
     pub queue_timeout: Duration,
+    /// Longest wait there while no worker serves the provider, for one to start. Zero: such calls are refused at once.
+    pub wake_timeout: Duration,
     /// Longest wait for what is set aside in a budget and may come back.
     pub budget_wait: Duration,
     /// How batches are run.
@@ -144,6 +146,7 @@ impl IngressConfig {
         let drain = seconds("drain", 30);
         let body_limit = section.size("body_limit").unwrap_or(32 << 20);
         let queue_timeout = section.duration("queue_timeout").unwrap_or(Duration::from_secs(10));
+        let wake_timeout = section.duration("wake_timeout").unwrap_or_default();
         let budget_wait = section.duration("budget_wait").unwrap_or(Duration::from_secs(2));
         let (queue, memory) = (section.or("queue", 1000), section.size("memory").unwrap_or(1 << 30));
         let stored = section.size("stored").unwrap_or(256 << 20);
@@ -181,6 +184,7 @@ impl IngressConfig {
             cors: read_cors(&mut section),
             metrics,
             queue_timeout,
+            wake_timeout,
             issuers: IssuerConfig::read_all(document),
             declared,
             budget_wait,

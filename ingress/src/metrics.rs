@@ -317,7 +317,7 @@ impl IngressMetrics {
 fn judgements(metrics: &Metrics) -> Family<ByWhatBecameOfIt, Counter> {
     let about = "Answers for judges, by what became of them";
     let family: Family<ByWhatBecameOfIt, Counter> = metrics.register("judgements", about, Family::default());
-    for outcome in ["scored", "failed", "dropped"] {
+    for outcome in ["scored", "compared", "failed", "dropped"] {
         drop(family.get_or_create(&ByWhatBecameOfIt { outcome }));
     }
     family

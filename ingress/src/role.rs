@@ -34,7 +34,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
@@ -218,9 +218,10 @@ impl Ingress {
         let inbox = Inbox::open_with_quota(bus, stored).await?;
         let (keeper, metrics) = (Keeper::start(bus).await?, Arc::new(IngressMetrics::register(metrics)));
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
-        let (to_judge, answers) = mpsc::channel(judging::QUEUE);
+        let ((to_judge, answers), (to_compare, compared)) = judging::queues();
         let shared = Shared::new(Parts {
             to_judge,
+            to_compare,
             routes: RouteMemory::open(bus, &config, &models).await?,
             embedder: Embedder::new(bus, &inbox, &models, &keeper, &metrics),
             config,
@@ -250,7 +251,7 @@ impl Ingress {
             rooms: Rooms::new(background::AT_ONCE),
             metrics,
         });
-        life.service("judges", judging::run(shared.clone(), answers));
+        judging::start(&shared, answers, compared);
         listeners.serve(&shared);
         Ok(Self { shared, address })
     }

@@ -2,7 +2,7 @@
 //! Knows no stage and no handler, and starts nothing.
 
 use crate::batches::Batches;
-use crate::cache::Cache;
+use crate::cache::{AnswersToCompare, Cache};
 use crate::capture::AnswerToJudge;
 use crate::carry::Carry;
 use crate::config::IngressConfig;
@@ -73,6 +73,8 @@ pub(crate) struct Parts {
     pub(crate) batches: Batches,
     /// Answers that judges are to score.
     pub(crate) to_judge: mpsc::Sender<AnswerToJudge>,
+    /// Answers that the judge of the cache is to compare.
+    pub(crate) to_compare: mpsc::Sender<AnswersToCompare>,
     /// Logins to the dashboard.
     pub(crate) sessions: Bucket<DashboardSession>,
     pub(crate) rooms: Rooms,

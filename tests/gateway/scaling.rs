@@ -131,3 +131,37 @@ async fn a_load_that_comes_at_once_waits_for_the_workers_that_a_scaler_brings_an
     }
     assert_eq!(world.attempts(CALLS).await.len(), CALLS, "each call was made once");
 }
+
+#[tokio::test]
+async fn a_call_for_a_provider_without_workers_waits_for_the_one_that_a_scaler_starts_where_that_is_wanted() {
+    let mut world = World::setup().apart().config("[ingress]\nwake_timeout = \"4m\"\n").start().await;
+    world.upstream("alpha").answers("hello").always();
+    // Its models must be known: it ran once.
+    let mut first = worker(&mut world, "alpha").await;
+    assert_eq!(world.ask("alpha/m").await.text(), "hello");
+    first.terminate();
+    assert_eq!(first.ended().await.code(), Some(0), "{}", first.tail());
+
+    let mut calls = begin((0..3).map(|_| world.ask("alpha/m")));
+    until("the scaler to see the calls", async || (fleet(&world).await["demand"]["alpha"] == 3).then_some(())).await;
+    let woken = worker(&mut world, "alpha").await;
+    while let Some(answer) = calls.join_next().await {
+        let answer = answer.expect("it ends");
+        assert!(answer.status == 200 && answer.text() == "hello", "{}", answer.raw());
+    }
+    assert_eq!(world.attempts(4).await.len(), 4, "each call was made once");
+    drop(woken);
+}
+
+#[tokio::test]
+async fn a_call_whose_provider_stays_without_workers_is_refused_when_its_wait_is_over() {
+    let mut world = World::setup().apart().config("[ingress]\nwake_timeout = \"300ms\"\n").start().await;
+    world.upstream("alpha").answers("hello").always();
+    let mut first = worker(&mut world, "alpha").await;
+    assert_eq!(world.ask("alpha/m").await.text(), "hello");
+    first.kill();
+    first.ended().await;
+    let refused = world.ask("alpha/m").await;
+    assert_eq!(refused.error(), "503 service_unavailable_error no_pool");
+    assert!(refused.raw().contains("no worker serves alpha/m now"), "{}", refused.raw());
+}

@@ -280,3 +280,40 @@ async fn a_hit_that_cannot_be_checked_because_the_provider_fails_is_given_all_th
     assert_eq!((cache(&hit), hit.text().as_str()), ("semantic", "In the settings."));
     assert_eq!(question(&world, "Bake bread without yeast.").await.status, 400);
 }
+
+#[tokio::test]
+async fn a_judge_decides_whether_a_checked_hit_was_right_where_there_is_one() {
+    let models = tool("PENSTOCK_LOCAL_MODELS");
+    let judge = "[[keys]]\nid = \"key_judge\"\nsecret = \"env:JUDGE_KEY\"\nproject = \"judging\"\n";
+    let more = format!("sample = \"100%\"\njudge = \"beta/judge\"\njudge_key = \"key_judge\"\n{judge}");
+    let setup = World::setup().config(&config(&more)).env("PENSTOCK_LOCAL_MODELS", &models);
+    let world = setup.env("JUDGE_KEY", "psk_0123456789abcdef0123456789judge").start().await;
+    read_model(&world).await;
+    // By their vectors and words these two are different.
+    for text in ["In the settings.", "Ask an administrator, who can do it for you.", "No way."] {
+        world.upstream("alpha").answers(text).once();
+    }
+    for said in ["{\"same\": true, \"reason\": \"both help\"}", "{\"same\": false}"] {
+        world.upstream("beta").replies(Reply::whole(200, words::whole(said))).once();
+    }
+    for (text, result) in [(AGAIN, "same"), ("How can I reset my password", "different")] {
+        if text == AGAIN {
+            assert_eq!(cache(&question(&world, RESET).await), "miss");
+        }
+        assert_eq!(cache(&question(&world, text).await), "miss", "it was asked to be checked");
+        until("the check", async || {
+            let metrics = world.get("/metrics").key(world.admin_key()).await.raw();
+            metrics.contains(&format!("penstock_cache_checked_hits_total{{result=\"{result}\"}} 1")).then_some(())
+        })
+        .await;
+    }
+    let asked = world.upstream("beta").calls();
+    assert_eq!(asked.len(), 2);
+    let material = asked[0].json()["messages"][1]["content"].as_str().expect("a text").to_owned();
+    for part in [AGAIN, "In the settings.", "Ask an administrator", "answer A", "answer B"] {
+        assert!(material.contains(part), "{material}");
+    }
+    let paid = "SELECT project, tags['judge'] AS judge FROM attempts WHERE provider = 'beta' AND operation = 'chat'";
+    let row = json!({ "project": "judging", "judge": "cache" });
+    world.sql_until(paid, |rows| rows == [row.clone(), row.clone()]).await;
+}

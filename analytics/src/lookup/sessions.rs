@@ -7,6 +7,7 @@ use crate::row_key::micros;
 use crate::warehouse::Warehouse;
 use clickhouse::Row;
 use clickhouse::error::Error;
+use clickhouse::query::Query;
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::rows::{MOST_LISTED, RequestFilter, RowCursor, RowReport};
@@ -106,35 +107,83 @@ pub(super) async fn one(
     id: &str,
     seen: &VisibleProjects,
 ) -> Result<RowReport, Error> {
-    let own = if project.is_some() { "AND project = ?" } else { "" };
-    let sums = format!("SELECT {SUMS} FROM requests WHERE session = ? AND {VISIBLE} {own} GROUP BY project, session");
-    let sql = format!("SELECT * FROM ({sums}) ORDER BY last_at DESC LIMIT 1");
-    let mut query = seen.bind(warehouse.client().query(&sql).bind(id));
-    if let Some(project) = project {
-        query = query.bind(project);
-    }
-    let Some(mut found) = fetch(query).await?.into_iter().next() else { return Ok(RowReport::default()) };
-    let project = found["project"].as_str().unwrap_or_default().to_owned();
-    let of_session = "project = ? AND request_id IN
-            (SELECT request_id FROM request_log WHERE session = ? AND project = ?)";
-    let ask = |what: &str| {
-        let sql = format!("SELECT {what}");
-        warehouse.client().query(&sql).bind(&project).bind(id).bind(&project)
-    };
-    let used = fetch(ask(&format!("{USED} FROM attempts WHERE {of_session}"))).await?;
+    let Some(session) = SessionSpan::find(warehouse, project, id, seen).await? else { return Ok(RowReport::default()) };
+    let sums = session.requests(warehouse, &format!("SELECT {SUMS}"), "GROUP BY project, session");
+    let Some(mut found) = fetch(sums).await?.into_iter().next() else { return Ok(RowReport::default()) };
+    let used = fetch(session.attempts(warehouse, &format!("SELECT {USED}"), "")).await?;
     if let (Some(found), Some(Value::Object(used))) = (found.as_object_mut(), used.into_iter().next()) {
         found.extend(used);
     }
-    let sql = "SELECT * FROM requests WHERE session = ? AND project = ? ORDER BY received_at LIMIT ?";
-    let query = warehouse.client().query(sql).bind(id).bind(&project).bind(MOST_LISTED + 1);
-    let mut requests = fetch(query).await?;
+    let listed = session.requests(warehouse, "SELECT *", "ORDER BY received_at LIMIT ?").bind(MOST_LISTED + 1);
+    let mut requests = fetch(listed).await?;
     let most = usize::try_from(MOST_LISTED).unwrap_or(usize::MAX);
     let has_more = requests.len() > most;
     requests.truncate(most);
-    let each = format!("request_id, {USED} FROM attempts WHERE {of_session} GROUP BY request_id LIMIT 100000");
-    with_tokens(&mut requests, fetch(ask(&each)).await?);
+    let each = format!("SELECT request_id, {USED}");
+    with_tokens(&mut requests, fetch(session.attempts(warehouse, &each, "GROUP BY request_id LIMIT 100000")).await?);
     let data = vec![json!({ "session": found, "requests": requests })];
     Ok(RowReport { data, has_more, next: None })
+}
+
+/// Which session, and when it was: a ledger is read by project and time.
+#[derive(Row, Deserialize)]
+struct SessionSpan {
+    project: String,
+    session: String,
+    /// When its first request came, and its last one ended, in microseconds.
+    from: i64,
+    until: i64,
+}
+
+impl SessionSpan {
+    /// The requests of a session: bound to its project, name and times.
+    const REQUESTS: &str = "project = ? AND session = ? AND received_at BETWEEN fromUnixTimestamp64Micro(?) AND fromUnixTimestamp64Micro(?)";
+
+    /// What may lie between the clocks of an ingress and of a worker, in microseconds: an hour.
+    const CLOCKS: i64 = 3_600_000_000;
+
+    /// The session of this name; where several projects have one, that with the latest request.
+    async fn find(
+        warehouse: &Warehouse,
+        project: Option<&String>,
+        id: &str,
+        seen: &VisibleProjects,
+    ) -> Result<Option<Self>, Error> {
+        let own = if project.is_some() { "AND project = ?" } else { "" };
+        let sql = format!(
+            "SELECT toString(project) AS project, session, min(toUnixTimestamp64Micro(received_at)) AS from,
+                max(toUnixTimestamp64Micro(ended_at)) AS until
+            FROM request_log WHERE session = ? AND {VISIBLE} {own} GROUP BY project, session ORDER BY until DESC LIMIT 1"
+        );
+        let mut query = seen.bind(warehouse.client().query(&sql).bind(id));
+        if let Some(project) = project {
+            query = query.bind(project);
+        }
+        query.fetch_optional().await
+    }
+
+    /// What is selected from its requests.
+    fn requests(&self, warehouse: &Warehouse, select: &str, rest: &str) -> Query {
+        let sql = format!("{select} FROM requests WHERE {} {rest}", Self::REQUESTS);
+        self.bind(warehouse.client().query(&sql))
+    }
+
+    /// What is selected from the attempts of its requests.
+    fn attempts(&self, warehouse: &Warehouse, select: &str, rest: &str) -> Query {
+        let sql = format!(
+            "{select} FROM attempts WHERE project = ?
+                AND started_at BETWEEN fromUnixTimestamp64Micro(?) AND fromUnixTimestamp64Micro(?)
+                AND request_id IN (SELECT request_id FROM request_log WHERE {}) {rest}",
+            Self::REQUESTS
+        );
+        let query = warehouse.client().query(&sql).bind(&self.project);
+        self.bind(query.bind(self.from - Self::CLOCKS).bind(self.until + Self::CLOCKS))
+    }
+
+    /// Binds the values of [`Self::REQUESTS`].
+    fn bind(&self, query: Query) -> Query {
+        query.bind(&self.project).bind(&self.session).bind(self.from).bind(self.until)
+    }
 }
 
 /// Adds to each request what its attempts consumed; the cost stays that of the answer.

@@ -5,14 +5,14 @@
 //! pairs of questions with such a cosine none had more than 96 of 384 signs different, and one in 5,000 of other pairs has
 //! fewer than 100. So 48 bytes of each are looked at, and 384 of very few.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-
 /// The part of the signs that may differ between neighbours: 100 of 384.
 const APART: (usize, usize) = (100, 384);
 
 /// The most neighbours that are given.
 const NEIGHBOURS: usize = 4;
+
+/// Vectors that lie together. What grows is never more than this, 1.8 MB: moving all would take a second.
+const SEGMENT: usize = 4096;
 
 /// One that was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,83 +23,90 @@ pub struct Neighbour<T> {
     pub cosine: f32,
 }
 
+/// Where a vector lies, as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VectorPlace(usize);
+
 /// Vectors of one length, each with an id, at most a fixed number of them.
 #[derive(Clone, Debug)]
 pub struct VectorIndex<T> {
     dimensions: usize,
     most: usize,
+    segments: Vec<Segment<T>>,
+    /// Places whose vectors were taken out.
+    free: Vec<usize>,
+    length: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Segment<T> {
     signs: Vec<u64>,
     numbers: Vec<i8>,
     scales: Vec<f32>,
-    ids: Vec<T>,
-    places: HashMap<T, usize>,
+    /// `None`: taken out.
+    ids: Vec<Option<T>>,
 }
 
-impl<T: Copy + Eq + Hash> VectorIndex<T> {
+impl<T: Copy> VectorIndex<T> {
     /// An empty one, for vectors of so many numbers, and at most `most` of them.
     pub fn new(dimensions: usize, most: usize) -> Self {
-        Self {
-            dimensions,
-            most,
-            signs: Vec::new(),
-            numbers: Vec::new(),
-            scales: Vec::new(),
-            ids: Vec::new(),
-            places: HashMap::new(),
-        }
+        Self { dimensions, most, segments: Vec::new(), free: Vec::new(), length: 0 }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.length
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.length == 0
     }
 
     /// What a vector takes, in bytes.
     pub fn bytes_each(&self) -> usize {
-        // Twice the id and its place: a table is half empty after it has grown.
-        self.words() * 8 + self.dimensions + 4 + size_of::<T>() + 2 * size_of::<(T, usize)>()
+        self.words() * 8 + self.dimensions + 4 + size_of::<Option<T>>() + size_of::<usize>()
     }
 
-    /// Adds a vector, in the place of an earlier one with this id; false when it has another length, is no direction, or
-    /// there is no room.
-    pub fn insert(&mut self, id: T, vector: &[f32]) -> bool {
-        let Some((numbers, scale)) = self.rounded(vector) else { return false };
-        self.remove(id);
-        if self.ids.len() >= self.most {
+    /// Adds a vector; `None` when it has another length, is no direction, or there is no room.
+    pub fn insert(&mut self, id: T, vector: &[f32]) -> Option<VectorPlace> {
+        let (numbers, scale) = self.rounded(vector)?;
+        if self.length >= self.most {
+            return None;
+        }
+        let (signs, words) = (signs(vector), self.words());
+        self.length += 1;
+        if let Some(at) = self.free.pop() {
+            let (segment, at_of) = (&mut self.segments[at / SEGMENT], at % SEGMENT);
+            segment.signs[at_of * words..(at_of + 1) * words].copy_from_slice(&signs);
+            segment.numbers[at_of * self.dimensions..(at_of + 1) * self.dimensions].copy_from_slice(&numbers);
+            (segment.scales[at_of], segment.ids[at_of]) = (scale, Some(id));
+            return Some(VectorPlace(at));
+        }
+        if self.segments.last().is_none_or(|last| last.ids.len() == SEGMENT) {
+            self.segments.push(Segment { signs: vec![], numbers: vec![], scales: vec![], ids: vec![] });
+        }
+        let before = (self.segments.len() - 1) * SEGMENT;
+        let last = self.segments.last_mut()?;
+        last.signs.extend(signs);
+        last.numbers.extend(numbers);
+        last.scales.push(scale);
+        last.ids.push(Some(id));
+        Some(VectorPlace(before + last.ids.len() - 1))
+    }
+
+    /// Takes a vector out; whether there was one.
+    pub fn remove(&mut self, VectorPlace(at): VectorPlace) -> bool {
+        let id = self.segments.get_mut(at / SEGMENT).and_then(|segment| segment.ids.get_mut(at % SEGMENT));
+        if id.and_then(Option::take).is_none() {
             return false;
         }
-        self.signs.extend(signs(vector));
-        self.numbers.extend(numbers);
-        self.scales.push(scale);
-        self.places.insert(id, self.ids.len());
-        self.ids.push(id);
-        true
-    }
-
-    /// Takes the vector of an id out; whether there was one. Takes the same time however many there are.
-    pub fn remove(&mut self, id: T) -> bool {
-        let Some(at) = self.places.remove(&id) else { return false };
-        self.take_out(at);
-        if let Some(moved) = self.ids.get(at) {
-            self.places.insert(*moved, at);
+        self.length -= 1;
+        self.free.push(at);
+        if self.is_empty() {
+            (self.segments, self.free) = (Vec::new(), Vec::new());
         }
         true
-    }
-
-    /// The last one takes the place of the one that goes.
-    fn take_out(&mut self, at: usize) {
-        let (words, dimensions, last) = (self.words(), self.dimensions, self.ids.len() - 1);
-        self.signs.copy_within(last * words.., at * words);
-        self.signs.truncate(last * words);
-        self.numbers.copy_within(last * dimensions.., at * dimensions);
-        self.numbers.truncate(last * dimensions);
-        self.scales.swap_remove(at);
-        self.ids.swap_remove(at);
     }
 
     /// The nearest with at least this cosine, the nearest first; at most four.
@@ -108,17 +115,20 @@ impl<T: Copy + Eq + Hash> VectorIndex<T> {
         let (asked, words) = (signs(vector), self.words());
         let most = u32::try_from(self.dimensions * APART.0 / APART.1).unwrap_or(u32::MAX);
         let mut found: Vec<Neighbour<T>> = Vec::new();
-        for (at, kept) in self.signs.chunks_exact(words).enumerate() {
-            let differ: u32 = kept.iter().zip(&asked).map(|(kept, asked)| (kept ^ asked).count_ones()).sum();
-            if differ > most {
-                continue;
-            }
-            let kept = &self.numbers[at * self.dimensions..(at + 1) * self.dimensions];
-            let cosine = dot(kept, &numbers) * scale * self.scales[at];
-            if cosine >= least {
-                let place = found.iter().position(|other| other.cosine < cosine).unwrap_or(found.len());
-                found.insert(place, Neighbour { id: self.ids[at], cosine });
-                found.truncate(NEIGHBOURS);
+        for segment in &self.segments {
+            for (at, kept) in segment.signs.chunks_exact(words).enumerate() {
+                let differ: u32 = kept.iter().zip(&asked).map(|(kept, asked)| (kept ^ asked).count_ones()).sum();
+                if differ > most {
+                    continue;
+                }
+                let Some(id) = segment.ids[at] else { continue };
+                let kept = &segment.numbers[at * self.dimensions..(at + 1) * self.dimensions];
+                let cosine = dot(kept, &numbers) * scale * segment.scales[at];
+                if cosine >= least {
+                    let place = found.iter().position(|other| other.cosine < cosine).unwrap_or(found.len());
+                    found.insert(place, Neighbour { id, cosine });
+                    found.truncate(NEIGHBOURS);
+                }
             }
         }
         found
@@ -176,17 +186,24 @@ mod tests {
         ) {
             let vectors: Vec<Vec<f32>> = vectors.iter().map(|vector| unit(vector)).collect();
             let mut index = VectorIndex::new(128, 100);
+            // Others were there before, whose places are taken again.
+            let others: Vec<_> = vectors.iter().take(3).filter_map(|vector| index.insert(usize::MAX, vector)).collect();
+            let lasting = index.insert(usize::MAX - 1, &unit(&noise)).unwrap();
+            prop_assert!(others.into_iter().all(|place| index.remove(place)));
+            let mut places = Vec::new();
             for (id, vector) in vectors.iter().enumerate() {
-                prop_assert!(index.insert(id, vector));
+                places.push(index.insert(id, vector).unwrap());
             }
-            for id in &removed {
-                index.remove(*id);
+            prop_assert!(index.remove(lasting));
+            for id in removed.iter().filter(|id| **id < places.len()) {
+                index.remove(places[*id]);
             }
             for (id, vector) in vectors.iter().enumerate() {
                 let query = near(vector, &noise);
                 let cosine: f32 = query.iter().zip(vector).map(|(a, b)| a * b).sum();
                 let found = index.nearest(&query, 0.8);
                 let this = found.iter().find(|one| one.id == id);
+                prop_assert!(found.iter().all(|one| one.id < vectors.len()));
                 if removed.contains(&id) {
                     prop_assert!(this.is_none());
                 } else if cosine > 0.9 {
@@ -200,12 +217,24 @@ mod tests {
     fn what_is_no_vector_of_its_kind_is_neither_kept_nor_found() {
         let mut index = VectorIndex::new(4, 2);
         for wrong in [&[1.0, 0.0][..], &[0.0; 4], &[f32::NAN, 1.0, 0.0, 0.0], &[f32::INFINITY, 0.0, 0.0, 0.0]] {
-            assert!(!index.insert(1, wrong) && index.nearest(wrong, -1.0).is_empty(), "{wrong:?}");
+            assert!(index.insert(1, wrong).is_none() && index.nearest(wrong, -1.0).is_empty(), "{wrong:?}");
         }
-        assert!(index.insert(1, &[1.0, 0.0, 0.0, 0.0]) && index.insert(2, &[0.0, 1.0, 0.0, 0.0]));
-        assert!(!index.insert(3, &[0.0, 0.0, 1.0, 0.0]), "there is no room");
-        assert_eq!((index.len(), index.remove(1), index.remove(1), index.len()), (2, true, false, 1));
-        assert!(index.insert(2, &[0.0, 0.0, 0.0, 1.0]) && index.len() == 1, "it takes the place of its own");
-        assert!(index.nearest(&[0.0, 1.0, 0.0, 0.0], 0.5).is_empty());
+        let first = index.insert(1, &[1.0, 0.0, 0.0, 0.0]).unwrap();
+        assert!(index.insert(2, &[0.0, 1.0, 0.0, 0.0]).is_some());
+        assert_eq!(index.insert(3, &[0.0, 0.0, 1.0, 0.0]), None, "there is no room");
+        assert_eq!((index.len(), index.remove(first), index.remove(first), index.len()), (2, true, false, 1));
+        assert!(index.nearest(&[1.0, 0.0, 0.0, 0.0], 0.5).is_empty());
+    }
+
+    #[test]
+    fn more_than_a_segment_is_found_and_the_memory_goes_with_the_last() {
+        let direction = |at: usize| vec![1.0, f32::from(u16::try_from(at).unwrap()) / 8192.0];
+        let mut index = VectorIndex::new(2, 3 * SEGMENT);
+        let places: Vec<_> = (0..2 * SEGMENT + 1).map(|at| index.insert(at, &direction(at)).unwrap()).collect();
+        assert!(index.nearest(&direction(2 * SEGMENT), 0.999).len() == NEIGHBOURS);
+        for place in places {
+            assert!(index.remove(place));
+        }
+        assert!(index.is_empty() && index.segments.is_empty() && index.free.is_empty());
     }
 }

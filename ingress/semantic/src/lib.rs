@@ -16,7 +16,7 @@ mod threshold;
 mod verifier;
 
 pub use guard::Veto;
-pub use index::{Neighbour, VectorIndex};
+pub use index::{Neighbour, VectorIndex, VectorPlace};
 pub use judge::{is_same_answer, is_same_text};
 pub use text::Wording;
 pub use threshold::{AdaptiveThreshold, CheckedHit, Interval, SAFE, STEPS, StepCounts};

@@ -6,9 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use penstock_runtime::heavy;
 use penstock_schemas::cache::KeptQuestion;
-use penstock_semantic::VectorIndex;
+use penstock_semantic::{VectorIndex, VectorPlace};
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
@@ -45,30 +44,25 @@ struct QuestionId {
     number: u64,
 }
 
-impl Hash for QuestionId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.number.hash(state);
-    }
-}
-
 /// A question that is found as long as this lives.
 #[derive(Debug)]
 pub(crate) struct IndexedQuestion {
     space: Arc<Space>,
-    id: QuestionId,
+    place: VectorPlace,
+    number: u64,
     pub(crate) text: String,
 }
 
 impl Drop for IndexedQuestion {
     fn drop(&mut self) {
-        self.space.index.write().unwrap_or_else(PoisonError::into_inner).remove(self.id);
+        self.space.index.write().unwrap_or_else(PoisonError::into_inner).remove(self.place);
     }
 }
 
 impl IndexedQuestion {
     /// Whether it is the one with this number.
     pub(super) fn is(&self, number: u64) -> bool {
-        self.id.number == number
+        self.number == number
     }
 
     /// What it takes in memory, in bytes.
@@ -85,8 +79,8 @@ impl Spaces {
         let vector = read_vector(&question.vector)?;
         let space = self.open(CacheKey::read(&question.space)?, vector.len());
         let id = QuestionId { answer, number: NUMBERS.fetch_add(1, Ordering::Relaxed) };
-        let is_entered = space.index.write().unwrap_or_else(PoisonError::into_inner).insert(id, &vector);
-        is_entered.then(|| IndexedQuestion { space, id, text: question.text.clone() })
+        let place = space.index.write().unwrap_or_else(PoisonError::into_inner).insert(id, &vector)?;
+        Some(IndexedQuestion { space, place, number: id.number, text: question.text.clone() })
     }
 
     fn open(&self, key: CacheKey, dimensions: usize) -> Arc<Space> {

@@ -2,6 +2,7 @@
 
 use penstock_runtime::config::{Document, Section};
 use penstock_schemas::cache::{CachePolicy, CacheSettings};
+use penstock_schemas::name::KeyId;
 use serde_json::{Map, Value};
 
 /// The keys of `[cache]` that may also stand at a more particular place.
@@ -19,6 +20,17 @@ pub struct CacheConfig {
     pub memory: u64,
     /// What they may take of the disk together, in bytes.
     pub disk: u64,
+    /// Who compares answers when hits are checked. `None`: their vectors do.
+    pub judge: Option<CacheJudge>,
+}
+
+/// A model that says whether two answers serve a question alike.
+#[derive(Clone, Debug)]
+pub struct CacheJudge {
+    /// The model, as a caller would name it.
+    pub model: String,
+    /// The virtual key that asks and pays.
+    pub key: KeyId,
 }
 
 impl CacheConfig {
@@ -27,7 +39,30 @@ impl CacheConfig {
         let settings = SETTINGS.iter().filter_map(|key| Some(((*key).to_owned(), section.json(key)?))).collect();
         let policy = CachePolicy::default().with(&checked(&section, "", settings).unwrap_or_default());
         let mut size = |key, default| section.size(key).unwrap_or(default).max(LEAST) as u64;
-        Self { memory: size("memory", 256 << 20), disk: size("disk", 2 << 30), policy }
+        let (memory, disk) = (size("memory", 256 << 20), size("disk", 2 << 30));
+        Self { memory, disk, policy, judge: CacheJudge::read(&mut section) }
+    }
+}
+
+impl CacheJudge {
+    fn read(section: &mut Section) -> Option<Self> {
+        let (model, key) = (section.get::<String>("judge"), section.get::<String>("judge_key"));
+        let (Some(model), Some(key)) = (&model, &key) else {
+            if model.is_some() || key.is_some() {
+                section.mistake(
+                    "judge_key",
+                    "`judge`, a model, and `judge_key`, the id of the key that pays, need each other",
+                );
+            }
+            return None;
+        };
+        match KeyId::parse(key.clone()) {
+            Ok(key) => Some(Self { model: model.clone(), key }),
+            Err(error) => {
+                section.mistake("judge_key", &error.to_string());
+                None
+            }
+        }
     }
 }
 

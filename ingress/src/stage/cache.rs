@@ -57,15 +57,17 @@ pub(crate) struct Missed {
     asked: Asked,
     lead: Lead,
     /// A kept answer that the new one is compared with.
-    check: Option<Check>,
+    check: Option<Box<Check>>,
 }
 
 /// Looks a request up, and waits for the same one that is under way, as long as the caller's right to ask holds.
 pub(crate) async fn look_up(request: &mut Request, ingress: &Shared, record: &mut Record) -> Result<LookedUp, Refusal> {
     record.enter(Stage::Cache);
     let control = Control::read(&request.headers)?;
-    // What is kept for a repetition under the same key is asked for under it, and by its frames.
-    let is_off = control.using == Use::Off || request.is_kept || asked::mode(request, ingress) == CacheMode::Off;
+    // What is kept for a repetition under the same key is asked for under it, and by its frames. A judge's questions are alike and
+    // want each its own answer.
+    let is_apart = request.is_kept || request.is_judging;
+    let is_off = control.using == Use::Off || is_apart || asked::mode(request, ingress) == CacheMode::Off;
     let asked = if is_off { None } else { Asked::of(request, ingress, &control)? };
     let Some(asked) = asked else {
         record.looked_up(CacheResult::Off);
@@ -98,7 +100,7 @@ async fn find(
         return give((found, None), request, ingress, record);
     }
     let check = match meaning::look_up(&mut asked, control, oldest, request, ingress).await {
-        Meaning::Found(found, hit) => return give((found, Some(hit)), request, ingress, record),
+        Meaning::Found(found) => return give((found.0, Some(found.1)), request, ingress, record),
         Meaning::Nothing(check) => check,
     };
     if control.using == Use::Only {
@@ -218,9 +220,9 @@ pub(crate) fn share(
             lead.alone();
             return match (begun, check) {
                 // A hit that was to be checked is better than none.
-                (Err(Refusal::Failed(_) | Refusal::OverBudget(_)), Some(Check { found, hit, is_hit: true, .. })) => {
+                (Err(Refusal::Failed(_) | Refusal::OverBudget(_)), Some(check)) if check.is_hit => {
                     let to = (record.id(), record.delivery());
-                    present((found, Some(hit)), to, ingress, record).map(|begun| *begun)
+                    present((check.found, Some(check.hit)), to, ingress, record).map(|begun| *begun)
                 }
                 (begun, _) => begun,
             };
@@ -272,7 +274,7 @@ fn shared(streaming: Streaming, keeping: Keeping, lead: Lead, record: &mut Recor
 /// What is kept once the answer is complete.
 struct Keeping {
     asked: Asked,
-    check: Option<Check>,
+    check: Option<Box<Check>>,
     ingress: Shared,
 }
 

@@ -3,7 +3,7 @@
 
 use super::asked::Asked;
 use super::control::{Control, Use};
-use crate::cache::{CacheKey, CheckedSet, FoundAnswer, NearAnswer, text_of};
+use crate::cache::{AnswersToCompare, CacheKey, CheckedSet, FoundAnswer, NearAnswer, text_of};
 use crate::embedding::EmbeddingCall;
 use crate::request::Request;
 use crate::stage::embed::embed;
@@ -17,6 +17,7 @@ use penstock_semantic::{CheckedHit, STEPS, Wording, compare, is_same_answer, is_
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tracing::warn;
 
 /// How long a request waits for its vector: some hundred times what the built-in model takes.
@@ -31,9 +32,9 @@ const ANSWER: usize = 8 * 1024;
 /// What came of it.
 pub(super) enum Meaning {
     /// The answer to another question.
-    Found(FoundAnswer, SemanticHit),
+    Found(Box<(FoundAnswer, SemanticHit)>),
     /// There is none, or one that is to be checked.
-    Nothing(Option<Check>),
+    Nothing(Option<Box<Check>>),
 }
 
 /// A kept answer that is compared with the one that is asked for now.
@@ -43,6 +44,8 @@ pub(super) struct Check {
     /// Whether it would have been given.
     pub(super) is_hit: bool,
     space: CacheKey,
+    /// What is asked now.
+    question: String,
     /// The model that embeds.
     embedder: Option<Target>,
     request_id: RequestId,
@@ -82,18 +85,19 @@ pub(super) async fn look_up(
     let Some(found) = ingress.cache.open_near(&near, oldest).await else { return Meaning::Nothing(None) };
     let hit = SemanticHit { space: question.space.spelled(), model: request.asked.model.clone(), probability };
     if !is_sampled {
-        return Meaning::Found(found, hit);
+        return Meaning::Found(Box::new((found, hit)));
     }
-    Meaning::Nothing(Some(Check {
+    Meaning::Nothing(Some(Box::new(Check {
         found,
         hit,
         is_hit,
         space: question.space,
+        question: question.text.clone(),
         embedder: question.embedder.clone(),
         request_id: request.id,
         caller: request.caller.clone(),
         key: request.key.clone(),
-    }))
+    })))
 }
 
 /// The nearest, if no guard forbids it, and how probable it is that both want the same. What is farther than one that is forbidden is
@@ -113,7 +117,7 @@ fn draw(request: RequestId) -> f64 {
 
 impl Check {
     /// Compares the kept answer with the one that came, in the background, and learns from it.
-    pub(super) fn begin(self, came: Bytes, ingress: &Shared) {
+    pub(super) fn begin(self: Box<Self>, came: Bytes, ingress: &Shared) {
         let shared = ingress.clone();
         ingress.life.work(Box::pin(async move {
             let result = match self.is_same(&came, &shared).await {
@@ -143,6 +147,11 @@ impl Check {
             return Some(true);
         }
         let [kept, came] = [&kept, &came].map(|text| beginning(text));
+        if ingress.config.cache.judge.is_some()
+            && let Some(is_same) = self.ask_judge([kept, came], ingress).await
+        {
+            return Some(is_same);
+        }
         let call = EmbeddingCall {
             request_id: self.request_id,
             caller: &self.caller,
@@ -155,6 +164,19 @@ impl Check {
         let (a, b) = (a.wait(PATIENCE).await?, b.wait(PATIENCE).await?);
         let cosine = a.iter().zip(b.iter()).map(|(a, b)| a * b).sum();
         Some(is_same_answer(kept, came, cosine))
+    }
+
+    /// What the judge of the cache says; `None` when it does not say it in time.
+    async fn ask_judge(&self, answers: [&str; 2], ingress: &Shared) -> Option<bool> {
+        let [kept, came] = answers.map(|text| ingress.config.bodies.mask(text));
+        let (verdict, said) = oneshot::channel();
+        let question = ingress.config.bodies.mask(&self.question);
+        let compared = AnswersToCompare { request_id: self.request_id, question, kept, came, verdict };
+        if ingress.to_compare.try_send(compared).is_err() {
+            ingress.metrics.judged("dropped");
+            return None;
+        }
+        said.await.ok()
     }
 }
 

@@ -217,7 +217,12 @@ impl<'a> Sending<'a> {
         let busy = self.envelope.plan.links().iter().position(|link| is_served(&link.target.provider));
         match busy.and_then(|at| self.envelope.plan.turn_to(at)) {
             Some(plan) => self.envelope.plan = plan,
-            None => return Err(self.explain(failure).into()),
+            None if self.ingress.config.wake_timeout.is_zero() => return Err(self.explain(failure).into()),
+            // What waits is seen by the scaler, which starts a worker for it: for the link that is wanted most.
+            None => {
+                self.envelope.plan = self.envelope.plan.turn_to(0).unwrap_or_else(|| self.envelope.plan.clone());
+                return Box::pin(self.wait_for_place()).await;
+            }
         }
         match self.envelope.traffic() {
             Traffic::Sync => Box::pin(self.wait_for_place()).await,
@@ -229,7 +234,8 @@ impl<'a> Sending<'a> {
         self.ingress.health.capacity(provider, &self.gone, clock::now()).workers > 0
     }
 
-    /// Waits until a worker takes the call, in a fair order, and no longer than that can be expected to help.
+    /// Waits until a worker takes the call, in a fair order, and no longer than that can be expected to help; where there is
+    /// none at all, for one to start.
     async fn wait_for_place(&mut self) -> Result<(), Refusal> {
         let (provider, now) = (self.provider().clone(), clock::now());
         let queues = &self.ingress.queues;
@@ -237,7 +243,9 @@ impl<'a> Sending<'a> {
         let per_second = self.ingress.health.capacity(&provider, &self.gone, now).ended_per_second;
         let all = Duration::from_secs(1).saturating_mul(as_u32(queues.length(&provider)));
         let expected = all.checked_div(per_second).unwrap_or_default();
-        let left = self.envelope.deadline.since(now).min(self.ingress.config.queue_timeout);
+        let config = &self.ingress.config;
+        let longest = if self.is_served(&provider) { config.queue_timeout } else { config.wake_timeout };
+        let left = self.envelope.deadline.since(now).min(longest);
         if expected > left {
             return Err(busy(&provider, expected).into());
         }
@@ -253,14 +261,16 @@ impl<'a> Sending<'a> {
                     return Ok(());
                 }
                 self.may_be_held = false;
-                if !self.is_served(&provider) {
-                    let failure = Failure::gateway(FailureKind::NoPool, "");
-                    return Err(self.explain(failure).into());
+                if !self.is_served(&provider) && config.wake_timeout.is_zero() {
+                    return Err(self.explain(unserved()).into());
                 }
                 sleep(LOOK).await;
             }
         });
-        waited.await.unwrap_or_else(|_| Err(busy(&provider, left).into()))
+        let waited = waited.await;
+        waited.unwrap_or_else(|_| {
+            Err(if self.is_served(&provider) { busy(&provider, left) } else { self.explain(unserved()) }.into())
+        })
     }
 
     /// Says which targets nobody serves.
@@ -290,6 +300,10 @@ fn busy(provider: &ProviderId, wait: Duration) -> Failure {
     let mut failure = Failure::gateway(FailureKind::Busy, message);
     failure.retry_after_ms = u64::try_from(wait.as_millis()).ok();
     failure
+}
+
+fn unserved() -> Failure {
+    Failure::gateway(FailureKind::NoPool, "")
 }
 
 /// What a batch is told, which has no place in the queue.

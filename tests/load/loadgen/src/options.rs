@@ -59,6 +59,9 @@ pub(crate) struct Options {
     /// Messages that the prompt is split over
     #[arg(long, default_value_t = 2)]
     pub(crate) messages: usize,
+    /// Each request asks something else: its last message ends with a number, from this one on
+    #[arg(long)]
+    pub(crate) numbered: Option<u64>,
     /// Send this file instead
     #[arg(long)]
     pub(crate) body_file: Option<PathBuf>,
@@ -75,6 +78,9 @@ pub(crate) struct Options {
     #[arg(short, long, default_value = "")]
     pub(crate) label: String,
 }
+
+/// What stands in the body for the number of a request.
+pub(crate) const NUMBER: &str = " 000000000000";
 
 impl Options {
     /// `host:port` to connect to.
@@ -108,7 +114,10 @@ impl Options {
         let count = self.messages.max(1);
         let text: String = TEXT.chars().cycle().take(self.prompt_bytes / count).collect();
         let role = |index| if index == 0 && count > 1 { "system" } else { "user" };
-        let message = |index| serde_json::json!({"role": role(index), "content": text});
+        let message = |index| {
+            let number = if self.numbered.is_some() && index + 1 == count { NUMBER } else { "" };
+            serde_json::json!({"role": role(index), "content": format!("{text}{number}")})
+        };
         let mut body = serde_json::json!({
             "model": self.model,
             "messages": (0..count).map(message).collect::<Vec<_>>(),

@@ -1,7 +1,7 @@
 //! What one connection does: takes the next request that is due, sends it, reads the reply, counts. Knows neither the
 //! schedule nor what is made of the counts.
 
-use crate::options::Options;
+use crate::options::{NUMBER, Options};
 use crate::tally::Tally;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
@@ -27,6 +27,9 @@ pub(crate) struct Load {
     path: String,
     headers: HeaderMap,
     body: Bytes,
+    /// Where in the body the number of a request stands, and the next one.
+    number_at: Option<usize>,
+    number: Cell<u64>,
     /// The first request is due now.
     pub(crate) start: Instant,
     /// Requests due from here on count.
@@ -63,11 +66,14 @@ impl Load {
     pub(crate) fn new(options: Options) -> anyhow::Result<Self> {
         let start = Instant::now() + Duration::from_millis(5);
         let measure_from = start + Duration::from_secs_f64(options.warmup);
+        let body = options.body()?;
         Ok(Self {
+            number_at: memchr::memmem::rfind(&body, NUMBER.as_bytes()).filter(|_| options.numbered.is_some()),
+            number: Cell::new(options.numbered.unwrap_or_default()),
             address: options.address()?,
             path: options.url.path_and_query().map_or_else(|| "/".into(), ToString::to_string),
             headers: options.headers()?,
-            body: options.body()?,
+            body,
             start,
             measure_from,
             end: measure_from + Duration::from_secs_f64(options.duration),
@@ -100,8 +106,16 @@ impl Load {
         }
     }
 
+    fn body(&self) -> Bytes {
+        let Some(at) = self.number_at else { return self.body.clone() };
+        let number = self.number.replace(self.number.get() + 1);
+        let mut body = self.body.to_vec();
+        body[at..at + NUMBER.len()].copy_from_slice(format!(" {number:012}").as_bytes());
+        body.into()
+    }
+
     fn request(&self) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.body.clone()));
+        let mut request = Request::new(Full::new(self.body()));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = self.path.parse().expect("it was part of a URI");
         *request.headers_mut() = self.headers.clone();

@@ -30,7 +30,12 @@ static MAX_IN_FLIGHT: AtomicU64 = AtomicU64::new(0);
 
 const COMPLETION: &str = r#"{"id":"chatcmpl-mock0001","object":"chat.completion","created":1700000000,"model":"mock-model","choices":[{"index":0,"message":{"role":"assistant","content":"Hello! This is a fixed reply from the mock upstream, long enough to look like one sentence.","refusal":null},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":20,"total_tokens":32,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}},"system_fingerprint":"fp_mock"}"#;
 const MESSAGE: &str = r#"{"id":"msg_mock0001","type":"message","role":"assistant","model":"mock-model","content":[{"type":"text","text":"Hello! This is a fixed reply from the mock upstream, long enough to look like one sentence."}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":12,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":20}}"#;
-const EMBEDDING: &str = r#"{"object":"list","model":"mock-embed","data":[{"object":"embedding","index":0,"embedding":[0.1,0.2,0.3,0.4]}],"usage":{"prompt_tokens":4,"total_tokens":4}}"#;
+const EMBEDDING: (&str, &str) = (
+    r#"{"object":"list","model":"mock-embed","data":[{"object":"embedding","index":0,"embedding":["#,
+    r#"]}],"usage":{"prompt_tokens":4,"total_tokens":4}}"#,
+);
+/// Numbers of a vector: as many as small models give.
+const DIMENSIONS: usize = 384;
 const MODELS: &str =
     r#"{"object":"list","data":[{"id":"mock-model","object":"model","created":1700000000,"owned_by":"mock"}]}"#;
 
@@ -81,7 +86,7 @@ async fn answer(default: Knobs, request: Request<Incoming>) -> Result<Response<R
     Ok(if knobs.status >= 400 {
         fault(knobs)
     } else if head.uri.path().ends_with("/embeddings") {
-        json(StatusCode::OK, Bytes::from_static(EMBEDDING.as_bytes()))
+        json(StatusCode::OK, embedding(&body))
     } else if head.uri.path().ends_with("/messages") {
         json(StatusCode::OK, Bytes::from_static(MESSAGE.as_bytes()))
     } else if knobs::is_true(&body, "\"stream\"") {
@@ -89,6 +94,26 @@ async fn answer(default: Knobs, request: Request<Incoming>) -> Result<Response<R
     } else {
         json(StatusCode::OK, Bytes::from_static(COMPLETION.as_bytes()))
     })
+}
+
+/// A vector that is the same for the same request, and far from those of others.
+fn embedding(body: &[u8]) -> Bytes {
+    let mut state = body.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut text = String::with_capacity(DIMENSIONS * 5 + 200);
+    text.push_str(EMBEDDING.0);
+    for at in 0..DIMENSIONS {
+        // splitmix64
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let number = (mixed >> 56) as i16 - 128;
+        text.push_str(if at == 0 { "" } else { "," });
+        text.push_str(&number.to_string());
+    }
+    text.push_str(EMBEDDING.1);
+    text.into()
 }
 
 fn json(status: StatusCode, body: Bytes) -> Response<Reply> {
