@@ -21,8 +21,7 @@ mod wrong_hit;
 
 use self::admin::live;
 use crate::dashboard;
-use crate::dialect::ollama::Method;
-use crate::dialect::{self, Endpoint, Purpose};
+use crate::dialect;
 use crate::http::aliases::{self, Deployment};
 use crate::http::reply;
 use crate::keys::grant::Grant;
@@ -38,6 +37,8 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use futures_util::stream::{self, Stream, StreamExt};
+use penstock_dialects::client::{Endpoint, Purpose};
+use penstock_dialects::ollama::Method;
 use penstock_runtime::clock;
 use penstock_schemas::envelope::{Dialect, Operation};
 use std::io;

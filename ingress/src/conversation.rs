@@ -21,8 +21,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::dialect::Rewriter;
 use crate::refusal::Refusal;
+use penstock_dialects::client::Rewriter;
 
 /// Longest wait for the store, in front of a caller who has his answer otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);

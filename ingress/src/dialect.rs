@@ -1,350 +1,23 @@
-//! The client dialects: how a request is read and how an answer and an error are spelt. One file or folder each, chosen
-//! here by name; knows no provider. What a dialect reads and writes is the agnostic form of `penstock_schemas::chat`,
-//! unless the provider speaks the caller's own dialect: then bytes pass through untouched.
+//! What a client is told when its request is refused or its call failed, in the words of its dialect. The form of an error is
+//! the dialect's (see `penstock_dialects`); which word stands for which of our own refusals is decided here.
 
-use crate::refusal::Refusal;
+use crate::refusal::{ManageError, Refusal};
+use crate::status;
 use bytes::Bytes;
-use memchr::memmem;
-use model_name::ModelName;
-use number::Numbers;
-use penstock_runtime::heavy;
-use penstock_schemas::chat::{ChatRequest, SEAL};
-use penstock_schemas::envelope::{Delivery, Dialect, Operation};
-use penstock_schemas::extent::Extent;
-use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::Summary;
-use penstock_schemas::name::{self, BadName, RequestId};
-use penstock_schemas::sse;
-use serde_json::Value;
-
-pub(crate) mod anthropic;
-pub(crate) mod carried;
-mod fields;
-pub(crate) mod file_references;
-pub(crate) mod google;
-mod model_name;
-pub(crate) mod number;
-pub(crate) mod ollama;
-pub(crate) mod openai;
-pub(crate) mod own_words;
-pub(crate) mod responses;
-#[cfg(test)]
-mod robust;
-
-/// Puts a request of a form that is around a dialect into that dialect.
-pub(crate) type Translate = fn(&Bytes) -> Result<Bytes, Refusal>;
-
-/// What a path asks for, before the body is read.
-#[derive(Clone, Debug)]
-pub(crate) struct Endpoint {
-    /// The dialect of the path.
-    pub(crate) dialect: Dialect,
-    /// What is asked.
-    pub(crate) operation: Operation,
-    /// The model, where it stands in the path: there it counts, whatever the body says.
-    pub(crate) model: Option<String>,
-    /// How the answer is wanted, where the path says it.
-    pub(crate) delivery: Option<Delivery>,
-    /// What puts the body into the dialect, where it comes in a form that is around it.
-    pub(crate) translate: Option<Translate>,
-    /// What the answer is for.
-    pub(crate) purpose: Purpose,
-}
-
-/// What an answer is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// For the caller.
-    #[default]
-    Answer,
-    /// To stand for the conversation that it sums up.
-    Compaction,
-}
-
-/// A request, as far as the pipeline must know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ClientRequest {
-    /// The caller's dialect.
-    pub(crate) dialect: Dialect,
-    /// What is asked.
-    pub(crate) operation: Operation,
-    /// The model, as the caller names it.
-    pub(crate) model: String,
-    /// The end user.
-    pub(crate) user: Option<String>,
-    /// How the answer is wanted.
-    pub(crate) delivery: Delivery,
-    /// The caller's bytes, untouched.
-    pub(crate) body: Bytes,
-    /// The media type of a request that is not JSON.
-    pub(crate) content_type: Option<String>,
-    /// What of the body shapes its cost.
-    pub(crate) extent: Extent,
-    /// What the answer is for.
-    pub(crate) purpose: Purpose,
-}
-
-impl Endpoint {
-    /// A path that says no more than this.
-    pub(crate) fn new(dialect: Dialect, operation: Operation) -> Self {
-        let purpose = Purpose::Answer;
-        Self { dialect, operation, model: None, delivery: None, translate: None, purpose }
-    }
-
-    /// Whether the request is a form and not JSON.
-    pub(crate) fn takes_form(&self) -> bool {
-        self.dialect == Dialect::Openai && self.operation.takes_form()
-    }
-
-    /// Reads what the pipeline must know of a request.
-    pub(crate) fn read(self, body: Bytes, content_type: Option<String>) -> Result<ClientRequest, Refusal> {
-        let body = match self.translate {
-            None => body,
-            Some(translate) => translate(&body)?,
-        };
-        let asked = match self.dialect {
-            Dialect::Openai => openai::read(self, body, content_type),
-            Dialect::Anthropic => anthropic::read(self.operation, body),
-            Dialect::Google => google::read(self, body),
-            Dialect::Responses => responses::read(self.operation, self.purpose, body),
-            other => unreachable!("no path is of the dialect {other:?}"),
-        }?;
-        let wrong = |why: BadName| Refusal::WrongField { field: "model", why: why.to_string() };
-        name::check_model(&asked.model).map_err(wrong)?;
-        Ok(asked)
-    }
-}
-
-impl ClientRequest {
-    /// Puts another body in the place of the caller's: the same request with what it refers to.
-    pub(crate) fn spell_out(&mut self, body: Bytes) -> Result<(), Refusal> {
-        self.extent = fields::measure(self.dialect, self.operation, &body)?;
-        self.body = body;
-        Ok(())
-    }
-
-    /// The request in its agnostic form, for a provider that does not speak the caller's dialect.
-    pub(crate) fn agnostic(&self) -> Result<Bytes, Refusal> {
-        let agnostic = match self.dialect {
-            Dialect::Openai => return Ok(self.body.clone()),
-            Dialect::Anthropic => anthropic::agnostic(&self.body),
-            Dialect::Google => google::agnostic(self),
-            Dialect::Responses => responses::agnostic(&self.body),
-            other => unreachable!("no path is of the dialect {other:?}"),
-        }?;
-        if self.operation == Operation::Chat {
-            settled(&agnostic)?;
-        }
-        Ok(agnostic)
-    }
-
-    /// Whether the request holds what another provider has sealed: the provider of this dialect would refuse it.
-    pub(crate) fn holds_seal(&self) -> bool {
-        match self.dialect {
-            Dialect::Google => google::holds_seal(&self.body),
-            _ => memmem::find(&self.body, SEAL.as_bytes()).is_some(),
-        }
-    }
-
-    /// A writer that turns an agnostic answer into the caller's dialect; `None` when that is the agnostic form itself.
-    pub(crate) fn writer(&self, id: RequestId) -> Option<Box<dyn Writer>> {
-        match self.dialect {
-            Dialect::Openai => None,
-            // The agnostic count of tokens is Anthropic's.
-            Dialect::Anthropic if self.operation == Operation::CountTokens => None,
-            Dialect::Anthropic => Some(Box::new(anthropic::Messages::new(id, self.model.clone()))),
-            Dialect::Google => Some(google::writer(self, id)),
-            Dialect::Responses => Some(responses::writer(self, id)),
-            other => unreachable!("no path is of the dialect {other:?}"),
-        }
-    }
-}
-
-/// Fields that the caller's dialect does not know keep their names, and these may be names of the agnostic form's own: then
-/// they must be as it has them, and stand there once.
-fn settled(agnostic: &[u8]) -> Result<(), Refusal> {
-    serde_json::from_slice::<ChatRequest>(agnostic).map(drop).map_err(|error| {
-        let why = error.to_string();
-        let why = why.split(" at line ").next().unwrap_or_default();
-        fields::wrong("body", format!("a field of it that this dialect does not have cannot be passed on: {why}"))
-    })
-}
-
-/// Turns one agnostic answer into a client's dialect.
-pub(crate) trait Writer: Send {
-    /// A whole answer.
-    ///
-    /// # Errors
-    /// When the answer cannot be read.
-    fn whole(&mut self, answer: &Bytes, summary: &Summary) -> Result<Bytes, Failure>;
-
-    /// The next event of a stream: the JSON of one chunk.
-    ///
-    /// # Errors
-    /// When the chunk cannot be read.
-    fn chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Failure>;
-
-    /// The end of a stream that is complete.
-    fn end(&mut self, summary: &Summary, out: &mut Vec<u8>);
-
-    /// The next event of a stream as it came.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    fn event(&mut self, event: &sse::Event, out: &mut Vec<u8>) -> Result<(), Failure> {
-        let data = event.data.trim_ascii();
-        if data.starts_with(b"{") { self.chunk(data, out) } else { Ok(()) }
-    }
-
-    /// Takes what the request was counted to be, before a stream begins.
-    fn counted(&mut self, _input_tokens: u64) {}
-
-    /// The writer for an answer that comes in the caller's own dialect; `None` when its bytes pass untouched.
-    fn native(self: Box<Self>) -> Option<Box<dyn Writer>> {
-        None
-    }
-
-    /// The last event of a stream that broke, where it must know what came before.
-    fn broken(&mut self, _failure: &Failure) -> Option<Bytes> {
-        None
-    }
-
-    /// The finished answer, once, where somebody may ask for it again; and whether a provider wrote it in this dialect.
-    fn kept(&mut self) -> Option<(Bytes, bool)> {
-        None
-    }
-
-    /// Whether it collects a stream, because its last event says all of it again.
-    fn collects(&self) -> bool {
-        false
-    }
-}
-
-/// Turns an agnostic stream, which comes cut anywhere, into the caller's dialect, or passes it on with the model's name that
-/// the caller asked for.
-pub(crate) struct Rewriter {
-    writer: Option<Box<dyn Writer>>,
-    /// The name, where an answer of the caller's own dialect holds one.
-    name: Option<ModelName>,
-    events: sse::Parser,
-    /// The numbers of the events, where the client can come back to them.
-    numbers: Option<Numbers>,
-}
-
-/// The longest event of a stream, in bytes, as in the workers.
-const EVENT_BYTES: usize = 16 * 1024 * 1024;
-
-impl Rewriter {
-    /// For the answer to a request.
-    pub(crate) fn of(asked: &ClientRequest, call: RequestId, numbers: Option<Numbers>) -> Self {
-        let (writer, name) = (asked.writer(call), ModelName::of(asked));
-        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers }
-    }
-
-    /// Notes in which form the answer comes: the caller's own needs no writer.
-    pub(crate) fn answers_in(&mut self, form: Dialect, caller: Dialect) {
-        if form == caller {
-            self.writer = self.writer.take().and_then(Writer::native);
-        }
-    }
-
-    /// Takes what the request was counted to be.
-    pub(crate) fn counted(&mut self, input_tokens: Option<u64>) {
-        if let (Some(writer), Some(tokens)) = (&mut self.writer, input_tokens) {
-            writer.counted(tokens);
-        }
-    }
-
-    /// A whole answer.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub(crate) fn whole(&mut self, answer: Bytes, summary: &Summary) -> Result<Bytes, Failure> {
-        match &mut self.writer {
-            Some(writer) => heavy(answer.len(), || writer.whole(&answer, summary)),
-            None => Ok(match &mut self.name {
-                None => answer,
-                Some(name) => heavy(answer.len(), || name.put_into(answer)),
-            }),
-        }
-    }
-
-    /// What the client gets for the next bytes of a stream; empty when they complete no event.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub(crate) fn next(&mut self, bytes: Bytes) -> Result<Bytes, Failure> {
-        let bytes = self.rewrite(bytes)?;
-        Ok(self.number(bytes))
-    }
-
-    /// What the client gets for an event that is of its own dialect already.
-    pub(crate) fn number(&mut self, bytes: Bytes) -> Bytes {
-        match &mut self.numbers {
-            None => bytes,
-            Some(numbers) => numbers.number(&bytes),
-        }
-    }
-
-    fn rewrite(&mut self, bytes: Bytes) -> Result<Bytes, Failure> {
-        let Some(writer) = &mut self.writer else {
-            return Ok(match &mut self.name {
-                None => bytes,
-                Some(name) => name.put_into_next(bytes),
-            });
-        };
-        self.events.push(&bytes);
-        let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 2);
-        while let Some(event) = self.events.next_event().map_err(|error| unreadable(&error))? {
-            writer.event(&event, &mut out)?;
-        }
-        Ok(out.into())
-    }
-
-    /// What the client gets for the last bytes of a stream that is complete.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub(crate) fn end(&mut self, bytes: Bytes, summary: &Summary) -> Result<Bytes, Failure> {
-        let last = self.rewrite(bytes)?;
-        let Some(writer) = &mut self.writer else {
-            let rest = self.name.as_mut().map(ModelName::end).unwrap_or_default();
-            let last = if rest.is_empty() { last } else { [last, rest].concat().into() };
-            return Ok(self.number(last));
-        };
-        let mut out = Vec::from(last);
-        writer.end(summary, &mut out);
-        Ok(self.number(out.into()))
-    }
-
-    /// The last event of a stream that broke.
-    pub(crate) fn broken(&mut self, dialect: Dialect, failure: &Failure, id: RequestId) -> Bytes {
-        let own = self.writer.as_mut().and_then(|writer| writer.broken(failure));
-        let event = own.unwrap_or_else(|| error_event(dialect, failure, id));
-        self.number(event)
-    }
-
-    /// Whether a stream is collected on its way.
-    pub(crate) fn collects(&self) -> bool {
-        self.writer.as_ref().is_some_and(|writer| writer.collects())
-    }
-
-    /// The finished answer, once, where somebody may ask for it again; and whether a provider wrote it in this dialect.
-    pub(crate) fn kept(&mut self) -> Option<(Bytes, bool)> {
-        self.writer.as_mut().and_then(|writer| writer.kept())
-    }
-}
-
-/// That an answer came which is not of the agnostic form.
-pub(crate) fn unreadable(error: &impl ToString) -> Failure {
-    Failure::gateway(FailureKind::Internal, format!("the worker's answer cannot be read: {}", error.to_string()))
-}
+use penstock_dialects::anthropic::client::error as anthropic;
+use penstock_dialects::client::{ClientError, own_words};
+use penstock_dialects::google::client::{error as google, is_path};
+use penstock_dialects::openai::client::error as openai;
+use penstock_schemas::envelope::Dialect;
+use penstock_schemas::failure::Failure;
+use penstock_schemas::name::RequestId;
+use serde_json::{Value, json};
 
 /// The dialect of a path, for what is refused before anybody reads the request.
 pub(crate) fn of_path(path: &str) -> Dialect {
     match path {
         path if path == "/v1/messages" || path.starts_with("/v1/messages/") => Dialect::Anthropic,
-        path if google::is_path(path) => Dialect::Google,
+        path if is_path(path) => Dialect::Google,
         _ => Dialect::Openai,
     }
 }
@@ -364,20 +37,155 @@ pub(crate) fn error_body(dialect: Dialect, refusal: &Refusal, id: RequestId) -> 
         _ => None,
     };
     let refusal = own.as_ref().unwrap_or(refusal);
+    let error = ClientError {
+        message: refusal.to_string(),
+        param: refusal.param(),
+        details: refusal.details(),
+        retry_after: refusal.retry_after(),
+        request_id: id,
+    };
     match dialect {
-        Dialect::Anthropic => anthropic::error_body(refusal, id),
-        Dialect::Google => google::error_body(refusal, id),
-        _ => openai::error_body(refusal, id),
+        Dialect::Anthropic => anthropic::body(&error, class(refusal)),
+        Dialect::Google => google::body(&error, status::of(refusal).as_u16(), &reason(refusal)),
+        _ => {
+            let (kind, code) = words(refusal);
+            let mut body = openai::body(&error, kind, code.as_deref());
+            if !refusal.mistakes().is_empty() {
+                body["error"]["errors"] = json!(refusal.mistakes());
+            }
+            body
+        }
     }
 }
 
 /// The last event of a stream that broke after its first content.
 pub(crate) fn error_event(dialect: Dialect, failure: &Failure, id: RequestId) -> Bytes {
-    let own = own_words::failure(dialect, failure);
-    let failure = own.as_ref().unwrap_or(failure);
+    let body = error_body(dialect, &Refusal::from(failure.clone()), id);
     match dialect {
-        Dialect::Anthropic => anthropic::error_event(failure, id),
-        Dialect::Google => google::error_event(failure, id),
-        _ => openai::error_event(failure, id),
+        Dialect::Anthropic => anthropic::event(&body),
+        Dialect::Google => google::event(&body),
+        _ => openai::event(&body),
+    }
+}
+
+/// OpenAI's `type` and `code` for a refusal. Where OpenAI has a code of its own, it is that one.
+fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
+    const REQUEST: &str = "invalid_request_error";
+    let (kind, code) = match refusal {
+        Refusal::InvalidJson(_) => (REQUEST, "invalid_json"),
+        Refusal::MissingField(_) => (REQUEST, "missing_required_parameter"),
+        Refusal::WrongField { .. } | Refusal::WrongPart { .. } | Refusal::BadQuery(_) => (REQUEST, "invalid_value"),
+        Refusal::WrongHeader { .. } => (REQUEST, "invalid_header"),
+        Refusal::WrongContentType(_) | Refusal::NoForm(_) => (REQUEST, "unsupported_content_type"),
+        Refusal::WrongEncoding(_) => (REQUEST, "unsupported_content_encoding"),
+        Refusal::UnknownModel { .. } => (REQUEST, "model_not_found"),
+        Refusal::BodyTooLarge { .. } => (REQUEST, "request_too_large"),
+        Refusal::FileTooLong { .. } => (REQUEST, "file_too_large"),
+        Refusal::FilesFull(_) => (REQUEST, "storage_limit_exceeded"),
+        Refusal::SlowHead(_) | Refusal::SlowBody(_) => (REQUEST, "request_timeout"),
+        Refusal::BrokenBody => (REQUEST, "incomplete_body"),
+        Refusal::NoKey => (REQUEST, "missing_api_key"),
+        Refusal::WrongKey | Refusal::KeyEnded { .. } | Refusal::BadToken(_) | Refusal::WrongAdminKey => {
+            (REQUEST, "invalid_api_key")
+        }
+        Refusal::TooManyBadKeys { .. } => ("rate_limit_error", "too_many_invalid_keys"),
+        Refusal::AdminClosed => ("permission_error", "admin_closed"),
+        Refusal::NoRole => ("permission_error", "no_role"),
+        Refusal::CallerDisabled { .. } => ("permission_error", "caller_disabled"),
+        Refusal::WrongAddress { .. } => ("permission_error", "address_not_allowed"),
+        Refusal::ModelForbidden { .. } => ("permission_error", "model_forbidden"),
+        Refusal::Unpriced { .. } => ("permission_error", "unpriced_model"),
+        Refusal::NoTarget { .. } => ("permission_error", "no_target"),
+        // OpenAI's words for money that is spent, and for a rate; its SDKs know them.
+        Refusal::OverBudget(_) => ("insufficient_quota", "budget_exceeded"),
+        Refusal::OverRate(_) => ("rate_limit_error", "rate_limit_exceeded"),
+        Refusal::UnknownPath(_) => (REQUEST, "unknown_url"),
+        Refusal::WrongMethod { .. } => (REQUEST, "method_not_allowed"),
+        Refusal::NoWebSocket(_) => (REQUEST, "websocket_not_supported"),
+        Refusal::OtherRequest { .. } => (REQUEST, "idempotency_key_reused"),
+        Refusal::UnknownStream => (REQUEST, "stream_not_found"),
+        Refusal::CacheMiss => (REQUEST, "cache_miss"),
+        Refusal::UnknownHit => (REQUEST, "hit_not_found"),
+        Refusal::Draining => ("service_unavailable_error", "draining"),
+        Refusal::NotReady(_) => ("service_unavailable_error", "not_ready"),
+        Refusal::Manage(refused) => refused_words(refused),
+        Refusal::Failed(failure) => return openai::words(failure),
+    };
+    (kind, Some(code.to_owned()))
+}
+
+fn refused_words(refused: &ManageError) -> (&'static str, &'static str) {
+    const REQUEST: &str = "invalid_request_error";
+    match refused {
+        ManageError::Wrong(_) => (REQUEST, "invalid_value"),
+        ManageError::Duplicate { .. } => (REQUEST, "already_exists"),
+        ManageError::Unknown { .. } | ManageError::NoRow { .. } => (REQUEST, "not_found"),
+        ManageError::InUse { .. } => (REQUEST, "in_use"),
+        ManageError::Forbidden { .. } => ("permission_error", "role_needed"),
+        ManageError::Stale { .. } => (REQUEST, "precondition_failed"),
+        ManageError::Unavailable(_) => ("service_unavailable_error", "not_ready"),
+        ManageError::Unrecorded => ("service_unavailable_error", "unrecorded"),
+    }
+}
+
+/// Anthropic's `type` for a refusal.
+fn class(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::InvalidJson(_)
+        | Refusal::MissingField(_)
+        | Refusal::WrongField { .. }
+        | Refusal::WrongPart { .. }
+        | Refusal::BadQuery(_)
+        | Refusal::WrongHeader { .. }
+        | Refusal::WrongContentType(_)
+        | Refusal::NoForm(_)
+        | Refusal::WrongEncoding(_)
+        | Refusal::SlowHead(_)
+        | Refusal::SlowBody(_)
+        | Refusal::BrokenBody
+        | Refusal::NoWebSocket(_)
+        | Refusal::WrongMethod { .. } => "invalid_request_error",
+        Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => "not_found_error",
+        Refusal::BodyTooLarge { .. } | Refusal::FileTooLong { .. } => "request_too_large",
+        Refusal::FilesFull(_) => "permission_error",
+        Refusal::NoKey
+        | Refusal::WrongKey
+        | Refusal::KeyEnded { .. }
+        | Refusal::BadToken(_)
+        | Refusal::WrongAdminKey => "authentication_error",
+        Refusal::AdminClosed
+        | Refusal::CallerDisabled { .. }
+        | Refusal::NoRole
+        | Refusal::ModelForbidden { .. }
+        | Refusal::WrongAddress { .. } => "permission_error",
+        Refusal::Unpriced { .. } | Refusal::NoTarget { .. } => "permission_error",
+        Refusal::OverBudget(_) | Refusal::OverRate(_) | Refusal::TooManyBadKeys { .. } => "rate_limit_error",
+        Refusal::OtherRequest { .. } | Refusal::Manage(_) => "invalid_request_error",
+        Refusal::UnknownStream | Refusal::UnknownHit => "not_found_error",
+        Refusal::CacheMiss => "timeout_error",
+        Refusal::Draining | Refusal::NotReady(_) => "overloaded_error",
+        Refusal::Failed(failure) => anthropic::class(failure.kind),
+    }
+}
+
+/// Our word for what is wrong.
+fn reason(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Failed(failure) => failure.kind.as_str().to_owned(),
+        Refusal::NoKey
+        | Refusal::WrongKey
+        | Refusal::KeyEnded { .. }
+        | Refusal::BadToken(_)
+        | Refusal::WrongAdminKey => "api_key_invalid".to_owned(),
+        Refusal::UnknownModel { .. } => "model_not_found".to_owned(),
+        Refusal::CallerDisabled { .. } => "caller_disabled".to_owned(),
+        Refusal::WrongAddress { .. } => "address_not_allowed".to_owned(),
+        Refusal::ModelForbidden { .. } => "model_forbidden".to_owned(),
+        Refusal::NoTarget { .. } => "no_target".to_owned(),
+        Refusal::OtherRequest { .. } => "idempotency_key_reused".to_owned(),
+        Refusal::UnknownStream => "stream_not_found".to_owned(),
+        Refusal::CacheMiss => "cache_miss".to_owned(),
+        Refusal::Draining | Refusal::NotReady(_) => "not_ready".to_owned(),
+        _ => "invalid_request".to_owned(),
     }
 }

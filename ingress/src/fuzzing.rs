@@ -1,10 +1,10 @@
 //! Doors to what reads bytes and is not public, for `tests/fuzz`; no other build has them. Knows no fuzzer.
 
-use crate::dialect::number::Numbers;
-use crate::dialect::openai::lists::{Joined, cut};
-use crate::dialect::{Endpoint, Rewriter, google};
 use crate::identity;
 use bytes::Bytes;
+use penstock_dialects::client::{Endpoint, Numbers, Rewriter};
+use penstock_dialects::google::client as google;
+use penstock_dialects::openai::client::lists::{Joined, cut};
 use penstock_runtime::config::Document;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
@@ -77,7 +77,7 @@ fn rewriter(caller: Dialect, form: Dialect, delivery: Delivery) -> Rewriter {
     let id = RequestId::parse("01900000-0000-7000-8000-000000000007").expect("it is an id");
     let asked = endpoint.read(Bytes::from_static(body.as_bytes()), None).expect("the shortest request is one");
     let numbers = (caller == Dialect::Responses && delivery.is_stream()).then(|| Numbers::new(id, 0));
-    let mut rewriter = Rewriter::of(&asked, id, numbers);
+    let mut rewriter = Rewriter::of(&asked, id, numbers, || NOW);
     rewriter.answers_in(form, caller);
     rewriter
 }

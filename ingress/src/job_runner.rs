@@ -2,13 +2,14 @@
 //! that was under way when its process died is made again.
 
 use crate::conversation::unavailable;
-use crate::dialect::{self, Endpoint};
+use crate::dialect;
 use crate::jobs::{end, get, tell, write};
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::stage::line;
 use crate::state::Shared;
 use crate::status;
+use penstock_dialects::client::Endpoint;
 use penstock_runtime::bus::{BusError, Version, Work};
 use penstock_runtime::{Life, clock};
 use penstock_schemas::failure::{Failure, FailureKind};

@@ -6,7 +6,6 @@ mod scores;
 
 use crate::cache::AnswersToCompare;
 use crate::capture::AnswerToJudge;
-use crate::dialect::Endpoint;
 use crate::http::body::reserve;
 use crate::pipeline;
 use crate::refusal::Refusal;
@@ -15,6 +14,7 @@ use crate::stage::authenticate::{self, Sender};
 use crate::state::Shared;
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use penstock_dialects::client::Endpoint;
 use penstock_runtime::clock;
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::money::Picodollars;

@@ -4,7 +4,6 @@
 //! can be sent. Knows the order of things and none of the things themselves.
 
 use crate::conversation::{self, background, recall};
-use crate::dialect::{Endpoint, Rewriter};
 use crate::http::reply;
 use crate::jobs;
 use crate::refusal::Refusal;
@@ -20,6 +19,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use penstock_dialects::client::{Endpoint, Rewriter};
 use penstock_runtime::clock;
 use penstock_schemas::frame::{Ended, Failed, Summary};
 use penstock_schemas::name::RequestId;
@@ -117,7 +117,7 @@ fn answer_copy(ingress: Shared, (mut request, place): (Request, OwnedSemaphorePe
     async move {
         let _place = place;
         let (mut record, mut rewriter) =
-            (Record::begin(&request, &ingress), Rewriter::of(&request.asked, request.id, None));
+            (Record::begin(&request, &ingress), Rewriter::of(&request.asked, request.id, None, clock::now));
         let answered = async {
             let admitted = admit::admit(&mut request, &ingress, &mut record).await?;
             let begun = Box::pin(ask_anew(&ingress, request, admitted, &mut record)).await?;
@@ -159,7 +159,8 @@ async fn in_background(
 
 /// The answer to a line of a batch, in the caller's dialect. Its record is written when this is over.
 pub(crate) async fn answer_line(ingress: &Shared, mut request: Request) -> Result<(Bytes, Summary), Refusal> {
-    let (mut record, mut rewriter) = (Record::begin(&request, ingress), Rewriter::of(&request.asked, request.id, None));
+    let (mut record, mut rewriter) =
+        (Record::begin(&request, ingress), Rewriter::of(&request.asked, request.id, None, clock::now));
     let memory = recall(&mut request, ingress).await.inspect_err(|refusal| record.refused(refusal))?;
     let answer = answer_whole(ingress, request, &mut record, &mut rewriter).await?;
     conversation::keep(memory, &mut rewriter).await;
@@ -190,7 +191,8 @@ pub(crate) async fn finish_line(
     mut request: Request,
     ended: Result<(Box<Ended>, Bytes), Failed>,
 ) -> Result<(Bytes, Summary), Refusal> {
-    let (mut record, mut rewriter) = (Record::begin(&request, ingress), Rewriter::of(&request.asked, request.id, None));
+    let (mut record, mut rewriter) =
+        (Record::begin(&request, ingress), Rewriter::of(&request.asked, request.id, None, clock::now));
     let memory = recall(&mut request, ingress).await.inspect_err(|refusal| record.refused(refusal))?;
     record.deliver_whole();
     let answered = match ended {

@@ -1,8 +1,8 @@
 //! A request as the pipeline reads it, for tests that follow its bytes to a provider: no role uses it. Knows dialects, and
 //! nothing of who asks.
 
-use crate::dialect::Endpoint;
 use bytes::Bytes;
+use penstock_dialects::client::Endpoint;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::extent::Extent;
 

@@ -6,6 +6,7 @@ mod manage_error;
 pub use manage_error::ManageError;
 
 use crate::identity::{BadToken, TokenError};
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::memory::MemoryFull;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::budget::Unit;
@@ -144,6 +145,19 @@ impl fmt::Display for OverBudget {
     }
 }
 
+impl From<WrongRequest> for Refusal {
+    fn from(wrong: WrongRequest) -> Self {
+        match wrong {
+            WrongRequest::InvalidJson(why) => Self::InvalidJson(why),
+            WrongRequest::MissingField(field) => Self::MissingField(field),
+            WrongRequest::WrongField { field, why } => Self::WrongField { field, why },
+            WrongRequest::WrongPart { place, why } => Self::WrongPart { place, why },
+            WrongRequest::WrongHeader { header, why } => Self::WrongHeader { header, why },
+            WrongRequest::Untranslatable(failure) => Self::Failed(failure),
+        }
+    }
+}
+
 impl From<BadToken> for Refusal {
     fn from(why: BadToken) -> Self {
         Self::BadToken(why)
@@ -212,16 +226,12 @@ impl Refusal {
         matches!(self, Self::OverBudget(_) | Self::Unpriced { .. } | Self::NoTarget { .. } | Self::CacheMiss)
     }
 
-    /// What else the provider's error object holds, save the names that are taken.
-    pub(crate) fn details<'a>(
-        &'a self,
-        taken: &'a Map<String, Value>,
-    ) -> impl Iterator<Item = (&'a String, &'a Value)> {
-        let details = match self {
+    /// What else the provider's error object holds.
+    pub(crate) fn details(&self) -> Option<&Map<String, Value>> {
+        match self {
             Self::Failed(failure) => failure.details.as_deref(),
             _ => None,
-        };
-        details.into_iter().flatten().filter(|(name, _)| !taken.contains_key(*name))
+        }
     }
 
     /// The field of the request that is wrong.

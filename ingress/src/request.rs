@@ -1,13 +1,13 @@
 //! One request on its way through the stages. It grows: each stage sets what it has found out, once. Knows no stage, and not
 //! where a request comes from: over HTTP, or as a line of a batch.
 
-use crate::dialect::ClientRequest;
 use crate::embedding::Embedding;
 use crate::keys::grant::Grant;
 use crate::limits::LimitQuery;
 use crate::refusal::Refusal;
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use penstock_dialects::client::ClientRequest;
 use penstock_runtime::memory::Reserved;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Caller;

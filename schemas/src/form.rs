@@ -20,7 +20,7 @@ const LONGEST_BOUNDARY: usize = 70;
 
 /// A form whose parts are known by where they stand.
 #[derive(Debug)]
-pub struct Form<'a> {
+pub struct MultipartForm<'a> {
     body: &'a [u8],
     boundary: String,
     /// Where the first boundary begins; what stands before it is no part.
@@ -76,7 +76,7 @@ pub enum BadForm {
     TooMany,
 }
 
-impl<'a> Form<'a> {
+impl<'a> MultipartForm<'a> {
     /// Reads the places of all parts.
     ///
     /// # Errors
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_form_is_read_in_place_and_one_value_changed() {
-        let form = Form::read(BODY.as_bytes(), TYPE).unwrap();
+        let form = MultipartForm::read(BODY.as_bytes(), TYPE).unwrap();
         assert!(form.has_file("file") && !form.has_file("model"));
         assert_eq!(
             (form.value("model"), form.value("empty"), form.value("file")),
@@ -280,7 +280,7 @@ mod tests {
         let changed = String::from_utf8(form.with("model", "whisper-1")).unwrap();
         assert_eq!(changed, BODY.replace("whisper", "whisper-1"));
         let added = form.with("stream", "true");
-        assert_eq!(Form::read(&added, TYPE).unwrap().value("stream"), Some(&b"true"[..]));
+        assert_eq!(MultipartForm::read(&added, TYPE).unwrap().value("stream"), Some(&b"true"[..]));
         assert!(added.ends_with(BODY.as_bytes()));
     }
 
@@ -289,9 +289,9 @@ mod tests {
         let part = "--x\r\nContent-Disposition: form-data; name=stream\r\n\r\n\r\n--x--\r\n";
         for before in ["", "\r\n", "--\"; fileel\r\n\r\nwhisper\r\n"] {
             let body = format!("{before}{part}");
-            let form = Form::read(body.as_bytes(), "a/b; boundary=x").unwrap();
+            let form = MultipartForm::read(body.as_bytes(), "a/b; boundary=x").unwrap();
             let changed = form.with("model", "m");
-            let again = Form::read(&changed, "a/b; boundary=x").unwrap();
+            let again = MultipartForm::read(&changed, "a/b; boundary=x").unwrap();
             assert_eq!((again.value("model"), again.value("stream")), (Some(&b"m"[..]), Some(&b""[..])), "{before:?}");
         }
     }
@@ -299,24 +299,28 @@ mod tests {
     #[test]
     fn a_value_may_take_the_place_of_none_at_all() {
         let body = "--x\r\nContent-Disposition: form-data; name=model\r\n\r\n--x--\r\n";
-        let form = Form::read(body.as_bytes(), "a/b; boundary=x").unwrap();
+        let form = MultipartForm::read(body.as_bytes(), "a/b; boundary=x").unwrap();
         assert_eq!(form.value("model"), Some(&b""[..]));
         let changed = form.with("model", "m");
-        assert_eq!(Form::read(&changed, "a/b; boundary=x").unwrap().value("model"), Some(&b"m"[..]));
+        assert_eq!(MultipartForm::read(&changed, "a/b; boundary=x").unwrap().value("model"), Some(&b"m"[..]));
     }
 
     #[test]
     fn a_line_that_is_a_boundary_for_some_readers_only_is_refused() {
-        let read = |body: &str| Form::read(body.as_bytes(), "a/b; boundary=x").map(|_| ()).unwrap_err();
+        let read = |body: &str| MultipartForm::read(body.as_bytes(), "a/b; boundary=x").map(|_| ()).unwrap_err();
         let head = "Content-Disposition: form-data; name=a";
         assert_eq!(read(&format!("--x\r\n{head}\r\n\r\nb\r\n--xy\r\n{head}\r\n\r\nc\r\n--x--")), BadForm::Boundary);
         assert_eq!(read(&format!("--x\r\n{head}\r\n--x\r\nOther: c\r\n\r\nb\r\n--x--")), BadForm::NoName);
-        assert!(Form::read(format!("--x \t\r\n{head}\r\n\r\nb\r\n--x--").as_bytes(), "a/b; boundary=x").is_ok());
+        assert!(
+            MultipartForm::read(format!("--x \t\r\n{head}\r\n\r\nb\r\n--x--").as_bytes(), "a/b; boundary=x").is_ok()
+        );
     }
 
     #[test]
     fn what_is_no_form_is_told() {
-        let read = |body: &str, content_type: &str| Form::read(body.as_bytes(), content_type).map(|_| ()).unwrap_err();
+        let read = |body: &str, content_type: &str| {
+            MultipartForm::read(body.as_bytes(), content_type).map(|_| ()).unwrap_err()
+        };
         assert_eq!(read(BODY, "multipart/form-data"), BadForm::NoBoundary);
         assert_eq!(read(BODY, "multipart/form-data; boundary="), BadForm::NoBoundary);
         assert_eq!(read("", "multipart/form-data; boundary=x"), BadForm::Empty);
@@ -359,31 +363,31 @@ mod tests {
             ("a very long boundary", part.to_owned(), "x".repeat(60_000), BadForm::LongBoundary),
         ] {
             let kind = format!("multipart/form-data; boundary={boundary}");
-            assert_eq!(Form::read(body.as_bytes(), &kind).unwrap_err(), expected, "{bomb}");
+            assert_eq!(MultipartForm::read(body.as_bytes(), &kind).unwrap_err(), expected, "{bomb}");
         }
         for (limit, body) in
             [("parts", part.repeat(MOST_PARTS) + "--x--"), ("head", head(&"a".repeat(LONGEST_HEAD - 60)))]
         {
-            assert!(Form::read(body.as_bytes(), "a/b; boundary=x").is_ok(), "{limit}");
+            assert!(MultipartForm::read(body.as_bytes(), "a/b; boundary=x").is_ok(), "{limit}");
         }
         let longest = "x".repeat(LONGEST_BOUNDARY);
         let body = (part.to_owned() + "--x--").replace("--x", &format!("--{longest}"));
-        assert!(Form::read(body.as_bytes(), &format!("a/b; boundary={longest}")).is_ok());
+        assert!(MultipartForm::read(body.as_bytes(), &format!("a/b; boundary={longest}")).is_ok());
     }
 
     #[test]
     fn no_bytes_make_it_panic_and_every_cut_is_noticed() {
         for end in 0..BODY.len() - 4 {
-            assert!(Form::read(&BODY.as_bytes()[..end], TYPE).is_err(), "cut at {end}");
+            assert!(MultipartForm::read(&BODY.as_bytes()[..end], TYPE).is_err(), "cut at {end}");
         }
         for at in 0..BODY.len() {
             for byte in [0, b'\r', b'\n', b'-', b'"', b';', 0xff] {
                 let mut body = BODY.as_bytes().to_vec();
                 body[at] = byte;
                 // What can be read can be read again with another model, and says that one.
-                if let Ok(form) = Form::read(&body, TYPE) {
+                if let Ok(form) = MultipartForm::read(&body, TYPE) {
                     let changed = form.with("model", "m");
-                    assert_eq!(Form::read(&changed, TYPE).unwrap().value("model"), Some(&b"m"[..]));
+                    assert_eq!(MultipartForm::read(&changed, TYPE).unwrap().value("model"), Some(&b"m"[..]));
                 }
             }
         }

@@ -7,6 +7,9 @@
 use bytes::{Bytes, BytesMut};
 use std::ops::Range;
 
+/// The longest event of a stream that any process reads, in bytes: an image may be in it.
+pub const EVENT_BYTES: usize = 16 * 1024 * 1024;
+
 /// Room for a few dozen events of the usual size, so that a stream seldom allocates.
 const ROOM: usize = 8 * 1024;
 

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use guard::Guard;
+use penstock_dialects::data_url;
 use penstock_dialects::json::Edit;
 use penstock_dialects::media_kind::MediaKind;
 use penstock_runtime::heavy;
@@ -104,7 +105,7 @@ impl Media {
         let body = heavy(size, || {
             let mut edit = Edit::of(text);
             for (place, (kind, data)) in places.iter().zip(fetched) {
-                let url = format!("data:{};base64,{}", kind.media_type(), STANDARD.encode(&data));
+                let url = data_url::write(kind.media_type(), &STANDARD.encode(&data));
                 edit.replace(place.value, place.with_data(&url));
             }
             edit.finish().into()

@@ -3,7 +3,6 @@
 
 use super::gemini_batches;
 use super::usable::{allowed, find};
-use crate::dialect::google;
 use crate::http::reply;
 use crate::models::Listed;
 use crate::pipeline;
@@ -17,13 +16,11 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use penstock_dialects::google::client as google;
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
-use penstock_schemas::sse;
+use penstock_schemas::sse::{self, EVENT_BYTES};
 use serde_json::{Value, json};
-
-/// The longest event of a stream, in bytes, as in the workers.
-const EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// A method of a model.
 pub(crate) async fn call(

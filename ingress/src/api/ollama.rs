@@ -2,8 +2,6 @@
 //! are read, under the same limits, and OpenAI's answers become its own. Source: <https://docs.ollama.com/api>.
 
 use super::usable::{allowed, find};
-use crate::dialect::ollama::{self, Answers, Lines, Method};
-use crate::dialect::{Endpoint, Translate, own_words};
 use crate::http::body::read_json;
 use crate::http::reply;
 use crate::models::Listed;
@@ -20,10 +18,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use penstock_dialects::client::{Endpoint, Translate, own_words};
+use penstock_dialects::ollama::{self, Answers, Lines, Method};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::{hex, sse};
+use penstock_schemas::hex;
+use penstock_schemas::sse::{self, EVENT_BYTES};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -31,9 +32,8 @@ use sha2::{Digest, Sha256};
 /// The version of the API that is spoken here: programs ask for a least one.
 const VERSION: &str = "0.12.6";
 
-/// The longest whole answer and the longest event of a stream, in bytes, as in the workers.
+/// The longest whole answer, in bytes, as in the workers.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
-const EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// The pipeline, for one of Ollama's endpoints.
 pub(super) fn ask(method: Method) -> MethodRouter<Shared> {
@@ -47,7 +47,7 @@ pub(super) fn ask(method: Method) -> MethodRouter<Shared> {
         // Ollama takes any; the examples of its documentation are sent as forms.
         request.headers_mut().remove(CONTENT_TYPE);
         let endpoint = Endpoint { translate: Some(translate), ..Endpoint::new(Dialect::Openai, operation) };
-        let (answers, lines) = (Answers::new(method), Lines::new(method));
+        let (answers, lines) = (Answers::new(method, clock::now), Lines::new(method, clock::now));
         let response = pipeline::serve(ingress, endpoint, request).await;
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if response.status() != status::ANSWERED {

@@ -4,8 +4,6 @@
 use crate::conversation::follow::follow;
 use crate::conversation::shelf::{Shelf, status, with_status};
 use crate::conversation::{unavailable, unknown};
-use crate::dialect::responses::fields::RawObject;
-use crate::dialect::responses::wrong;
 use crate::http::query::Query;
 use crate::http::reply;
 use crate::refusal::Refusal;
@@ -13,6 +11,8 @@ use crate::stage::authenticate::Credentials;
 use crate::state::Shared;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use penstock_dialects::json::RawObject;
+use penstock_dialects::responses::client::wrong;
 use penstock_runtime::clock;
 use penstock_schemas::conversation::{KeptInput, KeptResponse};
 use penstock_schemas::envelope::Dialect;
@@ -72,7 +72,10 @@ pub(crate) async fn cancel(
         loop {
             let (kept, version) = shelf.get(&id, PARAM, clock::now()).await?;
             if !is_background(&kept) {
-                return Err(wrong(PARAM.to_owned(), "only a response in the background can be cancelled"));
+                return Err(Refusal::from(wrong(
+                    PARAM.to_owned(),
+                    "only a response in the background can be cancelled",
+                )));
             }
             if !matches!(status(&kept).as_str(), "queued" | "in_progress") {
                 return Ok(kept.response);

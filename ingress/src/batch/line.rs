@@ -1,9 +1,10 @@
 //! One line of a batch's input file, as OpenAI writes it: which request it is, or what is wrong with it.
 //! Source: <https://platform.openai.com/docs/api-reference/batch/request-input>.
 
-use crate::dialect::{ClientRequest, Endpoint, google};
 use crate::refusal::Refusal;
 use bytes::Bytes;
+use penstock_dialects::client::{ClientRequest, Endpoint};
+use penstock_dialects::google::client as google;
 use penstock_schemas::batch::BatchError;
 use penstock_schemas::envelope::{Dialect, Operation};
 use serde::Deserialize;
@@ -144,7 +145,7 @@ impl Line {
     /// When it cannot be read, or wants what a batch does not have.
     pub(super) fn ask(&self, endpoint: Endpoint) -> Result<ClientRequest, BadLine> {
         let asked = endpoint.read(self.body.clone(), None);
-        let asked = asked.map_err(|refusal| BadLine::refused(self.custom_id.clone(), &refusal))?;
+        let asked = asked.map_err(|wrong| BadLine::refused(self.custom_id.clone(), &Refusal::from(wrong)))?;
         if asked.delivery.is_stream() {
             let why = "a line of a batch is answered in one piece: leave `stream` out";
             return Err(BadLine::new(Some(self.custom_id.clone()), "invalid_request", why, Some("body.stream")));

@@ -8,13 +8,10 @@ use penstock_schemas::chat::{
 };
 use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::frame::Summary;
-use penstock_schemas::sse;
+use penstock_schemas::sse::{self, EVENT_BYTES};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-
-/// The longest event of a stream, in bytes, as in the workers.
-const EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Text in one event of a stream that is made of a whole answer, in bytes.
 const PIECE: usize = 256;

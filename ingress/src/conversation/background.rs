@@ -4,12 +4,12 @@
 
 use super::follow::follow;
 use super::{ResponseToKeep, unavailable};
-use crate::dialect::responses;
 use crate::http::reply;
 use crate::refusal::Refusal;
 use crate::state::Shared;
 use axum::response::Response;
 use bytes::Bytes;
+use penstock_dialects::responses::client as responses;
 use penstock_runtime::bus::Version;
 use penstock_runtime::clock;
 use penstock_schemas::failure::{Failure, FailureKind};

@@ -1,12 +1,12 @@
 //! A kept response as a stream: what there is of it at once, and the rest when it is finished. Knows nothing of who makes it.
 
 use super::shelf::Shelf;
-use crate::dialect::responses::replay::{Events, is_under_way};
 use crate::http::reply;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
+use penstock_dialects::responses::client::replay::{Events, is_under_way};
 use penstock_runtime::clock;
 use penstock_schemas::name::RequestId;
 use serde_json::Value;

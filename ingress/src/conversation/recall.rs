@@ -2,12 +2,12 @@
 
 use super::shelf::{Shelf, status};
 use super::{ResponseToKeep, unknown};
-use crate::dialect::responses::fields::RawObject;
-use crate::dialect::responses::{fields, value, wrong};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use penstock_dialects::json::RawObject;
+use penstock_dialects::responses::client::{fields, value, wrong};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::conversation::{KeptInput, KeptResponse, response_id, response_of_item};
 use penstock_schemas::envelope::{Delivery, Dialect};
@@ -33,7 +33,7 @@ pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Op
     let is_kept = value(&fields, "store")?.unwrap_or(true);
     let is_background = value(&fields, "background")?.unwrap_or(false);
     if is_background && !is_kept {
-        return Err(wrong("background".to_owned(), "a response that is not stored cannot be asked for later"));
+        return Err(wrong("background".to_owned(), "a response that is not stored cannot be asked for later").into());
     }
     let is_followed = is_background && asked.delivery.is_stream();
     if is_followed {
@@ -84,12 +84,12 @@ async fn history(id: &str, shelf: &Shelf) -> Result<(Vec<String>, KeptInput), Re
     let now = clock::now();
     let (last, _) = shelf.get(id, PARAM, now).await?;
     if !matches!(status(&last).as_str(), "completed" | "incomplete") {
-        return Err(wrong(PARAM.to_owned(), &format!("that response is {}", status(&last))));
+        return Err(wrong(PARAM.to_owned(), &format!("that response is {}", status(&last))).into());
     }
     let mut names = last.before.clone();
     names.push(id.to_owned());
     if names.len() >= LONGEST {
-        return Err(wrong(PARAM.to_owned(), "the conversation is too long: send its items yourself"));
+        return Err(wrong(PARAM.to_owned(), "the conversation is too long: send its items yourself").into());
     }
     let fetch = |id: &String| {
         let id = id.clone();

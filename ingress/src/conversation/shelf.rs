@@ -2,10 +2,10 @@
 
 use super::{unavailable, unknown};
 use crate::allow;
-use crate::dialect::responses::fields::RawObject;
 use crate::refusal::Refusal;
 use crate::state::Shared;
 use bytes::Bytes;
+use penstock_dialects::json::RawObject;
 use penstock_runtime::bus::{BusError, Kept, Version};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::conversation::{KeptInput, KeptResponse, is_response_id};

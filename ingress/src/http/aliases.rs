@@ -1,10 +1,10 @@
 //! Other paths under which clients look for what is here: one table. A request is given the path that the router knows
 //! before anything else looks at it, so that limits, metrics and `/openapi.json` know each route by one name. Knows no handler.
 
-use crate::dialect::google;
 use axum::extract::Request;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
+use penstock_dialects::google::client as google;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 

@@ -4,7 +4,7 @@
 use super::aliases;
 use super::proxied::{self, Transport};
 use super::pulse::{AnsweredBody, Felt, Late, Pulse, Timeouts};
-use crate::dialect::openai;
+use crate::dialect::error_body;
 use crate::refusal::Refusal;
 use crate::state::Shared;
 use crate::status;
@@ -19,6 +19,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use penstock_runtime::{Life, clock};
+use penstock_schemas::envelope::Dialect;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -164,7 +165,7 @@ async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 fn slow_head(ingress: &Shared) -> Vec<u8> {
     let refusal = Refusal::SlowHead(ingress.config.head_timeout);
     let id = clock::request_id();
-    let body = openai::error_body(&refusal, id).to_string();
+    let body = error_body(Dialect::Openai, &refusal, id).to_string();
     let status = status::of(&refusal);
     let length = body.len();
     format!(

@@ -2,8 +2,8 @@
 //! its first words. Knows no target and decides nothing.
 
 use super::lot;
-use crate::dialect::ClientRequest;
 use bytes::Bytes;
+use penstock_dialects::client::ClientRequest;
 use penstock_runtime::heavy;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Caller, Operation};
@@ -192,7 +192,7 @@ fn cut(mut text: String, longest: usize) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::dialect::Endpoint;
+    use penstock_dialects::client::Endpoint;
     use penstock_schemas::envelope::Dialect;
     use serde_json::json;
     use uuid::Uuid;

@@ -4,7 +4,7 @@
 use super::dispatch::{Answer, Begun, Continuation, Frames, Placed, Source, Streaming};
 use super::record::Record;
 use crate::conversation::{self, ResponseToKeep};
-use crate::dialect::{Rewriter, own_words};
+use crate::dialect::error_event;
 use crate::http::reply::{finish, set};
 use crate::http::whole::WholeBody;
 use crate::refusal::Refusal;
@@ -15,6 +15,8 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
+use penstock_dialects::client::{Rewriter, own_words};
+use penstock_runtime::heavy;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload, Summary};
@@ -100,7 +102,11 @@ impl Begun {
 /// The caller's bytes of an answer that is complete.
 fn finished(ended: &Ended, bytes: Bytes, record: &mut Record, rewriter: &mut Rewriter) -> Result<Bytes, Failure> {
     let is_stream = record.delivery().is_stream();
-    let bytes = if is_stream { rewriter.end(bytes, &ended.summary) } else { rewriter.whole(bytes, &ended.summary) };
+    let bytes = if is_stream {
+        rewriter.end(bytes, &ended.summary)
+    } else {
+        heavy(bytes.len(), || rewriter.whole(bytes, &ended.summary))
+    };
     let bytes = bytes.inspect_err(|failure| record.broken(failure))?;
     record.served(&ended.summary);
     record.sends(&bytes);
@@ -186,7 +192,8 @@ impl Writing {
             yield_now().await;
             return Err(failure);
         }
-        Ok((self.rewriter.broken(self.record.dialect(), &failure, self.record.id()), true))
+        let (dialect, id) = (self.record.dialect(), self.record.id());
+        Ok((self.rewriter.broken(&failure, || error_event(dialect, &failure, id)), true))
     }
 
     fn pass(&mut self, bytes: Bytes) -> Bytes {

@@ -1,7 +1,6 @@
 //! Authenticate: who asks and who pays? Looks in memory only; over the network only for a token whose issuer has a new key.
 
 use crate::allow;
-use crate::dialect::ClientRequest;
 use crate::http::body::header;
 use crate::keys::grant::{Credential, Grant};
 use crate::keys::ring::LookUp;
@@ -11,6 +10,7 @@ use crate::strangers::Peer;
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use penstock_dialects::client::ClientRequest;
 use penstock_runtime::clock;
 use penstock_schemas::directory::Directory;
 use penstock_schemas::envelope::Caller;

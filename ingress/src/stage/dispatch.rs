@@ -5,13 +5,13 @@ use super::record::Record;
 use super::reserve::Funded;
 use super::route::Route;
 use crate::config::OnBreak;
-use crate::dialect::{self, ClientRequest};
 use crate::http::body::header;
 use crate::limits::Hold;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
 use bytes::Bytes;
+use penstock_dialects::client::{ClientRequest, carried};
 use penstock_runtime::heavy;
 use penstock_schemas::envelope::{Body, Dialect, Envelope, Operation};
 use penstock_schemas::plan::{Link, Plan};
@@ -133,7 +133,7 @@ fn forms(asked: &ClientRequest, plan: &Plan, ingress: &Shared) -> Result<(Bytes,
 
 fn envelope(request: Request, route: Route, ingress: &Shared) -> Envelope {
     let Route { plan, virtual_model, unsupported, .. } = route;
-    let headers = dialect::carried::headers(request.asked.dialect, &request.headers);
+    let headers = carried::headers(request.asked.dialect, &request.headers);
     let passed = header(&request.headers, "traceparent").filter(|_| request.trace.is_none());
     Envelope {
         request_id: request.id,

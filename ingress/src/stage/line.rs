@@ -3,7 +3,6 @@
 
 use super::authenticate::{self, Found, Sender};
 use super::receive::check_user;
-use crate::dialect::Endpoint;
 use crate::http::body::reserve;
 use crate::refusal::Refusal;
 use crate::request::{Arrival, Request};
@@ -11,6 +10,7 @@ use crate::session;
 use crate::state::Shared;
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use penstock_dialects::client::Endpoint;
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::batch::Batch;

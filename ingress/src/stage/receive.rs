@@ -3,7 +3,6 @@
 
 use super::authenticate::{Credentials, Found, Sender};
 use crate::config::IngressConfig;
-use crate::dialect::{ClientRequest, Endpoint, carried};
 use crate::http::body::{check_encoding, check_length, header, read_body};
 use crate::refusal::Refusal;
 use crate::request::{Arrival, Request};
@@ -13,6 +12,7 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use penstock_dialects::client::{ClientRequest, Endpoint, carried};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;

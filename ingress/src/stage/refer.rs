@@ -2,13 +2,13 @@
 //! Knows no dialect.
 
 use super::record::Record;
-use crate::dialect::file_references::{self, AttachedFile, FileReference};
 use crate::files::unavailable;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use penstock_dialects::client::file_references::{self, AttachedFile, FileReference};
 use penstock_runtime::heavy;
 use penstock_runtime::memory::MemoryFull;
 use penstock_schemas::envelope::Operation;
@@ -69,7 +69,8 @@ async fn spell_out(
     }
     out.extend_from_slice(&body[copied..]);
     let whole = Bytes::from(out);
-    heavy(whole.len(), || request.asked.spell_out(whole))
+    heavy(whole.len(), || request.asked.spell_out(whole))?;
+    Ok(())
 }
 
 fn wrong(reference: &FileReference, why: impl Into<String>) -> Refusal {

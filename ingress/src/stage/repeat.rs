@@ -2,12 +2,11 @@
 //! comes back to a stream. Such a request costs nothing: it gets the answer that is kept, or joins the one under way.
 
 use crate::allow::{self, Allowed};
-use crate::dialect::Rewriter;
-use crate::dialect::number::Numbers;
 use crate::http::body::header;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
+use penstock_dialects::client::{Numbers, Rewriter};
 use penstock_runtime::bus::{BusError, Claimed, Intake, Replay, ReplayState};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::claim::Claim;
@@ -61,7 +60,7 @@ impl Repeat {
     pub(crate) fn rewriter(&self, request: &Request) -> Rewriter {
         let call = self.earlier.as_ref().map_or(request.id, |earlier| earlier.replay.request_id());
         let numbers = self.seen.map(|seen| Numbers::new(call, seen));
-        heavy(request.asked.body.len(), || Rewriter::of(&request.asked, call, numbers))
+        heavy(request.asked.body.len(), || Rewriter::of(&request.asked, call, numbers, clock::now))
     }
 }
 

@@ -13,6 +13,16 @@ const LOOKED_AT: usize = 32;
 /// The images that every provider takes.
 const IMAGES: [&str; 4] = ["image/png", "image/jpeg", "image/gif", "image/webp"];
 
+/// The data URL of bytes that are base64 already.
+pub fn write(media_type: &str, base64: &str) -> String {
+    format!("data:{media_type};base64,{base64}")
+}
+
+/// The media type and the base64 of a data URL as [`write`] makes it.
+pub(crate) fn parts(url: &str) -> Option<(&str, &str)> {
+    url.strip_prefix("data:")?.split_once(";base64,")
+}
+
 /// Bytes in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Inline<'a> {

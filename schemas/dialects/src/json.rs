@@ -1,4 +1,9 @@
-//! Changes single fields of a JSON object in its text, so that every other byte stays as it came. Knows no dialect.
+//! JSON objects whose values stay unread: their fields, and single fields changed in the text, so that every other byte stays
+//! as it came. Knows no dialect.
+
+mod raw_object;
+
+pub use raw_object::RawObject;
 
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -17,8 +22,20 @@ pub fn text(request: &Bytes) -> Result<&str, Failure> {
         .map_err(|_| Failure::gateway(FailureKind::BadRequest, "the request is not valid UTF-8"))
 }
 
-/// The fields of a JSON object, in their order, their values unread.
-pub struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a str)>);
+/// The fields of a JSON object, in their order, their values unread. The one reader of such objects.
+#[derive(Debug, Default)]
+pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JsonKind {
+    Null,
+    Bool,
+    Number,
+    Text,
+    List,
+    Object,
+}
 
 impl<'a> Fields<'a> {
     /// Reads them.
@@ -31,10 +48,52 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The field's value; the last one counts when it comes twice.
-    pub fn last(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value)
+    /// The fields of a value that is an object; none of any other.
+    pub(crate) fn of(value: &'a RawValue) -> Self {
+        serde_json::from_str(value.get()).unwrap_or_default()
     }
+
+    /// The field's value as it stands there; the last one counts when it comes twice.
+    pub fn last(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.get())
+    }
+
+    /// The value of a field, unless it is absent or `null`. The last one counts when it comes twice.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        let found = self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| *value);
+        found.filter(|value| kind(value) != JsonKind::Null)
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (&**name, *value))
+    }
+}
+
+impl<'a> IntoIterator for Fields<'a> {
+    type Item = (Cow<'a, str>, &'a RawValue);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// What a value is, by how it begins.
+pub(crate) fn kind(value: &RawValue) -> JsonKind {
+    match value.get().as_bytes().first() {
+        Some(b'"') => JsonKind::Text,
+        Some(b'[') => JsonKind::List,
+        Some(b'{') => JsonKind::Object,
+        Some(b't' | b'f') => JsonKind::Bool,
+        Some(b'n') | None => JsonKind::Null,
+        Some(_) => JsonKind::Number,
+    }
+}
+
+/// The items of a value that is a list; none of any other.
+pub(crate) fn items(value: &RawValue) -> Vec<&RawValue> {
+    serde_json::from_str(value.get()).unwrap_or_default()
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
@@ -49,9 +108,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::new();
+                let mut fields = Vec::with_capacity(8);
                 while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-                    fields.push((name, value.get()));
+                    fields.push((name, value));
                 }
                 Ok(Fields(fields))
             }
@@ -80,7 +139,7 @@ impl<'a> Edit<'a> {
         let mut is_there = false;
         for (key, old) in fields.0.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)) {
             is_there |= key == name;
-            self.replace(old, value.to_owned());
+            self.replace(old.get(), value.to_owned());
         }
         if !is_there {
             let comma = if fields.0.is_empty() && self.added.is_empty() { "" } else { "," };

@@ -1,12 +1,17 @@
-//! The wire formats of language-model APIs, each in one folder: how a provider's request is written and its answer, stream
-//! and error are read. Pure: no sockets, clocks or tasks; knows no address, no key and no plan.
+//! The wire formats of language-model APIs, each in one folder, in both directions: `client` reads a caller's request and
+//! writes its answer, stream and error; `provider` writes a request and reads its answer, stream and error. Pure: no sockets,
+//! clocks or tasks; knows no address, no key and no plan.
 //!
 //! A format is chosen here by name. What it reads and writes is the agnostic form of [`penstock_schemas::chat`], unless both
 //! sides speak the same dialect: then bytes stay as they are.
 
 use bytes::Bytes;
+use client::{ClientRequest, Endpoint, Now, Writer, WrongRequest};
+use memchr::memmem;
+use penstock_schemas::chat::{ChatRequest, SEAL};
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::Failure;
+use penstock_schemas::name::{self, BadName, RequestId};
 use provider::{Ask, Form, ProviderFormat, Spelled};
 use tool_map::ToolMap;
 
@@ -14,9 +19,10 @@ pub mod anthropic;
 pub mod bedrock;
 mod chat_rules;
 mod claude;
+pub mod client;
 mod closed_schema;
 pub mod cohere;
-mod data_url;
+pub mod data_url;
 pub mod error_details;
 pub mod errors;
 mod fit;
@@ -25,10 +31,13 @@ pub mod google;
 pub mod json;
 pub mod media_kind;
 pub mod mistral;
+pub mod ollama;
 pub mod openai;
 mod opening;
 pub mod provider;
 pub mod responses;
+#[cfg(test)]
+mod robust;
 mod settle;
 pub mod strike;
 pub mod surrogates;
@@ -70,4 +79,91 @@ pub fn spell(format: &dyn ProviderFormat, ask: &Ask<'_>) -> Result<(Spelled, Opt
         }
         None => Ok((format.spell(&Ask { body, ..*ask })?, None)),
     }
+}
+
+impl Endpoint {
+    /// Reads what the pipeline must know of a request.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(self, body: Bytes, content_type: Option<String>) -> Result<ClientRequest, WrongRequest> {
+        let body = match self.translate {
+            None => body,
+            Some(translate) => translate(&body)?,
+        };
+        let asked = match self.dialect {
+            Dialect::Openai => openai::client::read(self, body, content_type),
+            Dialect::Anthropic => anthropic::client::read(self.operation, body),
+            Dialect::Google => google::client::read(self, body),
+            Dialect::Responses => responses::client::read(self.operation, self.purpose, body),
+            other => unreachable!("no path is of the dialect {other:?}"),
+        }?;
+        let wrong = |why: BadName| WrongRequest::WrongField { field: "model", why: why.to_string() };
+        name::check_model(&asked.model).map_err(wrong)?;
+        Ok(asked)
+    }
+}
+
+impl ClientRequest {
+    /// Puts another body in the place of the caller's: the same request with what it refers to.
+    ///
+    /// # Errors
+    /// When that cannot be measured.
+    pub fn spell_out(&mut self, body: Bytes) -> Result<(), WrongRequest> {
+        self.extent = client::fields::measure(self.dialect, self.operation, &body)?;
+        self.body = body;
+        Ok(())
+    }
+
+    /// The request in its agnostic form, for a provider that does not speak the caller's dialect.
+    ///
+    /// # Errors
+    /// When it holds what no other dialect can say.
+    pub fn agnostic(&self) -> Result<Bytes, WrongRequest> {
+        let agnostic = match self.dialect {
+            Dialect::Openai => return Ok(self.body.clone()),
+            Dialect::Anthropic => anthropic::client::agnostic(&self.body),
+            Dialect::Google => google::client::agnostic(self),
+            Dialect::Responses => responses::client::agnostic(&self.body),
+            other => unreachable!("no path is of the dialect {other:?}"),
+        }?;
+        if self.operation == Operation::Chat {
+            settled(&agnostic)?;
+        }
+        Ok(agnostic)
+    }
+
+    /// Whether the request holds what another provider has sealed: the provider of this dialect would refuse it.
+    pub fn holds_seal(&self) -> bool {
+        match self.dialect {
+            Dialect::Google => google::client::holds_seal(&self.body),
+            _ => memmem::find(&self.body, SEAL.as_bytes()).is_some(),
+        }
+    }
+
+    /// A writer that turns an agnostic answer into the caller's dialect; `None` when that is the agnostic form itself.
+    pub fn writer(&self, id: RequestId, now: Now) -> Option<Box<dyn Writer>> {
+        match self.dialect {
+            Dialect::Openai => None,
+            // The agnostic count of tokens is Anthropic's.
+            Dialect::Anthropic if self.operation == Operation::CountTokens => None,
+            Dialect::Anthropic => Some(Box::new(anthropic::client::Messages::new(id, self.model.clone()))),
+            Dialect::Google => Some(google::client::writer(self, id)),
+            Dialect::Responses => Some(responses::client::writer(self, id, now)),
+            other => unreachable!("no path is of the dialect {other:?}"),
+        }
+    }
+}
+
+/// Fields that the caller's dialect does not know keep their names, and these may be names of the agnostic form's own: then
+/// they must be as it has them, and stand there once.
+fn settled(agnostic: &[u8]) -> Result<(), WrongRequest> {
+    serde_json::from_slice::<ChatRequest>(agnostic).map(drop).map_err(|error| {
+        let why = error.to_string();
+        let why = why.split(" at line ").next().unwrap_or_default();
+        client::fields::wrong(
+            "body",
+            format!("a field of it that this dialect does not have cannot be passed on: {why}"),
+        )
+    })
 }

@@ -5,7 +5,7 @@ use super::cursor::{Cursor, Kind, folded};
 use super::kind::RequestKind;
 use super::{BadRequest, Extent, content, options, tools};
 use crate::dialect::{Dialect, Operation};
-use crate::form::Form;
+use crate::form::MultipartForm;
 
 /// A file of a form that is fetched from an address may be so long, in bytes: the longest that a provider takes.
 /// Source: <https://console.groq.com/docs/speech-to-text>.
@@ -32,7 +32,7 @@ impl Extent {
     ///
     /// # Errors
     /// When a part that is no file stands twice, unless its name says that it is a list.
-    pub fn of_form(operation: Operation, form: &Form<'_>, bytes: usize) -> Result<Self, BadRequest> {
+    pub fn of_form(operation: Operation, form: &MultipartForm<'_>, bytes: usize) -> Result<Self, BadRequest> {
         if let Some(name) = form.repeated() {
             let why = "it stands there twice, and providers differ in which they read".to_owned();
             return Err(BadRequest::Wrong { place: name.chars().take(64).collect(), why });
@@ -46,7 +46,7 @@ impl Extent {
 }
 
 /// A form for images: its files are seen as images, and what multiplies them must be a number.
-fn of_images(form: &Form<'_>, bytes: u64) -> Result<Extent, BadRequest> {
+fn of_images(form: &MultipartForm<'_>, bytes: u64) -> Result<Extent, BadRequest> {
     let text = |name: &str| form.value(name).and_then(|value| std::str::from_utf8(value).ok()).map(str::trim);
     let count = |name: &str| match text(name).filter(|text| !text.is_empty()) {
         None => Ok(None),

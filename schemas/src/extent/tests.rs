@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dialect::{Dialect, Operation};
-use crate::form::Form;
+use crate::form::MultipartForm;
 
 use Dialect::{Anthropic, Google, Openai, Responses};
 use Operation::{Chat, Completions, Embeddings, Images, Rerank, Speech};
@@ -236,7 +236,7 @@ fn a_form_with_a_part_twice_is_refused_and_one_that_names_an_address_counts_at_i
     };
     let read = |names: &[&str]| {
         let body = form(names);
-        let form = Form::read(body.as_bytes(), "multipart/form-data; boundary=b").unwrap();
+        let form = MultipartForm::read(body.as_bytes(), "multipart/form-data; boundary=b").unwrap();
         Extent::of_form(Operation::Transcriptions, &form, body.len())
     };
     assert!(read(&["model", "include[]", "include[]"]).is_ok());
@@ -256,7 +256,7 @@ fn a_form_for_images_counts_its_files_as_images_and_what_multiplies_them() {
         let file = |name: &str| part(name, &"x".repeat(5000)).replace("\"\r\n\r\n", "\"; filename=\"a.png\"\r\n\r\n");
         let fields: String = fields.iter().map(|(name, value)| part(name, value)).collect();
         let body = fields + &file("image[]") + &file("image[]") + "--b--\r\n";
-        let form = Form::read(body.as_bytes(), "multipart/form-data; boundary=b").unwrap();
+        let form = MultipartForm::read(body.as_bytes(), "multipart/form-data; boundary=b").unwrap();
         Extent::of_form(Operation::ImageEdits, &form, body.len())
     };
     let extent = read(&[("prompt", "a hat"), ("n", "3"), ("size", "1024x1024"), ("partial_images", "2")]).unwrap();

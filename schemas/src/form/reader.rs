@@ -1,5 +1,5 @@
 //! Forms that are read while they arrive, in pieces cut anywhere: for values that are too long to be held. Takes the same
-//! forms as [`Form`](super::Form), with the same limits. Knows nothing of what the parts mean.
+//! forms as [`MultipartForm`](super::MultipartForm), with the same limits. Knows nothing of what the parts mean.
 
 use super::{BadForm, LONGEST_BOUNDARY, LONGEST_HEAD, MOST_PARTS, PartHead, parameter, read_head};
 use bytes::{Bytes, BytesMut};
@@ -176,7 +176,7 @@ impl FormReader {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Form;
+    use super::super::MultipartForm;
     use super::*;
 
     const TYPE: &str = "multipart/form-data; boundary=b0";
@@ -233,7 +233,7 @@ mod tests {
         bodies.push((part.repeat(MOST_PARTS + 1) + "--b0--").into_bytes());
         bodies.push(part.replace("=a", &format!("={}", "a".repeat(1 << 14))).into_bytes());
         for body in bodies {
-            let other = Form::read(&body, TYPE).map(|form| form.parts.len());
+            let other = MultipartForm::read(&body, TYPE).map(|form| form.parts.len());
             for length in [1, 7, body.len().max(1)] {
                 let ours = read(&body, TYPE, length).map(|parts| parts.len());
                 let shown = String::from_utf8_lossy(&body[..body.len().min(400)]);

@@ -2,6 +2,7 @@
 //! configuration.
 
 use crate::Input;
+use penstock_dialects::provider::RequestPath;
 use penstock_ingress::{IngressConfig, fuzzing};
 use penstock_runtime::config::{Document, parse_duration};
 use penstock_schemas::alert::AlertQuery;
@@ -12,7 +13,6 @@ use penstock_schemas::price::{PerMillion, PerUnit};
 use penstock_schemas::question::{Question, Words};
 use penstock_schemas::{UnixMicros, pattern, rfc3339};
 use penstock_workers::WorkersConfig;
-use penstock_dialects::provider::RequestPath;
 use serde_json::Value;
 
 const NOW: UnixMicros = UnixMicros(1_795_341_600_000_000);

@@ -3,14 +3,14 @@
 use crate::{Input, client, cut, is_json};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use penstock_dialects::framing::Framing;
+use penstock_dialects::provider::{Ask, Form, Quirk, Settings, Step, Wanted};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
 use penstock_schemas::name::{ModelId, ProviderId};
 use penstock_schemas::sse::{self, Event};
 use penstock_workers::fuzzing;
-use penstock_dialects::framing::Framing;
 use penstock_workers::providers::{self, Adapter, ErrorResponse, quota};
-use penstock_dialects::provider::{Ask, Form, Quirk, Settings, Step, Wanted};
 use serde_json::Value;
 use std::collections::BTreeMap;
 

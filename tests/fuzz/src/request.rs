@@ -7,7 +7,7 @@ use penstock_schemas::bound;
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::extent::Extent;
-use penstock_schemas::form::{Form, FormPiece, FormReader};
+use penstock_schemas::form::{FormPiece, FormReader, MultipartForm};
 use penstock_schemas::model::ModelCard;
 use std::sync::LazyLock;
 
@@ -78,7 +78,7 @@ pub fn form(mut input: Input<'_>) {
     read.iter().for_each(|read| bounded(operation, &read.extent));
     let length = 1 + body.first().map_or(0, |byte| usize::from(*byte));
     let arrived = in_pieces(body, &content_type, length);
-    let Ok(form) = Form::read(body, &content_type) else {
+    let Ok(form) = MultipartForm::read(body, &content_type) else {
         assert_eq!(arrived, None, "one reader takes what the other refuses");
         return;
     };
@@ -90,7 +90,7 @@ pub fn form(mut input: Input<'_>) {
     let _ = form.repeated();
     let changed = form.with("model", "another");
     input.bounds(changed.len());
-    let again = Form::read(&changed, &content_type).expect("what was changed is a form");
+    let again = MultipartForm::read(&changed, &content_type).expect("what was changed is a form");
     assert_eq!(again.value("model"), Some(&b"another"[..]));
     for name in ["language", "prompt", "response_format", "stream", ""] {
         assert_eq!(again.value(name), form.value(name), "{name}");

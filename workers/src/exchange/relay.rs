@@ -16,16 +16,13 @@ use penstock_runtime::bus::Pending;
 use penstock_runtime::memory::Reserved;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Payload};
-use penstock_schemas::sse;
+use penstock_schemas::sse::{self, EVENT_BYTES};
 use reqwest::Response;
 use std::mem;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
-
-/// The longest event of a stream, in bytes: an image may be in it.
-const EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// The most that waits for the first content, in bytes: as much as one event. A provider may send events without content for
 /// as long as its first token may take, and as fast as it can.

@@ -1,13 +1,13 @@
 //! Where a request would go, and why, without a call: `POST /admin/v1/route`. Knows nothing of strategies.
 
 use super::{AdminRequest, Reply};
-use crate::dialect::{ClientRequest, Endpoint};
 use crate::manage::ManageError;
 use crate::refusal::Refusal;
 use crate::routing::RouteQuery;
 use crate::session;
 use crate::stage::route;
 use bytes::Bytes;
+use penstock_dialects::client::{ClientRequest, Endpoint};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::{Caller, Operation};
 use penstock_schemas::name::{KeyId, ProjectId};

@@ -3,13 +3,13 @@
 
 use super::call::{Answer, send};
 use super::sending::fund_again;
-use crate::dialect::ClientRequest;
-use crate::dialect::openai::lists::{self, Joined};
 use crate::models::Models;
 use crate::refusal::Refusal;
 use crate::stage::record::Record;
 use crate::state::Shared;
 use bytes::Bytes;
+use penstock_dialects::client::ClientRequest;
+use penstock_dialects::openai::client::lists::{self, Joined};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::{Envelope, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};

@@ -12,15 +12,12 @@ use penstock_schemas::chat::{ChatRequest, CompletionChunk, Content, Message};
 use penstock_schemas::envelope::{Dialect, Envelope};
 use penstock_schemas::failure::Failure;
 use penstock_schemas::name::Target;
-use penstock_schemas::sse;
+use penstock_schemas::sse::{self, EVENT_BYTES};
 use serde_json::json;
 use tracing::warn;
 
 /// Times that one stream is gone on with.
 const TIMES: u32 = 3;
-
-/// The longest event of a stream, in bytes, as in the workers.
-const EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// The longest text that is continued, in bytes.
 const LONGEST: usize = 1024 * 1024;

@@ -1,3 +1,4 @@
 //! Anthropic's messages.
 
+pub mod client;
 pub mod provider;

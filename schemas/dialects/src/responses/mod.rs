@@ -1,3 +1,4 @@
 //! OpenAI's responses.
 
+pub mod client;
 pub mod provider;

@@ -13,7 +13,7 @@ use futures_util::stream as streams;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use penstock_schemas::envelope::Operation;
-use penstock_schemas::form::Form;
+use penstock_schemas::form::MultipartForm;
 use serde_json::{Value, json};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -251,7 +251,7 @@ fn speak(request: &Value, model: &Model) -> Response {
 /// Answers a form with a sound in it.
 pub(super) async fn listen(headers: HeaderMap, body: Bytes) -> Response {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let form = match Form::read(&body, kind) {
+    let form = match MultipartForm::read(&body, kind) {
         Ok(form) => form,
         Err(error) => return wire::refuse(400, &format!("The form cannot be read: {error}"), None),
     };
@@ -313,7 +313,7 @@ mod tests {
     use super::*;
     use axum::body::to_bytes;
     use penstock_dialects::openai::provider::Openai;
-    use penstock_dialects::provider::{Form as InForm, ProviderFormat, Wanted};
+    use penstock_dialects::provider::{Form, ProviderFormat, Wanted};
     use penstock_schemas::envelope::Delivery;
 
     #[test]
@@ -343,7 +343,7 @@ mod tests {
             let response = answer(operation, request.to_string().into()).await;
             assert_eq!(response.status(), 200, "{request}");
             let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-            let wanted = Wanted { operation, form: InForm::Own, delivery: Delivery::Whole };
+            let wanted = Wanted { operation, form: Form::Own, delivery: Delivery::Whole };
             let observed = Openai.read_whole(wanted, &body).unwrap().observed;
             assert_eq!(json!(observed.usage), usage, "{}", String::from_utf8_lossy(&body));
             if operation == Operation::Rerank {

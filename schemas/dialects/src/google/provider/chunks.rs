@@ -2,6 +2,7 @@
 
 use super::annotations;
 use super::answer::{Candidate, Finish, FunctionCall, Part};
+use crate::data_url;
 use penstock_schemas::chat::{self, Delta, Issuer, ReasoningDetail, ToolCall};
 use serde_json::json;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -85,7 +86,7 @@ impl Turn {
         }
         if let Some(blob) = part.inline_data {
             // OpenRouter's place for what a chat model paints: https://openrouter.ai/docs/features/multimodal/image-generation
-            let url = format!("data:{};base64,{}", blob.mime_type, blob.data);
+            let url = data_url::write(&blob.mime_type, &blob.data);
             let image = json!({ "type": "image_url", "index": self.images, "image_url": { "url": url } });
             self.images += 1;
             let images = delta.extra.entry("images").or_insert_with(|| json!([]));

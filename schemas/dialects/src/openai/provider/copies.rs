@@ -13,7 +13,7 @@ pub(super) fn fit(request: &str, settings: &Settings) -> Result<Option<String>, 
         return Ok(None);
     }
     let mut fields: Vec<(Cow<'_, str>, Cow<'_, str>)> =
-        Fields::read(request)?.0.into_iter().map(|(name, value)| (name, value.into())).collect();
+        Fields::read(request)?.into_iter().map(|(name, value)| (name, value.get().into())).collect();
     let mut is_changed = false;
     for quirk in &settings.quirks {
         is_changed |= match quirk {
@@ -58,8 +58,9 @@ fn change_roles(fields: &mut [Field<'_>]) -> bool {
         let mut edit = Edit::of(&text);
         for message in list {
             let Ok(of_message) = Fields::read(message.get()) else { continue };
-            for (_, role) in of_message.0.iter().filter(|(name, role)| name == "role" && *role == "\"developer\"") {
-                edit.replace(role, "\"system\"".to_owned());
+            let is_developer = |(name, role): &(&str, &RawValue)| *name == "role" && role.get() == "\"developer\"";
+            for (_, role) in of_message.iter().filter(is_developer) {
+                edit.replace(role.get(), "\"system\"".to_owned());
                 is_changed = true;
             }
         }

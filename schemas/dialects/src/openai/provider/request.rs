@@ -66,7 +66,7 @@ fn json(ask: &Ask<'_>) -> Result<Bytes, Failure> {
 fn as_form(ask: &Ask<'_>) -> Result<(Bytes, HeaderMap), Failure> {
     let bad = |why: String| Failure::gateway(FailureKind::BadRequest, format!("the request is not a form: {why}"));
     let content_type = ask.content_type.unwrap_or_default();
-    let form = form::Form::read(ask.body, content_type).map_err(|error| bad(error.to_string()))?;
+    let form = form::MultipartForm::read(ask.body, content_type).map_err(|error| bad(error.to_string()))?;
     let body = form.with("model", ask.model.as_str());
     let mut headers = json_headers(ask.wanted.delivery);
     if ask.wanted.delivery == Delivery::Whole {

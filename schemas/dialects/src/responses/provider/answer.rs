@@ -1,6 +1,7 @@
 //! The items of an answer as parts of a chat's message. Knows nothing of streams; an odd item is passed over, not refused.
 //! Source: <https://platform.openai.com/docs/api-reference/responses/object>.
 
+use crate::data_url;
 use penstock_schemas::chat::{FunctionCall, Issuer, ReasoningDetail, ToolCall};
 use serde_json::{Map, Value, json};
 
@@ -117,7 +118,7 @@ pub(super) fn annotation(annotation: &Value) -> Value {
 pub(super) fn image(item: &Value) -> Option<Value> {
     let data = text(item, "result").filter(|data| !data.is_empty())?;
     let format = text(item, "output_format").unwrap_or("png");
-    let url = format!("data:image/{format};base64,{data}");
+    let url = data_url::write(&format!("image/{format}"), data);
     Some(json!({ "type": "image_url", "image_url": { "url": url } }))
 }
 

@@ -1,0 +1,121 @@
+//! Turns answers into the caller's dialect as they come, whole or cut anywhere. Knows no dialect: the request has the writer.
+
+use super::model_name::ModelName;
+use super::{ClientRequest, Now, Numbers, Writer, unreadable};
+use bytes::Bytes;
+use penstock_schemas::envelope::Dialect;
+use penstock_schemas::failure::Failure;
+use penstock_schemas::frame::Summary;
+use penstock_schemas::name::RequestId;
+use penstock_schemas::sse::{self, EVENT_BYTES};
+
+/// Turns an agnostic stream, which comes cut anywhere, into the caller's dialect, or passes it on with the model's name that
+/// the caller asked for.
+pub struct Rewriter {
+    writer: Option<Box<dyn Writer>>,
+    /// The name, where an answer of the caller's own dialect holds one.
+    name: Option<ModelName>,
+    events: sse::Parser,
+    /// The numbers of the events, where the client can come back to them.
+    numbers: Option<Numbers>,
+}
+
+impl Rewriter {
+    /// For the answer to a request.
+    pub fn of(asked: &ClientRequest, call: RequestId, numbers: Option<Numbers>, now: Now) -> Self {
+        let (writer, name) = (asked.writer(call, now), ModelName::of(asked));
+        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers }
+    }
+
+    /// Notes in which form the answer comes: the caller's own needs no writer.
+    pub fn answers_in(&mut self, form: Dialect, caller: Dialect) {
+        if form == caller {
+            self.writer = self.writer.take().and_then(Writer::native);
+        }
+    }
+
+    /// Takes what the request was counted to be.
+    pub fn counted(&mut self, input_tokens: Option<u64>) {
+        if let (Some(writer), Some(tokens)) = (&mut self.writer, input_tokens) {
+            writer.counted(tokens);
+        }
+    }
+
+    /// A whole answer.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn whole(&mut self, answer: Bytes, summary: &Summary) -> Result<Bytes, Failure> {
+        match &mut self.writer {
+            Some(writer) => writer.whole(&answer, summary),
+            None => Ok(match &mut self.name {
+                None => answer,
+                Some(name) => name.put_into(answer),
+            }),
+        }
+    }
+
+    /// What the client gets for the next bytes of a stream; empty when they complete no event.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn next(&mut self, bytes: Bytes) -> Result<Bytes, Failure> {
+        let bytes = self.rewrite(bytes)?;
+        Ok(self.number(bytes))
+    }
+
+    /// What the client gets for an event that is of its own dialect already.
+    pub fn number(&mut self, bytes: Bytes) -> Bytes {
+        match &mut self.numbers {
+            None => bytes,
+            Some(numbers) => numbers.number(&bytes),
+        }
+    }
+
+    fn rewrite(&mut self, bytes: Bytes) -> Result<Bytes, Failure> {
+        let Some(writer) = &mut self.writer else {
+            return Ok(match &mut self.name {
+                None => bytes,
+                Some(name) => name.put_into_next(bytes),
+            });
+        };
+        self.events.push(&bytes);
+        let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 2);
+        while let Some(event) = self.events.next_event().map_err(|error| unreadable(&error))? {
+            writer.event(&event, &mut out)?;
+        }
+        Ok(out.into())
+    }
+
+    /// What the client gets for the last bytes of a stream that is complete.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn end(&mut self, bytes: Bytes, summary: &Summary) -> Result<Bytes, Failure> {
+        let last = self.rewrite(bytes)?;
+        let Some(writer) = &mut self.writer else {
+            let rest = self.name.as_mut().map(ModelName::end).unwrap_or_default();
+            let last = if rest.is_empty() { last } else { [last, rest].concat().into() };
+            return Ok(self.number(last));
+        };
+        let mut out = Vec::from(last);
+        writer.end(summary, &mut out);
+        Ok(self.number(out.into()))
+    }
+
+    /// The last event of a stream that broke; `usual` writes it where the writer does not need to know what came before.
+    pub fn broken(&mut self, failure: &Failure, usual: impl FnOnce() -> Bytes) -> Bytes {
+        let own = self.writer.as_mut().and_then(|writer| writer.broken(failure));
+        self.number(own.unwrap_or_else(usual))
+    }
+
+    /// Whether a stream is collected on its way.
+    pub fn collects(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| writer.collects())
+    }
+
+    /// The finished answer, once, where somebody may ask for it again; and whether a provider wrote it in this dialect.
+    pub fn kept(&mut self) -> Option<(Bytes, bool)> {
+        self.writer.as_mut().and_then(|writer| writer.kept())
+    }
+}

@@ -1,0 +1,109 @@
+//! OpenAI's responses as a client speaks them, in front of any provider. Knows neither where conversations are kept nor who
+//! answers. Source: <https://platform.openai.com/docs/api-reference/responses>.
+
+mod compaction;
+mod echo;
+mod input;
+mod native;
+mod reasoning;
+pub mod replay;
+mod request;
+mod said;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tools;
+mod writer;
+
+use crate::client::{ClientRequest, Purpose, WrongRequest, own_words};
+use crate::json::RawObject;
+use crate::openai::client::error;
+use bytes::Bytes;
+use penstock_schemas::envelope::{Delivery, Dialect, Operation};
+use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::name::RequestId;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use echo::{failed, waiting};
+pub(crate) use request::agnostic;
+pub(crate) use writer::writer;
+
+/// Reads the head of a request; all of the body must be JSON.
+pub(crate) fn read(operation: Operation, purpose: Purpose, body: Bytes) -> Result<ClientRequest, WrongRequest> {
+    crate::client::fields::text(&body)?;
+    let body = match (purpose, operation) {
+        (Purpose::Compaction, _) => compaction::request(&body)?,
+        (Purpose::Answer, Operation::CountTokens) => compaction::counted(&body)?,
+        (Purpose::Answer, _) => body,
+    };
+    let fields = fields(&body)?;
+    let dialect = Dialect::Responses;
+    let extent = crate::client::fields::measure(dialect, operation, &body)?;
+    let model: String = value(&fields, "model")?.ok_or(WrongRequest::MissingField("model"))?;
+    if model.is_empty() {
+        return Err(WrongRequest::MissingField("model"));
+    }
+    match fields.get("input").map(|input| input.get().as_bytes().first().copied()) {
+        None if fields.get("prompt").is_none() => return Err(WrongRequest::MissingField("input")),
+        Some(Some(b'"' | b'[')) | None => {}
+        Some(_) => return Err(wrong("input".to_owned(), "it must be a text or a list of items")),
+    }
+    let is_stream = value(&fields, "stream")?.unwrap_or(false);
+    let delivery = if is_stream { Delivery::Stream } else { Delivery::Whole };
+    let user: Option<String> = value(&fields, "user")?;
+    let user = user.or(value(&fields, "safety_identifier")?);
+    Ok(ClientRequest { dialect, operation, model, user, delivery, body, content_type: None, extent, purpose })
+}
+
+/// The fields of a request.
+pub fn fields(body: &[u8]) -> Result<RawObject, WrongRequest> {
+    RawObject::read(body).map_err(|error| {
+        let what = if error.is_data() { "it must be an object".to_owned() } else { error.to_string() };
+        WrongRequest::InvalidJson(what)
+    })
+}
+
+/// A field's value.
+pub fn value<T: DeserializeOwned>(fields: &RawObject, name: &'static str) -> Result<Option<T>, WrongRequest> {
+    let Some(raw) = fields.get(name) else { return Ok(None) };
+    serde_json::from_str(raw.get()).map(Some).map_err(|error| wrong(name.to_owned(), &error.to_string()))
+}
+
+/// That the request is wrong at this place.
+pub fn wrong(place: String, why: &str) -> WrongRequest {
+    WrongRequest::WrongPart { place, why: why.to_owned() }
+}
+
+/// That only a provider of this dialect could do this.
+fn foreign(place: String) -> WrongRequest {
+    let why = format!("`{place}` is not supported: the model's provider does not speak the responses dialect");
+    let mut failure = Failure::gateway(FailureKind::Unsupported, why);
+    failure.param = Some(place);
+    WrongRequest::from(failure)
+}
+
+/// The last event of a stream that broke: with the fields that the reference names, and with the `error` that the official
+/// SDKs raise as an exception.
+pub(crate) fn error_event(failure: &Failure, id: RequestId, sequence_number: u64) -> Bytes {
+    let failure = own_words::failure(Dialect::Responses, failure).unwrap_or_else(|| failure.clone());
+    let mut body = error::of_failure(&failure, id);
+    let error = body["error"].take();
+    let event = serde_json::json!({
+        "type": "error",
+        "sequence_number": sequence_number,
+        "code": error["code"],
+        "message": error["message"],
+        "param": error["param"],
+        "error": error,
+    });
+    let mut out = Vec::new();
+    put(&event, &mut out);
+    out.into()
+}
+
+/// Writes an event under its type's name.
+fn put(event: &Value, out: &mut Vec<u8>) {
+    let kind = event.get("type").and_then(Value::as_str).unwrap_or("message");
+    out.extend_from_slice(format!("event: {kind}\ndata: {event}\n\n").as_bytes());
+}

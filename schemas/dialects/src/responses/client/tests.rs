@@ -1,0 +1,198 @@
+//! The responses dialect of clients, as tables: requests into chats, answers into items and back.
+
+use super::*;
+use crate::client::Writer;
+use penstock_schemas::UnixMicros;
+use penstock_schemas::chat::{ChatRequest, Issuer};
+use penstock_schemas::frame::Summary;
+use penstock_schemas::usage::{Usage, UsageSource};
+use serde_json::json;
+
+const BODY: &str = r#"{"model":"m","instructions":"Be brief.","input":[
+ {"role":"user","content":[{"type":"input_text","text":"What?"},{"type":"input_image","image_url":"https://e.org/a.png","detail":"low"},
+  {"type":"input_file","filename":"a.pdf","file_data":"data:application/pdf;base64,aGk="},{"type":"input_audio","input_audio":{"data":"aGk=","format":"wav"}}]},
+ {"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"Hm."}],"encrypted_content":"gAAA"},
+ {"type":"message","role":"assistant","id":"msg_1","status":"completed","content":[{"type":"output_text","text":"Let me see.","annotations":[]}]},
+ {"type":"function_call","id":"fc_1","call_id":"call_1","name":"f","arguments":"{\"n\":9007199254740993}","status":"completed"},
+ {"type":"custom_tool_call","call_id":"call_2","name":"shell","input":"ls"},
+ {"type":"function_call_output","call_id":"call_1","output":[{"type":"input_text","text":"a"},{"type":"input_image","image_url":"data:image/png;base64,aGk="}]},
+ {"type":"custom_tool_call_output","call_id":"call_2","output":"b"},
+ {"type":"web_search_call","id":"ws_1","status":"completed"},
+ {"role":"developer","content":"Now in French"}],
+ "tools":[{"type":"function","name":"f","description":null,"parameters":{"type":"object","properties":{"n":{"maximum":9007199254740993}}},"strict":true},
+  {"type":"custom","name":"shell"},{"type":"web_search","search_context_size":"low"}],
+ "tool_choice":{"type":"allowed_tools","mode":"auto","tools":[{"type":"function","name":"f"}]},"parallel_tool_calls":false,
+ "text":{"format":{"type":"json_schema","name":"s","schema":{"type":"object"},"strict":true,"description":null},"verbosity":"low"},
+ "reasoning":{"effort":"high","summary":"auto"},"max_output_tokens":100,"temperature":0.5,"user":"ann","stream":true,
+ "include":["reasoning.encrypted_content","message.output_text.logprobs"],"top_logprobs":2,"metadata":{"a":"b"},"truncation":"disabled","store":true,"future":{"a":[1.5]}}"#;
+
+fn chat(body: &str) -> ChatRequest {
+    serde_json::from_slice(&agnostic(body.as_bytes()).unwrap()).unwrap()
+}
+
+#[test]
+fn a_request_becomes_a_chat() {
+    let found = serde_json::to_value(chat(BODY)).unwrap();
+    let expected = json!({
+        "model": "m",
+        "messages": [
+            { "role": "system", "content": "Be brief." },
+            { "role": "user", "content": [
+                { "type": "text", "text": "What?" },
+                { "type": "image_url", "image_url": { "url": "https://e.org/a.png", "detail": "low" } },
+                { "type": "file", "file": { "file_data": "data:application/pdf;base64,aGk=", "filename": "a.pdf" } },
+                { "type": "input_audio", "input_audio": { "data": "aGk=", "format": "wav" } },
+            ]},
+            { "role": "assistant", "content": "Let me see.", "reasoning_content": "Hm.",
+              "reasoning_details": [
+                { "type": "reasoning.summary", "summary": "Hm.", "id": "rs_1", "format": "openai-responses-v1" },
+                { "type": "reasoning.encrypted", "data": "gAAA", "id": "rs_1", "format": "openai-responses-v1" },
+              ],
+              "tool_calls": [
+                { "id": "call_1", "type": "function", "function": { "name": "f", "arguments": "{\"n\":9007199254740993}" } },
+                { "id": "call_2", "type": "custom", "custom": { "name": "shell", "input": "ls" } },
+              ] },
+            { "role": "tool", "tool_call_id": "call_1", "content": [
+                { "type": "text", "text": "a" },
+                { "type": "image_url", "image_url": { "url": "data:image/png;base64,aGk=" } },
+            ]},
+            { "role": "tool", "tool_call_id": "call_2", "content": "b" },
+            { "role": "developer", "content": "Now in French" },
+        ],
+        "stream": true,
+        "max_completion_tokens": 100,
+        "tools": [
+            { "type": "function", "function": { "name": "f", "strict": true,
+                "parameters": { "type": "object", "properties": { "n": { "maximum": 9007199254740993_u64 } } } } },
+            { "type": "custom", "custom": { "name": "shell" } },
+            { "type": "web_search", "search_context_size": "low" },
+        ],
+        "tool_choice": { "type": "allowed_tools", "allowed_tools": { "mode": "auto",
+            "tools": [{ "type": "function", "function": { "name": "f" } }] } },
+        "parallel_tool_calls": false,
+        "response_format": { "type": "json_schema",
+            "json_schema": { "name": "s", "schema": { "type": "object" }, "strict": true } },
+        "reasoning_effort": "high",
+        "user": "ann",
+        "verbosity": "low", "temperature": 0.5, "logprobs": true, "top_logprobs": 2, "future": { "a": [1.5] },
+    });
+    assert_eq!(found, expected, "{found:#}");
+}
+
+fn summary() -> Summary {
+    Summary { usage: Usage::default(), usage_source: UsageSource::Unknown, cost: None }
+}
+
+fn writer_of(body: &str) -> Box<dyn Writer> {
+    let asked = read(Operation::Chat, Purpose::Answer, Bytes::copy_from_slice(body.as_bytes())).unwrap();
+    asked
+        .writer(RequestId("0193e6a0-7c2d-7cc0-8000-000000000001".parse().unwrap()), || {
+            UnixMicros(1_795_341_600_000_000)
+        })
+        .unwrap()
+}
+
+/// The items that an answer comes to, in one piece and as a stream that brings all of it at once.
+fn items(message: &Value) -> Value {
+    let choice = json!({ "index": 0, "message": message, "finish_reason": "stop" });
+    let completion = json!({ "choices": [choice] }).to_string().into();
+    let whole = writer_of(BODY).whole(&completion, &summary()).unwrap();
+    let response: Value = serde_json::from_slice(&whole).unwrap();
+    let mut streamed = writer_of(BODY);
+    let chunk = json!({ "choices": [{ "index": 0, "delta": message, "finish_reason": "stop" }] }).to_string();
+    let mut out = Vec::new();
+    streamed.chunk(chunk.as_bytes(), &mut out).unwrap();
+    streamed.end(&summary(), &mut out);
+    let (kept, native) = streamed.kept().unwrap();
+    assert!(!native);
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    assert_eq!(kept["output"], response["output"]);
+    response["output"].clone()
+}
+
+#[test]
+fn what_somebody_elses_model_thought_goes_back_to_it_as_it_was() {
+    for (issuer, details) in [
+        (
+            Issuer::Anthropic,
+            json!([
+                { "type": "reasoning.text", "text": "Hm.", "signature": "sig==", "format": "anthropic-claude-v1", "index": 0 },
+                { "type": "reasoning.encrypted", "data": "redacted", "format": "anthropic-claude-v1", "index": 1 },
+            ]),
+        ),
+        (
+            Issuer::Google,
+            json!([{ "type": "reasoning.encrypted", "data": "sig==", "id": "call_1", "format": "google-gemini-v1" }]),
+        ),
+    ] {
+        let message = json!({ "role": "assistant", "content": "So.", "reasoning_details": details });
+        let output = items(&message);
+        let thought = output.as_array().unwrap().iter().find(|item| item["type"] == "reasoning").unwrap();
+        let sealed = thought["encrypted_content"].as_str().unwrap();
+        assert_eq!(Issuer::unseal(sealed).map(|(of, _)| of), Some(issuer));
+        let mut input = output.as_array().unwrap().clone();
+        input.push(json!({ "role": "user", "content": "?" }));
+        let back = chat(&json!({ "model": "m", "input": input }).to_string());
+        assert_eq!(serde_json::to_value(&back.messages[0].reasoning_details).unwrap(), details);
+        assert_eq!(back.messages.len(), 2, "one turn of the assistant's: {back:?}");
+    }
+}
+
+#[test]
+fn thoughts_that_nobody_signed_never_reach_a_provider_of_this_dialect() {
+    let output = items(&json!({ "role": "assistant", "content": "So.", "reasoning_content": "Hm." }));
+    assert_eq!(output[0]["summary"], json!([{ "type": "summary_text", "text": "Hm." }]));
+    assert!(output[0]["encrypted_content"].as_str().unwrap().starts_with(penstock_schemas::chat::SEAL));
+}
+
+#[test]
+fn every_part_of_an_answer_becomes_an_item() {
+    let output = items(&json!({ "role": "assistant", "content": "It rains.", "refusal": "No more.",
+        "annotations": [{ "type": "url_citation", "url_citation": { "url": "https://e.org", "title": "E", "start_index": 0, "end_index": 9 } }],
+        "images": [{ "type": "image_url", "image_url": { "url": "data:image/png;base64,aGk=" } }],
+        "tool_calls": [{ "index": 0, "id": "c", "type": "custom", "custom": { "name": "shell", "input": "ls" } }] }));
+    let hex = "0193e6a07c2d7cc08000000000000001";
+    let expected = json!([
+        { "id": format!("msg_{hex}_0"), "type": "message", "status": "completed", "role": "assistant", "content": [
+            { "type": "output_text", "text": "It rains.", "logprobs": [], "annotations": [
+                { "type": "url_citation", "start_index": 0, "end_index": 9, "title": "E", "url": "https://e.org" },
+            ]},
+            { "type": "refusal", "refusal": "No more." },
+        ]},
+        { "id": format!("ctc_{hex}_1"), "type": "custom_tool_call", "status": "completed", "call_id": "c", "name": "shell", "input": "ls" },
+        { "id": format!("ig_{hex}_2"), "type": "image_generation_call", "status": "completed", "output_format": "png", "result": "aGk=" },
+    ]);
+    assert_eq!(output, expected, "{output:#}");
+}
+
+/// A deterministic walk over the bytes: one is changed, and the text is cut there.
+#[test]
+fn no_request_and_no_answer_makes_it_panic() {
+    let chunk = json!({ "choices": [{ "index": 0, "finish_reason": "stop", "delta": { "role": "assistant", "content": "a",
+        "refusal": "b", "reasoning_content": "c", "annotations": [{ "type": "url_citation", "url_citation": {} }],
+        "reasoning_details": [{ "type": "reasoning.text", "text": "t", "id": "i", "format": "openai-responses-v1", "index": 0 }],
+        "images": [{ "image_url": { "url": "data:image/png;base64,x" } }],
+        "tool_calls": [{ "index": 3, "id": "x", "function": { "name": "f", "arguments": "{}" } }] } }] })
+    .to_string();
+    for at in (0..BODY.len()).step_by(7) {
+        for byte in *b"{[\"0n,}\\" {
+            let mut body = BODY.as_bytes().to_vec();
+            body[at] = byte;
+            for body in [&body[..], &body[..at]] {
+                let read = |purpose| read(Operation::Chat, purpose, Bytes::copy_from_slice(body));
+                let _ = read(Purpose::Answer).map(|asked| asked.agnostic().is_ok());
+                let _ = read(Purpose::Compaction).map(|asked| asked.agnostic().is_ok());
+            }
+        }
+    }
+    for at in (0..chunk.len()).step_by(3) {
+        for byte in *b"{[\"0n,}\\" {
+            let mut bytes = chunk.as_bytes().to_vec();
+            bytes[at] = byte;
+            let mut writer = writer_of(r#"{"model":"m","input":"x"}"#);
+            let mut out = Vec::new();
+            let _ = writer.chunk(&bytes, &mut out);
+            writer.end(&summary(), &mut out);
+        }
+    }
+}
