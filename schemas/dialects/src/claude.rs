@@ -6,6 +6,8 @@
 //! <https://platform.claude.com/docs/en/models/opus-5-5/whats-new-opus-5-5>,
 //! <https://platform.claude.com/docs/en/models/haiku-5-5/whats-new-haiku-5-5>.
 
+use crate::effort::Effort;
+
 /// A model of Claude's, or of a maker who copies the dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claude {
@@ -73,6 +75,15 @@ const NEW: Claude = Claude {
 };
 
 impl Claude {
+    /// The word for an effort, of those that the model takes.
+    pub(crate) fn word(self, effort: Effort) -> &'static str {
+        match (effort, self.thinking) {
+            (Effort::Highest, Thinking::Effort) => "xhigh",
+            (Effort::Highest | Effort::Most, _) => "max",
+            _ => effort.of_three(),
+        }
+    }
+
     /// The model of this name; what is not known is taken for a copy that does what old models do.
     pub(crate) fn of(model: &str) -> Self {
         let Some((_, rest)) = model.rsplit_once("claude-") else { return OLD };

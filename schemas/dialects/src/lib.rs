@@ -23,6 +23,7 @@ pub mod client;
 mod closed_schema;
 pub mod cohere;
 pub mod data_url;
+mod effort;
 pub mod error_details;
 pub mod errors;
 mod fit;

@@ -2,6 +2,7 @@
 
 use super::messages;
 use crate::chat_rules;
+use crate::effort::{Effort, ReasoningWish};
 use crate::fit::{Fit, wrong};
 use crate::provider::{Ask, RequestPath, Spelled, json_headers};
 use penstock_schemas::chat::ChatRequest;
@@ -112,11 +113,9 @@ fn fit_thinking(
     ask: &Ask<'_>,
     (out, fit): (&mut Map<String, Value>, &mut Fit),
 ) {
-    let reasoning = request.reasoning.clone().unwrap_or_default();
-    let effort = request.reasoning_effort.as_deref();
-    let is_off = effort == Some("none") || reasoning.enabled == Some(false) || reasoning.max_tokens == Some(0);
-    let is_on = effort.is_some() || reasoning.enabled == Some(true) || reasoning.max_tokens.is_some();
-    if !is_on && !is_off {
+    let wish = ReasoningWish::of(request).0;
+    let is_off = wish == ReasoningWish::Off;
+    if wish == ReasoningWish::Unsaid {
         return;
     }
     if ask.card.is_some_and(|card| !card.capabilities.iter().any(|capability| capability == "reasoning")) {
@@ -129,18 +128,15 @@ fn fit_thinking(
         out.insert("thinking".to_owned(), json!({"type": "disabled"}));
         return;
     }
-    let share = match effort {
-        Some("xhigh") => 95,
-        Some("high") => 80,
-        Some("low") => 20,
-        Some("minimal") => 10,
-        _ => 50,
-    };
     let longest = limit.or(ask.card.and_then(|card| card.max_output));
-    let budget = reasoning.max_tokens.or_else(|| {
-        let part = longest?.saturating_mul(share) / 100;
-        Some(part.clamp(BUDGET.0, BUDGET.1))
-    });
+    let share = |effort: Effort| {
+        longest.map(|longest| (longest.saturating_mul(effort.percent()) / 100).clamp(BUDGET.0, BUDGET.1))
+    };
+    let budget = match wish {
+        ReasoningWish::Tokens(tokens) => Some(tokens),
+        ReasoningWish::Word(word) => share(Effort::parse(word).unwrap_or(Effort::Medium)),
+        ReasoningWish::Unsaid | ReasoningWish::Off | ReasoningWish::On => share(Effort::Medium),
+    };
     let budget = budget.map(|budget| longest.map_or(budget, |longest| budget.min(longest.saturating_sub(1))));
     let mut thinking = json!({"type": "enabled"});
     if let Some(budget) = budget {

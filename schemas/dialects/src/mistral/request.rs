@@ -1,5 +1,6 @@
 //! Spells a request: OpenAI's, in the fields that Mistral knows, because it refuses those it does not.
 
+use crate::effort::ReasoningWish;
 use crate::fit::{Fit, wrong};
 use crate::openai::provider::parts::fit_messages;
 use crate::provider::{Ask, RequestPath, Settings, Spelled, json_headers};
@@ -108,11 +109,10 @@ fn fit_fields(extra: &mut Map<String, Value>, fit: &mut Fit) -> Result<(), Failu
 
 /// One knob with two positions. Source: <https://docs.mistral.ai/capabilities/reasoning/>.
 fn fit_reasoning(request: &mut ChatRequest, ask: &Ask<'_>, fit: &mut Fit) {
-    let reasoning = request.reasoning.take().unwrap_or_default();
-    let asked = request.reasoning_effort.take();
-    let is_off =
-        asked.as_deref() == Some("none") || reasoning.enabled == Some(false) || reasoning.max_tokens == Some(0);
-    let is_on = !is_off && (asked.is_some() || reasoning.enabled == Some(true) || reasoning.max_tokens.is_some());
+    let wish = ReasoningWish::of(request).0;
+    let is_off = wish == ReasoningWish::Off;
+    let is_on = !is_off && wish != ReasoningWish::Unsaid;
+    (request.reasoning, request.reasoning_effort) = (None, None);
     let reasons = ask.card.is_none_or(|card| card.capabilities.iter().any(|capability| capability == "reasoning"));
     // Models of this name always reason, and know no knob.
     let is_fixed = ask.model.as_str().starts_with("magistral");

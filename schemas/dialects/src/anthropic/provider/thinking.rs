@@ -6,6 +6,7 @@
 use super::messages::{is_begun, is_unthought};
 use super::wire::Request;
 use crate::claude::{Claude, Rest, Sampling, Thinking};
+use crate::effort::{Effort, ReasoningWish};
 use crate::fit::{Fit, is_nothing, wrong};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::Failure;
@@ -14,43 +15,42 @@ use serde_json::{Value, json};
 /// The least that a budget may be, and the most that is worth asking for.
 const BUDGETS: (u64, u64) = (1024, 128_000);
 
-/// What the caller wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Wish {
-    /// Whatever the model does.
-    Nothing,
-    Off,
-    On,
-    Effort(String),
-    Budget(u64),
-}
-
-/// The field that says how long to think.
-pub(super) fn field(chat: &ChatRequest) -> &'static str {
-    if chat.reasoning_effort.is_some() { "reasoning_effort" } else { "reasoning" }
-}
-
 /// Asks for as much thinking as the caller wants. A turn in which the model cannot think goes without, and the field is named.
 pub(super) fn spell(chat: &ChatRequest, claude: Claude, request: &mut Request, fit: &mut Fit) -> Result<(), Failure> {
-    let field = field(chat);
-    match (claude.thinking, wish(chat)?) {
-        (_, Wish::Nothing) => {}
-        (_, Wish::Off) => rest(claude, field, request, fit),
-        (Thinking::Budget, wish) => budgeted(&wish, field, request, fit),
-        (Thinking::Either, wish @ Wish::Budget(_)) => budgeted(&wish, field, request, fit),
-        (Thinking::Either | Thinking::Effort, wish) => {
+    let (wish, field) = ReasoningWish::of(chat);
+    let effort = match wish {
+        ReasoningWish::Word(word) => Some(Effort::parse(word).ok_or_else(|| unknown(field, word))?),
+        ReasoningWish::Tokens(tokens) => Some(Effort::of_tokens(tokens)),
+        ReasoningWish::Unsaid | ReasoningWish::Off | ReasoningWish::On => None,
+    };
+    match (claude.thinking, wish) {
+        (_, ReasoningWish::Unsaid) => {}
+        (_, ReasoningWish::Off) => rest(claude, field, request, fit),
+        (Thinking::Budget | Thinking::Either, ReasoningWish::Tokens(tokens)) => {
+            budgeted(|_| tokens, field, request, fit);
+        }
+        (Thinking::Budget, _) => {
+            let percent = effort.unwrap_or(Effort::Medium).percent();
+            budgeted(|longest| longest.saturating_mul(percent) / 100, field, request, fit);
+        }
+        (Thinking::Either | Thinking::Effort, _) => {
             request.thinking = Some(adaptive(claude));
-            let effort = match wish {
-                Wish::Effort(effort) => Some(effort),
-                Wish::Budget(tokens) => Some(effort_of(tokens).to_owned()),
-                Wish::Nothing | Wish::Off | Wish::On => None,
-            };
             if let Some(effort) = effort {
-                request.output_config.insert("effort".to_owned(), spelt(&effort, claude).into());
+                request.output_config.insert("effort".to_owned(), claude.word(effort).into());
             }
         }
     }
     Ok(())
+}
+
+/// The field that says how long to think.
+pub(super) fn field(chat: &ChatRequest) -> &'static str {
+    ReasoningWish::of(chat).1
+}
+
+fn unknown(field: &str, word: &str) -> Failure {
+    let known = "it is one of none, minimal, low, medium, high, xhigh, max";
+    wrong(field, &format!("{known}, and not `{}`", word.chars().take(40).collect::<String>()))
 }
 
 /// Asks for no thinking, or for the least that the model has.
@@ -66,51 +66,14 @@ fn rest(claude: Claude, field: &str, request: &mut Request, fit: &mut Fit) {
     }
 }
 
-fn wish(chat: &ChatRequest) -> Result<Wish, Failure> {
-    let reasoning = chat.reasoning.as_ref();
-    let inner = reasoning.and_then(|reasoning| reasoning.extra.get("effort")).and_then(Value::as_str);
-    let effort = chat.reasoning_effort.as_deref().or(inner);
-    if let Some(unknown) =
-        effort.filter(|effort| !matches!(*effort, "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max"))
-    {
-        let known = "it is one of none, minimal, low, medium, high, xhigh, max";
-        return Err(wrong(
-            field(chat),
-            &format!("{known}, and not `{}`", unknown.chars().take(40).collect::<String>()),
-        ));
-    }
-    Ok(match (effort, reasoning) {
-        (Some("none"), _) => Wish::Off,
-        (_, Some(reasoning)) if reasoning.enabled == Some(false) => Wish::Off,
-        (_, Some(reasoning)) if reasoning.max_tokens.is_some_and(|most| most > 0) => {
-            Wish::Budget(reasoning.max_tokens.unwrap_or(BUDGETS.0))
-        }
-        (Some(effort), _) => Wish::Effort(effort.to_owned()),
-        (None, Some(reasoning)) if reasoning.enabled == Some(true) => Wish::On,
-        (None, _) => Wish::Nothing,
-    })
-}
-
 /// Thinking by a budget, which must be below the longest answer. A history without thoughts, or an answer that was begun,
 /// leaves no room for it.
-fn budgeted(wish: &Wish, field: &str, request: &mut Request, fit: &mut Fit) {
+fn budgeted(wanted: impl Fn(u64) -> u64, field: &str, request: &mut Request, fit: &mut Fit) {
     let longest = request.max_tokens.unwrap_or(0);
-    let tenths = |tenths: u64| longest.saturating_mul(tenths) / 100;
-    let wanted = match wish {
-        Wish::Budget(tokens) => *tokens,
-        Wish::Effort(effort) => match effort.as_str() {
-            "minimal" => tenths(10),
-            "low" => tenths(20),
-            "high" => tenths(80),
-            "xhigh" | "max" => tenths(95),
-            _ => tenths(50),
-        },
-        Wish::Nothing | Wish::Off | Wish::On => tenths(50),
-    };
     if longest <= BUDGETS.0 || is_unthought(&request.messages) || is_begun(&request.messages) {
         return fit.omit(field);
     }
-    let budget = wanted.clamp(BUDGETS.0, BUDGETS.1).min(longest - 1);
+    let budget = wanted(longest).clamp(BUDGETS.0, BUDGETS.1).min(longest - 1);
     request.thinking = Some(json!({ "type": "enabled", "budget_tokens": budget }));
 }
 
@@ -119,24 +82,6 @@ fn adaptive(claude: Claude) -> Value {
     match claude.thinking {
         Thinking::Effort => json!({ "type": "adaptive", "display": "summarized" }),
         Thinking::Budget | Thinking::Either => json!({ "type": "adaptive" }),
-    }
-}
-
-fn spelt(effort: &str, claude: Claude) -> &'static str {
-    match (effort, claude.thinking) {
-        ("minimal" | "low", _) => "low",
-        ("medium", _) => "medium",
-        ("xhigh", Thinking::Effort) => "xhigh",
-        ("xhigh" | "max", _) => "max",
-        _ => "high",
-    }
-}
-
-fn effort_of(tokens: u64) -> &'static str {
-    match tokens {
-        0..=1024 => "low",
-        1025..=8192 => "medium",
-        _ => "high",
     }
 }
 

@@ -1,6 +1,7 @@
 //! How much a model thinks: a budget in tokens for Gemini 2.5, a level for later ones. Knows the models by the numbers in
 //! their names. Source: <https://ai.google.dev/gemini-api/docs/thinking>.
 
+use crate::effort::{Effort, ReasoningWish};
 use crate::fit::{Fit, wrong};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::Failure;
@@ -33,17 +34,6 @@ impl Generation {
     }
 }
 
-/// What is asked for, in the order of the words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Effort {
-    None,
-    Minimal,
-    Low,
-    Medium,
-    High,
-    Highest,
-}
-
 /// Whether the model can be told how much to think: from 2.5 on, but for the first that makes images.
 /// Source: <https://ai.google.dev/gemini-api/docs/thinking#supported-models>.
 fn is_told(model: &str) -> bool {
@@ -54,96 +44,73 @@ fn is_told(model: &str) -> bool {
 
 /// The `thinkingConfig` that a request asks for; `None` when it does not say, or the model does not think.
 pub(super) fn config(request: &ChatRequest, model: &str, fit: &mut Fit) -> Result<Option<Value>, Failure> {
-    let reasoning = request.reasoning.clone().unwrap_or_default();
-    let word = match (&request.reasoning_effort, reasoning.extra.get("effort")) {
-        (Some(word), _) => Some(("reasoning_effort", word.as_str())),
-        (None, Some(Value::String(word))) => Some(("reasoning.effort", word.as_str())),
-        _ => None,
+    let (wish, field) = ReasoningWish::of(request);
+    let effort = match wish {
+        ReasoningWish::Unsaid => return Ok(None),
+        ReasoningWish::Off | ReasoningWish::On => None,
+        ReasoningWish::Tokens(tokens) => Some(Effort::of_tokens(tokens)),
+        ReasoningWish::Word(word) => Some(Effort::parse(word).ok_or_else(|| unknown(field))?),
     };
-    let effort = word.map(|(field, word)| effort(field, word)).transpose()?;
-    let effort = if reasoning.enabled == Some(false) { Some(Effort::None) } else { effort };
-    if effort.is_none() && reasoning.max_tokens.is_none() && reasoning.enabled.is_none() {
-        return Ok(None);
-    }
+    let is_off = wish == ReasoningWish::Off;
     if !is_told(model) {
-        if effort != Some(Effort::None) {
-            fit.omit(if request.reasoning_effort.is_some() { "reasoning_effort" } else { "reasoning" });
+        if !is_off {
+            fit.omit(field);
         }
         return Ok(None);
     }
-    let is_shown = effort != Some(Effort::None) && reasoning.extra.get("exclude") != Some(&Value::Bool(true));
-    let mut config = json!({ "includeThoughts": is_shown });
+    let is_hidden = request.reasoning.as_ref().is_some_and(|it| it.extra.get("exclude") == Some(&Value::Bool(true)));
+    let mut config = json!({ "includeThoughts": !is_off && !is_hidden });
     if Generation::of(model) >= Generation(3, 0) {
-        let level = effort.or(reasoning.max_tokens.map(of_budget)).map(|effort| level(effort, model));
-        if let Some(level) = level {
-            config["thinkingLevel"] = level.into();
+        if is_off || effort.is_some() {
+            config["thinkingLevel"] = level(effort, model).into();
         }
-    } else {
-        let most = request.max_completion_tokens.or(request.max_tokens);
-        // What the caller counted in tokens goes before what it said in a word.
-        let budget = match (effort, reasoning.max_tokens) {
-            (Some(Effort::None), _) => Some(0),
-            (_, Some(tokens)) => Some(tokens),
-            (Some(effort), None) => Some(budget(effort, most)),
-            (None, None) => None,
-        };
-        if let Some(budget) = budget {
-            let budget = within(budget, model);
-            config["thinkingBudget"] = budget.into();
-            if budget == 0 {
-                config["includeThoughts"] = false.into();
-            }
+        return Ok(Some(config));
+    }
+    let most = request.max_completion_tokens.or(request.max_tokens);
+    let budget = match (wish, effort) {
+        (ReasoningWish::Off, _) => Some(0),
+        (ReasoningWish::Tokens(tokens), _) => Some(tokens),
+        (_, effort) => effort.map(|effort| budget(effort, most)),
+    };
+    if let Some(budget) = budget {
+        let budget = within(budget, model);
+        config["thinkingBudget"] = budget.into();
+        if budget == 0 {
+            config["includeThoughts"] = false.into();
         }
     }
     Ok(Some(config))
 }
 
-fn effort(field: &str, word: &str) -> Result<Effort, Failure> {
-    Ok(match word {
-        "none" => Effort::None,
-        "minimal" => Effort::Minimal,
-        "low" => Effort::Low,
-        "medium" => Effort::Medium,
-        "high" => Effort::High,
-        "xhigh" | "max" => Effort::Highest,
-        _ => return Err(wrong(field, "it must be one of none, minimal, low, medium, high, xhigh")),
-    })
+fn unknown(field: &str) -> Failure {
+    let field = if field == "reasoning" { "reasoning.effort" } else { field };
+    wrong(field, "it must be one of none, minimal, low, medium, high, xhigh")
 }
 
 /// A level, of those that the model has: the larger models have no least one, the first of them no middle one either.
-/// None of these models can be told not to think at all.
-fn level(effort: Effort, model: &str) -> &'static str {
+/// None of these models can be told not to think at all: `None` is the least that they have.
+fn level(effort: Option<Effort>, model: &str) -> &'static str {
     let is_pro = model.contains("-pro");
     match effort {
-        Effort::None | Effort::Minimal if !is_pro => "MINIMAL",
-        Effort::None | Effort::Minimal | Effort::Low => "LOW",
-        Effort::Medium if is_pro && Generation::of(model) == Generation(3, 0) => "HIGH",
-        Effort::Medium => "MEDIUM",
-        Effort::High | Effort::Highest => "HIGH",
-    }
-}
-
-fn of_budget(tokens: u64) -> Effort {
-    match tokens {
-        0 => Effort::None,
-        1..=1024 => Effort::Low,
-        1025..=8192 => Effort::Medium,
-        _ => Effort::High,
+        None | Some(Effort::Minimal) if !is_pro => "MINIMAL",
+        None | Some(Effort::Minimal | Effort::Low) => "LOW",
+        Some(Effort::Medium) if is_pro && Generation::of(model) == Generation(3, 0) => "HIGH",
+        Some(Effort::Medium) => "MEDIUM",
+        Some(Effort::High | Effort::Highest | Effort::Most) => "HIGH",
     }
 }
 
 /// Tokens for a word: a share of the longest answer as OpenRouter has it, or what Google itself gives for the word.
 /// Sources: <https://openrouter.ai/docs/use-cases/reasoning-tokens>, <https://ai.google.dev/gemini-api/docs/openai#thinking>.
 fn budget(effort: Effort, most: Option<u64>) -> u64 {
-    let (percent, usual) = match effort {
-        Effort::None => return 0,
-        Effort::Minimal => (10, 1024),
-        Effort::Low => (20, 1024),
-        Effort::Medium => (50, 8192),
-        Effort::High => (80, 24_576),
-        Effort::Highest => (95, 128_000),
+    let usual = match effort {
+        Effort::Minimal | Effort::Low => 1024,
+        Effort::Medium => 8192,
+        Effort::High => 24_576,
+        Effort::Highest | Effort::Most => 128_000,
     };
-    most.map_or(usual, |most| (most.saturating_mul(percent) / 100).clamp(1024, 128_000).min(most.saturating_sub(1)))
+    let share = |most: u64| most.saturating_mul(effort.percent()) / 100;
+    most.map_or(usual, |most| share(most).clamp(1024, 128_000).min(most.saturating_sub(1)))
 }
 
 /// The budget within what the model takes; only the smaller models take none.

@@ -2,6 +2,7 @@
 //! are struck out, and what it spells otherwise is spelt so. Knows the copies by their quirks alone.
 
 use super::{parts, request};
+use crate::effort::ReasoningWish;
 use crate::fit::{Fit, is_nothing, wrong};
 use crate::provider::{Ask, Quirk, RequestPath, Spelled, json_headers};
 use crate::{chat_rules, tool_ids};
@@ -144,22 +145,15 @@ fn name_limit(request: &mut ChatRequest, ask: &Ask<'_>) {
     }
 }
 
-/// One knob: an effort. What a budget of tokens comes to is what OpenRouter's documentation makes of it, backwards.
+/// One knob: an effort.
 fn settle_reasoning(request: &mut ChatRequest, ask: &Ask<'_>, fit: &mut Fit) {
     if ask.settings.has(Quirk::ReasoningObject) {
         return;
     }
-    if let Some(reasoning) = request.reasoning.take().filter(|_| request.reasoning_effort.is_none()) {
-        let effort = match (reasoning.enabled, reasoning.max_tokens) {
-            (Some(false), _) | (_, Some(0)) => Some("none"),
-            (_, Some(..=1024)) => Some("low"),
-            (_, Some(..=8192)) => Some("medium"),
-            (_, Some(_)) => Some("high"),
-            (Some(true), None) => Some("medium"),
-            (None, None) => None,
-        };
-        request.reasoning_effort = effort.map(str::to_owned);
-    }
+    let wish = ReasoningWish::of(request).0;
+    let effort = if wish == ReasoningWish::On { Some("medium") } else { wish.word() };
+    request.reasoning_effort = effort.map(str::to_owned);
+    request.reasoning = None;
     // A model that does not reason refuses the knob, whichever way it is turned.
     let reasons = ask.card.is_none_or(|card| card.capabilities.iter().any(|capability| capability == "reasoning"));
     if !reasons && request.reasoning_effort.take().is_some_and(|effort| effort != "none") {

@@ -4,6 +4,7 @@
 use super::spelling::Spelling;
 use super::{input, tools};
 use crate::chat_rules;
+use crate::effort::ReasoningWish;
 use crate::json::{Edit, Fields, text};
 use crate::provider::{Ask, Form, RequestPath, Spelled, json_headers, unsupported};
 use bytes::Bytes;
@@ -80,7 +81,7 @@ fn agnostic(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
         spelling.set("parallel_tool_calls", parallel);
     }
     let thinks = ask.card.is_some_and(|card| card.capabilities.iter().any(|can| can == THINKS));
-    reason(&mut spelling, request.reasoning_effort, request.reasoning, thinks);
+    reason(&mut spelling, request.reasoning_effort.as_deref(), request.reasoning, thinks);
     let format = request.response_format.filter(|format| !format.is_null());
     let verbosity = request.extra.get("verbosity").filter(|verbosity| !verbosity.is_null());
     if let Some(text) = tools::text(format, verbosity, &mut spelling)? {
@@ -100,13 +101,12 @@ fn agnostic(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
 }
 
 /// How much the model thinks; what it thought comes back both to read and for the next turn.
-fn reason(spelling: &mut Spelling, effort: Option<String>, reasoning: Option<Reasoning>, thinks: bool) {
+fn reason(spelling: &mut Spelling, effort: Option<&str>, reasoning: Option<Reasoning>, thinks: bool) {
     let asked = effort.is_some() || reasoning.is_some();
     let reasoning = reasoning.unwrap_or_default();
-    let own = reasoning.extra.get("effort").and_then(Value::as_str).map(ToOwned::to_owned);
-    let off = (reasoning.enabled == Some(false)).then(|| "none".to_owned());
-    let effort = effort.or(own).or(off).or(reasoning.max_tokens.map(effort_of));
-    let is_off = effort.as_deref() == Some("none");
+    let wish = ReasoningWish::of_fields(effort, Some(&reasoning)).0;
+    let effort = wish.word();
+    let is_off = wish == ReasoningWish::Off;
     if !is_off && (thinks || asked) {
         spelling.include.push("reasoning.encrypted_content");
     }
@@ -123,16 +123,6 @@ fn reason(spelling: &mut Spelling, effort: Option<String>, reasoning: Option<Rea
     if !out.is_empty() {
         spelling.set("reasoning", out);
     }
-}
-
-/// The effort that a budget of tokens comes to.
-fn effort_of(budget: u64) -> String {
-    match budget {
-        ..=1024 => "low",
-        1025..=8192 => "medium",
-        _ => "high",
-    }
-    .to_owned()
 }
 
 /// Every other option of a chat.
