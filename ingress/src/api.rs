@@ -8,6 +8,7 @@ mod feedback;
 mod files;
 mod gemini_batches;
 mod google;
+mod google_files;
 mod jobs;
 mod message_batches;
 mod models;
@@ -142,7 +143,10 @@ fn kept() -> Vec<Client> {
         Client::get("/v1beta/batches/{id}", "One of them, with its answers", get(gemini_batches::show)),
         Client::post("/v1beta/batches/{id}", "With `:cancel`: it is to stop", post(gemini_batches::act)),
         Client::delete("/v1beta/batches/{id}", "Removes one", delete(gemini_batches::delete)),
-        Client::get("/v1beta/files/{id}", "With `:download`: the answers of one", get(gemini_batches::download)),
+        Client::post("/upload/v1beta/files", "A file for Google's clients, in pieces", post(google_files::upload)),
+        Client::get("/v1beta/files", "The files, as Google lists them", get(google_files::list)),
+        Client::get("/v1beta/files/{id}", "One; with `:download`, a batch's answers", get(google_files::show)),
+        Client::delete("/v1beta/files/{id}", "Removes a file", delete(google_files::delete)),
         Client::get("/v1/jobs", "The requests of a project that are answered later", get(jobs::list)),
         Client::get("/v1/jobs/{id}", "A request that is answered later", get(jobs::show)),
         Client::delete("/v1/jobs/{id}", "Forgets one", delete(jobs::forget)),

@@ -1,15 +1,17 @@
 //! Files of callers at the ingress: forms whose file goes to the store while it arrives, contents that go out as they are
 //! read, and the shapes of both client dialects. Knows nothing of where files lie.
 
+mod arriving;
 mod form;
 mod listing;
 mod outgoing;
 mod shape;
 
+pub(crate) use arriving::ArrivingBody;
 pub(crate) use form::{ArrivingForm, Collected, FileField, Sink};
-pub(crate) use listing::{Listing, page, read_listing};
+pub(crate) use listing::{Listing, google_page, page, read_google_listing, read_listing};
 pub(crate) use outgoing::content;
-pub(crate) use shape::{Asking, check_purpose, describe, part_shape, read_description, removed, upload_shape};
+pub(crate) use shape::{Asking, check_purpose, describe, google_shape, part_shape, read_description, removed, upload_shape};
 
 use crate::refusal::Refusal;
 use penstock_runtime::bus::FileError;

@@ -4,6 +4,7 @@
 pub(crate) mod grant;
 mod hash;
 pub(crate) mod ring;
+pub(crate) mod ticket;
 
 use hash::Hasher;
 use penstock_runtime::bus::{Bucket, Bus, BusError};

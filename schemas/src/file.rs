@@ -7,6 +7,7 @@ mod ids;
 pub use ids::{FileId, PartId, UploadId};
 
 use crate::UnixMicros;
+use crate::key::VirtualKey;
 use crate::name::{KeyId, ProjectId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -176,6 +177,9 @@ pub struct Upload {
     pub project: ProjectId,
     /// With which key it was begun.
     pub key_id: KeyId,
+    /// The key that a token stands for; absent where a virtual key began it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_token: Option<Box<VirtualKey>>,
     /// What its owner says of the file.
     #[serde(flatten)]
     pub description: FileDescription,
@@ -201,6 +205,11 @@ impl Upload {
             UploadStatus::Pending if self.expires_at <= now => UploadStatus::Expired,
             status => status,
         }
+    }
+
+    /// How much of it is there, in bytes.
+    pub fn arrived(&self) -> u64 {
+        self.parts.iter().filter_map(|part| part.segment).map(|segment| segment.bytes).sum()
     }
 }
 
@@ -340,6 +349,7 @@ mod tests {
             id: UploadId(Uuid::from_u128(3)),
             project: file().project,
             key_id: file().key_id,
+            of_token: None,
             description: file().description,
             bytes: 5,
             created_at: UnixMicros(0),

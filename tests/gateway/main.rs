@@ -45,6 +45,7 @@ mod frozen;
 mod full;
 mod gemini_batches;
 mod google;
+mod google_files;
 mod handles;
 mod heavy;
 mod hedge;

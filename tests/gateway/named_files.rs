@@ -16,7 +16,7 @@ async fn chat(world: &World, id: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_chat_and_a_response_and_a_message_say_what_is_in_a_file() {
+async fn a_chat_a_response_a_message_and_a_content_say_what_is_in_a_file() {
     let world = World::start().await;
     world.upstream("alpha").answers("a file").always();
     let id = kept(&world, "user_data", "a.pdf", b"%PDF-1.4").await;
@@ -40,6 +40,13 @@ async fn a_chat_and_a_response_and_a_message_say_what_is_in_a_file() {
     let message = world.post("/v1/messages", &message).await;
     assert_eq!(message.status, 200, "{}", message.raw());
     assert_eq!(sent(&world, 4).await["messages"][0]["content"][0]["file"]["file_data"], data);
+
+    let uri = format!("{}/v1beta/files/{id}", world.url());
+    let parts = json!([{ "text": "?" }, { "fileData": { "fileUri": uri, "mimeType": "application/pdf" } }]);
+    let body = json!({ "contents": [{ "role": "user", "parts": parts }] });
+    let content = world.post("/v1beta/models/alpha/m:generateContent", &body).await;
+    assert_eq!(content.status, 200, "{}", content.raw());
+    assert_eq!(sent(&world, 5).await["messages"][0]["content"][1]["file"]["file_data"], data);
 }
 
 #[tokio::test]

@@ -90,7 +90,8 @@ async fn the_official_sdks_run_their_documented_batches() {
         (&node, "batches.mjs", 3),
         (&python, "message_batches.py", 6),
         (&node, "message_batches.mjs", 3),
-        (&python, "gemini_batches.py", 6),
+        (&python, "gemini_batches.py", 9),
+        (&node, "gemini_batches.mjs", 3),
         (&python, "abatch.py", 2),
     ];
     for (program, script, steps) in scripts {

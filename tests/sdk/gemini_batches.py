@@ -1,12 +1,14 @@
 """Google's documented example of a batch, with the official SDK, against the gateway:
 https://ai.google.dev/gemini-api/docs/batch-api."""
 
+import io
 import json
 import os
+import tempfile
 import time
-import urllib.request
 
 from google import genai
+from google.genai import types
 
 URL, KEY = os.environ["PENSTOCK_URL"], os.environ["PENSTOCK_KEY"]
 client = genai.Client(api_key=KEY, http_options={"base_url": URL})
@@ -42,19 +44,32 @@ print("ok batches.get")
 assert [listed.name for listed in client.batches.list(config={"page_size": 1})] == [batch_job.name]
 print("ok batches.list")
 
-# Uploads of Google's own are not spoken here: files come as OpenAI's and Anthropic's do.
-lines = "".join(
-    json.dumps({"key": f"request-{number}", "request": {"contents": [{"parts": [{"text": str(number)}]}]}}) + "\n"
-    for number in (1, 2)
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "my-batch-requests.jsonl")
+    with open(path, "w") as f:
+        requests = [
+            {"key": "request-1", "request": {"contents": [{"parts": [{"text": "Describe the process of photosynthesis."}]}]}},
+            {"key": "request-2", "request": {"contents": [{"parts": [{"text": "What are the main ingredients in a Margherita pizza?"}]}]}},
+        ]
+        for req in requests:
+            f.write(json.dumps(req) + "\n")
+    uploaded_file = client.files.upload(
+        file=path, config=types.UploadFileConfig(display_name="my-batch-requests", mime_type="jsonl")
+    )
+assert uploaded_file.name.startswith("files/") and uploaded_file.display_name == "my-batch-requests", uploaded_file
+assert uploaded_file.uri.startswith(URL) and uploaded_file.expiration_time > uploaded_file.create_time, uploaded_file
+assert client.files.get(name=uploaded_file.name).size_bytes == uploaded_file.size_bytes > 0
+assert uploaded_file.name in [file.name for file in client.files.list(config={"page_size": 1})]
+print("ok files.upload")
+
+answer = client.models.generate_content(
+    model="demo/fast",
+    contents=["What is this?", client.files.upload(file=io.BytesIO(b"A text."), config={"mime_type": "text/plain"})],
 )
-form = (
-    f'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--b\r\ncontent-disposition: form-data; '
-    f'name="file"; filename="requests.jsonl"\r\n\r\n{lines}\r\n--b--\r\n'
-)
-headers = {"authorization": f"Bearer {KEY}", "content-type": "multipart/form-data; boundary=b"}
-with urllib.request.urlopen(urllib.request.Request(URL + "/v1/files", form.encode(), headers)) as answer:
-    file = json.load(answer)["id"]
-file_job = over(client.batches.create(model="demo/fast", src=f"files/{file}").name)
+assert answer.text, answer
+print("ok files in contents")
+
+file_job = over(client.batches.create(model="demo/fast", src=uploaded_file.name, config={"display_name": "file-upload-job-1"}).name)
 assert file_job.state.name == "JOB_STATE_SUCCEEDED" and file_job.dest.file_name.startswith("files/"), file_job
 content = client.files.download(file=file_job.dest.file_name).decode()
 answers = {answer["key"]: answer["response"] for answer in map(json.loads, content.splitlines())}
@@ -68,6 +83,14 @@ try:
 except genai.errors.ClientError as error:
     assert error.code == 400, error
 print("ok batches.cancel")
+
+client.files.delete(name=uploaded_file.name)
+try:
+    client.files.get(name=uploaded_file.name)
+    raise AssertionError("it was deleted")
+except genai.errors.ClientError as error:
+    assert error.code == 404, error
+print("ok files.delete")
 
 client.batches.delete(name=batch_job.name)
 try:

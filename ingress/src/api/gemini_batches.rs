@@ -8,6 +8,7 @@ use crate::allow;
 use crate::batch::inline::{InlineLine, LineKeeper, read_file};
 use crate::batch::results::{LineResult, read_results};
 use crate::batches::{BatchQuery, made_through, new_id};
+use crate::files::{file_id, unknown};
 use crate::http::body::read_json;
 use crate::http::query::Query;
 use crate::http::reply;
@@ -287,28 +288,22 @@ pub(super) async fn delete(
 }
 
 /// `GET /v1beta/files/{id}:download`: the answers of a batch whose requests came as a file.
-pub(super) async fn download(
-    State(ingress): State<Shared>,
-    credentials: Credentials,
-    Path(name): Path<String>,
-) -> Response {
+pub(super) async fn download(ingress: &Shared, credentials: &Credentials, id: &str) -> Response {
     let found = async {
-        let found = credentials.find_key(&ingress).await?;
-        let path = || Refusal::UnknownPath(format!("/v1beta/files/{name}"));
-        let file = name.strip_suffix(":download").and_then(FileId::parse).ok_or_else(path)?;
-        let batch = ingress.batches.of_file(&found.key.project, file).await?;
+        let found = credentials.find_key(ingress).await?;
+        let batch = ingress.batches.of_file(&found.key.project, file_id(id)?).await?;
         if batch.api != Dialect::Google || !batch.status.is_final() {
-            return Err(path());
+            return Err(unknown("file", id, "name"));
         }
-        batch.models.iter().try_for_each(|model| allow::check_name(&found.key, model, &ingress).map(drop))?;
+        batch.models.iter().try_for_each(|model| allow::check_name(&found.key, model, ingress).map(drop))?;
         let memory = ingress.memory.reserve(CONTENT_MEMORY)?;
-        let lines = read_results(&ingress, &batch).map_ok(move |result| {
+        let lines = read_results(ingress, &batch).map_ok(move |result| {
             let _held = &memory;
             let mut line = answer(&result);
             line["key"] = json!(result.custom_id);
             format!("{line}\n")
         });
-        Ok(Body::from_stream(while_granted(lines, found.plain_grant(&ingress)?)))
+        Ok(Body::from_stream(while_granted(lines, found.plain_grant(ingress)?)))
     };
     match found.await {
         Ok(body) => {

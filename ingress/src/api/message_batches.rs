@@ -7,7 +7,8 @@ use crate::allow;
 use crate::batch::inline::{InlineLine, LineKeeper};
 use crate::batch::results::{LineResult, read_results};
 use crate::batches::{BatchQuery, made_through, new_id};
-use crate::http::body::{header, read_json};
+use crate::http::body::read_json;
+use crate::http::proxied::own_address;
 use crate::http::query::Query;
 use crate::http::reply;
 use crate::refusal::Refusal;
@@ -293,6 +294,5 @@ fn counts(batch: &Batch) -> Value {
 /// Where the results are, as the caller reached us.
 fn results_url(batch: &Batch, headers: &HeaderMap) -> String {
     let path = format!("/v1/messages/batches/{}/results", outer(batch));
-    let scheme = header(headers, "x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or("http");
-    header(headers, "host").map_or_else(|| path.clone(), |host| format!("{scheme}://{host}{path}"))
+    own_address(headers).unwrap_or_default() + &path
 }

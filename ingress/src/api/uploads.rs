@@ -11,7 +11,7 @@ use crate::state::Shared;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use penstock_runtime::bus::{CONTENT_MEMORY, NewUpload, PART_BYTES};
+use penstock_runtime::bus::{CONTENT_MEMORY, NewPart, NewUpload, PART_BYTES};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::file::{PartId, Upload, UploadId};
@@ -47,7 +47,8 @@ async fn receive(ingress: &Shared, credentials: &Credentials, id: &str, body: Bo
     let form = ArrivingForm::announced(&credentials.headers, PART_BYTES, ingress.config.body_timeout)?;
     let upload = upload_id(id)?;
     let _memory = ingress.memory.reserve(CONTENT_MEMORY)?;
-    let writer = ingress.files.begin_part(&found.key.project, upload).await.map_err(refused)?;
+    let new = NewPart { longest: PART_BYTES, offset: None };
+    let writer = ingress.files.begin_part((&found.key.project, upload), new).await.map_err(refused)?;
     let writer = writer.ok_or_else(|| no_upload(id))?;
     let grant = found.plain_grant(ingress)?;
     let stored = async {
@@ -147,7 +148,8 @@ fn read_new(found: &Found, fields: &Map<String, Value>) -> Result<NewUpload, Ref
         in_seconds: None,
     };
     let description = read_description(Dialect::Openai, asking)?;
-    Ok(NewUpload { project: found.key.project.clone(), key_id: found.key.id.clone(), description, bytes })
+    let (project, key_id) = (found.key.project.clone(), found.key.id.clone());
+    Ok(NewUpload { project, key_id, of_token: None, description, bytes })
 }
 
 fn read_parts(fields: &Map<String, Value>) -> Result<Vec<PartId>, Refusal> {

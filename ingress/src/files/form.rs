@@ -1,27 +1,21 @@
 //! A form that arrives with a file in it: its fields are collected, its file goes on while it comes. However long the file,
 //! no more of it is held than one piece of the socket's. Knows nothing of what the fields mean.
 
-use super::refused;
+use super::{ArrivingBody, refused};
 use crate::http::body::{check_encoding, header};
 use crate::refusal::Refusal;
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use bytes::Bytes;
-use http_body_util::BodyExt;
 use penstock_runtime::bus::{FileError, FileWriter, PartWriter};
 use penstock_schemas::form::{BadForm, FormPiece, FormReader, PartHead};
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
 
 /// The longest value of a field that is no file, in bytes.
 const LONGEST_FIELD: usize = 4 * 1024;
 
 /// What a form may take besides its file, in bytes: heads of parts and fields.
 const BESIDES: u64 = 1 << 20;
-
-/// The slowest that a sender may be once the time of any body is over, in bytes per second: half a gigabyte in two hours.
-const SLOWEST: u64 = 64 * 1024;
 
 /// Where the bytes of a file go.
 pub(crate) enum Sink {
@@ -60,12 +54,7 @@ pub(crate) struct ArrivingForm {
     reader: FormReader,
     /// The length of the body, where its head tells it.
     announced: Option<u64>,
-    /// The most that its file may have, in bytes.
-    limit: u64,
-    /// How long a body may take that is short.
-    body_timeout: Duration,
-    waited: Duration,
-    received: u64,
+    arriving: ArrivingBody,
 }
 
 /// The part of a form that is the file, and what must hold of it and of the fields in front of it before it is taken.
@@ -111,12 +100,12 @@ impl ArrivingForm {
         if announced.is_some_and(|length| length > limit.saturating_add(BESIDES)) {
             return Err(Refusal::FileTooLong { limit });
         }
-        Ok(Self { reader, announced, limit, body_timeout, waited: Duration::ZERO, received: 0 })
+        Ok(Self { reader, announced, arriving: ArrivingBody::new((limit, BESIDES), body_timeout) })
     }
 
     /// How long its file is at most, as far as its head tells, in bytes.
     pub(crate) fn most(&self) -> u64 {
-        self.announced.map_or(0, |length| length.min(self.limit))
+        self.announced.map_or(0, |length| length.min(self.arriving.limit()))
     }
 
     /// Reads all of it. The file goes where `open` says, which is asked once it comes.
@@ -134,7 +123,7 @@ impl ArrivingForm {
     {
         let mut open = Some(open);
         let mut gathering = Gathering::new();
-        while let Some(bytes) = self.next(&mut body).await? {
+        while let Some(bytes) = self.arriving.next(&mut body).await? {
             self.reader.push(&bytes);
             while let Some(piece) = self.reader.next_piece().map_err(bad)? {
                 match piece {
@@ -152,24 +141,6 @@ impl ArrivingForm {
         }
         self.reader.finish().map_err(bad)?;
         Ok(gathering.collected)
-    }
-
-    /// The next bytes of the body; `None` at its end.
-    async fn next(&mut self, body: &mut Body) -> Result<Option<Bytes>, Refusal> {
-        loop {
-            let allowed = self.body_timeout + Duration::from_secs(self.received / SLOWEST);
-            let begun = Instant::now();
-            let frame = timeout(allowed.saturating_sub(self.waited), body.frame()).await;
-            let frame = frame.map_err(|_| Refusal::SlowBody(allowed))?;
-            self.waited += begun.elapsed();
-            let Some(frame) = frame else { return Ok(None) };
-            let Ok(bytes) = frame.map_err(|_| Refusal::BrokenBody)?.into_data() else { continue };
-            self.received += bytes.len() as u64;
-            if self.received > self.limit.saturating_add(BESIDES) {
-                return Err(Refusal::FileTooLong { limit: self.limit });
-            }
-            return Ok(Some(bytes));
-        }
     }
 }
 

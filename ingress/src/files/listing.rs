@@ -2,7 +2,7 @@
 //! no store. Sources: <https://platform.openai.com/docs/api-reference/files/list>,
 //! <https://platform.claude.com/docs/en/api/files-list>.
 
-use super::shape::{describe, unknown_purpose};
+use super::shape::{describe, google_shape, unknown_purpose};
 use super::unknown;
 use crate::http::query::Query;
 use crate::refusal::Refusal;
@@ -15,6 +15,9 @@ use std::borrow::Cow;
 /// How many files a page has, if nothing is said and at most: OpenAI's, and Anthropic's.
 const PAGE: (usize, usize) = (10_000, 10_000);
 const PAGE_OF_ANTHROPIC: (usize, usize) = (20, 1000);
+
+/// Google's. Source: <https://ai.google.dev/api/files#method:-files.list>.
+const PAGE_OF_GOOGLE: (usize, usize) = (10, 100);
 
 /// The most files that may be asked for by their ids, at Anthropic's.
 const IDS: usize = 100;
@@ -79,6 +82,28 @@ fn of_anthropic(query: Query<'_>) -> Result<Listing, Refusal> {
 fn id(query: Query<'_>, name: &'static str) -> Result<Option<FileId>, Refusal> {
     let read = |id: Cow<'_, str>| FileId::parse(&id).ok_or_else(|| unknown("file", &id, name));
     query.get(name).map(read).transpose()
+}
+
+/// The same for Google's list, which has the last file of the page before as its token.
+///
+/// # Errors
+/// The first parameter that is wrong.
+pub(crate) fn read_google_listing(query: &str) -> Result<FileQuery, Refusal> {
+    let query = Query(query);
+    let limit = query.length("pageSize", PAGE_OF_GOOGLE)?;
+    let wrong = || Refusal::BadQuery("`pageToken` must be the `nextPageToken` of a list".to_owned());
+    let token = query.get("pageToken").map(|token| FileId::parse(&token).ok_or_else(wrong));
+    Ok(FileQuery { purpose: None, after: token.transpose()?, limit, order: FileOrder::Newest })
+}
+
+/// A page of files as Google shows it.
+pub(crate) fn google_page(files: &[StoredFile], has_more: bool, address: &str) -> Value {
+    let shapes: Vec<Value> = files.iter().map(|file| google_shape(file, address)).collect();
+    let mut page = json!({ "files": shapes });
+    if let Some(last) = files.last().filter(|_| has_more) {
+        page["nextPageToken"] = json!(last.id);
+    }
+    page
 }
 
 /// A page of files.

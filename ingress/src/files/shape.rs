@@ -3,9 +3,12 @@
 //! <https://platform.openai.com/docs/api-reference/uploads/object>, <https://platform.claude.com/docs/en/api/files-create>.
 
 use crate::refusal::Refusal;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
+use penstock_schemas::hex;
 use penstock_schemas::file::{FileDescription, FileId, FilePurpose, StoredFile, Upload, UploadPart};
 use serde_json::{Value, json};
 
@@ -23,7 +26,10 @@ const EXPIRES: (u64, u64) = (3600, 30 * 24 * 3600);
 /// <https://github.com/anthropics/anthropic-sdk-python/blob/main/src/anthropic/types/file_upload_params.py>.
 const EXPIRES_AT_ANTHROPIC: (u64, u64) = (3600, 90 * 24 * 3600);
 
-/// What a file is called that has no name at Anthropic's.
+/// How long Google keeps a file, in seconds. Source: <https://ai.google.dev/gemini-api/docs/files>.
+const EXPIRES_AT_GOOGLE: u64 = 48 * 3600;
+
+/// What a file is called that has no name at Anthropic's and at Google's.
 const UNNAMED: &str = "unnamed";
 
 /// What a caller says of a file that it sends, by its fields.
@@ -43,9 +49,10 @@ pub(crate) struct Asking<'a> {
 /// # Errors
 /// The first field that is missing or wrong.
 pub(crate) fn read_description(dialect: Dialect, asking: Asking<'_>) -> Result<FileDescription, Refusal> {
+    // Neither has purposes.
+    let is_plain = matches!(dialect, Dialect::Anthropic | Dialect::Google);
     let purpose = match asking.purpose {
-        // Anthropic's files have none.
-        None if dialect == Dialect::Anthropic => FilePurpose::UserData,
+        None if is_plain => FilePurpose::UserData,
         None => return Err(Refusal::MissingField("purpose")),
         Some(word) => check_purpose(word)?,
     };
@@ -55,7 +62,7 @@ pub(crate) fn read_description(dialect: Dialect, asking: Asking<'_>) -> Result<F
         name => name,
     };
     let filename = match filename {
-        None if dialect == Dialect::Anthropic => UNNAMED,
+        None if is_plain => UNNAMED,
         name => name.ok_or(Refusal::MissingField("filename"))?,
     };
     check_name(filename)?;
@@ -63,7 +70,8 @@ pub(crate) fn read_description(dialect: Dialect, asking: Asking<'_>) -> Result<F
     if content_type.as_ref().is_some_and(|kind| kind.len() > LONGEST_TYPE || kind.chars().any(char::is_control)) {
         return Err(wrong("mime_type", format!("it must be a media type of at most {LONGEST_TYPE} bytes")));
     }
-    Ok(FileDescription { filename: filename.to_owned(), purpose, content_type, expires_after: read_expiry(asking)? })
+    let expires_after = read_expiry(asking)?.or((dialect == Dialect::Google).then_some(EXPIRES_AT_GOOGLE));
+    Ok(FileDescription { filename: filename.to_owned(), purpose, content_type, expires_after })
 }
 
 /// The purpose that a caller gives.
@@ -148,6 +156,32 @@ pub(crate) fn describe(dialect: Dialect, file: &StoredFile) -> Value {
     });
     if let Some(at) = file.expires_at {
         shape["expires_at"] = seconds(at).into();
+    }
+    shape
+}
+
+/// A file as Google shows it, to a caller who has reached us at this address. Source: <https://ai.google.dev/api/files>.
+pub(crate) fn google_shape(file: &StoredFile, address: &str) -> Value {
+    let (description, made) = (&file.description, rfc3339(file.created_at));
+    let uri = format!("{address}/v1beta/files/{}", file.id);
+    let is_made_here = description.purpose == FilePurpose::BatchOutput;
+    let mut shape = json!({
+        "name": format!("files/{}", file.id),
+        "displayName": description.filename,
+        "mimeType": description.content_type.as_deref().unwrap_or("application/octet-stream"),
+        "sizeBytes": file.bytes.to_string(),
+        "createTime": made,
+        "updateTime": made,
+        "sha256Hash": STANDARD.encode(hex::read(&file.sha256).unwrap_or_default()),
+        "uri": uri,
+        "state": "ACTIVE",
+        "source": if is_made_here { "GENERATED" } else { "UPLOADED" },
+    });
+    if let Some(at) = file.expires_at {
+        shape["expirationTime"] = rfc3339(at).into();
+    }
+    if is_made_here {
+        shape["downloadUri"] = format!("{uri}:download?alt=media").into();
     }
     shape
 }

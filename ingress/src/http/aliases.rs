@@ -2,14 +2,14 @@
 //! before anything else looks at it, so that limits, metrics and `/openapi.json` know each route by one name. Knows no handler.
 
 use axum::extract::Request;
-use axum::http::Uri;
+use axum::http::{Method, Uri};
 use axum::http::uri::PathAndQuery;
 use penstock_dialects::google::client as google;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// Beginnings of paths, and what stands for them. The first that fits counts.
-const BEGINNINGS: [(&str, &str); 19] = [
+const BEGINNINGS: [(&str, &str); 20] = [
     // A base URL that ends in `/v1` given to an SDK that adds it.
     ("/v1/v1", "/v1"),
     // Azure's, for what has no deployment, and its newer API. Source:
@@ -20,6 +20,8 @@ const BEGINNINGS: [(&str, &str); 19] = [
     ("/api/v1", "/v1"),
     // Google's for OpenAI's SDKs. Source: <https://ai.google.dev/gemini-api/docs/openai>.
     ("/v1beta/openai", "/v1"),
+    // Where Google's clients ask for the older version of its API.
+    ("/upload/v1", "/upload/v1beta"),
     // A base URL without `/v1`.
     ("/chat/completions", "/v1/chat/completions"),
     ("/completions", "/v1/completions"),
@@ -81,16 +83,17 @@ fn canonical(path: &str) -> Option<(String, Option<Deployment>)> {
     Some((format!("{to}{rest}"), None))
 }
 
-/// The path of a batch of Google's whose client asks for it below `/v1`, where OpenAI's are: it is told by how it sends its key.
+/// The path of a batch or file of Google's whose client asks for it below `/v1`, where OpenAI's are: it is told by how it sends its key.
 fn of_google<B>(request: &Request<B>) -> Option<(String, Option<Deployment>)> {
     let rest = request.uri().path().strip_prefix("/v1/")?;
     let is_one = rest == "batches" || rest.starts_with("batches/");
-    let is_download = rest.starts_with("files/") && rest.ends_with(":download");
+    let is_asked = [Method::GET, Method::DELETE].contains(request.method());
+    let is_file = rest == "files" || rest.strip_prefix("files/").is_some_and(|id| !id.contains('/'));
     let has_key = || {
         let mut query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
         request.headers().contains_key("x-goog-api-key") || query.any(|(name, _)| name == "key")
     };
-    ((is_one || is_download) && has_key()).then(|| (format!("/v1beta/{rest}"), None))
+    ((is_one || is_file && is_asked) && has_key()).then(|| (format!("/v1beta/{rest}"), None))
 }
 
 /// Gives a request the path that the router knows.
@@ -130,13 +133,18 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_googles_when_its_client_is() {
+    fn a_batch_or_file_is_googles_when_its_client_is() {
         for (uri, key, to) in [
             ("/v1/batches/batch_1", true, "/v1beta/batches/batch_1"),
             ("/v1/batches/batch_1:cancel?x=1", true, "/v1beta/batches/batch_1:cancel?x=1"),
             ("/v1/batches?key=psk", false, "/v1beta/batches?key=psk"),
             ("/v1/files/file-1:download?alt=media", true, "/v1beta/files/file-1:download?alt=media"),
-            ("/v1/files/file-1", true, "/v1/files/file-1"),
+            ("/v1/files/file-1", true, "/v1beta/files/file-1"),
+            ("/v1/files?pageSize=2", true, "/v1beta/files?pageSize=2"),
+            ("/v1/files/file-1/content", true, "/v1/files/file-1/content"),
+            ("/v1/files/file-1", false, "/v1/files/file-1"),
+            ("/upload/v1/files?upload_id=a", false, "/upload/v1beta/files?upload_id=a"),
+            ("/upload/v1beta/files", true, "/upload/v1beta/files"),
             ("/v1/batches/batch_1", false, "/v1/batches/batch_1"),
             ("/v1/batchesx", true, "/v1/batchesx"),
         ] {

@@ -2,6 +2,7 @@
 //! `X-Forwarded-For`, believed only when they come from an address that the operator trusts. Knows no keys.
 //! Source: <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>.
 
+use super::body::header;
 use axum::http::header::{FORWARDED, HOST};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request};
 use penstock_schemas::network::Networks;
@@ -114,6 +115,15 @@ pub(crate) fn settle<B>(request: &mut Request<B>, from: (IpAddr, Transport), tru
     client
 }
 
+/// The address under which the caller has reached us, such as `https://gateway.example`; `None` when the request names no host.
+pub(crate) fn own_address(headers: &HeaderMap) -> Option<String> {
+    // Of a request that is not a trusted proxy's, these were taken out, or set by us.
+    let scheme = header(headers, FORWARDED_PROTO.as_str()).filter(|scheme| *scheme == "https").unwrap_or("http");
+    let forwarded = header(headers, FORWARDED_HOST.as_str()).and_then(|hosts| hosts.split(',').next()).map(str::trim);
+    let host = forwarded.filter(|host| !host.is_empty()).or_else(|| header(headers, HOST.as_str()))?;
+    Some(format!("{scheme}://{host}"))
+}
+
 /// The last address that no trusted proxy has: who connected to the outermost of them.
 fn client(headers: &HeaderMap, address: IpAddr, trusted: &Networks) -> IpAddr {
     let lines = headers.get_all(FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok());
@@ -196,6 +206,22 @@ mod tests {
         ] {
             assert_eq!(client(address, said), (expected.to_owned(), stays), "{address} {said:?}");
         }
+    }
+
+    #[test]
+    fn the_own_address_is_the_one_that_the_caller_used() {
+        let address = |pairs: &[(&'static str, &'static str)]| {
+            let headers = pairs
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            own_address(&HeaderMap::from_iter(headers))
+        };
+        let host = ("host", "10.0.0.1:8080");
+        assert_eq!(address(&[]), None);
+        assert_eq!(address(&[host]).as_deref(), Some("http://10.0.0.1:8080"));
+        assert_eq!(address(&[host, ("x-forwarded-proto", "gopher")]).as_deref(), Some("http://10.0.0.1:8080"));
+        let proxied = [host, ("x-forwarded-proto", "https"), ("x-forwarded-host", "gateway.example, inner")];
+        assert_eq!(address(&proxied).as_deref(), Some("https://gateway.example"));
     }
 
     #[test]

@@ -84,6 +84,11 @@ impl KeyRing {
         }))
     }
 
+    /// What hashes and signs.
+    pub(super) fn hasher(&self) -> &Hasher {
+        &self.0.hasher
+    }
+
     /// Keeps up with the keys and with what the operator says of projects and users.
     pub(crate) fn follow(&self, keys: &Keys, directories: &Directories, life: &Life) {
         let ring = self.clone();

@@ -68,8 +68,7 @@ impl Found {
         tags.extend(key.tags.clone());
         let user = key.user.clone().or(from.user);
         let caller = Caller { project: key.project.clone(), key_id: key.id.clone(), user, end_user: None, tags };
-        let of_token = matches!(self.credential, Credential::Token(_)).then(|| Box::new((**key).clone()));
-        (caller, of_token)
+        (caller, self.of_token())
     }
 
     /// The right to send a file, or to read one.
@@ -81,6 +80,11 @@ impl Found {
         let (project, key_id) = (project.clone(), id.clone());
         let caller = Caller { project, key_id, user: user.clone(), end_user: None, tags: tags.clone() };
         Grant::new(&ingress.keys, self.credential.clone(), caller)
+    }
+
+    /// The key that a token stands for, if the caller has shown one.
+    pub(crate) fn of_token(&self) -> Option<Box<VirtualKey>> {
+        matches!(self.credential, Credential::Token(_)).then(|| Box::new((*self.key).clone()))
     }
 
     /// The same of any other name, which is allowed too where all that it stands for is.
@@ -135,6 +139,11 @@ impl Credentials {
             (Err(Refusal::NoKey), Some(key)) => Ok(certified(key, ingress)),
             (shown, _) => shown,
         };
+        self.admit(shown, ingress)
+    }
+
+    /// Who has shown something that stands for a key: they may ask from where they are, and as long as their project may.
+    pub(crate) fn admit(&self, shown: Result<Found, Refusal>, ingress: &Shared) -> Result<Found, Refusal> {
         let found = self.peer.judge(shown)?;
         self.check_address(&found.key)?;
         ingress.keys.check(&found.key.project, found.key.user.as_deref())?;

@@ -1,6 +1,7 @@
 //! Where a request names files of ours, and what it says once their contents stand there instead, in each client dialect.
 //! Only where a dialect has files: what merely looks so, in the arguments of a tool, stays. Pure: fetches nothing.
-//! Sources: <https://platform.openai.com/docs/guides/pdf-files>, <https://platform.claude.com/docs/en/build-with-claude/files>.
+//! Sources: <https://platform.openai.com/docs/guides/pdf-files>, <https://platform.claude.com/docs/en/build-with-claude/files>,
+//! <https://ai.google.dev/gemini-api/docs/files>.
 
 use crate::data_url;
 use crate::json::{Fields, JsonKind, RawObject, items, kind};
@@ -13,11 +14,16 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use std::ops::Range;
 
-/// How an id begins in a request.
-const MARK: &[u8] = b"\"file-";
+/// How an id begins in a request, behind a quote or, in Google's addresses of files, behind a slash.
+const MARK: &[u8] = b"file-";
 
-/// The length of an id and of the mark's quote.
-const MARKED: usize = 1 + "file-".len() + 32;
+/// The length of an id.
+const MARKED: usize = MARK.len() + 32;
+
+/// What names a file in a part of Google's, its address in there, and its media type: as its API and as its SDKs write them.
+const GOOGLE_DATA: [&str; 2] = ["fileData", "file_data"];
+const GOOGLE_URI: [&str; 2] = ["fileUri", "file_uri"];
+const GOOGLE_KIND: [&str; 2] = ["mimeType", "mime_type"];
 
 /// What a media type is taken for by the end of a file's name, where none was given.
 const ENDINGS: [(&str, &str); 13] = [
@@ -59,6 +65,8 @@ enum Form {
     Source,
     /// Anthropic's upload into the provider's container.
     Container,
+    /// Google's part with `fileData`.
+    Part,
 }
 
 /// A file whose content is to stand in a request.
@@ -76,7 +84,8 @@ pub struct AttachedFile<'a> {
 pub fn find(dialect: Dialect, body: &[u8]) -> Vec<FileReference> {
     // Most requests have none, and are not read for it.
     let is_named = memmem::find_iter(body, MARK).any(|at| {
-        let id = body.get(at + 1..at + MARKED).and_then(|id| std::str::from_utf8(id).ok());
+        let is_begun = at.checked_sub(1).is_some_and(|before| matches!(body[before], b'"' | b'/'));
+        let id = body.get(at..at + MARKED).filter(|_| is_begun).and_then(|id| std::str::from_utf8(id).ok());
         id.is_some_and(|id| FileId::parse(id).is_some())
     });
     if !is_named {
@@ -90,6 +99,7 @@ pub fn find(dialect: Dialect, body: &[u8]) -> Vec<FileReference> {
             parts(&fields, "input", &["content", "output"]).into_iter().filter_map(of_responses).collect()
         }
         Dialect::Anthropic => of_anthropic(parts(&fields, "messages", &["content"])),
+        Dialect::Google => parts(&fields, "contents", &["parts"]).into_iter().filter_map(of_google).collect(),
         _ => Vec::new(),
     };
     found.into_iter().filter_map(|named| named.settle(text)).collect()
@@ -98,17 +108,24 @@ pub fn find(dialect: Dialect, body: &[u8]) -> Vec<FileReference> {
 /// An object that may name a file, with its place and form.
 struct Named<'a> {
     object: &'a RawValue,
+    /// Where it names it.
     place: String,
     form: Form,
+    id: Option<String>,
 }
 
 impl Named<'_> {
+    /// An object that names it in its field `file_id`.
+    fn by_id<'a>(object: &'a RawValue, place: &str, form: Form) -> Named<'a> {
+        Named { object, place: format!("{place}.file_id"), form, id: Fields::of(object).text("file_id").ok().flatten() }
+    }
+
     fn settle(self, body: &str) -> Option<FileReference> {
-        let id = Fields::of(self.object).text("file_id").ok()??;
+        let id = FileId::parse(&self.id?)?;
         // The object was read out of the body, and stands in it.
         let from = self.object.get().as_ptr().addr().checked_sub(body.as_ptr().addr())?;
         let at = from..from + self.object.get().len();
-        Some(FileReference { at, place: format!("{}.file_id", self.place), id: FileId::parse(&id)?, form: self.form })
+        Some(FileReference { at, place: self.place, id, form: self.form })
     }
 }
 
@@ -135,7 +152,7 @@ fn is_type(fields: &Fields<'_>, wanted: &str) -> bool {
 fn of_openai((place, part): (String, &RawValue)) -> Option<Named<'_>> {
     let fields = Fields::of(part);
     let object = fields.get("file").filter(|file| kind(file) == JsonKind::Object && is_type(&fields, "file"))?;
-    Some(Named { object, place: format!("{place}.file"), form: Form::File })
+    Some(Named::by_id(object, &format!("{place}.file"), Form::File))
 }
 
 fn of_responses((place, part): (String, &RawValue)) -> Option<Named<'_>> {
@@ -145,7 +162,17 @@ fn of_responses((place, part): (String, &RawValue)) -> Option<Named<'_>> {
         "input_image" => Form::Image,
         _ => return None,
     };
-    Some(Named { object: part, place, form })
+    Some(Named::by_id(part, &place, form))
+}
+
+/// The address of a file ends in its name, `files/file-…`; those that Google keeps have other names.
+fn of_google((place, part): (String, &RawValue)) -> Option<Named<'_>> {
+    let fields = Fields::of(part);
+    let (name, data) = GOOGLE_DATA.iter().find_map(|name| Some((name, fields.get(name)?)))?;
+    let data = Fields::of(data);
+    let (field, uri) = GOOGLE_URI.iter().find_map(|name| Some((name, data.text(name).ok()??)))?;
+    let id = uri.rsplit_once("files/").map(|(_, id)| id.to_owned());
+    Some(Named { object: part, place: format!("{place}.{name}.{field}"), form: Form::Part, id })
 }
 
 fn of_anthropic(blocks: Vec<(String, &RawValue)>) -> Vec<Named<'_>> {
@@ -166,9 +193,9 @@ fn of_block(place: String, block: &RawValue) -> Option<Named<'_>> {
     match fields.text("type").ok()??.as_str() {
         "document" | "image" => {
             let object = fields.get("source").filter(|source| is_type(&Fields::of(source), "file"))?;
-            Some(Named { object, place: format!("{place}.source"), form: Form::Source })
+            Some(Named::by_id(object, &format!("{place}.source"), Form::Source))
         }
-        "container_upload" => Some(Named { object: block, place, form: Form::Container }),
+        "container_upload" => Some(Named::by_id(block, &place, Form::Container)),
         _ => None,
     }
 }
@@ -188,6 +215,14 @@ impl FileReference {
         }
         let object = body.get(self.at.clone()).unwrap_or_default();
         let mut fields = RawObject::read(object).unwrap_or_default();
+        if self.form == Form::Part {
+            let said = GOOGLE_DATA.iter().find_map(|name| fields.get(name)).map(Fields::of);
+            let said = said.and_then(|data| GOOGLE_KIND.iter().find_map(|name| data.text(name).ok()?));
+            let data = json!({ "mimeType": said.as_deref().unwrap_or(kind), "data": STANDARD.encode(file.bytes) });
+            GOOGLE_DATA.iter().for_each(|name| fields.remove(name));
+            fields.set("inlineData", &data);
+            return Ok(fields.to_vec());
+        }
         fields.remove("file_id");
         let data = data_url::write(kind, &STANDARD.encode(file.bytes));
         if self.form == Form::Image {
@@ -291,6 +326,22 @@ mod tests {
         let found = find(Dialect::Anthropic, upload.to_string().as_bytes());
         let file = AttachedFile { filename: "a", content_type: None, bytes: b"" };
         assert!(found[0].put(b"", file).is_err());
+    }
+
+    #[test]
+    fn a_part_of_googles_that_names_a_file_of_ours_holds_its_content() {
+        let part = |uri: &str| json!({ "fileData": { "fileUri": uri, "mimeType": "text/x-own" }, "videoMetadata": {} });
+        let snake = json!({ "file_data": { "file_uri": format!("files/{ID}") } });
+        let own = part(&format!("https://gateway.example/v1beta/files/{ID}"));
+        let other = part("https://generativelanguage.googleapis.com/v1beta/files/abc-123");
+        let request = json!({ "contents": [{ "parts": [own, { "text": "?" }, snake, other] }] });
+        let (places, put) = put(Dialect::Google, &request, "a.pdf");
+        assert_eq!(places, ["contents[0].parts[0].fileData.fileUri", "contents[0].parts[2].file_data.file_uri"]);
+        let parts = &put["contents"][0]["parts"];
+        let data = json!({ "inlineData": { "mimeType": "text/x-own", "data": "aGk=" }, "videoMetadata": {} });
+        assert_eq!(parts[0], data);
+        assert_eq!(parts[2], json!({ "inlineData": { "mimeType": "application/pdf", "data": "aGk=" } }));
+        assert_eq!(parts[3], other);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod uploads;
 mod writing;
 
 pub use content::CONTENT_MEMORY;
-pub use uploads::{NewUpload, PART_BYTES, PartWriter};
+pub use uploads::{NewPart, NewUpload, PART_BYTES, PartWriter};
 pub use writing::{FileWriter, NewFile};
 
 use super::{Bucket, Bus, BusError};

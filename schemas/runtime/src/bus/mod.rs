@@ -51,7 +51,7 @@ pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
 pub use directory::{Directories, NotChanged};
 pub use files::{
-    CONTENT_MEMORY, FileError, FileLimits, FileOrder, FileQuery, FileQuota, FileWriter, Files, NewFile, NewUpload,
+    CONTENT_MEMORY, FileError, FileLimits, FileOrder, FileQuery, FileQuota, FileWriter, Files, NewFile, NewPart, NewUpload,
     PART_BYTES, PartWriter,
 };
 pub use inbox::{Inbox, PendingCall};

@@ -11,6 +11,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::file::{
     FileDescription, FileEntry, FileId, PartId, Segment, StoredFile, Upload, UploadId, UploadPart, UploadStatus,
 };
+use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::{KeyId, ProjectId};
 use penstock_schemas::{hex, place};
 use ring::digest::{Context, SHA256};
@@ -36,10 +37,21 @@ pub struct NewUpload {
     pub project: ProjectId,
     /// With which key it is begun.
     pub key_id: KeyId,
+    /// The key that a token stands for, where parts come without the token.
+    pub of_token: Option<Box<VirtualKey>>,
     /// What its owner says of it.
     pub description: FileDescription,
     /// How long it is to be.
     pub bytes: u64,
+}
+
+/// What is known of a part before it comes.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPart {
+    /// How long it may be, in bytes.
+    pub longest: u64,
+    /// How many bytes of the upload must be there when it begins and when it ends; `None`: parts may come in any order.
+    pub offset: Option<u64>,
 }
 
 /// Writes a part of an upload. Dropping it without [`PartWriter::finish`] leaves nothing but its name in the upload.
@@ -49,6 +61,7 @@ pub struct PartWriter {
     part: PartId,
     /// How long it may become, in bytes.
     most: u64,
+    offset: Option<u64>,
     content: ContentWriter,
     is_finished: bool,
 }
@@ -70,6 +83,7 @@ impl Files {
             id,
             project: new.project,
             key_id: new.key_id,
+            of_token: new.of_token,
             description: new.description,
             bytes: new.bytes,
             created_at: now,
@@ -85,16 +99,29 @@ impl Files {
         Ok(upload)
     }
 
+    /// An upload of a project; another project's is none.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn get_upload(&self, project: &ProjectId, id: UploadId) -> Result<Option<Upload>, BusError> {
+        self.upload(&place::file(project, id)).await
+    }
+
     /// Begins to write a part; `None` when the project has no such upload.
     ///
     /// # Errors
-    /// When the upload takes no more, the disk is nearly full, or JetStream does not answer.
-    pub async fn begin_part(&self, project: &ProjectId, id: UploadId) -> Result<Option<PartWriter>, FileError> {
+    /// When the upload takes no more, the part is not the next one, the disk is nearly full, or JetStream does not answer.
+    pub async fn begin_part(
+        &self,
+        (project, id): (&ProjectId, UploadId),
+        new: NewPart,
+    ) -> Result<Option<PartWriter>, FileError> {
         self.check_disk(FileQuota::Holds)?;
         let (part, content, now) = (PartId(clock::request_id().0), Uuid::new_v4(), clock::now());
         let key = place::file(project, id);
         let changed = self.change(&key, |upload| {
             check_pending(upload, now)?;
+            check_offset(upload, new.offset)?;
             if upload.parts.len() >= MOST_PARTS {
                 return Err(wrong("upload_id", format!("the upload has {MOST_PARTS} parts, which is the limit")));
             }
@@ -102,9 +129,10 @@ impl Files {
             Ok(())
         });
         let Some(upload) = changed.await? else { return Ok(None) };
-        let most = upload.bytes.saturating_sub(arrived(&upload)).min(PART_BYTES);
+        let most = upload.bytes.saturating_sub(upload.arrived()).min(new.longest);
         let content = self.contents.write(content);
-        Ok(Some(PartWriter { files: self.clone(), key, part, most, content, is_finished: false }))
+        let (files, offset) = (self.clone(), new.offset);
+        Ok(Some(PartWriter { files, key, part, most, offset, content, is_finished: false }))
     }
 
     /// Makes an upload a file of these parts, in this order; `None` when the project has no such upload. An upload that is
@@ -251,9 +279,14 @@ fn check_pending(upload: &Upload, now: UnixMicros) -> Result<(), FileError> {
     }
 }
 
-/// How much of an upload is there, in bytes.
-fn arrived(upload: &Upload) -> u64 {
-    upload.parts.iter().filter_map(|part| part.segment).map(|segment| segment.bytes).sum()
+/// Whether a part that stands at `offset` is the next one.
+fn check_offset(upload: &Upload, offset: Option<u64>) -> Result<(), FileError> {
+    match (offset, upload.arrived()) {
+        (Some(offset), arrived) if offset != arrived => {
+            Err(wrong("offset", format!("it is {offset}, and {arrived} bytes of the upload are there")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The bytes of the parts, in the order that is asked for.
@@ -279,6 +312,11 @@ fn segments(upload: &Upload, parts: &[PartId]) -> Result<Vec<Segment>, FileError
 }
 
 impl PartWriter {
+    /// What was written so far, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.content.bytes
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors
@@ -288,7 +326,7 @@ impl PartWriter {
             let most = self.most;
             return Err(wrong(
                 "data",
-                format!("the part may have {most} bytes: no more than what the upload lacks, or 64 MB"),
+                format!("the part may have {most} bytes: the rest of the upload, or the limit of a part"),
             ));
         }
         self.files.check_disk(FileQuota::Holds)?;
@@ -304,10 +342,11 @@ impl PartWriter {
             return Err(wrong("data", "the part is empty"));
         }
         let (segment, _) = self.content.finish().await?;
-        let id = self.part;
+        let (id, offset) = (self.part, self.offset);
         let changed = self.files.change(&self.key, |upload| {
             check_pending(upload, clock::now())?;
-            if arrived(upload) + segment.bytes > upload.bytes {
+            check_offset(upload, offset)?;
+            if upload.arrived() + segment.bytes > upload.bytes {
                 return Err(wrong("data", format!("the upload was to have {} bytes, and has them", upload.bytes)));
             }
             let part = upload.parts.iter_mut().find(|part| part.id == id).ok_or(FileError::Gone)?;
