@@ -2,6 +2,7 @@
 //! are all `pipeline::serve`.
 
 mod admin;
+mod batch_wishes;
 mod batches;
 pub(crate) mod cors;
 mod feedback;
@@ -9,6 +10,7 @@ mod files;
 mod gemini_batches;
 mod google;
 mod google_files;
+mod job_stream;
 mod jobs;
 mod message_batches;
 mod models;

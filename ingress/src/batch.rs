@@ -15,6 +15,7 @@ mod native;
 mod result;
 pub(crate) mod results;
 mod run;
+mod slots;
 mod validate;
 
 use crate::state::Shared;

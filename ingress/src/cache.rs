@@ -14,7 +14,7 @@ mod tally;
 mod thresholds;
 
 pub(crate) use compared::AnswersToCompare;
-pub(crate) use conversion::{Completed, collected, complete, events, text_of};
+pub(crate) use conversion::{Completed, collected, complete, events, put_together, text_of};
 pub(crate) use key::CacheKey;
 pub(crate) use memory::{Cache, FoundAnswer, Hit, NearAnswer};
 pub(crate) use semantic::{QUESTION, write_vector};

@@ -11,7 +11,9 @@ pub(crate) use arriving::ArrivingBody;
 pub(crate) use form::{ArrivingForm, Collected, FileField, Sink};
 pub(crate) use listing::{Listing, google_page, page, read_google_listing, read_listing};
 pub(crate) use outgoing::content;
-pub(crate) use shape::{Asking, check_purpose, describe, google_shape, part_shape, read_description, removed, upload_shape};
+pub(crate) use shape::{
+    Asking, check_purpose, describe, google_shape, part_shape, read_description, removed, upload_shape,
+};
 
 use crate::refusal::Refusal;
 use penstock_runtime::bus::FileError;

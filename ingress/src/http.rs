@@ -3,7 +3,7 @@
 pub(crate) mod aliases;
 pub(crate) mod body;
 mod connection;
-mod proxied;
+pub(crate) mod proxied;
 mod pulse;
 pub(crate) mod query;
 pub(crate) mod reply;

@@ -10,8 +10,9 @@ use crate::stage::line;
 use crate::state::Shared;
 use crate::status;
 use penstock_dialects::client::Endpoint;
-use penstock_runtime::bus::{BusError, Version, Work};
+use penstock_runtime::bus::{BusError, Intake, Version, Work};
 use penstock_runtime::{Life, clock};
+use penstock_schemas::claim::Claim;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::job::{JobResponse, JobStatus, KeptJob, QueuedJob};
 use penstock_schemas::place;
@@ -97,7 +98,8 @@ impl<'a> Working<'a> {
         if let Some(due) = job.due.filter(|due| *due > now) {
             return work.again(due.since(now)).await; // another process works on it
         }
-        let mut working = Self { ingress, place, job, version };
+        let kept = keep_as(&job, ingress);
+        let mut working = Self { ingress, place, job: KeptJob { kept, ..job }, version };
         if !working.pulse().await? {
             return work.again(REOPEN).await;
         }
@@ -126,7 +128,7 @@ impl<'a> Working<'a> {
         };
         match answered {
             Answered::Again(wait) if clock::now().after(wait) < working.job.expires_at => {
-                working.job.due = None;
+                (working.job.due, working.job.kept) = (None, None);
                 working.job.status = JobStatus::Queued;
                 working.replace().await?;
                 work.again(wait).await
@@ -184,6 +186,13 @@ impl<'a> Working<'a> {
     }
 }
 
+/// Under which names the stream of this try is kept, if it is one: each try has its own.
+fn keep_as(job: &KeptJob, ingress: &Shared) -> Option<Claim> {
+    job.stream.filter(|_| ingress.bus.intake() == Intake::Everything)?;
+    let (request_id, process) = (clock::request_id(), ingress.bus.process().clone());
+    Some(Claim { request_id, ingress: process, digest: String::new(), at: clock::now() })
+}
+
 enum Answered {
     Completed(JobResponse),
     Failed(JobResponse),
@@ -196,7 +205,11 @@ async fn answer_for(ingress: &Shared, place: &QueuedJob, job: &KeptJob) -> Answe
         let (body, _) = found.map_err(|error| unavailable(&error))?.ok_or(Refusal::NotReady("its request is gone"))?;
         let endpoint = Endpoint { model: job.model.clone(), ..Endpoint::new(job.dialect, job.operation) };
         let request = line::read_job(endpoint, body, job, ingress)?;
-        pipeline::answer_line(ingress, request).await
+        if job.kept.is_some() {
+            pipeline::answer_as_stream(ingress, request).await
+        } else {
+            pipeline::answer_line(ingress, request).await
+        }
     };
     match Box::pin(sent).await {
         Ok((body, _)) => Answered::Completed(JobResponse { status_code: status::ANSWERED.as_u16(), body: raw(&body) }),

@@ -6,12 +6,14 @@ use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
 use bytes::Bytes;
+use memchr::memmem;
+use penstock_dialects::client::ClientRequest;
 use penstock_runtime::bus::{BusError, JobPost, Post, Version};
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::envelope::Operation;
+use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::job::{JobResponse, JobStatus, KeptJob, QueuedJob, is_job_id, job_id};
+use penstock_schemas::job::{JobResponse, JobStatus, KeptJob, LaterJob, QueuedJob, is_job_id, job_id};
 use penstock_schemas::name::ProjectId;
 use penstock_schemas::place;
 use serde_json::{Value, json};
@@ -37,7 +39,7 @@ pub(crate) async fn begin(request: &Request, ingress: &Shared) -> Result<KeptJob
         status: JobStatus::Queued,
         created_at: now,
         completed_at: None,
-        expires_at: now.after(WINDOW),
+        expires_at: request.run_at.unwrap_or(now).max(now).after(WINDOW),
         response: None,
         caller: request.caller.clone(),
         of_token: request.grant().of_token().map(|key| Box::new((**key).clone())),
@@ -46,6 +48,9 @@ pub(crate) async fn begin(request: &Request, ingress: &Shared) -> Result<KeptJob
         model: Some(asked.model.clone()),
         content_type: asked.content_type.clone(),
         webhook: request.webhook.clone(),
+        run_at: request.run_at,
+        stream: Some(asked.delivery).filter(|how| how.is_stream() && is_made_as_stream(asked)),
+        kept: None,
         due: None,
     };
     let (project, id) = (&request.caller.project, job_id(request.id));
@@ -59,9 +64,19 @@ pub(crate) async fn begin(request: &Request, ingress: &Shared) -> Result<KeptJob
         let why = "the request is too large to be kept until it is answered, or the disk is nearly full";
         return Err(Failure::gateway(FailureKind::TooLarge, why).into());
     }
-    let queued = QueuedJob { project: project.clone(), id };
-    ingress.bus.put_async(&queued).await.map_err(|error| unavailable(&error))?;
+    let project = project.clone();
+    match request.run_at.filter(|at| *at > now) {
+        Some(run_at) => ingress.later_jobs.put(LaterJob { project, id, run_at }).await?,
+        None => ingress.bus.put_async(&QueuedJob { project, id }).await.map_err(|error| unavailable(&error))?,
+    }
     Ok(job)
+}
+
+/// Whether the answer is made as a stream where the request asks for one.
+fn is_made_as_stream(asked: &ClientRequest) -> bool {
+    // A response in the background is made in one piece.
+    let is_background = asked.dialect == Dialect::Responses && memmem::find(&asked.body, b"\"background\"").is_some();
+    asked.operation == Operation::Chat && !is_background
 }
 
 /// The jobs of a project, the newest first, behind this one, without their answers; and whether there are more.
@@ -138,6 +153,9 @@ pub(crate) async fn cancel(project: &ProjectId, id: &str, ingress: &Shared) -> R
         end(&mut job, JobStatus::Cancelled, None);
         let replaced = ingress.conversations.replace((project, id), &write(&job), Some(version)).await;
         if replaced.map_err(|error| unavailable(&error))?.is_some() {
+            if job.run_at.is_some() {
+                ingress.later_jobs.forget(id).await;
+            }
             return Ok(job);
         }
     }
@@ -174,6 +192,7 @@ pub(crate) fn shown(job: &KeptJob) -> Value {
         "created_at": seconds(job.created_at),
         "completed_at": job.completed_at.map(seconds),
         "expires_at": seconds(job.expires_at),
+        "run_at": job.run_at.map(seconds),
         "request_id": job.request_id.to_string(),
         "response": job.response,
     })

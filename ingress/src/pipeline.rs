@@ -13,16 +13,18 @@ use crate::stage::cache::LookedUp;
 use crate::stage::dispatch::{Answer, Begun, SpeltCall};
 use crate::stage::guard::RequestGuard;
 use crate::stage::record::Record;
+use crate::stage::repeat::Earlier;
 use crate::stage::{admit, cache, dispatch, receive, refer, repeat, reserve, route, shadow};
 use crate::state::Shared;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use penstock_dialects::client::{Endpoint, Rewriter};
+use penstock_dialects::client::{Endpoint, Numbers, Rewriter};
 use penstock_runtime::clock;
 use penstock_schemas::frame::{Ended, Failed, Summary};
 use penstock_schemas::name::RequestId;
+use std::pin::pin;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Answers one HTTP request for a model.
@@ -165,6 +167,36 @@ pub(crate) async fn answer_line(ingress: &Shared, mut request: Request) -> Resul
     let answer = answer_whole(ingress, request, &mut record, &mut rewriter).await?;
     conversation::keep(memory, &mut rewriter).await;
     Ok(answer)
+}
+
+/// The same of a job whose stream may be read while it comes: it is kept, and put together at its end.
+pub(crate) async fn answer_as_stream(ingress: &Shared, mut request: Request) -> Result<(Bytes, Summary), Refusal> {
+    let (mut record, mut rewriter) =
+        (Record::begin(&request, ingress), Rewriter::of(&request.asked, request.id, None, clock::now));
+    let answered = async {
+        let memory = recall(&mut request, ingress).await?;
+        let begun = ask(ingress, request, &mut record).await?;
+        let grant = record.grant();
+        let answer = grant.hold(pin!(begun.put_together(&mut record, &mut rewriter))).await?;
+        conversation::keep(memory, &mut rewriter).await;
+        Ok::<_, Refusal>(answer)
+    };
+    let answered = Box::pin(answered).await;
+    answered.inspect_err(|refusal| record.refused(refusal))
+}
+
+/// That stream for a caller who reads it, behind the event that they have; what is still to come follows.
+pub(crate) async fn read_stream(
+    ingress: &Shared,
+    request: Request,
+    earlier: Earlier,
+    seen: u64,
+) -> Result<Response, Refusal> {
+    let mut record = Record::unwritten(&request, ingress);
+    let numbers = Numbers::new(earlier.replay.request_id(), seen);
+    let rewriter = Rewriter::of(&request.asked, request.id, Some(numbers), clock::now);
+    let answer = dispatch::read_again(&request, earlier, &mut record).await?;
+    Begun::from(answer).respond(record, rewriter, None).await
 }
 
 /// A line of a batch as the call that goes with others through its provider's own batch API: admitted and paid for as any

@@ -54,8 +54,13 @@ pub(crate) struct Request {
     pub(crate) is_async: bool,
     /// Set by `receive`: the webhook that is told then, where its caller names one.
     pub(crate) webhook: Option<String>,
+    /// Set by `receive`: before when nothing is sent, where its caller comes back for the answer.
+    pub(crate) run_at: Option<UnixMicros>,
     /// Set by `repeat`: whether the answer is kept, for a caller who asks again.
     pub(crate) is_kept: bool,
+    /// The name of its call, where that is not its own: a job whose stream is kept, and which may be made again. Its answer
+    /// comes in the agnostic form.
+    pub(crate) call: Option<RequestId>,
     /// When its caller was found.
     pub(crate) known_at: UnixMicros,
     /// The session that it is a part of, as far as it says so itself; `recall` adds that of an earlier response.
@@ -100,7 +105,9 @@ impl Request {
             grant,
             is_async: false,
             webhook: None,
+            run_at: None,
             is_kept: false,
+            call: None,
             known_at,
             session: None,
             trace,

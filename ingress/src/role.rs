@@ -15,6 +15,7 @@ use crate::identity::Issuers;
 use crate::job_runner;
 use crate::judging;
 use crate::keys::Keys;
+use crate::later_jobs::LaterJobs;
 use crate::limits::Keeper;
 use crate::manage::{Actor, Applying, ManageError, Objects};
 use crate::metrics::IngressMetrics;
@@ -205,8 +206,7 @@ impl Ingress {
         let (keys, models) = (store.ring(), Models::new(config.models.clone()));
         keys.follow(&store, &directories, life);
         models.follow(&bus.models().await?);
-        let health = follow_health(bus).await?;
-        let carry = Carry::follow(bus).await?;
+        let (health, carry) = (follow_health(bus).await?, Carry::follow(bus).await?);
         let cache = open_cache(&config, bus).await?;
         let (issuers, journal) = (Issuers::new(&config.issuers, life), Journal::open(bus).await?);
         let objects = Objects::open(bus, store, directories, models.clone(), journal.clone()).await?;
@@ -247,6 +247,7 @@ impl Ingress {
             conversations,
             files,
             batches: Batches::open(bus).await?,
+            later_jobs: LaterJobs::open(bus, life).await?,
             sessions: bus.dashboard_sessions().await?,
             rooms: Rooms::new(background::AT_ONCE),
             metrics,

@@ -9,6 +9,7 @@ use crate::config::IngressConfig;
 use crate::embedding::Embedder;
 use crate::identity::Issuers;
 use crate::keys::ring::KeyRing;
+use crate::later_jobs::LaterJobs;
 use crate::limits::{Keeper, Rules};
 use crate::manage::Objects;
 use crate::metrics::IngressMetrics;
@@ -71,6 +72,8 @@ pub(crate) struct Parts {
     pub(crate) conversations: Kept,
     pub(crate) files: Files,
     pub(crate) batches: Batches,
+    /// Jobs that are to begin later.
+    pub(crate) later_jobs: LaterJobs,
     /// Answers that judges are to score.
     pub(crate) to_judge: mpsc::Sender<AnswerToJudge>,
     /// Answers that the judge of the cache is to compare.

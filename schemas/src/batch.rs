@@ -57,6 +57,35 @@ impl BatchStatus {
     }
 }
 
+/// Which batches of a project go first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchPriority {
+    /// After the others.
+    Low,
+    /// As they came.
+    #[default]
+    Normal,
+    /// Before the others.
+    High,
+}
+
+impl BatchPriority {
+    /// The word that stands for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+        }
+    }
+
+    /// The priority that a word stands for.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Low, Self::Normal, Self::High].into_iter().find(|priority| priority.as_str() == word)
+    }
+}
+
 /// How many lines there are, and what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestCounts {
@@ -178,6 +207,12 @@ pub struct Batch {
     pub created_at: UnixMicros,
     /// When its window passes.
     pub expires_at: UnixMicros,
+    /// Before when nothing of it is looked at or sent; absent: it begins when it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<UnixMicros>,
+    /// Whether it goes before or after others of its project.
+    #[serde(default)]
+    pub priority: BatchPriority,
     /// Where it is.
     pub status: BatchStatus,
     /// Where it ends, once that is settled: its files are written first.
@@ -261,6 +296,8 @@ impl Batch {
             window,
             created_at,
             expires_at,
+            run_at: None,
+            priority: BatchPriority::default(),
             status: BatchStatus::Validating,
             outcome: None,
             times: BatchTimes::default(),
@@ -282,6 +319,16 @@ impl Batch {
             given_up: 0,
             leader: None,
         }
+    }
+
+    /// When its window begins.
+    pub fn begins_at(&self) -> UnixMicros {
+        self.run_at.unwrap_or(self.created_at)
+    }
+
+    /// Whether it is to begin later.
+    pub fn is_waiting(&self, now: UnixMicros) -> bool {
+        self.status == BatchStatus::Validating && self.run_at.is_some_and(|at| at > now)
     }
 
     /// Counts the result of a line.

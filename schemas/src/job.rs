@@ -2,7 +2,8 @@
 //! of where it lies or of who works on it.
 
 use crate::UnixMicros;
-use crate::envelope::{Caller, Dialect, Operation};
+use crate::claim::Claim;
+use crate::envelope::{Caller, Delivery, Dialect, Operation};
 use crate::key::VirtualKey;
 use crate::name::{ProjectId, RequestId};
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,15 @@ pub struct KeptJob {
     /// The webhook that is told when it is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
+    /// Before when nothing is sent; absent: it begins when it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<UnixMicros>,
+    /// How its request wants a stream, which may be read while it comes; absent: it wants none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Delivery>,
+    /// Under which names the frames of its last try are kept; absent: they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Claim>,
     /// Until when the process that works on it is believed to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<UnixMicros>,
@@ -103,6 +113,17 @@ pub struct QueuedJob {
     pub project: ProjectId,
     /// Its id.
     pub id: String,
+}
+
+/// A job that is to be put into the queue later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaterJob {
+    /// Whose it is.
+    pub project: ProjectId,
+    /// Its id.
+    pub id: String,
+    /// When.
+    pub run_at: UnixMicros,
 }
 
 #[cfg(test)]

@@ -245,6 +245,7 @@ mod tests {
             kv(names_of.secrets_bucket()),
             kv(names_of.models_bucket()),
             kv(names_of.responses_bucket()),
+            kv(names_of.later_bucket()),
             kv(names_of.files_bucket()),
             names_of.pieces_stream(),
             format!("OBJ_{}", names_of.bodies_bucket()),

@@ -188,6 +188,11 @@ impl Subjects {
         format!("{}_ASYNC", self.prefix)
     }
 
+    /// The bucket of such jobs that are to begin later.
+    pub fn later_bucket(&self) -> String {
+        format!("{}_LATER", self.prefix)
+    }
+
     /// The result of one line of a batch.
     pub fn result(&self, batch: &BatchId, line: u64) -> String {
         format!("{}.result.{batch}.{line}", self.prefix)

@@ -56,7 +56,8 @@ struct Made {
 /// Routes that name no model and show no answer. The lines of a batch are checked one by one: see `batches`.
 fn is_of_no_model(method: &str, path: &str) -> bool {
     let is_file = path.starts_with("/v1/files") && !path.ends_with("/content");
-    let is_file = is_file || matches!((path, method), ("/v1beta/files" | "/upload/v1beta/files", _) | ("/v1beta/files/{id}", "delete"));
+    let is_file = is_file
+        || matches!((path, method), ("/v1beta/files" | "/upload/v1beta/files", _) | ("/v1beta/files/{id}", "delete"));
     let is_batch = path.starts_with("/v1/batches") || path.starts_with("/v1/messages/batches");
     let is_gemini = matches!((path, method), ("/v1beta/batches", _) | ("/v1beta/batches/{id}", "post" | "delete"));
     let is_batch = is_batch && !path.ends_with("/results") || is_gemini;

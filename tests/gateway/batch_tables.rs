@@ -66,6 +66,28 @@ async fn the_rows_of_a_select_become_requests() {
 }
 
 #[tokio::test]
+async fn a_batch_for_later_says_so_and_waits() {
+    let world = World::start().await;
+    world.folder().write("words.tsv", "word\nsea\n");
+    let later = ["--model", "alpha/m", "--prompt", "{word}", "--run-at", "4000000000", "--priority", "low"];
+    let refused = [&["batch", "submit", "words.tsv"], &later[..]].concat();
+    let refused = world.run_with(("PENSTOCK_KEY", world.key()), &refused).await;
+    assert!(refused.code != 0 && refused.err.contains("28 days"), "{}", refused.err);
+    let tomorrow = std::time::SystemTime::now() + std::time::Duration::from_secs(86_400);
+    let tomorrow = tomorrow.duration_since(std::time::UNIX_EPOCH).expect("it is later than 1970").as_secs();
+    let at = tomorrow.to_string();
+    let later = ["--model", "alpha/m", "--prompt", "{word}", "--run-at", &at, "--priority", "low"];
+    let said = batch(&world, &[&["submit", "words.tsv"], &later[..]].concat()).await;
+    assert!(said.contains("begins when it is to"), "{said}");
+    let listed: serde_json::Value =
+        serde_json::from_str(&batch(&world, &["list", "--format", "json"]).await).expect("JSON");
+    let own = &listed[0]["penstock"];
+    assert_eq!((&listed[0]["status"], &own["run_at"]), (&json!("validating"), &json!(tomorrow)), "{listed}");
+    assert_eq!(own["priority"], "low", "{listed}");
+    assert_eq!(asked(&world), [] as [String; 0]);
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_table_or_its_template_is_said_before_anything_is_sent() {
     let world = World::start().await;
     world.folder().write("words.tsv", "word\thints\nsea\tblue\n");

@@ -263,7 +263,7 @@ async fn lines_that_a_provider_refuses_for_good_stand_in_the_error_file_and_thos
 }
 
 /// A number from the environment, for the long runs of `tests/soak`.
-fn soak(name: &str, usual: usize) -> usize {
+pub fn soak(name: &str, usual: usize) -> usize {
     std::env::var(name).map_or(usual, |text| text.parse().expect("it is a number"))
 }
 

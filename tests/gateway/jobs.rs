@@ -23,7 +23,7 @@ async fn over(world: &World, job: &Value) -> Value {
 async fn a_caller_who_does_not_wait_finds_the_answer_under_the_id_of_the_request() {
     let world = World::start().await;
     world.upstream("alpha").answers("hello").always();
-    let taken = later(&world, "alpha/m").stream().await;
+    let taken = later(&world, "alpha/m").await;
     assert_eq!(taken.status, 202, "{}", taken.raw());
     let job = taken.json();
     assert_eq!(taken.header("location"), format!("/v1/jobs/{}", job["id"].as_str().unwrap()));

@@ -1,6 +1,7 @@
 //! `/v1/batches`: OpenAI's batches, begun, shown, listed and cancelled; each project has its own.
 //! Source: <https://platform.openai.com/docs/api-reference/batch>.
 
+use super::batch_wishes::{BatchWishes, OwnFields};
 use crate::batch;
 use crate::batches::{BatchQuery, made_through, new_id};
 use crate::http::body::read_json;
@@ -19,7 +20,8 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::batch::Batch;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::file::{FileId, FilePurpose};
-use penstock_schemas::native_lane::{NativeLane, NativeWish};
+use penstock_schemas::name::ProjectId;
+use penstock_schemas::native_lane::NativeLane;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -45,13 +47,7 @@ struct Wish {
     completion_window: Option<String>,
     metadata: Option<BTreeMap<String, String>>,
     output_expires_after: Option<Expiry>,
-    penstock: Option<Own>,
-}
-
-/// What only Penstock knows.
-#[derive(Deserialize)]
-pub(super) struct Own {
-    native_batch: Option<String>,
+    penstock: Option<OwnFields>,
 }
 
 #[derive(Deserialize)]
@@ -70,17 +66,17 @@ pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentia
         let owner = found.owner(receive::read_sender(&credentials.headers)?);
         let (window, length) = window(wish.completion_window)?;
         let metadata = metadata(wish.metadata.unwrap_or_default())?;
-        let native_wish = native_wish(wish.penstock, &metadata)?;
+        let wishes = BatchWishes::read(wish.penstock, &metadata, now)?;
         let endpoint = endpoint(wish.endpoint)?;
-        let input_file = input_file(wish.input_file_id, &found.key.project, &ingress).await?;
+        let begins_at = wishes.run_at.unwrap_or(now);
+        let input_file = input_file(wish.input_file_id, (&found.key.project, begins_at), &ingress).await?;
         let (id, window) = (new_id(), (window, now, now.after(length)));
         let batch = Batch {
-            native_wish,
             output_expires_after: expiry(wish.output_expires_after)?,
             metadata,
             ..Batch::asked_for(id, owner, endpoint, input_file, window)
         };
-        Ok(shown(&ingress.batches.create(batch).await?))
+        Ok(shown(&ingress.batches.create(wishes.put_into(batch)).await?))
     };
     respond(begun.await)
 }
@@ -144,7 +140,7 @@ fn endpoint(asked: Option<String>) -> Result<String, Refusal> {
 
 async fn input_file(
     asked: Option<String>,
-    project: &penstock_schemas::name::ProjectId,
+    (project, begins_at): (&ProjectId, UnixMicros),
     ingress: &Shared,
 ) -> Result<String, Refusal> {
     const FIELD: &str = "input_file_id";
@@ -160,6 +156,9 @@ async fn input_file(
     let file = found.ok_or_else(|| wrong(none))?;
     if file.description.purpose != FilePurpose::Batch {
         return Err(wrong("the file is for something else: upload it with `purpose` `batch`"));
+    }
+    if file.is_expired(begins_at) {
+        return Err(wrong("the file is gone before the batch begins: upload it again, or let it begin earlier"));
     }
     Ok(id)
 }
@@ -181,15 +180,6 @@ fn expiry(asked: Option<Expiry>) -> Result<Option<u64>, Refusal> {
     }
     let why = format!("`anchor` must be `created_at`, and `seconds` from {} to {}", KEPT.start(), KEPT.end());
     Err(Refusal::WrongField { field: "output_expires_after", why })
-}
-
-/// What is said of providers' own batch APIs: in the body, or in the metadata, which every SDK can send.
-pub(super) fn native_wish(own: Option<Own>, metadata: &BTreeMap<String, String>) -> Result<NativeWish, Refusal> {
-    const FIELD: &str = "penstock.native_batch";
-    let word = own.and_then(|own| own.native_batch).or_else(|| metadata.get(FIELD).cloned());
-    let Some(word) = word else { return Ok(NativeWish::default()) };
-    let why = || "it must be `auto`, `always` or `never`".to_owned();
-    NativeWish::parse(&word).ok_or_else(|| Refusal::WrongField { field: FIELD, why: why() })
 }
 
 fn metadata(pairs: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal> {
@@ -246,6 +236,8 @@ pub(super) fn own(batch: &Batch) -> Value {
     json!({
         "cost_usd": batch.cost.to_string(),
         "paused": batch.paused,
+        "priority": batch.priority.as_str(),
+        "run_at": batch.run_at.map(|at| at.0 / 1_000_000),
         "native": { "wish": batch.native_wish.as_str(), "models": models },
     })
 }

@@ -3,6 +3,7 @@
 //! Sources: <https://ai.google.dev/gemini-api/docs/batch-api>, <https://ai.google.dev/api/batch-api>,
 //! <https://github.com/googleapis/python-genai/blob/main/google/genai/batches.py>.
 
+use super::batch_wishes::{BatchWishes, OwnFields};
 use super::while_granted;
 use crate::allow;
 use crate::batch::inline::{InlineLine, LineKeeper, read_file};
@@ -32,6 +33,7 @@ use penstock_schemas::rfc3339;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -58,6 +60,7 @@ const IN_FILE: &str = "responsesFile";
 struct Wish<'a> {
     #[serde(borrow)]
     batch: Option<Wanted<'a>>,
+    penstock: Option<OwnFields>,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +113,7 @@ async fn begin(ingress: &Shared, credentials: &Credentials, model: &str, body: B
     let (body, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
     let wish: Wish<'_> = serde_json::from_slice(&body).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
     let owner = found.owner(receive::read_sender(&credentials.headers)?);
+    let wishes = BatchWishes::read(wish.penstock, &BTreeMap::new(), clock::now())?;
     let wanted = wish.batch.ok_or(Refusal::MissingField("batch"))?;
     let display_name = wanted.display_name.unwrap_or_default();
     if display_name.chars().count() > DISPLAY_NAME {
@@ -136,7 +140,7 @@ async fn begin(ingress: &Shared, credentials: &Credentials, model: &str, body: B
     if is_file {
         batch.metadata.insert(IN_FILE.to_owned(), "true".to_owned());
     }
-    ingress.batches.create(batch).await
+    ingress.batches.create(wishes.put_into(batch)).await
 }
 
 /// Keeps requests that came with the batch. Each is named by its place and its metadata, which come back with the answer.

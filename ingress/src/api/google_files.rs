@@ -26,6 +26,7 @@ use penstock_schemas::envelope::Dialect;
 use penstock_schemas::file::{StoredFile, Upload, UploadStatus};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::pin::pin;
 
 /// What a request of an upload asks for; several, with commas between.
@@ -72,7 +73,7 @@ enum UploadCommand {
 
 /// `POST /upload/v1beta/files`: an upload begins, or goes on where its address names it.
 pub(super) async fn upload(State(ingress): State<Shared>, credentials: Credentials, body: Body) -> Response {
-    let named = Query(credentials.query.as_deref().unwrap_or_default()).get("upload_id").map(|id| id.into_owned());
+    let named = Query(credentials.query.as_deref().unwrap_or_default()).get("upload_id").map(Cow::into_owned);
     let done = match named {
         None => Box::pin(begin(&ingress, &credentials, body)).await,
         Some(ticket) => Box::pin(go_on(&ingress, &credentials, &ticket, body)).await,
@@ -96,7 +97,7 @@ async fn begin(ingress: &Shared, credentials: &Credentials, body: Body) -> Resul
     if header(headers, COMMAND) != Some("start") {
         return Err(wrong(COMMAND, "it must be `start`, where the address names no upload"));
     }
-    let bytes = header(headers, LENGTH).and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes > 0);
+    let bytes = header(headers, LENGTH).and_then(|bytes| bytes.parse::<u64>().ok()).filter(|bytes| *bytes > 0);
     let bytes = bytes.ok_or_else(|| wrong(LENGTH, "it must be the length of the file: a number of bytes from 1"))?;
     let wanted = read_wanted(ingress, headers, body).await?;
     let content_type = wanted.mime_type.as_deref().or_else(|| header(headers, "x-goog-upload-header-content-type"));
@@ -183,7 +184,7 @@ async fn find(ingress: &Shared, credentials: &Credentials, ticket: &str) -> Resu
 async fn take(ingress: &Shared, upload: &Upload, headers: &HeaderMap, mut body: Body) -> Result<(), Refusal> {
     check_encoding(headers)?;
     let wrong = || Refusal::WrongHeader { header: OFFSET, why: "it must be a number of bytes".to_owned() };
-    let offset = header(headers, OFFSET).and_then(|offset| offset.parse().ok()).ok_or_else(wrong)?;
+    let offset = header(headers, OFFSET).and_then(|offset| offset.parse::<u64>().ok()).ok_or_else(wrong)?;
     let limit = ingress.files.limits().file_bytes;
     let _memory = ingress.memory.reserve(CONTENT_MEMORY)?;
     let new = NewPart { longest: limit, offset: Some(offset) };
@@ -251,7 +252,11 @@ pub(super) async fn list(State(ingress): State<Shared>, credentials: Credentials
 }
 
 /// `GET /v1beta/files/{id}`: what is known of a file; with `:download`, the answers of a batch.
-pub(super) async fn show(State(ingress): State<Shared>, credentials: Credentials, Path(name): Path<String>) -> Response {
+pub(super) async fn show(
+    State(ingress): State<Shared>,
+    credentials: Credentials,
+    Path(name): Path<String>,
+) -> Response {
     if let Some(id) = name.strip_suffix(":download") {
         return gemini_batches::download(&ingress, &credentials, id).await;
     }

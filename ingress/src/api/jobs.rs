@@ -1,26 +1,24 @@
 //! `/v1/jobs/{id}`: requests that are answered later, asked for, waited for, cancelled, forgotten; each project has its own.
 
+use super::job_stream;
 use crate::allow;
 use crate::http::query::Query;
 use crate::http::reply;
 use crate::jobs::{self, shown};
 use crate::refusal::Refusal;
-use crate::stage::authenticate::Credentials;
+use crate::stage::authenticate::{Credentials, Found};
+use crate::stage::repeat::last_event;
 use crate::state::Shared;
-use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::ACCEPT;
 use axum::response::Response;
-use futures_util::stream;
 use penstock_runtime::clock;
 use penstock_runtime::config::parse_duration;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::job::KeptJob;
-use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::ProjectId;
 use serde_json::{Value, json};
-use std::convert::Infallible;
-use std::sync::Arc;
+use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -33,32 +31,23 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The longest wait of one request.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How long a stream of events waits for its event.
-const STREAM: Duration = Duration::from_secs(600);
-
-/// `GET`: a job as it is now, or after `?wait=30s`; as a stream of events, once it is over.
+/// `GET`: a job as it is now, or after `?wait=30s`; as a stream of events, its answer as it comes.
 pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials, Path(id): Path<String>) -> Response {
-    let wait = Query(credentials.query.as_deref().unwrap_or_default()).get("wait");
     let accepts = credentials.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_stream = accepts.contains("text/event-stream");
     let found = async {
-        let wait = match wait {
-            None => Duration::ZERO,
-            Some(text) => {
-                let why = || Refusal::BadQuery("`wait` must be a time such as `30s`, at most 60s".to_owned());
-                parse_duration(&text).filter(|wait| *wait <= LONGEST).ok_or_else(why)?
-            }
-        };
-        let (key, job) = find(&ingress, &credentials, &id).await?;
+        let wait = Query(credentials.query.as_deref().unwrap_or_default()).get("wait");
+        let why = || Refusal::BadQuery("`wait` must be a time such as `30s`, at most 60s".to_owned());
+        let read = |text: Cow<'_, str>| parse_duration(&text).filter(|wait| *wait <= LONGEST).ok_or_else(why);
+        let wait = wait.map_or(Ok(Duration::ZERO), read)?;
+        let (found, job) = find(&ingress, &credentials, &id).await?;
         if is_stream {
-            return Ok((job, Some(key.project.clone())));
+            return job_stream::follow(&ingress, found, &job, last_event(&credentials.headers)?);
         }
-        Ok((wait_for(&ingress, &key.project, &id, wait).await?, None))
+        let job = wait_for(&ingress, &found.key.project, &id, wait).await?;
+        Ok(reply::json(&shown(&job), clock::request_id()))
     };
-    match found.await {
-        Ok((_, Some(project))) => follow(ingress, project, id),
-        found => respond(found.map(|(job, _)| shown(&job))),
-    }
+    found.await.unwrap_or_else(|refusal: Refusal| reply::refuse(Dialect::Openai, &refusal, clock::request_id()))
 }
 
 /// `GET /v1/jobs`: the jobs of a project, the newest first, without their answers.
@@ -83,8 +72,8 @@ pub(crate) async fn cancel(
     Path(id): Path<String>,
 ) -> Response {
     let cancelled = async {
-        let (key, _) = find(&ingress, &credentials, &id).await?;
-        Ok(shown(&jobs::cancel(&key.project, &id, &ingress).await?))
+        let (found, _) = find(&ingress, &credentials, &id).await?;
+        Ok(shown(&jobs::cancel(&found.key.project, &id, &ingress).await?))
     };
     respond(cancelled.await)
 }
@@ -96,19 +85,19 @@ pub(crate) async fn forget(
     Path(id): Path<String>,
 ) -> Response {
     let forgotten = async {
-        let (key, _) = find(&ingress, &credentials, &id).await?;
-        jobs::forget(&key.project, &id, &ingress).await?;
+        let (found, _) = find(&ingress, &credentials, &id).await?;
+        jobs::forget(&found.key.project, &id, &ingress).await?;
         Ok(json!({ "id": id, "object": "job", "deleted": true }))
     };
     respond(forgotten.await)
 }
 
 /// A job of a caller who may use its model.
-async fn find(ingress: &Shared, credentials: &Credentials, id: &str) -> Result<(Arc<VirtualKey>, KeptJob), Refusal> {
-    let key = credentials.find_key(ingress).await?.key;
-    let (job, _) = jobs::get(&key.project, id, ingress).await?;
-    allow::check_name(&key, job.model.as_deref().unwrap_or_default(), ingress)?;
-    Ok((key, job))
+async fn find(ingress: &Shared, credentials: &Credentials, id: &str) -> Result<(Found, KeptJob), Refusal> {
+    let found = credentials.find_key(ingress).await?;
+    let (job, _) = jobs::get(&found.key.project, id, ingress).await?;
+    allow::check_name(&found.key, job.model.as_deref().unwrap_or_default(), ingress)?;
+    Ok((found, job))
 }
 
 /// A job, as soon as it is over or the time is.
@@ -121,23 +110,6 @@ async fn wait_for(ingress: &Shared, project: &ProjectId, id: &str, wait: Duratio
         }
         sleep(LOOK).await;
     }
-}
-
-/// One event, when the job is over; comments meanwhile keep the connection alive.
-fn follow(ingress: Shared, project: ProjectId, id: String) -> Response {
-    let until = clock::now().after(STREAM);
-    let begun = Some((ingress, project, id));
-    let events = stream::unfold(begun, move |state| async move {
-        let (ingress, project, id) = state?;
-        let wait = LONGEST.min(until.since(clock::now())) / 4;
-        let Ok(job) = wait_for(&ingress, &project, &id, wait).await else { return None };
-        if job.status.is_final() || clock::now() >= until || ingress.life.is_stopping() {
-            let event = format!("event: job\ndata: {}\n\n", shown(&job));
-            return Some((Ok::<_, Infallible>(event), None));
-        }
-        Some((Ok(": in progress\n\n".to_owned()), Some((ingress, project, id))))
-    });
-    reply::events(Body::from_stream(events), clock::request_id())
 }
 
 fn respond(result: Result<Value, Refusal>) -> Response {

@@ -1,7 +1,7 @@
 //! `/v1/messages/batches`: Anthropic's Message Batches in front of the same core as OpenAI's; each project has its own, and
 //! neither API shows what was made through the other. Source: <https://platform.claude.com/docs/en/api/creating-message-batches>.
 
-use super::batches::{Own, native_wish};
+use super::batch_wishes::{BatchWishes, OwnFields};
 use super::while_granted;
 use crate::allow;
 use crate::batch::inline::{InlineLine, LineKeeper};
@@ -64,7 +64,7 @@ fn inner(id: &str) -> &str {
 struct Wish<'a> {
     #[serde(borrow)]
     requests: Option<Vec<Wanted<'a>>>,
-    penstock: Option<Own>,
+    penstock: Option<OwnFields>,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +87,7 @@ async fn begin(ingress: &Shared, credentials: &Credentials, body: Body) -> Resul
     let requests = wish.requests.ok_or(Refusal::MissingField("requests"))?;
     let lines = lines(&requests, ingress.config.batch.lines)?;
     let (id, now) = (new_id(), clock::now());
+    let wishes = BatchWishes::read(wish.penstock, &BTreeMap::new(), now)?;
     let mut keeper = LineKeeper::begin(ingress, &found.key, &id).await?;
     for line in &lines {
         keeper.add(line).await?;
@@ -94,12 +95,11 @@ async fn begin(ingress: &Shared, credentials: &Credentials, body: Body) -> Resul
     let input = Box::pin(keeper.finish()).await?;
     let window = (WINDOW.0.to_owned(), now, now.after(WINDOW.1));
     let batch = Batch {
-        native_wish: native_wish(wish.penstock, &BTreeMap::new())?,
         counts: RequestCounts { total: lines.len() as u64, ..RequestCounts::default() },
         api: Dialect::Anthropic,
         ..Batch::asked_for(id, owner, ENDPOINT.to_owned(), input, window)
     };
-    ingress.batches.create(batch).await
+    ingress.batches.create(wishes.put_into(batch)).await
 }
 
 /// The requests as lines: a request whose `params` are wrong gets its error as its result.

@@ -3,6 +3,7 @@
 use super::lead::{Halt, Lead, is_led};
 use super::{feed, finish, validate};
 use crate::state::Shared;
+use penstock_runtime::clock;
 use penstock_schemas::batch::BatchStatus;
 use penstock_schemas::name::BatchId;
 use std::collections::HashSet;
@@ -24,7 +25,9 @@ pub(super) async fn all(ingress: Shared) {
     let mut changed = ingress.batches.changed.subscribe();
     loop {
         // A process that has not read all keys and models yet would take them for unknown.
-        for batch in ingress.batches.open_ones().into_iter().filter(|_| ingress.is_ready()) {
+        let now = clock::now();
+        let open = ingress.batches.open_ones().into_iter().filter(|batch| !batch.is_waiting(now));
+        for batch in open.filter(|_| ingress.is_ready()) {
             let is_new = !is_led(&batch) && led.lock().unwrap_or_else(PoisonError::into_inner).insert(batch.id.clone());
             if is_new && !ingress.life.is_stopping() {
                 let (ingress, led, id) = (ingress.clone(), led.clone(), batch.id.clone());

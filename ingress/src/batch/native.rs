@@ -80,7 +80,7 @@ pub(super) struct Ended {
 
 /// From when on nothing more is left to the providers' own batch APIs.
 fn late_from(batch: &Batch) -> UnixMicros {
-    let kept = KEPT.0.min(batch.expires_at.since(batch.created_at) / KEPT.1);
+    let kept = KEPT.0.min(batch.expires_at.since(batch.begins_at()) / KEPT.1);
     UnixMicros(batch.expires_at.0.saturating_sub(u64::try_from(kept.as_micros()).unwrap_or(u64::MAX)))
 }
 

@@ -3,6 +3,7 @@
 
 use super::line::{BadLine, Line, endpoint};
 use super::result;
+use super::slots::{LineSlot, LineSlots};
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::stage::line as request;
@@ -19,7 +20,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::select;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -38,7 +38,7 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// Wait before a line comes again for which there was no money.
 const NO_MONEY: Duration = Duration::from_secs(5);
 
-/// How often a line whose providers fail is given again.
+/// How often a line may fail at its providers in one process.
 const FAILURES: u32 = 5;
 
 /// How often a line is given at all: one that ends the process that works on it must end some day.
@@ -50,7 +50,7 @@ const KEEP: u32 = 5;
 /// Answers lines as long as the role lives.
 pub(super) async fn all(ingress: Shared) {
     let readers = Arc::new(Mutex::new(HashSet::<(BatchId, ProviderId)>::new()));
-    let mut slots = HashMap::<ProviderId, Arc<Semaphore>>::new();
+    let mut slots = HashMap::<ProviderId, LineSlots>::new();
     let mut changed = ingress.batches.changed.subscribe();
     loop {
         for batch in ingress.batches.open_ones() {
@@ -61,10 +61,10 @@ pub(super) async fn all(ingress: Shared) {
                     continue;
                 }
                 let slots = slots.entry(provider.clone());
-                let slots = slots.or_insert_with(|| Arc::new(Semaphore::new(ingress.config.batch.at_once))).clone();
-                let (ingress, readers) = (ingress.clone(), readers.clone());
+                let slots = slots.or_insert_with(|| LineSlots::new(ingress.config.batch.at_once)).clone();
+                let (ingress, readers, batch) = (ingress.clone(), readers.clone(), batch.clone());
                 ingress.life.clone().work(async move {
-                    Box::pin(read(&ingress, &place, &slots)).await;
+                    Box::pin(read(&ingress, (&*batch, &place.1), &slots)).await;
                     readers.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
                 });
             }
@@ -75,10 +75,12 @@ pub(super) async fn all(ingress: Shared) {
     }
 }
 
-/// Reads the lines of one batch for one provider. All batches of a provider share its slots; who waits longest is next.
-async fn read(ingress: &Shared, (id, provider): &(BatchId, ProviderId), slots: &Arc<Semaphore>) {
+/// Reads the lines of one batch for one provider. All batches of a provider share its slots.
+async fn read(ingress: &Shared, (batch, provider): (&Batch, &ProviderId), slots: &LineSlots) {
+    let id = &batch.id;
     let mut changed = ingress.batches.changed.subscribe();
     let mut reader: Option<JobReader> = None;
+    let failures = FailedLines::default();
     while !ingress.life.is_stopping() && is_running(ingress, id) {
         let Some(open) = &reader else {
             match ingress.batches.jobs.reader(id, provider).await {
@@ -91,11 +93,11 @@ async fn read(ingress: &Shared, (id, provider): &(BatchId, ProviderId), slots: &
             continue;
         };
         let slot = select! {
-            slot = slots.clone().acquire_owned() => slot.expect("the slots are never closed"),
+            slot = slots.take(&batch.caller.project, batch.priority) => slot,
             () = ingress.life.stopping() => return,
         };
-        let further = std::iter::from_fn(|| slots.clone().try_acquire_owned().ok());
-        let mut free: Vec<OwnedSemaphorePermit> = std::iter::once(slot).chain(further.take(FETCH - 1)).collect();
+        let further = std::iter::from_fn(|| slots.try_take());
+        let mut free: Vec<LineSlot> = std::iter::once(slot).chain(further.take(FETCH - 1)).collect();
         let jobs = match open.fetch(free.len()).await {
             Ok(jobs) => jobs,
             Err(error) => {
@@ -117,9 +119,9 @@ async fn read(ingress: &Shared, (id, provider): &(BatchId, ProviderId), slots: &
             continue;
         }
         for job in jobs {
-            let (ingress, slot) = (ingress.clone(), free.pop());
+            let (ingress, failures, slot) = (ingress.clone(), failures.clone(), free.pop());
             ingress.life.clone().work(async move {
-                work(&ingress, &job).await;
+                work(&ingress, &job, &failures, slot.as_ref()).await;
                 drop(slot);
             });
         }
@@ -152,9 +154,11 @@ enum Outcome {
     Result(Tally, Bytes),
     /// It is to come again.
     Again(Duration),
+    /// The same: there is no place for it at its provider.
+    Full(Duration),
 }
 
-async fn work(ingress: &Shared, job: &Job) {
+async fn work(ingress: &Shared, job: &Job, failures: &FailedLines, slot: Option<&LineSlot>) {
     // A process that has not read all keys and models yet would take them for unknown.
     let Some(batch) = ingress.batches.heard_of(&job.batch).filter(|_| ingress.is_ready()) else {
         return put_off(job, REOPEN).await;
@@ -165,14 +169,22 @@ async fn work(ingress: &Shared, job: &Job) {
         return finish(job).await;
     }
     let outcome = select! {
-        outcome = answer(ingress, &batch, job) => outcome,
+        outcome = answer(ingress, &batch, job, failures) => outcome,
         outcome = say(job) => outcome,
         // What is dropped here is cancelled, at the provider too.
         () = over(ingress, &job.batch) => return,
     };
     match outcome {
         Outcome::Again(wait) => put_off(job, wait).await,
+        Outcome::Full(wait) => {
+            slot.iter().for_each(|slot| slot.was_refused());
+            put_off(job, wait).await;
+            // The next line would find it as full.
+            sleep(IDLE).await;
+        }
         Outcome::Result(tally, result) => {
+            slot.iter().for_each(|slot| slot.was_answered());
+            failures.forget(job.line);
             for again in 1..=KEEP {
                 match jobs.put_result(place, &tally, &result).await {
                     Ok(_) => return finish(job).await,
@@ -197,7 +209,7 @@ async fn put_off(job: &Job, wait: Duration) {
 }
 
 /// Sends the request of a line.
-async fn answer(ingress: &Shared, batch: &Batch, job: &Job) -> Outcome {
+async fn answer(ingress: &Shared, batch: &Batch, job: &Job, failures: &FailedLines) -> Outcome {
     let id = clock::request_id();
     let line = match Line::read(&job.body, &batch.endpoint) {
         Ok(line) => line,
@@ -218,7 +230,8 @@ async fn answer(ingress: &Shared, batch: &Batch, job: &Job) -> Outcome {
     };
     match Box::pin(sent).await {
         Ok((body, summary)) => Outcome::Result(answered(&summary), result::served(id, &line.custom_id, &body)),
-        Err(refusal) => match wait(&refusal, job.tries) {
+        Err(refusal) => match wait(&refusal, job.tries, failures.count(job.line, &refusal)) {
+            Some(wait) if is_full(&refusal) => Outcome::Full(wait),
             Some(wait) => Outcome::Again(wait),
             None => Outcome::Result(Tally::default(), result::refused((id, &line.custom_id), dialect, &refusal)),
         },
@@ -231,8 +244,28 @@ fn unsent(id: RequestId, job: &Job, bad: BadLine) -> Outcome {
     Outcome::Result(Tally::default(), result::unsent(id, custom_id.as_deref(), &error))
 }
 
-/// When a line that was refused so is to come again; `None`: never.
-pub(super) fn wait(refusal: &Refusal, tries: u32) -> Option<Duration> {
+/// How often the lines of one reader have failed: a line that was only put off has not.
+#[derive(Clone, Default)]
+struct FailedLines(Arc<Mutex<HashMap<u64, u32>>>);
+
+impl FailedLines {
+    /// Counts a failure, if it is one that may pass; how many there are of the line.
+    fn count(&self, line: u64, refusal: &Refusal) -> u32 {
+        let is_failure = matches!(refusal, Refusal::Failed(failure) if is_passing(failure.kind));
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_failure {
+            *lines.entry(line).or_default() += 1;
+        }
+        lines.get(&line).copied().unwrap_or_default()
+    }
+
+    fn forget(&self, line: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&line);
+    }
+}
+
+/// When a line that was refused so is to come again; `None`: never. It was given so often, and has failed so often.
+pub(super) fn wait(refusal: &Refusal, tries: u32, failures: u32) -> Option<Duration> {
     let drawn = || full_jitter(tries.min(16), AGAIN.0, AGAIN.1);
     let asked = refusal.retry_after().unwrap_or_default();
     match refusal {
@@ -241,11 +274,16 @@ pub(super) fn wait(refusal: &Refusal, tries: u32) -> Option<Duration> {
         Refusal::Failed(failure) => match failure.kind {
             FailureKind::Busy | FailureKind::NoPool => Some(asked.max(IDLE) + full_jitter(1, IDLE, IDLE)),
             FailureKind::RateLimited | FailureKind::Budget => Some(drawn().max(asked)),
-            kind if is_passing(kind) && tries <= FAILURES => Some(drawn().max(asked)),
+            kind if is_passing(kind) && failures < FAILURES => Some(drawn().max(asked)),
             _ => None,
         },
         _ => None,
     }
+}
+
+/// Whether every slot of the provider is taken that a batch may have.
+fn is_full(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Failed(failure) if failure.kind == FailureKind::Busy)
 }
 
 /// Whether the same request may be answered later.
@@ -274,4 +312,24 @@ pub(super) fn answered(summary: &Summary) -> Tally {
         reasoning_tokens: usage.reasoning.unwrap_or(0),
     };
     Tally { is_answered: true, usage, cost: summary.cost, is_native: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_schemas::failure::Failure;
+
+    #[test]
+    fn a_line_that_is_put_off_comes_again_for_ever_and_one_that_fails_five_times_does_not() {
+        let failed = |kind| Refusal::from(Failure::gateway(kind, "no"));
+        let (busy, server) = (failed(FailureKind::Busy), failed(FailureKind::ServerError));
+        let failures = FailedLines::default();
+        let comes_again = |refusal: &Refusal, line| wait(refusal, 900, failures.count(line, refusal)).is_some();
+        assert!((0..100).all(|_| comes_again(&busy, 1)));
+        assert_eq!([(); 5].map(|()| comes_again(&server, 1)), [true, true, true, true, false]);
+        assert!(comes_again(&server, 2) && comes_again(&busy, 1));
+        failures.forget(1);
+        assert!(comes_again(&server, 1));
+        assert!(!comes_again(&failed(FailureKind::BadRequest), 3));
+    }
 }

@@ -77,6 +77,11 @@ pub(crate) fn text_of(bytes: &[u8]) -> Option<String> {
 
 /// A streamed chat as a whole one, if it may be given again and all that it says can be put together.
 pub(crate) fn collected(pieces: &[Bytes], summary: &Summary) -> Option<Completed> {
+    complete(Operation::Chat, put_together(pieces, summary)?)
+}
+
+/// A streamed chat as a whole one, if all that it says can be put together.
+pub(crate) fn put_together(pieces: &[Bytes], summary: &Summary) -> Option<Bytes> {
     let mut parser = sse::Parser::new(EVENT_BYTES);
     pieces.iter().for_each(|piece| parser.push(piece));
     let mut sum = Sum::default();
@@ -90,7 +95,7 @@ pub(crate) fn collected(pieces: &[Bytes], summary: &Summary) -> Option<Completed
         }
     }
     let completion = sum.finish(summary);
-    complete(Operation::Chat, serde_json::to_vec(&completion).ok()?.into())
+    serde_json::to_vec(&completion).ok().map(Bytes::from)
 }
 
 /// What has come of a streamed answer.

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
-use penstock_schemas::hex;
 use penstock_schemas::file::{FileDescription, FileId, FilePurpose, StoredFile, Upload, UploadPart};
+use penstock_schemas::hex;
 use serde_json::{Value, json};
 
 /// The longest name of a file, in characters: Anthropic's. Source: <https://platform.claude.com/docs/en/build-with-claude/files>.

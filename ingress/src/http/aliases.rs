@@ -2,8 +2,8 @@
 //! before anything else looks at it, so that limits, metrics and `/openapi.json` know each route by one name. Knows no handler.
 
 use axum::extract::Request;
-use axum::http::{Method, Uri};
 use axum::http::uri::PathAndQuery;
+use axum::http::{Method, Uri};
 use penstock_dialects::google::client as google;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;

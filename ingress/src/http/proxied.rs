@@ -211,9 +211,8 @@ mod tests {
     #[test]
     fn the_own_address_is_the_one_that_the_caller_used() {
         let address = |pairs: &[(&'static str, &'static str)]| {
-            let headers = pairs
-                .iter()
-                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let headers =
+                pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
             own_address(&HeaderMap::from_iter(headers))
         };
         let host = ("host", "10.0.0.1:8080");

@@ -1,4 +1,4 @@
-//! What stands for an upload in its address: whoever has it may send that upload's bytes, and nothing else. Google's clients
+//! What stands for an upload in its address: its holder may send that upload's bytes, and nothing else. Google's clients
 //! send them without a key. Signed with the deployment's own key, so that any ingress knows one. Knows nothing of files.
 
 use super::ring::KeyRing;

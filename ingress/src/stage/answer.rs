@@ -3,6 +3,7 @@
 
 use super::dispatch::{Answer, Begun, Continuation, Frames, Placed, Source, Streaming};
 use super::record::Record;
+use crate::cache::put_together;
 use crate::conversation::{self, ResponseToKeep};
 use crate::dialect::error_event;
 use crate::http::reply::{finish, set};
@@ -95,6 +96,53 @@ impl Begun {
             rewriter.answers_in(head.dialect, record.dialect());
         }
         let bytes = finished(&ended, bytes, record, rewriter)?;
+        Ok((bytes, Summary { cost: record.cost(&ended.summary), ..ended.summary }))
+    }
+}
+
+impl Begun {
+    /// A streamed chat in the caller's dialect, read to its end and put together.
+    ///
+    /// # Errors
+    /// When it breaks, or there is no memory for it.
+    pub(crate) async fn put_together(
+        self,
+        record: &mut Record,
+        rewriter: &mut Rewriter,
+    ) -> Result<(Bytes, Summary), Refusal> {
+        let (head, mut pieces, mut source, _placed) = match self.answer {
+            Answer::Whole(ended, bytes) => (ended.head.clone(), Vec::new(), Source::Whole(Some((ended, bytes))), None),
+            Answer::Stream(streaming) => {
+                let Streaming { head, first, source, placed } = *streaming;
+                (Some(head), vec![first], source, placed)
+            }
+        };
+        if let Some(head) = &head {
+            rewriter.answers_in(head.dialect, record.dialect());
+        }
+        let ended = loop {
+            match source.next().await? {
+                Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) => {}
+                Payload::Chunk(_, bytes) => {
+                    record.hold_more(bytes.len() * COLLECTED)?;
+                    source.consumed(bytes.len());
+                    pieces.push(bytes);
+                }
+                Payload::End(ended, bytes) => {
+                    pieces.push(bytes);
+                    break ended;
+                }
+                Payload::Failed(failed) => return Err(failed.failure.into()),
+            }
+        };
+        let length = pieces.iter().map(Bytes::len).sum();
+        let bytes = match heavy(length, || put_together(&pieces, &ended.summary)) {
+            Some(whole) => rewriter.whole(whole, &ended.summary)?,
+            // It says something that is not known here: its events are better than nothing.
+            None => pieces.concat().into(),
+        };
+        record.served(&ended.summary);
+        record.sends(&bytes);
         Ok((bytes, Summary { cost: record.cost(&ended.summary), ..ended.summary }))
     }
 }

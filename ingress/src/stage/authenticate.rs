@@ -34,6 +34,7 @@ pub(crate) struct Sender {
 }
 
 /// Who asks, before it is known what.
+#[derive(Clone)]
 pub(crate) struct Found {
     pub(crate) key: Arc<VirtualKey>,
     credential: Credential,

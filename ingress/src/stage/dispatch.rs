@@ -69,6 +69,8 @@ async fn send(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<B
         let (body, native) = match &pieces {
             // What is gone on with must be read, so it comes in the agnostic form.
             None if is_resumable => (asked.agnostic()?, agnostic_alone),
+            // What is put together at its end must be read, too.
+            None if request.call.is_some() => (asked.agnostic()?, agnostic_alone),
             // An answer that is kept is for callers of every dialect.
             None if request.agnostic.is_some() => (request.agnostic.clone().unwrap_or_default(), agnostic_alone),
             None => forms(asked, plan, ingress)?,
@@ -137,7 +139,7 @@ fn envelope(request: Request, route: Route, ingress: &Shared) -> Envelope {
     let passed = header(&request.headers, "traceparent").filter(|_| request.trace.is_none());
     Envelope {
         request_id: request.id,
-        call: None,
+        call: request.call,
         caller: request.caller,
         batch: request.batch,
         deadline: request.deadline,

@@ -47,7 +47,7 @@ pub(crate) fn deadline(batch: &Batch, ingress: &Shared) -> UnixMicros {
     clock::now().after(ingress.config.total_timeout).min(batch.expires_at)
 }
 
-/// The request of a job whose caller comes back for the answer: in one piece, whatever was asked for.
+/// The request of a job whose caller comes back for the answer: in one piece, unless its stream is kept.
 ///
 /// # Errors
 /// As [`read`].
@@ -56,9 +56,22 @@ pub(crate) fn read_job(endpoint: Endpoint, body: Bytes, job: &KeptJob, ingress: 
         Some(key) => authenticate::find_by_token(key, ingress),
         None => authenticate::find_by_id(&job.caller.key_id, ingress),
     }?;
+    read_job_for(caller, (endpoint, body), job, ingress)
+}
+
+/// The same in the name of a caller who is to read its answer.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_job_for(
+    caller: Found,
+    (endpoint, body): (Endpoint, Bytes),
+    job: &KeptJob,
+    ingress: &Shared,
+) -> Result<Request, Refusal> {
     let memory = reserve(&ingress.memory, body.len())?;
     let mut asked = heavy(body.len(), || endpoint.read(body, job.content_type.clone()))?;
-    asked.delivery = Delivery::Whole;
+    asked.delivery = job.stream.filter(|_| job.kept.is_some()).unwrap_or(Delivery::Whole);
     let sender = Sender { user: job.caller.user.clone(), tags: job.caller.tags.clone() };
     let grant = caller.grant(&asked, sender, ingress)?;
     let at = clock::now();
@@ -66,7 +79,9 @@ pub(crate) fn read_job(endpoint: Endpoint, body: Bytes, job: &KeptJob, ingress: 
     let (headers, carried_query) = (HeaderMap::new(), BTreeMap::new());
     let trace = ingress.config.trace(job.request_id, None);
     let arrival = Arrival { id: job.request_id, at, deadline, headers, carried_query, known_at: at, trace };
-    Ok(Request::new(grant, arrival, asked, memory))
+    let mut request = Request::new(grant, arrival, asked, memory);
+    (request.is_kept, request.call) = (job.kept.is_some(), job.kept.as_ref().map(|kept| kept.request_id));
+    Ok(request)
 }
 
 /// The request that a line is.

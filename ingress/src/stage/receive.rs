@@ -6,6 +6,7 @@ use crate::config::IngressConfig;
 use crate::http::body::{check_encoding, check_length, header, read_body};
 use crate::refusal::Refusal;
 use crate::request::{Arrival, Request};
+use crate::run_at;
 use crate::session;
 use crate::state::Shared;
 use axum::body::Body;
@@ -29,6 +30,9 @@ const USER: usize = 512;
 
 /// The longest `traceparent`, in bytes: that of version 00 has 55. Source: <https://www.w3.org/TR/trace-context/>.
 const TRACEPARENT: usize = 128;
+
+/// What is said of a header that makes sense for nothing else.
+const FOR_ASYNC: &str = "it is for requests with `Prefer: respond-async`";
 
 /// A request of which only the head was read: enough to know who asks.
 pub(crate) struct RequestHead {
@@ -79,11 +83,11 @@ pub(crate) async fn read_rest(
     let session = heavy(asked.body.len(), || session::read(&headers, &asked.body))?;
     let carried_query = carried::query(asked.dialect, query.as_deref());
     let is_async = is_async(&headers, query.as_deref());
-    let webhook = webhook(&headers, is_async, ingress)?;
+    let (webhook, run_at) = (webhook(&headers, is_async, ingress)?, read_run_at(&headers, is_async, at)?);
     let trace = ingress.config.trace(id, header(&headers, "traceparent"));
     let arrival = Arrival { id, at, deadline, headers, carried_query, known_at, trace };
     let mut request = Request::new(grant, arrival, asked, memory);
-    (request.is_async, request.webhook) = (is_async, webhook);
+    (request.is_async, request.webhook, request.run_at) = (is_async, webhook, run_at);
     request.session = session.map(Box::new);
     Ok(request)
 }
@@ -103,12 +107,20 @@ fn webhook(headers: &HeaderMap, is_async: bool, ingress: &Shared) -> Result<Opti
     let Some(name) = header(headers, HEADER) else { return Ok(None) };
     let wrong = |why: &str| Err(Refusal::WrongHeader { header: HEADER, why: why.to_owned() });
     if !is_async {
-        return wrong("it is for requests with `Prefer: respond-async`");
+        return wrong(FOR_ASYNC);
     }
     if !ingress.keys.directory().webhooks.contains_key(name) {
         return wrong("there is no webhook of that name");
     }
     Ok(Some(name.to_owned()))
+}
+
+/// Before when nothing is sent.
+fn read_run_at(headers: &HeaderMap, is_async: bool, now: UnixMicros) -> Result<Option<UnixMicros>, Refusal> {
+    const HEADER: &str = "x-penstock-run-at";
+    let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    let at = if is_async { run_at::read(value.to_str().unwrap_or_default(), now) } else { Err(FOR_ASYNC.to_owned()) };
+    at.map(Some).map_err(|why| Refusal::WrongHeader { header: HEADER, why })
 }
 
 /// What the head of a request says of its sender.

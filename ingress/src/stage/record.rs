@@ -127,6 +127,13 @@ impl Record {
         }
     }
 
+    /// For a request that only reads the answer to another: it has no line of its own.
+    pub(crate) fn unwritten(request: &Request, ingress: &Shared) -> Self {
+        let mut record = Self::begin(request, ingress);
+        (record.event, record.capture) = (None, None);
+        record
+    }
+
     /// These bytes go to the caller.
     pub(crate) fn sends(&mut self, bytes: &[u8]) {
         if let Some(capture) = &mut self.capture {

@@ -6,6 +6,7 @@ use crate::http::body::header;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
+use axum::http::HeaderMap;
 use penstock_dialects::client::{Numbers, Rewriter};
 use penstock_runtime::bus::{BusError, Claimed, Intake, Replay, ReplayState};
 use penstock_runtime::{clock, heavy};
@@ -128,12 +129,7 @@ async fn claim(request: &Request, ingress: &Shared, claims: &ClaimedKeys) -> Res
 
 /// The answer of the stream that the client was reading, behind the last event that it has.
 async fn resume(last: &str, request: &Request, ingress: &Shared) -> Result<Repeat, Refusal> {
-    let wrong = || Refusal::WrongHeader {
-        header: LAST_EVENT,
-        why: "it must be the `id` of an event of a resumable stream, such as 0190….12".to_owned(),
-    };
-    let (call, event) = last.split_once('.').ok_or_else(wrong)?;
-    let (call, event) = (RequestId::parse(call).ok_or_else(wrong)?, event.parse().map_err(|_| wrong())?);
+    let (call, event) = read_event(last)?;
     let key = claim_of(request, "call", &call.to_string());
     let claim = ingress.replays.claimed(&key).await.map_err(|error| unreadable(&error))?;
     let claim = claim.ok_or(Refusal::UnknownStream)?;
@@ -144,7 +140,23 @@ async fn resume(last: &str, request: &Request, ingress: &Shared) -> Result<Repea
     Ok(Repeat { claims: ClaimedKeys(vec![key]), earlier, seen: Some(event) })
 }
 
-async fn read(claim: Claim, request: &Request, ingress: &Shared) -> Result<Earlier, Refusal> {
+/// The call and the number of an event of a resumable stream.
+fn read_event(id: &str) -> Result<(RequestId, u64), Refusal> {
+    let wrong = || Refusal::WrongHeader {
+        header: LAST_EVENT,
+        why: "it must be the `id` of an event of a resumable stream, such as 0190….12".to_owned(),
+    };
+    let (call, event) = id.split_once('.').ok_or_else(wrong)?;
+    Ok((RequestId::parse(call).ok_or_else(wrong)?, event.parse().map_err(|_| wrong())?))
+}
+
+/// The event that a client has seen last, if it has seen any.
+pub(crate) fn last_event(headers: &HeaderMap) -> Result<Option<(RequestId, u64)>, Refusal> {
+    headers.get(LAST_EVENT).map(|last| read_event(last.to_str().unwrap_or_default())).transpose()
+}
+
+/// What is kept under a claim, for a caller who may have it.
+pub(crate) async fn read(claim: Claim, request: &Request, ingress: &Shared) -> Result<Earlier, Refusal> {
     let allowed = allow::check_name(&request.key, &request.asked.model, ingress)?;
     let replay = ingress.replays.read(claim, request.deadline).await.map_err(|error| unreadable(&error))?;
     Ok(Earlier { replay: Box::new(replay), allowed })

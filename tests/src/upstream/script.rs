@@ -71,6 +71,7 @@ pub struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) hold: Option<Gate>,
+    pub(super) pause: Duration,
     pub(super) body: Body,
 }
 
@@ -87,7 +88,7 @@ pub(super) enum Body {
 impl Reply {
     fn new(status: u16, body: Body) -> Self {
         let status = StatusCode::from_u16(status).expect("a test names a status that HTTP has");
-        Self { status, headers: Vec::new(), hold: None, body }
+        Self { status, headers: Vec::new(), hold: None, pause: Duration::ZERO, body }
     }
 
     /// This text, whole or streamed as the request wants it.
@@ -128,6 +129,13 @@ impl Reply {
     #[must_use]
     pub fn held(mut self, gate: &Gate) -> Self {
         self.hold = Some(gate.clone());
+        self
+    }
+
+    /// Nothing, not even a status, for this long: a slow provider.
+    #[must_use]
+    pub fn slow(mut self, pause: Duration) -> Self {
+        self.pause = pause;
         self
     }
 

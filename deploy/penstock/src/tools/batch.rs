@@ -138,6 +138,12 @@ struct NewBatchOptions {
     /// In which time: 24h, 30m
     #[arg(long, default_value = "24h")]
     window: String,
+    /// When it is to begin: 2027-01-01T08:00:00Z, or Unix seconds; its window counts from then [default: now]
+    #[arg(long, value_name = "TIME")]
+    run_at: Option<String>,
+    /// Whether it goes before or after other batches of its project: low, normal or high [default: normal]
+    #[arg(long)]
+    priority: Option<String>,
     /// What to note with it: name=value; may be repeated
     #[arg(long = "metadata", value_name = "NAME=VALUE")]
     metadata: Vec<String>,
@@ -239,6 +245,7 @@ async fn create(
     }
     let wish = json!({
         "input_file_id": input, "endpoint": endpoint, "completion_window": options.window, "metadata": metadata,
+        "penstock": { "run_at": options.run_at, "priority": options.priority },
     });
     let batch = client.post("/v1/batches", &wish).await?;
     begun(client, batch, options.watch).await
@@ -249,7 +256,8 @@ async fn begun(client: &GatewayClient, batch: Value, is_watched: bool) -> anyhow
     if is_watched {
         return watch(client, batch, Format::Table).await;
     }
-    say(&format!("{id} has begun: `penstock batch status {id} --watch` shows how far it is"))
+    let standing = if batch["penstock"]["run_at"].is_null() { "has begun" } else { "begins when it is to" };
+    say(&format!("{id} {standing}: `penstock batch status {id} --watch` shows how far it is"))
 }
 
 /// The path of the first line's request.

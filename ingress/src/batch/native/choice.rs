@@ -32,7 +32,7 @@ pub(in crate::batch) fn lanes(batch: &Batch, lines: &BTreeMap<String, u64>, mode
         let case = Case {
             wish: batch.native_wish,
             lines: *lines,
-            window: batch.expires_at.since(batch.created_at),
+            window: batch.expires_at.since(batch.begins_at()),
             card: card.as_ref(),
             has_price: price.is_some_and(|price| price.prices.batch.is_some()),
         };

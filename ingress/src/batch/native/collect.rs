@@ -82,7 +82,7 @@ impl Lanework {
             Payload::End(ended, bytes) => Ok((ended, bytes)),
             Payload::Failed(failed) => {
                 let refusal = Refusal::from(failed.failure.clone());
-                if told.head.outcome == NativeOutcome::Unrun || run::wait(&refusal, 1).is_some() {
+                if told.head.outcome == NativeOutcome::Unrun || run::wait(&refusal, 1, 1).is_some() {
                     return Ok(false);
                 }
                 Err(failed)

@@ -141,7 +141,7 @@ impl Lanework {
                 Ok(Taken::Record(record, spelt.hold))
             }
             Ok(_) => Ok(Taken::Queued),
-            Err(refusal) => Ok(match run::wait(&refusal, 1) {
+            Err(refusal) => Ok(match run::wait(&refusal, 1, 1) {
                 Some(_) => Taken::Waits(refusal.to_string()),
                 // It is refused where it is run.
                 None => Taken::Queued,

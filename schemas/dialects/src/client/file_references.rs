@@ -181,21 +181,21 @@ fn of_anthropic(blocks: Vec<(String, &RawValue)>) -> Vec<Named<'_>> {
         let fields = Fields::of(block);
         if is_type(&fields, "tool_result") {
             let inner = fields.get("content").map(items).unwrap_or_default().into_iter().enumerate();
-            found.extend(inner.filter_map(|(at, block)| of_block(format!("{place}.content[{at}]"), block)));
+            found.extend(inner.filter_map(|(at, block)| of_block(&format!("{place}.content[{at}]"), block)));
         }
-        found.extend(of_block(place, block));
+        found.extend(of_block(&place, block));
     }
     found
 }
 
-fn of_block(place: String, block: &RawValue) -> Option<Named<'_>> {
+fn of_block<'a>(place: &str, block: &'a RawValue) -> Option<Named<'a>> {
     let fields = Fields::of(block);
     match fields.text("type").ok()??.as_str() {
         "document" | "image" => {
             let object = fields.get("source").filter(|source| is_type(&Fields::of(source), "file"))?;
             Some(Named::by_id(object, &format!("{place}.source"), Form::Source))
         }
-        "container_upload" => Some(Named::by_id(block, &place, Form::Container)),
+        "container_upload" => Some(Named::by_id(block, place, Form::Container)),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::batch::{Batch, Tally};
-use penstock_schemas::job::QueuedJob;
+use penstock_schemas::job::{LaterJob, QueuedJob};
 use penstock_schemas::name::{BatchId, ProviderId};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -118,14 +118,23 @@ impl Bus {
         self.work_stream(config).await
     }
 
-    /// Puts a job whose caller comes back into the queue.
+    /// Puts a job whose caller comes back into the queue; a second time within two minutes, it is there once.
     ///
     /// # Errors
     /// When JetStream does not confirm it, or too many wait.
     pub async fn put_async(&self, job: &QueuedJob) -> Result<(), BusError> {
         let payload = serde_json::to_vec(job).map_err(failed("write a job"))?;
-        let sent = self.jetstream.publish(self.subjects.async_job(&job.id), payload.into()).await;
+        let message = PublishMessage::build().message_id(&job.id).payload(payload.into());
+        let sent = self.jetstream.send_publish(self.subjects.async_job(&job.id), message).await;
         sent.map_err(failed("queue a job"))?.await.map(drop).map_err(failed("queue a job"))
+    }
+
+    /// The jobs that are to begin later, by their ids.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn later_jobs(&self) -> Result<Bucket<LaterJob>, BusError> {
+        Ok(Bucket::of(self, self.key_value_for(&self.subjects.later_bucket(), MAX_AGE).await?))
     }
 
     /// The jobs that wait, shared by all who read.

@@ -51,8 +51,8 @@ pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};
 pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
 pub use directory::{Directories, NotChanged};
 pub use files::{
-    CONTENT_MEMORY, FileError, FileLimits, FileOrder, FileQuery, FileQuota, FileWriter, Files, NewFile, NewPart, NewUpload,
-    PART_BYTES, PartWriter,
+    CONTENT_MEMORY, FileError, FileLimits, FileOrder, FileQuery, FileQuota, FileWriter, Files, NewFile, NewPart,
+    NewUpload, PART_BYTES, PartWriter,
 };
 pub use inbox::{Inbox, PendingCall};
 pub use jobs::{Job, JobReader, Jobs, Results, WORD};

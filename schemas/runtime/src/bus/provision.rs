@@ -21,6 +21,7 @@ impl Bus {
         self.file_entries().await?;
         self.jobs(batches).await?;
         self.async_stream().await?;
+        self.later_jobs().await?;
         self.key_value_for(&self.subjects.responses_bucket(), super::kept::MAX_AGE).await?;
         self.keys().await?;
         self.presets().await?;

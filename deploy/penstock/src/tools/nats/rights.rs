@@ -156,6 +156,7 @@ fn rights_of_ingress(names: &Subjects) -> Rights {
         names.claims_bucket(),
         names.kept_sizes_bucket(),
         names.batches_bucket(),
+        names.later_bucket(),
         names.files_bucket(),
         names.books_bucket(),
         names.rates_bucket(),

@@ -19,7 +19,9 @@ pub fn read(rest: &str) -> Option<Endpoint> {
 /// Whether a path is one of this dialect, so that an error about it is too.
 pub fn is_path(path: &str) -> bool {
     let is_method = |rest: &str| rest.rsplit_once(':').is_some_and(|(_, method)| method_of(method).is_some());
-    path.starts_with("/v1beta/") || path.starts_with("/upload/") || path.strip_prefix("/v1/models/").is_some_and(is_method)
+    path.starts_with("/v1beta/")
+        || path.starts_with("/upload/")
+        || path.strip_prefix("/v1/models/").is_some_and(is_method)
 }
 
 fn method_of(method: &str) -> Option<(Operation, Delivery)> {
