@@ -137,7 +137,10 @@ fn judge(answer: Option<&Answer>, is_poor: bool) -> String {
         Some(answer) if answer.status == 200 && answer.raw().contains("hello") => "right".to_owned(),
         Some(answer) if is_poor && answer.raw().contains("budget_exceeded") => "right".to_owned(),
         Some(answer) if answer.status == 200 => format!("cut: {}", answer.raw()),
-        Some(answer) => answer.error(),
+        Some(answer) => {
+            let caller = if is_poor { "small budget: " } else { "" };
+            format!("{caller}{}: {}", answer.error(), answer.message())
+        }
         None => "connection lost".to_owned(),
     }
 }

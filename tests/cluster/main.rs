@@ -107,8 +107,8 @@ async fn a_cluster_that_loses_servers_and_roles_one_at_a_time_answers_and_loses_
     assert_eq!(ids.len(), rows.len(), "an attempt is in the ledger twice");
     assert!(charged <= LITTLE, "the small budget is overspent");
     assert!(all >= 100, "there was load: {all}");
-    // Short, so few that one event more or less is seen: what is under way at an event may be lost. Long: 99.95 %.
-    let allowed = if wanted == 0 { CALLERS * SHORT.len() } else { all / 2000 };
+    // Short, so few that one event more or less is seen: what is under way in an ingress that dies is lost. Long: 99.95 %.
+    let allowed = if wanted == 0 { 2 * CALLERS } else { all / 2000 };
     assert!(all - right <= allowed, "{right} of {all} were answered right: {:?}", outcomes.counts);
 }
 

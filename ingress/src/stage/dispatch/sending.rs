@@ -21,8 +21,10 @@ use tokio::select;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-/// Times that a call is given to another worker: each costs half a second at least.
-const OTHERS: u32 = 8;
+/// How long a call waits before it is given to another worker, in milliseconds, each time that this happens; then no more. Another
+/// half a second passes each time until it is known that a worker is gone. A worker that died is replaced at once; a
+/// nats-server that died with calls in it is, for those that used it, after 4 to 9 s.
+const OTHERS: [u64; 8] = [0, 0, 500, 1000, 2000, 3000, 4000, 5000];
 
 /// Between two looks for a free worker.
 const LOOK: Duration = Duration::from_millis(20);
@@ -41,7 +43,7 @@ pub(super) struct Sending<'a> {
     body: Bytes,
     /// Workers that held the call and are gone.
     gone: BTreeSet<ProcessId>,
-    others: u32,
+    others: usize,
     /// Whether a worker may have the call: it was published, and the server has not said that nobody takes it.
     may_be_held: bool,
     /// What was set aside besides, for a second call.
@@ -182,12 +184,14 @@ impl<'a> Sending<'a> {
     async fn ask_another(&mut self, lost: Failure) -> Result<(), Refusal> {
         let request_id = self.envelope.request_id;
         let worker = self.call.give_up_worker();
+        let Some(pause) = OTHERS.get(self.others).copied().map(Duration::from_millis) else { return Err(lost.into()) };
         self.others += 1;
-        if self.others > OTHERS {
-            return Err(lost.into());
-        }
         warn!(%request_id, worker = worker.as_ref().map(tracing::field::display), "a worker is gone: another gets its call");
         self.gone.extend(worker);
+        if self.envelope.deadline.since(clock::now()) <= pause {
+            return Err(lost.into());
+        }
+        sleep(pause).await;
         // What the one that is gone has spent is the ledger's to tell: the other one needs as much again.
         let Some(held) = fund_again(self.ingress, &mut self.envelope).await else { return Err(lost.into()) };
         self.held.extend(held);
