@@ -119,7 +119,7 @@ export function Tile({ title, value, note, tone }) {
 export function Since({ value, onChange, choices = ['15m', '1h', '6h', '24h', '7d', '30d'] }) {
   return html`<label class="field">Time
     <select value=${value} onChange=${(event) => onChange(event.target.value)}>
-      ${choices.map((choice) => html`<option value=${choice} selected=${choice === value}>last ${choice}</option>`)}
+      ${choices.map((choice) => html`<option value=${choice} selected=${choice === value}>${choice === 'today' ? 'today (UTC)' : `last ${choice}`}</option>`)}
     </select>
   </label>`;
 }

@@ -35,7 +35,7 @@ function sql(by, since) {
   const hours = { m: 'MINUTE', h: 'HOUR', d: 'DAY' }[since.at(-1)];
   const keys = columns.length ? `${columns.join(', ')}, ` : '';
   return `SELECT ${keys}uniqExact(request_id) AS requests, count() AS attempts, sum(cost_usd) AS cost_usd
-FROM attempts WHERE started_at >= now() - INTERVAL ${since.slice(0, -1)} ${hours}
+FROM attempts WHERE started_at >= ${since === 'today' ? "toStartOfDay(now('UTC'))" : `now() - INTERVAL ${since.slice(0, -1)} ${hours}`}
 ${columns.length ? `GROUP BY ${columns.join(', ')} ` : ''}ORDER BY cost_usd DESC`;
 }
 
@@ -44,7 +44,7 @@ export function Spend() {
   const [second, setSecond] = useState('model');
   const [since, setSince] = useState('7d');
   const by = [...new Set([first, second].filter(Boolean))];
-  const query = { by: by.join(','), since };
+  const query = { by: by.join(','), since: since === 'today' ? new Date().toISOString().slice(0, 10) : since };
   const answer = useAnswer(() => get('spend', query), [query.by, since], 15_000);
   const forecast = useAnswer(() => get('spend', { forecast: 'true' }), []);
   const report = answer.value;
@@ -63,7 +63,7 @@ export function Spend() {
     <div class="title"><h1>Spend</h1><span class="spacer"></span>
       <${Dimension} label="By" value=${first} onChange=${setFirst} />
       <${Dimension} label="and" value=${second} onChange=${setSecond} isOptional />
-      <${Since} value=${since} onChange=${setSince} choices=${['1h', '24h', '7d', '30d', '90d', '365d']} />
+      <${Since} value=${since} onChange=${setSince} choices=${['1h', 'today', '24h', '7d', '30d', '90d', '365d']} />
     </div>
     <${Pending} answer=${answer}>
       ${report && html`

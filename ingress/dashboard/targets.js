@@ -4,7 +4,9 @@ import { html, useState } from './htm-preact.js';
 import { get, post } from './api.js';
 import { duration, ErrorNote, number, Pending, percent, Since, Source, Table, usd, useAnswer, when } from './parts.js';
 
-const CIRCUITS = { closed: 'good', open: 'bad' };
+/** A word and a colour for each state of a circuit. */
+const CIRCUITS = { closed: ['yes', 'good'], half_open: ['a few, to try', 'neutral'], open: ['no', 'bad'] };
+const goes = (row, isPaused) => (isPaused ? ['paused', 'bad'] : CIRCUITS[row.circuit] ?? [row.circuit, 'neutral']);
 
 export function Targets({ me }) {
   const [since, setSince] = useState('1h');
@@ -27,7 +29,10 @@ export function Targets({ me }) {
     <section class="card"><h2>Now</h2><${Pending} answer=${health}>
       <${Table} caption="Targets now" rows=${health.value?.targets ?? []} empty="No worker serves a target." columns=${[
         { name: 'target', title: 'Target' },
-        { title: 'Calls go there', show: (row) => html`<span class=${`badge ${isPaused(row) ? 'bad' : CIRCUITS[row.circuit] ?? 'neutral'}`}>${isPaused(row) ? 'paused' : row.circuit}</span>` },
+        { title: 'Calls go there', show: (row) => {
+          const [word, tone] = goes(row, isPaused(row));
+          return html`<span class=${`badge ${tone}`} title=${`circuit: ${row.circuit}`}>${word}</span>`;
+        } },
         { title: 'Why', show: (row) => row.reason ?? (isPaused(row) ? `its provider asked for no calls until ${when(row.paused_until / 1000)}` : '–') },
         { title: 'Well, 30 s', isNumber: true, show: (row) => number(row.succeeded) },
         { title: 'Failed, 30 s', isNumber: true, show: (row) => number(row.failed) },
