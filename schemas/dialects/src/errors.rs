@@ -144,7 +144,7 @@ fn place(loc: &Value) -> Option<String> {
     Some(steps.join(".")).filter(|place| !place.is_empty())
 }
 
-/// One line of at most [`LONGEST`] characters.
+/// One line of at most 2000 characters.
 pub fn tidy(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(LONGEST));
     let clean = text.trim().chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c });
