@@ -70,8 +70,6 @@ struct Shared {
     script: Mutex<Script>,
     calls: Mutex<Vec<Call>>,
     targets: Mutex<Vec<String>>,
-    /// Of so many calls, one fails with this status.
-    failing: Mutex<Option<(usize, u16)>>,
     /// What a provider of the dialect would refuse; `None` when the test sends such requests on purpose.
     refused: Mutex<Option<Vec<String>>>,
 }
@@ -92,8 +90,8 @@ impl Upstream {
         let address = listener.local_addr().expect("a listener has an address");
         let script = Mutex::new(Script::new(Reply::answer("hello")));
         let refused = Mutex::new(Some(Vec::new()));
-        let (calls, targets, failing) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { script, calls, targets, failing, refused });
+        let (calls, targets) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { script, calls, targets, refused });
         let mut server = JoinSet::new();
         server.spawn(serve(listener, shared.clone()));
         Self { name: name.to_owned(), address, shared, _server: server }
@@ -132,11 +130,6 @@ impl Upstream {
     /// Refuses with this status.
     pub fn fails(&self, status: u16) -> Scripted<'_> {
         self.replies(Reply::error(status))
-    }
-
-    /// Refuses one of `each` calls with this status, and answers the others as it is told.
-    pub fn fails_each(&self, each: usize, status: u16) {
-        *lock(&self.shared.failing) = Some((each, status));
     }
 
     /// Takes also what no provider of its dialect would: a test of bytes that pass untouched sends such requests.
@@ -231,14 +224,8 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     let refusal = refuse(&shared, &path, &body);
     let call = Call::new(path, parts.headers, body);
     let watch = call.watch();
-    let failing = *lock(&shared.failing);
-    let number = {
-        let mut calls = lock(&shared.calls);
-        calls.push(call);
-        calls.len()
-    };
-    let failed = failing.filter(|(each, _)| number % each == 0).map(|(_, status)| Reply::error(status));
-    let reply = refusal.or(failed).unwrap_or_else(|| lock(&shared.script).next());
+    lock(&shared.calls).push(call);
+    let reply = refusal.unwrap_or_else(|| lock(&shared.script).next());
     if !reply.pause.is_zero() {
         sleep(reply.pause).await;
     }
