@@ -78,7 +78,7 @@ async fn many_batches_of_one_project_do_not_hold_up_the_few_lines_of_another() {
     let world = World::setup().config(FEW).start().await;
     let other = made::key(&world, &json!({ "project": "other" })).await;
     let between = others_between(&world, (world.key(), &other), &json!({})).await;
-    assert!(between < 70, "in turns it would be some 15, and batch by batch a hundred: {between}");
+    assert!(between < 50, "in turns it would be some 15, and batch by batch a hundred: {between}");
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_batch_of_a_higher_priority_is_next_in_its_project() {
     let world = World::setup().config(FEW).start().await;
     let high = json!({ "penstock": { "priority": "high" } });
     let between = others_between(&world, (world.key(), world.key()), &high).await;
-    assert!(between < 70, "at once it would be some 5, and batch by batch a hundred: {between}");
+    assert!(between < 50, "at once it would be some 5, and batch by batch a hundred: {between}");
 }
 
 #[tokio::test]
