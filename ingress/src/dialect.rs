@@ -1,4 +1,4 @@
-//! What a client is told when its request is refused or its call failed, in the words of its dialect. The form of an error is
+//! The error that a client gets for a refused request or a failed call, in its own dialect. The form of an error is
 //! the dialect's (see `penstock_dialects`); which word stands for which of our own refusals is decided here.
 
 use crate::refusal::{ManageError, Refusal};

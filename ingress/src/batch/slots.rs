@@ -67,7 +67,7 @@ impl LineSlots {
         }
     }
 
-    /// A slot that is free and that nobody waits for.
+    /// A slot, if one is free and no line waits for one.
     pub(super) fn try_take(&self) -> Option<LineSlot> {
         let mut slots = self.slots();
         if slots.used >= slots.limit || !slots.round.is_empty() {

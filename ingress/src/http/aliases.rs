@@ -83,7 +83,8 @@ fn canonical(path: &str) -> Option<(String, Option<Deployment>)> {
     Some((format!("{to}{rest}"), None))
 }
 
-/// The path of a batch or file of Google's whose client asks for it below `/v1`, where OpenAI's are: it is told by how it sends its key.
+/// The path below `/v1beta` of a batch or file that a Google client asks for below `/v1`, where OpenAI's are. A Google client is
+/// recognized by the header or query that its key comes in.
 fn of_google<B>(request: &Request<B>) -> Option<(String, Option<Deployment>)> {
     let rest = request.uri().path().strip_prefix("/v1/")?;
     let is_one = rest == "batches" || rest.starts_with("batches/");

@@ -133,7 +133,7 @@ pub trait Writer: Send {
         None
     }
 
-    /// The finished answer, once, where somebody may ask for it again; and whether a provider wrote it in this dialect.
+    /// The finished answer, the first time, if the caller may read it later; and whether a provider wrote it in this dialect.
     fn kept(&mut self) -> Option<(Bytes, bool)> {
         None
     }

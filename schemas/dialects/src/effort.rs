@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// What a provider is told to think: 0 for nothing, 1 to 3 for little to much, whichever knob the format has.
+    /// The level of thinking that a request asks a provider for: 0 none, 1 to 3 low to high, in whichever field the format has.
     fn told(dialect: Dialect, model: &str, said: &Value) -> Option<u8> {
         let mut request =
             json!({ "model": "m", "max_tokens": 20_000, "messages": [{ "role": "user", "content": "Hi" }] });

@@ -6,7 +6,7 @@ use penstock_schemas::sse;
 
 mod event_stream;
 
-/// How the events of a stream are told apart.
+/// How a stream is split into events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// Server-sent events.

@@ -72,7 +72,7 @@ pub trait ProviderFormat: Debug + Send + Sync {
     /// When it holds an error or no answer, or cannot be understood.
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>;
 
-    /// How the events of a stream are told apart.
+    /// How a stream is split into events.
     fn framing(&self) -> Framing {
         Framing::ServerSentEvents
     }

@@ -259,6 +259,10 @@ impl<'a> Sending<'a> {
             let turn = queues.turn(place).await;
             let turn = turn.map_err(|_| Refusal::from(busy(&provider, expected.max(Duration::from_secs(1)))))?;
             loop {
+                // Where one may start, what is known of workers is asked, and not the bus again and again with the whole call.
+                while !config.wake_timeout.is_zero() && !self.is_served(&provider) {
+                    sleep(LOOK).await;
+                }
                 self.publish().await?;
                 if self.call.found_pool().await {
                     drop(turn);

@@ -1,4 +1,4 @@
-//! How long a model is to think: the caller's effort or number of tokens, as the model at hand is told.
+//! Writes how much a model is to think, from the caller's effort or number of tokens, in the fields of the model's maker.
 
 use super::family::{Family, Thinking};
 use super::format::Thinks;

@@ -114,7 +114,7 @@ impl Rewriter {
         self.writer.as_ref().is_some_and(|writer| writer.collects())
     }
 
-    /// The finished answer, once, where somebody may ask for it again; and whether a provider wrote it in this dialect.
+    /// The finished answer, the first time, if the caller may read it later; and whether a provider wrote it in this dialect.
     pub fn kept(&mut self) -> Option<(Bytes, bool)> {
         self.writer.as_mut().and_then(|writer| writer.kept())
     }
