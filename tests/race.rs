@@ -3,7 +3,7 @@
 //! used. And again while processes are killed: then, too, nothing stays set aside, and the counter is what the ledger says.
 
 use futures_util::future::join_all;
-use penstock_tests::{Part, Process, Reply, World, is_running, until, words};
+use penstock_tests::{Part, Process, Reply, World, address_in, is_running, until, words};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ impl Race {
             workers.push(world.worker().await);
         }
         let (ingress, line) = world.role("ingress").await;
-        let second = address(&line);
+        let second = address_in(&line);
         Self { world, ingress, second, workers }
     }
 
@@ -180,11 +180,6 @@ impl Race {
     }
 }
 
-fn address(line: &str) -> String {
-    let rest = line.split("\"address\":\"").nth(1).expect("an ingress says where it is");
-    rest.split('"').next().unwrap_or_default().to_owned()
-}
-
 fn dollars(pico: u64) -> String {
     let text = format!("{}.{:012}", pico / 1_000_000_000_000, pico % 1_000_000_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -235,7 +230,7 @@ async fn a_budget_survives_the_death_of_everything_and_nothing_stays_set_aside()
         let ((served, _), ()) = tokio::join!(race.run(&name, &asked), killer);
         race.workers[0] = race.world.worker().await;
         let (ingress, line) = race.world.role("ingress").await;
-        (race.ingress, race.second) = (ingress, address(&line));
+        (race.ingress, race.second) = (ingress, address_in(&line));
         let (spent, settling) = race.settled(&name).await;
         println!(
             "{name}: {served} of {} served, {spent} of {LIMIT} spent, settled after {settling:.1?}",

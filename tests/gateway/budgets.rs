@@ -1,7 +1,7 @@
 //! Budgets: what is set aside before a provider is called, what is settled after, and what is refused.
 
 use futures_util::future::join_all;
-use penstock_tests::{Gate, Part, Reply, World, wait, words};
+use penstock_tests::{Gate, Part, Reply, World, address_in, wait, words};
 use serde_json::{Value, json};
 
 fn budget(name: &str, limit: &str, more: &Value) -> Value {
@@ -230,8 +230,7 @@ async fn a_rate_holds_for_all_ingresses_together() {
     let mut world = World::start().await;
     world.upstream("alpha").answers("hi").always();
     let (_ingress, line) = world.role("ingress").await;
-    let other =
-        line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an address").to_owned();
+    let other = address_in(&line);
     let limit = json!({ "limits": { "ten": {
         "name": "ten", "match": { "model": "alpha/m" }, "per": ["project"], "rates": { "requests_per_day": 10 },
     }}});

@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use penstock_tests::{Ask, Authority, Issued, LONG, Process, World, until};
+use penstock_tests::{Ask, Authority, Issued, LONG, Process, World, address_in, until};
 use serde_json::json;
 use std::path::PathBuf;
 use tokio::io::AsyncWriteExt;
@@ -16,14 +16,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const HTTP1: &[&str] = &["http/1.1"];
-
-fn address_in(line: &str) -> String {
-    line.split("\"address\":\"")
-        .nth(1)
-        .and_then(|rest| rest.split('"').next())
-        .expect("a line with an address")
-        .to_owned()
-}
 
 fn write(world: &World, name: &str, issued: &Issued) -> [(&'static str, String); 2] {
     let file = |kind: &str, text: &str| -> PathBuf { world.folder().write(&format!("{name}.{kind}"), text) };

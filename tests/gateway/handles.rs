@@ -1,7 +1,7 @@
 //! An ingress that may have few file handles, and more sockets than those.
 
 use futures_util::future::join_all;
-use penstock_tests::{Gate, Reply, World, until};
+use penstock_tests::{Gate, Reply, World, address_in, until};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
@@ -23,8 +23,7 @@ fn used(pid: u32) -> u64 {
 async fn an_ingress_with_few_file_handles_serves_its_callers_while_more_sockets_than_it_has_are_open() {
     let mut world = World::start().await;
     let (ingress, line) = world.limited_role("ingress", HANDLES).await;
-    let rest = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next());
-    let address = rest.expect("an ingress says where it listens").to_owned();
+    let address = address_in(&line);
     // Of strangers.
     world.upstream("alpha").answers("hi").times(20);
     let connect = async || TcpStream::connect(&address).await.expect("the system takes connections");

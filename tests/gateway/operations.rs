@@ -1,6 +1,6 @@
 //! What those who run it look at: health, readiness, metrics, models, and the demo that needs no provider.
 
-use penstock_tests::World;
+use penstock_tests::{World, address_in};
 use serde_json::json;
 
 #[tokio::test]
@@ -116,12 +116,11 @@ async fn a_worker_and_an_analytics_process_of_their_own_tell_their_metrics() {
     let _analytics = world.role_with("analytics", &at("PENSTOCK_ANALYTICS_METRICS")).await;
     let logs = world.logs();
     let lines = logs.lines().filter(|line| line.contains("the metrics are told here"));
-    let addresses: Vec<&str> =
-        lines.filter_map(|line| line.split("\"address\":\"").nth(1)?.split('"').next()).collect();
+    let addresses: Vec<String> = lines.map(address_in).collect();
     assert_eq!(addresses.len(), 2, "{logs}");
     for address in addresses {
-        let told = world.get("/metrics").at(address).await;
+        let told = world.get("/metrics").at(&address).await;
         assert!(told.status == 200 && told.raw().contains("penstock_ledger_failing 0"), "{}", told.raw());
-        assert_eq!(world.get("/else").at(address).await.status, 404);
+        assert_eq!(world.get("/else").at(&address).await.status, 404);
     }
 }

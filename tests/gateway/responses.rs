@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that finds something else has failed")]
 
 use http::Method;
-use penstock_tests::{Answer, Ask, Gate, Part, Reply, World, until, words};
+use penstock_tests::{Answer, Ask, Gate, Part, Reply, World, address_in, until, words};
 use serde_json::{Value, json};
 
 /// `native` speaks responses itself; it is the upstream `beta` under another name.
@@ -206,7 +206,7 @@ async fn a_stream_that_is_cut_ends_with_an_error_and_is_not_kept() {
 async fn a_conversation_goes_on_at_any_ingress_and_belongs_to_its_project() {
     let mut world = world().await;
     let (_ingress, line) = world.role("ingress").await;
-    let other = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    let other = address_in(&line);
     let first = ask(&world, "alpha/m", &json!({ "stream": true })).await;
     let first = events(&first).last().unwrap()["response"].clone();
     let next = |previous: &Value, fields: Value| {
@@ -289,7 +289,7 @@ async fn a_provider_of_the_same_dialect_gets_what_was_sent_and_says_what_it_says
 async fn a_response_in_the_background_is_asked_for_until_it_is_there() {
     let mut world = world().await;
     let (_ingress, line) = world.role("ingress").await;
-    let other = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    let other = address_in(&line);
     let gate = Gate::new();
     world.upstream("alpha").replies(Reply::answer("at last").held(&gate)).once();
     let queued = ask(&world, "alpha/m", &json!({ "background": true })).await.json();
@@ -320,7 +320,7 @@ async fn a_response_in_the_background_is_asked_for_until_it_is_there() {
 async fn a_response_in_the_background_is_cancelled_from_anywhere_and_outlives_a_stop() {
     let mut world = world().await;
     let (_ingress, line) = world.role("ingress").await;
-    let other = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    let other = address_in(&line);
     world.upstream("alpha").replies(Reply::answer("never").held(&Gate::new())).once();
     let queued = ask(&world, "alpha/m", &json!({ "background": true })).await.json();
     let call = world.upstream("alpha").received(1).await;

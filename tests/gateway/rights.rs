@@ -2,7 +2,7 @@
 //! is not its own is refused by the server.
 
 use http::Method;
-use penstock_tests::{Ask, LONG, Process, World, objection, tool, until};
+use penstock_tests::{Ask, LONG, Process, World, address_in, objection, tool, until};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use tokio::process::Command;
@@ -60,8 +60,7 @@ async fn roles(world: &mut World, nats: &Nats) -> (Vec<Process>, String) {
             ("PENSTOCK_KEY", KEY.to_owned()),
         ];
         let (process, line) = world.role_with(role, &environment).await;
-        let found = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next());
-        address = found.unwrap_or_default().to_owned();
+        address = address_in(&line);
         processes.push(process);
     }
     (processes, address)

@@ -1,6 +1,6 @@
 //! Scaling: what tells a scaler how many workers a provider needs, and workers that come and go under load.
 
-use penstock_tests::{Answer, Ask, Gate, Process, Reply, World, until};
+use penstock_tests::{Answer, Ask, Gate, Process, Reply, World, address_in, until};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -164,4 +164,33 @@ async fn a_call_whose_provider_stays_without_workers_is_refused_when_its_wait_is
     let refused = world.ask("alpha/m").await;
     assert_eq!(refused.error(), "503 service_unavailable_error no_pool");
     assert!(refused.raw().contains("no worker serves alpha/m now"), "{}", refused.raw());
+}
+
+#[tokio::test]
+async fn an_ingress_that_has_just_started_lets_a_call_wait_for_a_full_pool_that_it_has_not_heard_of_yet() {
+    let mut world = World::setup().apart().start().await;
+    world.upstream("alpha").answers("before").once();
+    let _worker = world.worker_of("alpha", &[("PENSTOCK_PROVIDERS_ALPHA_CONCURRENCY", "1".to_owned())]).await;
+    assert_eq!(world.ask("alpha/m").await.text(), "before", "the provider's models are known");
+    // Whether a worker tells of itself before the first call comes is chance: some of these calls come before.
+    for n in 0..5 {
+        let gate = Gate::new();
+        world.upstream("alpha").replies(Reply::answer("first").held(&gate)).once();
+        world.upstream("alpha").answers("second").once();
+        let mut calls = begin([world.ask("alpha/m")]);
+        world.upstream("alpha").received(2 + 2 * n).await;
+        let (_ingress, line) = world.role("ingress").await;
+        let address = address_in(&line);
+        let second = async { world.ask("alpha/m").at(&address).await.text() };
+        let open = async {
+            until("the pool to be known", async || {
+                let fleet = world.get("/admin/v1/workers").at(&address).key(world.admin_key()).await.json();
+                (load(&fleet, "alpha")["workers"] == 1).then_some(())
+            })
+            .await;
+            gate.open();
+        };
+        assert_eq!(tokio::join!(second, open).0, "second");
+        assert_eq!(calls.join_next().await.expect("a call").expect("it ends").text(), "first");
+    }
 }

@@ -2,7 +2,7 @@
 //! an answer is wrong.
 
 use crate::made::key;
-use penstock_tests::{Answer, Ask, Reply, World, tool, until, words};
+use penstock_tests::{Answer, Ask, Reply, World, address_in, tool, until, words};
 use serde_json::{Value, json};
 
 const RESET: &str = "How do I reset my password?";
@@ -172,7 +172,7 @@ async fn questions_are_there_again_after_a_kill_without_being_embedded_anew_and_
     assert_eq!(cache(&question(&world, RESET).await), "miss");
     assert_eq!(cache(&question(&world, AGAIN).await), "semantic");
     let (other, line) = world.role("ingress").await;
-    let address = line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    let address = address_in(&line);
     let there = question(&world, AGAIN).at(&address);
     until("the other ingress to have it", async || (cache(&there.clone().await) == "semantic").then_some(())).await;
     drop(other);

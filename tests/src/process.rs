@@ -18,6 +18,11 @@ pub struct Process {
     log: PathBuf,
 }
 
+/// The address in a line in which a role says where it listens; empty when there is none.
+pub fn address_in(line: &str) -> String {
+    line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned()
+}
+
 /// What a program that has ended left behind.
 #[derive(Clone, Debug)]
 pub struct Output {

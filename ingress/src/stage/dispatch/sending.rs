@@ -221,7 +221,7 @@ impl<'a> Sending<'a> {
         let busy = self.envelope.plan.links().iter().position(|link| is_served(&link.target.provider));
         match busy.and_then(|at| self.envelope.plan.turn_to(at)) {
             Some(plan) => self.envelope.plan = plan,
-            None if self.ingress.config.wake_timeout.is_zero() => return Err(self.explain(failure).into()),
+            None if self.wake_wait().is_zero() => return Err(self.explain(failure).into()),
             // What waits is seen by the scaler, which starts a worker for it: for the link that is wanted most.
             None => {
                 self.envelope.plan = self.envelope.plan.turn_to(0).unwrap_or_else(|| self.envelope.plan.clone());
@@ -238,6 +238,12 @@ impl<'a> Sending<'a> {
         self.ingress.health.capacity(provider, &self.gone, clock::now()).workers > 0
     }
 
+    /// How long a call waits for a worker of a provider of which none is known: one may be started for it, and one with all
+    /// its slots taken may not have told of itself since this process connected.
+    fn wake_wait(&self) -> Duration {
+        self.ingress.config.wake_timeout.max(self.ingress.health.complete_in(clock::now()))
+    }
+
     /// Waits until a worker takes the call, in a fair order, and no longer than that can be expected to help; where there is
     /// none at all, for one to start.
     async fn wait_for_place(&mut self) -> Result<(), Refusal> {
@@ -247,8 +253,9 @@ impl<'a> Sending<'a> {
         let per_second = self.ingress.health.capacity(&provider, &self.gone, now).ended_per_second;
         let all = Duration::from_secs(1).saturating_mul(as_u32(queues.length(&provider)));
         let expected = all.checked_div(per_second).unwrap_or_default();
-        let config = &self.ingress.config;
-        let longest = if self.is_served(&provider) { config.queue_timeout } else { config.wake_timeout };
+        let (wake_wait, queue_timeout) = (self.wake_wait(), self.ingress.config.queue_timeout);
+        let wake_until = now.after(wake_wait);
+        let longest = if self.is_served(&provider) { queue_timeout } else { queue_timeout.max(wake_wait) };
         let left = self.envelope.deadline.since(now).min(longest);
         if expected > left {
             return Err(busy(&provider, expected).into());
@@ -260,7 +267,7 @@ impl<'a> Sending<'a> {
             let turn = turn.map_err(|_| Refusal::from(busy(&provider, expected.max(Duration::from_secs(1)))))?;
             loop {
                 // Where one may start, what is known of workers is asked, and not the bus again and again with the whole call.
-                while !config.wake_timeout.is_zero() && !self.is_served(&provider) {
+                while !self.is_served(&provider) && clock::now() < wake_until {
                     sleep(LOOK).await;
                 }
                 self.publish().await?;
@@ -269,7 +276,7 @@ impl<'a> Sending<'a> {
                     return Ok(());
                 }
                 self.may_be_held = false;
-                if !self.is_served(&provider) && config.wake_timeout.is_zero() {
+                if !self.is_served(&provider) && clock::now() >= wake_until {
                     return Err(self.explain(unserved()).into());
                 }
                 sleep(LOOK).await;

@@ -222,6 +222,11 @@ impl Bus {
         Self { shortcut, journal: other.journal.clone(), ..self }
     }
 
+    /// How often this process has connected, and each further time.
+    pub(crate) fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.subscribe()
+    }
+
     /// What this process takes in.
     pub fn intake(&self) -> Intake {
         *self.intake.borrow()

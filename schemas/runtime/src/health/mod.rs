@@ -36,6 +36,8 @@ struct Known {
     pools: BTreeMap<ProviderId, HashMap<ProcessId, Heard>>,
     circuits: HashMap<(Target, Threshold), Circuit>,
     queued: fleet::Queued,
+    /// Since when all that is told is heard: the last connection to the bus. Absent where nothing is followed.
+    connected_at: Option<UnixMicros>,
 }
 
 struct Heard {
@@ -74,7 +76,22 @@ impl Health {
             known.take(state, clock::now());
         };
         bus.hear_pools(hear).await?;
+        let (mut connections, known) = (bus.connections(), health.clone());
+        bus.life().service("the age of what is known of pools", async move {
+            loop {
+                known.known().connected_at = Some(clock::now());
+                if connections.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
         Ok(health)
+    }
+
+    /// The time until each worker that lives has told of itself since this process connected to the bus. Until then, one that
+    /// is not known may be there all the same, with all its slots taken.
+    pub fn complete_in(&self, now: UnixMicros) -> Duration {
+        self.known().connected_at.map_or(Duration::ZERO, |at| at.after(SILENT).since(now))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
