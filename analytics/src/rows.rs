@@ -83,6 +83,8 @@ pub(crate) struct AttemptRow {
     books: Vec<String>,
     batch_id: String,
     native_batch: bool,
+    system_fingerprint: String,
+    tools: Vec<String>,
     tags: Vec<(String, String)>,
 }
 
@@ -289,6 +291,8 @@ fn ended(end: &AttemptEnded) -> AttemptRow {
         charged_usd: end.charged.or(end.cost).map_or(0, pico),
         first_token_us: end.first_token_us,
         total_us: Some(end.total_us),
+        system_fingerprint: end.system_fingerprint.clone().unwrap_or_default(),
+        tools: end.tools.names().to_vec(),
         ..started(&end.start)
     }
 }

@@ -32,11 +32,12 @@ async fn answers(world: &World, target: &str, days: Range<u32>, (refused, length
     let Range { start: first, end } = days;
     let sql = format!(
         "INSERT INTO attempt_log (attempt_id, request_id, version, started_at, deadline, ended_at, project, key_id, provider, model,
-            model_version, operation, number, link, stream, outcome, finish_reason, output_tokens, usage_source, total_us, tags)
+            model_version, operation, number, link, stream, outcome, finish_reason, system_fingerprint, output_tokens,
+            usage_source, total_us, tags)
         SELECT toUUID(concat('0193e6a0-0000-7000-', substring(hex(sipHash64(id, 1)), 1, 4), '-',
                 substring(hex(sipHash64(id, 2)), 1, 12))) AS attempt_id, attempt_id AS request_id, 1 AS version, at AS started_at,
             at AS deadline, at + INTERVAL 1 SECOND AS ended_at, 'search', 'key_1', '{provider}', '{model}', '{version}', 'chat', 1, 0,
-            false, 'served', if(sipHash64(id, 3) % 1000 < {refused}, 'content_filter', 'stop'),
+            false, 'served', if(sipHash64(id, 3) % 1000 < {refused}, 'content_filter', 'stop'), 'fp_{version}',
             toUInt64(exp({length} + 0.8 * sqrt(-2 * log((sipHash64(id, 4) % 1000000 + 1) / 1000001))
                 * cos(2 * pi() * (sipHash64(id, 5) % 1000000) / 1000000))),
             'provider', 1000000 + sipHash64(id, 6) % 500000, map()
@@ -80,7 +81,10 @@ async fn a_planted_change_is_told_and_the_month_before_is_quiet() {
     assert!(drifts.contains(&"target a/refuses refusals".to_owned()), "{found:#}");
     assert!(drifts.contains(&"target a/longer length".to_owned()), "{found:#}");
     assert!(!drifts.iter().any(|one| one.contains("a/steady")), "{drifts:?}");
-    assert_eq!(found["versions"][0]["version"], "refuses-2", "{found:#}");
+    let versions: Vec<&Value> = found["versions"].as_array().unwrap().iter().collect();
+    let new = |version: &Value| format!("{} {}", version["kind"], version["version"]).replace('"', "");
+    let new: Vec<String> = versions.into_iter().map(new).collect();
+    assert_eq!(new, ["model_version refuses-2", "system_fingerprint fp_refuses-2"], "{found:#}");
     let mut noisy = 0;
     for earlier in day - 30..day {
         noisy += usize::from(!told(&drift(&world, earlier, None).await).is_empty());
@@ -91,4 +95,10 @@ async fn a_planted_change_is_told_and_the_month_before_is_quiet() {
         .until("SELECT count() FROM alerts WHERE kind = 'drift' AND subject = 'target a/refuses: refusals'", "1")
         .await;
     world.until("SELECT count() FROM alerts WHERE kind = 'model_version' AND subject = 'a/refuses'", "1").await;
+    world
+        .until(
+            "SELECT count() FROM alerts WHERE kind = 'system_fingerprint' AND message LIKE '%as fp_refuses-2 since%'",
+            "1",
+        )
+        .await;
 }

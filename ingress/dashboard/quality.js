@@ -3,6 +3,7 @@
 import { html } from './htm-preact.js';
 import { address, get } from './api.js';
 import { Chart } from './chart.js';
+import { Drift } from './drift.js';
 import { Filters, useFilters } from './list.js';
 import { number, Pending, percent, Since, Source, Table, useAnswer } from './parts.js';
 
@@ -86,5 +87,6 @@ export function Quality({ search }) {
       <div class="card"><${Table} caption="Answers by target" columns=${CHECKS} rows=${byTarget(checks)} empty="No answer in this time." /></div>
       <${Source} path=${address('/admin/v1/quality', query)} sql=${SQL} />
     <//>
+    <${Drift} project=${filters.project} model=${filters.model} />
   `;
 }

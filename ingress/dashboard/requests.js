@@ -72,6 +72,7 @@ const ATTEMPTS = [
   { title: 'Tokens out', isNumber: true, show: (row) => number(row.total_output_tokens) },
   { title: 'Cost', isNumber: true, show: (row) => html`<span title=${row.cost_usd}>${usd(row.cost_usd)}</span>` },
   { title: 'Ended because', show: (row) => row.finish_reason ?? '–' },
+  { title: 'Tools asked for', show: (row) => row.tools?.join(', ') || '–' },
 ];
 
 /** JSON as people read it; anything else as it is. */

@@ -58,6 +58,7 @@ const CALLS = [
   { title: 'Tokens in', isNumber: true, show: (row) => number(row.input_tokens) },
   { title: 'of the cache', isNumber: true, show: (row) => number(row.cache_read_tokens) },
   { title: 'Tokens out', isNumber: true, show: (row) => number(row.output_tokens) },
+  { title: 'Tools asked for', show: (row) => row.tools?.join(', ') || '–' },
   { title: 'Time', isNumber: true, show: (row) => duration(row.total_us) },
   { title: 'Cost', isNumber: true, show: (row) => html`<span title=${row.cost_usd}>${usd(row.cost_usd)}</span>` },
 ];
@@ -96,6 +97,7 @@ export function OneSession({ id, search, me }) {
           <${Tile} title="From first to last" value=${duration(micros(session.last_at) - micros(session.first_at))} note=${`of these ${duration(session.total_us)} in calls; last ${ago(session.last_at)}`} />
           <${Tile} title="Tokens in" value=${number(session.input_tokens)} note=${`${percent(session.cache_read_tokens, session.input_tokens)} from the provider's cache`} />
           <${Tile} title="Tokens out" value=${number(session.output_tokens)} />
+          <${Tile} title="Tools asked for" value=${number(session.tools?.length ?? 0)} note=${session.tools?.join(', ') || 'none'} />
           <${Tile} title="Cost" value=${usd(session.cost_usd)} note=${`all attempts; ${session.project}${session.users?.length ? `, ${session.users.join(', ')}` : ''}`} />
         </div>
         ${calls.length > 1 && html`<${Chart} title="Spent so far" times=${calls.map((row) => time(row.received_at).getTime() / 1000)} write=${usd}

@@ -44,13 +44,15 @@ pub enum AlertKind {
     Drift,
     /// A target answers as another version of its model.
     ModelVersion,
+    /// A target's provider runs its model in another way: its system fingerprint is new.
+    SystemFingerprint,
     /// An arm of an experiment was worse, and takes no requests any more.
     ArmStopped,
 }
 
 impl AlertKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BudgetThreshold,
         Self::BudgetExceeded,
         Self::UnpricedModel,
@@ -64,6 +66,7 @@ impl AlertKind {
         Self::SessionRunaway,
         Self::Drift,
         Self::ModelVersion,
+        Self::SystemFingerprint,
         Self::ArmStopped,
     ];
 
@@ -83,6 +86,7 @@ impl AlertKind {
             Self::SessionRunaway => "session_runaway",
             Self::Drift => "drift",
             Self::ModelVersion => "model_version",
+            Self::SystemFingerprint => "system_fingerprint",
             Self::ArmStopped => "arm_stopped",
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::UnixMicros;
 use crate::alert::Alert;
+use crate::asked_tools::AskedTools;
 use crate::audit::AuditEvent;
 use crate::envelope::{Caller, Dialect, Operation};
 use crate::failure::FailureKind;
@@ -200,6 +201,12 @@ pub struct AttemptEnded {
     /// Why the model stopped, in the provider's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
+    /// How the provider runs the model, in its word: another one may answer otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_fingerprint: Option<String>,
+    /// The tools that the answer asked for, by the caller's names.
+    #[serde(default, skip_serializing_if = "AskedTools::is_empty")]
+    pub tools: AskedTools,
 }
 
 /// How a request was answered from the cache, or not.

@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod alert;
+pub mod asked_tools;
 pub mod audit;
 pub mod batch;
 pub mod body;

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::alert::{Alert, AlertKind};
+use penstock_schemas::asked_tools::AskedTools;
 use penstock_schemas::audit::{Action, AuditEvent, Way};
 use penstock_schemas::budget::Budget;
 use penstock_schemas::directory::{Admin, AdminSettings, Directory, Role};
@@ -175,6 +176,8 @@ fn ended() -> AttemptEnded {
         model_version: Some("gpt-4o-mini-2024-07-18".to_owned()),
         provider_request_id: Some("chatcmpl-1".to_owned()),
         finish_reason: Some("stop".to_owned()),
+        system_fingerprint: None,
+        tools: AskedTools::default(),
     }
 }
 
@@ -260,6 +263,17 @@ fn scores() {
     let bytes = golden("usage-score.jsonl", &today);
     assert_eq!(decode_batch(&bytes).unwrap(), events);
     assert_eq!(bytes, today, "usage-score.jsonl is written differently");
+}
+
+#[test]
+fn an_answer_that_asks_for_tools() {
+    let tools = ["search", "mcp__files__read"].into_iter().collect();
+    let over = AttemptEnded { system_fingerprint: Some("fp_44709d6fcb".to_owned()), tools, ..ended() };
+    let events = [UsageEvent::AttemptEnded(Box::new(over))];
+    let today = encode_batch(&events).unwrap();
+    let bytes = golden("usage-tools.jsonl", &today);
+    assert_eq!(decode_batch(&bytes).unwrap(), events);
+    assert_eq!(bytes, today, "usage-tools.jsonl is written differently");
 }
 
 #[test]

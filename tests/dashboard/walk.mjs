@@ -3,6 +3,7 @@
 
 import { strict as assert } from 'node:assert';
 import { admin, adminKey, browser, chat, folder, goTo as open, key, NASTY, newPage, ok, problems, send, serious, until, url } from './browser.mjs';
+import { plantDrift } from './drift.mjs';
 import { walkRoles } from './roles.mjs';
 
 const PAGES = [
@@ -19,7 +20,9 @@ const shot = (name) => page.screenshot({ path: `${folder}/${name}.png`, fullPage
 // Something to look at, also what a caller might write to harm who looks at it.
 await Promise.all([chat({}), chat({ user: NASTY }), chat({ model: NASTY }), chat({ model: 'no-such-model' })]);
 const run = { 'x-penstock-session': `run ${NASTY}`, 'x-penstock-tags': 'feature=<script>window.hacked=1</script>' };
-for (let turn = 1; turn <= 3; turn += 1) await chat({ messages: [{ role: 'user', content: `turn ${turn} ${NASTY}` }] }, key, run);
+const tools = ['search', NASTY].map((name) => ({ type: 'function', function: { name, parameters: { type: 'object' } } }));
+for (let turn = 1; turn <= 3; turn += 1) await chat({ messages: [{ role: 'user', content: `turn ${turn}: search, then ${NASTY}` }], tools }, key, run);
+await plantDrift();
 for (const user of ['ann', 'bob', 'cay']) await chat({ model: 'pick', user });
 const kept = [await chat({ model: 'kept' }), await chat({ model: 'kept' })];
 assert.deepEqual(kept.map((answer) => answer.headers.get('x-penstock-cache')), ['miss', 'exact']);
@@ -92,6 +95,10 @@ await goTo('sessions');
 await until('a session is listed once, with its calls', async () => (await page.locator('.scroll tbody tr').count()) === 1 && (await page.locator('.scroll tbody td:nth-child(7)').textContent()).trim() === '3');
 await page.locator('.scroll tbody tr a').first().click();
 await until('a session is shown call by call', async () => (await page.locator('.scroll tbody tr').count()) === 3 && (await page.locator('.waterfall li').count()) === 3);
+await until('the tools that it asked for stand beside each call, as text', async () => {
+  const asked = await page.locator('.scroll tbody tr td:nth-child(9)').allTextContents();
+  return asked.length === 3 && asked.every((names) => names.trim() === `${NASTY}, search`);
+});
 assert.deepEqual(await serious(page), []);
 await shot('session');
 await page.getByRole('button', { name: 'Stop the session' }).click();
@@ -102,6 +109,7 @@ await page.getByRole('button', { name: 'Let it go on' }).click();
 await until('a session that was let go on is served', async () => (await chat({}, key, run)).status === 200);
 await page.locator('.scroll tbody tr a').nth(1).click();
 await page.getByText('Stages in the gateway').waitFor();
+await until('a request shows the tools that it asked for', async () => (await page.getByRole('cell', { name: `search, ${NASTY}`, exact: true }).count()) === 1);
 await page.getByRole('link', { name: 'its session' }).click();
 await page.getByText('Call by call').waitFor();
 ok('a session leads to each of its requests, and they lead back');
@@ -129,7 +137,21 @@ assert.equal((await chat({ model: 'kept' })).headers.get('x-penstock-cache'), 'm
 
 await goTo('quality');
 await until('scores and answers are charted', async () => (await page.getByRole('img', { name: /^thumbs_up/ }).count()) === 1 && (await page.locator('.scroll tbody tr').count()) >= 1);
+await until('a drift is shown with what it was before', async () => {
+  const rows = await page.getByRole('region', { name: 'Drift', exact: true }).locator('tbody tr').allTextContents();
+  return rows.some((row) => /target house\/drifts.*refusals.*2\.\d %.*20\.\d %.*drift/.test(row.replaceAll('\n', ' ')));
+});
+await until('a new version and a new fingerprint are shown', async () => {
+  const rows = await page.getByRole('region', { name: 'New versions' }).locator('tbody tr').allTextContents();
+  return rows.length === 2 && rows[0].includes('drifts-2') && rows[1].includes('fp_2');
+});
+await page.getByLabel('Model', { exact: true }).fill('fast');
+await page.getByLabel('Model', { exact: true }).press('Tab');
+await until('drift is filtered with the answers', async () => (await page.getByRole('region', { name: 'Drift', exact: true }).count()) === 0);
 assert.deepEqual(await serious(page), []);
+await page.getByLabel('Model', { exact: true }).fill('');
+await page.getByLabel('Model', { exact: true }).press('Tab');
+await page.getByRole('region', { name: 'Drift', exact: true }).waitFor();
 await shot('quality');
 
 await goTo('experiments');

@@ -182,6 +182,7 @@ async fn a_browser_walks_every_page() {
         .env("PENSTOCK_URL", world.url())
         .env("PENSTOCK_KEY", world.key())
         .env("PENSTOCK_ADMIN_KEY", world.admin_key())
+        .env("CLICKHOUSE_URL", world.run_file()["clickhouse"].as_str().expect("`up` says where ClickHouse is"))
         .env("PENSTOCK_TEST_NODE_MODULES", tool("PENSTOCK_TEST_NODE_MODULES"))
         .env("PENSTOCK_TEST_CHROMIUM", tool("PENSTOCK_TEST_CHROMIUM"))
         .env("SCREENSHOTS", world.folder().path().join("screenshots"))

@@ -199,6 +199,73 @@ async fn the_calls_of_a_session_are_told_in_their_order_with_what_they_came_to()
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
 }
 
+/// An answer of a copy of OpenAI that calls these tools; whole, or as chunks of which each begins one.
+fn calls(names: &[&str]) -> [Reply; 2] {
+    let call = |(index, name): (usize, &&str)| json!({"index": index, "id": format!("call_{index}"), "type": "function", "function": {"name": name, "arguments": "{}"}});
+    let calls: Vec<Value> = names.iter().enumerate().map(call).collect();
+    let message = json!({"role": "assistant", "content": null, "tool_calls": calls});
+    let whole = json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "system_fingerprint": "fp_1",
+        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}});
+    let chunk = |call: &Value| {
+        words::event(&json!({"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": null}).to_string(), "null")
+    };
+    let last = words::event(r#"{"index":0,"delta":{},"finish_reason":"tool_calls"}"#, "null");
+    let begun = [words::role(), words::content("I look.")].into_iter();
+    let parts = begun.chain(calls.iter().map(chunk)).chain([last, words::usage(), words::DONE.to_owned()]);
+    [Reply::whole(200, whole.to_string()), Reply::stream(parts)]
+}
+
+#[tokio::test]
+async fn the_tools_that_answers_ask_for_stand_in_the_ledger_by_the_callers_names() {
+    let world = World::start().await;
+    // Longer than this provider takes: it is sent otherwise, and is the caller's in the ledger all the same.
+    let long = format!("mcp.{}", "x".repeat(90));
+    let tools = json!([{"name": "search", "input_schema": {"type": "object"}}, {"name": long, "input_schema": {"type": "object"}}]);
+    let ask = |is_stream: bool| {
+        let user = json!({"role": "user", "content": "Hi"});
+        let body =
+            json!({"model": "alpha/m", "max_tokens": 9, "tools": tools, "messages": [user], "stream": is_stream});
+        let ask = world.ask("alpha/m").path("/v1/messages").header("anthropic-version", "2023-06-01");
+        ask.header("x-penstock-session", "task").body(body.to_string())
+    };
+    world.upstream("alpha").answers("no tool").once();
+    assert_eq!(ask(false).await.status, 200);
+    let sent = world.upstream("alpha").received(1).await.json();
+    let renamed = sent["tools"][1]["function"]["name"].as_str().expect("a tool has a name").to_owned();
+    assert_ne!(renamed, long);
+    let [whole, streamed] = calls(&["search", &renamed, "search"]);
+    world.upstream("alpha").replies(whole).once();
+    assert_eq!(ask(false).await.status, 200);
+    world.upstream("alpha").replies(streamed).once();
+    assert_eq!(ask(true).await.status, 200);
+    let [whole, streamed] = calls(&["read"]);
+    world.upstream("alpha").replies(streamed).once();
+    let last = world.ask("alpha/m").stream().header("x-penstock-session", "task").await;
+    world.upstream("alpha").replies(whole).once();
+    world.ask("alpha/m").header("x-penstock-session", "task").await;
+    world.requests(5).await;
+    world.attempts(5).await;
+    let rows = world.sql("SELECT tools, system_fingerprint FROM attempts ORDER BY started_at").await;
+    let both = json!(["search", long]);
+    let expected = [json!([]), both.clone(), both.clone(), json!(["read"]), json!(["read"])];
+    assert_eq!(rows.iter().map(|row| row["tools"].clone()).collect::<Vec<_>>(), expected, "{rows:?}");
+    let fingerprints: Vec<&Value> = rows.iter().map(|row| &row["system_fingerprint"]).collect();
+    assert_eq!((fingerprints[1], fingerprints[4]), (&json!("fp_1"), &json!("fp_1")));
+    let shown = get(&world, "/admin/v1/sessions/task", world.admin_key()).await.json();
+    let asked: Vec<Value> =
+        shown["requests"].as_array().expect("a list").iter().map(|row| row["tools"].clone()).collect();
+    let sorted = |names: &Value| {
+        let mut names: Vec<&str> = names.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        names.sort_unstable();
+        json!(names)
+    };
+    assert_eq!(asked, expected.iter().map(sorted).collect::<Vec<_>>());
+    assert_eq!(shown["session"]["tools"], sorted(&json!(["read", "search", long])));
+    let table = world.run(&["show", last.header("x-penstock-request-id")]).await.out;
+    assert!(table.contains("tools") && table.contains("read"), "{table}");
+}
+
 #[tokio::test]
 async fn a_session_that_is_stopped_ends_what_is_in_flight_and_begins_nothing_more() {
     let world = World::start().await;

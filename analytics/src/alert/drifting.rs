@@ -72,10 +72,18 @@ fn drifted(one: &DriftTest, day: u32, now: UnixMicros) -> Alert {
 }
 
 fn changed(new: &NewVersion, day: u32, now: UnixMicros) -> Alert {
-    let NewVersion { target, version, before, answers } = new;
+    let NewVersion { kind, target, version, before, answers } = new;
     let before = before.join(", ");
-    let message = format!("{target} answers as {version} since {}, and did as {before} before", date(day));
-    let alert = Alert::new(AlertKind::ModelVersion, target, version, version, now).saying(message);
+    let on = date(day);
+    let message = match kind {
+        AlertKind::SystemFingerprint => {
+            format!(
+                "the provider of {target} runs it as {version} since {on} (its system fingerprint), and as {before} before"
+            )
+        }
+        _ => format!("{target} answers as {version} since {on}, and did as {before} before"),
+    };
+    let alert = Alert::new(*kind, target, version, version, now).saying(message);
     alert.with("target", target).with("version", version).with("before", before).with("answers", answers)
 }
 
@@ -119,7 +127,10 @@ mod tests {
             on(first).message
         );
         let before = vec!["m-1".to_owned()];
-        let new = NewVersion { target: "a/m".to_owned(), version: "m-2".to_owned(), before, answers: 9 };
+        let kind = AlertKind::ModelVersion;
+        let new = NewVersion { kind, target: "a/m".to_owned(), version: "m-2".to_owned(), before, answers: 9 };
         assert_eq!(changed(&new, 20_790, UnixMicros(1)).id, changed(&new, 20_795, UnixMicros(1)).id);
+        let run = NewVersion { kind: AlertKind::SystemFingerprint, ..new };
+        assert_eq!(changed(&run, 20_790, UnixMicros(1)).kind.as_str(), "system_fingerprint");
     }
 }

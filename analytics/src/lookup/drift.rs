@@ -8,6 +8,7 @@ use clickhouse::Row;
 use clickhouse::error::Error;
 use clickhouse::query::Query;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::alert::AlertKind;
 use penstock_schemas::rfc3339;
 use penstock_schemas::rows::RowReport;
 use serde::Deserialize;
@@ -63,9 +64,18 @@ struct ScoreDay {
     figures: (u64, f64, f64),
 }
 
-/// A version of a model that answered for the first time.
+/// A version of a model, or a way in which it is run, that answered for the first time.
 #[derive(Row, Deserialize)]
+struct NewWord {
+    target: String,
+    version: String,
+    before: Vec<String>,
+    answers: u64,
+}
+
+/// The same, with the alert that tells it; the column is of the same name.
 pub(crate) struct NewVersion {
+    pub(crate) kind: AlertKind,
     pub(crate) target: String,
     pub(crate) version: String,
     pub(crate) before: Vec<String>,
@@ -115,7 +125,7 @@ fn row(one: &DriftTest) -> Value {
 }
 
 fn version_row(new: &NewVersion) -> Value {
-    json!({ "target": new.target, "version": new.version, "before": new.before, "answers": new.answers })
+    json!({ "kind": new.kind, "target": new.target, "version": new.version, "before": new.before, "answers": new.answers })
 }
 
 /// All tests of a day at a rate of false alarms, and the versions that are new on it.
@@ -136,7 +146,9 @@ async fn read(warehouse: &Warehouse, day: u32, seen: &VisibleProjects, rate: f64
         all.entry(key).or_default().insert(row.day, figures(row.figures));
     }
     let compared = compare(&all, day, rate);
-    Ok(DriftDay { day, compared, versions: versions(warehouse, day, seen).await? })
+    let mut versions = versions(warehouse, day, seen, AlertKind::ModelVersion).await?;
+    versions.extend(self::versions(warehouse, day, seen, AlertKind::SystemFingerprint).await?);
+    Ok(DriftDay { day, compared, versions })
 }
 
 fn figures((count, sum, squares): (u64, f64, f64)) -> DayFigures {
@@ -204,10 +216,17 @@ async fn scores(warehouse: &Warehouse, day: u32, seen: &VisibleProjects) -> Resu
     seen.bind(seen.bind(query)).bind(MOST_SCORES).fetch_all().await
 }
 
-async fn versions(warehouse: &Warehouse, day: u32, seen: &VisibleProjects) -> Result<Vec<NewVersion>, Error> {
+/// What is new of the column that `kind` is named as.
+async fn versions(
+    warehouse: &Warehouse,
+    day: u32,
+    seen: &VisibleProjects,
+    kind: AlertKind,
+) -> Result<Vec<NewVersion>, Error> {
+    let column = kind.as_str();
     let sql = format!(
         "WITH known AS (
-            SELECT concat(toString(provider), '/', toString(model)) AS target, toString(ifNull(model_version, '')) AS version,
+            SELECT concat(toString(provider), '/', toString(model)) AS target, toString(ifNull({column}, '')) AS version,
                 min(toUInt32(toDate(started_at, 'UTC'))) AS first, countIf(toUInt32(toDate(started_at, 'UTC')) = ?) AS answers
             FROM attempts WHERE {ANSWERS} AND {VISIBLE} GROUP BY target, version HAVING version != ''
         )
@@ -219,5 +238,8 @@ async fn versions(warehouse: &Warehouse, day: u32, seen: &VisibleProjects) -> Re
     );
     let query = during(warehouse.client().query(&sql).bind(day), day);
     let query = seen.bind(query).bind(day).bind(LEAST_OF_VERSION).bind(day).bind(MOST_VERSIONS);
-    query.fetch_all().await
+    let new: Vec<NewWord> = query.fetch_all().await?;
+    let with_kind =
+        |NewWord { target, version, before, answers }| NewVersion { kind, target, version, before, answers };
+    Ok(new.into_iter().map(with_kind).collect())
 }

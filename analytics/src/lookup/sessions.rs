@@ -20,9 +20,10 @@ const SUMS: &str = "session, any(session_source) AS source, project, min(receive
     max(ended_at) AS last_at, count() AS requests, sum(attempts) AS attempts, countIf(outcome != 'served') AS failed,
     groupUniqArray(10)(model) AS models, groupUniqArrayIf(10)(ifNull(user, ''), user IS NOT NULL) AS users, sum(total_us) AS total_us";
 
-/// What its attempts consumed.
+/// What its attempts consumed, and the tools that they asked for: 100 at the most.
 const USED: &str = "sum(total_input_tokens) AS input_tokens, sum(cache_read_tokens) AS cache_read_tokens,
-    sum(total_output_tokens) AS output_tokens, toString(sum(cost_usd)) AS cost_usd";
+    sum(total_output_tokens) AS output_tokens, toString(sum(cost_usd)) AS cost_usd,
+    arraySort(groupUniqArrayArray(100)(tools)) AS tools";
 
 /// What names a session, and when its last request came.
 #[derive(Row, Deserialize)]
@@ -186,7 +187,7 @@ impl SessionSpan {
     }
 }
 
-/// Adds to each request what its attempts consumed; the cost stays that of the answer.
+/// Adds to each request what its attempts consumed and asked for; the cost stays that of the answer.
 fn with_tokens(requests: &mut [Value], used: Vec<Value>) {
     let by_id: HashMap<String, Value> =
         used.into_iter().filter_map(|row| Some((row["request_id"].as_str()?.to_owned(), row))).collect();
@@ -195,5 +196,6 @@ fn with_tokens(requests: &mut [Value], used: Vec<Value>) {
         for name in ["input_tokens", "cache_read_tokens", "output_tokens"] {
             request[name] = used.map_or(Value::Null, |used| used[name].clone());
         }
+        request["tools"] = used.map_or_else(|| json!([]), |used| used["tools"].clone());
     }
 }

@@ -3,6 +3,7 @@
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::alert::Alert;
+use penstock_schemas::asked_tools::AskedTools;
 use penstock_schemas::envelope::{Caller, Dialect, Operation};
 use penstock_schemas::event::{AttemptEnded, AttemptStarted, CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::model::PriceRow;
@@ -76,6 +77,8 @@ pub fn end(start: &AttemptStarted, outcome: Outcome, usage: Usage, cost: &str) -
         model_version: None,
         provider_request_id: None,
         finish_reason: Some("stop".to_owned()),
+        system_fingerprint: None,
+        tools: AskedTools::default(),
     }
 }
 

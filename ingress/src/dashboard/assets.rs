@@ -26,7 +26,7 @@ macro_rules! asset {
 /// The one page; all else is loaded by it.
 pub(super) const PAGE: Asset = asset!(HTML, "index.html", "index.html");
 
-const ASSETS: [Asset; 25] = [
+const ASSETS: [Asset; 26] = [
     asset!(ICON, "icon.svg", "icon.svg"),
     asset!(STYLE, "style.css", "style.css"),
     asset!(SCRIPT, "app.js", "app.js"),
@@ -41,6 +41,7 @@ const ASSETS: [Asset; 25] = [
     asset!(SCRIPT, "batches.js", "batches.js"),
     asset!(SCRIPT, "cache.js", "cache.js"),
     asset!(SCRIPT, "quality.js", "quality.js"),
+    asset!(SCRIPT, "drift.js", "drift.js"),
     asset!(SCRIPT, "experiments.js", "experiments.js"),
     asset!(SCRIPT, "provider_keys.js", "provider_keys.js"),
     asset!(SCRIPT, "spend.js", "spend.js"),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use penstock_schemas::asked_tools::AskedTools;
 use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::model::ModelCard;
@@ -175,6 +176,24 @@ pub struct Observed {
     pub provider_request_id: Option<String>,
     /// Why the model stopped, in the provider's word; of the first choice that says so.
     pub finish_reason: Option<String>,
+    /// How the provider runs the model, in its word.
+    pub system_fingerprint: Option<String>,
+    /// The tools that the caller is to use, by the names that were sent. Those that the provider used itself are none.
+    pub tools: AskedTools,
+}
+
+/// The longest fingerprint that is kept, in bytes; a longer one is no fingerprint. OpenAI's have 13.
+const FINGERPRINT_BYTES: usize = 64;
+
+impl Observed {
+    /// Notes how the provider runs the model, unless it said so before.
+    pub(crate) fn note_fingerprint(&mut self, fingerprint: Option<&str>) {
+        let is_one =
+            |text: &&str| (1..=FINGERPRINT_BYTES).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_graphic());
+        if self.system_fingerprint.is_none() {
+            self.system_fingerprint = fingerprint.filter(is_one).map(str::to_owned);
+        }
+    }
 }
 
 /// What to do with a piece of a stream. The bytes are what the client reads, in the form that was wanted.

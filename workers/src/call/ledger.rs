@@ -125,6 +125,8 @@ impl CallContext {
             (false, true) => (start.worst_case, start.worst_tokens),
             (false, false) => (None, 0),
         };
+        let asked = &report.observed.tools;
+        let tools = report.tools.as_ref().map_or_else(|| asked.clone(), |map| map.own_names(asked));
         let event = AttemptEnded {
             ended_at: start.started_at.after(total),
             outcome,
@@ -142,6 +144,8 @@ impl CallContext {
             model_version: report.observed.model_version,
             provider_request_id: report.observed.provider_request_id,
             finish_reason: report.observed.finish_reason,
+            system_fingerprint: report.observed.system_fingerprint,
+            tools,
             start,
         };
         Ended { event, usage_mismatch: report.observed.usage_mismatch }

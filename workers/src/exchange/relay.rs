@@ -73,7 +73,7 @@ pub(super) async fn relay(
         exchange,
         chunks: Box::pin(response.bytes_stream()),
         cutter: exchange.adapter.framing().cutter(EVENT_BYTES),
-        reader: tool_map::reader(surrogates::reader(exchange.adapter, exchange.wanted), report.tools.take()),
+        reader: tool_map::reader(surrogates::reader(exchange.adapter, exchange.wanted), report.tools.clone()),
         stamp: exchange.stamp(),
         meter: exchange.meter().map(Box::new),
         out: BytesMut::new(),

@@ -53,13 +53,20 @@ pub fn expect(path: &Path, found: &Value) {
 
 /// What an answer says besides its content.
 pub fn observed(observed: &Observed) -> Value {
-    json!({
+    let mut found = json!({
         "usage": observed.usage,
         "usage_mismatch": observed.usage_mismatch,
         "model_version": observed.model_version,
         "provider_request_id": observed.provider_request_id,
         "finish_reason": observed.finish_reason,
-    })
+    });
+    if !observed.tools.is_empty() {
+        found["tools"] = json!(observed.tools);
+    }
+    if let Some(fingerprint) = &observed.system_fingerprint {
+        found["system_fingerprint"] = json!(fingerprint);
+    }
+    found
 }
 
 /// That, or why there is no answer.

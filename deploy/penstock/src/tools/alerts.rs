@@ -17,7 +17,8 @@ pub(crate) struct AlertOptions {
     #[arg(long)]
     until: Option<String>,
     /// Only of this kind: budget_threshold, budget_exceeded, unpriced_model, unpriced_usage, impossible_usage, provider_key_failing,
-    /// reconciliation_difference, spending_slope, ledger_dead_letter, disk_space, session_runaway, drift, model_version
+    /// reconciliation_difference, spending_slope, ledger_dead_letter, disk_space, session_runaway, drift, model_version,
+    /// system_fingerprint, arm_stopped
     #[arg(long)]
     kind: Option<String>,
     /// How to print it

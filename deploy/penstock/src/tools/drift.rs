@@ -29,7 +29,7 @@ pub(crate) struct DriftOptions {
 
 const TEST: [&str; 8] = ["scope", "name", "signal", "before", "now", "answers", "p", "drift"];
 
-const VERSION: [&str; 4] = ["target", "version", "before", "answers"];
+const VERSION: [&str; 5] = ["kind", "target", "version", "before", "answers"];
 
 pub(crate) async fn run(place: &Place, options: &DriftOptions) -> anyhow::Result<ExitCode> {
     let at = parse_time("day", &options.day, clock::now()).map_err(|why| anyhow!(why))?;

@@ -28,8 +28,8 @@ pub(crate) struct SessionOptions {
 
 const SESSION: [&str; 8] = ["last_at", "project", "session", "source", "requests", "failed", "total_us", "cost_usd"];
 
-const CALL: [&str; 8] =
-    ["received_at", "request_id", "model", "target", "outcome", "first_token_us", "total_us", "cost_usd"];
+const CALL: [&str; 9] =
+    ["received_at", "request_id", "model", "target", "outcome", "first_token_us", "total_us", "cost_usd", "tools"];
 
 pub(crate) async fn run(place: &Place, options: &SessionOptions) -> anyhow::Result<ExitCode> {
     let Some(id) = &options.id else {

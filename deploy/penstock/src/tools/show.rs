@@ -120,7 +120,7 @@ const FACTS: [(&str, &str); 24] = [
 const SCORE: [&str; 6] = ["name", "number", "text", "by", "source", "comment"];
 
 /// The columns of an attempt that are printed.
-const ATTEMPT: [&str; 12] = [
+const ATTEMPT: [&str; 13] = [
     "number",
     "provider",
     "model",
@@ -133,6 +133,7 @@ const ATTEMPT: [&str; 12] = [
     "total_output_tokens",
     "cost_usd",
     "finish_reason",
+    "tools",
 ];
 
 /// Asks the analytics role for rows, as an operator who may see all.
@@ -143,11 +144,14 @@ pub(super) async fn ask(place: &Place, what: RowQuestion) -> anyhow::Result<RowR
     }
 }
 
-/// A value as people read it.
+/// A value as people read it; a list of names without its brackets.
 pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
+        Value::Array(all) if all.iter().all(Value::is_string) => {
+            all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+        }
         other => other.to_string(),
     }
 }

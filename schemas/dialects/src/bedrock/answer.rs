@@ -97,6 +97,11 @@ pub(super) fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>
         usage.observe(&mut observed);
     }
     let reason = finish_reason(answer.stop_reason.as_deref())?;
+    for call in said.content.iter().filter_map(|block| block.tool_use.as_ref()) {
+        if !is_servers(call.kind.as_ref()) && !format::is_answer(&call.name) {
+            observed.tools.add(&call.name);
+        }
+    }
     if wanted.form == Form::Own {
         return Ok(Whole { bytes: body.clone(), observed });
     }

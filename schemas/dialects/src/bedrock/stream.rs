@@ -204,6 +204,7 @@ impl Reader {
             self.open.insert(block.content_block_index, Open::Answer(false));
             return Ok(Step::Hide);
         }
+        self.observed.tools.add(&call.name);
         let index = self.calls;
         self.calls += 1;
         self.open.insert(block.content_block_index, Open::Call(index, false));

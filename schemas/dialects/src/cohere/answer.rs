@@ -21,12 +21,15 @@ pub(super) fn read(body: &Bytes) -> Result<Whole, Failure> {
     };
     let reason = answer["finish_reason"].as_str().unwrap_or_default();
     let finish_reason = finish_reason(reason)?;
-    let observed = Observed {
+    let mut observed = Observed {
         usage: answer.get("usage").and_then(usage::read),
         provider_request_id: answer["id"].as_str().map(str::to_owned),
         finish_reason: Some(reason.to_owned()),
         ..Observed::default()
     };
+    for call in said["tool_calls"].as_array().into_iter().flatten() {
+        observed.tools.add(call["function"]["name"].as_str().unwrap_or_default());
+    }
     let choice = Choice { message: message(said), finish_reason: Some(finish_reason.to_owned()), ..Choice::default() };
     let completion = Completion {
         id: answer["id"].as_str().unwrap_or_default().to_owned(),

@@ -62,6 +62,9 @@ impl Reader {
         }
         let place = self.calls.iter().rposition(|index| *index == theirs).unwrap_or(self.calls.len());
         let mut call = call(&event["delta"]["message"]["tool_calls"]);
+        if let Some(name) = call.function.as_ref().and_then(|function| function.name.as_deref()) {
+            self.observed.tools.add(name);
+        }
         call.index = u32::try_from(place).ok();
         if !is_start {
             call.kind = None;

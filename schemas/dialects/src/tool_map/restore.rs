@@ -4,6 +4,7 @@ use super::ToolMap;
 use super::custom::{Unwrapping, text_of};
 use crate::provider::{Observed, Step, StreamReader};
 use bytes::Bytes;
+use penstock_schemas::asked_tools::AskedTools;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::sse;
 use serde_json::{Map, Value, json};
@@ -26,6 +27,11 @@ impl ToolMap {
             }
         }
         serde_json::to_vec(&value).map_or_else(|_| answer.clone(), Bytes::from)
+    }
+
+    /// The caller's names of tools that were asked for by the names that were sent.
+    pub fn own_names(&self, sent: &AskedTools) -> AskedTools {
+        sent.names().iter().map(|name| self.names.get(name).unwrap_or(name).as_str()).collect()
     }
 
     /// Gives a call the caller's name for its tool; the name that was sent, if there is one in this piece.

@@ -45,7 +45,7 @@ pub(super) const FORECAST: Parameter = Parameter {
 pub(super) const KIND: Parameter = Parameter {
     name: "kind",
     is_in_query: true,
-    pattern: r#"{"enum": ["budget_threshold", "budget_exceeded", "unpriced_model", "unpriced_usage", "impossible_usage", "provider_key_failing", "reconciliation_difference", "spending_slope", "ledger_dead_letter", "disk_space", "session_runaway", "drift", "model_version"]}"#,
+    pattern: r#"{"enum": ["budget_threshold", "budget_exceeded", "unpriced_model", "unpriced_usage", "impossible_usage", "provider_key_failing", "reconciliation_difference", "spending_slope", "ledger_dead_letter", "disk_space", "session_runaway", "drift", "model_version", "system_fingerprint", "arm_stopped"]}"#,
     about: "Only alerts of this kind",
 };
 

@@ -46,6 +46,16 @@ pub(super) struct Block<'a> {
     pub(super) input: Option<&'a RawValue>,
 }
 
+impl Block<'_> {
+    /// Notes the tool that the caller is to use, if the block asks for one.
+    pub(super) fn note_tool(&self, observed: &mut Observed) {
+        let name = self.name.as_deref().filter(|name| self.kind == "tool_use" && !name.starts_with(ANSWER_TOOL));
+        if let Some(name) = name {
+            observed.tools.add(name);
+        }
+    }
+}
+
 /// Reads JSON that the provider sent.
 ///
 /// # Errors

@@ -150,6 +150,7 @@ impl StreamReader for Passing {
                 None => false,
                 Some(block) => {
                     let block: Block<'_> = read(block.get().as_bytes())?;
+                    block.note_tool(&mut self.known.observed);
                     !matches!(block.kind.as_str(), "text" | "thinking")
                         || block.text.is_some_and(|text| !text.is_empty())
                 }

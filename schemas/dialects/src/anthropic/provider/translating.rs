@@ -85,6 +85,7 @@ impl Translating {
     fn begin(&mut self, event: &Event<'_>) -> Result<Step, Failure> {
         let Some(block) = event.content_block else { return Ok(Step::Hide) };
         let block: Block<'_> = read(block.get().as_bytes())?;
+        block.note_tool(&mut self.known.observed);
         let index = event.index.unwrap_or(0);
         self.lanes.retain(|(at, _)| *at != index);
         let (lane, delta) = match block.kind.as_str() {

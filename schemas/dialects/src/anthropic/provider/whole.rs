@@ -5,6 +5,7 @@ use super::errors;
 use super::usage::Counts;
 use crate::provider::{Form, Observed, Wanted, Whole};
 use bytes::Bytes;
+use memchr::memmem;
 use penstock_schemas::chat::{
     Choice, Completion, CompletionUsage, Content, FunctionCall, Message as Said, ReasoningDetail, ToolCall,
 };
@@ -34,6 +35,12 @@ pub(super) fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>
     };
     let mut observed = Observed::default();
     message.observe(&mut Counts::default(), &mut observed);
+    for block in content.iter().filter(|block| memmem::find(block.get().as_bytes(), b"\"tool_use\"").is_some()) {
+        // A block that cannot be read is no failure to a caller of the same dialect.
+        if let Ok(block) = read::<Block<'_>>(block.get().as_bytes()) {
+            block.note_tool(&mut observed);
+        }
+    }
     let bytes = match wanted.form {
         Form::Own => body.clone(),
         Form::Agnostic => {

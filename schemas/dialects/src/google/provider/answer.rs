@@ -166,6 +166,10 @@ impl Answer {
         if let Some(metadata) = &self.usage_metadata {
             usage::observe(metadata, observed);
         }
+        let parts = self.candidates().iter().flat_map(Candidate::parts);
+        for call in parts.filter_map(|part| part.function_call.as_ref()) {
+            observed.tools.add(&call.name);
+        }
         let generation = observed.model_version.as_deref().map(Generation::of);
         let searches: u64 = self.candidates().iter().filter_map(|candidate| candidate.searches(generation)).sum();
         if let Some(usage) = observed.usage.as_mut().filter(|_| searches > 0) {

@@ -13,6 +13,7 @@ use serde_json::error::Category;
 pub(super) struct Answer {
     id: Option<Value>,
     model: Option<Value>,
+    system_fingerprint: Option<Value>,
     /// Each answer, or its next piece.
     pub(super) choices: Option<Vec<Choice>>,
     usage: Option<Value>,
@@ -106,6 +107,10 @@ impl Answer {
             observed.model_version = known(text(&self.model));
         }
         let choices = self.choices.as_deref().unwrap_or_default();
+        observed.note_fingerprint(self.system_fingerprint.as_ref().and_then(Value::as_str));
+        for delta in choices.iter().filter_map(|choice| choice.delta.as_ref()) {
+            note_calls([delta.tool_calls.as_ref(), delta.function_call.as_ref()], observed);
+        }
         if observed.finish_reason.is_none() {
             observed.finish_reason = choices.iter().find_map(Choice::finish_reason).map(str::to_owned);
         }
@@ -157,6 +162,15 @@ impl Choice {
                 .into_iter()
                 .any(|value| is_filled(value.as_ref()))
             })
+    }
+}
+
+/// Notes which tools are asked for: of `tool_calls`, of functions and of free text, and of the older `function_call`.
+pub(super) fn note_calls([calls, call]: [Option<&Value>; 2], observed: &mut Observed) {
+    let calls = calls.and_then(Value::as_array).into_iter().flatten();
+    let named = calls.filter_map(|call| call.get("function").or_else(|| call.get("custom"))).chain(call);
+    for name in named.filter_map(|call| call.get("name")?.as_str()) {
+        observed.tools.add(name);
     }
 }
 

@@ -9,13 +9,14 @@ struct Names {
     choices: Finder<'static>,
     index: Finder<'static>,
     /// `null` in most chunks, if there at all.
-    telling: [Finder<'static>; 3],
+    telling: [Finder<'static>; 4],
 }
 
 static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
     choices: Finder::new(r#""choices""#),
     index: Finder::new(r#""index""#),
-    telling: [Finder::new(r#""finish_reason""#), Finder::new(r#""usage""#), Finder::new(r#""error""#)],
+    // A tool's name stands in the first piece of its call alone.
+    telling: [r#""finish_reason""#, r#""usage""#, r#""error""#, r#""name""#].map(Finder::new),
 });
 
 /// Whether the chunk holds nothing but a piece of the first choice. When in doubt, it does not.
@@ -48,6 +49,11 @@ mod tests {
             (r#"{"choices":[{"index":0,"delta":{"content":"\"usage\":{\"error\": 1}"}}]}"#, true),
             (r#"{"choices" : [{"index" : 0 ,"delta":{"content":"a"},"finish_reason" : null}]}"#, true),
             (r#"{"choices":[{"index":1,"delta":{"content":"a"}}]}"#, false),
+            (
+                r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"\"name\": 1"}}]}}]}"#,
+                true,
+            ),
+            (r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"f"}}]}}]}"#, false),
             (r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}"#, false),
             (r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"usage": {"prompt_tokens":1}}"#, false),
             (r#"{"choices":[{"index":0,"delta":{"content":"a"}}],"x":{"usage":{}}}"#, false),

@@ -89,7 +89,7 @@ impl Parts {
             usage_mismatch: counts.mismatch,
             model_version: text(&self.model),
             provider_request_id: text(&self.id),
-            finish_reason: None,
+            ..Observed::default()
         }
     }
 }

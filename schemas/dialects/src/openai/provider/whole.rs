@@ -1,10 +1,12 @@
-//! Reads an answer that came in one piece. Its content stays unread.
+//! Reads an answer that came in one piece. Its content stays unread, unless it asks for tools.
 
-use super::answer::Answer;
+use super::answer::{Answer, note_calls};
 use super::errors;
 use crate::provider::Observed;
 use bytes::Bytes;
+use memchr::memmem;
 use penstock_schemas::failure::{Failure, FailureKind};
+use serde_json::Value;
 
 /// What the answer says besides its content.
 ///
@@ -20,5 +22,21 @@ pub(super) fn read_whole(body: &Bytes) -> Result<Observed, Failure> {
     }
     let mut observed = Observed::default();
     answer.observe(&mut observed);
+    if has_calls(body) {
+        note_tools(body, &mut observed);
+    }
     Ok(observed)
+}
+
+/// Whether the fields of calls stand anywhere in it; most answers have none, and need no second look.
+fn has_calls(body: &[u8]) -> bool {
+    ["\"tool_calls\"", "\"function_call\""].iter().any(|field| memmem::find(body, field.as_bytes()).is_some())
+}
+
+fn note_tools(body: &[u8], observed: &mut Observed) {
+    let Ok(answer) = serde_json::from_slice::<Value>(body) else { return };
+    let choices = answer.get("choices").and_then(Value::as_array).into_iter().flatten();
+    for message in choices.filter_map(|choice| choice.get("message")) {
+        note_calls([message.get("tool_calls"), message.get("function_call")], observed);
+    }
 }

@@ -2,6 +2,7 @@
 //! Source: <https://platform.openai.com/docs/api-reference/responses/object>.
 
 use crate::data_url;
+use crate::provider::Observed;
 use penstock_schemas::chat::{FunctionCall, Issuer, ReasoningDetail, ToolCall};
 use serde_json::{Map, Value, json};
 
@@ -63,6 +64,14 @@ pub(super) fn call(item: &Value, index: u32, arguments: &str) -> ToolCall {
     let function = FunctionCall { name, arguments: Some(arguments.to_owned()), extra: Map::new() };
     let kind = Some("function".to_owned());
     ToolCall { index: Some(index), id, kind, function: Some(function), extra: Map::new() }
+}
+
+/// Notes the tool that the caller is to use, if the item asks for one.
+pub(super) fn note_tool(item: &Value, observed: &mut Observed) {
+    let name = text(item, "name").filter(|_| matches!(kind(item), Kind::Call | Kind::CustomCall));
+    if let Some(name) = name {
+        observed.tools.add(name);
+    }
 }
 
 /// What a call is called with.

@@ -86,6 +86,7 @@ impl StreamReader for Reader {
             "response.output_item.added" => {
                 let item = json(event)?;
                 let item = item.get("item").unwrap_or(&Value::Null);
+                answer::note_tool(item, &mut self.observed);
                 if matches!(answer::kind(item), answer::Kind::Message | answer::Kind::Reasoning) {
                     return Ok(Step::Hold(raw));
                 }

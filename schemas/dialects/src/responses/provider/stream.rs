@@ -189,6 +189,7 @@ impl Reader {
         if !matches!(kind(item), Kind::Call | Kind::CustomCall) || self.item(place).call.is_some() {
             return None;
         }
+        answer::note_tool(item, &mut self.observed);
         let index = self.calls;
         self.calls += 1;
         let arguments = answer::arguments(item);

@@ -1,6 +1,7 @@
 //! Token counts out of a response's `usage`, and the searches it paid for. Knows no prices.
 //! Source: <https://platform.openai.com/docs/api-reference/responses/object#responses/object-usage>.
 
+use super::answer::{self, list};
 use crate::provider::Observed;
 use penstock_schemas::chat::{CompletionUsage, OutputDetails, PromptDetails};
 use penstock_schemas::usage::Usage;
@@ -20,6 +21,7 @@ pub(super) fn observe(response: &Value, searches: u64, observed: &mut Observed) 
     }
     let cut = response.pointer("/incomplete_details/reason").and_then(Value::as_str);
     observed.finish_reason = cut.or(word("status").filter(|status| *status != "in_progress")).map(ToOwned::to_owned);
+    list(response, "output").iter().for_each(|item| answer::note_tool(item, observed));
     let paid = response.pointer("/tool_usage/web_search/num_requests").and_then(Value::as_u64);
     let searches = paid.unwrap_or(searches);
     if let Some((mut usage, mismatch)) = response.get("usage").and_then(read) {
