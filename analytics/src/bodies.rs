@@ -50,6 +50,8 @@ struct BodyRow {
     request_bytes: u64,
     answer: String,
     answer_bytes: u64,
+    sent: String,
+    sent_bytes: u64,
 }
 
 enum Work {
@@ -86,7 +88,8 @@ impl BodyStore {
     /// Puts a body into the queue, if there is room.
     fn take(&self, body: KeptBody) -> KeptReply {
         let full = || ReportReply::Unavailable("too many bodies wait to be stored".to_owned());
-        let kib = u32::try_from((body.request.len() + body.answer.len()).div_ceil(1024)).unwrap_or(u32::MAX);
+        let kib = u32::try_from((body.request.len() + body.answer.len() + body.sent.len()).div_ceil(1024))
+            .unwrap_or(u32::MAX);
         let Ok(place) = self.room.clone().try_acquire_many_owned(kib) else { return full() };
         match self.queue.try_send(Work::Store(Box::new(BodyRow::of(body)), place)) {
             Ok(()) => ReportReply::Report(true),
@@ -185,6 +188,8 @@ impl BodyRow {
             request_bytes: body.request_bytes,
             answer: body.answer,
             answer_bytes: body.answer_bytes,
+            sent: body.sent,
+            sent_bytes: body.sent_bytes,
         }
     }
 }
@@ -234,6 +239,8 @@ mod tests {
             request_bytes: length as u64,
             answer: String::new(),
             answer_bytes: 0,
+            sent: String::new(),
+            sent_bytes: 0,
         }
     }
 

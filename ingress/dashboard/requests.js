@@ -87,7 +87,7 @@ function pretty(text) {
 function Body({ kept }) {
   const part = (title, text, length) => html`<details open><summary>${title}, ${bytes(length)}</summary><pre class="body" tabindex="0">${pretty(text)}</pre></details>`;
   return html`<section class="card"><h2>What was asked and answered</h2>
-    ${part('Request', kept.request, kept.request_bytes)}${part('Answer', kept.answer, kept.answer_bytes)}
+    ${part('Request', kept.request, kept.request_bytes)}${kept.sent && part('As it was sent to the provider', kept.sent, kept.sent_bytes)}${part('Answer', kept.answer, kept.answer_bytes)}
     <p class="muted">From the beginning, as far as <code>[bodies] limit</code> goes; secrets are masked.</p>
   </section>`;
 }

@@ -1,22 +1,26 @@
-//! What is kept of a request and its answer, where its project, key or model is one whose bodies are kept or judged: a bounded piece
+//! What is kept of a request and its answer, where its project, key or model is one whose bodies are kept, judged or checked: a bounded piece
 //! of each, masked, and handed to the analytics role when the request is over. It never delays or fails a request: what cannot
 //! be kept at once is lost, and counted.
 
 mod fold;
 
+use crate::checking::{self, CHECKED_BYTES, Finding};
 use crate::config::{BodyPolicy, JudgeConfig};
 use crate::metrics::IngressMetrics;
 use fold::fold;
-use penstock_runtime::bus::Bus;
+use penstock_dialects::client::ClientRequest;
+use penstock_runtime::bus::{Bus, Journal};
 use penstock_runtime::memory::{Memory, Reserved};
-use penstock_runtime::{Life, heavy};
-use penstock_schemas::body::KeptBody;
-use penstock_schemas::event::{Outcome, RequestEvent};
+use penstock_runtime::{Life, clock, heavy};
+use penstock_schemas::body::{KeptBody, SENT_BYTES, SentBody};
+use penstock_schemas::event::{Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::name::{ProjectId, RequestId};
+use penstock_schemas::score::{Score, ScoreSource};
 use penstock_schemas::spend::ReportReply;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::debug;
+use uuid::Uuid;
 
 /// Bytes behind the limit that are read and then left out: a secret that the limit cuts is seen whole, up to this length.
 const MARGIN: usize = 1024;
@@ -34,6 +38,12 @@ pub(crate) struct AnswerToJudge {
     pub(crate) answer: String,
 }
 
+/// What is checked of an answer without a model, and where the findings go.
+pub(crate) struct AnswerToCheck {
+    pub(crate) asked: ClientRequest,
+    pub(crate) journal: Journal,
+}
+
 /// What is to become of a captured body.
 pub(crate) struct CaptureUse {
     /// It is stored.
@@ -41,6 +51,8 @@ pub(crate) struct CaptureUse {
     /// Who scores it, and where they are waiting for it.
     pub(crate) judges: Vec<Arc<JudgeConfig>>,
     pub(crate) to_judge: mpsc::Sender<AnswerToJudge>,
+    /// It is checked.
+    pub(crate) check: Option<Box<AnswerToCheck>>,
 }
 
 /// What every capture of an ingress shares.
@@ -66,6 +78,8 @@ pub(crate) struct Capture {
     request_bytes: usize,
     answer: Vec<u8>,
     answer_bytes: usize,
+    /// What the provider was sent, where that is not the request.
+    sent: Option<SentBody>,
     /// How much of the answer is read.
     room: usize,
     memory: Reserved,
@@ -77,9 +91,12 @@ pub(crate) struct Capture {
 impl Capture {
     /// Begins one, if there is room for it.
     pub(crate) fn begin(context: CaptureContext, wanted: CaptureUse, request: &[u8]) -> Option<Self> {
-        let piece = &request[..request.len().min(context.policy.limit + MARGIN)];
+        let is_read = wanted.is_kept || !wanted.judges.is_empty();
+        let piece = &request[..if is_read { request.len().min(context.policy.limit + MARGIN) } else { 0 }];
+        // The check holds on to the caller's own bytes, when the request no longer does.
+        let held = wanted.check.as_ref().map_or(0, |check| check.asked.body.len());
         let place = context.places.clone().try_acquire_owned().ok();
-        let Some((place, memory)) = place.zip(context.memory.reserve(piece.len()).ok()) else {
+        let Some((place, memory)) = place.zip(context.memory.reserve(piece.len() + held).ok()) else {
             context.metrics.body_lost();
             return None;
         };
@@ -88,6 +105,7 @@ impl Capture {
             request_bytes: request.len(),
             answer: Vec::new(),
             answer_bytes: 0,
+            sent: None,
             room: 0,
             memory,
             is_lost: false,
@@ -97,12 +115,28 @@ impl Capture {
         })
     }
 
+    /// How much is wanted of what the provider is sent, in bytes.
+    pub(crate) fn keeps_sent(&self) -> u32 {
+        let wanted = if self.wanted.is_kept { SENT_BYTES.min(self.context.policy.limit + MARGIN) } else { 0 };
+        u32::try_from(wanted).unwrap_or(u32::MAX)
+    }
+
+    /// This was sent to the provider; of several, the last counts.
+    pub(crate) fn was_sent(&mut self, sent: SentBody) {
+        if self.wanted.is_kept && self.memory.grow(sent.text.len()).is_ok() {
+            self.sent = Some(sent);
+        }
+    }
+
     /// These bytes go to the caller, of a stream or of a whole answer.
     pub(crate) fn answers(&mut self, bytes: &[u8], is_stream: bool) {
-        self.room = self.context.policy.limit * if is_stream { EVENTS } else { 1 } + MARGIN;
+        let kept = self.context.policy.limit * if is_stream { EVENTS } else { 1 } + MARGIN;
+        self.room = if self.wanted.check.is_some() { kept.max(CHECKED_BYTES) } else { kept };
         self.answer_bytes += bytes.len();
         let piece = &bytes[..bytes.len().min(self.room.saturating_sub(self.answer.len()))];
-        let wanted = self.answer.len() + piece.len() + self.request.len();
+        let held = self.wanted.check.as_ref().map_or(0, |check| check.asked.body.len());
+        let sent = self.sent.as_ref().map_or(0, |sent| sent.text.len());
+        let wanted = self.answer.len() + piece.len() + self.request.len() + held + sent;
         let missing = wanted.saturating_sub(self.memory.bytes());
         if missing > 0 && self.memory.grow(missing.max(MARGIN * 4)).is_err() {
             self.is_lost = true;
@@ -124,14 +158,22 @@ impl Capture {
             request_bytes: self.request_bytes as u64,
             answer: String::new(),
             answer_bytes: self.answer_bytes as u64,
+            sent: String::new(),
+            sent_bytes: self.sent.as_ref().map_or(0, |sent| sent.bytes),
         };
         let (is_stream, is_served) = (event.stream, event.outcome == Outcome::Served);
         life.work(async move {
             if self.is_lost {
                 return self.context.metrics.body_lost();
             }
+            if is_served {
+                self.check(&body).await;
+            }
+            if !self.wanted.is_kept && self.wanted.judges.is_empty() {
+                return;
+            }
             let (request, answer) = heavy(self.request.len() + self.answer.len(), || self.texts(is_stream));
-            let body = KeptBody { request, answer, ..body };
+            let body = KeptBody { request, answer, sent: self.sent_text(), ..body };
             if is_served {
                 self.hand_to_judges(&body);
             }
@@ -139,6 +181,29 @@ impl Capture {
                 self.context.metrics.body_lost();
             }
         });
+    }
+
+    /// Checks the answer, and keeps what was found. One that is longer than is checked is left alone.
+    async fn check(&self, body: &KeptBody) {
+        let Some(check) = &self.wanted.check else { return };
+        if self.answer.len() < self.answer_bytes || self.answer.len() > CHECKED_BYTES {
+            return;
+        }
+        let length = check.asked.body.len() + self.answer.len();
+        for Finding { name, value, comment } in heavy(length, || checking::check(&check.asked, &self.answer)) {
+            let score = Score {
+                id: Uuid::now_v7(),
+                at: clock::now(),
+                request_id: body.request_id,
+                project: body.caller.project.clone(),
+                name: name.to_owned(),
+                value,
+                comment,
+                by: "penstock".to_owned(),
+                source: ScoreSource::Check,
+            };
+            check.journal.note(UsageEvent::Score(Box::new(score))).await;
+        }
     }
 
     fn hand_to_judges(&self, body: &KeptBody) {
@@ -166,6 +231,12 @@ impl Capture {
             Err(error) => debug!(%request_id, %error, "a body could not be kept"),
         }
         false
+    }
+
+    /// What the provider was sent, masked.
+    fn sent_text(&self) -> String {
+        let Some(sent) = &self.sent else { return String::new() };
+        cut(self.context.policy.mask(&sent.text), self.context.policy.limit, (sent.text.len() as u64) < sent.bytes)
     }
 
     /// The request and the answer, masked.

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod caching;
+mod checks;
 mod declared;
 mod edge;
 mod experiment;
@@ -12,6 +13,7 @@ mod virtual_model;
 
 pub use bodies::BodyPolicy;
 pub use caching::{CacheConfig, CacheJudge};
+pub use checks::CheckPolicy;
 pub use declared::{Declared, DeclaredKey};
 pub use edge::{CertificateConfig, ClientCertificates, EdgeConfig, TlsConfig};
 #[cfg(test)]
@@ -83,6 +85,8 @@ pub struct IngressConfig {
     pub cache: CacheConfig,
     /// Whose requests and answers are kept.
     pub bodies: Arc<BodyPolicy>,
+    /// Whose answers are checked without a model.
+    pub checks: CheckPolicy,
     /// Who scores answers.
     pub judges: Vec<Arc<JudgeConfig>>,
     /// The operator's own model names.
@@ -175,6 +179,7 @@ impl IngressConfig {
             batch: BatchConfig::read(document),
             cache: CacheConfig::read(document),
             bodies: Arc::new(BodyPolicy::read(document)),
+            checks: CheckPolicy::read(document),
             judges: JudgeConfig::read_all(document).into_iter().map(Arc::new).collect(),
             memory,
             stored,

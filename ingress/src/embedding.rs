@@ -260,6 +260,7 @@ impl Embedder {
             dialect: Dialect::Openai,
             native: None,
             kept: false,
+            keep_sent: 0,
             content_type: None,
             headers: BTreeMap::new(),
             query: BTreeMap::new(),

@@ -9,6 +9,7 @@ mod batches;
 mod cache;
 mod capture;
 mod carry;
+mod checking;
 mod config;
 mod conversation;
 mod dashboard;

@@ -232,7 +232,7 @@ pub(crate) async fn finish_line(
             ended.head.iter().for_each(|head| record.first_content(head));
             Begun::from(Answer::Whole(ended, bytes)).into_bytes(&mut record, &mut rewriter)
         }
-        Err(Failed { failure, target, attempts }) => {
+        Err(Failed { failure, target, attempts, .. }) => {
             record.tried(target, attempts);
             Err(failure)
         }

@@ -30,7 +30,26 @@ pub struct KeptBody {
     pub answer: String,
     /// How long that was, in bytes.
     pub answer_bytes: u64,
+    /// What was sent to the provider, where that is not the request: from its beginning, as far as the limit goes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sent: String,
+    /// How long that was, in bytes.
+    #[serde(default)]
+    pub sent_bytes: u64,
 }
+
+/// What a worker sent to a provider, where that is not what the caller sent: from its beginning, and unmasked, as the request
+/// itself travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentBody {
+    /// From its beginning, as far as it was asked for.
+    pub text: String,
+    /// How long it was, in bytes.
+    pub bytes: u64,
+}
+
+/// The most that a worker tells of what it sent, in bytes: it goes with the first frame of an answer.
+pub const SENT_BYTES: usize = 64 << 10;
 
 /// That it is stored.
 pub type KeptReply = ReportReply<bool>;

@@ -137,6 +137,9 @@ pub struct Envelope {
     /// Whether the answer is kept, for a caller who asks again or comes back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub kept: bool,
+    /// How much is wanted of what the provider is sent, in bytes, to be kept beside the caller's own; 0: nothing.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub keep_sent: u32,
     /// Attempts that were made so far, at earlier links.
     #[serde(default)]
     pub attempts: u32,
@@ -154,6 +157,10 @@ pub struct Envelope {
     pub extent: Option<Box<Extent>>,
     /// Where the request's bytes are.
     pub body: Body,
+}
+
+fn is_nothing(bytes: &u32) -> bool {
+    *bytes == 0
 }
 
 /// Why bytes are not a message of this version.

@@ -2,6 +2,7 @@
 //! exactly one terminal frame (`End` or `Failed`); sequence numbers have no gaps. On the wire: version, kind, sequence
 //! number (4 bytes, big endian), length of the header (4 bytes), the header as JSON, and the provider's bytes untouched.
 
+use crate::body::SentBody;
 use crate::envelope::{Dialect, Malformed};
 use crate::failure::Failure;
 use crate::money::Picodollars;
@@ -34,6 +35,9 @@ pub struct Head {
     /// What the request was counted to be, where the caller's dialect says that at the beginning of a stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
+    /// What was sent to the provider, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Box<SentBody>>,
 }
 
 /// What the ingress learns when the answer is complete.
@@ -122,6 +126,9 @@ pub struct Failed {
     pub target: Option<Target>,
     /// Attempts that were made.
     pub attempts: u32,
+    /// What was sent to the last provider, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Box<SentBody>>,
 }
 
 impl Frame {

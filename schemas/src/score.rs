@@ -48,7 +48,7 @@ pub struct Score {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// Who says so: the id of a virtual key, the name of an admin, or the model that judges.
+    /// Who says so: the id of a virtual key, the name of an admin, the model that judges, or `penstock` for a check.
     pub by: String,
     /// In which role that was.
     pub source: ScoreSource,
@@ -64,6 +64,8 @@ pub enum ScoreSource {
     Admin,
     /// A model, by a rubric of the operator's.
     Judge,
+    /// A check without a model.
+    Check,
 }
 
 impl ScoreSource {
@@ -73,6 +75,7 @@ impl ScoreSource {
             Self::Key => "key",
             Self::Admin => "admin",
             Self::Judge => "judge",
+            Self::Check => "check",
         }
     }
 }

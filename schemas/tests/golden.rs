@@ -114,6 +114,7 @@ fn envelope() -> Envelope {
         dialect: Dialect::Openai,
         native: None,
         kept: false,
+        keep_sent: 0,
         content_type: None,
         headers: [].into(),
         query: [].into(),
@@ -373,7 +374,7 @@ fn a_group_of_lines_for_a_native_batch() {
     json("native-stages.json", &stages.to_vec());
     let settled = Some(Settled { id: id(7), spent: vec![1, 2] });
     let head = NativeLineHead { call: RequestId(id(1)), outcome: NativeOutcome::Refused, settled };
-    let failed = Failed { failure: failure(), target: Some(target("openai/gpt-4o-mini")), attempts: 1 };
+    let failed = Failed { failure: failure(), target: Some(target("openai/gpt-4o-mini")), attempts: 1, sent: None };
     let line = NativeLine { head, frame: Frame { seq: 0, payload: Payload::Failed(failed) } };
     let today = line.encode().unwrap();
     let bytes = Bytes::from(golden("native-line.bin", &today));
@@ -393,10 +394,11 @@ fn every_kind_of_frame() {
         dropped: Vec::new(),
         content_type: None,
         input_tokens: None,
+        sent: None,
     };
     let summary = Summary { usage: usage(), usage_source: UsageSource::Provider, cost: Some(Picodollars(6_300_000)) };
     let content = Bytes::from_static(b"data: {\"choices\":[]}\n\n");
-    let failed = Failed { failure: failure(), target: Some(target("house/llama-3.3-70b")), attempts: 3 };
+    let failed = Failed { failure: failure(), target: Some(target("house/llama-3.3-70b")), attempts: 3, sent: None };
     let payloads = [
         ("declined", Payload::Declined(Declined { worker: worker.clone(), reason: DeclineReason::Full })),
         ("accepted", Payload::Accepted(Accepted { worker })),

@@ -110,6 +110,12 @@ await until('a session that was let go on is served', async () => (await chat({}
 await page.locator('.scroll tbody tr a').nth(1).click();
 await page.getByText('Stages in the gateway').waitFor();
 await until('a request shows the tools that it asked for', async () => (await page.getByRole('cell', { name: `search, ${NASTY}`, exact: true }).count()) === 1);
+await page.getByText('As it was sent to the provider').waitFor();
+await until('what was sent to the provider stands beside what was asked, as text', async () => {
+  const [asked, sent] = await page.locator('pre.body').allTextContents();
+  return asked.includes('"model": "team"') && sent.includes('"model": "fast"') && sent.includes('<img src=x');
+});
+await until('what was checked of the answer stands there', async () => (await page.getByRole('cell', { name: 'tools_known', exact: true }).count()) === 1);
 await page.getByRole('link', { name: 'its session' }).click();
 await page.getByText('Call by call').waitFor();
 ok('a session leads to each of its requests, and they lead back');

@@ -175,7 +175,8 @@ async fn a_browser_walks_every_page() {
     let (pick, arms) = (model("pick"), [arm("control"), arm("other")].join(", "));
     let experiment = format!("{pick}[[experiments]]\nname = \"x\"\nmodel = \"pick\"\narms = [{arms}]\n");
     let kept = format!("{}cache = {{ mode = \"exact\" }}\n", model("kept"));
-    let config = format!("{}{kept}{experiment}", model("team"));
+    let seen = "[bodies]\nkeep = [{ model = \"team\" }]\n\n[checks]\nof = [{ model = \"team\" }]\n";
+    let config = format!("{seen}{}{kept}{experiment}", model("team"));
     let world = World::setup().demo().config(&config).start().await;
     let output = Command::new(tool("PENSTOCK_TEST_NODE"))
         .arg(checkout().join("tests/dashboard/walk.mjs"))

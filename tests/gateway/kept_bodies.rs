@@ -50,6 +50,42 @@ async fn bodies_are_kept_of_the_project_that_wants_it_masked_and_within_their_li
 }
 
 #[tokio::test]
+async fn what_the_provider_was_sent_is_kept_beside_what_the_caller_sent_where_it_is_not_the_same() {
+    let world = World::setup().config(CONFIG).start().await;
+    let red = key(&world, &json!({ "project": "red" })).await;
+    let blue = key(&world, &json!({ "project": "blue" })).await;
+    world.upstream("alpha").answers("hello").times(4);
+    world.upstream("alpha").fails(400).once();
+    let user = |text: &str| json!([{ "role": "user", "content": text }]);
+    let tools = json!([{ "name": "look", "input_schema": { "type": "object" } }]);
+    let anthropic = |key: &str, text: &str| {
+        let body = json!({ "model": "alpha/m", "max_tokens": 9, "system": "be brief", "tools": tools, "messages": user(text) });
+        let ask = world.ask("alpha/m").key(key).path("/v1/messages").header("anthropic-version", "2023-06-01");
+        ask.body(body.to_string())
+    };
+    assert_eq!(anthropic(&blue, "not kept").await.status, 200);
+    assert_eq!(anthropic(&red, &format!("my key is {SECRET}")).await.status, 200);
+    assert_eq!(world.ask("alpha/m").key(&red).field("messages", user(&"long ".repeat(1_000))).await.status, 200);
+    assert_eq!(world.ask("alpha/m").key(&red).stream().await.status, 200);
+    assert_eq!(anthropic(&red, "refused").await.status, 400);
+    let rows = bodies(&world, 4).await;
+    let sent = |row: usize| rows[row]["sent"].as_str().expect("a text").to_owned();
+    let first: Value = serde_json::from_str(&sent(0)).expect("the whole of it is JSON");
+    assert_eq!((&first["model"], &first["messages"][0]["content"]), (&json!("m"), &json!("be brief")));
+    assert_eq!(first["tools"][0]["function"]["name"], "look");
+    assert_eq!(first["messages"][1]["content"], "my key is [masked]");
+    assert!(rows[0]["request"].as_str().expect("a text").contains("\"input_schema\""), "{}", rows[0]["request"]);
+    let received = world.upstream("alpha").received(3).await.body;
+    assert_eq!((sent(1).len(), rows[1]["sent_bytes"].as_u64()), (1_024, Some(received.len() as u64)));
+    assert!(sent(2).contains("\"model\":\"m\"") && rows[2]["request"].as_str().expect("a text").contains("alpha/m"));
+    assert!(sent(3).contains("\"refused\"") && sent(3).contains("\"be brief\""), "{}", sent(3));
+    world.requests(5).await;
+    let id = rows[0]["request_id"].as_str().expect("an id");
+    let shown = world.run(&["show", id]).await.out;
+    assert!(shown.contains("\nsent, ") && !shown.contains(SECRET), "{shown}");
+}
+
+#[tokio::test]
 async fn a_body_is_shown_with_its_request_to_those_who_may_see_the_project_and_deleted_with_proof() {
     let world = World::setup().config(CONFIG).start().await;
     world.upstream("alpha").answers("hello").always();

@@ -24,6 +24,7 @@ mod budgets;
 mod cache;
 mod cache_shared;
 mod cancel;
+mod checks;
 mod claims;
 mod clocks;
 mod closed_to_others;

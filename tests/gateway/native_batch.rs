@@ -75,6 +75,7 @@ impl Sender {
             dialect: Dialect::Openai,
             native: None,
             kept: false,
+            keep_sent: 0,
             content_type: None,
             headers: [].into(),
             query: [].into(),

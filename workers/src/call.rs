@@ -17,6 +17,7 @@ use penstock_runtime::memory::{Memory, Reserved};
 use penstock_runtime::schedule::full_jitter;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::UnixMicros;
+use penstock_schemas::body::SentBody;
 use penstock_schemas::envelope::{Envelope, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Failed, Payload};
@@ -76,6 +77,8 @@ pub struct Call<S> {
     /// The request for this link with its images and documents in it, once they were fetched.
     fetched: Option<Fetched>,
     sink: S,
+    /// What was sent in the last attempt, where that is wanted.
+    sent: Option<Box<SentBody>>,
     /// Its place in this process's memory; `None`: it cannot be worked on here.
     memory: Option<Reserved>,
 }
@@ -93,7 +96,7 @@ impl Call<Replies> {
     /// One that has come over the bus.
     pub fn of(incoming: Incoming, context: CallContext) -> Self {
         let Incoming { envelope, body, replies, memory } = incoming;
-        Self { context, envelope, body, fetched: None, sink: replies, memory }
+        Self { context, envelope, body, fetched: None, sink: replies, sent: None, memory }
     }
 }
 
@@ -226,7 +229,8 @@ impl<S: FrameSink> Call<S> {
 
     async fn fail(&mut self, failure: Failure) -> Result<(), BusError> {
         let target: Target = self.envelope.plan.current().target.clone();
-        let failed = Failed { failure, target: Some(target), attempts: self.envelope.attempts };
+        let (attempts, sent) = (self.envelope.attempts, self.sent.take());
+        let failed = Failed { failure, target: Some(target), attempts, sent };
         self.sink.send(Payload::Failed(failed)).await
     }
 }

@@ -18,6 +18,7 @@ use penstock_runtime::bus::{Desk, Pending};
 use penstock_runtime::memory::Memory;
 use penstock_runtime::{Life, Secret, clock, heavy};
 use penstock_schemas::UnixMicros;
+use penstock_schemas::body::{SENT_BYTES, SentBody};
 use penstock_schemas::envelope::{Dialect, Envelope, Operation};
 use penstock_schemas::extent::Extent;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -250,6 +251,7 @@ impl Exchange<'_> {
     /// The request, complete with its key.
     fn spell(&self, key: Option<&Secret>, report: &mut Report) -> Result<Outgoing, Failure> {
         let spelled = self.words(report)?;
+        report.sent_body = self.sent_body(&spelled.body);
         let url = self.provider.url(spelled.path.as_str());
         let mut request = Outgoing { url, headers: spelled.headers, body: spelled.body };
         if self.wanted.form == Form::Own {
@@ -267,6 +269,18 @@ impl Exchange<'_> {
             self.adapter.authorize(&mut request, key.reveal(), &self.provider.settings, clock::now())?;
         }
         Ok(request)
+    }
+
+    /// What is told of what is sent, where the ingress keeps bodies and it is not what the caller sent. A form is not: it holds
+    /// files.
+    fn sent_body(&self, sent: &Bytes) -> Option<Box<SentBody>> {
+        let wanted = SENT_BYTES.min(self.envelope.keep_sent as usize);
+        let is_callers = self.wanted.form == Form::Own || self.envelope.dialect == Dialect::Openai;
+        if wanted == 0 || self.envelope.content_type.is_some() || (is_callers && sent == self.body) {
+            return None;
+        }
+        let text = String::from_utf8_lossy(&sent[..sent.len().min(wanted)]).into_owned();
+        Some(Box::new(SentBody { text, bytes: sent.len() as u64 }))
     }
 
     /// What the provider is told of the trace: the attempt is the parent of what it does. The caller's own word where no
@@ -318,6 +332,7 @@ impl Exchange<'_> {
             dropped: report.dropped.clone(),
             content_type: report.content_type.clone(),
             input_tokens: report.input_tokens,
+            sent: report.sent_body.clone(),
         }
     }
 

@@ -20,7 +20,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 18] = [
+const MIGRATIONS: [Migration; 19] = [
     Migration { number: 1, name: "attempts", sql: include_str!("0001_attempts.sql") },
     Migration { number: 2, name: "requests", sql: include_str!("0002_requests.sql") },
     Migration { number: 3, name: "prices", sql: include_str!("0003_prices.sql") },
@@ -39,6 +39,7 @@ const MIGRATIONS: [Migration; 18] = [
     Migration { number: 16, name: "routes", sql: include_str!("0016_routes.sql") },
     Migration { number: 17, name: "bodies", sql: include_str!("0017_bodies.sql") },
     Migration { number: 18, name: "tools", sql: include_str!("0018_tools.sql") },
+    Migration { number: 19, name: "sent_bodies", sql: include_str!("0019_sent_bodies.sql") },
 ];
 
 /// Every table that the migrations make: what a backup holds. Views are made of them.

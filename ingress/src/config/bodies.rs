@@ -1,7 +1,7 @@
 //! Whose requests and answers are kept, how much of each, and what is masked in them: section `[bodies]`. Knows nothing of where
 //! they are kept.
 
-use penstock_runtime::config::Document;
+use penstock_runtime::config::{Document, Section};
 use penstock_schemas::percent::parse_percent;
 use regex::{Regex, RegexBuilder};
 use std::borrow::Cow;
@@ -58,24 +58,12 @@ pub(super) struct BodyRule {
 }
 
 impl BodyRule {
-    /// Whether it names such a request.
-    pub(super) fn is_of(&self, project: &str, key: &str, model: &str) -> bool {
-        let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
-        is(&self.project, project) && is(&self.key, key) && is(&self.model, model)
-    }
-}
-
-impl BodyPolicy {
-    pub(super) fn read(document: &mut Document) -> Self {
-        let mut section = document.part("bodies", &["keep", "limit", "mask"]);
-        let limit = section.size("limit").unwrap_or(LIMIT.0);
-        if limit > LIMIT.1 {
-            section.mistake("limit", "must be at most 1MB");
-        }
+    /// Reads the rules under a key.
+    pub(super) fn read_all(section: &mut Section, key: &str) -> Vec<Self> {
         let mut rules = Vec::new();
-        for mut entry in section.entries("keep") {
+        for mut entry in section.entries(key) {
             let share = entry.or("sample", "100%".to_owned());
-            let rule = BodyRule {
+            let rule = Self {
                 project: entry.get("project"),
                 key: entry.get("key"),
                 model: entry.get("model"),
@@ -85,13 +73,36 @@ impl BodyPolicy {
                 }),
             };
             if rule.project.is_none() && rule.key.is_none() && rule.model.is_none() {
-                entry.mistake("project", "name a project, a key or a model: bodies are kept of nothing else");
+                entry.mistake("project", "name a project, a key or a model: it is for nothing else");
             }
             rules.push(rule);
         }
         if rules.len() > RULES {
-            section.mistake("keep", "at most 1000 rules");
+            section.mistake(key, "at most 1000 rules");
         }
+        rules
+    }
+
+    /// Whether it names such a request.
+    pub(super) fn is_of(&self, project: &str, key: &str, model: &str) -> bool {
+        let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        is(&self.project, project) && is(&self.key, key) && is(&self.model, model)
+    }
+}
+
+/// The share that the first rule says which names such requests; 0 where none does.
+pub(super) fn share(rules: &[BodyRule], project: &str, key: &str, model: &str) -> f64 {
+    rules.iter().find(|rule| rule.is_of(project, key, model)).map_or(0.0, |rule| rule.share)
+}
+
+impl BodyPolicy {
+    pub(super) fn read(document: &mut Document) -> Self {
+        let mut section = document.part("bodies", &["keep", "limit", "mask"]);
+        let limit = section.size("limit").unwrap_or(LIMIT.0);
+        if limit > LIMIT.1 {
+            section.mistake("limit", "must be at most 1MB");
+        }
+        let rules = BodyRule::read_all(&mut section, "keep");
         let wanted: Vec<String> = section.or("mask", Vec::new());
         if wanted.len() > PATTERNS {
             section.mistake("mask", "at most 64 patterns");
@@ -109,7 +120,7 @@ impl BodyPolicy {
 
     /// The share of such requests whose bodies are kept, by the first rule that names them; 0 where none does.
     pub(crate) fn share(&self, project: &str, key: &str, model: &str) -> f64 {
-        self.rules.iter().find(|rule| rule.is_of(project, key, model)).map_or(0.0, |rule| rule.share)
+        share(&self.rules, project, key, model)
     }
 
     /// The text without secrets.

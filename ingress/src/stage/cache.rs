@@ -134,7 +134,7 @@ async fn find(
                 return missed(asked, cache.flights().alone(place, request.id, memory()));
             }
             SharedAnswer::Whole(ended, bytes) => {
-                let head = ended.head.map(|head| Head { attempts: 0, ..head });
+                let head = ended.head.map(|head| Head { attempts: 0, sent: None, ..head });
                 Answer::Whole(Box::new(Ended { head, ..*ended }), bytes)
             }
             SharedAnswer::Stream(head, reader) => Answer::Stream(Box::new(Streaming {
@@ -186,6 +186,7 @@ fn present(
         dropped: entry.dropped,
         content_type: None,
         input_tokens: Some(entry.summary.usage.input_total()),
+        sent: None,
     };
     let summary = Summary { cost: cost_today(&entry.target, &entry.summary, ingress), ..entry.summary };
     let result = if semantic.is_some() { CacheResult::Semantic } else { CacheResult::Exact };

@@ -82,7 +82,9 @@ async fn send(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<B
     let kept = request.is_kept && pieces.is_none();
     let reservation = hold.as_ref().map(|hold| hold.reservation.clone());
     record.holds(hold.map(Hold::sent));
-    let envelope = Envelope { native, kept, reservation, ..envelope(request, route, ingress) };
+    // What is kept for whoever asks again is not masked: it is no place for it.
+    let keep_sent = if kept { 0 } else { record.keeps_sent() };
+    let envelope = Envelope { native, kept, keep_sent, reservation, ..envelope(request, route, ingress) };
     record.planned(&envelope);
     if let Some(pieces) = pieces {
         // Boxed, so that the many requests in one piece do not pay for the few in several.
@@ -151,6 +153,7 @@ fn envelope(request: Request, route: Route, ingress: &Shared) -> Envelope {
         dialect: request.asked.dialect,
         native: None,
         kept: false,
+        keep_sent: 0,
         content_type: request.asked.content_type,
         headers,
         query: request.carried_query,

@@ -4,7 +4,8 @@
 use super::limit_headers::{LimitHeaders, RateStanding};
 use super::route::Route;
 use super::stage_clock::StageClock;
-use crate::capture::{Capture, CaptureContext, CaptureUse};
+use crate::capture::{AnswerToCheck, Capture, CaptureContext, CaptureUse};
+use crate::checking::is_checkable;
 use crate::config::JudgeConfig;
 use crate::http::body::header;
 use crate::keys::grant::Grant;
@@ -20,7 +21,7 @@ use penstock_runtime::bus::Journal;
 use penstock_runtime::memory::Reserved;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::UnixMicros;
-use penstock_schemas::body::is_sampled;
+use penstock_schemas::body::{SentBody, is_sampled};
 use penstock_schemas::budget::Unit;
 use penstock_schemas::envelope::{Delivery, Dialect, Envelope, Operation};
 use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
@@ -303,9 +304,22 @@ impl Record {
         }
     }
 
+    /// How much is wanted of what the provider is sent, in bytes.
+    pub(crate) fn keeps_sent(&self) -> u32 {
+        self.capture.as_ref().map_or(0, |capture| capture.keeps_sent())
+    }
+
+    /// Notes what was sent to the provider, where that is kept.
+    pub(crate) fn was_sent(&mut self, sent: Option<Box<SentBody>>) {
+        if let (Some(capture), Some(sent)) = (&mut self.capture, sent) {
+            capture.was_sent(*sent);
+        }
+    }
+
     /// Notes who answers.
     pub(crate) fn first_content(&mut self, head: &Head) {
         self.enter(Stage::Answer);
+        self.was_sent(head.sent.clone());
         if let Some(watch) = &mut self.watch {
             watch.first_content(&head.target, head.attempts);
         }
@@ -377,7 +391,7 @@ fn wants_reasons(headers: &HeaderMap) -> bool {
     header(headers, "x-penstock-explain").is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
-/// What is captured of a request, if its body is kept or its answer judged. A form is not: it holds files.
+/// What is captured of a request, if its body is kept or its answer judged or checked. A form is not: it holds files.
 fn capture(request: &Request, ingress: &Shared) -> Option<Box<Capture>> {
     let (config, caller, asked) = (&ingress.config, &request.caller, &request.asked);
     let (project, key, model) = (caller.project.as_str(), caller.key_id.as_str(), asked.model.as_str());
@@ -385,10 +399,12 @@ fn capture(request: &Request, ingress: &Shared) -> Option<Box<Capture>> {
     let is_chat = matches!(asked.operation, Operation::Chat | Operation::Completions);
     let is_judged = |judge: &&Arc<JudgeConfig>| is_chat && is_sampled(request.id, judge.share(project, key, model));
     let judges: Vec<Arc<JudgeConfig>> = config.judges.iter().filter(is_judged).cloned().collect();
-    if request.is_judging || asked.content_type.is_some() || (!is_kept && judges.is_empty()) {
+    let is_checked = is_checkable(asked) && is_sampled(request.id, config.checks.share(project, key, model));
+    if request.is_judging || asked.content_type.is_some() || !(is_kept || is_checked || !judges.is_empty()) {
         return None;
     }
-    let wanted = CaptureUse { is_kept, judges, to_judge: ingress.to_judge.clone() };
+    let check = is_checked.then(|| AnswerToCheck { asked: asked.clone(), journal: ingress.journal.clone() });
+    let wanted = CaptureUse { is_kept, judges, to_judge: ingress.to_judge.clone(), check: check.map(Box::new) };
     let context = CaptureContext {
         policy: config.bodies.clone(),
         places: ingress.rooms.captures.clone(),

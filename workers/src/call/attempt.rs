@@ -122,8 +122,9 @@ impl<S: FrameSink> Call<S> {
             life: &self.context.life,
             began: Instant::now(),
         };
-        let (attempt, report) = exchange.make(pending, &mut self.sink).await;
+        let (attempt, mut report) = exchange.make(pending, &mut self.sink).await;
         let total = exchange.began.elapsed();
+        self.sent = report.sent_body.take();
         self.conclude(Made { start, key, attempt, report, total, body }).await
     }
 
@@ -190,6 +191,7 @@ impl<S: FrameSink> Call<S> {
             dropped: Vec::new(),
             content_type: None,
             input_tokens: None,
+            sent: None,
         };
         let cost = Some(Picodollars::default());
         let summary = Summary { usage: Usage::default(), usage_source: UsageSource::Counted, cost };

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use penstock_dialects::provider::Observed;
 use penstock_dialects::tool_map::ToolMap;
 use penstock_runtime::Life;
+use penstock_schemas::body::SentBody;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::usage::Usage;
@@ -61,6 +62,8 @@ pub struct Report {
     /// The count of the request that is under way, and what it came to.
     pub counting: Option<oneshot::Receiver<Option<u64>>>,
     pub input_tokens: Option<u64>,
+    /// What was sent, where that is wanted and not what the caller sent.
+    pub sent_body: Option<Box<SentBody>>,
     /// The tools that were spelt otherwise.
     pub tools: Option<ToolMap>,
     /// What was counted here, because the provider did not report it.

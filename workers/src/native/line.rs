@@ -80,7 +80,7 @@ impl Line {
 
     fn failed(&self, failure: Failure, attempts: u32) -> Payload {
         let target = Some(self.envelope.plan.current().target.clone());
-        Payload::Failed(Failed { failure, target, attempts })
+        Payload::Failed(Failed { failure, target, attempts, sent: None })
     }
 
     /// What is told of a line that the provider never ran.

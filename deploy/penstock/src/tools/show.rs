@@ -80,8 +80,8 @@ fn show_route(format: Format, text: &str) -> anyhow::Result<()> {
 
 /// What is kept of the request and its answer. A terminal obeys control characters: they are left out.
 fn body(kept: &Value) -> anyhow::Result<()> {
-    for (name, length) in [("request", "request_bytes"), ("answer", "answer_bytes")] {
-        let Some(text) = kept[name].as_str() else { continue };
+    for (name, length) in [("request", "request_bytes"), ("sent", "sent_bytes"), ("answer", "answer_bytes")] {
+        let Some(text) = kept[name].as_str().filter(|text| !text.is_empty() || name != "sent") else { continue };
         let text: String = text.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect();
         write(format!("\n{name}, {} bytes:\n{text}\n", kept[length]).as_bytes())?;
     }

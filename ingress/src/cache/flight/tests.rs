@@ -63,6 +63,7 @@ fn begin(lead: Lead, script: Vec<Payload>, finish: Finish) -> (Reader, Arc<Atomi
         dropped: Vec::new(),
         content_type: None,
         input_tokens: None,
+        sent: None,
     };
     let is_over = Arc::new(AtomicBool::new(false));
     let pieces = Box::new(Scripted(script.into(), is_over.clone()));

@@ -6,6 +6,7 @@ use crate::refusal::Refusal;
 use crate::stage::record::Record;
 use bytes::{Bytes, BytesMut};
 use penstock_runtime::bus::BusError;
+use penstock_schemas::body::SentBody;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Failed, Head, Payload};
 use penstock_schemas::name::Target;
@@ -22,16 +23,36 @@ pub(super) enum Beginning {
     Stream(Head, Bytes),
 }
 
+/// Who was tried last, in how many attempts, and with what, where that is kept.
+pub(super) struct Tried {
+    target: Option<Target>,
+    attempts: u32,
+    sent: Option<Box<SentBody>>,
+}
+
+impl Tried {
+    fn note(self, record: &mut Record) {
+        record.tried(self.target, self.attempts);
+        record.was_sent(self.sent);
+    }
+}
+
+impl From<Failed> for Tried {
+    fn from(failed: Failed) -> Self {
+        Self { target: failed.target, attempts: failed.attempts, sent: failed.sent }
+    }
+}
+
 /// Why no answer has begun, and who was tried last.
 pub(super) struct Fallen {
     pub(super) failure: Failure,
-    pub(super) tried: Option<(Option<Target>, u32)>,
+    pub(super) tried: Option<Box<Tried>>,
 }
 
 /// The same, as the caller is told it.
 pub(super) struct Unsent {
     pub(super) refusal: Refusal,
-    pub(super) tried: Option<(Option<Target>, u32)>,
+    pub(super) tried: Option<Box<Tried>>,
 }
 
 impl From<Failure> for Fallen {
@@ -57,10 +78,14 @@ pub(super) fn note(begun: Result<Beginning, Unsent>, record: &mut Record) -> Res
     match &begun {
         Ok(Beginning::Stream(head, _)) => record.first_content(head),
         Ok(Beginning::Whole(ended, _)) => ended.head.iter().for_each(|head| record.first_content(head)),
-        Err(Unsent { tried: Some((target, attempts)), .. }) => record.tried(target.clone(), *attempts),
-        Err(Unsent { tried: None, .. }) => {}
+        Err(_) => {}
     }
-    begun.map_err(|unsent| unsent.refusal)
+    begun.map_err(|unsent| {
+        if let Some(tried) = unsent.tried {
+            tried.note(record);
+        }
+        unsent.refusal
+    })
 }
 
 /// Waits for it.
@@ -74,7 +99,8 @@ pub(super) async fn first_content(frames: &mut impl Frames) -> Result<Beginning,
                 return Err(Failure::gateway(FailureKind::Internal, "an answer without a head").into());
             }
             Payload::Failed(failed) => {
-                return Err(Fallen { failure: failed.failure, tried: Some((failed.target, failed.attempts)) });
+                let failure = failed.failure.clone();
+                return Err(Fallen { failure, tried: Some(Box::new(failed.into())) });
             }
         }
     }
@@ -109,8 +135,9 @@ pub(super) async fn collect(
 }
 
 fn refused(failed: Failed, record: &mut Record) -> Failure {
-    record.tried(failed.target, failed.attempts);
-    failed.failure
+    let failure = failed.failure.clone();
+    Tried::from(failed).note(record);
+    failure
 }
 
 /// That the bus does not take a call.

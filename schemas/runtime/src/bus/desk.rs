@@ -312,7 +312,7 @@ impl Desk {
             Ok(body) => body,
             Err(error) => {
                 let failure = Failure::gateway(FailureKind::Internal, "the request's body could not be fetched");
-                let failed = Failed { failure, target: None, attempts: envelope.attempts };
+                let failed = Failed { failure, target: None, attempts: envelope.attempts, sent: None };
                 replies.send(Payload::Failed(failed)).await?;
                 return Err(error);
             }

@@ -47,6 +47,7 @@ pub(crate) fn envelope(ingress: &Bus, targets: &[&str]) -> Envelope {
         dialect: Dialect::Openai,
         native: None,
         kept: false,
+        keep_sent: 0,
         content_type: None,
         headers: [].into(),
         query: [].into(),
@@ -92,6 +93,7 @@ fn head(worker: &Bus) -> Head {
         dropped: Vec::new(),
         content_type: None,
         input_tokens: None,
+        sent: None,
     }
 }
 
@@ -101,7 +103,7 @@ pub(crate) fn end(bytes: &'static [u8]) -> Payload {
 }
 
 fn failed(kind: FailureKind) -> Payload {
-    Payload::Failed(Failed { failure: Failure::gateway(kind, ""), target: None, attempts: 0 })
+    Payload::Failed(Failed { failure: Failure::gateway(kind, ""), target: None, attempts: 0, sent: None })
 }
 
 /// Waits for the next frame, however long the worker keeps silent.
