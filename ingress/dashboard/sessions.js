@@ -58,9 +58,9 @@ const CALLS = [
   { title: 'Tokens in', isNumber: true, show: (row) => number(row.input_tokens) },
   { title: 'of the cache', isNumber: true, show: (row) => number(row.cache_read_tokens) },
   { title: 'Tokens out', isNumber: true, show: (row) => number(row.output_tokens) },
-  { title: 'Tools asked for', show: (row) => row.tools?.join(', ') || '–' },
   { title: 'Time', isNumber: true, show: (row) => duration(row.total_us) },
   { title: 'Cost', isNumber: true, show: (row) => html`<span title=${row.cost_usd}>${usd(row.cost_usd)}</span>` },
+  { title: 'Tools asked for', show: (row) => row.tools?.join(', ') || '–' },
 ];
 
 export function OneSession({ id, search, me }) {

@@ -96,7 +96,7 @@ await until('a session is listed once, with its calls', async () => (await page.
 await page.locator('.scroll tbody tr a').first().click();
 await until('a session is shown call by call', async () => (await page.locator('.scroll tbody tr').count()) === 3 && (await page.locator('.waterfall li').count()) === 3);
 await until('the tools that it asked for stand beside each call, as text', async () => {
-  const asked = await page.locator('.scroll tbody tr td:nth-child(9)').allTextContents();
+  const asked = await page.locator('.scroll tbody tr td:nth-child(11)').allTextContents();
   return asked.length === 3 && asked.every((names) => names.trim() === `${NASTY}, search`);
 });
 assert.deepEqual(await serious(page), []);
