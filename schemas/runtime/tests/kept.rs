@@ -7,12 +7,13 @@ mod server;
 
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use futures_util::future::join_all;
-use penstock_runtime::bus::{Change, Journal, NotChanged, UsageReader};
+use penstock_runtime::bus::{Change, FileError, FileLimits, FileQuota, Journal, NewFile, NotChanged, UsageReader};
 use penstock_runtime::clock;
 use penstock_schemas::book::Book;
 use penstock_schemas::directory::Project;
 use penstock_schemas::envelope::{Caller, Dialect, Operation};
 use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
+use penstock_schemas::file::{FileDescription, FileId, FilePurpose};
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::name::{KeyId, ProjectId};
 use server::Server;
@@ -20,6 +21,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -91,6 +93,42 @@ async fn what_was_appended_before_the_end_is_in_the_ledger() {
     let mut reader = UsageReader::open(&bus).await.unwrap();
     let batch = timeout(LONG, reader.next(300, LONG)).await.unwrap().unwrap();
     assert_eq!(batch.events.len(), 300);
+}
+
+#[tokio::test]
+async fn a_file_can_be_written_again_at_once_where_one_was_removed_or_given_up() {
+    let server = Server::start();
+    let bus = server.bus("both").await;
+    let limits = FileLimits { file_bytes: 100, project_bytes: 100, project_files: 1 };
+    let (files, project, id) =
+        (bus.files(limits).await.unwrap(), ProjectId::parse("p").unwrap(), FileId(Uuid::new_v4()));
+    let begin = async || {
+        let key_id = KeyId::parse("k").unwrap();
+        let new = NewFile { id: Some(id), project: project.clone(), key_id, announced: 0, quota: FileQuota::Exempt };
+        files.create(new).await
+    };
+    let write = async || loop {
+        match begin().await {
+            Ok(mut file) => return file.write(b"hello").await.map(|()| file),
+            // One that was given up is being removed just now.
+            Err(FileError::Gone) => {}
+            Err(error) => return Err(error),
+        }
+    };
+    let description = FileDescription {
+        filename: "f".to_owned(),
+        purpose: FilePurpose::BatchOutput,
+        content_type: None,
+        expires_after: None,
+    };
+    for _ in 0..3 {
+        let file = write().await.unwrap().finish(description.clone()).await.unwrap();
+        assert_eq!(files.get(&project, id).await.unwrap(), Some(file));
+        assert!(matches!(write().await.err(), Some(FileError::Taken)));
+        assert!(files.delete(&project, id).await.unwrap());
+        // Given up without an end.
+        drop(write().await.unwrap());
+    }
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ pub enum FileError {
     /// What was being written has been removed meanwhile.
     #[error("the file was removed while it was written")]
     Gone,
-    /// There is a file of the id that it is to have, or there was one until lately.
+    /// There is a file of the id that it is to have.
     #[error("there is a file of this id")]
     Taken,
     /// The upload cannot be what it is asked to be.

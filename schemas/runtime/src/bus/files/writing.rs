@@ -49,7 +49,8 @@ pub struct FileWriter {
 }
 
 impl Files {
-    /// Begins to write a file. One of the same id that is not complete is taken over: its writer can write no more.
+    /// Begins to write a file. One of the same id that is not complete is taken over: its writer can write no more. So is the
+    /// place of one that was removed, although its content may not be gone yet.
     ///
     /// # Errors
     /// When its project may keep no more, the disk is nearly full, there is a file of this id, or JetStream does not answer.
@@ -89,11 +90,13 @@ impl Files {
     }
 
     async fn take_over(&self, project: &ProjectId, key: &str, entry: &FileEntry) -> Result<u64, FileError> {
-        let Some((FileEntry::Arriving { content, .. }, revision)) = self.bucket.get_with_revision(key).await? else {
-            return Err(FileError::Taken);
+        let (contents, revision) = match self.bucket.get_with_revision(key).await? {
+            Some((FileEntry::Arriving { content, .. }, revision)) => (vec![content], revision),
+            Some((FileEntry::Removed { contents, .. }, revision)) => (contents, revision),
+            Some((FileEntry::Ready(_) | FileEntry::Upload(_), _)) | None => return Err(FileError::Taken),
         };
         // First an entry of its own for what the other writer wrote, and may go on to write for a while.
-        let removed = FileEntry::Removed { contents: vec![content], until: clock::now().after(ONCE_MORE) };
+        let removed = FileEntry::Removed { contents, until: clock::now().after(ONCE_MORE) };
         self.bucket.put(&place::file(project, FileId(clock::request_id().0)), &removed).await?;
         self.replace(key, entry, revision).await
     }
