@@ -1,7 +1,7 @@
 //! Roles in processes of their own, as in production: one is drained or dies, and callers notice as little as can be.
 
 use futures_util::stream::{self, StreamExt};
-use penstock_tests::{Gate, Part, Reply, World, in_short, until, words};
+use penstock_tests::{Gate, Part, Reply, World, address_in, in_short, is_running, until, words};
 use std::time::Instant;
 
 #[tokio::test]
@@ -113,4 +113,21 @@ async fn a_second_ingress_knows_the_same_keys_and_models_and_both_bill_to_one_le
     }
     let calls = world.upstream("alpha").calls().len();
     assert_eq!(world.attempts(calls).await.len(), calls);
+}
+
+#[tokio::test]
+async fn roles_that_have_joined_find_an_up_that_was_killed_and_started_again() {
+    let mut world = World::setup().apart().start().await;
+    let (_worker, _analytics) = (world.worker().await, world.role("analytics").await.0);
+    let (ingress, line) = world.role("ingress").await;
+    let address = address_in(&line);
+    let before = world.run_file();
+    world.crash().await;
+    world.again().await;
+    let after = world.run_file();
+    assert_eq!([&after["nats"], &after["clickhouse"]], [&before["nats"], &before["clickhouse"]]);
+    let asked = async || world.ask("alpha/m").at(&address).try_send().await;
+    until("the worker and the ingress to be back", async || asked().await.filter(|answer| answer.status == 200)).await;
+    assert!(is_running(ingress.pid()));
+    world.sql_until("SELECT * FROM attempts WHERE outcome = 'served'", |rows| !rows.is_empty()).await;
 }

@@ -6,6 +6,7 @@ pub(crate) mod clickhouse;
 pub(crate) mod data;
 mod disk;
 pub(crate) mod nats;
+pub(crate) mod ports;
 pub(crate) mod programs;
 mod traffic;
 

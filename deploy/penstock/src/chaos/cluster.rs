@@ -5,7 +5,7 @@ use super::copy::Copied;
 use crate::Place;
 use crate::config::Config;
 use crate::up::child::Children;
-use crate::up::{DataDir, clickhouse, nats};
+use crate::up::{DataDir, clickhouse, nats, ports};
 use anyhow::{Context, bail};
 use penstock_analytics::{Address, Warehouse};
 use penstock_ingress::keys;
@@ -69,7 +69,7 @@ impl Cluster {
         }
         let mut ingresses: [String; 2] = Default::default();
         for (name, address) in INGRESSES.into_iter().zip(&mut ingresses) {
-            *address = format!("127.0.0.1:{}", nats::free_port()?);
+            *address = format!("127.0.0.1:{}", ports::free()?);
             role.keep(&mut children, name, &["ingress", "--listen", address])?;
         }
         for ingress in &ingresses {

@@ -3,8 +3,7 @@
 
 use super::child::Children;
 use super::data::{DataDir, log_file};
-use super::nats::free_port;
-use super::programs;
+use super::{ports, programs};
 use anyhow::Context;
 use penstock_clickhouse::{Server, Settings, Token};
 use penstock_runtime::Secret;
@@ -43,7 +42,7 @@ pub(crate) struct EngineOptions {
 pub(crate) fn start(data: &DataDir, children: &mut Children) -> anyhow::Result<String> {
     let library = programs::engine()?;
     let token = data.secret("clickhouse-password", || Secret::generate(""))?;
-    let port = free_port()?;
+    let port = ports::kept(data, "clickhouse-port")?;
     let (files, log, program) = (data.join("clickhouse"), data.join("clickhouse.log"), std::env::current_exe()?);
     let password = token.clone();
     children.keep("clickhouse", move || {

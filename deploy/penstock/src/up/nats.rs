@@ -4,14 +4,11 @@
 use super::child::{Children, terminate};
 use super::data::DataDir;
 use super::disk::store_limit;
-use super::programs;
-use anyhow::{Context, bail};
+use super::{ports, programs};
+use anyhow::bail;
 use penstock_runtime::Secret;
-use std::hash::{BuildHasher, RandomState};
-use std::net::TcpListener;
-use std::ops::Range;
 use std::path::Path;
-use std::process::{self, Stdio};
+use std::process::Stdio;
 use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
@@ -28,7 +25,7 @@ pub(crate) fn start(data: &DataDir, children: &mut Children) -> anyhow::Result<S
     let file = data.join("nats.conf");
     stop_left_behind(&data.join("nats.pid"), &file)?;
     let password = data.secret("nats-password", || Secret::generate(""))?;
-    let port = free_port()?;
+    let port = ports::kept(data, "nats-port")?;
     data.write("nats.conf", configuration(data, port, &password).as_bytes())?;
     children.keep(CHILD, move || {
         let mut command = Command::new(&server);
@@ -65,22 +62,6 @@ authorization {{ user: "penstock", password: "{password}" }}
         limit = store_limit(&data.join("")),
         password = password.reveal(),
     )
-}
-
-/// Where ports are looked for: below those that Linux gives to outgoing connections (from 32,768 on), one of which could take
-/// the port before the server has it.
-const PORTS: Range<u16> = 10_000..32_768;
-
-/// Ports that are tried.
-const PORT_TRIES: usize = 1_000;
-
-/// A port that no process uses now.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
-    // Drawn, so that two that start at once hardly meet.
-    let drawn = RandomState::new().hash_one(process::id()) % PORTS.len() as u64;
-    let ports = PORTS.cycle().skip(usize::try_from(drawn)?).take(PORT_TRIES);
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    ports.into_iter().find(is_free).context("no free port on 127.0.0.1")
 }
 
 /// An `up` that was killed leaves its server running on our store: it is asked to stop, if it is really ours.
