@@ -174,6 +174,10 @@ async fn bad_lines_are_told_with_their_numbers_and_the_others_run() {
         .map(|result| (result["error"]["line"].as_u64().unwrap(), result["error"]["code"].as_str().unwrap()))
         .collect();
     assert_eq!(of_file, codes);
+    let reasons = ["EOF", "/v1/embeddings", "another line", "nothing-of-the-kind", "byte 2", "EOF"];
+    for (error, reason) in errors.iter().zip(reasons) {
+        assert!(error["error"]["message"].as_str().unwrap().contains(reason), "{reason}: {error}");
+    }
     assert_eq!(world.upstream("alpha").calls().len(), 2, "of a name that stands twice, the second is not sent");
 }
 

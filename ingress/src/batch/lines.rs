@@ -1,6 +1,6 @@
 //! Bytes of any length, cut into lines of a limited one. Knows nothing of what a line says.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use memchr::memchr;
 use std::io;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, BufReader};
@@ -59,31 +59,36 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
 /// The next line, and how many bytes it takes with its end.
 async fn next(reader: &mut (impl AsyncBufRead + Unpin), longest: usize) -> io::Result<Option<(Text, u64)>> {
-    let (mut line, mut is_too_long, mut bytes) = (BytesMut::new(), false, 0);
+    // In pieces: memory that grows is copied, and a line that is too long would be there three times before that shows.
+    let (mut pieces, mut length, mut bytes) = (Vec::<Bytes>::new(), 0, 0);
     loop {
         let piece = reader.fill_buf().await?;
         if piece.is_empty() {
-            return Ok((bytes > 0).then(|| (finished(line, is_too_long), bytes)));
+            return Ok((bytes > 0).then(|| (finished(&mut pieces, length > longest), bytes)));
         }
         let end = memchr(b'\n', piece);
         let content = &piece[..end.unwrap_or(piece.len())];
-        if line.len() + content.len() > longest {
-            (line, is_too_long) = (BytesMut::new(), true);
-        }
-        if !is_too_long {
-            line.extend_from_slice(content);
+        length = length.saturating_add(content.len());
+        if length > longest {
+            pieces.clear();
+        } else {
+            pieces.push(Bytes::copy_from_slice(content));
         }
         let used = end.map_or(piece.len(), |at| at + 1);
         reader.consume(used);
         bytes += used as u64;
         if end.is_some() {
-            return Ok(Some((finished(line, is_too_long), bytes)));
+            return Ok(Some((finished(&mut pieces, length > longest), bytes)));
         }
     }
 }
 
-fn finished(line: BytesMut, is_too_long: bool) -> Text {
-    if is_too_long { Text::TooLong } else { Text::Whole(line.freeze()) }
+fn finished(pieces: &mut Vec<Bytes>, is_too_long: bool) -> Text {
+    match pieces.len() {
+        _ if is_too_long => Text::TooLong,
+        1 => Text::Whole(pieces.remove(0)),
+        _ => Text::Whole(pieces.concat().into()),
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +137,7 @@ mod tests {
         let long = "x".repeat(3 * BUFFER);
         let text = format!("{long}\nb\n{long}");
         assert_eq!(cut(&text, 1000).await, [(1, None), (2, Some("b".to_owned())), (3, None)]);
+        assert_eq!(cut(&text, long.len()).await, [(1, Some(long.clone())), (2, Some("b".to_owned())), (3, Some(long))]);
         assert_eq!(cut("12345\n1234\n", 4).await, [(1, None), (2, Some("1234".to_owned()))]);
     }
 }

@@ -27,10 +27,15 @@ pub(super) struct GatewayClient {
 
 impl GatewayClient {
     pub(super) fn open(place: &Place, gateway: &GatewayOptions) -> anyhow::Result<Self> {
-        let url = match &gateway.url {
-            Some(url) => url.clone(),
-            None => RunFile::read(place)?.context("no gateway runs here: start `penstock up`, or say --url")?.url,
-        };
+        let url =
+            match &gateway.url {
+                Some(url) => url.clone(),
+                None => RunFile::read(place)?
+                    .context(
+                        "no gateway runs here: start `penstock up`, or say --url, or --data if its folder is another",
+                    )?
+                    .url,
+            };
         let key =
             gateway.key.clone().context("say --key psk_…, or set PENSTOCK_KEY: a key of the project that pays")?;
         let http = reqwest::Client::builder().connect_timeout(CONNECT).build()?;
