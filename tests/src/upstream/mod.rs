@@ -132,6 +132,11 @@ impl Upstream {
         self.replies(Reply::error(status))
     }
 
+    /// Of so many requests, fails one with this status, whatever it answers else.
+    pub fn fails_each(&self, requests: usize, status: u16) {
+        lock(&self.shared.script).give_each(requests, Reply::error(status));
+    }
+
     /// Takes also what no provider of its dialect would: a test of bytes that pass untouched sends such requests.
     pub fn accepts_anything(&self) -> &Self {
         *lock(&self.shared.refused) = None;

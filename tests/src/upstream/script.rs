@@ -165,7 +165,12 @@ impl Reply {
 
 /// The answers to come, in order.
 #[derive(Debug)]
-pub(super) struct Script(VecDeque<Entry>);
+pub(super) struct Script {
+    entries: VecDeque<Entry>,
+    /// Of so many requests, the last gets this instead.
+    regular: Option<(usize, Reply)>,
+    answered: usize,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -176,27 +181,38 @@ struct Entry {
 
 impl Script {
     pub(super) fn new(reply: Reply) -> Self {
-        Self(VecDeque::from([Entry { reply, left: None }]))
+        Self { entries: VecDeque::from([Entry { reply, left: None }]), regular: None, answered: 0 }
     }
 
     /// Adds an answer for ever, in the place of the one that was for ever before.
     pub(super) fn push(&mut self, reply: Reply) {
-        if self.0.back().is_some_and(|last| last.left.is_none()) {
-            self.0.pop_back();
+        if self.entries.back().is_some_and(|last| last.left.is_none()) {
+            self.entries.pop_back();
         }
-        self.0.push_back(Entry { reply, left: None });
+        self.entries.push_back(Entry { reply, left: None });
     }
 
     /// Says how often the answer that was added last is given.
     pub(super) fn limit(&mut self, times: u32) {
-        if let Some(last) = self.0.back_mut() {
+        if let Some(last) = self.entries.back_mut() {
             last.left = Some(times);
         }
     }
 
+    /// Gives every request of this number another answer.
+    pub(super) fn give_each(&mut self, number: usize, reply: Reply) {
+        self.regular = Some((number.max(1), reply));
+    }
+
     pub(super) fn next(&mut self) -> Reply {
-        self.0.retain(|entry| entry.left != Some(0));
-        let Some(entry) = self.0.front_mut() else { return Reply::error(500) };
+        self.answered += 1;
+        if let Some((number, reply)) = &self.regular
+            && self.answered.is_multiple_of(*number)
+        {
+            return reply.clone();
+        }
+        self.entries.retain(|entry| entry.left != Some(0));
+        let Some(entry) = self.entries.front_mut() else { return Reply::error(500) };
         if let Some(left) = &mut entry.left {
             *left -= 1;
         }
