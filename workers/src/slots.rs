@@ -1,9 +1,9 @@
-//! The slots of a pool, one call each, and how many of them calls of batches may have: these never take the last ones, so
-//! that a caller who waits finds one. Knows nothing of calls or of the bus.
+//! The slots of a pool, one call each, and how many of them calls of batches may have: these never take the last ones, nor
+//! those that callers had lately, so that a caller who waits finds one. Knows nothing of calls or of the bus.
 
 use penstock_schemas::envelope::Traffic;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
@@ -19,6 +19,13 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// How long a pool that was full is left to sync traffic alone: an ingress with a call in its queue looks for a free slot
 /// every 20 ms, and is to find it before a batch does.
 const SYNC_FIRST: Duration = Duration::from_millis(50);
+
+/// How long at least the most slots that callers had at once are left to them: their next calls need as many, and a batch's
+/// calls would hold them for as long as an answer takes.
+const REMEMBERED: Duration = Duration::from_secs(5);
+
+/// Of the slots that callers had, this part is left to them besides, for when they become more.
+const MORE: usize = 8;
 
 /// The part of a pool's slots that calls of batches may have, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +53,9 @@ pub struct Slots(Arc<Shared>);
 
 struct Shared {
     all: Arc<Semaphore>,
-    /// The most that calls of batches may have.
+    count: usize,
+    callers: Mutex<CallerSlots>,
+    /// The most that calls of batches may have where there are no callers.
     most: usize,
     /// Those that they have.
     batch: AtomicUsize,
@@ -56,7 +65,33 @@ struct Shared {
 /// A slot that a call has, until it is dropped.
 pub struct Slot {
     _permit: OwnedSemaphorePermit,
-    batch: Option<Slots>,
+    given: Option<(Traffic, Slots)>,
+}
+
+/// How many slots callers have, and had at most of late.
+struct CallerSlots {
+    now: usize,
+    /// Since [`Self::since`], and in the time before.
+    most: [usize; 2],
+    since: Instant,
+}
+
+impl CallerSlots {
+    /// The most of late.
+    fn most(&mut self, at: Instant) -> usize {
+        let passed = at.duration_since(self.since);
+        if passed >= REMEMBERED {
+            let before = if passed >= 2 * REMEMBERED { self.now } else { self.most[0] };
+            (self.most, self.since) = ([self.now, before], at);
+        }
+        self.most[0].max(self.most[1])
+    }
+
+    fn add(&mut self, at: Instant) {
+        self.most(at);
+        self.now += 1;
+        self.most[0] = self.most[0].max(self.now);
+    }
 }
 
 /// Since when no calls of batches are taken, and until when they are not in any case.
@@ -87,7 +122,9 @@ impl Slots {
     /// So many, all free.
     pub fn new(count: usize, share: BatchShare) -> Self {
         let all = Arc::new(Semaphore::new(count));
-        Self(Arc::new(Shared { all, most: share.of(count), batch: AtomicUsize::new(0), batch_freed: Notify::new() }))
+        let callers = Mutex::new(CallerSlots { now: 0, most: [0, 0], since: Instant::now() });
+        let (most, batch, batch_freed) = (share.of(count), AtomicUsize::new(0), Notify::new());
+        Self(Arc::new(Shared { all, count, callers, most, batch, batch_freed }))
     }
 
     /// How many are free.
@@ -95,9 +132,14 @@ impl Slots {
         self.0.all.available_permits()
     }
 
-    /// How many calls of batches may have at most.
+    fn callers(&self) -> MutexGuard<'_, CallerSlots> {
+        self.0.callers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many calls of batches may have at most, now: one at least, so that they come to an end.
     pub fn most_of_batches(&self) -> usize {
-        self.0.most
+        let callers = self.callers().most(Instant::now());
+        self.0.most.min(self.0.count.saturating_sub(callers + callers / MORE)).max(1)
     }
 
     /// How many of the free ones calls of batches may have.
@@ -107,7 +149,7 @@ impl Slots {
 
     /// How many more calls of batches may have, whether they are free or not.
     fn left(&self) -> usize {
-        self.0.most.saturating_sub(self.0.batch.load(Ordering::Acquire))
+        self.most_of_batches().saturating_sub(self.0.batch.load(Ordering::Acquire))
     }
 
     /// Whether calls of batches may have another one.
@@ -122,19 +164,31 @@ impl Slots {
 
     /// Takes one for a call, if there is one for it.
     pub fn take(&self, traffic: Traffic) -> Option<Slot> {
-        let permit = self.0.all.clone().try_acquire_owned().ok()?;
-        let slot = Slot { _permit: permit, batch: None };
+        let slot = self.reserve()?;
         match traffic {
-            Traffic::Sync => Some(slot),
+            Traffic::Sync => Some(self.give_to_caller(slot)),
             Traffic::Batch => self.give_to_batch(slot),
         }
     }
 
+    /// Takes one for the next call, whosever it is.
+    pub fn reserve(&self) -> Option<Slot> {
+        Some(Slot { _permit: self.0.all.clone().try_acquire_owned().ok()?, given: None })
+    }
+
+    /// Makes a slot one of a caller's call.
+    pub fn give_to_caller(&self, mut slot: Slot) -> Slot {
+        self.callers().add(Instant::now());
+        slot.given = Some((Traffic::Sync, self.clone()));
+        slot
+    }
+
     /// Makes a slot one of a batch's call; `None` when these have all that they may have.
     pub fn give_to_batch(&self, mut slot: Slot) -> Option<Slot> {
-        let more = |taken: usize| (taken < self.0.most).then_some(taken + 1);
+        let most = self.most_of_batches();
+        let more = |taken: usize| (taken < most).then_some(taken + 1);
         self.0.batch.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        slot.batch = Some(self.clone());
+        slot.given = Some((Traffic::Batch, self.clone()));
         Some(slot)
     }
 
@@ -144,7 +198,7 @@ impl Slots {
         let settled = pause.since + SETTLE;
         loop {
             let is_settled = Instant::now() >= settled;
-            if is_enough(self.left(), self.0.most, is_settled) {
+            if is_enough(self.left(), self.most_of_batches(), is_settled) {
                 return;
             }
             tokio::select! {
@@ -162,9 +216,13 @@ fn is_enough(left: usize, most: usize, is_settled: bool) -> bool {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(slots) = self.batch.take() {
-            slots.0.batch.fetch_sub(1, Ordering::AcqRel);
-            slots.0.batch_freed.notify_one();
+        match self.given.take() {
+            Some((Traffic::Batch, slots)) => {
+                slots.0.batch.fetch_sub(1, Ordering::AcqRel);
+                slots.0.batch_freed.notify_one();
+            }
+            Some((Traffic::Sync, slots)) => slots.callers().now -= 1,
+            None => {}
         }
     }
 }
@@ -208,16 +266,38 @@ mod tests {
         assert_eq!((slots.free(), slots.free_for_batches(), slots.has_share()), (1, 1, true));
         // The slot that is free goes to whoever comes, and sync traffic may fill the pool.
         let other = slots.take(Traffic::Sync).unwrap();
-        assert!(slots.take(Traffic::Batch).is_none() && slots.has_share(), "there is no slot");
+        assert!(slots.take(Traffic::Batch).is_none() && !slots.has_share(), "callers have the two last ones");
         drop((sync, other));
+        assert!(slots.take(Traffic::Batch).is_none(), "callers had two lately");
+        held.pop();
         assert!(slots.take(Traffic::Batch).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_callers_had_at_once_is_left_to_them_and_an_eighth_more_until_they_need_less() {
+        let slots = Slots::new(100, BatchShare::USUAL);
+        let batch = || std::iter::from_fn(|| slots.take(Traffic::Batch)).collect::<Vec<Slot>>();
+        let mut callers: Vec<Slot> = (0..40).map(|_| slots.take(Traffic::Sync).unwrap()).collect();
+        assert_eq!((batch().len(), slots.most_of_batches()), (55, 55));
+        callers.truncate(16);
+        assert_eq!(batch().len(), 55, "the next callers may be as many");
+        tokio::time::advance(REMEMBERED).await;
+        assert_eq!(batch().len(), 55);
+        tokio::time::advance(REMEMBERED).await;
+        assert_eq!(batch().len(), 82, "16 and two more");
+        drop(callers);
+        tokio::time::advance(2 * REMEMBERED).await;
+        assert_eq!(batch().len(), 90);
+        let all: Vec<Slot> = (0..100).map(|_| slots.take(Traffic::Sync).unwrap()).collect();
+        drop(all);
+        assert_eq!(batch().len(), 1, "one at least");
     }
 
     #[test]
     fn a_slot_that_was_meant_for_sync_traffic_counts_as_a_batchs_once_it_has_it() {
         let slots = Slots::new(2, BatchShare::USUAL);
-        let slot = slots.give_to_batch(slots.take(Traffic::Sync).unwrap()).unwrap();
-        assert!(slots.give_to_batch(slots.take(Traffic::Sync).unwrap()).is_none());
+        let slot = slots.give_to_batch(slots.reserve().unwrap()).unwrap();
+        assert!(slots.give_to_batch(slots.reserve().unwrap()).is_none());
         assert_eq!(slots.free(), 1, "the one that it could not have is free again");
         drop(slot);
         assert_eq!((slots.free(), slots.free_for_batches()), (2, 1));

@@ -76,14 +76,14 @@ impl Pool {
 
     /// Takes both kinds until there is no slot, and then none. Gives what is to be known of the batches' for the next time.
     async fn take_while_free(&self, mut sync: Calls, mut batch: BatchCalls) -> BatchCalls {
-        while let Some(slot) = self.slots.take(Traffic::Sync) {
+        while let Some(slot) = self.slots.reserve() {
             let pause = batch.pause();
             tokio::select! {
                 biased;
                 () = self.life.stopping() => break,
                 arrived = sync.next() => {
                     let Some(arrived) = arrived else { return batch };
-                    self.life.work(self.clone().serve(arrived, slot));
+                    self.life.work(self.clone().serve(arrived, self.slots.give_to_caller(slot)));
                 }
                 arrived = batch.next() => match (arrived, self.slots.give_to_batch(slot)) {
                     (Some(arrived), Some(slot)) => self.life.work(self.clone().serve(arrived, slot)),
