@@ -10,7 +10,7 @@ use async_nats::{Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::envelope::Envelope;
+use penstock_schemas::envelope::{Envelope, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
     Control, DeclineReason, Declined, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT, TURN,
@@ -37,6 +37,10 @@ const PROBE: Duration = Duration::from_millis(150);
 /// Probes without an answer after which the worker is given up: 450 ms of silence in all. Each is a wait of its own, so
 /// that a machine that stands still for a while gives up nobody.
 const PROBES: u32 = 2;
+
+/// The same for calls of batches: 3 s of silence in all. No caller waits, a batch may take all the time that a machine has, and
+/// a call that is given to another worker too early is paid for twice.
+const BATCH_PROBES: u32 = 19;
 
 /// A wait that ends so much too late says that this machine is short of time, and a worker on it may be too: such waits
 /// do not count, up to so many of them.
@@ -84,6 +88,8 @@ pub struct PendingCall {
     is_kept: bool,
     /// What the worker is told when nobody waits any more.
     farewell: Control,
+    /// Probes without an answer that the worker may leave.
+    probes: u32,
 }
 
 impl Inbox {
@@ -151,6 +157,7 @@ impl Inbox {
             next_seq: 0,
             unpaid: 0,
             done: false,
+            probes: PROBES,
         }
     }
 
@@ -262,6 +269,7 @@ impl PendingCall {
     pub async fn publish(&mut self, envelope: &Envelope, body: &Bytes, to: Option<&ProcessId>) -> Result<(), BusError> {
         let bus = &self.inbox.0.bus;
         self.worker = None;
+        self.probes = if envelope.traffic() == Traffic::Batch { BATCH_PROBES } else { PROBES };
         let provider = &envelope.plan.current().target.provider;
         let subject = match to {
             None => bus.subjects.call(provider, envelope.operation, envelope.traffic()),
@@ -308,7 +316,7 @@ impl PendingCall {
                 Err(_) => {
                     let is_late = clock::now().since(began) > PROBE + LATE && late_waits < LATE_WAITS;
                     *(if is_late { &mut late_waits } else { &mut unanswered }) += 1;
-                    if unanswered > PROBES {
+                    if unanswered > self.probes {
                         return Err(lost("the worker that held the call does not answer"));
                     }
                     if let Some(worker) = self.worker.clone() {

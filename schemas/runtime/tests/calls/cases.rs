@@ -369,6 +369,25 @@ async fn a_worker_that_forgets_a_call_is_found_out() {
 }
 
 #[tokio::test]
+async fn a_batch_waits_longer_for_a_silent_worker_than_a_caller() {
+    let server = Server::start();
+    let (ingress, worker) = roles(&server).await;
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let _sync = subscribe(&worker, &desk, "a").await;
+    let _batch = desk.calls(&ProviderId::parse("a").unwrap(), Traffic::Batch).await.unwrap();
+    worker.keys().await.unwrap();
+    let mut of_batch = publish(&inbox, &of_batch(envelope(&ingress, &["a/m"]))).await;
+    let mut of_caller = publish(&inbox, &envelope(&ingress, &["a/m"])).await;
+    let mut waiting = Box::pin(of_batch.next());
+    tokio::select! {
+        biased;
+        early = &mut waiting => panic!("{early:?}"),
+        lost = of_caller.next() => assert_eq!(lost.unwrap_err().kind, FailureKind::Lost),
+    }
+    assert_eq!(timeout(LONG, waiting).await.unwrap().unwrap_err().kind, FailureKind::Lost);
+}
+
+#[tokio::test]
 async fn a_pool_that_closes_gives_what_was_under_way() {
     let server = Server::start();
     let (ingress, worker) = roles(&server).await;
