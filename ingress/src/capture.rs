@@ -172,7 +172,7 @@ impl Capture {
             if !self.wanted.is_kept && self.wanted.judges.is_empty() {
                 return;
             }
-            let (request, answer) = heavy(self.request.len() + self.answer.len(), || self.texts(is_stream));
+            let (request, answer) = heavy(self.request.len() + self.answer.len(), || self.texts(is_stream)).await;
             let body = KeptBody { request, answer, sent: self.sent_text(), ..body };
             if is_served {
                 self.hand_to_judges(&body);
@@ -190,7 +190,8 @@ impl Capture {
             return;
         }
         let length = check.asked.body.len() + self.answer.len();
-        for Finding { name, value, comment } in heavy(length, || checking::check(&check.asked, &self.answer)) {
+        let found = heavy(length, || checking::check(&check.asked, &self.answer)).await;
+        for Finding { name, value, comment } in found {
             let score = Score {
                 id: Uuid::now_v7(),
                 at: clock::now(),

@@ -204,7 +204,7 @@ async fn answer_for(ingress: &Shared, place: &QueuedJob, job: &KeptJob) -> Answe
         let found = ingress.conversations.get(&place.project, &place::input(&place.id)).await;
         let (body, _) = found.map_err(|error| unavailable(&error))?.ok_or(Refusal::NotReady("its request is gone"))?;
         let endpoint = Endpoint { model: job.model.clone(), ..Endpoint::new(job.dialect, job.operation) };
-        let request = line::read_job(endpoint, body, job, ingress)?;
+        let request = line::read_job(endpoint, body, job, ingress).await?;
         if job.kept.is_some() {
             pipeline::answer_as_stream(ingress, request).await
         } else {

@@ -62,7 +62,7 @@ async fn respond(ingress: &Shared, mut request: Request, guard: &mut RequestGuar
         return Ok(reply::accepted(&jobs::shown(&job), &jobs::location(&job), job.request_id));
     }
     let repeat = repeat::look_up(&request, ingress).await?;
-    let rewriter = repeat.rewriter(&request);
+    let rewriter = repeat.rewriter(&request).await;
     request.is_kept = repeat.is_kept(ingress);
     guard.claims(repeat.claims);
     if let Some(earlier) = repeat.earlier {
@@ -95,7 +95,7 @@ async fn ask(ingress: &Shared, mut request: Request, record: &mut Record) -> Res
         LookedUp::Missed(missed) => missed,
     };
     let begun = Box::pin(ask_anew(ingress, request, admitted, record)).await;
-    cache::share(missed, begun, ingress, record)
+    cache::share(missed, begun, ingress, record).await
 }
 
 /// What the cache has not.
@@ -123,7 +123,7 @@ fn answer_copy(ingress: Shared, (mut request, place): (Request, OwnedSemaphorePe
         let answered = async {
             let admitted = admit::admit(&mut request, &ingress, &mut record).await?;
             let begun = Box::pin(ask_anew(&ingress, request, admitted, &mut record)).await?;
-            Ok::<_, Refusal>(begun.into_bytes(&mut record, &mut rewriter)?)
+            Ok::<_, Refusal>(begun.into_bytes(&mut record, &mut rewriter).await?)
         };
         let answered = answered.await;
         if let Err(refusal) = answered {
@@ -143,7 +143,7 @@ async fn answer_whole(
     record.deliver_whole();
     let answered = async {
         let begun = ask(ingress, request, record).await?;
-        Ok(begun.into_bytes(record, rewriter)?)
+        Ok(begun.into_bytes(record, rewriter).await?)
     };
     Box::pin(answered).await.inspect_err(|refusal| record.refused(refusal))
 }
@@ -210,7 +210,7 @@ pub(crate) async fn prepare_line(ingress: &Shared, mut request: Request) -> Resu
         let route = route::route(&mut request, ingress).await?;
         record.routed(&route, &request);
         let funded = reserve::reserve(request, route, admitted, ingress, &mut record).await?;
-        dispatch::spell(funded, ingress)
+        dispatch::spell(funded, ingress).await
     };
     let prepared = Box::pin(prepared).await;
     record.leave();
@@ -230,7 +230,7 @@ pub(crate) async fn finish_line(
     let answered = match ended {
         Ok((ended, bytes)) => {
             ended.head.iter().for_each(|head| record.first_content(head));
-            Begun::from(Answer::Whole(ended, bytes)).into_bytes(&mut record, &mut rewriter)
+            Begun::from(Answer::Whole(ended, bytes)).into_bytes(&mut record, &mut rewriter).await
         }
         Err(Failed { failure, target, attempts, .. }) => {
             record.tried(target, attempts);

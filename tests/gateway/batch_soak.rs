@@ -9,7 +9,7 @@ mod checks;
 
 use crate::batches::{create, line, soak, upload};
 use callers::Callers;
-use penstock_tests::{Ask, BatchKind, BatchUpstream, LONG, Process, Reply, World, is_running, until};
+use penstock_tests::{Ask, BatchKind, BatchUpstream, LONG, Process, Reply, World, is_running, memory_of, until};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -64,7 +64,7 @@ struct Deployment {
     analytics: Process,
     callers: Option<Callers>,
     /// What each process had of the machine's memory, in megabytes.
-    memory: Vec<u64>,
+    memory: Vec<usize>,
 }
 
 impl Deployment {
@@ -125,7 +125,7 @@ impl Deployment {
 
     fn note_memory(&mut self) {
         let pids = [self.world.up().pid(), self.worker.pid(), self.ingress.pid(), self.analytics.pid()];
-        self.memory.push(pids.map(memory_of).into_iter().max().unwrap_or_default());
+        self.memory.push(pids.map(memory_of).into_iter().max().unwrap_or_default() / (1 << 20));
     }
 
     /// Waits until so many lines have results, or the batch is past that. It fails when nothing happens for a long time.
@@ -152,13 +152,6 @@ async fn replace(process: &mut Process, world: &mut World, role: &str) {
     process.kill();
     process.ended().await;
     *process = world.role(role).await.0;
-}
-
-/// What a process has of the machine's memory, in megabytes.
-fn memory_of(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() / 1024
 }
 
 /// Numbers that look random, the same each time.

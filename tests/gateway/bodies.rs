@@ -1,6 +1,7 @@
 //! Large requests, large answers, and callers who do not read: nothing is cut, and memory stays bounded.
 
-use penstock_tests::{Part, Reply, World, until, words};
+use futures_util::stream::{self, StreamExt};
+use penstock_tests::{Ask, Part, Reply, World, memory_of, until, until_right, words};
 use serde_json::json;
 use tokio::net::TcpSocket;
 
@@ -35,14 +36,6 @@ async fn a_large_answer_arrives_whole() {
     assert_eq!(world.attempts(1).await, ["alpha 200"]);
 }
 
-/// What a process has in memory, in bytes.
-fn memory(pid: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of each process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
-    let kilobytes = line.trim().trim_end_matches(" kB").parse::<usize>();
-    kilobytes.expect("VmRSS is a number of kB") * 1024
-}
-
 #[tokio::test]
 async fn a_stream_to_a_caller_who_does_not_read_is_held_back_at_the_provider() {
     const CHUNKS: usize = 10_000;
@@ -52,7 +45,7 @@ async fn a_stream_to_a_caller_who_does_not_read_is_held_back_at_the_provider() {
     world.upstream("alpha").replies(Reply::stream(parts.map(Part::from))).always();
     assert_eq!(world.ask("beta/m").stream().await.text(), "hello", "everything is warm");
     let pid = world.up().pid();
-    let before = memory(pid);
+    let before = memory_of(pid);
 
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 * 1024).unwrap();
@@ -67,7 +60,7 @@ async fn a_stream_to_a_caller_who_does_not_read_is_held_back_at_the_provider() {
         seen.last_chunk::<100>().filter(|last| last[0] > 0 && last[0] == last[99]).map(|_| ())
     })
     .await;
-    let (held_at, grown) = (call.sent(), memory(pid).saturating_sub(before));
+    let (held_at, grown) = (call.sent(), memory_of(pid).saturating_sub(before));
     println!(
         "held back after {} KB of {} KB; memory grew by {} KB",
         held_at / 1024,
@@ -82,4 +75,27 @@ async fn a_stream_to_a_caller_who_does_not_read_is_held_back_at_the_provider() {
     assert_eq!(answer.body.len(), CHUNKS * named(chunk) + named(words::finish()) + words::DONE.len());
     assert!(answer.raw().ends_with(words::DONE));
     assert_eq!(world.attempts(2).await, ["beta 200", "alpha 200"]);
+}
+
+#[tokio::test]
+async fn the_memory_of_a_burst_of_large_requests_is_given_back() {
+    let mut world = World::start().await;
+    world.upstream("alpha").answers("hello").always();
+    for _ in 0..50 {
+        world.ask("alpha/m").await;
+    }
+    let pid = world.up().pid();
+    let base = memory_of(pid);
+    let large = world.ask("alpha/m").field("text", json!("x".repeat(MEGABYTE)));
+    let burst = stream::iter((0..96).map(|_| large.clone())).map(Ask::send).buffer_unordered(16);
+    let answers = burst.map(|answer| answer.text()).collect::<Vec<_>>().await;
+    assert!(answers.len() == 96 && answers.iter().all(|text| text == "hello"));
+    let after = memory_of(pid);
+    let told = until_right("the memory to be given back", async || {
+        let now = memory_of(pid);
+        let told = format!("{} KB, {} KB after the burst, now {} KB", base / 1024, after / 1024, now / 1024);
+        if now <= base / 3 * 4 { Ok(told) } else { Err(told) }
+    })
+    .await;
+    println!("{told}");
 }

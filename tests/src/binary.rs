@@ -16,6 +16,11 @@ pub fn penstock() -> &'static Path {
     &BINARY
 }
 
+/// The binary of an earlier version: `PENSTOCK_TEST_OLDER_BINARY`, else the one under test, which plays both parts then.
+pub(crate) fn older() -> PathBuf {
+    std::env::var_os("PENSTOCK_TEST_OLDER_BINARY").map_or_else(|| penstock().to_owned(), PathBuf::from)
+}
+
 /// The root of the checkout.
 pub fn checkout() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();

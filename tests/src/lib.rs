@@ -40,7 +40,7 @@ pub use collector::{Collector, Manner, Otlp, SeenSpan};
 pub use folder::Folder;
 pub use issuer::Issuer;
 pub use nats_cluster::NatsCluster;
-pub use process::{Output, Process, address_in, is_running, kill};
+pub use process::{Output, Process, address_in, is_running, kill, memory_of};
 pub use setup::Setup;
 pub use skewed_clock::SkewedClock;
 pub use small_disk::SmallDisk;

@@ -18,6 +18,13 @@ pub struct Process {
     log: PathBuf,
 }
 
+/// What a process has in memory, in bytes; 0 when it is gone.
+pub fn memory_of(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap_or_default() * 1024
+}
+
 /// The address in a line in which a role says where it listens; empty when there is none.
 pub fn address_in(line: &str) -> String {
     line.split("\"address\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned()

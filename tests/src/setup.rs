@@ -36,6 +36,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     demo: bool,
     apart: bool,
+    older: bool,
     nats_store: Option<PathBuf>,
 }
 
@@ -68,6 +69,13 @@ impl Setup {
         self
     }
 
+    /// With an earlier version as `up`, until it starts [`World::again`].
+    #[must_use]
+    pub fn older(mut self) -> Self {
+        self.older = true;
+        self
+    }
+
     /// With the store of `up`'s nats-server on this disk.
     #[must_use]
     pub fn nats_on(mut self, disk: &SmallDisk) -> Self {
@@ -85,6 +93,10 @@ impl Setup {
     /// Starts it, and waits until it is ready.
     pub async fn start(self) -> World {
         World::begin(self).await
+    }
+
+    pub(crate) fn begins_older(&self) -> bool {
+        self.older
     }
 
     pub(crate) fn with_demo(&self) -> bool {

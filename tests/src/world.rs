@@ -2,13 +2,13 @@
 //! them, and the upstreams that stand for the providers.
 
 use crate::ask::Ask;
-use crate::binary::penstock;
+use crate::binary::{older, penstock};
 use crate::folder::Folder;
 use crate::process::{Output, Process, command_line, kill};
 use crate::setup::{ADMIN_KEY, Setup};
 use crate::upstream::Upstream;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 /// The world. Dropping it ends every process in it.
@@ -168,14 +168,21 @@ impl World {
     /// # Panics
     /// When it cannot be started.
     pub fn begin_role_with(&mut self, role: &str, environment: &[(&str, String)]) -> Process {
-        let mut command = self.role_command(role);
+        let mut command = self.role_command(penstock(), role);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         self.spawn(role, command)
     }
 
-    fn role_command(&self, role: &str) -> Command {
+    /// Starts a role of an earlier version, and waits until it is ready.
+    pub async fn older_role(&mut self, role: &str) -> (Process, String) {
+        let mut process = self.spawn(&format!("older-{role}"), self.role_command(&older(), role));
+        let line = process.says("ready").await;
+        (process, line)
+    }
+
+    fn role_command(&self, program: &Path, role: &str) -> Command {
         let config = if role == "worker" { "back.toml" } else { "front.toml" };
-        let mut command = self.penstock(config);
+        let mut command = command(program, &self.setup, &self.folder, config);
         let run = self.run_file();
         let of_run = |name: &str| run[name].as_str().expect("run.json holds URLs").to_owned();
         command.arg(role).env("PENSTOCK_NATS_URL", of_run("nats")).env("PENSTOCK_CLICKHOUSE_URL", of_run("clickhouse"));
@@ -190,7 +197,7 @@ impl World {
 
     /// Starts a role that may have so many file handles, and waits until it is ready.
     pub async fn limited_role(&mut self, role: &str, handles: u32) -> (Process, String) {
-        let command = limited(&self.role_command(role), handles);
+        let command = limited(&self.role_command(penstock(), role), handles);
         let mut process = self.spawn(role, command);
         let line = process.says("ready").await;
         (process, line)
@@ -203,7 +210,7 @@ impl World {
 
     /// Starts a worker of one provider, with more in its environment, and waits until it is ready.
     pub async fn worker_of(&mut self, provider: &str, environment: &[(&str, String)]) -> Process {
-        let mut command = self.role_command("worker");
+        let mut command = self.role_command(penstock(), "worker");
         command.arg("--provider").arg(provider).envs(environment.iter().map(|(name, value)| (name, value)));
         let mut process = self.spawn(&format!("worker-{provider}"), command);
         process.says("ready").await;
@@ -297,7 +304,7 @@ impl World {
     }
 
     fn penstock(&self, config: &str) -> Command {
-        command(&self.setup, &self.folder, config)
+        command(penstock(), &self.setup, &self.folder, config)
     }
 }
 
@@ -323,8 +330,8 @@ async fn finished(command: &mut Command) -> Output {
     }
 }
 
-fn command(setup: &Setup, folder: &Folder, config: &str) -> Command {
-    let mut command = Command::new(penstock());
+fn command(program: &Path, setup: &Setup, folder: &Folder, config: &str) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().envs(setup.environment()).current_dir(folder.path());
     command.arg("--config").arg(config).arg("--data").arg(data(folder));
     command
@@ -335,7 +342,8 @@ fn data(folder: &Folder) -> PathBuf {
 }
 
 fn start_up(setup: &Setup, folder: &Folder, count: u32) -> Process {
-    let mut command = command(setup, folder, "front.toml");
+    let program = if count == 0 && setup.begins_older() { older() } else { penstock().to_owned() };
+    let mut command = command(&program, setup, folder, "front.toml");
     command.args(["up", "--listen", "127.0.0.1:0"]);
     if setup.with_demo() {
         command.arg("--demo");

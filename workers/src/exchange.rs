@@ -206,7 +206,7 @@ impl Exchange<'_> {
 
     /// Sends the request and waits for the answer's head.
     async fn ask(&self, key: Option<&Secret>, sink: &mut impl FrameSink, report: &mut Report) -> Step<Response> {
-        let request = heavy(self.body.len(), || self.spell(key, report)).map_err(Stop::Failed)?;
+        let request = heavy(self.body.len(), || self.spell(key, report)).await.map_err(Stop::Failed)?;
         let client = self.provider.client(self.clocks.connect);
         let client = client.map_err(|error| failed(FailureKind::Internal, describe(&error)))?;
         let mut headers = request.headers;

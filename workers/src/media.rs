@@ -84,7 +84,7 @@ impl Media {
         memory: &Memory,
     ) -> Result<Option<Fetched>, Failure> {
         let text = penstock_dialects::json::text(request)?;
-        let places = heavy(text.len(), || address::find(text, wanted));
+        let places = heavy(text.len(), || address::find(text, wanted)).await;
         if places.is_empty() {
             return Ok(None);
         }
@@ -109,7 +109,8 @@ impl Media {
                 edit.replace(place.value, place.with_data(&url));
             }
             edit.finish().into()
-        });
+        })
+        .await;
         let reserved = mem::replace(&mut *lock(&room.reserved), memory.none());
         Ok(Some(Fetched { body, _memory: Some(reserved) }))
     }

@@ -119,7 +119,7 @@ impl Reader {
         let input = ingress.conversations.get(project, &place::input(&self.id)).await;
         let (body, _) = input.ok().flatten().ok_or_else(missing)?;
         let endpoint = Endpoint { model: job.model.clone(), ..Endpoint::new(job.dialect, job.operation) };
-        let mut request = line::read_job_for(self.found.clone(), (endpoint, body), job, ingress)?;
+        let mut request = line::read_job_for(self.found.clone(), (endpoint, body), job, ingress).await?;
         request.deadline = self.until;
         let earlier = repeat::read(claim, &request, ingress).await?;
         pipeline::read_stream(ingress, request, earlier, self.seen).await

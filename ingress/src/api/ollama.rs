@@ -162,7 +162,7 @@ async fn whole(response: Response, answers: &Answers) -> Response {
     let (mut head, body) = response.into_parts();
     head.headers.remove(CONTENT_LENGTH);
     let written = match to_bytes(body, ANSWER_BYTES).await {
-        Ok(body) => heavy(body.len(), || answers.whole(&body)),
+        Ok(body) => heavy(body.len(), || answers.whole(&body)).await,
         Err(error) => Err(format!("the answer broke off: {error}")),
     };
     match written {

@@ -225,7 +225,7 @@ async fn answer(ingress: &Shared, batch: &Batch, job: &Job, failures: &FailedLin
     let dialect = endpoint.dialect;
     let sent = async {
         let (at, ends) = (clock::now(), request::deadline(batch, ingress));
-        let request = request::read(request::Line { id, at, ends, endpoint, body: line.body, batch }, ingress)?;
+        let request = request::read(request::Line { id, at, ends, endpoint, body: line.body, batch }, ingress).await?;
         pipeline::answer_line(ingress, request).await
     };
     match Box::pin(sent).await {

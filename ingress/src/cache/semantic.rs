@@ -4,7 +4,7 @@
 use super::key::CacheKey;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use penstock_runtime::heavy;
+use penstock_runtime::heavy_at_once;
 use penstock_schemas::cache::KeptQuestion;
 use penstock_semantic::{VectorIndex, VectorPlace};
 use std::collections::HashMap;
@@ -104,7 +104,7 @@ impl Spaces {
     pub(super) fn nearest(&self, space: &CacheKey, vector: &[f32]) -> Vec<(CacheKey, u64, f32)> {
         let Some(space) = self.get(space) else { return Vec::new() };
         let index = space.index.read().unwrap_or_else(PoisonError::into_inner);
-        let found = heavy(index.len() * QUICK, || index.nearest(vector, LEAST));
+        let found = heavy_at_once(index.len() * QUICK, || index.nearest(vector, LEAST));
         found.into_iter().map(|near| (near.id.answer, near.id.number, near.cosine)).collect()
     }
 

@@ -29,7 +29,7 @@ pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Op
     }
     let asked = &mut request.asked;
     let body = asked.body.clone();
-    let mut fields = heavy(body.len(), || fields(&body))?;
+    let mut fields = heavy(body.len(), || fields(&body)).await?;
     let is_kept = value(&fields, "store")?.unwrap_or(true);
     let is_background = value(&fields, "background")?.unwrap_or(false);
     if is_background && !is_kept {

@@ -101,7 +101,7 @@ impl HeadSchool {
         scored.truncate(LABELS);
         limit(&mut scored);
         let qualities = expect::usual_qualities(model, &self.models);
-        let heads = penstock_runtime::heavy(scored.len() * WORK, || make(&model.links, &qualities, &scored));
+        let heads = penstock_runtime::heavy(scored.len() * WORK, || make(&model.links, &qualities, &scored)).await;
         // Another may have learnt, frozen or reset it meanwhile: then the next look sees that.
         let found = self.bucket.get_with_revision(&ModelHeads::key(name)).await.map_err(told)?;
         let version = known.version + 1;

@@ -4,7 +4,7 @@
 use super::lot;
 use bytes::Bytes;
 use penstock_dialects::client::ClientRequest;
-use penstock_runtime::heavy;
+use penstock_runtime::heavy_at_once;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Caller, Operation};
 use penstock_schemas::name::RequestId;
@@ -108,7 +108,7 @@ impl Traits {
         if query.asked.operation != Operation::Chat {
             return glance;
         }
-        heavy(query.asked.body.len(), || {
+        heavy_at_once(query.asked.body.len(), || {
             // What cannot be read here is refused, or passed on, by who sends it.
             let made = if query.agnostic.is_some() { None } else { query.asked.agnostic().ok() };
             let body = query.agnostic.or(made.as_ref());

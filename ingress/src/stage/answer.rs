@@ -71,7 +71,7 @@ impl Begun {
                 if let Some(cost) = record.cost(&ended.summary).filter(|_| !is_stream) {
                     set(&mut headers, "x-penstock-cost-usd", &cost.to_string());
                 }
-                let bytes = finished(&ended, bytes, &mut record, &mut rewriter)?;
+                let bytes = finished(&ended, bytes, &mut record, &mut rewriter).await?;
                 conversation::keep(memory, &mut rewriter).await;
                 Body::new(WholeBody::new(bytes, record.into_memory()))
             }
@@ -88,14 +88,18 @@ impl Begun {
     ///
     /// # Errors
     /// When it cannot be put into that dialect.
-    pub(crate) fn into_bytes(self, record: &mut Record, rewriter: &mut Rewriter) -> Result<(Bytes, Summary), Failure> {
+    pub(crate) async fn into_bytes(
+        self,
+        record: &mut Record,
+        rewriter: &mut Rewriter,
+    ) -> Result<(Bytes, Summary), Failure> {
         let Answer::Whole(ended, bytes) = self.answer else {
             return Err(Failure::gateway(FailureKind::Internal, "a stream came where nobody reads one"));
         };
         if let Some(head) = &ended.head {
             rewriter.answers_in(head.dialect, record.dialect());
         }
-        let bytes = finished(&ended, bytes, record, rewriter)?;
+        let bytes = finished(&ended, bytes, record, rewriter).await?;
         Ok((bytes, Summary { cost: record.cost(&ended.summary), ..ended.summary }))
     }
 }
@@ -136,7 +140,7 @@ impl Begun {
             }
         };
         let length = pieces.iter().map(Bytes::len).sum();
-        let bytes = match heavy(length, || put_together(&pieces, &ended.summary)) {
+        let bytes = match heavy(length, || put_together(&pieces, &ended.summary)).await {
             Some(whole) => rewriter.whole(whole, &ended.summary)?,
             // It says something that is not known here: its events are better than nothing.
             None => pieces.concat().into(),
@@ -148,12 +152,12 @@ impl Begun {
 }
 
 /// The caller's bytes of an answer that is complete.
-fn finished(ended: &Ended, bytes: Bytes, record: &mut Record, rewriter: &mut Rewriter) -> Result<Bytes, Failure> {
+async fn finished(ended: &Ended, bytes: Bytes, record: &mut Record, rewriter: &mut Rewriter) -> Result<Bytes, Failure> {
     let is_stream = record.delivery().is_stream();
     let bytes = if is_stream {
         rewriter.end(bytes, &ended.summary)
     } else {
-        heavy(bytes.len(), || rewriter.whole(bytes, &ended.summary))
+        heavy(bytes.len(), || rewriter.whole(bytes, &ended.summary)).await
     };
     let bytes = bytes.inspect_err(|failure| record.broken(failure))?;
     record.served(&ended.summary);

@@ -17,7 +17,7 @@ use asked::Asked;
 use bytes::Bytes;
 use control::{Control, Use};
 use meaning::{Check, Meaning};
-use penstock_runtime::{clock, heavy};
+use penstock_runtime::{clock, heavy, heavy_at_once};
 use penstock_schemas::cache::{CacheEntry, CacheMode, KeptQuestion, SemanticHit};
 use penstock_schemas::envelope::{Delivery, Dialect};
 use penstock_schemas::event::CacheResult;
@@ -68,7 +68,7 @@ pub(crate) async fn look_up(request: &mut Request, ingress: &Shared, record: &mu
     // want each its own answer.
     let is_apart = request.is_kept || request.is_judging;
     let is_off = control.using == Use::Off || is_apart || asked::mode(request, ingress) == CacheMode::Off;
-    let asked = if is_off { None } else { Asked::of(request, ingress, &control)? };
+    let asked = if is_off { None } else { Asked::of(request, ingress, &control).await? };
     let Some(asked) = asked else {
         record.looked_up(CacheResult::Off);
         return if control.using == Use::Only { Err(Refusal::CacheMiss) } else { Ok(LookedUp::Missed(None)) };
@@ -171,7 +171,7 @@ fn present(
 ) -> Result<Box<Begun>, Refusal> {
     let FoundAnswer { key, entry, content, age } = found;
     let bytes = if delivery.is_stream() {
-        let events = heavy(content.len(), || events(&content, delivery));
+        let events = heavy_at_once(content.len(), || events(&content, delivery));
         events.map_err(|error| {
             Failure::gateway(FailureKind::Internal, format!("a cached answer cannot be read: {error}"))
         })?
@@ -205,7 +205,7 @@ fn cost_today(target: &Target, summary: &Summary, ingress: &Shared) -> Option<Pi
 }
 
 /// Has an answer kept, and shared with those who wait for it.
-pub(crate) fn share(
+pub(crate) async fn share(
     missed: Option<Box<Missed>>,
     begun: Result<Begun, Refusal>,
     ingress: &Shared,
@@ -239,7 +239,8 @@ pub(crate) fn share(
                 } else {
                     complete(keeping.asked.operation, bytes.clone())
                 }
-            });
+            })
+            .await;
             if let Some(completed) = completed {
                 keeping.keep(&ended, completed);
             }
@@ -261,7 +262,7 @@ fn shared(streaming: Streaming, keeping: Keeping, lead: Lead, record: &mut Recor
     let of = head.clone();
     let finish: Finish = Box::new(move |pieces, ended| {
         let bytes = pieces.iter().map(Bytes::len).sum();
-        if let Some(completed) = heavy(bytes, || collected(pieces, &ended.summary)) {
+        if let Some(completed) = heavy_at_once(bytes, || collected(pieces, &ended.summary)) {
             let ended = Ended { head: Some(of), summary: ended.summary.clone() };
             keeping.keep(&ended, completed);
         }

@@ -77,7 +77,8 @@ async fn send(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<B
             Some(_) => (Bytes::new(), agnostic_alone),
         };
         Ok::<_, Refusal>((pieces, body, native))
-    })?;
+    })
+    .await?;
     // The pieces of a list are calls of their own: what is put together of them is not kept.
     let kept = request.is_kept && pieces.is_none();
     let reservation = hold.as_ref().map(|hold| hold.reservation.clone());
@@ -103,13 +104,14 @@ async fn send(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<B
 
 /// The call that a line of a group for a provider's own batch API is, and what is set aside for it. `None` when it would take
 /// several.
-pub(crate) fn spell(funded: Funded, ingress: &Shared) -> Result<Option<SpeltCall>, Refusal> {
+pub(crate) async fn spell(funded: Funded, ingress: &Shared) -> Result<Option<SpeltCall>, Refusal> {
     let Funded { request, route, hold, .. } = funded;
     let (asked, plan) = (&request.asked, &route.plan);
     let spelt = heavy(asked.body.len(), || match pieces::cut(asked, plan, &ingress.models)? {
         Some(_) => Ok(None),
         None => forms(asked, plan, ingress).map(Some),
-    })?;
+    })
+    .await?;
     let Some((body, native)) = spelt else { return Ok(None) };
     let reservation = hold.as_ref().map(|hold| hold.reservation.clone());
     let envelope = Envelope { native, reservation, ..envelope(request, route, ingress) };

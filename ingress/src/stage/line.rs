@@ -51,26 +51,31 @@ pub(crate) fn deadline(batch: &Batch, ingress: &Shared) -> UnixMicros {
 ///
 /// # Errors
 /// As [`read`].
-pub(crate) fn read_job(endpoint: Endpoint, body: Bytes, job: &KeptJob, ingress: &Shared) -> Result<Request, Refusal> {
+pub(crate) async fn read_job(
+    endpoint: Endpoint,
+    body: Bytes,
+    job: &KeptJob,
+    ingress: &Shared,
+) -> Result<Request, Refusal> {
     let caller = match &job.of_token {
         Some(key) => authenticate::find_by_token(key, ingress),
         None => authenticate::find_by_id(&job.caller.key_id, ingress),
     }?;
-    read_job_for(caller, (endpoint, body), job, ingress)
+    read_job_for(caller, (endpoint, body), job, ingress).await
 }
 
 /// The same in the name of a caller who is to read its answer.
 ///
 /// # Errors
 /// As [`read`].
-pub(crate) fn read_job_for(
+pub(crate) async fn read_job_for(
     caller: Found,
     (endpoint, body): (Endpoint, Bytes),
     job: &KeptJob,
     ingress: &Shared,
 ) -> Result<Request, Refusal> {
     let memory = reserve(&ingress.memory, body.len())?;
-    let mut asked = heavy(body.len(), || endpoint.read(body, job.content_type.clone()))?;
+    let mut asked = heavy(body.len(), || endpoint.read(body, job.content_type.clone())).await?;
     asked.delivery = job.stream.filter(|_| job.kept.is_some()).unwrap_or(Delivery::Whole);
     let sender = Sender { user: job.caller.user.clone(), tags: job.caller.tags.clone() };
     let grant = caller.grant(&asked, sender, ingress)?;
@@ -88,11 +93,11 @@ pub(crate) fn read_job_for(
 ///
 /// # Errors
 /// When its key is not good any more, the memory is in use, or the line is not a request.
-pub(crate) fn read(line: Line<'_>, ingress: &Shared) -> Result<Request, Refusal> {
+pub(crate) async fn read(line: Line<'_>, ingress: &Shared) -> Result<Request, Refusal> {
     let Line { id, at, ends, endpoint, body, batch } = line;
     let caller = find_owner(batch, ingress)?;
     let memory = reserve(&ingress.memory, body.len())?;
-    let asked = heavy(body.len(), || endpoint.read(body, None))?;
+    let asked = heavy(body.len(), || endpoint.read(body, None)).await?;
     check_user(&asked)?;
     let sender = Sender { user: batch.caller.user.clone(), tags: batch.caller.tags.clone() };
     let grant = caller.grant(&asked, sender, ingress)?;

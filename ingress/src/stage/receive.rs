@@ -75,12 +75,12 @@ pub(crate) async fn read_rest(
     let known_at = clock::now();
     let Credentials { headers, query, .. } = credentials;
     let (body, memory) = read_body(body, &ingress.config, &ingress.memory).await?;
-    let asked = heavy(body.len(), || endpoint.read(body, content_type))?;
+    let asked = heavy(body.len(), || endpoint.read(body, content_type)).await?;
     check_user(&asked)?;
     check_headers(&headers)?;
     carried::check(asked.dialect, &headers)?;
     let grant = caller.grant(&asked, Sender { user: user(&headers), tags }, ingress)?;
-    let session = heavy(asked.body.len(), || session::read(&headers, &asked.body))?;
+    let session = heavy(asked.body.len(), || session::read(&headers, &asked.body)).await?;
     let carried_query = carried::query(asked.dialect, query.as_deref());
     let is_async = is_async(&headers, query.as_deref());
     let (webhook, run_at) = (webhook(&headers, is_async, ingress)?, read_run_at(&headers, is_async, at)?);

@@ -33,7 +33,7 @@ pub(crate) async fn refer(request: &mut Request, ingress: &Shared, record: &mut 
     if !matches!(asked.operation, Operation::Chat | Operation::CountTokens) {
         return Ok(());
     }
-    let references = heavy(asked.body.len(), || file_references::find(asked.dialect, &asked.body));
+    let references = heavy(asked.body.len(), || file_references::find(asked.dialect, &asked.body)).await;
     if references.is_empty() {
         return Ok(());
     }
@@ -62,14 +62,14 @@ async fn spell_out(
         let description = &file.description;
         let (filename, content_type) = (description.filename.as_str(), description.content_type.as_deref());
         let attached = AttachedFile { filename, content_type, bytes: &bytes };
-        let put = heavy(bytes.len(), || reference.put(&body, attached)).map_err(|why| wrong(reference, why))?;
+        let put = heavy(bytes.len(), || reference.put(&body, attached)).await.map_err(|why| wrong(reference, why))?;
         out.extend_from_slice(&body[copied..reference.at.start]);
         out.extend_from_slice(&put);
         copied = reference.at.end;
     }
     out.extend_from_slice(&body[copied..]);
     let whole = Bytes::from(out);
-    heavy(whole.len(), || request.asked.spell_out(whole))?;
+    heavy(whole.len(), || request.asked.spell_out(whole)).await?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::state::Shared;
 use axum::http::HeaderMap;
 use penstock_dialects::client::{Numbers, Rewriter};
 use penstock_runtime::bus::{BusError, Claimed, Intake, Replay, ReplayState};
-use penstock_runtime::{clock, heavy};
+use penstock_runtime::{clock, heavy, heavy_at_once};
 use penstock_schemas::claim::Claim;
 use penstock_schemas::name::RequestId;
 use penstock_schemas::place;
@@ -58,10 +58,10 @@ impl Repeat {
     }
 
     /// What puts the answer into the caller's dialect, with numbered events where the client can come back to them.
-    pub(crate) fn rewriter(&self, request: &Request) -> Rewriter {
+    pub(crate) async fn rewriter(&self, request: &Request) -> Rewriter {
         let call = self.earlier.as_ref().map_or(request.id, |earlier| earlier.replay.request_id());
         let numbers = self.seen.map(|seen| Numbers::new(call, seen));
-        heavy(request.asked.body.len(), || Rewriter::of(&request.asked, call, numbers, clock::now))
+        heavy(request.asked.body.len(), || Rewriter::of(&request.asked, call, numbers, clock::now)).await
     }
 }
 
@@ -175,7 +175,7 @@ fn claim_of(request: &Request, kind: &str, key: &str) -> String {
 fn digest(request: &Request) -> String {
     let asked = &request.asked;
     let shape = format!("{:?} {:?} {:?} {}", asked.dialect, asked.operation, asked.delivery, asked.model);
-    heavy(asked.body.len(), || place::digest(&[shape.as_bytes(), &asked.body]))
+    heavy_at_once(asked.body.len(), || place::digest(&[shape.as_bytes(), &asked.body]))
 }
 
 fn unreadable(error: &BusError) -> Refusal {

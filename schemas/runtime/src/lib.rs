@@ -16,6 +16,6 @@ pub mod secret;
 pub mod telemetry;
 
 pub use bus::Bus;
-pub use life::{Life, heavy};
+pub use life::{Life, heavy, heavy_at_once};
 pub use seal::MasterKey;
 pub use secret::Secret;

@@ -1,8 +1,12 @@
 //! The life of a role: every task is spawned here, so that a stop can wait for it. Two sorts: *work* is what a caller
 //! waits for, and drain waits for it; *services* keep the role going, and end once the work is done.
 
+use std::num::NonZero;
+use std::sync::LazyLock;
+use std::thread::available_parallelism;
 use std::time::Duration;
 use tokio::runtime::RuntimeFlavor::MultiThread;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
@@ -108,12 +112,31 @@ impl Life {
 /// The size of an input, in bytes, from which on working on it may hold a runtime's thread for longer than a millisecond.
 const HEAVY: usize = 64 * 1024;
 
-/// Does work that grows with an input of so many bytes. Where that is much, the runtime's other tasks go on elsewhere
-/// meanwhile.
-pub fn heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+/// How much of such work runs at once. Each piece holds a thread, and each thread keeps memory of its own: as many as there are
+/// cores are as fast as more.
+static HEAVY_PLACES: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(available_parallelism().map_or(1, NonZero::get)));
+
+/// Does work that grows with an input of so many bytes. Where that is much, it waits for its turn, and the runtime's other tasks
+/// go on elsewhere meanwhile.
+pub async fn heavy<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if !is_heavy(bytes) {
+        return work();
+    }
+    // It is never closed.
+    let _place = HEAVY_PLACES.acquire().await;
+    tokio::task::block_in_place(work)
+}
+
+/// The same at once, for what cannot wait and keeps nothing of its input.
+pub fn heavy_at_once<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if is_heavy(bytes) { tokio::task::block_in_place(work) } else { work() }
+}
+
+fn is_heavy(bytes: usize) -> bool {
     let has_threads =
         || tokio::runtime::Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == MultiThread);
-    if bytes >= HEAVY && has_threads() { tokio::task::block_in_place(work) } else { work() }
+    bytes >= HEAVY && has_threads()
 }
 
 #[cfg(test)]
@@ -154,7 +177,7 @@ mod tests {
         life.work(async move {
             let _ = tell.send(());
         });
-        heavy(HEAVY, || told.blocking_recv()).expect("the other task ran meanwhile");
+        heavy(HEAVY, || told.blocking_recv()).await.expect("the other task ran meanwhile");
     }
 
     #[tokio::test]

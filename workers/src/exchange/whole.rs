@@ -44,7 +44,7 @@ impl Exchange<'_> {
     /// # Errors
     /// When it holds an error or no answer, or cannot be understood.
     pub async fn read_whole(&self, body: &Bytes, report: &mut Report) -> Result<Bytes, Failure> {
-        let whole = heavy(body.len(), || surrogates::read_whole(self.adapter, self.wanted, body))?;
+        let whole = heavy(body.len(), || surrogates::read_whole(self.adapter, self.wanted, body)).await?;
         report.observed = whole.observed;
         report.length = whole.bytes.len() as u64;
         self.doubt(report);

@@ -96,7 +96,7 @@ impl Lanework {
         let (ingress, id, dialect) = (&self.ingress, told.head.call, endpoint.dialect);
         let (at, ends) = (group.group.at, group.group.deadline);
         let call = request::Line { id, at, ends, endpoint, body: line.body, batch: &self.batch };
-        let answered = async { pipeline::finish_line(ingress, request::read(call, ingress)?, ended).await };
+        let answered = async { pipeline::finish_line(ingress, request::read(call, ingress).await?, ended).await };
         let (tally, written) = match Box::pin(answered).await {
             Ok((body, summary)) => (run::answered(&summary), result::served(id, &line.custom_id, &body)),
             Err(Refusal::NotReady(why)) => return Err(Halt::File(why.to_owned())),

@@ -134,7 +134,7 @@ impl Lanework {
         let Some(endpoint) = endpoint(&self.batch.endpoint) else { return Ok(Taken::Queued) };
         let (ingress, batch, id) = (&self.ingress, &*self.batch, group.request_id(number));
         let call = request::Line { id, at: group.at, ends: group.deadline, endpoint, body: line.body, batch };
-        let prepared = async { pipeline::prepare_line(ingress, request::read(call, ingress)?).await };
+        let prepared = async { pipeline::prepare_line(ingress, request::read(call, ingress).await?).await };
         match Box::pin(prepared).await {
             Ok(Some(spelt)) if check_line(&spelt.envelope, group).is_ok() => {
                 let record = spelt.envelope.encode(&spelt.body).map_err(|error| Halt::File(error.to_string()))?;

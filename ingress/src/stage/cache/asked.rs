@@ -75,7 +75,7 @@ impl Asked {
     ///
     /// # Errors
     /// When it has no agnostic form, and needs one.
-    pub(super) fn of(request: &Request, ingress: &Shared, control: &Control) -> Result<Option<Self>, Refusal> {
+    pub(super) async fn of(request: &Request, ingress: &Shared, control: &Control) -> Result<Option<Self>, Refusal> {
         let asked = &request.asked;
         let is_cached = match asked.operation {
             Operation::Chat => asked.purpose == Purpose::Answer,
@@ -100,7 +100,8 @@ impl Asked {
             let Ok(agnostic) = asked.agnostic() else { return (Bytes::new(), None) };
             let form = canonical(asked.operation, &agnostic, defaults);
             (agnostic, form)
-        });
+        })
+        .await;
         let Some(Canonical { text, question, .. }) = form.filter(|form| form.is_plain) else { return Ok(None) };
         let policy = ingress.config.cache.policy.clone();
         let policy = [of_model(request, ingress), request.key.cache.as_ref()]

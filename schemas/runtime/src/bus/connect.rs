@@ -11,6 +11,7 @@ use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, jetstream};
 use penstock_schemas::name::ProcessId;
 use penstock_schemas::subject::Subjects;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,7 +134,11 @@ pub enum Intake {
 
 /// A connection to NATS. Cloning shares it.
 #[derive(Clone)]
-pub struct Bus {
+pub struct Bus(Arc<BusParts>);
+
+/// What belongs to the connection: counted once for all clones, of which there are several in a request.
+#[derive(Clone)]
+pub struct BusParts {
     pub(super) client: Client,
     pub(super) jetstream: jetstream::Context,
     pub(super) subjects: Arc<Subjects>,
@@ -147,6 +152,14 @@ pub struct Bus {
     pub(super) shortcut: Shortcut,
     pub(super) journal: Arc<OnceCell<Journal>>,
     process: ProcessId,
+}
+
+impl Deref for Bus {
+    type Target = BusParts;
+
+    fn deref(&self) -> &BusParts {
+        &self.0
+    }
 }
 
 impl Bus {
@@ -196,7 +209,7 @@ impl Bus {
         let intake = watch::Sender::new(Intake::Everything);
         let (replicas, stores) = (config.replicas, StoreHealth::default());
         let (shortcut, journal) = (Shortcut::default(), Arc::default());
-        let bus = Self {
+        let bus = Self(Arc::new(BusParts {
             client,
             jetstream,
             subjects,
@@ -208,7 +221,7 @@ impl Bus {
             shortcut,
             journal,
             process,
-        };
+        }));
         bus.usage_stream().await?;
         bus.follow_time().await?;
         Ok(bus)
@@ -218,8 +231,12 @@ impl Bus {
     /// where that is allowed.
     #[must_use]
     pub fn beside(self, other: &Self, config: &NatsConfig) -> Self {
-        let shortcut = if config.in_memory { other.shortcut.clone() } else { self.shortcut };
-        Self { shortcut, journal: other.journal.clone(), ..self }
+        let shortcut = if config.in_memory { &other.shortcut } else { &self.shortcut };
+        Self(Arc::new(BusParts {
+            shortcut: shortcut.clone(),
+            journal: other.journal.clone(),
+            ..BusParts::clone(&self)
+        }))
     }
 
     /// How often this process has connected, and each further time.
