@@ -6,7 +6,7 @@ mod provider;
 mod request;
 
 use bytes::Bytes;
-use penstock_dialects::provider::{Ask, Form, ProviderFormat, Quirk, Settings, Wanted};
+use penstock_dialects::provider::{Form, FormatRequest, FormatSettings, ProviderFormat, Quirk, Wanted};
 use penstock_ingress::reading::{self, Reading};
 use penstock_schemas::bound;
 use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
@@ -58,14 +58,14 @@ fn card(dice: &mut Dice) -> ModelCard {
 fn spell(provider: Provider, form: Form, request: (Operation, &Bytes), card: &ModelCard) -> Option<Bytes> {
     let (operation, body) = request;
     let quirks = if provider.is_copy { vec![Quirk::MaxTokens, Quirk::TopK] } else { vec![Quirk::MaxCompletionTokens] };
-    let spelled = providers::of(provider.dialect)?.spell(&Ask {
+    let spelled = providers::of(provider.dialect)?.spell(&FormatRequest {
         wanted: Wanted { operation, form, delivery: Delivery::Whole },
         body,
         content_type: None,
         headers: &BTreeMap::new(),
         model: &ModelId::parse("m").expect("a name"),
         card: Some(card),
-        settings: &Settings { region: Some("x".to_owned()), quirks, ..Settings::default() },
+        settings: &FormatSettings { region: Some("x".to_owned()), quirks, ..FormatSettings::default() },
         unsupported: Unsupported::Drop,
     });
     spelled.ok().map(|spelled| spelled.body)

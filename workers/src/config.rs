@@ -9,7 +9,7 @@ use crate::providers::batch_api::BatchDialect;
 use crate::providers::local::{self, LocalModel};
 use crate::providers::{self, demo};
 use crate::slots::BatchShare;
-use penstock_dialects::provider::{ProviderFormat, Settings};
+use penstock_dialects::provider::{FormatSettings, ProviderFormat};
 use penstock_runtime::Secret;
 use penstock_runtime::config::{Document, Section};
 use penstock_schemas::UnixMicros;
@@ -58,7 +58,7 @@ pub struct ProviderConfig {
     /// What it speaks besides.
     pub also: Vec<Dialect>,
     /// What its dialect needs to know.
-    pub settings: Settings,
+    pub settings: FormatSettings,
     /// Where it is: what its own SDK takes as its base URL.
     pub base_url: String,
     /// Its keys, used in turn; none for a server that wants none.
@@ -132,7 +132,7 @@ impl WorkersConfig {
             id: ProviderId::parse(demo::NAME).expect("demo is a name"),
             dialect: entry.dialect,
             also: entry.also,
-            settings: Settings::default(),
+            settings: FormatSettings::default(),
             base_url,
             keys: Vec::new(),
             most_inputs: entry.most_inputs,
@@ -211,7 +211,7 @@ fn entry(name: &str) -> Option<ProviderEntry> {
 
 /// Whether its row alone says enough.
 fn can_be_served(entry: &ProviderEntry) -> bool {
-    let settings = Settings {
+    let settings = FormatSettings {
         api_version: from_environment(entry, "api_version"),
         region: from_environment(entry, "region"),
         project: from_environment(entry, "project"),
@@ -228,8 +228,8 @@ fn from_environment(entry: &ProviderEntry, setting: &str) -> Option<String> {
 }
 
 /// The URL with the settings in the places that are named like them.
-fn fill(url: &str, settings: &Settings) -> String {
-    let Settings { api_version, region, project, .. } = settings;
+fn fill(url: &str, settings: &FormatSettings) -> String {
+    let FormatSettings { api_version, region, project, .. } = settings;
     let mut filled = url.to_owned();
     for (place, setting) in [("{api_version}", api_version), ("{region}", region), ("{project}", project)] {
         if let Some(setting) = setting {
@@ -261,7 +261,7 @@ fn read_provider(name: &str, section: &mut Section, usual_url: Option<String>) -
         |name: &str| section.get(name).or_else(|| entry.as_ref().and_then(|entry| from_environment(entry, name)));
     let (api_version, region, project) = (setting("api_version"), setting("region"), setting("project"));
     let quirks = section.get("quirks").or(entry.as_ref().map(|entry| entry.quirks.clone())).unwrap_or_default();
-    let settings = Settings { api_version, region, project, quirks };
+    let settings = FormatSettings { api_version, region, project, quirks };
     let also = section.get("also").or(entry.as_ref().map(|entry| entry.also.clone())).unwrap_or_default();
     let of_row = entry.as_ref().and_then(|entry| entry.most_inputs);
     let most_inputs = section.get("most_inputs").or(of_row);

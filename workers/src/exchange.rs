@@ -13,7 +13,7 @@ use body::read_up_to;
 use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use meter::Meter;
-use penstock_dialects::provider::{Ask, Form, Spelled, Wanted};
+use penstock_dialects::provider::{Form, FormatRequest, Spelled, Wanted};
 use penstock_runtime::bus::{Desk, Pending};
 use penstock_runtime::memory::Memory;
 use penstock_runtime::{Life, Secret, clock, heavy};
@@ -232,7 +232,7 @@ impl Exchange<'_> {
     pub fn words(&self, report: &mut Report) -> Result<Spelled, Failure> {
         let (mut spelled, tools) = penstock_dialects::spell(
             self.adapter,
-            &Ask {
+            &FormatRequest {
                 wanted: self.wanted,
                 body: self.body,
                 content_type: self.envelope.content_type.as_deref(),

@@ -6,7 +6,7 @@ use crate::limits::{Limits, Pick};
 use crate::media::Media;
 use crate::providers::batch_api::BatchDialect;
 use crate::providers::{self, Adapter};
-use penstock_dialects::provider::{Form, Settings};
+use penstock_dialects::provider::{Form, FormatSettings};
 use penstock_runtime::Secret;
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -31,7 +31,7 @@ pub struct Provider {
     /// The formats it speaks; the first, unless the caller or the model wants another.
     pub dialects: Vec<Dialect>,
     /// What the operator says of it.
-    pub settings: Settings,
+    pub settings: FormatSettings,
     /// Whether it may be asked if it is there.
     is_probed: bool,
     /// Calls at once.

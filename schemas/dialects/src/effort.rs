@@ -118,7 +118,7 @@ impl Effort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::{Ask, Form, Settings, Wanted};
+    use crate::provider::{Form, FormatRequest, FormatSettings, Wanted};
     use bytes::Bytes;
     use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
     use penstock_schemas::name::ModelId;
@@ -163,14 +163,14 @@ mod tests {
         request.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
         let spelled = crate::spell(
             crate::format_of(dialect),
-            &Ask {
+            &FormatRequest {
                 wanted: Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery: Delivery::Whole },
                 body: &Bytes::from(request.to_string()),
                 content_type: None,
                 headers: &BTreeMap::new(),
                 model: &ModelId::parse(model).unwrap(),
                 card: None,
-                settings: &Settings::default(),
+                settings: &FormatSettings::default(),
                 unsupported: Unsupported::Refuse,
             },
         );

@@ -12,7 +12,7 @@ use penstock_schemas::chat::{ChatRequest, SEAL};
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::Failure;
 use penstock_schemas::name::{self, BadName, RequestId};
-use provider::{Ask, Form, ProviderFormat, Spelled};
+use provider::{Form, FormatRequest, ProviderFormat, Spelled};
 use tool_map::ToolMap;
 
 pub mod anthropic;
@@ -65,7 +65,7 @@ pub fn format_of(dialect: Dialect) -> &'static dyn ProviderFormat {
 ///
 /// # Errors
 /// As [`ProviderFormat::spell`].
-pub fn spell(format: &dyn ProviderFormat, ask: &Ask<'_>) -> Result<(Spelled, Option<ToolMap>), Failure> {
+pub fn spell(format: &dyn ProviderFormat, ask: &FormatRequest<'_>) -> Result<(Spelled, Option<ToolMap>), Failure> {
     let is_chat = matches!(ask.wanted.operation, Operation::Chat | Operation::CountTokens);
     if !is_chat || ask.wanted.form == Form::Own {
         return Ok((format.spell(ask)?, None));
@@ -74,11 +74,11 @@ pub fn spell(format: &dyn ProviderFormat, ask: &Ask<'_>) -> Result<(Spelled, Opt
     let body = settled.as_ref().unwrap_or(ask.body);
     match tool_map::fit(body, &format.tools(ask.settings)) {
         Some((body, tools)) => {
-            let mut spelled = format.spell(&Ask { body: &body, ..*ask })?;
+            let mut spelled = format.spell(&FormatRequest { body: &body, ..*ask })?;
             spelled.dropped.extend_from_slice(&tools.dropped);
             Ok((spelled, Some(tools)))
         }
-        None => Ok((format.spell(&Ask { body, ..*ask })?, None)),
+        None => Ok((format.spell(&FormatRequest { body, ..*ask })?, None)),
     }
 }
 

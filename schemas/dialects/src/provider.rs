@@ -32,7 +32,7 @@ pub trait ProviderFormat: Debug + Send + Sync {
     ///
     /// # Errors
     /// When the request cannot be read, or holds something that the provider cannot express; the failure names the field.
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure>;
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure>;
 
     /// Whether the provider fetches images and documents from their addresses itself. Else the worker does, and `spell`
     /// sees data URLs only.
@@ -58,7 +58,7 @@ pub trait ProviderFormat: Debug + Send + Sync {
     }
 
     /// Which tools the provider takes; others are spelt so, and given back as the caller knows them.
-    fn tools(&self, _settings: &Settings) -> ToolRule {
+    fn tools(&self, _settings: &FormatSettings) -> ToolRule {
         ToolRule::FUNCTIONS
     }
 
@@ -109,7 +109,7 @@ pub struct Wanted {
 
 /// What is asked of a provider.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
+pub struct FormatRequest<'a> {
     /// What the answer is to be.
     pub wanted: Wanted,
     /// The request.
@@ -123,14 +123,14 @@ pub struct Ask<'a> {
     /// What is known of the model.
     pub card: Option<&'a ModelCard>,
     /// What the operator says of this provider.
-    pub settings: &'a Settings,
+    pub settings: &'a FormatSettings,
     /// What to do with what the provider cannot express.
     pub unsupported: Unsupported,
 }
 
 /// What the operator says of a provider, besides where it is; each dialect has its own use for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct FormatSettings {
     /// The version of the provider's API: Azure's `api-version`, Anthropic's `anthropic-version`.
     pub api_version: Option<String>,
     /// Where the provider's machines stand: `us-east-1`.

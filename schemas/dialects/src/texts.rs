@@ -6,7 +6,8 @@ use crate::errors::ErrorParts;
 use crate::fit::Fit;
 use crate::framing::Framing;
 use crate::provider::{
-    Ask, Observed, ProviderFormat, Settings, Spelled, Step, StreamReader, ToolRule, Wanted, Whole, unsupported,
+    FormatRequest, FormatSettings, Observed, ProviderFormat, Spelled, Step, StreamReader, ToolRule, Wanted, Whole,
+    unsupported,
 };
 use bytes::Bytes;
 use penstock_schemas::chat::{Completion, CompletionChunk, Content};
@@ -20,10 +21,10 @@ use serde_json::{Map, Value, json};
 pub struct Texts<F: ?Sized + 'static>(pub &'static F);
 
 impl<F: ProviderFormat + ?Sized> ProviderFormat for Texts<F> {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         let mut fit = Fit::new(ask.unsupported);
         let body = chat(ask.body, &mut fit)?;
-        let mut spelled = self.0.spell(&Ask { wanted: as_chat(ask.wanted), body: &body, ..*ask })?;
+        let mut spelled = self.0.spell(&FormatRequest { wanted: as_chat(ask.wanted), body: &body, ..*ask })?;
         spelled.dropped.extend(fit.dropped());
         Ok(spelled)
     }
@@ -36,7 +37,7 @@ impl<F: ProviderFormat + ?Sized> ProviderFormat for Texts<F> {
         self.0.takes_document_urls()
     }
 
-    fn tools(&self, settings: &Settings) -> ToolRule {
+    fn tools(&self, settings: &FormatSettings) -> ToolRule {
         self.0.tools(settings)
     }
 

@@ -4,7 +4,7 @@ use crate::{Input, client, cut, is_json};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use penstock_dialects::framing::Framing;
-use penstock_dialects::provider::{Ask, Form, Quirk, Settings, Step, Wanted};
+use penstock_dialects::provider::{FormatRequest, Form, Quirk, FormatSettings, Step, Wanted};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
 use penstock_schemas::name::{ModelId, ProviderId};
@@ -61,12 +61,12 @@ pub fn spell(mut input: Input<'_>) {
         _ => vec![Quirk::MaxCompletionTokens],
     };
     let settings =
-        Settings { region: Some("us-east-1".to_owned()), project: Some("acme".to_owned()), quirks, api_version: None };
+        FormatSettings { region: Some("us-east-1".to_owned()), project: Some("acme".to_owned()), quirks, api_version: None };
     let body = input.bytes();
     let asked = serde_json::from_slice::<Value>(&body).ok();
     let model = asked.and_then(|asked| ModelId::parse(asked["model"].as_str()?).ok());
     let model = model.unwrap_or_else(|| ModelId::parse("some-model").expect("it is a name"));
-    let ask = Ask {
+    let ask = FormatRequest {
         wanted: Wanted { operation, form, delivery },
         body: &body,
         content_type: matches!(operation, Operation::Transcriptions).then_some("multipart/form-data; boundary=x"),

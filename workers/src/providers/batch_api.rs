@@ -4,7 +4,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
-use penstock_dialects::provider::{RequestPath, Settings, json_headers};
+use penstock_dialects::provider::{FormatSettings, RequestPath, json_headers};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -43,7 +43,7 @@ pub trait BatchApi: Debug + Send + Sync {
     fn takes(&self, operation: Operation) -> bool;
 
     /// The headers of every request, save the key's.
-    fn headers(&self, _settings: &Settings) -> HeaderMap {
+    fn headers(&self, _settings: &FormatSettings) -> HeaderMap {
         json_headers(Delivery::Whole)
     }
 

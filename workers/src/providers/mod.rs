@@ -14,7 +14,7 @@ use penstock_dialects::cohere::Cohere;
 use penstock_dialects::google::provider::{Gemini, Vertex};
 use penstock_dialects::mistral::Mistral;
 use penstock_dialects::openai::provider::Openai;
-use penstock_dialects::provider::{ProviderFormat, Settings};
+use penstock_dialects::provider::{FormatSettings, ProviderFormat};
 use penstock_dialects::responses::provider::Responses;
 use penstock_dialects::texts::Texts;
 use penstock_schemas::UnixMicros;
@@ -103,7 +103,7 @@ pub trait Adapter: ProviderFormat {
         &self,
         request: &mut Outgoing,
         key: &str,
-        _settings: &Settings,
+        _settings: &FormatSettings,
         _now: UnixMicros,
     ) -> Result<(), Failure> {
         request.secret(AUTHORIZATION, &format!("Bearer {key}"))
@@ -137,7 +137,7 @@ impl Adapter for Texts<dyn Adapter> {
         &self,
         request: &mut Outgoing,
         key: &str,
-        settings: &Settings,
+        settings: &FormatSettings,
         now: UnixMicros,
     ) -> Result<(), Failure> {
         self.0.authorize(request, key, settings, now)

@@ -8,7 +8,7 @@ use crate::mutate::Dice;
 use crate::support::{ask, wanted};
 use bytes::Bytes;
 use penstock_accepts::{Reference, Request};
-use penstock_dialects::provider::{Ask, Form};
+use penstock_dialects::provider::{Form, FormatRequest};
 use penstock_schemas::envelope::{Delivery, Dialect, Unsupported};
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::model::ModelCard;
@@ -144,7 +144,7 @@ impl Target<'_> {
     /// What is wrong with how this request is spelt or refused.
     fn fault(&self, body: &Value, unsupported: Unsupported) -> Result<Spelt, String> {
         let bytes = Bytes::from(body.to_string());
-        let ask = Ask {
+        let ask = FormatRequest {
             card: self.card.as_ref(),
             unsupported,
             ..ask(&bytes, &self.model, wanted(Form::Agnostic, Delivery::Whole))

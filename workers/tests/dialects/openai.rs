@@ -3,7 +3,7 @@
 use crate::support::{NOW, ask, errors_of, events, expect, files, observed, verdict, wanted};
 use bytes::Bytes;
 use penstock_dialects::openai::provider::Openai;
-use penstock_dialects::provider::{Form, ProviderFormat, Settings, Step};
+use penstock_dialects::provider::{Form, FormatSettings, ProviderFormat, Step};
 use penstock_schemas::envelope::Delivery;
 use penstock_schemas::name::ModelId;
 use penstock_workers::providers::{Adapter, Outgoing};
@@ -89,8 +89,8 @@ fn errors_are_understood() {
 #[test]
 fn the_key_travels_in_a_header_that_is_never_printed() {
     let mut request = Outgoing { url: String::new(), headers: http::HeaderMap::new(), body: Bytes::new() };
-    Openai.authorize(&mut request, "sk-secret", &Settings::default(), NOW).unwrap();
+    Openai.authorize(&mut request, "sk-secret", &FormatSettings::default(), NOW).unwrap();
     let value = &request.headers["authorization"];
     assert_eq!((value.to_str().unwrap(), value.is_sensitive()), ("Bearer sk-secret", true));
-    assert!(Openai.authorize(&mut request, "sk\n", &Settings::default(), NOW).is_err());
+    assert!(Openai.authorize(&mut request, "sk\n", &FormatSettings::default(), NOW).is_err());
 }

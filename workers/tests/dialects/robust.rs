@@ -6,7 +6,7 @@ use crate::streams::{cut, golden_stream};
 use crate::support::{NOW, ask, files, golden};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use penstock_dialects::provider::{Ask, Form, Step, Wanted};
+use penstock_dialects::provider::{Form, FormatRequest, Step, Wanted};
 use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
 use penstock_schemas::name::{ModelId, ProviderId};
 use penstock_schemas::sse::Event;
@@ -77,7 +77,7 @@ fn no_request_makes_an_adapter_panic() {
                     (Form::Own, Unsupported::Refuse),
                 ] {
                     let wanted = Wanted { operation: Operation::Chat, form, delivery: Delivery::StreamWithUsage };
-                    let _ = adapter.spell(&Ask { unsupported, ..ask(&body, &model, wanted) });
+                    let _ = adapter.spell(&FormatRequest { unsupported, ..ask(&body, &model, wanted) });
                 }
             });
             let body = Bytes::from(good);

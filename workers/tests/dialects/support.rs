@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use penstock_dialects::provider::{Ask, Form, Observed, Settings, Wanted};
+use penstock_dialects::provider::{Form, FormatRequest, FormatSettings, Observed, Wanted};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
 use penstock_schemas::failure::Failure;
@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 pub const NOW: UnixMicros = UnixMicros(1_795_341_600_000_000);
 
 /// What the operator says of every provider here.
-static SETTINGS: std::sync::LazyLock<Settings> = std::sync::LazyLock::new(|| Settings {
+static SETTINGS: std::sync::LazyLock<FormatSettings> = std::sync::LazyLock::new(|| FormatSettings {
     api_version: None,
     region: Some("us-east-1".to_owned()),
     project: Some("acme".to_owned()),
-    ..Settings::default()
+    ..FormatSettings::default()
 });
 
 /// What callers send besides: nothing.
@@ -80,8 +80,8 @@ pub fn wanted(form: Form, delivery: Delivery) -> Wanted {
 }
 
 /// A request with nothing known of the model.
-pub fn ask<'a>(body: &'a Bytes, model: &'a ModelId, wanted: Wanted) -> Ask<'a> {
-    Ask {
+pub fn ask<'a>(body: &'a Bytes, model: &'a ModelId, wanted: Wanted) -> FormatRequest<'a> {
+    FormatRequest {
         wanted,
         body,
         content_type: None,

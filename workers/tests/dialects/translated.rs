@@ -4,7 +4,7 @@ use crate::streams::{cut, golden_stream};
 use crate::support::{ask, errors_of, events, expect, files, golden, observed, wanted};
 use bytes::Bytes;
 use penstock_accepts::{Reference, Request};
-use penstock_dialects::provider::{Ask, Form, Step};
+use penstock_dialects::provider::{Form, FormatRequest, Step};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::envelope::{Delivery, Dialect, Unsupported};
 use penstock_schemas::name::ModelId;
@@ -37,7 +37,7 @@ fn json_or_text(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into())
 }
 
-fn spelt(adapter: &dyn Adapter, ask: &Ask<'_>) -> Value {
+fn spelt(adapter: &dyn Adapter, ask: &FormatRequest<'_>) -> Value {
     match penstock_dialects::spell(adapter, ask) {
         Err(failure) => json!({ "failure": failure }),
         Ok((spelled, _)) => {
@@ -68,10 +68,10 @@ fn requests_are_spelt() {
             let is_stream = request["stream"] == true || path.to_str().unwrap().contains("stream");
             let delivery = if is_stream { Delivery::Stream } else { Delivery::Whole };
             let card = entry.as_ref().and_then(|entry| entry.models.iter().find(|card| card.model == model));
-            let refuse = Ask { card, ..ask(&body, &model, wanted(form(&path), delivery)) };
+            let refuse = FormatRequest { card, ..ask(&body, &model, wanted(form(&path), delivery)) };
             let mut found = spelt(adapter, &refuse);
             if found["failure"]["kind"] == "unsupported" {
-                let drop = Ask { unsupported: Unsupported::Drop, ..refuse };
+                let drop = FormatRequest { unsupported: Unsupported::Drop, ..refuse };
                 found["with_drop"] = spelt(adapter, &drop);
             }
             if form(&path) == Form::Agnostic {

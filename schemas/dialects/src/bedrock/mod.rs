@@ -17,7 +17,7 @@ mod usage;
 mod wire;
 
 use crate::framing::Framing;
-use crate::provider::{Ask, ProviderFormat, Spelled, StreamReader, Wanted, Whole};
+use crate::provider::{FormatRequest, ProviderFormat, Spelled, StreamReader, Wanted, Whole};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 
@@ -26,7 +26,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 pub struct Bedrock;
 
 impl ProviderFormat for Bedrock {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         request::spell(ask)
     }
 

@@ -10,7 +10,7 @@ use super::tools::{self, Wish};
 use super::wire::{Block, InferenceConfig, Request, ToolConfig};
 use crate::claude::{Claude, Sampling};
 use crate::fit::{Fit, is_nothing, wrong};
-use crate::provider::{Ask, Form, RequestPath, Spelled, json_headers};
+use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers};
 use crate::tool_ids;
 use bytes::Bytes;
 use http::HeaderValue;
@@ -47,7 +47,7 @@ const HARMLESS: [&str; 10] = [
 ///
 /// # Errors
 /// When it cannot be read or expressed.
-pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     if ask.wanted.operation != Operation::Chat {
         let why = format!("Bedrock is not asked for {} by this version", ask.wanted.operation);
         return Err(Failure::gateway(FailureKind::Unsupported, why));
@@ -75,7 +75,7 @@ fn unreadable(error: &serde_json::Error) -> Failure {
     Failure::gateway(FailureKind::BadRequest, format!("the request is no chat request: {error}"))
 }
 
-fn translate(mut request: ChatRequest, ask: &Ask<'_>, fit: &mut Fit) -> Result<Request, Failure> {
+fn translate(mut request: ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Request, Failure> {
     let name = ask.model.as_str();
     let (family, claude) = (Family::of(name), Claude::of(name));
     let is_forced = family.is_forced(name);

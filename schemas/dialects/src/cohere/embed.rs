@@ -4,7 +4,7 @@
 use super::answer::broken;
 use super::usage;
 use crate::fit::{Fit, wrong};
-use crate::provider::{Ask, Observed, RequestPath, Spelled, Whole, json_headers};
+use crate::provider::{FormatRequest, Observed, RequestPath, Spelled, Whole, json_headers};
 use bytes::Bytes;
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 const INPUT_TYPE: &str = "search_document";
 
 /// The request for `embed`.
-pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let mut request: Map<String, Value> =
         serde_json::from_slice(ask.body).map_err(|error| wrong("input", &error.to_string()))?;
     let mut fit = Fit::new(ask.unsupported);
@@ -78,19 +78,19 @@ pub(super) fn read(body: &Bytes) -> Result<Whole, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::{Form, Settings, Wanted};
+    use crate::provider::{Form, FormatSettings, Wanted};
     use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
     use penstock_schemas::name::ModelId;
 
     fn spelt(request: &Value) -> Result<Value, Failure> {
-        let spelled = spell(&Ask {
+        let spelled = spell(&FormatRequest {
             wanted: Wanted { operation: Operation::Embeddings, form: Form::Agnostic, delivery: Delivery::Whole },
             body: &request.to_string().into(),
             content_type: None,
             headers: &std::collections::BTreeMap::new(),
             model: &ModelId::parse("embed-v4.0").unwrap(),
             card: None,
-            settings: &Settings::default(),
+            settings: &FormatSettings::default(),
             unsupported: Unsupported::Refuse,
         })?;
         Ok(serde_json::from_slice(&spelled.body).unwrap())

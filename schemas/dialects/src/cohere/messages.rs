@@ -3,14 +3,14 @@
 
 use crate::fit::{Fit, wrong};
 use crate::openai::provider::parts::fit_messages;
-use crate::provider::Settings;
+use crate::provider::FormatSettings;
 use penstock_schemas::chat::{Content, Message, Part, ToolCall};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
 
 /// The messages, with images of tools' results in a message of the user's behind them.
 pub(super) fn spell(messages: Vec<Message>, fit: &mut Fit) -> Result<Value, Failure> {
-    let messages = fit_messages(messages, &Settings::default(), fit)?;
+    let messages = fit_messages(messages, &FormatSettings::default(), fit)?;
     let spelt = messages.into_iter().enumerate().map(|(at, message)| spell_message(message, at, fit));
     Ok(Value::Array(spelt.collect::<Result<_, _>>()?))
 }

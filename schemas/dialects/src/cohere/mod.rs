@@ -12,7 +12,7 @@ mod usage;
 use crate::errors::{self, ErrorParts};
 use crate::openai::provider::Openai;
 use crate::provider::{
-    Ask, Form, ProviderFormat, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, unsupported,
+    Form, FormatRequest, FormatSettings, ProviderFormat, Spelled, StreamReader, ToolRule, Wanted, Whole, unsupported,
 };
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
@@ -23,7 +23,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 pub struct Cohere;
 
 impl ProviderFormat for Cohere {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         match (ask.wanted.operation, ask.wanted.form) {
             (Operation::Chat, Form::Agnostic) => request::spell(ask),
             (Operation::Embeddings, Form::Agnostic) => embed::spell(ask),
@@ -39,7 +39,7 @@ impl ProviderFormat for Cohere {
 
     /// "Valid names contain only the characters `a-z`, `A-Z`, `0-9`, `_` and must not begin with a digit."
     /// Source: <https://docs.cohere.com/v1/reference/chat#request.body.tools>.
-    fn tools(&self, _settings: &Settings) -> ToolRule {
+    fn tools(&self, _settings: &FormatSettings) -> ToolRule {
         ToolRule { others: "", any_start: false, ..ToolRule::FUNCTIONS }
     }
 

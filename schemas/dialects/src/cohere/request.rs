@@ -4,7 +4,7 @@ use super::messages;
 use crate::chat_rules;
 use crate::effort::{Effort, ReasoningWish};
 use crate::fit::{Fit, wrong};
-use crate::provider::{Ask, RequestPath, Spelled, json_headers};
+use crate::provider::{FormatRequest, RequestPath, Spelled, json_headers};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
@@ -44,7 +44,7 @@ const MOST_STOPS: usize = 5;
 const BUDGET: (u64, u64) = (1024, 128_000);
 
 /// The request for `chat`.
-pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let mut request: ChatRequest =
         serde_json::from_slice(ask.body).map_err(|error| wrong("messages", &error.to_string()))?;
     let mut fit = Fit::new(ask.unsupported);
@@ -110,7 +110,7 @@ fn fit_fields(extra: Map<String, Value>, out: &mut Map<String, Value>, fit: &mut
 fn fit_thinking(
     request: &ChatRequest,
     limit: Option<u64>,
-    ask: &Ask<'_>,
+    ask: &FormatRequest<'_>,
     (out, fit): (&mut Map<String, Value>, &mut Fit),
 ) {
     let wish = ReasoningWish::of(request).0;

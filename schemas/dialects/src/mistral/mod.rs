@@ -7,7 +7,9 @@ mod request;
 mod stream;
 
 use crate::openai::provider::Openai;
-use crate::provider::{Ask, Form, ProviderFormat, Quirk, Settings, Spelled, StreamReader, Wanted, Whole};
+use crate::provider::{
+    Form, FormatRequest, FormatSettings, ProviderFormat, Quirk, Spelled, StreamReader, Wanted, Whole,
+};
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
@@ -17,14 +19,18 @@ use penstock_schemas::failure::Failure;
 pub struct Mistral;
 
 impl ProviderFormat for Mistral {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         match (ask.wanted.form, ask.wanted.operation) {
             (Form::Agnostic, Operation::Chat) => request::chat(ask),
             (Form::Agnostic, Operation::Embeddings) => request::embeddings(ask),
             _ => {
                 // It refuses fields that it does not know, and reports the usage of a stream unasked.
-                let settings = Settings { quirks: vec![Quirk::NoStreamOptions], ..Settings::default() };
-                Openai.spell(&Ask { wanted: Wanted { form: Form::Own, ..ask.wanted }, settings: &settings, ..*ask })
+                let settings = FormatSettings { quirks: vec![Quirk::NoStreamOptions], ..FormatSettings::default() };
+                Openai.spell(&FormatRequest {
+                    wanted: Wanted { form: Form::Own, ..ask.wanted },
+                    settings: &settings,
+                    ..*ask
+                })
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::effort::ReasoningWish;
 use crate::fit::{Fit, wrong};
 use crate::openai::provider::parts::fit_messages;
-use crate::provider::{Ask, RequestPath, Settings, Spelled, json_headers};
+use crate::provider::{FormatRequest, FormatSettings, RequestPath, Spelled, json_headers};
 use crate::{chat_rules, tool_ids};
 use penstock_schemas::chat::{ChatRequest, Content, Message, Part};
 use penstock_schemas::failure::Failure;
@@ -40,7 +40,7 @@ const HARMLESS: [&str; 10] = [
 const ID: usize = 9;
 
 /// The request for `chat/completions`.
-pub(super) fn chat(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+pub(super) fn chat(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let mut request: ChatRequest =
         serde_json::from_slice(ask.body).map_err(|error| wrong("messages", &error.to_string()))?;
     let mut fit = Fit::new(ask.unsupported);
@@ -63,7 +63,8 @@ pub(super) fn chat(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     });
     let messages = std::mem::take(&mut request.messages).into_iter().map(fit_documents).collect();
     // It knows no role `developer`, and its thoughts are no one's to send back.
-    let settings = Settings { quirks: vec![crate::provider::Quirk::NoDeveloperRole], ..Settings::default() };
+    let settings =
+        FormatSettings { quirks: vec![crate::provider::Quirk::NoDeveloperRole], ..FormatSettings::default() };
     request.messages = fit_messages(messages, &settings, &mut fit)?;
     leave_out_videos(&mut request.messages, &mut fit)?;
     finish_messages(&mut request.messages);
@@ -108,7 +109,7 @@ fn fit_fields(extra: &mut Map<String, Value>, fit: &mut Fit) -> Result<(), Failu
 }
 
 /// One knob with two positions. Source: <https://docs.mistral.ai/capabilities/reasoning/>.
-fn fit_reasoning(request: &mut ChatRequest, ask: &Ask<'_>, fit: &mut Fit) {
+fn fit_reasoning(request: &mut ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) {
     let wish = ReasoningWish::of(request).0;
     let is_off = wish == ReasoningWish::Off;
     let is_on = !is_off && wish != ReasoningWish::Unsaid;
@@ -196,7 +197,7 @@ fn finish_messages(messages: &mut [Message]) {
 }
 
 /// The request for `embeddings`. Source: <https://docs.mistral.ai/api/endpoint/embeddings>.
-pub(super) fn embeddings(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+pub(super) fn embeddings(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let mut request: Map<String, Value> =
         serde_json::from_slice(ask.body).map_err(|error| wrong("input", &error.to_string()))?;
     let mut fit = Fit::new(ask.unsupported);

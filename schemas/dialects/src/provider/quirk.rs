@@ -1,7 +1,7 @@
 //! In what a server that speaks OpenAI's chat completions differs from OpenAI: data of the catalogue's rows and of the
 //! operator's sections, so that a copy needs no code. Knows no server by its name.
 
-use crate::provider::Settings;
+use crate::provider::FormatSettings;
 use serde::Deserialize;
 
 /// One difference, by its name in `quirks = […]`.
@@ -48,7 +48,7 @@ pub enum Quirk {
     TextContent,
 }
 
-impl Settings {
+impl FormatSettings {
     /// Whether the server differs so.
     pub fn has(&self, quirk: Quirk) -> bool {
         self.quirks.contains(&quirk)

@@ -11,7 +11,7 @@ use crate::providers::batch_api::{
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue};
 use penstock_dialects::anthropic::provider::VERSION;
-use penstock_dialects::provider::{RequestPath, Settings, json_headers};
+use penstock_dialects::provider::{FormatSettings, RequestPath, json_headers};
 use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::failure::Failure;
 use penstock_schemas::native_batch::{GROUP_BYTES, GROUP_LINES, NativeBatchCard};
@@ -104,7 +104,7 @@ impl BatchApi for AnthropicBatch {
         operation == Operation::Chat
     }
 
-    fn headers(&self, settings: &Settings) -> HeaderMap {
+    fn headers(&self, settings: &FormatSettings) -> HeaderMap {
         let mut headers = json_headers(Delivery::Whole);
         if let Ok(version) = HeaderValue::from_str(settings.api_version.as_deref().unwrap_or(VERSION)) {
             headers.insert("anthropic-version", version);

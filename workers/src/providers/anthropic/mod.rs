@@ -5,7 +5,7 @@ mod batch;
 use super::{Adapter, Outgoing};
 use http::HeaderName;
 use penstock_dialects::anthropic::provider::Anthropic;
-use penstock_dialects::provider::Settings;
+use penstock_dialects::provider::FormatSettings;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::Failure;
 
@@ -17,7 +17,7 @@ impl Adapter for Anthropic {
         &self,
         request: &mut Outgoing,
         key: &str,
-        _settings: &Settings,
+        _settings: &FormatSettings,
         _now: UnixMicros,
     ) -> Result<(), Failure> {
         request.secret(HeaderName::from_static("x-api-key"), key)

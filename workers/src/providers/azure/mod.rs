@@ -14,7 +14,7 @@ use http::HeaderName;
 use http::header::AUTHORIZATION;
 use penstock_dialects::openai::provider::Openai;
 use penstock_dialects::provider::{
-    Ask, ProviderFormat, Quirk, RequestPath, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    FormatRequest, FormatSettings, ProviderFormat, Quirk, RequestPath, Spelled, StreamReader, ToolRule, Wanted, Whole,
 };
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::Failure;
@@ -24,10 +24,10 @@ use penstock_schemas::failure::Failure;
 pub struct Azure;
 
 impl ProviderFormat for Azure {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
-        let mut settings = Settings { quirks: ask.settings.quirks.clone(), ..Settings::default() };
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
+        let mut settings = FormatSettings { quirks: ask.settings.quirks.clone(), ..FormatSettings::default() };
         settings.quirks.extend([Quirk::MaxCompletionTokens, Quirk::CustomTools]);
-        let spelled = Openai.spell(&Ask { settings: &settings, ..*ask })?;
+        let spelled = Openai.spell(&FormatRequest { settings: &settings, ..*ask })?;
         let path = match &ask.settings.api_version {
             None => RequestPath::fixed("openai/v1").join(&spelled.path),
             Some(version) => {
@@ -46,7 +46,7 @@ impl ProviderFormat for Azure {
         Openai.most_inputs()
     }
 
-    fn tools(&self, _settings: &Settings) -> ToolRule {
+    fn tools(&self, _settings: &FormatSettings) -> ToolRule {
         ToolRule { free_text: true, allowed_tools: true, ..ToolRule::FUNCTIONS }
     }
 
@@ -66,7 +66,7 @@ impl Adapter for Azure {
         &self,
         request: &mut Outgoing,
         key: &str,
-        _settings: &Settings,
+        _settings: &FormatSettings,
         _now: UnixMicros,
     ) -> Result<(), Failure> {
         if key.starts_with("eyJ") {
@@ -85,8 +85,8 @@ mod tests {
     use penstock_schemas::name::ModelId;
 
     fn path(version: Option<&str>, operation: Operation) -> String {
-        let settings = Settings { api_version: version.map(str::to_owned), ..Settings::default() };
-        let spelled = Azure.spell(&Ask {
+        let settings = FormatSettings { api_version: version.map(str::to_owned), ..FormatSettings::default() };
+        let spelled = Azure.spell(&FormatRequest {
             wanted: Wanted { operation, form: Form::Own, delivery: Delivery::Whole },
             body: &Bytes::from_static(b"{}"),
             content_type: None,
@@ -114,9 +114,9 @@ mod tests {
             (None, "openai/v1/responses"),
             (Some("2025-04-01-preview"), "openai/responses?api-version=2025-04-01-preview"),
         ] {
-            let settings = Settings { api_version: version.map(str::to_owned), ..Settings::default() };
+            let settings = FormatSettings { api_version: version.map(str::to_owned), ..FormatSettings::default() };
             let wanted = Wanted { operation: Operation::Chat, form: Form::Own, delivery: Delivery::Whole };
-            let spelled = AzureResponses.spell(&Ask {
+            let spelled = AzureResponses.spell(&FormatRequest {
                 wanted,
                 body: &Bytes::from_static(b"{}"),
                 content_type: None,
@@ -134,7 +134,7 @@ mod tests {
     fn a_key_and_a_token_travel_apart() {
         for (key, header, value) in [("k3y", "api-key", "k3y"), ("eyJ0eXAi", "authorization", "Bearer eyJ0eXAi")] {
             let mut request = Outgoing { url: String::new(), headers: HeaderMap::new(), body: Bytes::new() };
-            Azure.authorize(&mut request, key, &Settings::default(), UnixMicros(0)).unwrap();
+            Azure.authorize(&mut request, key, &FormatSettings::default(), UnixMicros(0)).unwrap();
             assert_eq!(request.headers[header], value);
             assert!(request.headers.len() == 1 && request.headers[header].is_sensitive());
         }

@@ -6,7 +6,7 @@ use crate::providers::{Adapter, Outgoing};
 use bytes::Bytes;
 use penstock_dialects::errors::ErrorParts;
 use penstock_dialects::provider::{
-    Ask, ProviderFormat, RequestPath, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    FormatRequest, FormatSettings, ProviderFormat, RequestPath, Search, Spelled, StreamReader, ToolRule, Wanted, Whole,
 };
 use penstock_dialects::responses::provider::Responses;
 use penstock_schemas::UnixMicros;
@@ -17,7 +17,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 pub struct AzureResponses;
 
 impl ProviderFormat for AzureResponses {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         let spelled = Responses.spell(ask)?;
         // The deployment stands in the request, whatever the version.
         let path = match &ask.settings.api_version {
@@ -27,7 +27,7 @@ impl ProviderFormat for AzureResponses {
         Ok(Spelled { path, ..spelled })
     }
 
-    fn tools(&self, _settings: &Settings) -> ToolRule {
+    fn tools(&self, _settings: &FormatSettings) -> ToolRule {
         ToolRule { free_text: true, allowed_tools: true, search: Search::Openai, ..ToolRule::FUNCTIONS }
     }
 
@@ -49,7 +49,7 @@ impl Adapter for AzureResponses {
         &self,
         request: &mut Outgoing,
         key: &str,
-        settings: &Settings,
+        settings: &FormatSettings,
         now: UnixMicros,
     ) -> Result<(), Failure> {
         Azure.authorize(request, key, settings, now)

@@ -7,7 +7,7 @@ use super::refusal::refuse_by;
 use super::{Adapter, ErrorResponse, Outgoing};
 use penstock_dialects::bedrock::{Bedrock, errors};
 use penstock_dialects::errors::{kind, tidy};
-use penstock_dialects::provider::Settings;
+use penstock_dialects::provider::FormatSettings;
 use penstock_dialects::strike::strike;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -18,7 +18,7 @@ impl Adapter for Bedrock {
         &self,
         request: &mut Outgoing,
         key: &str,
-        settings: &Settings,
+        settings: &FormatSettings,
         now: UnixMicros,
     ) -> Result<(), Failure> {
         sign::authorize(request, key, settings.region.as_deref(), now)

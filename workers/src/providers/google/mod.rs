@@ -9,7 +9,7 @@ use http::HeaderName;
 use penstock_dialects::error_details;
 use penstock_dialects::google::provider::errors::{kind, plain, retry_delay};
 use penstock_dialects::google::provider::{Gemini, Vertex};
-use penstock_dialects::provider::Settings;
+use penstock_dialects::provider::FormatSettings;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
@@ -22,7 +22,7 @@ impl Adapter for Gemini {
         &self,
         request: &mut Outgoing,
         key: &str,
-        _settings: &Settings,
+        _settings: &FormatSettings,
         _now: UnixMicros,
     ) -> Result<(), Failure> {
         request.secret(HeaderName::from_static("x-goog-api-key"), key)

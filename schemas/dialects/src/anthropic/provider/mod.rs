@@ -15,7 +15,9 @@ mod whole;
 mod wire;
 
 use crate::errors::ErrorParts;
-use crate::provider::{Ask, Form, ProviderFormat, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole};
+use crate::provider::{
+    Form, FormatRequest, FormatSettings, ProviderFormat, Search, Spelled, StreamReader, ToolRule, Wanted, Whole,
+};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 
@@ -26,7 +28,7 @@ pub use request::VERSION;
 pub struct Anthropic;
 
 impl ProviderFormat for Anthropic {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         request::spell(ask)
     }
 
@@ -35,7 +37,7 @@ impl ProviderFormat for Anthropic {
     }
 
     /// `^[a-zA-Z0-9_-]{1,128}$`. Source: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use>.
-    fn tools(&self, _settings: &Settings) -> ToolRule {
+    fn tools(&self, _settings: &FormatSettings) -> ToolRule {
         ToolRule { longest: 128, allowed_tools: true, search: Search::Anthropic, ..ToolRule::FUNCTIONS }
     }
 

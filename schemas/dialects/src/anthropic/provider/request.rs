@@ -6,7 +6,7 @@ use super::{messages, thinking, tools};
 use crate::claude::Claude;
 use crate::fit::{Fit, is_nothing, wrong};
 use crate::json::{Edit, Fields, text};
-use crate::provider::{Ask, Form, RequestPath, Spelled, json_headers, unsupported};
+use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers, unsupported};
 use crate::tool_ids;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -34,7 +34,7 @@ const MOST_MARKS: usize = 4;
 const CARRIED: [&str; 1] = ["anthropic-beta"];
 
 /// The request for `v1/messages`, or for `v1/messages/count_tokens`.
-pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let path = match ask.wanted.operation {
         Operation::Chat => "v1/messages",
         Operation::CountTokens => "v1/messages/count_tokens",
@@ -48,7 +48,7 @@ pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     Ok(Spelled { path: RequestPath::fixed(path), headers: headers(ask)?, body, dropped: fit.dropped() })
 }
 
-fn headers(ask: &Ask<'_>) -> Result<HeaderMap, Failure> {
+fn headers(ask: &FormatRequest<'_>) -> Result<HeaderMap, Failure> {
     let mut headers = json_headers(ask.wanted.delivery);
     let value = |text: &str| {
         HeaderValue::from_str(text)
@@ -65,7 +65,7 @@ fn headers(ask: &Ask<'_>) -> Result<HeaderMap, Failure> {
 }
 
 /// The caller's bytes, every other one as it came.
-fn own(ask: &Ask<'_>) -> Result<Bytes, Failure> {
+fn own(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
     let body = text(ask.body)?;
     let fields = Fields::read(body)?;
     let mut edit = Edit::of(body);
@@ -80,7 +80,7 @@ fn own(ask: &Ask<'_>) -> Result<Bytes, Failure> {
     Ok(edit.finish().into())
 }
 
-fn agnostic(ask: &Ask<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
+fn agnostic(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
     let mut chat: ChatRequest = serde_json::from_slice(ask.body)
         .map_err(|error| Failure::gateway(FailureKind::BadRequest, format!("the request cannot be read: {error}")))?;
     let claude = Claude::of(ask.model.as_str());
@@ -131,7 +131,7 @@ fn few_marks(request: &mut Request, fit: &mut Fit) {
 }
 
 /// The fields that stand for themselves, and those that Anthropic has not.
-fn rest(chat: &ChatRequest, ask: &Ask<'_>, request: &mut Request, fit: &mut Fit) -> Result<(), Failure> {
+fn rest(chat: &ChatRequest, ask: &FormatRequest<'_>, request: &mut Request, fit: &mut Fit) -> Result<(), Failure> {
     if chat.n.is_some_and(|n| n != 1) {
         fit.cannot("n", "the provider gives one answer")?;
     }

@@ -11,7 +11,7 @@ use super::wire::Request;
 use crate::claude::Claude;
 use crate::closed_schema;
 use crate::fit::{Fit, wrong};
-use crate::provider::Ask;
+use crate::provider::FormatRequest;
 use crate::tool_schema;
 use penstock_schemas::chat::{ChatRequest, Tool};
 use penstock_schemas::failure::Failure;
@@ -31,7 +31,7 @@ struct Able {
 /// Puts tools, choice and shape into the request.
 pub(super) fn spell(
     chat: &mut ChatRequest,
-    ask: &Ask<'_>,
+    ask: &FormatRequest<'_>,
     request: &mut Request,
     fit: &mut Fit,
 ) -> Result<(), Failure> {

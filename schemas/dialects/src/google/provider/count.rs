@@ -3,7 +3,7 @@
 
 use super::resource::{name, path};
 use super::{Service, request};
-use crate::provider::{Ask, Form, Observed, Spelled, Whole, json_headers};
+use crate::provider::{Form, FormatRequest, Observed, Spelled, Whole, json_headers};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ struct Counted {
 }
 
 /// The question.
-pub(super) fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
+pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled, Failure> {
     #[derive(serde::Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Within {

@@ -4,7 +4,7 @@
 use super::resource::{name, path};
 use super::{Service, errors};
 use crate::fit::{Fit, wrong};
-use crate::provider::{Ask, Form, Observed, Spelled, Whole, json_headers};
+use crate::provider::{Form, FormatRequest, Observed, Spelled, Whole, json_headers};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::usage::Usage;
@@ -22,7 +22,7 @@ const TASKS: [(&str, &str); 4] = [
 ];
 
 /// A request for many texts at once.
-pub(super) fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
+pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled, Failure> {
     let mut fields: Map<String, Value> = serde_json::from_slice(ask.body)
         .map_err(|error| Failure::gateway(FailureKind::BadRequest, format!("the request cannot be read: {error}")))?;
     let mut fit = Fit::new(ask.unsupported);

@@ -25,7 +25,8 @@ mod whole;
 
 use crate::errors::ErrorParts;
 use crate::provider::{
-    Ask, Form, ProviderFormat, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole, unsupported,
+    Form, FormatRequest, FormatSettings, ProviderFormat, Search, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    unsupported,
 };
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
@@ -54,11 +55,11 @@ const TOOLS: ToolRule =
     ToolRule { others: "-.:", any_start: false, allowed_tools: true, search: Search::Google, ..ToolRule::FUNCTIONS };
 
 impl ProviderFormat for Gemini {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         spell(ask, Service::Gemini)
     }
 
-    fn tools(&self, _settings: &Settings) -> ToolRule {
+    fn tools(&self, _settings: &FormatSettings) -> ToolRule {
         TOOLS
     }
 
@@ -89,11 +90,11 @@ impl ProviderFormat for Gemini {
 }
 
 impl ProviderFormat for Vertex {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         spell(ask, Service::Vertex)
     }
 
-    fn tools(&self, _settings: &Settings) -> ToolRule {
+    fn tools(&self, _settings: &FormatSettings) -> ToolRule {
         TOOLS
     }
 
@@ -124,7 +125,7 @@ impl ProviderFormat for Vertex {
     }
 }
 
-fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
+fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled, Failure> {
     match (ask.wanted.form, ask.wanted.operation) {
         (Form::Own, _) => own::spell(ask, service),
         (Form::Agnostic, Operation::Chat) => request::spell(ask, service),

@@ -4,13 +4,13 @@ use super::Service;
 use super::resource::{name, path};
 use crate::fit::wrong;
 use crate::json::{Edit, Fields, text};
-use crate::provider::{Ask, Spelled, json_headers, unsupported};
+use crate::provider::{FormatRequest, Spelled, json_headers, unsupported};
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
 use serde_json::value::RawValue;
 
 /// The caller's request, to the model of the target.
-pub(super) fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
+pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled, Failure> {
     let body = text(ask.body)?;
     let fields = Fields::read(body)?;
     let model = serde_json::json!(name(ask, service)?).to_string();

@@ -5,7 +5,7 @@ use super::resource::path;
 use super::thinking::Generation;
 use super::{Service, generation, tools};
 use crate::fit::{Fit, is_nothing, wrong};
-use crate::provider::{Ask, Spelled, json_headers};
+use crate::provider::{FormatRequest, Spelled, json_headers};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde::Serialize;
@@ -47,7 +47,7 @@ pub(super) struct Request {
 }
 
 /// The request, and where it goes.
-pub(super) fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure> {
+pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled, Failure> {
     let (request, dropped) = translate(ask)?;
     let path = if ask.wanted.delivery.is_stream() {
         path(ask, service, ":streamGenerateContent?alt=sse")?
@@ -59,7 +59,7 @@ pub(super) fn spell(ask: &Ask<'_>, service: Service) -> Result<Spelled, Failure>
 }
 
 /// The request in Google's words, and what was left out.
-pub(super) fn translate(ask: &Ask<'_>) -> Result<(Request, Vec<String>), Failure> {
+pub(super) fn translate(ask: &FormatRequest<'_>) -> Result<(Request, Vec<String>), Failure> {
     let mut request: ChatRequest = read(ask.body)?;
     let model = ask.model.as_str();
     let mut fit = Fit::new(ask.unsupported);

@@ -2,17 +2,17 @@
 //! Sources: <https://ai.google.dev/api/models>, <https://cloud.google.com/vertex-ai/docs/reference/rest>.
 
 use super::Service;
-use crate::provider::{Ask, RequestPath, bad_model};
+use crate::provider::{FormatRequest, RequestPath, bad_model};
 use penstock_schemas::failure::Failure;
 use penstock_schemas::name::ModelId;
 
 /// The model's name as a body names it.
-pub(super) fn name(ask: &Ask<'_>, service: Service) -> Result<String, Failure> {
+pub(super) fn name(ask: &FormatRequest<'_>, service: Service) -> Result<String, Failure> {
     Ok(steps(ask.model.as_str(), service)?.join("/"))
 }
 
 /// The path of a method of the model: `:generateContent`.
-pub(super) fn path(ask: &Ask<'_>, service: Service, method: &'static str) -> Result<RequestPath, Failure> {
+pub(super) fn path(ask: &FormatRequest<'_>, service: Service, method: &'static str) -> Result<RequestPath, Failure> {
     method_of(ask.model, service, method)
 }
 

@@ -2,13 +2,13 @@
 //! stays as it came.
 
 use crate::json::{Edit, Fields};
-use crate::provider::{Quirk, Settings};
+use crate::provider::{FormatSettings, Quirk};
 use penstock_schemas::failure::Failure;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// The request as this copy takes it; `None` when it needs no change.
-pub(super) fn fit(request: &str, settings: &Settings) -> Result<Option<String>, Failure> {
+pub(super) fn fit(request: &str, settings: &FormatSettings) -> Result<Option<String>, Failure> {
     if settings.quirks.is_empty() {
         return Ok(None);
     }
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_copy_gets_what_it_takes_and_no_other_byte_changes() {
         let of = |request: &str, quirks: &[Quirk]| {
-            fit(request, &Settings { quirks: quirks.to_vec(), ..Settings::default() }).unwrap()
+            fit(request, &FormatSettings { quirks: quirks.to_vec(), ..FormatSettings::default() }).unwrap()
         };
         let all = [Quirk::MaxTokens, Quirk::NoStreamOptions, Quirk::NoDeveloperRole, Quirk::NoParallelToolCalls];
         for (request, sent) in [

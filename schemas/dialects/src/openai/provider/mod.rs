@@ -17,7 +17,9 @@ mod translate;
 mod usage;
 mod whole;
 
-use crate::provider::{Ask, Form, ProviderFormat, Quirk, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole};
+use crate::provider::{
+    Form, FormatRequest, FormatSettings, ProviderFormat, Quirk, Spelled, StreamReader, ToolRule, Wanted, Whole,
+};
 use agnostic::Mender;
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
@@ -28,7 +30,7 @@ use penstock_schemas::failure::Failure;
 pub struct Openai;
 
 impl ProviderFormat for Openai {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         match (ask.wanted.form, ask.wanted.operation) {
             (Form::Agnostic, Operation::Chat) => translate::spell(ask),
             (Form::Agnostic, Operation::Embeddings) => translate::embeddings(ask),
@@ -37,7 +39,7 @@ impl ProviderFormat for Openai {
         }
     }
 
-    fn tools(&self, settings: &Settings) -> ToolRule {
+    fn tools(&self, settings: &FormatSettings) -> ToolRule {
         ToolRule {
             free_text: settings.has(Quirk::CustomTools),
             allowed_tools: settings.has(Quirk::CustomTools),

@@ -1,7 +1,7 @@
 //! The messages of an agnostic request as OpenAI and its copies take them. Knows nothing of the request around them.
 
 use crate::fit::Fit;
-use crate::provider::{Quirk, Settings};
+use crate::provider::{FormatSettings, Quirk};
 use penstock_schemas::chat::{Content, Message, Part};
 use penstock_schemas::failure::Failure;
 use serde_json::Value;
@@ -17,7 +17,7 @@ const KINDS: [&str; 7] = ["text", "image_url", "input_audio", "file", "refusal",
 /// Source: <https://platform.openai.com/docs/api-reference/chat/create#chat-create-messages>.
 pub(crate) fn fit_messages(
     messages: Vec<Message>,
-    settings: &Settings,
+    settings: &FormatSettings,
     fit: &mut Fit,
 ) -> Result<Vec<Message>, Failure> {
     let mut fitted = Vec::with_capacity(messages.len());
@@ -49,7 +49,7 @@ pub(crate) fn fit_messages(
     Ok(fitted)
 }
 
-fn fit_message(message: &mut Message, settings: &Settings) {
+fn fit_message(message: &mut Message, settings: &FormatSettings) {
     message.is_error = None;
     if !settings.has(Quirk::CacheControl) {
         message.cache_control = None;
@@ -79,7 +79,7 @@ fn fit_message(message: &mut Message, settings: &Settings) {
     }
 }
 
-fn fit_parts(parts: Vec<Part>, at: usize, settings: &Settings, fit: &mut Fit) -> Result<Vec<Part>, Failure> {
+fn fit_parts(parts: Vec<Part>, at: usize, settings: &FormatSettings, fit: &mut Fit) -> Result<Vec<Part>, Failure> {
     let mut fitted = Vec::with_capacity(parts.len());
     for (place, mut part) in parts.into_iter().enumerate() {
         if !KINDS.contains(&part.kind.as_str()) {
@@ -159,7 +159,7 @@ fn show(messages: &mut Vec<Message>, behind: &mut Vec<Part>) {
 }
 
 /// One text where that says the same: copies take it more often than a list of texts.
-fn join(parts: Vec<Part>, role: &str, settings: &Settings) -> Content {
+fn join(parts: Vec<Part>, role: &str, settings: &FormatSettings) -> Content {
     let is_text = |part: &Part| part.kind == "text" && part.cache_control.is_none() && part.extra.is_empty();
     let may_join = parts.len() <= 1 || role == "tool" || settings.has(Quirk::TextContent);
     if !may_join || !parts.iter().all(is_text) {

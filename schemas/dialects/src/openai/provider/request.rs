@@ -3,7 +3,7 @@
 
 use super::copies;
 use crate::json::{Edit, Fields, text};
-use crate::provider::{Ask, Quirk, RequestPath, Spelled, json_headers, unsupported};
+use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers, unsupported};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
@@ -12,7 +12,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::form;
 
 /// The request for the operation's own path.
-pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let (operation, delivery) = (ask.wanted.operation, ask.wanted.delivery);
     let path = RequestPath::fixed(path(operation)?);
     let (body, headers) = match operation {
@@ -44,7 +44,7 @@ fn path(operation: Operation) -> Result<&'static str, Failure> {
 }
 
 /// With the model's name put in, and a usage report asked for on every stream of text: the ledger needs it.
-fn json(ask: &Ask<'_>) -> Result<Bytes, Failure> {
+fn json(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
     let body = text(ask.body)?;
     let fitted = if super::has_choices(ask.wanted.operation) { copies::fit(body, ask.settings)? } else { None };
     let body = fitted.as_deref().unwrap_or(body);
@@ -63,7 +63,7 @@ fn json(ask: &Ask<'_>) -> Result<Bytes, Failure> {
 }
 
 /// A form with the model's name put in.
-fn as_form(ask: &Ask<'_>) -> Result<(Bytes, HeaderMap), Failure> {
+fn as_form(ask: &FormatRequest<'_>) -> Result<(Bytes, HeaderMap), Failure> {
     let bad = |why: String| Failure::gateway(FailureKind::BadRequest, format!("the request is not a form: {why}"));
     let content_type = ask.content_type.unwrap_or_default();
     let form = form::MultipartForm::read(ask.body, content_type).map_err(|error| bad(error.to_string()))?;
@@ -97,19 +97,19 @@ fn with_usage(options: Option<&str>) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::{Form, Settings, Wanted};
+    use crate::provider::{Form, FormatSettings, Wanted};
     use penstock_schemas::envelope::Unsupported;
     use penstock_schemas::name::ModelId;
 
     fn try_spell(request: &[u8], operation: Operation, delivery: Delivery) -> Result<Spelled, Failure> {
-        spell(&Ask {
+        spell(&FormatRequest {
             wanted: Wanted { operation, form: Form::Own, delivery },
             body: &Bytes::copy_from_slice(request),
             content_type: Some("multipart/form-data; boundary=b"),
             headers: &std::collections::BTreeMap::new(),
             model: &ModelId::parse("up-stream").unwrap(),
             card: None,
-            settings: &Settings::default(),
+            settings: &FormatSettings::default(),
             unsupported: Unsupported::Refuse,
         })
     }

@@ -4,7 +4,7 @@
 use super::{parts, request};
 use crate::effort::ReasoningWish;
 use crate::fit::{Fit, is_nothing, wrong};
-use crate::provider::{Ask, Quirk, RequestPath, Spelled, json_headers};
+use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers};
 use crate::{chat_rules, tool_ids};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, StreamOptions, Tool};
@@ -47,7 +47,7 @@ const KNOWN: [&str; 23] = [
 ];
 
 /// The request for `chat/completions`.
-pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let (body, dropped) = body(ask)?;
     Ok(Spelled {
         path: RequestPath::fixed("chat/completions"),
@@ -58,19 +58,19 @@ pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
 }
 
 /// The request for `embeddings`, without what the vectors are for: OpenAI makes the same for every purpose.
-pub(super) fn embeddings(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+pub(super) fn embeddings(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let mut fields: Map<String, Value> =
         serde_json::from_slice(ask.body).map_err(|error| wrong("input", &error.to_string()))?;
     if fields.shift_remove("input_type").is_none() {
         return request::spell(ask);
     }
     let body = Bytes::from(Value::Object(fields).to_string());
-    let spelled = request::spell(&Ask { body: &body, ..*ask })?;
+    let spelled = request::spell(&FormatRequest { body: &body, ..*ask })?;
     Ok(Spelled { dropped: vec!["input_type".to_owned()], ..spelled })
 }
 
 /// The body alone, and what was left out.
-pub(super) fn body(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
+pub(super) fn body(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     let mut request: ChatRequest =
         serde_json::from_slice(ask.body).map_err(|error| wrong("messages", &error.to_string()))?;
     let mut fit = Fit::new(ask.unsupported);
@@ -100,7 +100,7 @@ pub(super) fn body(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
 }
 
 /// Whether it is OpenAI itself, which refuses what copies overlook.
-fn is_strict(ask: &Ask<'_>) -> bool {
+fn is_strict(ask: &FormatRequest<'_>) -> bool {
     ask.settings.has(Quirk::CustomTools)
 }
 
@@ -117,7 +117,7 @@ fn limit_stops(request: &mut ChatRequest, fit: &mut Fit) -> Result<(), Failure> 
 
 /// What a caller's dialect has and a chat has not is never passed on as it is: a server may refuse it, or take it for
 /// something else.
-fn keep_known(extra: &mut Map<String, Value>, ask: &Ask<'_>, fit: &mut Fit) -> Result<(), Failure> {
+fn keep_known(extra: &mut Map<String, Value>, ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<(), Failure> {
     let is_known = |name: &str| KNOWN.contains(&name) || !is_strict(ask) && EXTENSIONS.contains(&name);
     let names: Vec<String> = extra.keys().filter(|name| !is_known(name)).cloned().collect();
     for name in names {
@@ -128,14 +128,14 @@ fn keep_known(extra: &mut Map<String, Value>, ask: &Ask<'_>, fit: &mut Fit) -> R
     Ok(())
 }
 
-fn ask_for_stream(request: &mut ChatRequest, ask: &Ask<'_>) {
+fn ask_for_stream(request: &mut ChatRequest, ask: &FormatRequest<'_>) {
     let is_stream = ask.wanted.delivery.is_stream();
     request.stream = is_stream.then_some(true);
     request.stream_options = (is_stream && !ask.settings.has(Quirk::NoStreamOptions))
         .then(|| StreamOptions { include_usage: Some(true), ..request.stream_options.take().unwrap_or_default() });
 }
 
-fn name_limit(request: &mut ChatRequest, ask: &Ask<'_>) {
+fn name_limit(request: &mut ChatRequest, ask: &FormatRequest<'_>) {
     let limit = request.max_completion_tokens.take().or(request.max_tokens.take());
     request.max_tokens = None;
     if ask.settings.has(Quirk::MaxCompletionTokens) {
@@ -146,7 +146,7 @@ fn name_limit(request: &mut ChatRequest, ask: &Ask<'_>) {
 }
 
 /// One knob: an effort.
-fn settle_reasoning(request: &mut ChatRequest, ask: &Ask<'_>, fit: &mut Fit) {
+fn settle_reasoning(request: &mut ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) {
     if ask.settings.has(Quirk::ReasoningObject) {
         return;
     }
@@ -161,7 +161,7 @@ fn settle_reasoning(request: &mut ChatRequest, ask: &Ask<'_>, fit: &mut Fit) {
     }
 }
 
-fn settle_tools(request: &mut ChatRequest, ask: &Ask<'_>, fit: &mut Fit) -> Result<(), Failure> {
+fn settle_tools(request: &mut ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<(), Failure> {
     if ask.settings.has(Quirk::NoParallelToolCalls) && request.parallel_tool_calls.take() == Some(false) {
         fit.cannot("parallel_tool_calls", "the server does not take it")?;
     }
@@ -194,21 +194,21 @@ fn is_spoken(tool: &Tool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::{Form, Settings, Wanted};
+    use crate::provider::{Form, FormatSettings, Wanted};
     use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
     use penstock_schemas::name::ModelId;
     use serde_json::json;
 
     fn spelt(request: &Value, quirks: &[Quirk], unsupported: Unsupported) -> Result<(Value, Vec<String>), Failure> {
         let delivery = if request["stream"] == true { Delivery::Stream } else { Delivery::Whole };
-        let (body, dropped) = body(&Ask {
+        let (body, dropped) = body(&FormatRequest {
             wanted: Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery },
             body: &request.to_string().into(),
             content_type: None,
             headers: &std::collections::BTreeMap::new(),
             model: &ModelId::parse("m").unwrap(),
             card: None,
-            settings: &Settings { quirks: quirks.to_vec(), ..Settings::default() },
+            settings: &FormatSettings { quirks: quirks.to_vec(), ..FormatSettings::default() },
             unsupported,
         })?;
         Ok((serde_json::from_slice(&body).unwrap(), dropped))
@@ -220,14 +220,14 @@ mod tests {
         let (sent, dropped) = spelt(&request, &[], Unsupported::Refuse).unwrap();
         assert_eq!((sent, dropped), (json!({"model": "m", "messages": []}), vec!["safety_settings".to_owned()]));
 
-        let spelled = embeddings(&Ask {
+        let spelled = embeddings(&FormatRequest {
             wanted: Wanted { operation: Operation::Embeddings, form: Form::Agnostic, delivery: Delivery::Whole },
             body: &json!({"model": "x", "input": ["a"], "input_type": "search_query"}).to_string().into(),
             content_type: None,
             headers: &std::collections::BTreeMap::new(),
             model: &ModelId::parse("m").unwrap(),
             card: None,
-            settings: &Settings::default(),
+            settings: &FormatSettings::default(),
             unsupported: Unsupported::Refuse,
         })
         .unwrap();

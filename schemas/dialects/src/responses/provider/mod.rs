@@ -25,7 +25,9 @@ mod usage;
 mod whole;
 
 use crate::errors::{self, ErrorParts};
-use crate::provider::{Ask, Form, ProviderFormat, Search, Settings, Spelled, StreamReader, ToolRule, Wanted, Whole};
+use crate::provider::{
+    Form, FormatRequest, FormatSettings, ProviderFormat, Search, Spelled, StreamReader, ToolRule, Wanted, Whole,
+};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 
@@ -34,7 +36,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 pub struct Responses;
 
 impl ProviderFormat for Responses {
-    fn spell(&self, ask: &Ask<'_>) -> Result<Spelled, Failure> {
+    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         request::spell(ask)
     }
 
@@ -42,7 +44,7 @@ impl ProviderFormat for Responses {
         Some(request::LEAST_OUTPUT)
     }
 
-    fn tools(&self, _settings: &Settings) -> ToolRule {
+    fn tools(&self, _settings: &FormatSettings) -> ToolRule {
         ToolRule { free_text: true, allowed_tools: true, search: Search::Openai, ..ToolRule::FUNCTIONS }
     }
 

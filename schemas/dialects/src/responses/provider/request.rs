@@ -6,7 +6,7 @@ use super::{input, tools};
 use crate::chat_rules;
 use crate::effort::ReasoningWish;
 use crate::json::{Edit, Fields, text};
-use crate::provider::{Ask, Form, RequestPath, Spelled, json_headers, unsupported};
+use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers, unsupported};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Reasoning};
 use penstock_schemas::envelope::Operation;
@@ -20,7 +20,7 @@ pub(super) const LEAST_OUTPUT: u64 = 16;
 const THINKS: &str = "reasoning";
 
 /// The request for `responses`.
-pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
+pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     if ask.wanted.operation != Operation::Chat {
         return Err(unsupported("model", "it answers in the responses dialect alone, and that only chats"));
     }
@@ -31,7 +31,7 @@ pub(super) fn spell(ask: &Ask<'_>) -> Result<Spelled, Failure> {
     Ok(Spelled { path: RequestPath::fixed("responses"), headers: json_headers(ask.wanted.delivery), body, dropped })
 }
 
-fn own(ask: &Ask<'_>) -> Result<Bytes, Failure> {
+fn own(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
     let body = text(ask.body)?;
     let fields = Fields::read(body)?;
     let mut edit = Edit::of(body);
@@ -44,7 +44,7 @@ fn own(ask: &Ask<'_>) -> Result<Bytes, Failure> {
     Ok(edit.finish().into())
 }
 
-fn agnostic(ask: &Ask<'_>) -> Result<(Bytes, Vec<String>), Failure> {
+fn agnostic(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     let mut request: ChatRequest = serde_json::from_slice(ask.body).map_err(|error| {
         Failure::gateway(FailureKind::BadRequest, format!("the request is not a chat request: {error}"))
     })?;
