@@ -2,7 +2,7 @@
 
 use crate::batches;
 use penstock_tests::{
-    Collector, Manner, Otlp, Part, Reply, SeenSpan, Setup, World, checkout, tool, until_right, words,
+    Collector, Manner, Otlp, Part, Reply, SeenSpan, Setup, World, checkout, tool, until, until_right, words,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -201,6 +201,8 @@ async fn a_receiver_that_hangs_costs_no_request_and_what_it_does_not_take_is_cou
         }
     })
     .await;
+    // The spans of one request may fill the queue before the first of them is on its way.
+    until("the first batch", async || (collector.requests() > 0).then_some(())).await;
     assert_eq!(collector.requests(), 1, "it holds one batch and hangs");
     world.terminate();
     let ended = tokio::time::timeout(Duration::from_secs(30), world.up().ended()).await;
