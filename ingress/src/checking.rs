@@ -13,7 +13,7 @@ use penstock_schemas::chat::{ChatRequest, Content, Part, Tool};
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::score::ScoreValue;
 use serde_json::Value;
-use shape::Verdict;
+use shape::ShapeVerdict;
 
 /// The longest request, and the longest answer, that is checked, in bytes: what reading both takes stays in milliseconds.
 pub(crate) const CHECKED_BYTES: usize = 256 << 10;
@@ -92,9 +92,9 @@ fn shape(request: &ChatRequest, said: &SaidAnswer) -> Option<Finding> {
         _ => return None,
     };
     match verdict {
-        Verdict::Kept => Some(yes_or_no("json_valid", true, None)),
-        Verdict::Broken(why) => Some(yes_or_no("json_valid", false, Some(why))),
-        Verdict::Unknown => None,
+        ShapeVerdict::Kept => Some(yes_or_no("json_valid", true, None)),
+        ShapeVerdict::Broken(why) => Some(yes_or_no("json_valid", false, Some(why))),
+        ShapeVerdict::Unknown => None,
     }
 }
 

@@ -8,7 +8,7 @@ mod callers;
 mod checks;
 
 use crate::batches::{create, line, soak, upload};
-use callers::Callers;
+use callers::SteadyCallers;
 use penstock_tests::{Ask, BatchKind, BatchUpstream, LONG, Process, Reply, World, is_running, memory_of, until};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -62,7 +62,7 @@ struct Deployment {
     worker: Process,
     ingress: Process,
     analytics: Process,
-    callers: Option<Callers>,
+    callers: Option<SteadyCallers>,
     /// What each process had of the machine's memory, in megabytes.
     memory: Vec<usize>,
 }
@@ -117,7 +117,7 @@ impl Deployment {
         .await;
     }
 
-    /// How the batch is, if there is somebody to say so.
+    /// The batch's state; `None` while no ingress answers.
     async fn show(&self, id: &str) -> Option<Value> {
         let answer = self.world.get(&format!("/v1/batches/{id}")).key(self.world.key()).try_send().await?;
         (answer.status == 200).then(|| answer.json())
@@ -185,7 +185,7 @@ async fn three_providers_and_whatever_is_killed_each_line_is_answered_once_and_e
     let mut deployment = Deployment::start(Duration::from_millis(number("PENSTOCK_SOAK_SLOW", 500))).await;
     let alone = Instant::now();
     if rate > 0 {
-        deployment.callers = Some(Callers::start(deployment.asks(), u32::try_from(rate).unwrap()));
+        deployment.callers = Some(SteadyCallers::start(deployment.asks(), u32::try_from(rate).unwrap()));
         sleep(window).await;
     }
     let begun = Instant::now();

@@ -271,8 +271,8 @@ impl Exchange<'_> {
         Ok(request)
     }
 
-    /// What is told of what is sent, where the ingress keeps bodies and it is not what the caller sent. A form is not: it holds
-    /// files.
+    /// The body as the provider gets it, for an ingress that keeps bodies, where it differs from what the caller sent. Forms are
+    /// left out: they hold files.
     fn sent_body(&self, sent: &Bytes) -> Option<Box<SentBody>> {
         let wanted = SENT_BYTES.min(self.envelope.keep_sent as usize);
         let is_callers = self.wanted.form == Form::Own || self.envelope.dialect == Dialect::Openai;

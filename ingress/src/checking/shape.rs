@@ -21,7 +21,7 @@ const DEPTH: u32 = 128;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ShapeVerdict {
     Kept,
     /// Not kept: which word of the schema is broken, and where. Names are the schema's; the answer is not quoted.
     Broken(String),
@@ -30,22 +30,24 @@ pub(super) enum Verdict {
 }
 
 /// Whether a text is a JSON object.
-pub(super) fn of_object(text: &str) -> Verdict {
+pub(super) fn of_object(text: &str) -> ShapeVerdict {
     match serde_json::from_str::<Value>(text) {
-        Ok(Value::Object(_)) => Verdict::Kept,
-        Ok(_) => Verdict::Broken("it is JSON, and no object".to_owned()),
-        Err(_) => Verdict::Broken("it is not JSON".to_owned()),
+        Ok(Value::Object(_)) => ShapeVerdict::Kept,
+        Ok(_) => ShapeVerdict::Broken("it is JSON, and no object".to_owned()),
+        Err(_) => ShapeVerdict::Broken("it is not JSON".to_owned()),
     }
 }
 
 /// Whether a text is JSON that keeps to a schema.
-pub(super) fn of_schema(text: &str, schema: &Value) -> Verdict {
-    let Ok(value) = serde_json::from_str::<Value>(text) else { return Verdict::Broken("it is not JSON".to_owned()) };
+pub(super) fn of_schema(text: &str, schema: &Value) -> ShapeVerdict {
+    let Ok(value) = serde_json::from_str::<Value>(text) else {
+        return ShapeVerdict::Broken("it is not JSON".to_owned());
+    };
     let mut check = SchemaCheck { root: schema, length: text.len(), visits: VISITS, path: String::new(), why: None };
     match check.keeps(&value, schema, 0) {
-        Ok(true) => Verdict::Kept,
-        Ok(false) => Verdict::Broken(check.why.unwrap_or_else(|| "it is of another shape".to_owned())),
-        Err(TooMuch) => Verdict::Unknown,
+        Ok(true) => ShapeVerdict::Kept,
+        Ok(false) => ShapeVerdict::Broken(check.why.unwrap_or_else(|| "it is of another shape".to_owned())),
+        Err(TooMuch) => ShapeVerdict::Unknown,
     }
 }
 
@@ -276,9 +278,9 @@ mod tests {
 
     fn verdict(schema: &Value, text: &str) -> String {
         match of_schema(text, schema) {
-            Verdict::Kept => "kept".to_owned(),
-            Verdict::Broken(why) => why,
-            Verdict::Unknown => "unknown".to_owned(),
+            ShapeVerdict::Kept => "kept".to_owned(),
+            ShapeVerdict::Broken(why) => why,
+            ShapeVerdict::Unknown => "unknown".to_owned(),
         }
     }
 
@@ -313,8 +315,8 @@ mod tests {
             "`oneOf` is not kept at the top"
         );
         assert_eq!(verdict(&json!({ "type": "string", "nullable": true }), "null"), "kept");
-        assert_eq!(of_object("{}"), Verdict::Kept);
-        assert!(matches!(of_object("[]"), Verdict::Broken(_)));
+        assert_eq!(of_object("{}"), ShapeVerdict::Kept);
+        assert!(matches!(of_object("[]"), ShapeVerdict::Broken(_)));
     }
 
     #[test]

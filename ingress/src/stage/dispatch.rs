@@ -83,7 +83,7 @@ async fn send(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<B
     let kept = request.is_kept && pieces.is_none();
     let reservation = hold.as_ref().map(|hold| hold.reservation.clone());
     record.holds(hold.map(Hold::sent));
-    // What is kept for whoever asks again is not masked: it is no place for it.
+    // Answers that are kept for repetitions are not masked, so what the provider was sent must not stand in them.
     let keep_sent = if kept { 0 } else { record.keeps_sent() };
     let envelope = Envelope { native, kept, keep_sent, reservation, ..envelope(request, route, ingress) };
     record.planned(&envelope);

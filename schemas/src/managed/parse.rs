@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// What is said to whoever reads a key for a provider as an object.
+/// The error when a provider's key is read as a managed object.
 const NO_OBJECT: &str = "a key for a provider is managed by `penstock providers keys` and /admin/v1/providers alone";
 
 /// What fits of a value, and what does not, by its form alone.
@@ -42,7 +42,7 @@ pub fn whole(value: Value) -> Value {
     }
 }
 
-/// Whether a value was read as what it is: a type with fields can be read from a list too, and nobody means that.
+/// Whether a value was read as what it is: serde also reads a type with fields from a list, which is never meant.
 fn is_same_form(given: &Value, read: &Value) -> bool {
     match (given, read) {
         (Value::Array(given), Value::Array(read)) => {

@@ -22,7 +22,7 @@ struct Asked {
 
 /// What became of requests.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct SeenAnswer {
     /// How many ended with each status; 0: with none.
     pub(crate) statuses: BTreeMap<u16, usize>,
     /// How long half of them took at most.
@@ -31,20 +31,20 @@ pub(crate) struct Seen {
     pub(crate) most: Duration,
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for SeenAnswer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:?}, p50 {:.3?}, p99 {:.3?}", self.statuses, self.half, self.most)
     }
 }
 
 /// The callers. Dropping them ends what they do.
-pub(crate) struct Callers {
+pub(crate) struct SteadyCallers {
     asks: watch::Sender<Vec<Ask>>,
     asked: Arc<Mutex<Vec<Asked>>>,
     _task: JoinSet<()>,
 }
 
-impl Callers {
+impl SteadyCallers {
     /// Callers who together send so many requests in a second, these in turn.
     pub(crate) fn start(asks: Vec<Ask>, per_second: u32) -> Self {
         let (asks, known) = watch::channel(asks);
@@ -77,7 +77,7 @@ impl Callers {
     }
 
     /// What became of one of the requests, each time that it was sent between two times.
-    pub(crate) fn between(&self, which: usize, from: Instant, to: Instant) -> Seen {
+    pub(crate) fn between(&self, which: usize, from: Instant, to: Instant) -> SeenAnswer {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = asked.iter().filter(|asked| asked.which == which && (from..to).contains(&asked.sent));
         let (mut statuses, mut times) = (BTreeMap::new(), Vec::new());
@@ -87,6 +87,6 @@ impl Callers {
         }
         times.sort_unstable();
         let [half, most] = [50, 99].map(|part| times.get(times.len() * part / 100).copied().unwrap_or_default());
-        Seen { statuses, half, most }
+        SeenAnswer { statuses, half, most }
     }
 }

@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "the figures of the long run are worth reading")]
 
-use super::callers::Callers;
+use super::callers::SteadyCallers;
 use super::{Deployment, model};
 use crate::batches::{names, results as lines_of};
 use penstock_tests::until_right;
@@ -26,7 +26,7 @@ fn dollars(picodollars: u64) -> String {
 }
 
 /// What is wrong with how long callers wait beside a batch: no longer than by themselves, as the issue has it.
-pub(super) fn callers(callers: &Callers, [alone, beside, end]: [Instant; 3]) -> Vec<String> {
+pub(super) fn callers(callers: &SteadyCallers, [alone, beside, end]: [Instant; 3]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (which, name) in ["slow", "failing"].into_iter().enumerate() {
         let (before, with) = (callers.between(which, alone, beside), callers.between(which, beside, end));

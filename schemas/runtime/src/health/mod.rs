@@ -36,7 +36,7 @@ struct Known {
     pools: BTreeMap<ProviderId, HashMap<ProcessId, Heard>>,
     circuits: HashMap<(Target, Threshold), Circuit>,
     queued: fleet::Queued,
-    /// Since when all that is told is heard: the last connection to the bus. Absent where nothing is followed.
+    /// When this process connected to the bus last: it hears every worker from then on. `None` when it does not listen.
     connected_at: Option<UnixMicros>,
 }
 
