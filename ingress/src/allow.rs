@@ -50,7 +50,7 @@ fn targets(models: &Models, name: &str) -> Vec<Target> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use penstock_schemas::directory::Project;
+    use penstock_schemas::kind::Project;
 
     #[test]
     fn a_model_is_allowed_by_the_key_and_by_the_project() {

@@ -29,11 +29,11 @@ use penstock_runtime::bus::{Bucket, Bus, BusError, Change, Directories, Journal}
 use penstock_runtime::{MasterKey, Secret, clock};
 use penstock_schemas::audit::{Action, AuditEvent};
 use penstock_schemas::book::Book;
-use penstock_schemas::directory::{Admin, Directory};
+use penstock_schemas::directory::Directory;
 use penstock_schemas::event::UsageEvent;
 use penstock_schemas::key::VirtualKey;
-use penstock_schemas::managed::{Kind, Mistake, Object};
-use penstock_schemas::shown::AdminShown;
+use penstock_schemas::kind::{Admin, AdminShown, Kind};
+use penstock_schemas::managed::{Mistake, Object};
 use rules::Surroundings;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -234,7 +234,7 @@ impl Objects {
         wish: &Wish,
         revision: Option<u64>,
     ) -> Result<(Changed, u64), ManageError> {
-        let needs_keys = matches!(kind, Kind::Project | Kind::Budget | Kind::Limit | Kind::Admin);
+        let needs_keys = kind.description().is_some_and(|kind| kind.is_beside_keys);
         let keys = if needs_keys { self.keys.bucket().list().await? } else { Vec::new() };
         let (fresh, now) = (token::generate(), clock::now());
         let name = wish.name(kind);
@@ -250,7 +250,10 @@ impl Objects {
             let budgets = directory.budgets.clone();
             let secret = match &after {
                 Some(after) => put(directory, after, &fresh, is_rotated),
-                None => before.as_ref().and_then(|before| remove(directory, before)),
+                None => {
+                    before.iter().for_each(|before| before.remove(directory));
+                    None
+                }
             };
             directory.renew_generations(&budgets, now);
             let around = Surroundings { directory, keys: &keys, models: &self.models, now };
@@ -332,7 +335,7 @@ fn resolve(kind: Kind, wish: &Wish, before: Option<&Object>) -> Result<Option<Ob
             read(&named(kind, name, value)?)
         }
         (Wish::Delete(..), Some(_)) => Ok(None),
-        (Wish::Rotate(name, _), Some(object)) if kind != Kind::Admin && kind != Kind::Key => {
+        (Wish::Rotate(name, _), Some(object)) if !kind.description().is_some_and(|kind| kind.has_secret) => {
             Err(ManageError::rule("", format!("the {} `{name}` has no secret", object.kind().as_str())))
         }
         (Wish::Rotate(..), Some(object)) => Ok(Some(object.clone())),
@@ -374,51 +377,19 @@ fn merge(value: &mut Value, patch: &Value) {
 
 /// Writes what has become of an object. Gives the fresh secret where it has taken it: it is new, or has to have another.
 fn put(directory: &mut Directory, object: &Object, fresh: &Secret, is_rotated: bool) -> Option<Secret> {
-    let name = object.name().to_owned();
-    match object.clone() {
-        Object::Project(project) => drop(directory.projects.insert(name, project)),
-        Object::User(user) => drop(directory.users.insert(name, user)),
-        Object::Budget(budget) => drop(directory.budgets.insert(name, budget)),
-        Object::Limit(limit) => drop(directory.limits.insert(name, limit)),
-        Object::Webhook(webhook) => drop(directory.webhooks.insert(name, webhook)),
-        Object::Key(_) => {}
-        Object::Admin(settings) => {
-            let sha256 = hash(fresh.reveal());
-            match directory.admins.get_mut(&name) {
-                Some(admin) if !is_rotated => admin.settings = settings,
-                Some(admin) => {
-                    *admin = Admin { settings, sha256, created_at: admin.created_at };
-                    return Some(fresh.clone());
-                }
-                None => {
-                    directory.admins.insert(name, Admin { settings, sha256, created_at: clock::now() });
-                    return Some(fresh.clone());
-                }
-            }
-        }
+    let Object::Admin(settings) = object else {
+        object.clone().put(directory);
+        return None;
+    };
+    let before = directory.admins.get(&settings.name);
+    if before.is_some() && !is_rotated {
+        object.clone().put(directory);
+        return None;
     }
-    None
-}
-
-fn remove(directory: &mut Directory, object: &Object) -> Option<Secret> {
-    let name = object.name();
-    match object.kind() {
-        Kind::Project => drop(directory.projects.remove(name)),
-        Kind::User => drop(directory.users.remove(name)),
-        Kind::Budget => drop(directory.budgets.remove(name)),
-        Kind::Limit => drop(directory.limits.remove(name)),
-        Kind::Admin => drop(directory.admins.remove(name)),
-        Kind::Webhook => drop(directory.webhooks.remove(name)),
-        Kind::Key
-        | Kind::ProviderKey
-        | Kind::Target
-        | Kind::Cache
-        | Kind::Batch
-        | Kind::Body
-        | Kind::Session
-        | Kind::Heads => {}
-    }
-    None
+    let created_at = before.map_or_else(clock::now, |admin| admin.created_at);
+    let admin = Admin { settings: settings.clone(), sha256: hash(fresh.reveal()), created_at };
+    directory.admins.insert(settings.name.clone(), admin);
+    Some(fresh.clone())
 }
 
 impl Changed {

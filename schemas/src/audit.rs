@@ -2,8 +2,7 @@
 //! where they are kept. Secrets and their hashes are never among what is told.
 
 use crate::UnixMicros;
-use crate::directory::Role;
-use crate::managed::Kind;
+use crate::kind::{Kind, Role};
 use crate::name::RequestId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -67,6 +67,11 @@ impl Scope {
         provider && self.model.as_ref().is_none_or(|pattern| matches_model(pattern, asked, target))
     }
 
+    /// The one project that it is for, where it is for one.
+    pub fn one_project(&self) -> Option<&str> {
+        self.project.as_deref().filter(|project| !project.contains('*'))
+    }
+
     /// Whether it makes no difference whom the request calls.
     pub fn is_any_target(&self) -> bool {
         self.model.is_none() && self.provider.is_none()
@@ -214,6 +219,14 @@ impl Budget {
                 let limit = text.as_ref().and_then(|text| Picodollars::parse(text).ok()).unwrap_or_default();
                 (Unit::Usd, u64::try_from(limit.0).unwrap_or_default())
             }
+        }
+    }
+
+    /// The model that is called instead, where the budget has one.
+    pub fn downgrade(&self) -> Option<&str> {
+        match &self.on_exceed {
+            OnExceed::Downgrade(model) => Some(model),
+            OnExceed::Reject | OnExceed::Alert => None,
         }
     }
 

@@ -3,11 +3,10 @@
 //! of where it is kept, nor of who may change it.
 
 use crate::UnixMicros;
-use crate::alert::Webhook;
 use crate::book::{self, Generations};
-use crate::budget::{Budget, RateLimit, check_name};
+use crate::budget::{Budget, RateLimit};
+use crate::kind::{Admin, AdminSettings, KeySettings, Managed, Project, User, Webhook};
 use crate::provider_key::ProviderKey;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -81,170 +80,82 @@ impl Directory {
     }
 }
 
-/// Who pays.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Project {
-    /// Its name: 1 to 64 of `a-z 0-9 _ -`.
-    #[schemars(regex(pattern = r"^[a-z0-9_-]{1,64}$"))]
-    pub name: String,
-    /// What it is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1000))]
-    pub description: Option<String>,
-    /// Whether its keys are good.
-    pub enabled: bool,
-    /// The models that all its keys may use, `*` standing for any characters. Empty: all.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(inner(length(min = 1, max = 256)))]
-    pub models: Vec<String>,
+/// Where the objects of a sort stand in the directory.
+pub(crate) trait InDirectory: Managed {
+    /// The one of this name.
+    fn find(directory: &Directory, name: &str) -> Option<Self>;
+
+    /// The names of all.
+    fn names(directory: &Directory) -> Vec<String>;
+
+    /// Writes one, in the place of the one of its name.
+    fn put(self, directory: &mut Directory);
+
+    /// Removes the one of this name.
+    fn remove(directory: &mut Directory, name: &str);
 }
 
-/// Who asks, within whatever project.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct User {
-    /// The name that requests carry: 1 to 256 bytes.
-    #[schemars(length(min = 1, max = 256))]
-    pub name: String,
-    /// Who it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1000))]
-    pub description: Option<String>,
-    /// Whether requests in this name are served.
-    pub enabled: bool,
-}
-
-/// What somebody may do with what is managed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Reads: its projects, or everything when it names none.
-    #[default]
-    Viewer,
-    /// Reads and changes keys, budgets and limits of its projects, and reads their spend.
-    Owner,
-    /// Everything.
-    Admin,
-}
-
-impl Role {
-    /// The word that stands for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Owner => "owner",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-/// Somebody who manages, as kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Admin {
-    /// What its owner says about it.
-    pub settings: AdminSettings,
-    /// SHA-256 of its token, as 64 hexadecimal digits.
-    pub sha256: String,
-    /// When it was made.
-    pub created_at: UnixMicros,
-}
-
-/// Somebody who manages.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdminSettings {
-    /// The name that the audit shows: 1 to 64 of `a-z 0-9 _ -`.
-    #[schemars(regex(pattern = r"^[a-z0-9_-]{1,64}$"))]
-    pub name: String,
-    /// What it may do.
-    pub role: Role,
-    /// With which projects. An owner has at least one; an admin has all.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(inner(regex(pattern = r"^[a-z0-9_-]{1,64}$")))]
-    pub projects: Vec<String>,
-    /// From when on its token is refused.
-    #[serde(with = "crate::rfc3339", skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::rfc3339::schema")]
-    pub expires_at: Option<UnixMicros>,
-    /// Whether its token is good.
-    pub enabled: bool,
-}
-
-impl Default for AdminSettings {
-    fn default() -> Self {
-        Self { name: String::new(), role: Role::Viewer, projects: Vec::new(), expires_at: None, enabled: true }
-    }
-}
-
-impl Default for Project {
-    fn default() -> Self {
-        Self { name: String::new(), description: None, enabled: true, models: Vec::new() }
-    }
-}
-
-impl Default for User {
-    fn default() -> Self {
-        Self { name: String::new(), description: None, enabled: true }
-    }
-}
-
-impl Project {
-    /// Everything that is wrong with it, as (field, reason).
-    pub fn mistakes(&self) -> Vec<(&'static str, String)> {
-        let mut mistakes = check_name(&self.name);
-        mistakes.extend(check_description(self.description.as_deref()));
-        mistakes.extend(check_patterns(&self.models));
-        mistakes
-    }
-}
-
-impl User {
-    /// Everything that is wrong with it, as (field, reason).
-    pub fn mistakes(&self) -> Vec<(&'static str, String)> {
-        let mut mistakes = check_description(self.description.as_deref());
-        if !(1..=256).contains(&self.name.len()) || self.name.chars().any(char::is_control) {
-            mistakes.push(("name", "must be 1 to 256 bytes without control characters".to_owned()));
-        }
-        mistakes
-    }
-}
-
-impl AdminSettings {
-    /// Everything that is wrong with it, as (field, reason).
-    pub fn mistakes(&self) -> Vec<(&'static str, String)> {
-        let mut mistakes = check_name(&self.name);
-        for project in &self.projects {
-            mistakes.extend(check_name(project).into_iter().map(|(_, why)| ("projects", why)));
-        }
-        match self.role {
-            Role::Owner if self.projects.is_empty() => {
-                mistakes.push(("projects", "is missing: an owner has at least one".to_owned()));
+macro_rules! in_directory {
+    ($object:ty, $field:ident) => {
+        impl InDirectory for $object {
+            fn find(directory: &Directory, name: &str) -> Option<Self> {
+                directory.$field.get(name).cloned()
             }
-            Role::Admin if !self.projects.is_empty() => {
-                mistakes.push(("projects", "an admin has all projects: name none, or make it an owner".to_owned()));
+
+            fn names(directory: &Directory) -> Vec<String> {
+                directory.$field.keys().cloned().collect()
             }
-            Role::Owner | Role::Admin | Role::Viewer => {}
+
+            fn put(self, directory: &mut Directory) {
+                directory.$field.insert(self.name.clone(), self);
+            }
+
+            fn remove(directory: &mut Directory, name: &str) {
+                directory.$field.remove(name);
+            }
         }
-        mistakes
+    };
+}
+
+in_directory!(Project, projects);
+in_directory!(User, users);
+in_directory!(Budget, budgets);
+in_directory!(RateLimit, limits);
+in_directory!(Webhook, webhooks);
+
+/// Kept with the hash of a token.
+impl InDirectory for AdminSettings {
+    fn find(directory: &Directory, name: &str) -> Option<Self> {
+        directory.admins.get(name).map(|admin| admin.settings.clone())
+    }
+
+    fn names(directory: &Directory) -> Vec<String> {
+        directory.admins.keys().cloned().collect()
+    }
+
+    /// One who is new needs a token, and is put there with it: see [`Admin`].
+    fn put(self, directory: &mut Directory) {
+        if let Some(admin) = directory.admins.get_mut(&self.name) {
+            admin.settings = self;
+        }
+    }
+
+    fn remove(directory: &mut Directory, name: &str) {
+        directory.admins.remove(name);
     }
 }
 
-/// What is wrong with a text that describes something.
-pub(crate) fn check_description(text: Option<&str>) -> Vec<(&'static str, String)> {
-    let is_wrong = text.is_some_and(|text| text.len() > 1000);
-    if is_wrong { vec![("description", "must be at most 1000 bytes".to_owned())] } else { Vec::new() }
-}
-
-/// The most patterns of models that a key or a project may have.
-const PATTERNS: usize = 500;
-
-/// What is wrong with patterns of models.
-pub(crate) fn check_patterns(models: &[String]) -> Vec<(&'static str, String)> {
-    // Each is compared with names while a request waits.
-    if models.len() > PATTERNS {
-        return vec![("models", format!("at most {PATTERNS} patterns; `*` stands for any characters"))];
+/// Each is an entry of its own in another bucket.
+impl InDirectory for KeySettings {
+    fn find(_: &Directory, _: &str) -> Option<Self> {
+        None
     }
-    let wrong = models.iter().filter(|model| model.is_empty() || model.len() > 256);
-    wrong.map(|model| ("models", format!("`{model}` must be 1 to 256 bytes; `*` stands for any characters"))).collect()
+
+    fn names(_: &Directory) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn put(self, _: &mut Directory) {}
+
+    fn remove(_: &mut Directory, _: &str) {}
 }

@@ -37,6 +37,7 @@ pub mod head;
 pub mod hex;
 pub mod job;
 pub mod key;
+pub mod kind;
 pub mod ledger_line;
 pub mod load;
 pub mod managed;

@@ -1,104 +1,21 @@
 //! What an operator manages, as people write it and as they are shown it: one closed set of objects, read with every
-//! mistake at once. Knows nothing of where they are kept, nor of who may change them.
+//! mistake at once. What each sort is stands in [`crate::kind`]. Knows nothing of where they are kept, nor of who may change
+//! them.
 
-mod key_settings;
 mod parse;
 
-pub use key_settings::KeySettings;
 pub use parse::whole;
 
-use crate::alert::Webhook;
 use crate::budget::{Budget, RateLimit};
-use crate::directory::{AdminSettings, Directory, Project, User};
+use crate::directory::{Directory, InDirectory};
+use crate::kind::{AdminSettings, Check, Description, KeySettings, Kind, Managed, Project, User, Webhook};
 use parse::parsed;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The sorts of objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Who pays.
-    Project,
-    /// Who asks.
-    User,
-    /// A limit on spending.
-    Budget,
-    /// A limit on rates.
-    Limit,
-    /// A virtual key.
-    Key,
-    /// Who manages.
-    Admin,
-    /// Where alerts are posted to.
-    Webhook,
-    /// A key for a provider. It is no [`Object`], since it holds what nobody may see.
-    ProviderKey,
-    /// A model at a provider, whose pause is lifted. It is no [`Object`]: nothing of it is kept.
-    Target,
-    /// The cached answers of a project, or of one of its namespaces, which are removed. They are no [`Object`] either.
-    Cache,
-    /// A batch, which is cancelled. It is no [`Object`] either.
-    Batch,
-    /// Kept bodies of a user, which are deleted. They are no [`Object`] either.
-    Body,
-    /// A session, which is stopped or may go on. It is no [`Object`] either.
-    Session,
-    /// What was learnt of a virtual model, which is frozen or thrown away. It is no [`Object`] either.
-    Heads,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Project, Self::User, Self::Budget, Self::Limit, Self::Key, Self::Admin, Self::Webhook];
-
-    /// The word that stands for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Project => "project",
-            Self::User => "user",
-            Self::Budget => "budget",
-            Self::Limit => "limit",
-            Self::Key => "key",
-            Self::Admin => "admin",
-            Self::Webhook => "webhook",
-            Self::ProviderKey => "provider_key",
-            Self::Target => "target",
-            Self::Cache => "cache",
-            Self::Batch => "batch",
-            Self::Body => "body",
-            Self::Session => "session",
-            Self::Heads => "heads",
-        }
-    }
-
-    /// The word for several of it, as in addresses and in `penstock.toml`.
-    pub fn plural(self) -> &'static str {
-        match self {
-            Self::Project => "projects",
-            Self::User => "users",
-            Self::Budget => "budgets",
-            Self::Limit => "limits",
-            Self::Key => "keys",
-            Self::Admin => "admins",
-            Self::Webhook => "webhooks",
-            Self::ProviderKey => "provider_keys",
-            Self::Target => "targets",
-            Self::Cache => "caches",
-            Self::Batch => "batches",
-            Self::Body => "bodies",
-            Self::Session => "sessions",
-            Self::Heads => "heads",
-        }
-    }
-
-    /// The field that names an object of it.
-    pub fn name_field(self) -> &'static str {
-        if self == Self::Key { "id" } else { "name" }
-    }
-}
+/// The error when what is no object is read as one.
+const NO_OBJECT: &str = "a key for a provider is managed by `penstock providers keys` and /admin/v1/providers alone";
 
 /// What is wrong with an object, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -112,23 +29,125 @@ pub struct Mistake {
     pub is_rule: bool,
 }
 
-/// An object of any sort.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Object {
-    /// Who pays.
-    Project(Project),
-    /// Who asks.
-    User(User),
-    /// A limit on spending.
-    Budget(Budget),
-    /// A limit on rates.
-    Limit(RateLimit),
-    /// A virtual key.
-    Key(Box<KeySettings>),
-    /// Who manages.
-    Admin(AdminSettings),
-    /// Where alerts are posted to.
-    Webhook(Webhook),
+/// What leads from a sort to the type of its objects.
+pub struct ObjectType {
+    /// What holds for all of them.
+    pub description: Description,
+    /// What one looks like as people write it.
+    pub written: fn(&mut SchemaGenerator) -> Schema,
+    /// What one looks like as it is shown.
+    pub shown: fn(&mut SchemaGenerator) -> Schema,
+    read: fn(&Value) -> (Option<Object>, Vec<Mistake>),
+    find: fn(&Directory, &str) -> Option<Object>,
+    names: fn(&Directory) -> Vec<String>,
+    schema: fn() -> Schema,
+}
+
+/// Makes [`Object`] of the types of objects, and leads from each to what it says of itself.
+macro_rules! objects {
+    ($($kind:ident($object:ty): $about:literal,)+) => {
+        /// An object of any sort.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Object {
+            $(#[doc = $about] $kind($object),)+
+        }
+
+        static TYPES: &[ObjectType] = &[$(ObjectType {
+            description: <$object>::DESCRIPTION,
+            read: |value| {
+                let (object, mistakes) = parsed::<$object>(value);
+                (object.map(Object::$kind), mistakes)
+            },
+            find: |directory, name| <$object>::find(directory, name).map(Object::$kind),
+            names: <$object>::names,
+            schema: || schema_for!($object),
+            written: |generator| generator.subschema_for::<$object>(),
+            shown: |generator| generator.subschema_for::<<$object as Managed>::Shown>(),
+        },)+];
+
+        impl Kind {
+            /// Those of which there are objects.
+            pub const ALL: &[Self] = &[$(Self::$kind),+];
+        }
+
+        impl Object {
+            /// As people write it.
+            pub fn value(&self) -> Value {
+                match self { $(Self::$kind(object) => serde_json::to_value(object),)+ }
+                    .expect("objects have a JSON form")
+            }
+
+            /// Its sort.
+            pub fn kind(&self) -> Kind {
+                match self { $(Self::$kind(_) => Kind::$kind,)+ }
+            }
+
+            /// Its name among those of its sort.
+            pub fn name(&self) -> &str {
+                match self { $(Self::$kind(object) => Managed::name(object),)+ }
+            }
+
+            /// The one project that it belongs to, where it does.
+            pub fn project(&self) -> Option<&str> {
+                match self { $(Self::$kind(object) => Managed::project(object),)+ }
+            }
+
+            /// What has to be looked at beside it, in the order in which it is told.
+            pub fn checks(&self) -> Vec<Check<'_>> {
+                match self { $(Self::$kind(object) => Managed::checks(object),)+ }
+            }
+
+            fn mistakes(&self) -> Vec<(&'static str, String)> {
+                match self { $(Self::$kind(object) => Managed::mistakes(object),)+ }
+            }
+
+            /// Writes it into the directory, which holds no keys, and an admin only once there is a token.
+            pub fn put(self, directory: &mut Directory) {
+                match self { $(Self::$kind(object) => object.put(directory),)+ }
+            }
+
+            /// Removes it from the directory.
+            pub fn remove(&self, directory: &mut Directory) {
+                match self { $(Self::$kind(_) => <$object>::remove(directory, self.name()),)+ }
+            }
+        }
+    };
+}
+
+objects! {
+    Project(Project): "Who pays.",
+    User(User): "Who asks.",
+    Key(KeySettings): "A virtual key.",
+    Budget(Budget): "A limit on spending.",
+    Limit(RateLimit): "A limit on rates.",
+    Admin(AdminSettings): "Who manages.",
+    Webhook(Webhook): "Where alerts are posted to.",
+}
+
+impl Kind {
+    /// The type of its objects; `None`: there are none.
+    pub fn object_type(self) -> Option<&'static ObjectType> {
+        TYPES.iter().find(|one| one.description.kind == self)
+    }
+
+    /// What holds for all objects of the sort; `None`: there are none.
+    pub fn description(self) -> Option<&'static Description> {
+        self.object_type().map(|one| &one.description)
+    }
+}
+
+impl ObjectType {
+    /// All of them.
+    pub fn all() -> &'static [Self] {
+        TYPES
+    }
+
+    /// The names of the fields that people write.
+    pub fn fields(&self) -> Vec<String> {
+        let schema = (self.schema)();
+        let properties = schema.get("properties").and_then(Value::as_object);
+        properties.into_iter().flat_map(|fields| fields.keys().cloned()).collect()
+    }
 }
 
 impl Object {
@@ -137,7 +156,7 @@ impl Object {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn read(kind: Kind, value: &Value) -> Result<Self, Vec<Mistake>> {
-        let (object, mut mistakes) = parsed(kind, value);
+        let (object, mut mistakes) = Self::parsed(kind, value);
         let broken: Vec<String> = mistakes.iter().map(|mistake| mistake.field.clone()).collect();
         for (field, message) in object.iter().flat_map(Self::mistakes) {
             // What could not be read looks as if it were absent.
@@ -156,114 +175,27 @@ impl Object {
 
     /// Whether these fields have the right form, whatever they say.
     pub fn fits(kind: Kind, value: &Value) -> bool {
-        parsed(kind, value).1.is_empty()
+        Self::parsed(kind, value).1.is_empty()
     }
 
-    /// As people write it.
-    pub fn value(&self) -> Value {
-        let value = match self {
-            Self::Project(project) => serde_json::to_value(project),
-            Self::User(user) => serde_json::to_value(user),
-            Self::Budget(budget) => serde_json::to_value(budget),
-            Self::Limit(limit) => serde_json::to_value(limit),
-            Self::Key(settings) => serde_json::to_value(settings),
-            Self::Admin(settings) => serde_json::to_value(settings),
-            Self::Webhook(webhook) => serde_json::to_value(webhook),
-        };
-        value.expect("objects have a JSON form")
-    }
-
-    /// Its sort.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Project(_) => Kind::Project,
-            Self::User(_) => Kind::User,
-            Self::Budget(_) => Kind::Budget,
-            Self::Limit(_) => Kind::Limit,
-            Self::Key(_) => Kind::Key,
-            Self::Admin(_) => Kind::Admin,
-            Self::Webhook(_) => Kind::Webhook,
-        }
-    }
-
-    /// Its name among those of its sort.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Project(project) => &project.name,
-            Self::User(user) => &user.name,
-            Self::Budget(budget) => &budget.name,
-            Self::Limit(limit) => &limit.name,
-            Self::Key(settings) => &settings.id,
-            Self::Admin(settings) => &settings.name,
-            Self::Webhook(webhook) => &webhook.name,
-        }
-    }
-
-    /// The one project that it belongs to, where it does.
-    pub fn project(&self) -> Option<&str> {
-        match self {
-            Self::Project(project) => Some(&project.name),
-            Self::Key(settings) => Some(&settings.project),
-            Self::Budget(Budget { scope, .. }) | Self::Limit(RateLimit { scope, .. }) => {
-                scope.project.as_deref().filter(|project| !project.contains('*'))
-            }
-            Self::User(_) | Self::Admin(_) | Self::Webhook(_) => None,
-        }
-    }
-
-    fn mistakes(&self) -> Vec<(&'static str, String)> {
-        match self {
-            Self::Project(project) => project.mistakes(),
-            Self::User(user) => user.mistakes(),
-            Self::Budget(budget) => budget.mistakes(),
-            Self::Limit(limit) => limit.mistakes(),
-            Self::Key(settings) => settings.mistakes(),
-            Self::Admin(settings) => settings.mistakes(),
-            Self::Webhook(webhook) => webhook.mistakes(),
-        }
+    /// What fits of a value, and what does not, by its form alone.
+    fn parsed(kind: Kind, value: &Value) -> (Option<Self>, Vec<Mistake>) {
+        let no_object = || Mistake { field: String::new(), message: NO_OBJECT.to_owned(), is_rule: true };
+        kind.object_type().map_or_else(|| (None, vec![no_object()]), |one| (one.read)(value))
     }
 
     /// The one of this name in the directory, which holds no keys.
     pub fn find(directory: &Directory, kind: Kind, name: &str) -> Option<Self> {
-        match kind {
-            Kind::Project => directory.projects.get(name).cloned().map(Self::Project),
-            Kind::User => directory.users.get(name).cloned().map(Self::User),
-            Kind::Budget => directory.budgets.get(name).cloned().map(Self::Budget),
-            Kind::Limit => directory.limits.get(name).cloned().map(Self::Limit),
-            Kind::Admin => directory.admins.get(name).map(|admin| Self::Admin(admin.settings.clone())),
-            Kind::Webhook => directory.webhooks.get(name).cloned().map(Self::Webhook),
-            Kind::Key
-            | Kind::ProviderKey
-            | Kind::Target
-            | Kind::Cache
-            | Kind::Batch
-            | Kind::Body
-            | Kind::Session
-            | Kind::Heads => None,
-        }
+        (kind.object_type()?.find)(directory, name)
     }
 
     /// All of a sort in the directory, which holds no keys.
     pub fn all(directory: &Directory, kind: Kind) -> Vec<Self> {
-        let names: Vec<&String> = match kind {
-            Kind::Project => directory.projects.keys().collect(),
-            Kind::User => directory.users.keys().collect(),
-            Kind::Budget => directory.budgets.keys().collect(),
-            Kind::Limit => directory.limits.keys().collect(),
-            Kind::Admin => directory.admins.keys().collect(),
-            Kind::Webhook => directory.webhooks.keys().collect(),
-            Kind::Key
-            | Kind::ProviderKey
-            | Kind::Target
-            | Kind::Cache
-            | Kind::Batch
-            | Kind::Body
-            | Kind::Session
-            | Kind::Heads => Vec::new(),
-        };
-        names.into_iter().filter_map(|name| Self::find(directory, kind, name)).collect()
+        let names = kind.object_type().map(|one| (one.names)(directory)).unwrap_or_default();
+        names.iter().filter_map(|name| Self::find(directory, kind, name)).collect()
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,23 +1,9 @@
-//! What is managed as the admin API and the command line show it: what people wrote, and what is known besides.
+//! How much of a budget is used, as the admin API and the command line show it. Knows nothing of who counts it.
 
-use crate::budget::{Budget, Unit};
-use crate::directory::{Admin, AdminSettings};
-use crate::key::{KeySecret, VirtualKey};
-use crate::managed::KeySettings;
+use crate::budget::Unit;
 use crate::money::Picodollars;
-use crate::rfc3339;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// A budget and how much of it is used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct BudgetShown {
-    /// As it was written.
-    #[serde(flatten)]
-    pub budget: Budget,
-    /// Its counters in the cycle that runs now: one, or one for each value of `per` that was seen.
-    pub windows: Vec<BudgetWindow>,
-}
 
 /// One counter of a budget in one turn of its cycle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,69 +52,5 @@ impl std::fmt::Display for Amount {
             Self::Usd(usd) => f.write_str(usd),
             Self::Count(count) => count.fmt(f),
         }
-    }
-}
-
-/// A virtual key without its secret, which nobody knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct KeyShown {
-    /// As it was written.
-    #[serde(flatten)]
-    pub settings: KeySettings,
-    /// The first characters of its newest secret.
-    pub prefix: String,
-    /// When it was made, RFC 3339.
-    pub created_at: String,
-    /// Its secrets that are good or will be: the newest, and those before it for as long as they hold.
-    pub secrets: Vec<SecretShown>,
-}
-
-/// One secret of a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct SecretShown {
-    /// Its first characters.
-    pub prefix: String,
-    /// When it was made, RFC 3339.
-    pub created_at: String,
-    /// From when on it is refused; null: it is the newest.
-    pub until: Option<String>,
-}
-
-impl KeyShown {
-    /// A key as it is shown.
-    pub fn of(key: &VirtualKey) -> Self {
-        Self {
-            settings: KeySettings::of(key),
-            prefix: key.prefix.clone(),
-            created_at: rfc3339::write(key.created_at),
-            secrets: key.all_secrets().into_iter().map(SecretShown::of).collect(),
-        }
-    }
-}
-
-impl SecretShown {
-    fn of(secret: KeySecret) -> Self {
-        Self {
-            prefix: secret.prefix,
-            created_at: rfc3339::write(secret.created_at),
-            until: secret.until.map(rfc3339::write),
-        }
-    }
-}
-
-/// Somebody who manages, without the token, which nobody knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct AdminShown {
-    /// As it was written.
-    #[serde(flatten)]
-    pub settings: AdminSettings,
-    /// When it was made, RFC 3339.
-    pub created_at: String,
-}
-
-impl AdminShown {
-    /// Somebody as they are shown.
-    pub fn of(admin: &Admin) -> Self {
-        Self { settings: admin.settings.clone(), created_at: rfc3339::write(admin.created_at) }
     }
 }

@@ -10,7 +10,7 @@ use penstock_schemas::alert::{Alert, AlertKind};
 use penstock_schemas::asked_tools::AskedTools;
 use penstock_schemas::audit::{Action, AuditEvent, Way};
 use penstock_schemas::budget::Budget;
-use penstock_schemas::directory::{Admin, AdminSettings, Directory, Role};
+use penstock_schemas::directory::Directory;
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Unsupported};
 use penstock_schemas::event::{
     AttemptEnded, AttemptStarted, AttemptTrace, CacheResult, Outcome, RequestEvent, UsageEvent, decode_batch,
@@ -21,7 +21,7 @@ use penstock_schemas::frame::{
     Accepted, Control, DeclineReason, Declined, Ended, Failed, Frame, Head, Payload, Summary,
 };
 use penstock_schemas::key::VirtualKey;
-use penstock_schemas::managed::Kind;
+use penstock_schemas::kind::{Admin, AdminSettings, Kind, Role};
 use penstock_schemas::model::ProviderCard;
 use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::{AttemptId, BatchId, KeyId, ProcessId, ProjectId, RequestId, Target};

@@ -12,7 +12,6 @@ mod up;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use penstock_runtime::config::Mistakes;
-use penstock_schemas::managed::Kind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
@@ -103,24 +102,8 @@ enum Command {
     Ledger(tools::ledger::LedgerCommand),
     /// What somebody had to be told: budgets that run out, keys that fail
     Alerts(tools::alerts::AlertOptions),
-    /// Who pays
-    #[command(subcommand)]
-    Projects(tools::objects::ObjectCommand),
-    /// Who asks
-    #[command(subcommand)]
-    Users(tools::objects::ObjectCommand),
-    /// Limits on spending, and how much of them is used
-    #[command(subcommand)]
-    Budgets(tools::objects::ObjectCommand),
-    /// Limits on rates
-    #[command(subcommand)]
-    Limits(tools::objects::ObjectCommand),
-    /// Who manages: tokens of the admin API
-    #[command(subcommand)]
-    Admins(tools::objects::ObjectCommand),
-    /// Where alerts are posted to
-    #[command(subcommand)]
-    Webhooks(tools::objects::ObjectCommand),
+    #[command(flatten)]
+    Objects(tools::objects::KindCommand),
     /// Who changed what
     Audit(tools::audit::AuditOptions),
     /// Who spent what, where that leads to, and what it would have cost
@@ -229,12 +212,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Providers(command) => Box::pin(tools::providers::run(&place, command)).await,
         Command::Apply(options) => Box::pin(tools::apply::run(&place, &options)).await,
         Command::Keys(command) => Box::pin(tools::keys::run(&place, command)).await,
-        Command::Projects(command) => Box::pin(tools::objects::run(&place, Kind::Project, command)).await,
-        Command::Users(command) => Box::pin(tools::objects::run(&place, Kind::User, command)).await,
-        Command::Budgets(command) => Box::pin(tools::objects::run(&place, Kind::Budget, command)).await,
-        Command::Limits(command) => Box::pin(tools::objects::run(&place, Kind::Limit, command)).await,
-        Command::Admins(command) => Box::pin(tools::objects::run(&place, Kind::Admin, command)).await,
-        Command::Webhooks(command) => Box::pin(tools::objects::run(&place, Kind::Webhook, command)).await,
+        Command::Objects(command) => Box::pin(tools::objects::run(&place, command)).await,
         Command::Audit(options) => tools::audit::run(&place, &options).await,
         Command::Spend(options) => tools::spend::run(&place, &options).await,
         Command::Show(options) => tools::show::run(&place, &options).await,

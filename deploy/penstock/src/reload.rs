@@ -5,7 +5,7 @@ use crate::Place;
 use crate::config::{self, Config};
 use penstock_ingress::Declared;
 use penstock_runtime::config::settings;
-use penstock_schemas::managed::Kind;
+use penstock_schemas::kind::Kind;
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::path::PathBuf;

@@ -3,9 +3,9 @@
 use super::token::{BadToken, Claims};
 use penstock_runtime::config::{Document, Section};
 use penstock_schemas::UnixMicros;
-use penstock_schemas::directory::Role;
 use penstock_schemas::hex;
 use penstock_schemas::key::VirtualKey;
+use penstock_schemas::kind::Role;
 use penstock_schemas::name::{KeyId, ProjectId};
 use reqwest::Url;
 use ring::digest::{SHA256, digest};

@@ -2,8 +2,8 @@
 
 use super::ManageError;
 use penstock_schemas::audit::Way;
-use penstock_schemas::directory::Role;
-use penstock_schemas::managed::{Kind, Object};
+use penstock_schemas::kind::Role;
+use penstock_schemas::managed::Object;
 use penstock_schemas::name::RequestId;
 
 /// Somebody who manages.
@@ -68,10 +68,7 @@ impl Actor {
     /// # Errors
     /// When they may not make the object what it is, or may not remove it.
     pub(crate) fn must_change(&self, object: &Object) -> Result<(), ManageError> {
-        let is_theirs = || {
-            matches!(object.kind(), Kind::Key | Kind::Budget | Kind::Limit)
-                && object.project().is_some_and(|project| self.has(project))
-        };
+        let is_theirs = || is_owned(object) && object.project().is_some_and(|project| self.has(project));
         match self.role {
             Role::Admin => Ok(()),
             Role::Owner if is_theirs() => Ok(()),
@@ -85,17 +82,20 @@ impl Actor {
 }
 
 fn needed(object: &Object) -> String {
-    match (object.kind(), object.project()) {
-        (Kind::Key | Kind::Budget | Kind::Limit, Some(project)) => {
-            format!("admin, or owner of the project {project}")
-        }
+    match object.project() {
+        Some(project) if is_owned(object) => format!("admin, or owner of the project {project}"),
         _ => "admin".to_owned(),
     }
+}
+
+fn is_owned(object: &Object) -> bool {
+    object.kind().description().is_some_and(|kind| kind.is_owned)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use penstock_schemas::kind::Kind;
 
     fn object(kind: Kind, json: &str) -> Object {
         Object::read(kind, &serde_json::from_str(json).unwrap()).unwrap()

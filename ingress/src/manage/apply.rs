@@ -2,21 +2,19 @@
 //! then the keys. Says what it does, or would do, step by step.
 
 use super::rules::Surroundings;
-use super::{Actor, Changed, Declared, DeclaredKey, ManageError, Objects, put, remove, token};
+use super::{Actor, Changed, Declared, DeclaredKey, ManageError, Objects, put, token};
 use crate::keys::{self, Keys};
 use penstock_runtime::{Secret, clock};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::directory::Directory;
 use penstock_schemas::key::VirtualKey;
-use penstock_schemas::managed::{KeySettings, Kind, Mistake, Object};
+use penstock_schemas::kind::{KeySettings, Kind};
+use penstock_schemas::managed::{Mistake, Object};
 use penstock_schemas::name::{KeyId, ProjectId};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// The sorts that are removed when a file does not declare them, if that is asked for.
-const PRUNED: [Kind; 5] = [Kind::Project, Kind::User, Kind::Budget, Kind::Limit, Kind::Webhook];
 
 /// How a file is applied.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,7 +78,7 @@ impl Objects {
             for change in &changes {
                 match (&change.before, &change.after) {
                     (_, Some(after)) => drop(put(directory, after, &token::generate(), false)),
-                    (Some(before), None) => drop(remove(directory, before)),
+                    (Some(before), None) => before.remove(directory),
                     (None, None) => {}
                 }
             }
@@ -144,7 +142,7 @@ fn events(changes: &[Changed], actor: &Actor) -> Vec<penstock_schemas::audit::Au
 }
 
 fn settings(key: &VirtualKey) -> Object {
-    Object::Key(Box::new(KeySettings::of(key)))
+    Object::Key(KeySettings::of(key))
 }
 
 /// Whether a key has got another secret.
@@ -189,7 +187,8 @@ fn plan(directory: &Directory, declared: &Declared, how: Applying) -> Vec<Change
         let before = Object::find(directory, object.kind(), object.name());
         (before.as_ref() != Some(object)).then(|| change_of(before, Some(object.clone()), false))
     });
-    let kinds = PRUNED.into_iter().filter(|_| how.is_pruning);
+    let is_declared = |kind: &Kind| kind.description().is_some_and(|kind| kind.is_declared);
+    let kinds = Kind::ALL.iter().copied().filter(|kind| how.is_pruning && is_declared(kind));
     let others = kinds.flat_map(|kind| Object::all(directory, kind)).filter(|object| {
         !declared.objects.iter().any(|wanted| wanted.kind() == object.kind() && wanted.name() == object.name())
     });
@@ -198,7 +197,7 @@ fn plan(directory: &Directory, declared: &Declared, how: Applying) -> Vec<Change
 
 /// The warnings about all that is declared, as if it were there.
 fn check(around: &Surroundings<'_>, declared: &Declared) -> Result<Vec<String>, ManageError> {
-    let keys = declared.keys.iter().map(|key| Object::Key(Box::new(key.settings.clone())));
+    let keys = declared.keys.iter().map(|key| Object::Key(key.settings.clone()));
     let of_projects: Vec<VirtualKey> = declared.keys.iter().map(stand_in).collect();
     let all: Vec<VirtualKey> = around.keys.iter().cloned().chain(of_projects).collect();
     let around = Surroundings { keys: &all, ..*around };

@@ -4,7 +4,7 @@
 use super::{Actor, ManageError, Objects};
 use penstock_runtime::clock;
 use penstock_schemas::audit::{Action, AuditEvent};
-use penstock_schemas::managed::Kind;
+use penstock_schemas::kind::Kind;
 use serde_json::json;
 use uuid::Uuid;
 

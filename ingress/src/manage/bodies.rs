@@ -6,7 +6,7 @@ use penstock_runtime::bus::Bus;
 use penstock_runtime::clock;
 use penstock_schemas::audit::{Action, AuditEvent};
 use penstock_schemas::body::{BodyDeleted, BodyDeletion};
-use penstock_schemas::managed::Kind;
+use penstock_schemas::kind::Kind;
 use penstock_schemas::spend::ReportReply;
 use uuid::Uuid;
 

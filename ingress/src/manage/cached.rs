@@ -5,7 +5,7 @@ use penstock_runtime::bus::Bus;
 use penstock_runtime::clock;
 use penstock_schemas::audit::{Action, AuditEvent};
 use penstock_schemas::cache::CacheMark;
-use penstock_schemas::managed::Kind;
+use penstock_schemas::kind::Kind;
 use penstock_schemas::name::ProjectId;
 use uuid::Uuid;
 

@@ -6,7 +6,7 @@ use penstock_runtime::bus::Bus;
 use penstock_runtime::clock;
 use penstock_schemas::audit::{Action, AuditEvent};
 use penstock_schemas::head::{HeadsChange, ModelHeads};
-use penstock_schemas::managed::Kind;
+use penstock_schemas::kind::Kind;
 use serde_json::json;
 use uuid::Uuid;
 

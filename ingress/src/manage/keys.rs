@@ -6,9 +6,9 @@ use super::{Actor, Changed, ManageError, Objects, Wish, check_revision, judge, m
 use crate::keys;
 use penstock_runtime::{Secret, clock};
 use penstock_schemas::key::VirtualKey;
-use penstock_schemas::managed::{KeySettings, Kind, Object};
+use penstock_schemas::kind::{KeySettings, KeyShown, Kind};
+use penstock_schemas::managed::Object;
 use penstock_schemas::name::KeyId;
-use penstock_schemas::shown::KeyShown;
 use serde_json::Value;
 
 /// How often a key is changed anew on what somebody else has made of it meanwhile.
@@ -97,13 +97,13 @@ impl Objects {
                 (self.keys.describe(id, &secret), Some(secret))
             }
         };
-        settings.as_ref().clone().put_into(&mut key, clock::now());
+        settings.clone().put_into(&mut key, clock::now());
         (key, secret)
     }
 }
 
 fn object(key: &VirtualKey) -> Object {
-    Object::Key(Box::new(KeySettings::of(key)))
+    Object::Key(KeySettings::of(key))
 }
 
 /// A new key without an id gets one here, so that it keeps it however often it is tried.

@@ -3,9 +3,10 @@
 
 use crate::models::{Models, Named};
 use penstock_schemas::UnixMicros;
-use penstock_schemas::budget::{OnExceed, Scope};
+use penstock_schemas::budget::Scope;
 use penstock_schemas::directory::Directory;
 use penstock_schemas::key::VirtualKey;
+use penstock_schemas::kind::Check;
 use penstock_schemas::managed::{Mistake, Object};
 use penstock_schemas::name::Target;
 use penstock_schemas::pattern::matches;
@@ -21,18 +22,11 @@ pub(crate) struct Surroundings<'a> {
 impl Surroundings<'_> {
     /// What makes the object impossible here.
     pub(crate) fn mistakes(&self, object: &Object) -> Vec<Mistake> {
-        let budgets = match object {
-            Object::Budget(budget) => std::slice::from_ref(budget),
-            Object::Key(settings) => &settings.budgets,
-            _ => &[],
-        };
-        let field = if matches!(object, Object::Key(_)) { "budgets" } else { "on_exceed" };
-        let downgrades = budgets.iter().filter_map(|budget| match &budget.on_exceed {
-            OnExceed::Downgrade(model) => Some(model),
-            OnExceed::Reject | OnExceed::Alert => None,
+        let wrong = object.checks().into_iter().filter_map(|check| match check {
+            Check::Downgrade(field, model) => Some((field, self.why_not(model)?)),
+            _ => None,
         });
-        let wrong = downgrades.filter_map(|model| self.why_not(model));
-        wrong.map(|message| Mistake { field: field.to_owned(), message, is_rule: true }).collect()
+        wrong.map(|(field, message)| Mistake { field: field.to_owned(), message, is_rule: true }).collect()
     }
 
     fn why_not(&self, model: &str) -> Option<String> {
@@ -50,31 +44,25 @@ impl Surroundings<'_> {
 
     /// What is possible, and probably not what was meant.
     pub(crate) fn warnings(&self, object: &Object) -> Vec<String> {
-        match object {
-            Object::Project(project) => self.patterns(&project.models),
-            Object::User(_) | Object::Webhook(_) => Vec::new(),
-            Object::Budget(budget) => {
-                let mut warnings = self.scope(&budget.scope);
-                if budget.limit().1 == 0 {
-                    warnings.push("the limit is 0: every request that it matches is refused".to_owned());
-                }
-                warnings
-            }
-            Object::Limit(limit) => self.scope(&limit.scope),
-            Object::Key(settings) => {
-                let mut warnings = self.patterns(&settings.models);
-                if settings.expires_at.is_some_and(|until| until <= self.now) {
-                    warnings.push("it has expired already".to_owned());
-                }
-                if self.directory.projects.get(&settings.project).is_some_and(|project| !project.enabled) {
-                    warnings.push(format!("the project `{}` is disabled: the key is refused", settings.project));
-                }
-                warnings
-            }
-            Object::Admin(settings) => {
-                let unknown = settings.projects.iter().filter(|project| !self.is_project(project));
+        object.checks().into_iter().flat_map(|check| self.told(check)).collect()
+    }
+
+    fn told(&self, check: Check<'_>) -> Vec<String> {
+        let one = |is_so: bool, text: &str| if is_so { vec![text.to_owned()] } else { Vec::new() };
+        match check {
+            Check::Downgrade(..) => Vec::new(),
+            Check::Models(patterns) => self.patterns(patterns),
+            Check::Scope(scope) => self.scope(scope),
+            Check::Projects(projects) => {
+                let unknown = projects.iter().filter(|project| !self.is_project(project));
                 unknown.map(|project| format!("nothing belongs to a project `{project}` yet")).collect()
             }
+            Check::Payer(project) => {
+                let is_disabled = self.directory.projects.get(project).is_some_and(|project| !project.enabled);
+                one(is_disabled, &format!("the project `{project}` is disabled: the key is refused"))
+            }
+            Check::Expiry(until) => one(until <= self.now, "it has expired already"),
+            Check::Limit(limit) => one(limit == 0, "the limit is 0: every request that it matches is refused"),
         }
     }
 

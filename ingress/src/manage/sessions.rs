@@ -5,7 +5,7 @@ use super::{Actor, ManageError, Objects};
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::audit::{Action, AuditEvent};
-use penstock_schemas::managed::Kind;
+use penstock_schemas::kind::Kind;
 use penstock_schemas::name::ProjectId;
 use penstock_schemas::rfc3339;
 use penstock_schemas::session::{Session, SessionSource};

@@ -4,7 +4,7 @@ use super::{Actor, ManageError, Objects};
 use penstock_runtime::bus::Bus;
 use penstock_runtime::clock;
 use penstock_schemas::audit::{Action, AuditEvent};
-use penstock_schemas::managed::Kind;
+use penstock_schemas::kind::Kind;
 use penstock_schemas::name::Target;
 use penstock_schemas::pool::Resume;
 use serde_json::json;

@@ -5,8 +5,9 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::book::{Book, Counter, Generations};
 use penstock_schemas::budget::Budget;
 use penstock_schemas::cycle::{self, Window};
+use penstock_schemas::kind::BudgetShown;
 use penstock_schemas::rfc3339;
-use penstock_schemas::shown::{Amount, BudgetShown, BudgetWindow};
+use penstock_schemas::shown::{Amount, BudgetWindow};
 
 /// Counters of one budget that are shown at the most.
 const MOST: usize = 1000;

@@ -1,7 +1,8 @@
 //! Why something that is managed is not shown or not changed. Knows neither HTTP statuses nor how an error is spelt.
 
 use penstock_runtime::bus::{BusError, NotChanged};
-use penstock_schemas::managed::{Kind, Mistake};
+use penstock_schemas::kind::Kind;
+use penstock_schemas::managed::Mistake;
 
 /// Why not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

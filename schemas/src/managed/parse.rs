@@ -1,29 +1,10 @@
-//! Reads a managed object field by field, so that every mistake is found at once. Knows no rule between fields.
+//! Reads a managed object field by field, so that every mistake is found at once. Knows no sort of object, nor a rule between
+//! fields.
 
-use super::{Kind, Mistake, Object};
+use super::Mistake;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-
-/// The error when a provider's key is read as a managed object.
-const NO_OBJECT: &str = "a key for a provider is managed by `penstock providers keys` and /admin/v1/providers alone";
-
-/// What fits of a value, and what does not, by its form alone.
-pub(super) fn parsed(kind: Kind, value: &Value) -> (Option<Object>, Vec<Mistake>) {
-    let value = &whole(value.clone());
-    match kind {
-        Kind::Project => fields(value, Object::Project),
-        Kind::User => fields(value, Object::User),
-        Kind::Budget => fields(value, Object::Budget),
-        Kind::Limit => fields(value, Object::Limit),
-        Kind::Key => fields(value, |settings| Object::Key(Box::new(settings))),
-        Kind::Admin => fields(value, Object::Admin),
-        Kind::Webhook => fields(value, Object::Webhook),
-        Kind::ProviderKey | Kind::Target | Kind::Cache | Kind::Batch | Kind::Body | Kind::Session | Kind::Heads => {
-            (None, vec![Mistake { field: String::new(), message: NO_OBJECT.to_owned(), is_rule: true }])
-        }
-    }
-}
 
 /// The value with `5` in the place of `5.0`: JSON knows no difference.
 pub fn whole(value: Value) -> Value {
@@ -56,17 +37,14 @@ fn is_same_form(given: &Value, read: &Value) -> bool {
     }
 }
 
-/// A mistake for each field that does not fit; what fits, as an object.
-fn fields<T: DeserializeOwned + Serialize>(
-    value: &Value,
-    object: impl Fn(T) -> Object,
-) -> (Option<Object>, Vec<Mistake>) {
+/// What fits of a value, and a mistake for each field that does not, by its form alone.
+pub(super) fn parsed<T: DeserializeOwned + Serialize>(value: &Value) -> (Option<T>, Vec<Mistake>) {
     let wrong = |field: &str, message: String| Mistake { field: field.to_owned(), message, is_rule: false };
-    let Value::Object(map) = value else {
+    let Value::Object(map) = whole(value.clone()) else {
         return (None, vec![wrong("", "must be a JSON object".to_owned())]);
     };
     let (mut fit, mut mistakes) = (Map::new(), Vec::new());
-    for (field, value) in map {
+    for (field, value) in &map {
         let alone = Value::Object(Map::from_iter([(field.clone(), value.clone())]));
         match serde_path_to_error::deserialize::<_, T>(&alone) {
             Ok(read) => {
@@ -84,5 +62,5 @@ fn fields<T: DeserializeOwned + Serialize>(
             }
         }
     }
-    (serde_json::from_value(Value::Object(fit)).ok().map(object), mistakes)
+    (serde_json::from_value(Value::Object(fit)).ok(), mistakes)
 }

@@ -6,7 +6,8 @@ use penstock_dialects::provider::RequestPath;
 use penstock_ingress::{IngressConfig, fuzzing};
 use penstock_runtime::config::{Document, parse_duration};
 use penstock_schemas::alert::AlertQuery;
-use penstock_schemas::managed::{Kind, Object};
+use penstock_schemas::managed::{Object};
+use penstock_schemas::kind::{Kind};
 use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::{self, ModelId, ProjectId, Target};
 use penstock_schemas::price::{PerMillion, PerUnit};
@@ -24,7 +25,7 @@ const KEYS: &str = r#"[{"kty":"RSA","kid":"a","n":"AQAB","e":"AQAB"},{"kty":"EC"
 /// What is taken for a name or an amount reads back the same.
 pub fn read(mut input: Input<'_>) {
     let what = input.number() % 8;
-    let kind = input.one(&Kind::ALL);
+    let kind = input.one(Kind::ALL);
     let Some(text) = input.text() else { return };
     match what {
         0 => named(text),

@@ -11,7 +11,7 @@ use penstock_runtime::{MasterKey, Secret, clock};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::audit::Way;
 use penstock_schemas::key::VirtualKey;
-use penstock_schemas::managed::Kind;
+use penstock_schemas::kind::Kind;
 use penstock_schemas::rfc3339;
 use serde_json::{Value, json};
 use std::process::ExitCode;

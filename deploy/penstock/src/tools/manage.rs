@@ -7,7 +7,7 @@ use crate::{Format, Place};
 use anyhow::{anyhow, bail};
 use penstock_ingress::manage::{Actor, Done, ManageError, Objects, Wish};
 use penstock_schemas::audit::{Action, Way};
-use penstock_schemas::managed::Kind;
+use penstock_schemas::kind::Kind;
 use serde_json::Value;
 
 /// The objects, and in whose name they are changed.

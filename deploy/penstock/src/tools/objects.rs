@@ -4,15 +4,63 @@
 use super::manage::{Counter, print_done, told};
 use super::output::print;
 use crate::{Format, Place};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 use penstock_ingress::manage::{Force, Wish};
 use penstock_schemas::audit::Way;
-use penstock_schemas::managed::{Kind, Object};
+use penstock_schemas::kind::Kind;
+use penstock_schemas::managed::Object;
 use serde_json::{Map, Value};
 use std::process::ExitCode;
 use std::time::Duration;
 
-#[derive(clap::Subcommand)]
-pub(crate) enum ObjectCommand {
+/// What is done to the objects of one sort: `penstock budgets list`. There is a command for each, but for virtual keys,
+/// which have one of their own.
+pub(crate) struct KindCommand {
+    kind: Kind,
+    command: ObjectCommand,
+}
+
+impl KindCommand {
+    fn kinds() -> impl Iterator<Item = Kind> {
+        Kind::ALL.iter().copied().filter(|kind| *kind != Kind::Key)
+    }
+}
+
+impl FromArgMatches for KindCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let unknown = || clap::Error::new(ErrorKind::InvalidSubcommand);
+        let (word, matches) = matches.subcommand().ok_or_else(unknown)?;
+        let kind = Self::kinds().find(|kind| kind.plural() == word).ok_or_else(unknown)?;
+        Ok(Self { kind, command: ObjectCommand::from_arg_matches(matches)? })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Subcommand for KindCommand {
+    fn augment_subcommands(all: Command) -> Command {
+        Self::kinds().fold(all, |all, kind| {
+            let about = kind.description().map_or("", |kind| kind.about);
+            let command = ObjectCommand::augment_subcommands(Command::new(kind.plural()));
+            all.subcommand(command.about(about).subcommand_required(true).arg_required_else_help(true))
+        })
+    }
+
+    fn augment_subcommands_for_update(all: Command) -> Command {
+        Self::augment_subcommands(all)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        Self::kinds().any(|kind| kind.plural() == name)
+    }
+}
+
+#[derive(Subcommand)]
+enum ObjectCommand {
     /// List all
     List {
         /// How to print them
@@ -83,7 +131,7 @@ Examples:
 
 The fields are those of deploy/penstock.example.toml.";
 
-pub(crate) async fn run(place: &Place, kind: Kind, command: ObjectCommand) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(place: &Place, KindCommand { kind, command }: KindCommand) -> anyhow::Result<ExitCode> {
     let counter = Box::pin(Counter::open(place, Way::Cli)).await?;
     let (wish, format) = match command {
         ObjectCommand::List { format } => {
@@ -152,22 +200,7 @@ fn print_objects(kind: Kind, objects: &[Value], format: Format, value: &Value) -
     if kind == Kind::Budget {
         return print_budgets(objects, format, value);
     }
-    let columns: &[&str] = match kind {
-        Kind::Project => &["name", "enabled", "models", "description"],
-        Kind::User => &["name", "enabled", "description"],
-        Kind::Limit => &["name", "match", "per", "rates"],
-        Kind::Admin => &["name", "role", "projects", "enabled", "expires_at", "created_at"],
-        Kind::Webhook => &["name", "url", "events"],
-        Kind::Key
-        | Kind::Budget
-        | Kind::ProviderKey
-        | Kind::Target
-        | Kind::Cache
-        | Kind::Batch
-        | Kind::Body
-        | Kind::Session
-        | Kind::Heads => &["id"],
-    };
+    let columns = kind.description().map_or(&[][..], |kind| kind.columns);
     let row = |object: &Value| columns.iter().map(|column| text(&object[*column])).collect::<Vec<String>>();
     print(format, columns, &objects.iter().map(row).collect::<Vec<_>>(), value)
 }

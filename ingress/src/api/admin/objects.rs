@@ -6,7 +6,7 @@ use crate::manage::{Done, Force, Wish};
 use crate::refusal::Refusal;
 use penstock_runtime::config::parse_duration;
 use penstock_schemas::audit::Action;
-use penstock_schemas::managed::Kind;
+use penstock_schemas::kind::Kind;
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::activity::ActivityQuery;
 use penstock_schemas::alert::AlertQuery;
 use penstock_schemas::audit::{AuditQuery, AuditReply};
-use penstock_schemas::directory::Role;
+use penstock_schemas::kind::Role;
 use penstock_schemas::question::{Answered, Question, Words};
 use penstock_schemas::spend::{ReportReply, SpendQuery, parse_time};
 use penstock_schemas::target::{ResumeTarget, TargetReport};

@@ -16,20 +16,18 @@ use parameters::{
     PAGE_OF_BATCHES, PROJECT, STATUS, STATUS_OF_BATCH, filters, quality, time,
 };
 use penstock_schemas::activity::ActivityReport;
-use penstock_schemas::alert::{AlertReport, Webhook};
+use penstock_schemas::alert::AlertReport;
 use penstock_schemas::audit::AuditReport;
-use penstock_schemas::budget::{Budget, RateLimit};
 use penstock_schemas::cache::{CacheReport, NamespaceReport};
-use penstock_schemas::directory::{AdminSettings, Project, User};
 use penstock_schemas::experiment::ExperimentReport;
 use penstock_schemas::head::{HeadsChange, ModelHeads};
+use penstock_schemas::kind::{AdminShown, KeyShown, Kind};
 use penstock_schemas::load::FleetReport;
-use penstock_schemas::managed::{KeySettings, Kind};
+use penstock_schemas::managed::ObjectType;
 use penstock_schemas::provider_key::{NewProviderKey, ProviderKeyChange, ProviderKeyShown};
 use penstock_schemas::question::Answered;
 use penstock_schemas::route::{RoutePlan, RouteQuestion};
 use penstock_schemas::rows::RowReport;
-use penstock_schemas::shown::{AdminShown, BudgetShown, KeyShown};
 use penstock_schemas::target::ResumeTarget;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
@@ -94,13 +92,7 @@ fn content<T: JsonSchema>(form: ContentForm) -> BodyContent {
 /// Every route of the admin API.
 pub(crate) fn routes() -> Vec<AdminRoute> {
     let mut routes = Vec::new();
-    routes.extend(of_objects::<Project, Project>(Kind::Project));
-    routes.extend(of_objects::<User, User>(Kind::User));
-    routes.extend(of_objects::<KeySettings, KeyShown>(Kind::Key));
-    routes.extend(of_objects::<Budget, BudgetShown>(Kind::Budget));
-    routes.extend(of_objects::<RateLimit, RateLimit>(Kind::Limit));
-    routes.extend(of_objects::<AdminSettings, AdminShown>(Kind::Admin));
-    routes.extend(of_objects::<Webhook, Webhook>(Kind::Webhook));
+    routes.extend(ObjectType::all().iter().flat_map(of_objects));
     routes.extend(of_secrets());
     routes.extend(of_provider_keys());
     routes.push(AdminRoute {
@@ -186,9 +178,12 @@ fn of_activity() -> Vec<AdminRoute> {
 }
 
 /// List, show, create, replace, change, delete.
-fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<AdminRoute> {
+fn of_objects(object_type: &ObjectType) -> Vec<AdminRoute> {
+    let ObjectType { description, written, shown, .. } = *object_type;
+    let kind = description.kind;
     let (word, all) = (kind.as_str(), kind.plural());
-    let changed = if matches!(kind, Kind::Key | Kind::Admin) { ContentForm::Secret } else { ContentForm::Changed };
+    let changed = if description.has_secret { ContentForm::Secret } else { ContentForm::Changed };
+    let (written, shown) = (|form| BodyContent { schema: written, form }, |form| BodyContent { schema: shown, form });
     let route = |method: Method, verb: &str, summary: String| AdminRoute {
         path: match verb {
             "list" | "create" => format!("/admin/v1/{all}"),
@@ -201,17 +196,17 @@ fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<AdminRoute> {
         parameters: if method == Method::GET { Vec::new() } else { vec![IF_MATCH] },
         method,
         body: None,
-        answer: content::<W>(changed),
+        answer: written(changed),
         handler: handler(move |asked| objects::one(kind, asked)),
     };
     vec![
         AdminRoute {
-            answer: content::<S>(ContentForm::List),
+            answer: shown(ContentForm::List),
             handler: handler(move |asked| objects::list(kind, asked)),
             ..route(Method::GET, "list", format!("All {all} that you may see"))
         },
         AdminRoute {
-            body: Some(content::<W>(if kind == Kind::Key {
+            body: Some(written(if kind == Kind::Key {
                 ContentForm::Plain
             } else {
                 ContentForm::Named(kind.name_field())
@@ -219,14 +214,14 @@ fn of_objects<W: JsonSchema, S: JsonSchema>(kind: Kind) -> Vec<AdminRoute> {
             handler: handler(move |asked| objects::create(kind, asked)),
             ..route(Method::POST, "create", format!("A new {word}"))
         },
-        AdminRoute { answer: content::<S>(ContentForm::Plain), ..route(Method::GET, "show", format!("One {word}")) },
+        AdminRoute { answer: shown(ContentForm::Plain), ..route(Method::GET, "show", format!("One {word}")) },
         AdminRoute {
-            body: Some(content::<W>(ContentForm::Plain)),
+            body: Some(written(ContentForm::Plain)),
             handler: handler(move |asked| objects::replace(kind, asked)),
             ..route(Method::PUT, "set", format!("The {word} is to be this, whether it is there or not"))
         },
         AdminRoute {
-            body: Some(content::<W>(ContentForm::Patch)),
+            body: Some(written(ContentForm::Patch)),
             handler: handler(move |asked| objects::change(kind, asked)),
             ..route(Method::PATCH, "change", format!("Some fields of the {word} are to be so; null takes one away"))
         },

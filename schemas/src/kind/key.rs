@@ -1,13 +1,14 @@
-//! A virtual key, as its owner describes it. Knows no secret.
+//! A virtual key, as its owner describes it and as it is shown. Knows no secret. As it is kept it stands in [`crate::key`].
 
+use super::{Check, Description, Kind, Managed, check_patterns};
 use crate::UnixMicros;
 use crate::book;
 use crate::budget::{Budget, Rates, check_name};
 use crate::cache::CacheSettings;
-use crate::directory::check_patterns;
-use crate::key::VirtualKey;
+use crate::key::{KeySecret, VirtualKey};
 use crate::name::ProjectId;
 use crate::network::Networks;
+use crate::rfc3339;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -102,7 +103,7 @@ impl KeySettings {
         }
     }
 
-    /// Gives a key these settings, but for its id. The project must be right: see [`KeySettings::mistakes`].
+    /// Gives a key these settings, but for its id. The project must be right: see [`Managed::mistakes`].
     pub fn put_into(self, key: &mut VirtualKey, now: UnixMicros) {
         book::renew(&mut key.generations, &key.budgets, &self.budgets, now);
         if let Ok(project) = ProjectId::parse(self.project) {
@@ -119,9 +120,27 @@ impl KeySettings {
         key.cache = self.cache;
         key.addresses = self.addresses;
     }
+}
 
-    /// Everything that is wrong with them, as (field, reason).
-    pub fn mistakes(&self) -> Vec<(&'static str, String)> {
+impl Managed for KeySettings {
+    type Shown = KeyShown;
+
+    const DESCRIPTION: Description = Description {
+        columns: &["id"],
+        is_owned: true,
+        has_secret: true,
+        ..Description::plain(Kind::Key, "Create, list and revoke virtual keys")
+    };
+
+    fn name(&self) -> &str {
+        &self.id
+    }
+
+    fn project(&self) -> Option<&str> {
+        Some(&self.project)
+    }
+
+    fn mistakes(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         mistakes.extend(check_name(&self.id).into_iter().map(|(_, why)| ("id", why)));
         mistakes.extend(check_name(&self.project).into_iter().map(|(_, why)| ("project", why)));
@@ -158,5 +177,61 @@ impl KeySettings {
             self.rates.iter().flat_map(Rates::mistakes).map(|(field, why)| ("rates", format!("{field}: {why}"))),
         );
         mistakes
+    }
+
+    fn checks(&self) -> Vec<Check<'_>> {
+        let downgrades = self.budgets.iter().filter_map(Budget::downgrade);
+        let mut checks: Vec<_> = downgrades.map(|model| Check::Downgrade("budgets", model)).collect();
+        checks.push(Check::Models(&self.models));
+        checks.extend(self.expires_at.map(Check::Expiry));
+        checks.push(Check::Payer(&self.project));
+        checks
+    }
+}
+
+/// A virtual key without its secret, which nobody knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct KeyShown {
+    /// As it was written.
+    #[serde(flatten)]
+    pub settings: KeySettings,
+    /// The first characters of its newest secret.
+    pub prefix: String,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// Its secrets that are good or will be: the newest, and those before it for as long as they hold.
+    pub secrets: Vec<SecretShown>,
+}
+
+/// One secret of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SecretShown {
+    /// Its first characters.
+    pub prefix: String,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// From when on it is refused; null: it is the newest.
+    pub until: Option<String>,
+}
+
+impl KeyShown {
+    /// A key as it is shown.
+    pub fn of(key: &VirtualKey) -> Self {
+        Self {
+            settings: KeySettings::of(key),
+            prefix: key.prefix.clone(),
+            created_at: rfc3339::write(key.created_at),
+            secrets: key.all_secrets().into_iter().map(SecretShown::of).collect(),
+        }
+    }
+}
+
+impl SecretShown {
+    fn of(secret: KeySecret) -> Self {
+        Self {
+            prefix: secret.prefix,
+            created_at: rfc3339::write(secret.created_at),
+            until: secret.until.map(rfc3339::write),
+        }
     }
 }
