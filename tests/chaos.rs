@@ -4,7 +4,7 @@
 mod availability;
 
 use futures_util::stream::{self, StreamExt};
-use penstock_tests::{Answer, Process, World, is_running, until, until_right};
+use penstock_tests::{Answer, Process, World, until, until_right};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,25 +46,13 @@ impl Cluster {
     /// Kills it, and waits until there is another one.
     async fn kill(&mut self, victim: Victim) {
         match victim {
-            Victim::FirstWorker => replace(&mut self.workers[0], &mut self.world, "worker").await,
-            Victim::SecondWorker => replace(&mut self.workers[1], &mut self.world, "worker").await,
-            Victim::Analytics => replace(&mut self.analytics, &mut self.world, "analytics").await,
-            Victim::ClickHouse => self.kill_child("clickhouse --files").await,
-            Victim::Nats => self.kill_child("nats-server").await,
+            Victim::FirstWorker => self.world.replace(&mut self.workers[0], "worker").await,
+            Victim::SecondWorker => self.world.replace(&mut self.workers[1], "worker").await,
+            Victim::Analytics => self.world.replace(&mut self.analytics, "analytics").await,
+            Victim::ClickHouse => self.world.replace_child("clickhouse --files").await,
+            Victim::Nats => self.world.replace_child("nats-server").await,
         }
-        let ready = self.world.get("/ready");
-        until("the gateway to be ready again", async || (ready.clone().await.status == 200).then_some(())).await;
-    }
-
-    /// A child of `up`, which starts it again by itself.
-    async fn kill_child(&mut self, words: &str) {
-        let dead = self.world.up().kill_child(words);
-        until("it to be dead", async || (!is_running(dead)).then_some(())).await;
-        until(&format!("{words} to run again"), async || {
-            let children = self.world.up().children();
-            children.iter().any(|(pid, command)| *pid != dead && command.contains(words)).then_some(())
-        })
-        .await;
+        self.world.is_ready_again().await;
     }
 
     /// A phase of load, with a death in its middle. Gives every answer, whatever it is.
@@ -88,12 +76,6 @@ impl Cluster {
         };
         tokio::join!(load, kill).0
     }
-}
-
-async fn replace(process: &mut Process, world: &mut World, role: &str) {
-    process.kill();
-    process.ended().await;
-    *process = world.role(role).await.0;
 }
 
 /// The status of each attempt that reached an upstream, by its id.

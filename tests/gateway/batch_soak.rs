@@ -9,7 +9,7 @@ mod checks;
 
 use crate::batches::{create, line, soak, upload};
 use callers::SteadyCallers;
-use penstock_tests::{Ask, BatchKind, BatchUpstream, LONG, Process, Reply, World, is_running, memory_of, until};
+use penstock_tests::{Ask, BatchKind, BatchUpstream, LONG, Process, Reply, World, memory_of};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -90,31 +90,16 @@ impl Deployment {
     /// Kills it, and waits until there is another one.
     async fn kill(&mut self, victim: Victim) {
         match victim {
-            Victim::Worker => replace(&mut self.worker, &mut self.world, "worker").await,
-            Victim::Ingress => replace(&mut self.ingress, &mut self.world, "ingress").await,
-            Victim::Analytics => replace(&mut self.analytics, &mut self.world, "analytics").await,
-            Victim::ClickHouse => self.kill_child("clickhouse --files").await,
-            Victim::Nats => self.kill_child("nats-server").await,
-            Victim::Up => {
-                self.world.crash().await;
-                self.world.again().await;
-            }
+            Victim::Worker => self.world.replace(&mut self.worker, "worker").await,
+            Victim::Ingress => self.world.replace(&mut self.ingress, "ingress").await,
+            Victim::Analytics => self.world.replace(&mut self.analytics, "analytics").await,
+            Victim::ClickHouse => self.world.replace_child("clickhouse --files").await,
+            Victim::Nats => self.world.replace_child("nats-server").await,
+            Victim::Up => self.world.replace_up().await,
         }
         let asks = self.asks();
         self.callers.iter().for_each(|callers| callers.send(asks.clone()));
-        let ready = self.world.get("/ready");
-        let is_ready = async || ready.clone().try_send().await.is_some_and(|answer| answer.status == 200);
-        until("the gateway to be ready again", async || is_ready().await.then_some(())).await;
-    }
-
-    async fn kill_child(&mut self, words: &str) {
-        let dead = self.world.up().kill_child(words);
-        until("it to be dead", async || (!is_running(dead)).then_some(())).await;
-        until(&format!("{words} to run again"), async || {
-            let children = self.world.up().children();
-            children.iter().any(|(pid, command)| *pid != dead && command.contains(words)).then_some(())
-        })
-        .await;
+        self.world.is_ready_again().await;
     }
 
     /// The batch's state; `None` while no ingress answers.
@@ -146,12 +131,6 @@ impl Deployment {
             sleep(Duration::from_millis(100)).await;
         }
     }
-}
-
-async fn replace(process: &mut Process, world: &mut World, role: &str) {
-    process.kill();
-    process.ended().await;
-    *process = world.role(role).await.0;
 }
 
 /// Numbers that look random, the same each time.

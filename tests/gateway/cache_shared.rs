@@ -39,12 +39,8 @@ async fn an_answer_reaches_other_ingresses_and_is_there_after_a_restart_and_a_cr
     at_other(&world).await;
     process.kill();
     process.ended().await;
-    let killed = world.up().kill_child("nats-server");
-    until("nats-server to be started again", async || {
-        world.up().children().iter().any(|(pid, words)| *pid != killed && words.contains("nats-server")).then_some(())
-    })
-    .await;
-    until("nats-server to be back", async || (world.get("/ready").await.status == 200).then_some(())).await;
+    world.replace_child("nats-server").await;
+    world.is_ready_again().await;
     assert_eq!(cache(&world.ask("alpha/m").await), "exact");
     world.crash().await;
     world.again().await;

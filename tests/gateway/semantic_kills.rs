@@ -4,7 +4,7 @@
 
 use crate::made::{key, post};
 use futures_util::stream::{self, StreamExt};
-use penstock_tests::{Answer, Ask, Reply, World, is_running, tool, until, until_right};
+use penstock_tests::{Answer, Ask, Reply, World, tool, until, until_right};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -59,19 +59,12 @@ fn asks(world: &World, keys: &[String]) -> Vec<(&'static str, Ask)> {
 }
 
 async fn kill(world: &mut World, victim: Victim) {
-    let words = match victim {
-        Victim::Nats => "nats-server",
-        Victim::ClickHouse => "clickhouse --files",
-        Victim::Everything => {
-            world.crash().await;
-            world.again().await;
-            return;
-        }
-    };
-    let dead = world.up().kill_child(words);
-    until("it to be dead", async || (!is_running(dead)).then_some(())).await;
-    let ready = world.get("/ready");
-    until("the gateway to be ready again", async || (ready.clone().await.status == 200).then_some(())).await;
+    match victim {
+        Victim::Nats => world.replace_child("nats-server").await,
+        Victim::ClickHouse => world.replace_child("clickhouse --files").await,
+        Victim::Everything => world.replace_up().await,
+    }
+    world.is_ready_again().await;
 }
 
 /// A round of load with a death in its middle: what was answered.

@@ -23,6 +23,7 @@ mod issuer;
 mod ledger;
 mod nats_cluster;
 mod process;
+mod replace;
 mod setup;
 mod skewed_clock;
 mod small_disk;
