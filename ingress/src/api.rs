@@ -4,12 +4,14 @@
 mod admin;
 mod batch_wishes;
 mod batches;
+mod conversations;
 pub(crate) mod cors;
 mod feedback;
 mod files;
 mod gemini_batches;
 mod google;
 mod google_files;
+mod item_list;
 mod job_stream;
 mod jobs;
 mod message_batches;
@@ -149,6 +151,14 @@ fn kept() -> Vec<Client> {
         Client::get("/v1beta/files", "The files, as Google lists them", get(google_files::list)),
         Client::get("/v1beta/files/{id}", "One; with `:download`, a batch's answers", get(google_files::show)),
         Client::delete("/v1beta/files/{id}", "Removes a file", delete(google_files::delete)),
+        Client::post("/v1/conversations", "A conversation begins", post(conversations::create)),
+        Client::get("/v1/conversations/{id}", "One conversation", get(conversations::show)),
+        Client::post("/v1/conversations/{id}", "Gives it other metadata", post(conversations::update)),
+        Client::delete("/v1/conversations/{id}", "Forgets it", delete(conversations::delete)),
+        Client::post("/v1/conversations/{id}/items", "Adds items to it", post(conversations::add_items)),
+        Client::get("/v1/conversations/{id}/items", "What was said in it", get(conversations::items)),
+        Client::get("/v1/conversations/{id}/items/{item_id}", "One item of it", get(conversations::show_item)),
+        Client::delete("/v1/conversations/{id}/items/{item_id}", "Forgets an item", delete(conversations::delete_item)),
         Client::get("/v1/jobs", "The requests of a project that are answered later", get(jobs::list)),
         Client::get("/v1/jobs/{id}", "A request that is answered later", get(jobs::show)),
         Client::delete("/v1/jobs/{id}", "Forgets one", delete(jobs::forget)),

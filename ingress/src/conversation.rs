@@ -2,24 +2,28 @@
 //! it again, so that any provider can answer. Knows no provider, and nothing of how a response is made.
 //!
 //! One way for all providers: the id that a caller sees is ours, `previous_response_id` never leaves the gateway, and a
-//! project sees only its own. A response is kept without what came before it; it names its predecessors instead.
+//! project sees only its own. A response is kept without what came before it; it names its predecessors instead. What is said
+//! in a conversation that a caller made is added to that, whether the response is kept or not.
 
 pub(crate) mod background;
 pub(crate) mod follow;
 mod recall;
 pub(crate) mod shelf;
+pub(crate) mod thread;
 
 pub(crate) use recall::recall;
 
 use bytes::Bytes;
+use penstock_runtime::heavy;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::conversation::{KeptInput, KeptResponse};
+use penstock_schemas::conversation::{ConversationPoint, KeptInput, KeptResponse};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::value::RawValue;
 use shelf::Shelf;
 use std::time::Duration;
+use thread::Addition;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::refusal::Refusal;
 use penstock_dialects::client::Rewriter;
@@ -44,12 +48,33 @@ pub(crate) struct ResponseToKeep {
     pub(crate) is_background: bool,
     /// Whether it is to be told of as a stream while it is in the background.
     is_followed: bool,
+    /// Whether the response is to be found by its id.
+    is_kept: bool,
+    /// The conversation that it is added to, and how far that was.
+    conversation: Option<ConversationPoint>,
 }
 
 impl ResponseToKeep {
     /// Keeps an answer. A store that does not take it costs the caller nothing but the next turn.
     pub(crate) async fn keep(self, response: Bytes, native: bool) {
-        let Some(record) = self.record(&response, native, None) else { return };
+        tokio::join!(self.store(&response, native), self.add_to_conversation(&response, native));
+    }
+
+    /// Adds what was asked and answered to the conversation, if it is in one and the answer is complete.
+    async fn add_to_conversation(&self, response: &[u8], native: bool) {
+        let Some(ConversationPoint { id, .. }) = &self.conversation else { return };
+        let turn = heavy(response.len(), || Addition::of_turn(&self.id, &self.input, response, native)).await;
+        let Some(turn) = turn else { return };
+        if let Err(refusal) = thread::add_turn(&self.shelf, id, &self.model, &turn).await {
+            error!(response = self.id, conversation = id, %refusal, "an answer was not added to its conversation");
+        }
+    }
+
+    async fn store(&self, response: &[u8], native: bool) {
+        if !self.is_kept {
+            return;
+        }
+        let Some(record) = self.record(response, native, None) else { return };
         let both =
             async { tokio::try_join!(self.shelf.put_input(&self.id, &self.input), self.shelf.put(&self.id, &record)) };
         match timeout(PATIENCE, both).await {
@@ -68,7 +93,8 @@ impl ResponseToKeep {
 
     fn record(&self, response: &[u8], native: bool, due: Option<UnixMicros>) -> Option<KeptResponse> {
         let response: Box<RawValue> = serde_json::from_slice(response).ok()?;
-        Some(KeptResponse { response, model: Some(self.model.clone()), before: self.before.clone(), native, due })
+        let (model, before, conversation) = (Some(self.model.clone()), self.before.clone(), self.conversation.clone());
+        Some(KeptResponse { response, model, before, native, due, conversation })
     }
 }
 
@@ -93,6 +119,14 @@ pub(crate) fn unknown(id: &str, param: &str) -> Refusal {
     };
     let mut failure = Failure::gateway(kind, format!("the response `{id}` does not exist"));
     failure.provider_code = Some(code.to_owned());
+    failure.param = Some(param.to_owned());
+    failure.into()
+}
+
+/// That a project has no such conversation. OpenAI answers 404 also where a request for a response names it.
+pub(crate) fn no_conversation(id: &str, param: &str) -> Refusal {
+    let id: String = id.chars().take(64).collect();
+    let mut failure = Failure::gateway(FailureKind::NotFound, format!("Conversation with id '{id}' not found."));
     failure.param = Some(param.to_owned());
     failure.into()
 }

@@ -96,7 +96,7 @@ mod tests {
     use crate::UnixMicros;
     use crate::alert::{Alert, AlertKind};
     use crate::book::Counter;
-    use crate::conversation::response_id;
+    use crate::conversation::{conversation_id, response_id};
     use crate::envelope::{Operation, Traffic};
     use crate::name::AlertId;
     use crate::name::{ProcessId, ProviderId, RequestId};
@@ -192,8 +192,9 @@ mod tests {
         for project in names(3) {
             let project = ProjectId::parse(project).unwrap();
             for request in 0..3 {
-                let id = response_id(RequestId(Uuid::from_u128(request)));
-                for name in [id.clone(), input(&id)] {
+                let request = RequestId(Uuid::from_u128(request));
+                let id = response_id(request);
+                for name in [id.clone(), input(&id), conversation_id(request)] {
                     let key = response(&project, &name);
                     for at in 0..3_usize {
                         for written in 0..3 {

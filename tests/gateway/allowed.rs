@@ -51,6 +51,8 @@ struct Made {
     output: String,
     message_batch: String,
     gemini_batch: String,
+    /// A conversation, and an item of it.
+    conversation: (String, String),
 }
 
 /// Routes that name no model and show no answer. The lines of a batch are checked one by one: see `batches`.
@@ -61,7 +63,7 @@ fn is_of_no_model(method: &str, path: &str) -> bool {
     let is_batch = path.starts_with("/v1/batches") || path.starts_with("/v1/messages/batches");
     let is_gemini = matches!((path, method), ("/v1beta/batches", _) | ("/v1beta/batches/{id}", "post" | "delete"));
     let is_batch = is_batch && !path.ends_with("/results") || is_gemini;
-    let is_other = matches!(path, "/v1/jobs" | "/api/ps" | "/v1/feedback");
+    let is_other = matches!(path, "/v1/jobs" | "/api/ps" | "/v1/feedback" | "/v1/conversations");
     is_file || path.starts_with("/v1/uploads") || is_batch || is_other
 }
 
@@ -85,9 +87,10 @@ fn asks(world: &World, method: &str, path: &str, made: &Made) -> Vec<Ask> {
         path if path.starts_with("/v1/files") => &made.output,
         path if path.starts_with("/v1/messages") => &made.message_batch,
         path if path.starts_with("/v1beta/batches") => &made.gemini_batch,
+        path if path.starts_with("/v1/conversations") => &made.conversation.0,
         _ => kept,
     };
-    let filled = path.replace("{id}", id).replace("{model}", "alpha/m");
+    let filled = path.replace("{id}", id).replace("{item_id}", &made.conversation.1).replace("{model}", "alpha/m");
     match (method, path) {
         ("post", "/v1/chat/completions") => vec![chat(), chat().stream()],
         ("post", "/v1/messages" | "/v1/messages/count_tokens") => vec![chat().field("max_tokens", json!(5))],
@@ -107,7 +110,8 @@ fn asks(world: &World, method: &str, path: &str, made: &Made) -> Vec<Ask> {
         }
         ("post", "/v1/responses") => {
             let previous = json!({ "model": "beta/m", "input": "Hi", "previous_response_id": kept });
-            [post(json!({ "model": "alpha/m", "input": "Hi" })), post(previous)].concat()
+            let said = json!({ "model": "beta/m", "input": "Hi", "conversation": made.conversation.0 });
+            [post(json!({ "model": "alpha/m", "input": "Hi" })), post(previous), post(said)].concat()
         }
         ("post", "/v1/models/{model}" | "/v1beta/models/{model}") => {
             let body = json!({ "contents": [{ "parts": [{ "text": "Hi" }] }] });
@@ -121,20 +125,40 @@ fn asks(world: &World, method: &str, path: &str, made: &Made) -> Vec<Ask> {
         ("post", "/api/generate" | "/api/embed" | "/api/embeddings" | "/api/show") => {
             post(json!({ "model": "alpha/m", "prompt": "Hi", "input": "Hi" }))
         }
-        ("post", "/v1/responses/{id}/cancel" | "/v1/jobs/{id}/cancel") => vec![world.get(&filled).method(Method::POST)],
-        ("delete", "/v1/responses/{id}" | "/v1/jobs/{id}") => vec![world.get(&filled).method(Method::DELETE)],
-        ("get", "/v1/responses/{id}" | "/v1/responses/{id}/input_items" | "/v1/jobs/{id}") => get(&filled),
-        ("get", "/v1/files/{id}/content" | "/v1/messages/batches/{id}/results" | "/v1beta/batches/{id}") => {
-            get(&filled)
-        }
-        ("get", "/v1beta/files/{id}") => get(&format!("/v1beta/files/{}:download", made.output)),
         ("get", path)
             if path.starts_with("/v1/models") || path.starts_with("/v1beta/models") || path == "/api/tags" =>
         {
             get(&filled)
         }
-        _ => panic!("{method} {path} is new: how does it come to a model?"),
+        ("get", "/v1beta/files/{id}") => get(&format!("/v1beta/files/{}:download", made.output)),
+        _ => asks_of_kept(world, method, path, &filled),
     }
+}
+
+/// The same of routes that lead to what is kept.
+fn asks_of_kept(world: &World, method: &str, path: &str, filled: &str) -> Vec<Ask> {
+    let ask = world.get(filled);
+    vec![match (method, path) {
+        ("post", "/v1/conversations/{id}" | "/v1/conversations/{id}/items") => {
+            world.post(filled, &json!({ "metadata": {}, "items": [] }))
+        }
+        ("post", "/v1/responses/{id}/cancel" | "/v1/jobs/{id}/cancel") => ask.method(Method::POST),
+        ("delete", "/v1/responses/{id}" | "/v1/jobs/{id}") => ask.method(Method::DELETE),
+        ("delete", path) if path.starts_with("/v1/conversations/") => ask.method(Method::DELETE),
+        ("get", "/v1/responses/{id}" | "/v1/responses/{id}/input_items" | "/v1/jobs/{id}") => ask,
+        ("get", "/v1/files/{id}/content" | "/v1/messages/batches/{id}/results" | "/v1beta/batches/{id}") => ask,
+        ("get", path) if path.starts_with("/v1/conversations/") => ask,
+        _ => panic!("{method} {path} is new: how does it come to a model?"),
+    }]
+}
+
+/// A conversation in which the model has spoken, and the item that it said.
+async fn conversation(world: &World, key: &str) -> (String, String) {
+    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
+    let id = text(&world.post("/v1/conversations", &json!({})).key(key).await.json()["id"]);
+    let asked = json!({ "model": "alpha/m", "input": "Hi", "conversation": id });
+    let said = world.post("/v1/responses", &asked).key(key).await.json();
+    (id, text(&said["output"][0]["id"]))
 }
 
 fn is_refused(answer: &Answer) -> bool {
@@ -156,9 +180,10 @@ async fn no_route_leads_to_a_model_or_to_an_answer_of_one_that_the_key_may_not_u
     let output = super::batches::answers(&world, &all, "alpha/m").await;
     let message_batch = super::message_batches::ended(&world, &all, "alpha/m").await;
     let gemini_batch = super::gemini_batches::ended(&world, &all, "alpha/m").await;
-    let calls = 5;
+    let conversation = conversation(&world, &all).await;
+    let calls = 6;
     until("all to be answered", async || (world.upstream("alpha").calls().len() == calls).then_some(())).await;
-    let made = Made { response, job, output, message_batch, gemini_batch };
+    let made = Made { response, job, output, message_batch, gemini_batch, conversation };
     let document = world.get("/openapi.json").key(&all).await.json();
     let mut routes = 0;
     for (path, item) in document["paths"].as_object().expect("paths") {
@@ -181,6 +206,9 @@ async fn no_route_leads_to_a_model_or_to_an_answer_of_one_that_the_key_may_not_u
     }
     assert!(routes > 20, "{routes}");
     assert_eq!((world.upstream("alpha").calls().len(), world.upstream("beta").calls().len()), (calls, 0));
+    let conversation = &made.conversation.0;
+    let still = world.get(&format!("/v1/conversations/{conversation}/items")).key(&all).await;
+    assert_eq!(still.json()["data"].as_array().map(Vec::len), Some(2), "{}", still.raw());
     let still = world.get(&format!("/v1/responses/{}", made.response)).key(&all).await;
     assert!(still.raw().contains("a secret"), "{}", still.raw());
     for path in [

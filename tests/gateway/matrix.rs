@@ -110,27 +110,40 @@ fn number(notes: &mut Vec<String>, cell: &str) -> usize {
     })
 }
 
-#[tokio::test]
-async fn every_official_sdk_works_with_every_providers_dialect_as_the_matrix_says() {
+/// The providers, a gateway in front of them, and what scripts need to know.
+async fn start() -> (Process, World, Vec<(&'static str, String)>) {
     let (node, modules) = (tool("PENSTOCK_TEST_NODE"), tool("PENSTOCK_TEST_NODE_MODULES"));
     let folder = Folder::new();
     let mut command = Command::new(&node);
     command.arg(checkout().join("tests/sdk/providers.mjs")).env("PENSTOCK_TEST_NODE_MODULES", &modules);
     let mut providers = Process::start("providers", command, folder.path());
-    let said: Value = serde_json::from_str(&providers.says("\"url\"").await).unwrap();
-    let world = World::setup().config(&config(said["url"].as_str().unwrap())).start().await;
-
+    let said: Value = serde_json::from_str(&providers.says("\"url\"").await).expect("a line of JSON");
+    let world = World::setup().config(&config(said["url"].as_str().expect("an address"))).start().await;
     let models: Map<String, Value> =
         PROVIDERS.iter().map(|(name, model, ..)| ((*name).to_owned(), json!(model))).collect();
-    let variables = [
+    let variables = vec![
         ("PENSTOCK_URL", world.url().to_owned()),
         ("PENSTOCK_KEY", world.key().to_owned()),
         ("MATRIX", Value::Object(models).to_string()),
         ("PENSTOCK_TEST_NODE_MODULES", modules),
     ];
+    (providers, world, variables)
+}
+
+#[tokio::test]
+async fn openais_sdk_goes_on_with_a_conversation_in_front_of_every_providers_dialect() {
+    let (_providers, _world, variables) = start().await;
+    let lines = drive(tool("PENSTOCK_TEST_PYTHON"), "conversations.py", &variables).await;
+    assert_eq!(lines.len(), 1 + 2 * PROVIDERS.len(), "{lines:#?}");
+    assert!(lines.iter().all(|line| line["cell"] == "ok"), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn every_official_sdk_works_with_every_providers_dialect_as_the_matrix_says() {
+    let (_providers, _world, variables) = start().await;
     let (python, javascript) = tokio::join!(
         drive(tool("PENSTOCK_TEST_PYTHON"), "matrix.py", &variables),
-        drive(node, "matrix.mjs", &variables),
+        drive(tool("PENSTOCK_TEST_NODE"), "matrix.mjs", &variables),
     );
     let lines = [python, javascript].concat();
     let failed: Vec<&Value> =

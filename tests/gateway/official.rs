@@ -65,6 +65,7 @@ async fn openais_own_tests_of_its_python_sdk_pass() {
         "test_embeddings.py",
         "test_images.py",
         "test_models.py",
+        "test_conversations.py",
         "audio/test_transcriptions.py",
         "audio/test_translations.py",
     ];

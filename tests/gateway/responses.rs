@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that finds something else has failed")]
 
+mod conversations;
+
 use http::Method;
 use penstock_tests::{Answer, Ask, Gate, Part, Reply, World, address_in, until, words};
 use serde_json::{Value, json};
@@ -358,7 +360,7 @@ async fn what_is_wrong_or_cannot_be_done_elsewhere_is_named() {
         (json!({ "stream": "yes" }), "400 invalid_request_error invalid_value (stream)"),
         (json!({ "tools": [{}] }), "400 invalid_request_error invalid_value (tools[0].type)"),
         (json!({ "truncation": "auto" }), "400 invalid_request_error unsupported (truncation)"),
-        (json!({ "conversation": "conv_1" }), "400 invalid_request_error unsupported (conversation)"),
+        (json!({ "conversation": "conv_1" }), "404 invalid_request_error not_found (conversation)"),
         (json!({ "background": true, "store": false }), "400 invalid_request_error invalid_value (background)"),
     ] {
         assert_eq!(ask(&world, "alpha/m", &fields).await.error(), error, "{fields}");

@@ -1,6 +1,7 @@
 //! `/v1/responses/{id}`: kept responses, asked for, forgotten, cancelled; each project has its own.
 //! Source: <https://platform.openai.com/docs/api-reference/responses/get>.
 
+use super::item_list::{own_id, page, shaped};
 use crate::conversation::follow::follow;
 use crate::conversation::shelf::{Shelf, status, with_status};
 use crate::conversation::{unavailable, unknown};
@@ -16,14 +17,11 @@ use penstock_dialects::responses::client::wrong;
 use penstock_runtime::clock;
 use penstock_schemas::conversation::{KeptInput, KeptResponse};
 use penstock_schemas::envelope::Dialect;
-use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 /// What refusals call the id in the path.
 const PARAM: &str = "response_id";
-
-/// How many items a page has: if nobody says, and at most.
-const PAGE: (usize, usize) = (20, 100);
 
 /// `GET`: a response as it is now, or with `stream` as it comes to be.
 pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials, Path(id): Path<String>) -> Response {
@@ -96,7 +94,8 @@ pub(crate) async fn items(State(ingress): State<Shared>, credentials: Credential
     let listed = async {
         let shelf = shelf(&ingress, &credentials).await?;
         shelf.get(&id, PARAM, clock::now()).await?;
-        page(&id, shelf.input(&id).await?, Query(credentials.query.as_deref().unwrap_or_default()))
+        let query = Query(credentials.query.as_deref().unwrap_or_default());
+        page(named(&id, shelf.input(&id).await?), query, |after| unknown(after, "after"))
     };
     respond(listed.await)
 }
@@ -119,53 +118,12 @@ fn is_background(kept: &KeptResponse) -> bool {
     fields.get("background").is_some_and(|value| value.get() == "true")
 }
 
-/// One page of the items.
-fn page(id: &str, items: KeptInput, query: Query<'_>) -> Result<Value, Refusal> {
-    let limit = query.limit(PAGE)?;
-    let mut items: Vec<(String, Box<RawValue>)> =
-        items.into_iter().enumerate().map(|(at, item)| named(id, at, item)).collect();
-    match query.get("order").as_deref() {
-        None | Some("desc") => items.reverse(),
-        Some("asc") => {}
-        Some(_) => return Err(Refusal::BadQuery("`order` must be `asc` or `desc`".to_owned())),
-    }
-    let start = match query.get("after") {
-        None => 0,
-        Some(after) => {
-            let found = items.iter().position(|(name, _)| *name == after);
-            found.map(|at| at + 1).ok_or_else(|| unknown(&after, "after"))?
-        }
+/// The items, each under its id or one that tells its place.
+fn named(id: &str, items: KeptInput) -> Vec<(String, Box<RawValue>)> {
+    let hex = id.split('_').nth(1).unwrap_or_default();
+    let named = |(at, item): (usize, Box<RawValue>)| {
+        let own = own_id(&item).unwrap_or_else(|| format!("item_{hex}_{at}"));
+        (own.clone(), shaped(&item, &own))
     };
-    let mut rest = items.into_iter().skip(start);
-    let page: Vec<(String, Box<RawValue>)> = rest.by_ref().take(limit).collect();
-    Ok(json!({
-        "object": "list",
-        "data": page.iter().map(|(_, item)| item).collect::<Vec<_>>(),
-        "first_id": page.first().map(|(name, _)| name),
-        "last_id": page.last().map(|(name, _)| name),
-        "has_more": rest.next().is_some(),
-    }))
-}
-
-/// An item under its name, or one that tells its place; messages as the list has them, with parts.
-fn named(id: &str, at: usize, item: Box<RawValue>) -> (String, Box<RawValue>) {
-    let Ok(mut fields) = RawObject::read(item.get().as_bytes()) else { return (at.to_string(), item) };
-    let own = fields.get("id").and_then(|own| serde_json::from_str(own.get()).ok());
-    let name: String = own.unwrap_or_else(|| {
-        let hex = id.split('_').nth(1).unwrap_or_default();
-        format!("item_{hex}_{at}")
-    });
-    fields.set("id", &name);
-    if fields.get("type").is_none() {
-        fields.set("type", &"message");
-    }
-    if fields.get("type").is_some_and(|kind| kind.get() == "\"message\"")
-        && let Some(text) = fields.get("content").filter(|content| content.get().starts_with('"'))
-    {
-        let is_own = fields.get("role").is_some_and(|role| role.get() == "\"assistant\"");
-        let kind = if is_own { "output_text" } else { "input_text" };
-        let part = json!([{ "type": kind, "text": text }]);
-        fields.set("content", &part);
-    }
-    (name, to_raw_value(&fields).expect("fields are JSON"))
+    items.into_iter().enumerate().map(named).collect()
 }

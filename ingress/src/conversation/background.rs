@@ -132,6 +132,10 @@ impl Task {
 
     async fn finish(&self, response: &[u8], native: bool) {
         let Some(record) = self.memory.record(response, native, None) else { return };
+        // Before it is seen to be complete: whoever sees that may go on at once.
+        if self.is_wanted().await {
+            self.memory.add_to_conversation(response, native).await;
+        }
         for _ in 0..AGAIN.1 {
             match self.memory.shelf.replace(&self.memory.id, &record, Some(self.version)).await {
                 Ok(Some(_)) => return,

@@ -1,16 +1,18 @@
 //! A request that goes on from an earlier response becomes one that says all of it. Knows nothing of models.
 
 use super::shelf::{Shelf, status};
+use super::thread::{self, MOST_ITEMS, nameless};
 use super::{ResponseToKeep, unknown};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use penstock_dialects::json::RawObject;
-use penstock_dialects::responses::client::{fields, value, wrong};
+use penstock_dialects::responses::client::{conversation, fields, value, wrong};
 use penstock_runtime::{clock, heavy};
-use penstock_schemas::conversation::{KeptInput, KeptResponse, response_id, response_of_item};
-use penstock_schemas::envelope::{Delivery, Dialect};
+use penstock_schemas::conversation::{ConversationPoint, KeptInput, KeptResponse, response_id, response_of_item};
+use penstock_schemas::envelope::{Delivery, Dialect, Operation};
+use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::session::{Session, SessionSource};
 use serde::Deserialize;
 use serde_json::json;
@@ -45,15 +47,19 @@ pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Op
     let mut input = items(&fields)?;
     let has_references = resolve(&mut input, &shelf).await?;
     let previous: Option<String> = value(&fields, "previous_response_id")?;
-    let (before, history) = match &previous {
-        Some(id) => history(id, &shelf).await?,
-        None => (Vec::new(), Vec::new()),
-    };
+    let conversation = conversation(&fields)?;
+    let (mut before, mut history, mut point) = (Vec::new(), Vec::new(), None);
+    match (&previous, conversation) {
+        (Some(_), Some(_)) => return Err(both()),
+        (Some(id), None) => (before, history) = self::history(id, &shelf).await?,
+        (None, Some(id)) => (history, point) = so_far(id, &shelf).await?,
+        (None, None) => {}
+    }
     if request.session.is_none() && (is_kept || previous.is_some()) {
         let first = before.first().or(previous.as_ref()).cloned().unwrap_or_else(|| response_id(request.id));
         request.session = Session::parse(&first, SessionSource::Response).map(Box::new);
     }
-    if previous.is_some() || has_references || is_background {
+    if previous.is_some() || point.is_some() || has_references || is_background {
         let all: Vec<&RawValue> = history.iter().chain(&input).map(|item| &**item).collect();
         let limit = ingress.config.body_limit;
         if all.iter().map(|item| item.get().len()).sum::<usize>() > limit {
@@ -61,11 +67,36 @@ pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Op
         }
         fields.set("input", &all);
         fields.remove("previous_response_id");
+        fields.remove("conversation");
         fields.remove("background");
         asked.spell_out(fields.to_vec().into())?;
     }
     let (id, model) = (response_id(request.id), request.asked.model.clone());
-    Ok(is_kept.then_some(ResponseToKeep { shelf, id, model, body, input, before, is_background, is_followed }))
+    let conversation = point.filter(|_| request.asked.operation == Operation::Chat);
+    let is_remembered = is_kept || conversation.is_some();
+    let memory =
+        ResponseToKeep { shelf, id, model, body, input, before, is_background, is_followed, is_kept, conversation };
+    Ok(is_remembered.then_some(memory))
+}
+
+/// That a request names two things that it goes on from. The words are OpenAI's.
+fn both() -> Refusal {
+    let why = "Mutually exclusive parameters. Ensure you are only providing one of: 'previous_response_id' or \
+               'conversation'.";
+    let mut failure = Failure::gateway(FailureKind::BadRequest, why);
+    failure.provider_code = Some("mutually_exclusive_parameters".to_owned());
+    failure.into()
+}
+
+/// What was said in a conversation, and how far it is.
+async fn so_far(id: String, shelf: &Shelf) -> Result<(KeptInput, Option<ConversationPoint>), Refusal> {
+    let (kept, _) = thread::find(shelf, &id, "conversation").await?;
+    if kept.items.len() >= MOST_ITEMS {
+        let why = format!("it has {} items, which is the most: begin another", kept.items.len());
+        return Err(wrong("conversation".to_owned(), &why).into());
+    }
+    let last = kept.items.last().map(|item| item.id.clone());
+    Ok((kept.items.into_iter().map(|item| item.item).collect(), Some(ConversationPoint { id, last })))
 }
 
 /// What a request asks, as items.
@@ -101,9 +132,14 @@ async fn history(id: &str, shelf: &Shelf) -> Result<(Vec<String>, KeptInput), Re
     let earlier: Vec<(KeptResponse, KeptInput)> =
         stream::iter(last.before.iter().map(fetch)).buffered(AT_ONCE).try_collect().await?;
     let asked = shelf.input(id).await?;
-    let turns = earlier.into_iter().chain([(last, asked)]);
-    let said = turns.flat_map(|(response, input)| input.into_iter().chain(output(&response)));
-    Ok((names, said.collect()))
+    let turns: Vec<(KeptResponse, KeptInput)> = earlier.into_iter().chain([(last, asked)]).collect();
+    // Only the first can have been asked in a conversation: all others go on from a response.
+    let mut said = match turns.first().and_then(|(response, _)| response.conversation.as_ref()) {
+        Some(point) => thread::up_to(shelf, point, &names[0]).await?,
+        None => Vec::new(),
+    };
+    said.extend(turns.into_iter().flat_map(|(response, input)| input.into_iter().chain(output(&response))));
+    Ok((names, said))
 }
 
 /// The items of a response, for it to be said again. An id that we gave means nothing to a provider; those of reasoning
@@ -116,14 +152,6 @@ fn output(response: &KeptResponse) -> KeptInput {
         return items;
     }
     items.into_iter().map(|item| nameless(&item)).collect()
-}
-
-fn nameless(item: &RawValue) -> Box<RawValue> {
-    let Ok(mut fields) = RawObject::read(item.get().as_bytes()) else { return item.to_owned() };
-    if fields.get("type").is_none_or(|kind| kind.get() != "\"reasoning\"") {
-        fields.remove("id");
-    }
-    to_raw_value(&fields).expect("fields are JSON")
 }
 
 #[derive(Deserialize)]

@@ -7,6 +7,7 @@ use crate::state::Shared;
 use bytes::Bytes;
 use penstock_dialects::json::RawObject;
 use penstock_runtime::bus::{BusError, Kept, Version};
+use penstock_runtime::heavy;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::conversation::{KeptInput, KeptResponse, is_response_id};
 use penstock_schemas::key::VirtualKey;
@@ -76,7 +77,35 @@ impl Shelf {
         self.kept.replace((&self.project, id), &write(response), last).await
     }
 
-    /// Whether a response is still the one of this version.
+    /// What else is kept here by its name.
+    pub(super) async fn find<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(T, Version)>, Refusal> {
+        let found = self.kept.get(&self.project, name).await.map_err(|error| unavailable(&error))?;
+        let Some((bytes, version)) = found else { return Ok(None) };
+        Ok(Some((heavy(bytes.len(), || read(&bytes)).await?, version)))
+    }
+
+    /// Keeps such a thing instead of the one of this version; `None` when that is no longer there, or it is too large.
+    pub(super) async fn exchange(
+        &self,
+        name: &str,
+        value: &impl Serialize,
+        last: Option<Version>,
+    ) -> Result<Option<Version>, Refusal> {
+        let bytes = write(value);
+        self.kept.replace((&self.project, name), &bytes, last).await.map_err(|error| unavailable(&error))
+    }
+
+    /// Forgets such a thing.
+    pub(super) async fn remove(&self, name: &str) -> Result<(), Refusal> {
+        self.kept.forget(&self.project, name).await.map_err(|error| unavailable(&error))
+    }
+
+    /// Whether the key may see what a model said.
+    pub(super) fn check_model(&self, model: &str) -> Result<(), Refusal> {
+        allow::check_name(&self.key, model, &self.ingress).map(drop)
+    }
+
+    /// Whether what stands under a name is still the one of this version.
     pub(crate) async fn is_still(&self, id: &str, version: Version) -> Result<bool, BusError> {
         Ok(self.kept.get(&self.project, id).await?.is_some_and(|(_, found)| found == version))
     }

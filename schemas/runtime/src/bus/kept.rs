@@ -9,6 +9,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use penstock_schemas::name::ProjectId;
 use penstock_schemas::place;
 use std::time::Duration;
+use tracing::debug;
 use uuid::Uuid;
 
 /// How long a value lives: as long as OpenAI keeps a response.
@@ -23,6 +24,9 @@ const ROOM: usize = 4 * 1024;
 
 /// Pieces that are under way at once.
 const AT_ONCE: usize = 4;
+
+/// How often a value is read again whose pieces went while they were read, because another took its place.
+const READS: usize = 8;
 
 /// The first byte of an entry: all of the value follows.
 const WHOLE: u8 = 0;
@@ -65,7 +69,7 @@ impl Kept {
     /// When JetStream does not confirm it.
     pub async fn put(&self, project: &ProjectId, name: &str, value: &Bytes) -> Result<bool, BusError> {
         let key = place::response(project, name);
-        let Some(entry) = self.place(project, &key, value).await? else { return Ok(false) };
+        let Some(entry) = self.place((project, None), &key, value).await? else { return Ok(false) };
         let bytes = entry.len();
         let sequence = self.store.put(&key, entry).await.map_err(failed("keep a response"))?;
         self.stored.add(&key, sequence, bytes);
@@ -84,15 +88,37 @@ impl Kept {
         last: Option<Version>,
     ) -> Result<Option<Version>, BusError> {
         let key = place::response(project, name);
-        let Some(entry) = self.place(project, &key, value).await? else { return Ok(None) };
-        let bytes = entry.len();
+        let old = match last {
+            None => Vec::new(),
+            Some(Version(last)) => {
+                let old = self.store.entry(key.as_str()).await.map_err(failed("keep a response"))?;
+                let Some(old) = old.filter(|old| old.revision == last) else { return Ok(None) };
+                names(&old.value)
+            }
+        };
+        let replaced = last.map(|_| key.as_str());
+        let Some(entry) = self.place((project, replaced), &key, value).await? else { return Ok(None) };
+        let (bytes, new) = (entry.len(), names(&entry));
         match self.store.update(&key, entry, last.map_or(0, |Version(last)| last)).await {
             Ok(revision) => {
                 self.stored.add(&key, revision, bytes);
+                self.clear(old).await;
                 Ok(Some(Version(revision)))
             }
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                self.clear(new).await;
+                Ok(None)
+            }
             Err(error) => Err(failed("keep a response")(error)),
+        }
+    }
+
+    /// Takes away pieces that nothing names any more. What cannot be taken away goes with its age.
+    async fn clear(&self, pieces: Vec<String>) {
+        for piece in pieces {
+            if let Err(error) = self.store.delete(&piece).await {
+                debug!(%error, piece, "a piece that nothing names stays");
+            }
         }
     }
 
@@ -108,14 +134,22 @@ impl Kept {
     /// # Errors
     /// When JetStream does not answer, or a piece is missing.
     pub async fn get(&self, project: &ProjectId, name: &str) -> Result<Option<(Bytes, Version)>, BusError> {
-        let entry = self.store.entry(place::response(project, name)).await.map_err(failed("read a kept response"))?;
-        let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
-        let version = Version(entry.revision);
-        match entry.value.first() {
-            Some(&WHOLE) => Ok(Some((entry.value.slice(1..), version))),
-            Some(&PIECES) => Ok(self.gather(&names(&entry.value)).await?.map(|value| (value, version))),
-            _ => Ok(None),
+        let key = place::response(project, name);
+        for _ in 0..READS {
+            let entry = self.store.entry(key.as_str()).await.map_err(failed("read a kept response"))?;
+            let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
+            let version = Version(entry.revision);
+            match entry.value.first() {
+                Some(&WHOLE) => return Ok(Some((entry.value.slice(1..), version))),
+                Some(&PIECES) => {
+                    if let Some(value) = self.gather(&names(&entry.value)).await? {
+                        return Ok(Some((value, version)));
+                    }
+                }
+                _ => return Ok(None),
+            }
         }
+        Ok(None)
     }
 
     /// Forgets a value.
@@ -132,11 +166,16 @@ impl Kept {
     }
 
     /// The entry for a value; its pieces are there before it is. `None` when it is too large to be kept.
-    async fn place(&self, project: &ProjectId, key: &str, value: &Bytes) -> Result<Option<Bytes>, BusError> {
+    async fn place(
+        &self,
+        (project, replaced): (&ProjectId, Option<&str>),
+        key: &str,
+        value: &Bytes,
+    ) -> Result<Option<Bytes>, BusError> {
         if value.len() > LONGEST || self.bus.intake() != Intake::Everything {
             return Ok(None);
         }
-        let Some(oldest) = self.stored.too_old(project.as_str(), value.len(), self.quota, MAX_AGE) else {
+        let Some(oldest) = self.stored.too_old((project.as_str(), replaced), value.len(), self.quota, MAX_AGE) else {
             return Ok(None);
         };
         for key in oldest {

@@ -92,15 +92,26 @@ impl Stored {
     }
 
     /// The oldest keys of a project that must go, so that it keeps no more than `most` bytes with so many more; `None` when
-    /// these alone are too many.
-    pub(super) fn too_old(&self, project: &str, more: usize, most: u64, max_age: Duration) -> Option<Vec<String>> {
+    /// these alone are too many. What is `replaced` by them, an entry and its pieces, does not count and does not go.
+    pub(super) fn too_old(
+        &self,
+        (project, replaced): (&str, Option<&str>),
+        more: usize,
+        most: u64,
+        max_age: Duration,
+    ) -> Option<Vec<String>> {
         let mut tally = self.tally();
         tally.expire(project, max_age);
         let more = more as u64 + ENTRY;
-        let mut kept = tally.by_project.get(project).copied().unwrap_or(0);
-        let mut keys = Vec::new();
         let of_project = (project.to_owned(), 0)..=(project.to_owned(), u64::MAX);
-        for entry in tally.entries.range(of_project).map(|(_, entry)| entry) {
+        let entries = || tally.entries.range(of_project.clone()).map(|(_, entry)| entry);
+        let is_replaced = |entry: &&Entry| replaced.is_some_and(|key| is_part(&entry.key, key));
+        let mut kept = tally.by_project.get(project).copied().unwrap_or(0);
+        if replaced.is_some() {
+            kept = kept.saturating_sub(entries().filter(is_replaced).map(|entry| entry.bytes).sum());
+        }
+        let mut keys = Vec::new();
+        for entry in entries().filter(|entry| !is_replaced(entry)) {
             if kept + more <= most {
                 break;
             }
@@ -119,6 +130,13 @@ impl Stored {
     fn tally(&self) -> MutexGuard<'_, Tally> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a key is that of an entry, or of a piece of it: `<key>.<version>.<number>`.
+fn is_part(key: &str, of: &str) -> bool {
+    key.strip_prefix(of).is_some_and(|rest| {
+        rest.is_empty() || rest.strip_prefix('.').is_some_and(|piece| piece.matches('.').count() == 1)
+    })
 }
 
 impl Tally {
@@ -180,11 +198,27 @@ mod tests {
             stored.add(key, sequence as u64, 9 * 1024);
         }
         let most = 40 * 1024;
-        assert_eq!(stored.too_old("a", 1024, most, DAY), Some(vec![]));
-        assert_eq!(stored.too_old("a", 9 * 1024, 30 * 1024, DAY), Some(vec!["a.1".to_owned()]));
-        assert_eq!(stored.too_old("a", 19 * 1024, 30 * 1024, DAY), Some(vec!["a.1".to_owned(), "a.2".to_owned()]));
-        assert_eq!(stored.too_old("a", 40 * 1024, most, DAY), None);
-        assert_eq!(stored.too_old("c", 1024, most, DAY), Some(vec![]));
+        assert_eq!(stored.too_old(("a", None), 1024, most, DAY), Some(vec![]));
+        assert_eq!(stored.too_old(("a", None), 9 * 1024, 30 * 1024, DAY), Some(vec!["a.1".to_owned()]));
+        assert_eq!(
+            stored.too_old(("a", None), 19 * 1024, 30 * 1024, DAY),
+            Some(vec!["a.1".to_owned(), "a.2".to_owned()])
+        );
+        assert_eq!(stored.too_old(("a", None), 40 * 1024, most, DAY), None);
+        assert_eq!(stored.too_old(("c", None), 1024, most, DAY), Some(vec![]));
+    }
+
+    #[test]
+    fn what_is_replaced_does_not_go_and_does_not_count() {
+        let stored = Stored::default();
+        for (sequence, key) in ["a.1", "a.1.v.0", "a.1.input", "a.2", "a.11"].into_iter().enumerate() {
+            stored.add(key, sequence as u64, 9 * 1024);
+        }
+        let gone = |more: usize, most: u64| stored.too_old(("a", Some("a.1")), more * 1024, most * 1024, DAY);
+        assert_eq!(gone(19, 50), Some(vec![]));
+        assert_eq!(gone(19, 49), Some(vec!["a.1.input".to_owned()]));
+        assert_eq!(gone(19, 20), Some(["a.1.input", "a.2", "a.11"].map(str::to_owned).to_vec()));
+        assert_eq!(gone(20, 20), None);
     }
 
     #[test]
@@ -199,7 +233,7 @@ mod tests {
         stored.tally().set("a.2", 3, Some((500, UnixMicros(now.0 - 2 * DAY.as_secs() * 1_000_000))));
         stored.tally().set("a.1", 4, None);
         assert_eq!(sizes(&stored), 500 + ENTRY);
-        assert_eq!(stored.too_old("a", 0, 10_000, DAY), Some(vec![]));
+        assert_eq!(stored.too_old(("a", None), 0, 10_000, DAY), Some(vec![]));
         assert!(stored.tally().by_project.is_empty() && stored.tally().last.is_empty());
     }
 }

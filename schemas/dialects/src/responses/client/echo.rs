@@ -100,6 +100,10 @@ impl Echo {
             "usage": usage.map_or(Value::Null, self::usage),
             "metadata": or("metadata", json!({})),
         });
+        if let Some(conversation) = said("conversation") {
+            response["conversation"] =
+                if conversation.is_string() { json!({ "id": conversation }) } else { conversation };
+        }
         for name in ["user", "prompt_cache_retention"] {
             if let Some(value) = said(name) {
                 response[name] = value;

@@ -22,8 +22,11 @@ use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::RequestId;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
+use tools::Names;
 
 pub use echo::{failed, waiting};
 pub(crate) use request::agnostic;
@@ -44,8 +47,12 @@ pub(crate) fn read(operation: Operation, purpose: Purpose, body: Bytes) -> Resul
     if model.is_empty() {
         return Err(WrongRequest::MissingField("model"));
     }
+    if purpose == Purpose::Compaction && fields.get("conversation").is_some() {
+        return Err(wrong("conversation".to_owned(), "a conversation is not compacted by its id: send its items"));
+    }
+    let goes_on = ["prompt", "conversation", "previous_response_id"].iter().any(|name| fields.get(name).is_some());
     match fields.get("input").map(|input| input.get().as_bytes().first().copied()) {
-        None if fields.get("prompt").is_none() => return Err(WrongRequest::MissingField("input")),
+        None if !goes_on => return Err(WrongRequest::MissingField("input")),
         Some(Some(b'"' | b'[')) | None => {}
         Some(_) => return Err(wrong("input".to_owned(), "it must be a text or a list of items")),
     }
@@ -68,6 +75,38 @@ pub fn fields(body: &[u8]) -> Result<RawObject, WrongRequest> {
 pub fn value<T: DeserializeOwned>(fields: &RawObject, name: &'static str) -> Result<Option<T>, WrongRequest> {
     let Some(raw) = fields.get(name) else { return Ok(None) };
     serde_json::from_str(raw.get()).map(Some).map_err(|error| wrong(name.to_owned(), &error.to_string()))
+}
+
+/// The conversation that a request goes on with: its id, or an object that holds it.
+pub fn conversation(fields: &RawObject) -> Result<Option<String>, WrongRequest> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    let Some(raw) = fields.get("conversation") else { return Ok(None) };
+    let name = serde_json::from_str::<Named>(raw.get()).map(|named| named.id);
+    let name = name.or_else(|_| serde_json::from_str(raw.get()));
+    name.map(Some)
+        .map_err(|_| wrong("conversation".to_owned(), "it must be the id of a conversation, or an object with `id`"))
+}
+
+/// Checks items that are kept until a request says them: what no provider could read is refused. What only some can read is
+/// not.
+pub fn check_items(items: &[Box<RawValue>], place: &str) -> Result<(), WrongRequest> {
+    let read = |item: &RawValue| serde_json::from_str(item.get());
+    let items: Result<Vec<Value>, _> = items.iter().map(|item| read(item)).collect();
+    let items = items.map_err(|error| WrongRequest::InvalidJson(error.to_string()))?;
+    for (at, item) in items.into_iter().enumerate() {
+        match input::messages(vec![item], place, &Names::default()) {
+            Ok(_) | Err(WrongRequest::Untranslatable(_)) => {}
+            Err(WrongRequest::WrongPart { place: within, why }) => {
+                let first = format!("{place}[0]");
+                return Err(wrong(within.replacen(&first, &format!("{place}[{at}]"), 1), &why));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(())
 }
 
 /// That the request is wrong at this place.

@@ -12,6 +12,7 @@ use penstock_schemas::name::RequestId;
 use penstock_schemas::sse;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// What is put into a response, and what is known of its stream.
 pub(super) struct Native {
@@ -19,6 +20,7 @@ pub(super) struct Native {
     /// The model, as the caller names it.
     model: Option<Box<RawValue>>,
     previous: Option<Box<RawValue>>,
+    conversation: Option<String>,
     background: bool,
     sequence: u64,
     last: Vec<u8>,
@@ -38,8 +40,9 @@ impl Native {
         let fields = RawObject::read(body).unwrap_or_default();
         let previous = fields.get("previous_response_id").map(ToOwned::to_owned);
         let model = fields.get("model").map(ToOwned::to_owned);
+        let conversation = super::conversation(&fields).unwrap_or_default();
         let background = fields.get("background").is_some_and(|value| value.get() == "true");
-        Self { id, model, previous, background, sequence: 0, last: Vec::new(), kept: None }
+        Self { id, model, previous, conversation, background, sequence: 0, last: Vec::new(), kept: None }
     }
 
     /// The response with our id in it, and the model's name that was asked for.
@@ -51,6 +54,9 @@ impl Native {
         }
         if let Some(previous) = &self.previous {
             fields.set("previous_response_id", previous);
+        }
+        if let Some(id) = &self.conversation {
+            fields.set("conversation", &BTreeMap::from([("id", id)]));
         }
         if self.background {
             fields.set("background", &true);
