@@ -28,7 +28,10 @@ const LEAST_OF_VERSION: u32 = 5;
 /// A day, in microseconds.
 const DAY: u64 = 86_400_000_000;
 
-/// What belongs to which target, virtual model and project.
+/// Columns that say what an answer belongs to. Rows are added up by these first: there are few of them, and many answers.
+const DIMENSIONS: &str = "provider, model, virtual_model, project";
+
+/// The target, the virtual model and the project that they name.
 const SCOPES: &str = "arrayJoin(arrayFilter(one -> one.2 != '', [
     ('target', concat(toString(provider), '/', toString(model))),
     ('virtual_model', toString(ifNull(virtual_model, ''))),
@@ -38,39 +41,40 @@ const SCOPES: &str = "arrayJoin(arrayFilter(one -> one.2 != '', [
 const ANSWERS: &str = "outcome = 'served' AND operation IN ('chat', 'completions')
     AND started_at >= fromUnixTimestamp64Micro(?) AND started_at < fromUnixTimestamp64Micro(?)";
 
-/// The figures of one day of one scope.
+const DAY_OF_ANSWER: &str = "toUInt32(toDate(started_at, 'UTC')) AS day";
+
+/// How many values there are, their sum, and the sum of their squares.
+type Sums = (u64, f64, f64);
+
+/// A day of a scope: answers, and of these refusals, cut ones, empty ones and ones that ask for tools; length, time to the first
+/// token, time in all.
+type AnswerDay = (u32, u64, u64, u64, u64, u64, Sums, Sums, Sums);
+
+/// A scope that has enough answers on the day that is tested.
 #[derive(Row, Deserialize)]
-struct AnswerDay {
-    day: u32,
+struct ScopeDays {
     scope: String,
     name: String,
-    answers: u64,
-    refusals: u64,
-    cut: u64,
-    empty: u64,
-    tools: u64,
-    length: (u64, f64, f64),
-    first_token: (u64, f64, f64),
-    latency: (u64, f64, f64),
+    days: Vec<AnswerDay>,
 }
 
-/// The same of a score.
+/// The scores of one name on one day of one scope.
 #[derive(Row, Deserialize)]
 struct ScoreDay {
     day: u32,
     scope: String,
     name: String,
     score: String,
-    figures: (u64, f64, f64),
+    figures: Sums,
 }
 
-/// A version of a model, or a way in which it is run, that answered for the first time.
+/// Versions of a target, or ways in which it is run, that answered for the first time: each with its first day and its answers.
 #[derive(Row, Deserialize)]
-struct NewWord {
+struct NewWords {
     target: String,
-    version: String,
+    kind: String,
+    new: Vec<(String, u32, u64)>,
     before: Vec<String>,
-    answers: u64,
 }
 
 /// The same, with the alert that tells it; the column is of the same name.
@@ -135,111 +139,141 @@ pub(crate) async fn read_day(warehouse: &Warehouse, day: u32, rate: f64) -> Resu
 
 async fn read(warehouse: &Warehouse, day: u32, seen: &VisibleProjects, rate: f64) -> Result<DriftDay, Error> {
     let mut all: BTreeMap<SeriesKey, Series> = BTreeMap::new();
-    for row in answers(warehouse, day, seen).await? {
-        for (signal, figures) in signals(&row) {
-            let key = SeriesKey { scope: row.scope.clone(), name: row.name.clone(), signal };
-            all.entry(key).or_default().insert(row.day, figures);
+    let (scopes, scores, versions) =
+        tokio::try_join!(answers(warehouse, day, seen), scores(warehouse, day, seen), versions(warehouse, day, seen))?;
+    for ScopeDays { scope, name, days } in scopes {
+        for own in days {
+            for (signal, figures) in signals(&own) {
+                let key = SeriesKey { scope: scope.clone(), name: name.clone(), signal };
+                all.entry(key).or_default().insert(own.0, figures);
+            }
         }
     }
-    for row in scores(warehouse, day, seen).await? {
+    for row in scores {
         let key = SeriesKey { scope: row.scope, name: row.name, signal: DriftSignal::Score(row.score) };
         all.entry(key).or_default().insert(row.day, figures(row.figures));
     }
-    let compared = compare(&all, day, rate);
-    let mut versions = versions(warehouse, day, seen, AlertKind::ModelVersion).await?;
-    versions.extend(self::versions(warehouse, day, seen, AlertKind::SystemFingerprint).await?);
-    Ok(DriftDay { day, compared, versions })
+    Ok(DriftDay { day, compared: compare(&all, day, rate), versions })
 }
 
-fn figures((count, sum, squares): (u64, f64, f64)) -> DayFigures {
+fn figures((count, sum, squares): Sums) -> DayFigures {
     DayFigures { count, sum, squares }
 }
 
-fn signals(row: &AnswerDay) -> [(DriftSignal, DayFigures); 7] {
-    let share = |marked: u64| figures((row.answers, marked as f64, marked as f64));
+fn signals(own: &AnswerDay) -> [(DriftSignal, DayFigures); 7] {
+    let (_, answers, refusals, cut, empty, tools, length, first_token, latency) = *own;
+    let share = |marked: u64| figures((answers, marked as f64, marked as f64));
     [
-        (DriftSignal::Refusals, share(row.refusals)),
-        (DriftSignal::Cut, share(row.cut)),
-        (DriftSignal::Empty, share(row.empty)),
-        (DriftSignal::Tools, share(row.tools)),
-        (DriftSignal::Length, figures(row.length)),
-        (DriftSignal::FirstToken, figures(row.first_token)),
-        (DriftSignal::Latency, figures(row.latency)),
+        (DriftSignal::Refusals, share(refusals)),
+        (DriftSignal::Cut, share(cut)),
+        (DriftSignal::Empty, share(empty)),
+        (DriftSignal::Tools, share(tools)),
+        (DriftSignal::Length, figures(length)),
+        (DriftSignal::FirstToken, figures(first_token)),
+        (DriftSignal::Latency, figures(latency)),
     ]
+}
+
+/// When a day begins, in microseconds.
+fn begin(day: u32) -> i64 {
+    i64::from(day) * i64::try_from(DAY).unwrap_or(i64::MAX)
+}
+
+/// The first day that the day is compared with.
+fn first(day: u32) -> u32 {
+    day.saturating_sub(GAP + BASELINE)
 }
 
 /// Binds the times of [`ANSWERS`]: from the first day to compare with to the end of the tested one.
 fn during(query: Query, day: u32) -> Query {
-    let micros = |day: u32| i64::from(day) * i64::try_from(DAY).unwrap_or(i64::MAX);
-    query.bind(micros(day.saturating_sub(GAP + BASELINE))).bind(micros(day + 1))
+    query.bind(begin(first(day))).bind(begin(day + 1))
 }
 
-async fn answers(warehouse: &Warehouse, day: u32, seen: &VisibleProjects) -> Result<Vec<AnswerDay>, Error> {
+async fn answers(warehouse: &Warehouse, day: u32, seen: &VisibleProjects) -> Result<Vec<ScopeDays>, Error> {
     // Of a figure that not every answer has, those that have it.
     let sums = |column: &str, name: &str| {
         format!("(count({column}), ifNull(sum(log1p({column})), 0), ifNull(sum(pow(log1p({column}), 2)), 0)) AS {name}")
     };
+    let added = |name: &str| format!("(sum({name}.1), sum({name}.2), sum({name}.3))");
     let sql = format!(
         "WITH given AS (
-            SELECT toUInt32(toDate(started_at, 'UTC')) AS day, {SCOPES},
-                ifNull(lower(finish_reason) IN ('content_filter', 'content_filtered', 'refusal', 'safety', 'recitation',
-                    'blocklist', 'prohibited_content', 'spii', 'image_safety', 'guardrail_intervened', 'error_toxic'), 0) AS refused,
-                ifNull(lower(finish_reason) IN ('length', 'max_tokens', 'model_length', 'model_context_window_exceeded'), 0) AS cut_off,
-                ifNull(lower(finish_reason) IN ('tool_calls', 'tool_call', 'tool_use', 'function_call'), 0) AS asks_tools,
-                total_output_tokens AS tokens, first_token_us, total_us
-            FROM attempts WHERE {ANSWERS} AND {VISIBLE}
+            SELECT {DAY_OF_ANSWER}, {DIMENSIONS}, lower(ifNull(finish_reason, '')) AS reason, count() AS answers,
+                countIf(ifNull(total_output_tokens = 0, 0)) AS empty, {}, {}, {}
+            FROM attempts WHERE {ANSWERS} AND {VISIBLE} GROUP BY day, {DIMENSIONS}, reason
+        ), days AS (
+            SELECT part, day, sum(answers) AS of_day, (day, of_day,
+                sumIf(answers, reason IN ('content_filter', 'content_filtered', 'refusal', 'safety', 'recitation', 'blocklist',
+                    'prohibited_content', 'spii', 'image_safety', 'guardrail_intervened', 'error_toxic')),
+                sumIf(answers, reason IN ('length', 'max_tokens', 'model_length', 'model_context_window_exceeded')),
+                sum(empty),
+                sumIf(answers, reason IN ('tool_calls', 'tool_call', 'tool_use', 'function_call')),
+                {}, {}, {}) AS figures
+            FROM (SELECT *, {SCOPES} FROM given) GROUP BY part, day
         )
-        SELECT day, part.1 AS scope, part.2 AS name, count() AS answers, countIf(refused) AS refusals, countIf(cut_off) AS cut,
-            countIf(ifNull(tokens = 0, 0)) AS empty, countIf(asks_tools) AS tools, {}, {}, {}
-        FROM given
-        WHERE part IN (SELECT part FROM given WHERE day = ? GROUP BY part HAVING count() >= ? ORDER BY count() DESC LIMIT ?)
-        GROUP BY day, part",
-        sums("tokens", "length"),
+        SELECT part.1 AS scope, part.2 AS name, groupArray(figures) AS days
+        FROM days GROUP BY part HAVING sumIf(of_day, day = ?) >= ? ORDER BY sumIf(of_day, day = ?) DESC LIMIT ?",
+        sums("total_output_tokens", "length"),
         sums("first_token_us", "first_token"),
         sums("total_us", "latency"),
+        added("length"),
+        added("first_token"),
+        added("latency"),
     );
-    let query = during(warehouse.client().query(&sql), day);
-    seen.bind(query).bind(day).bind(LEAST_ANSWERS).bind(MOST_SCOPES).fetch_all().await
+    let query = seen.bind(during(warehouse.client().query(&sql), day));
+    query.bind(day).bind(LEAST_ANSWERS).bind(day).bind(MOST_SCOPES).fetch_all().await
 }
 
 async fn scores(warehouse: &Warehouse, day: u32, seen: &VisibleProjects) -> Result<Vec<ScoreDay>, Error> {
+    // No score is older than the answer that it is of.
     let sql = format!(
-        "SELECT day, part.1 AS scope, part.2 AS name, score,
-            (count(), sum(number), sum(number * number)) AS figures
-        FROM (SELECT request_id, toUInt32(toDate(started_at, 'UTC')) AS day, {SCOPES}
-            FROM attempts WHERE {ANSWERS} AND {VISIBLE}) AS given
-        INNER JOIN (SELECT request_id, toString(name) AS score, assumeNotNull(number) AS number FROM scores
-            WHERE number IS NOT NULL AND {VISIBLE}) AS marked USING (request_id)
-        GROUP BY day, part, score ORDER BY count() DESC LIMIT ?"
+        "SELECT day, part.1 AS scope, part.2 AS name, score, (sum(own.1), sum(own.2), sum(own.3)) AS figures
+        FROM (
+            SELECT *, {SCOPES} FROM (
+                SELECT day, {DIMENSIONS}, score, (count(), sum(number), sum(number * number)) AS own
+                FROM (SELECT request_id, {DAY_OF_ANSWER}, {DIMENSIONS} FROM attempts WHERE {ANSWERS} AND {VISIBLE}) AS given
+                INNER JOIN (SELECT request_id, toString(name) AS score, assumeNotNull(number) AS number FROM scores
+                    WHERE number IS NOT NULL AND at >= fromUnixTimestamp64Micro(?) AND {VISIBLE}) AS marked USING (request_id)
+                GROUP BY day, {DIMENSIONS}, score
+            )
+        )
+        GROUP BY day, part, score ORDER BY sum(own.1) DESC LIMIT ?"
     );
-    let query = during(warehouse.client().query(&sql), day);
-    seen.bind(seen.bind(query)).bind(MOST_SCORES).fetch_all().await
+    let query = seen.bind(during(warehouse.client().query(&sql), day)).bind(begin(first(day)));
+    seen.bind(query).bind(MOST_SCORES).fetch_all().await
 }
 
-/// What is new of the column that `kind` is named as.
-async fn versions(
-    warehouse: &Warehouse,
-    day: u32,
-    seen: &VisibleProjects,
-    kind: AlertKind,
-) -> Result<Vec<NewVersion>, Error> {
-    let column = kind.as_str();
+/// The versions of models, and the ways in which they are run, that are new on a day.
+async fn versions(warehouse: &Warehouse, day: u32, seen: &VisibleProjects) -> Result<Vec<NewVersion>, Error> {
+    let [version, fingerprint] = [AlertKind::ModelVersion, AlertKind::SystemFingerprint];
     let sql = format!(
-        "WITH known AS (
-            SELECT concat(toString(provider), '/', toString(model)) AS target, toString(ifNull({column}, '')) AS version,
-                min(toUInt32(toDate(started_at, 'UTC'))) AS first, countIf(toUInt32(toDate(started_at, 'UTC')) = ?) AS answers
-            FROM attempts WHERE {ANSWERS} AND {VISIBLE} GROUP BY target, version HAVING version != ''
+        "WITH given AS (
+            SELECT provider, model, {version}, {fingerprint}, min(day) AS first, countIf(day = ?) AS answers
+            FROM (SELECT {DAY_OF_ANSWER}, provider, model, {version}, {fingerprint} FROM attempts WHERE {ANSWERS} AND {VISIBLE})
+            GROUP BY provider, model, {version}, {fingerprint}
+        ), known AS (
+            SELECT concat(toString(provider), '/', toString(model)) AS target,
+                arrayJoin([('{version}', toString(ifNull({version}, ''))), ('{fingerprint}', toString(ifNull({fingerprint}, '')))]) AS word,
+                (word.2, min(first), sum(answers)) AS one
+            FROM given GROUP BY target, word HAVING word.2 != ''
         )
-        SELECT target, version, before, answers
-        FROM (SELECT target, version, answers FROM known WHERE first = ? AND answers >= ?) AS new
-        INNER JOIN (SELECT target, arraySort(groupArray(10)(version)) AS before FROM known WHERE first < ? GROUP BY target) AS old
-            USING (target)
-        ORDER BY target, version LIMIT ?"
+        SELECT target, word.1 AS kind, arraySort(groupArrayIf(one, one.2 = ? AND one.3 >= ?)) AS new,
+            arraySlice(arraySort(groupArrayIf(one.1, one.2 < ?)), 1, 10) AS before
+        FROM known GROUP BY target, kind HAVING notEmpty(new) AND notEmpty(before) ORDER BY target, kind LIMIT ?",
+        version = version.as_str(),
+        fingerprint = fingerprint.as_str(),
     );
-    let query = during(warehouse.client().query(&sql).bind(day), day);
-    let query = seen.bind(query).bind(day).bind(LEAST_OF_VERSION).bind(day).bind(MOST_VERSIONS);
-    let new: Vec<NewWord> = query.fetch_all().await?;
-    let with_kind =
-        |NewWord { target, version, before, answers }| NewVersion { kind, target, version, before, answers };
-    Ok(new.into_iter().map(with_kind).collect())
+    let query = seen.bind(during(warehouse.client().query(&sql).bind(day), day));
+    let found: Vec<NewWords> = query.bind(day).bind(LEAST_OF_VERSION).bind(day).bind(MOST_VERSIONS).fetch_all().await?;
+    let each = |found: NewWords| {
+        let kind = if found.kind == version.as_str() { version } else { fingerprint };
+        let NewWords { target, new, before, .. } = found;
+        new.into_iter().map(move |(version, _, answers)| NewVersion {
+            kind,
+            target: target.clone(),
+            version,
+            before: before.clone(),
+            answers,
+        })
+    };
+    Ok(found.into_iter().flat_map(each).take(MOST_VERSIONS as usize).collect())
 }
