@@ -40,6 +40,7 @@ mod dead_letters;
 mod disk;
 mod edge;
 mod embeddings;
+mod encrypted;
 mod experiments;
 mod fallback;
 mod faults;

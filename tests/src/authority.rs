@@ -4,12 +4,12 @@
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// The authority.
 #[derive(Debug)]
@@ -62,6 +62,18 @@ impl Authority {
         Issued { cert, key: key.serialize_pem() }
     }
 
+    /// What takes TLS connections of others, with a certificate for this name.
+    ///
+    /// # Panics
+    /// When rustls cannot use it.
+    pub fn acceptor(&self, name: &str) -> TlsAcceptor {
+        let (chain, key) = read(&self.issue(name)).expect("it was just written");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = builder.map(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
+        TlsAcceptor::from(Arc::new(config.and_then(|config| config).expect("the certificate belongs to the key")))
+    }
+
     /// A TLS connection to a server on this machine, which must have a certificate of this authority for its address; with
     /// a client's certificate, and these protocols to choose from.
     ///
@@ -82,9 +94,8 @@ impl Authority {
         let builder = builder.map_err(io::Error::other)?.with_root_certificates(roots);
         let mut config = match client {
             None => builder.with_no_client_auth(),
-            Some(Issued { cert, key }) => {
-                let chain = CertificateDer::pem_slice_iter(cert.as_bytes()).flatten().collect();
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(io::Error::other)?;
+            Some(issued) => {
+                let (chain, key) = read(issued)?;
                 builder.with_client_auth_cert(chain, key).map_err(io::Error::other)?
             }
         };
@@ -93,6 +104,13 @@ impl Authority {
         let stream = TcpStream::connect(address).await?;
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
+}
+
+/// The certificate and the key, as rustls wants them.
+fn read(issued: &Issued) -> io::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let chain = CertificateDer::pem_slice_iter(issued.cert.as_bytes()).flatten().collect();
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).map_err(io::Error::other)?;
+    Ok((chain, key))
 }
 
 impl Default for Authority {
