@@ -4,6 +4,7 @@
 mod admin;
 mod batch_wishes;
 mod batches;
+mod completions;
 mod conversations;
 pub(crate) mod cors;
 mod feedback;
@@ -151,6 +152,11 @@ fn kept() -> Vec<Client> {
         Client::get("/v1beta/files", "The files, as Google lists them", get(google_files::list)),
         Client::get("/v1beta/files/{id}", "One; with `:download`, a batch's answers", get(google_files::show)),
         Client::delete("/v1beta/files/{id}", "Removes a file", delete(google_files::delete)),
+        Client::get("/v1/chat/completions", "Those that are stored", get(completions::show_all)),
+        Client::get("/v1/chat/completions/{id}", "One of them", get(completions::show)),
+        Client::post("/v1/chat/completions/{id}", "Gives it other metadata", post(completions::update)),
+        Client::delete("/v1/chat/completions/{id}", "Forgets it", delete(completions::delete)),
+        Client::get("/v1/chat/completions/{id}/messages", "What it answers", get(completions::messages)),
         Client::post("/v1/conversations", "A conversation begins", post(conversations::create)),
         Client::get("/v1/conversations/{id}", "One conversation", get(conversations::show)),
         Client::post("/v1/conversations/{id}", "Gives it other metadata", post(conversations::update)),

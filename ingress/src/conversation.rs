@@ -6,6 +6,7 @@
 //! in a conversation that a caller made is added to that, whether the response is kept or not.
 
 pub(crate) mod background;
+pub(crate) mod completions;
 pub(crate) mod follow;
 mod recall;
 pub(crate) mod shelf;
@@ -14,12 +15,18 @@ pub(crate) mod thread;
 pub(crate) use recall::recall;
 
 use bytes::Bytes;
+use completions::CompletionToKeep;
+use penstock_dialects::json::RawObject;
+use penstock_dialects::responses::client::{value, wrong};
 use penstock_runtime::heavy;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::conversation::{ConversationPoint, KeptInput, KeptResponse};
 use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::Summary;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use shelf::Shelf;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use thread::Addition;
 use tokio::time::timeout;
@@ -30,6 +37,9 @@ use penstock_dialects::client::Rewriter;
 
 /// Longest wait for the store, in front of a caller who has his answer otherwise.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The most notes, and the longest name and value of one, in characters.
+const METADATA: (usize, usize, usize) = (16, 64, 512);
 
 /// What is to be kept of one request and its answer.
 pub(crate) struct ResponseToKeep {
@@ -98,14 +108,35 @@ impl ResponseToKeep {
     }
 }
 
+/// What is to be kept of one request and its answer. Boxed: most are not.
+pub(crate) enum ToKeep {
+    Response(Box<ResponseToKeep>),
+    Completion(Box<CompletionToKeep>),
+}
+
 /// Keeps an answer that its writer has for those who ask again.
-pub(crate) async fn keep(memory: Option<ResponseToKeep>, rewriter: &mut Rewriter) {
-    if let Some(memory) = memory
-        && let Some((response, native)) = rewriter.kept()
-    {
-        // Boxed: most answers are not kept.
-        Box::pin(memory.keep(response, native)).await;
+pub(crate) async fn keep(memory: Option<ToKeep>, rewriter: &mut Rewriter, summary: &Summary) {
+    let Some(memory) = memory else { return };
+    let Some((answer, native)) = rewriter.kept() else { return };
+    match memory {
+        ToKeep::Response(memory) => Box::pin(memory.keep(answer, native)).await,
+        ToKeep::Completion(memory) => Box::pin(memory.keep(answer, summary)).await,
     }
+}
+
+/// The notes of a caller that a request holds.
+pub(crate) fn read_metadata(fields: &RawObject) -> Result<BTreeMap<String, String>, Refusal> {
+    let (most, name, text) = METADATA;
+    let notes: Map<String, Value> = value(fields, "metadata")?.unwrap_or_default();
+    let wrong = |why: String| Refusal::from(wrong("metadata".to_owned(), &why));
+    if notes.len() > most {
+        return Err(wrong(format!("it has {} pairs: {most} are the most", notes.len())));
+    }
+    let note = |(key, value): (String, Value)| match value {
+        Value::String(value) if key.chars().count() <= name && value.chars().count() <= text => Ok((key, value)),
+        _ => Err(wrong(format!("a name has at most {name} characters, and a value is a text of at most {text}"))),
+    };
+    notes.into_iter().map(note).collect()
 }
 
 /// That a project has no such response; another project's is none.

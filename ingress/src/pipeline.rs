@@ -3,7 +3,7 @@
 //! is known (`Grant`), without which there is no `Request`, and a call that was admitted and paid for (`Funded`), which alone
 //! can be sent. Knows the order of things and none of the things themselves.
 
-use crate::conversation::{self, background, recall};
+use crate::conversation::{self, ToKeep, background, recall};
 use crate::http::reply;
 use crate::jobs;
 use crate::refusal::Refusal;
@@ -72,8 +72,8 @@ async fn respond(ingress: &Shared, mut request: Request, guard: &mut RequestGuar
         return Ok(response);
     }
     let memory = match recall(&mut request, ingress).await? {
-        Some(memory) if memory.is_background => {
-            let (task, response) = background::begin(ingress, request.id, memory).await?;
+        Some(ToKeep::Response(memory)) if memory.is_background => {
+            let (task, response) = background::begin(ingress, request.id, *memory).await?;
             let (ingress, record) = (ingress.clone(), guard.hand_over());
             ingress.clone().life.work(task.run(in_background(ingress, request, record, rewriter)));
             return Ok(response);
@@ -165,7 +165,7 @@ pub(crate) async fn answer_line(ingress: &Shared, mut request: Request) -> Resul
         (Record::begin(&request, ingress), Rewriter::of(&request.asked, request.id, None, clock::now));
     let memory = recall(&mut request, ingress).await.inspect_err(|refusal| record.refused(refusal))?;
     let answer = answer_whole(ingress, request, &mut record, &mut rewriter).await?;
-    conversation::keep(memory, &mut rewriter).await;
+    conversation::keep(memory, &mut rewriter, &answer.1).await;
     Ok(answer)
 }
 
@@ -178,7 +178,7 @@ pub(crate) async fn answer_as_stream(ingress: &Shared, mut request: Request) -> 
         let begun = ask(ingress, request, &mut record).await?;
         let grant = record.grant();
         let answer = grant.hold(pin!(begun.put_together(&mut record, &mut rewriter))).await?;
-        conversation::keep(memory, &mut rewriter).await;
+        conversation::keep(memory, &mut rewriter, &answer.1).await;
         Ok::<_, Refusal>(answer)
     };
     let answered = Box::pin(answered).await;
@@ -238,6 +238,6 @@ pub(crate) async fn finish_line(
         }
     };
     let answer = answered.map_err(Refusal::from).inspect_err(|refusal| record.refused(refusal))?;
-    conversation::keep(memory, &mut rewriter).await;
+    conversation::keep(memory, &mut rewriter, &answer.1).await;
     Ok(answer)
 }

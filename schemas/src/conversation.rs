@@ -77,6 +77,21 @@ pub struct KeptItem {
     pub response: Option<String>,
 }
 
+/// A chat completion that a caller asked to be stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeptCompletion {
+    /// As the caller got it; of a stream, put together.
+    pub completion: Box<RawValue>,
+    /// The model that was asked for.
+    pub model: String,
+    /// The caller's notes.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// What was asked.
+    #[serde(default)]
+    pub messages: KeptInput,
+}
+
 /// The id of the response to a request: the one that callers see, whoever answers.
 pub fn response_id(request: RequestId) -> String {
     format!("{PREFIX}{}", hex(request))

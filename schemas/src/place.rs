@@ -15,6 +15,9 @@ const PART: usize = 8;
 /// The same for a namespace of the cache.
 const NAMESPACE: usize = 16;
 
+/// What the names of stored chat completions begin with.
+const COMPLETION: &str = "chat_";
+
 /// Where a project keeps something: a response, or what it was asked.
 pub fn response(project: &ProjectId, name: &str) -> String {
     format!("{project}.{name}")
@@ -23,6 +26,16 @@ pub fn response(project: &ProjectId, name: &str) -> String {
 /// What the response `id` was asked, by its name within the project.
 pub fn input(id: &str) -> String {
     format!("{id}.input")
+}
+
+/// A stored chat completion, by its name within the project: its id is a provider's, which may be anything.
+pub fn completion(id: &str) -> String {
+    format!("{COMPLETION}{}", digest(&[id.as_bytes()]))
+}
+
+/// Whether a name within a project is that of a stored chat completion, and of no piece of one.
+pub fn is_completion(name: &str) -> bool {
+    name.starts_with(COMPLETION) && !name.contains('.')
 }
 
 /// One writing of a value that is kept in pieces.
@@ -194,7 +207,7 @@ mod tests {
             for request in 0..3 {
                 let request = RequestId(Uuid::from_u128(request));
                 let id = response_id(request);
-                for name in [id.clone(), input(&id), conversation_id(request)] {
+                for name in [id.clone(), input(&id), conversation_id(request), completion(&id)] {
                     let key = response(&project, &name);
                     for at in 0..3_usize {
                         for written in 0..3 {

@@ -61,6 +61,6 @@ async fn what_is_nowhere_is_named_as_the_caller_wrote_it() {
         assert!(answer.status == 404 && error["message"].as_str().unwrap().contains(path), "{error}");
         assert_eq!(error["status"] == "NOT_FOUND", dialect == "google", "{error}");
     }
-    let wrong = world.get("/chat/completions").key(world.key()).await;
-    assert_eq!((wrong.status.as_u16(), wrong.message().contains("/chat/completions")), (405, true));
+    let wrong = world.get("/embeddings").key(world.key()).await;
+    assert_eq!((wrong.status.as_u16(), wrong.message().contains("/embeddings")), (405, true));
 }

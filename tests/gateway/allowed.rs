@@ -51,6 +51,8 @@ struct Made {
     output: String,
     message_batch: String,
     gemini_batch: String,
+    /// A chat completion that is stored.
+    completion: String,
     /// A conversation, and an item of it.
     conversation: (String, String),
 }
@@ -63,7 +65,9 @@ fn is_of_no_model(method: &str, path: &str) -> bool {
     let is_batch = path.starts_with("/v1/batches") || path.starts_with("/v1/messages/batches");
     let is_gemini = matches!((path, method), ("/v1beta/batches", _) | ("/v1beta/batches/{id}", "post" | "delete"));
     let is_batch = is_batch && !path.ends_with("/results") || is_gemini;
-    let is_other = matches!(path, "/v1/jobs" | "/api/ps" | "/v1/feedback" | "/v1/conversations");
+    // What the list of stored completions shows stands in `stored_completions`.
+    let is_other = (method, path) == ("get", "/v1/chat/completions");
+    let is_other = is_other || matches!(path, "/v1/jobs" | "/api/ps" | "/v1/feedback" | "/v1/conversations");
     is_file || path.starts_with("/v1/uploads") || is_batch || is_other
 }
 
@@ -88,6 +92,7 @@ fn asks(world: &World, method: &str, path: &str, made: &Made) -> Vec<Ask> {
         path if path.starts_with("/v1/messages") => &made.message_batch,
         path if path.starts_with("/v1beta/batches") => &made.gemini_batch,
         path if path.starts_with("/v1/conversations") => &made.conversation.0,
+        path if path.starts_with("/v1/chat") => &made.completion,
         _ => kept,
     };
     let filled = path.replace("{id}", id).replace("{item_id}", &made.conversation.1).replace("{model}", "alpha/m");
@@ -142,6 +147,9 @@ fn asks_of_kept(world: &World, method: &str, path: &str, filled: &str) -> Vec<As
         ("post", "/v1/conversations/{id}" | "/v1/conversations/{id}/items") => {
             world.post(filled, &json!({ "metadata": {}, "items": [] }))
         }
+        ("post", "/v1/chat/completions/{id}") => world.post(filled, &json!({ "metadata": { "a": "b" } })),
+        ("delete", "/v1/chat/completions/{id}") => ask.method(Method::DELETE),
+        ("get", "/v1/chat/completions/{id}" | "/v1/chat/completions/{id}/messages") => ask,
         ("post", "/v1/responses/{id}/cancel" | "/v1/jobs/{id}/cancel") => ask.method(Method::POST),
         ("delete", "/v1/responses/{id}" | "/v1/jobs/{id}") => ask.method(Method::DELETE),
         ("delete", path) if path.starts_with("/v1/conversations/") => ask.method(Method::DELETE),
@@ -181,9 +189,11 @@ async fn no_route_leads_to_a_model_or_to_an_answer_of_one_that_the_key_may_not_u
     let message_batch = super::message_batches::ended(&world, &all, "alpha/m").await;
     let gemini_batch = super::gemini_batches::ended(&world, &all, "alpha/m").await;
     let conversation = conversation(&world, &all).await;
-    let calls = 6;
+    let stored = world.ask("alpha/m").field("store", json!(true)).key(&all).await.json();
+    let completion = stored["id"].as_str().unwrap_or_else(|| panic!("{stored}")).to_owned();
+    let calls = 7;
     until("all to be answered", async || (world.upstream("alpha").calls().len() == calls).then_some(())).await;
-    let made = Made { response, job, output, message_batch, gemini_batch, conversation };
+    let made = Made { response, job, output, message_batch, gemini_batch, completion, conversation };
     let document = world.get("/openapi.json").key(&all).await.json();
     let mut routes = 0;
     for (path, item) in document["paths"].as_object().expect("paths") {
@@ -213,6 +223,7 @@ async fn no_route_leads_to_a_model_or_to_an_answer_of_one_that_the_key_may_not_u
     assert!(still.raw().contains("a secret"), "{}", still.raw());
     for path in [
         format!("/v1/jobs/{}", made.job),
+        format!("/v1/chat/completions/{}", made.completion),
         format!("/v1/files/{}/content", made.output),
         format!("/v1/messages/batches/{}/results", made.message_batch),
         format!("/v1beta/batches/{}", made.gemini_batch),

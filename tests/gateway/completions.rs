@@ -1,5 +1,7 @@
 //! Completions of a text: `/v1/completions`, whole and as a stream.
 
+mod stored;
+
 use penstock_tests::{Gate, Part, Reply, World, words};
 use serde_json::json;
 

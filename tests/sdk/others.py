@@ -110,6 +110,23 @@ def azures_client_asks_by_deployment():
     same("the model", newer.chat.completions.create(model="demo/fast", messages=turns).model, "demo/fast")
 
 
+def completions_are_stored_and_found_again():
+    turns = [{"role": "user", "content": "Hello!"}]
+    whole = client.chat.completions.create(model="demo/fast", messages=turns, store=True, metadata={"topic": "whole"})
+    *_, last = client.chat.completions.create(model="demo/fast", messages=turns, store=True, stream=True, metadata={"topic": "stream"})
+    found = client.chat.completions.retrieve(whole.id)
+    same("the choices", (found.choices, found.metadata), (whole.choices, {"topic": "whole"}))
+    same("the streamed", client.chat.completions.retrieve(last.id).choices[0].message.content, whole.choices[0].message.content)
+    page = client.chat.completions.list(limit=1)
+    same("all pages", [one.id for one in page], [whole.id, last.id])
+    same("one topic", [one.id for one in client.chat.completions.list(metadata={"topic": "stream"})], [last.id])
+    asked = client.chat.completions.messages.list(whole.id)
+    same("the messages", [(one.id, one.role, one.content) for one in asked], [(f"{whole.id}-0", "user", "Hello!")])
+    same("the metadata", client.chat.completions.update(whole.id, metadata={"a": "b"}).metadata, {"a": "b"})
+    assert client.chat.completions.delete(whole.id).deleted
+    raises(openai.NotFoundError, lambda: client.chat.completions.retrieve(whole.id))
+
+
 def mistakes_are_exceptions_of_the_right_class():
     error = raises(openai.BadRequestError, lambda: client.embeddings.create(model="demo/embed", input=[]))
     same("the field", (error.param, error.code), ("input", "invalid_value"))
@@ -129,6 +146,7 @@ CHECKS = [
     speech_is_streamed_and_whole,
     speech_is_transcribed_and_translated,
     azures_client_asks_by_deployment,
+    completions_are_stored_and_found_again,
     mistakes_are_exceptions_of_the_right_class,
 ]
 

@@ -1,7 +1,8 @@
 //! `/v1/conversations`: conversations that callers make, with what was said in them; each project has its own. Responses add to
 //! them: see `conversation::thread`. Source: <https://platform.openai.com/docs/api-reference/conversations>.
 
-use super::item_list::{list, page, shaped};
+use super::item_list::{Order, list, page, shaped};
+use crate::conversation::read_metadata;
 use crate::conversation::shelf::Shelf;
 use crate::conversation::thread::{self, Addition, MOST_ITEMS};
 use crate::http::body::read_json;
@@ -21,17 +22,13 @@ use penstock_schemas::conversation::{KeptConversation, KeptInput, KeptItem, conv
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
 
 /// What refusals call the id in the path.
 const PARAM: &str = "conversation_id";
 
 /// How many items one request may add.
 const AT_ONCE: usize = 20;
-
-/// The most notes, and the longest name and value of one, in characters.
-const METADATA: (usize, usize, usize) = (16, 64, 512);
 
 /// What `include` may name. Source: `ResponseIncludable` of the official SDKs.
 const INCLUDE: [&str; 8] = [
@@ -141,7 +138,7 @@ pub(super) async fn items(State(ingress): State<Shared>, credentials: Credential
         let query = query(&credentials);
         let is_sealed = includes_sealed(query)?;
         let (kept, _) = thread::find(&shelf, &id, PARAM).await?;
-        page(named(&kept.items, is_sealed), query, |after| no_item(&id, after))
+        page(named(&kept.items, is_sealed), query, Order::NewestFirst, |after| no_item(&id, after))
     };
     respond(listed.await)
 }
@@ -198,7 +195,7 @@ fn respond<T: serde::Serialize>(result: Result<T, Refusal>) -> Response {
     }
 }
 
-async fn read_fields(
+pub(super) async fn read_fields(
     ingress: &Shared,
     credentials: &Credentials,
     body: Body,
@@ -217,20 +214,6 @@ fn read_items(fields: &RawObject) -> Result<Option<KeptInput>, Refusal> {
     }
     check_items(&items, "items")?;
     Ok(Some(items))
-}
-
-fn read_metadata(fields: &RawObject) -> Result<BTreeMap<String, String>, Refusal> {
-    let (most, name, text) = METADATA;
-    let notes: Map<String, Value> = value(fields, "metadata")?.unwrap_or_default();
-    let wrong = |why: String| Refusal::from(wrong("metadata".to_owned(), &why));
-    if notes.len() > most {
-        return Err(wrong(format!("it has {} pairs: {most} are the most", notes.len())));
-    }
-    let note = |(key, value): (String, Value)| match value {
-        Value::String(value) if key.chars().count() <= name && value.chars().count() <= text => Ok((key, value)),
-        _ => Err(wrong(format!("a name has at most {name} characters, and a value is a text of at most {text}"))),
-    };
-    notes.into_iter().map(note).collect()
 }
 
 /// Whether thoughts are wanted with what is sealed in them. Anything that nobody knows is refused.

@@ -8,22 +8,40 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 /// How many items a page has: if nobody says, and at most.
-const PAGE: (usize, usize) = (20, 100);
+pub(super) const PAGE: (usize, usize) = (20, 100);
 
 /// The items that have a status in a list, also where whoever wrote them said none. Source: the types of the official SDKs.
 const WITH_STATUS: [&str; 3] = ["message", "function_call", "function_call_output"];
 
-/// One page of the items, the newest first unless told otherwise. `unknown` refuses an item behind which none are.
+/// How a list is ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    OldestFirst,
+    NewestFirst,
+}
+
+impl Order {
+    /// As a query says, else this.
+    pub(super) fn read(query: Query<'_>, usual: Self) -> Result<Self, Refusal> {
+        match query.get("order").as_deref() {
+            None => Ok(usual),
+            Some("asc") => Ok(Self::OldestFirst),
+            Some("desc") => Ok(Self::NewestFirst),
+            Some(_) => Err(Refusal::BadQuery("`order` must be `asc` or `desc`".to_owned())),
+        }
+    }
+}
+
+/// One page of the items, in this order unless told otherwise. `unknown` refuses an item behind which none are.
 pub(super) fn page(
     mut items: Vec<(String, Box<RawValue>)>,
     query: Query<'_>,
+    usual: Order,
     unknown: impl FnOnce(&str) -> Refusal,
 ) -> Result<Value, Refusal> {
     let limit = query.limit(PAGE)?;
-    match query.get("order").as_deref() {
-        None | Some("desc") => items.reverse(),
-        Some("asc") => {}
-        Some(_) => return Err(Refusal::BadQuery("`order` must be `asc` or `desc`".to_owned())),
+    if Order::read(query, usual)? == Order::NewestFirst {
+        items.reverse();
     }
     let start = match query.get("after") {
         None => 0,

@@ -1,7 +1,7 @@
 //! `/v1/responses/{id}`: kept responses, asked for, forgotten, cancelled; each project has its own.
 //! Source: <https://platform.openai.com/docs/api-reference/responses/get>.
 
-use super::item_list::{own_id, page, shaped};
+use super::item_list::{Order, own_id, page, shaped};
 use crate::conversation::follow::follow;
 use crate::conversation::shelf::{Shelf, status, with_status};
 use crate::conversation::{unavailable, unknown};
@@ -95,7 +95,7 @@ pub(crate) async fn items(State(ingress): State<Shared>, credentials: Credential
         let shelf = shelf(&ingress, &credentials).await?;
         shelf.get(&id, PARAM, clock::now()).await?;
         let query = Query(credentials.query.as_deref().unwrap_or_default());
-        page(named(&id, shelf.input(&id).await?), query, |after| unknown(after, "after"))
+        page(named(&id, shelf.input(&id).await?), query, Order::NewestFirst, |after| unknown(after, "after"))
     };
     respond(listed.await)
 }

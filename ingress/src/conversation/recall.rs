@@ -1,8 +1,9 @@
 //! A request that goes on from an earlier response becomes one that says all of it. Knows nothing of models.
 
+use super::completions::CompletionToKeep;
 use super::shelf::{Shelf, status};
 use super::thread::{self, MOST_ITEMS, nameless};
-use super::{ResponseToKeep, unknown};
+use super::{ResponseToKeep, ToKeep, unknown};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
@@ -25,7 +26,12 @@ const LONGEST: usize = 1000;
 const AT_ONCE: usize = 16;
 
 /// Gives the request everything that it refers to. What is to be kept of it; nothing when the caller does not want that.
-pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Option<ResponseToKeep>, Refusal> {
+pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Option<ToKeep>, Refusal> {
+    if request.asked.is_stored_chat() {
+        let (asked, shelf) = (&request.asked, Shelf::new(ingress, &request.key));
+        let memory = heavy(asked.body.len(), || CompletionToKeep::of(&asked.body, &asked.model, shelf)).await?;
+        return Ok(Some(ToKeep::Completion(Box::new(memory))));
+    }
     if request.asked.dialect != Dialect::Responses {
         return Ok(None);
     }
@@ -76,7 +82,7 @@ pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Op
     let is_remembered = is_kept || conversation.is_some();
     let memory =
         ResponseToKeep { shelf, id, model, body, input, before, is_background, is_followed, is_kept, conversation };
-    Ok(is_remembered.then_some(memory))
+    Ok(is_remembered.then(|| ToKeep::Response(Box::new(memory))))
 }
 
 /// That a request names two things that it goes on from. The words are OpenAI's.

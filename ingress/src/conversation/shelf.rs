@@ -8,6 +8,7 @@ use bytes::Bytes;
 use penstock_dialects::json::RawObject;
 use penstock_runtime::bus::{BusError, Kept, Version};
 use penstock_runtime::heavy;
+use penstock_runtime::memory::{MemoryFull, Reserved};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::conversation::{KeptInput, KeptResponse, is_response_id};
 use penstock_schemas::key::VirtualKey;
@@ -16,7 +17,10 @@ use penstock_schemas::place;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How often what was found may be held at once: as it came, in a request or an answer, and on its way back.
+const COPIES: usize = 3;
 
 /// The responses of a project, as one of its keys sees them.
 #[derive(Clone)]
@@ -25,12 +29,14 @@ pub(crate) struct Shelf {
     project: ProjectId,
     key: Arc<VirtualKey>,
     ingress: Shared,
+    /// The memory of what was found by its name, which may be as long as a request, as long as the shelf is there.
+    held: Arc<Mutex<Option<Reserved>>>,
 }
 
 impl Shelf {
     pub(crate) fn new(ingress: &Shared, key: &Arc<VirtualKey>) -> Self {
         let (kept, project) = (ingress.conversations.clone(), key.project.clone());
-        Self { kept, project, key: key.clone(), ingress: ingress.clone() }
+        Self { kept, project, key: key.clone(), ingress: ingress.clone(), held: Arc::default() }
     }
 
     /// A response, as it stands at `now`.
@@ -77,11 +83,26 @@ impl Shelf {
         self.kept.replace((&self.project, id), &write(response), last).await
     }
 
+    /// The same, for what is let go at once.
+    pub(super) fn for_one(&self) -> Self {
+        Self { held: Arc::default(), ..self.clone() }
+    }
+
     /// What else is kept here by its name.
     pub(super) async fn find<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(T, Version)>, Refusal> {
         let found = self.kept.get(&self.project, name).await.map_err(|error| unavailable(&error))?;
         let Some((bytes, version)) = found else { return Ok(None) };
+        self.hold(bytes.len())?;
         Ok(Some((heavy(bytes.len(), || read(&bytes)).await?, version)))
+    }
+
+    /// The same thing is mostly read again to be changed: what is held for it suffices.
+    fn hold(&self, bytes: usize) -> Result<(), MemoryFull> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_none() {
+            *held = Some(self.ingress.memory.reserve(bytes * COPIES)?);
+        }
+        Ok(())
     }
 
     /// Keeps such a thing instead of the one of this version; `None` when that is no longer there, or it is too large.
@@ -93,6 +114,16 @@ impl Shelf {
     ) -> Result<Option<Version>, Refusal> {
         let bytes = write(value);
         self.kept.replace((&self.project, name), &bytes, last).await.map_err(|error| unavailable(&error))
+    }
+
+    /// Keeps such a thing, whatever is there; false when it is too large.
+    pub(super) async fn set(&self, name: &str, value: &impl Serialize) -> Result<bool, BusError> {
+        self.kept.put(&self.project, name, &write(value)).await
+    }
+
+    /// The names of such things, the oldest first, as far as this process has heard.
+    pub(super) fn names(&self, is_one: impl Fn(&str) -> bool) -> Vec<String> {
+        self.kept.names(&self.project, is_one)
     }
 
     /// Forgets such a thing.

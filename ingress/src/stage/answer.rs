@@ -4,7 +4,7 @@
 use super::dispatch::{Answer, Begun, Continuation, Frames, Placed, Source, Streaming};
 use super::record::Record;
 use crate::cache::put_together;
-use crate::conversation::{self, ResponseToKeep};
+use crate::conversation::{self, ToKeep};
 use crate::dialect::error_event;
 use crate::http::reply::{finish, set};
 use crate::http::whole::WholeBody;
@@ -41,7 +41,7 @@ impl Begun {
         self,
         mut record: Record,
         rewriter: Rewriter,
-        memory: Option<ResponseToKeep>,
+        memory: Option<ToKeep>,
     ) -> Result<Response, Refusal> {
         let (id, mut headers) = (record.id(), HeaderMap::new());
         let is_stream = record.delivery().is_stream();
@@ -72,7 +72,7 @@ impl Begun {
                     set(&mut headers, "x-penstock-cost-usd", &cost.to_string());
                 }
                 let bytes = finished(&ended, bytes, &mut record, &mut rewriter).await?;
-                conversation::keep(memory, &mut rewriter).await;
+                conversation::keep(memory, &mut rewriter, &ended.summary).await;
                 Body::new(WholeBody::new(bytes, record.into_memory()))
             }
             Answer::Stream(streaming) => {
@@ -171,7 +171,7 @@ struct Writing {
     resume: Option<Box<Continuation>>,
     record: Record,
     rewriter: Rewriter,
-    memory: Option<ResponseToKeep>,
+    memory: Option<ToKeep>,
     /// Whether an error can be told as an event; else the connection is broken off, so that nobody takes a part for the whole.
     has_events: bool,
     /// What has come and is not written yet.
@@ -273,7 +273,7 @@ impl Writing {
                 let bytes = self.pass(bytes);
                 let bytes = self.rewriter.end(bytes, &ended.summary)?;
                 self.record.served(&ended.summary);
-                conversation::keep(self.memory.take(), &mut self.rewriter).await;
+                conversation::keep(self.memory.take(), &mut self.rewriter, &ended.summary).await;
                 Ok((bytes, true))
             }
             Payload::Failed(failed) => Err(failed.failure),

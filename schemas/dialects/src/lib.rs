@@ -5,6 +5,7 @@
 //! A format is chosen here by name. What it reads and writes is the agnostic form of [`penstock_schemas::chat`], unless both
 //! sides speak the same dialect: then bytes stay as they are.
 
+use crate::json::Fields;
 use bytes::Bytes;
 use client::{ClientRequest, Endpoint, Now, Writer, WrongRequest};
 use memchr::memmem;
@@ -132,6 +133,19 @@ impl ClientRequest {
             settled(&agnostic)?;
         }
         Ok(agnostic)
+    }
+
+    /// Whether it is a chat whose completion OpenAI would store: `store` is true.
+    pub fn is_stored_chat(&self) -> bool {
+        if self.dialect != Dialect::Openai || self.operation != Operation::Chat {
+            return false;
+        }
+        // Most do not name it, and some are large.
+        memmem::find(&self.body, b"\"store\"").is_some()
+            && std::str::from_utf8(&self.body)
+                .ok()
+                .and_then(|body| Fields::read(body).ok())
+                .is_some_and(|fields| fields.is_true("store"))
     }
 
     /// Whether the request holds what another provider has sealed: the provider of this dialect would refuse it.

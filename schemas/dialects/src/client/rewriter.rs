@@ -18,13 +18,16 @@ pub struct Rewriter {
     events: sse::Parser,
     /// The numbers of the events, where the client can come back to them.
     numbers: Option<Numbers>,
+    /// The answer as it goes out, piece by piece, where it is stored and passes otherwise untouched.
+    copy: Option<Vec<Bytes>>,
 }
 
 impl Rewriter {
     /// For the answer to a request.
     pub fn of(asked: &ClientRequest, call: RequestId, numbers: Option<Numbers>, now: Now) -> Self {
         let (writer, name) = (asked.writer(call, now), ModelName::of(asked));
-        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers }
+        let copy = asked.is_stored_chat().then(Vec::new);
+        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers, copy }
     }
 
     /// Notes in which form the answer comes: the caller's own needs no writer.
@@ -46,12 +49,20 @@ impl Rewriter {
     /// # Errors
     /// When it cannot be read.
     pub fn whole(&mut self, answer: Bytes, summary: &Summary) -> Result<Bytes, Failure> {
-        match &mut self.writer {
-            Some(writer) => writer.whole(&answer, summary),
-            None => Ok(match &mut self.name {
-                None => answer,
-                Some(name) => name.put_into(answer),
-            }),
+        if let Some(writer) = &mut self.writer {
+            return writer.whole(&answer, summary);
+        }
+        let answer = match &mut self.name {
+            None => answer,
+            Some(name) => name.put_into(answer),
+        };
+        self.remember(&answer);
+        Ok(answer)
+    }
+
+    fn remember(&mut self, bytes: &Bytes) {
+        if let Some(copy) = &mut self.copy {
+            copy.push(bytes.clone());
         }
     }
 
@@ -61,6 +72,7 @@ impl Rewriter {
     /// When they cannot be read.
     pub fn next(&mut self, bytes: Bytes) -> Result<Bytes, Failure> {
         let bytes = self.rewrite(bytes)?;
+        self.remember(&bytes);
         Ok(self.number(bytes))
     }
 
@@ -96,6 +108,7 @@ impl Rewriter {
         let Some(writer) = &mut self.writer else {
             let rest = self.name.as_mut().map(ModelName::end).unwrap_or_default();
             let last = if rest.is_empty() { last } else { [last, rest].concat().into() };
+            self.remember(&last);
             return Ok(self.number(last));
         };
         let mut out = Vec::from(last);
@@ -111,11 +124,14 @@ impl Rewriter {
 
     /// Whether a stream is collected on its way.
     pub fn collects(&self) -> bool {
-        self.writer.as_ref().is_some_and(|writer| writer.collects())
+        self.copy.is_some() || self.writer.as_ref().is_some_and(|writer| writer.collects())
     }
 
     /// The finished answer, the first time, if the caller may read it later; and whether a provider wrote it in this dialect.
     pub fn kept(&mut self) -> Option<(Bytes, bool)> {
-        self.writer.as_mut().and_then(|writer| writer.kept())
+        match self.copy.take() {
+            Some(pieces) => Some((pieces.concat().into(), true)),
+            None => self.writer.as_mut().and_then(|writer| writer.kept()),
+        }
     }
 }
