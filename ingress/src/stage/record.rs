@@ -1,12 +1,12 @@
 //! Record: what became of a request, as one event in the ledger, whatever happens: it is written when the record is dropped,
 //! and says `cancelled` unless something else was noted.
 
+mod captured;
+
 use super::limit_headers::{LimitHeaders, RateStanding};
 use super::route::Route;
 use super::stage_clock::StageClock;
-use crate::capture::{AnswerToCheck, Capture, CaptureContext, CaptureUse};
-use crate::checking::is_checkable;
-use crate::config::JudgeConfig;
+use crate::capture::Capture;
 use crate::http::body::header;
 use crate::keys::grant::Grant;
 use crate::limits::{Hold, Place};
@@ -17,13 +17,14 @@ use crate::routing::{Learnt, RouteWatch, WatchedCall};
 use crate::state::Shared;
 use crate::status;
 use axum::http::HeaderMap;
+use captured::capture;
 use penstock_runtime::bus::Journal;
 use penstock_runtime::memory::Reserved;
 use penstock_runtime::{Life, clock};
 use penstock_schemas::UnixMicros;
-use penstock_schemas::body::{SentBody, is_sampled};
+use penstock_schemas::body::SentBody;
 use penstock_schemas::budget::Unit;
-use penstock_schemas::envelope::{Delivery, Dialect, Envelope, Operation};
+use penstock_schemas::envelope::{Delivery, Dialect, Envelope};
 use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Summary};
@@ -389,30 +390,6 @@ impl Record {
 /// Whether a caller wants to know why its request goes where it goes.
 fn wants_reasons(headers: &HeaderMap) -> bool {
     header(headers, "x-penstock-explain").is_some_and(|value| value.eq_ignore_ascii_case("true"))
-}
-
-/// What is captured of a request, if its body is kept or its answer judged or checked. A form is not: it holds files.
-fn capture(request: &Request, ingress: &Shared) -> Option<Box<Capture>> {
-    let (config, caller, asked) = (&ingress.config, &request.caller, &request.asked);
-    let (project, key, model) = (caller.project.as_str(), caller.key_id.as_str(), asked.model.as_str());
-    let is_kept = is_sampled(request.id, config.bodies.share(project, key, model));
-    let is_chat = matches!(asked.operation, Operation::Chat | Operation::Completions);
-    let is_judged = |judge: &&Arc<JudgeConfig>| is_chat && is_sampled(request.id, judge.share(project, key, model));
-    let judges: Vec<Arc<JudgeConfig>> = config.judges.iter().filter(is_judged).cloned().collect();
-    let is_checked = is_checkable(asked) && is_sampled(request.id, config.checks.share(project, key, model));
-    if request.is_judging || asked.content_type.is_some() || !(is_kept || is_checked || !judges.is_empty()) {
-        return None;
-    }
-    let check = is_checked.then(|| AnswerToCheck { asked: asked.clone(), journal: ingress.journal.clone() });
-    let wanted = CaptureUse { is_kept, judges, to_judge: ingress.to_judge.clone(), check: check.map(Box::new) };
-    let context = CaptureContext {
-        policy: config.bodies.clone(),
-        places: ingress.rooms.captures.clone(),
-        memory: ingress.memory.clone(),
-        bus: ingress.bus.clone(),
-        metrics: ingress.metrics.clone(),
-    };
-    Capture::begin(context, wanted, &asked.body).map(Box::new)
 }
 
 impl Drop for Record {

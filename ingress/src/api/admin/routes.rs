@@ -2,18 +2,16 @@
 //! router and the document are both made of it, so that neither has a route that the other has not.
 
 mod insight;
+mod managed;
 mod parameters;
 
-use super::{
-    AdminRequest, Handler, Reply, batches, cached, dry_route, heads, ledger_rows, objects, provider_keys, questions,
-    trials,
-};
+use super::{AdminRequest, Handler, Reply, batches, cached, dry_route, heads, ledger_rows, questions, trials};
 use crate::refusal::Refusal;
 use axum::http::Method;
 use axum::routing::MethodFilter;
 use parameters::{
-    ACTOR, AFTER_BATCH, AFTER_REQUEST, AFTER_SESSION, BY, FORCE, FORECAST, IF_MATCH, KIND, NAMESPACE, OBJECT, OVERLAP,
-    PAGE_OF_BATCHES, PROJECT, STATUS, STATUS_OF_BATCH, filters, quality, time,
+    ACTOR, AFTER_BATCH, AFTER_REQUEST, AFTER_SESSION, BY, FORECAST, KIND, NAMESPACE, OBJECT, PAGE_OF_BATCHES, PROJECT,
+    STATUS, STATUS_OF_BATCH, filters, quality, time,
 };
 use penstock_schemas::activity::ActivityReport;
 use penstock_schemas::alert::AlertReport;
@@ -21,10 +19,7 @@ use penstock_schemas::audit::AuditReport;
 use penstock_schemas::cache::{CacheReport, NamespaceReport};
 use penstock_schemas::experiment::ExperimentReport;
 use penstock_schemas::head::{HeadsChange, ModelHeads};
-use penstock_schemas::kind::{AdminShown, KeyShown, Kind};
 use penstock_schemas::load::FleetReport;
-use penstock_schemas::managed::ObjectType;
-use penstock_schemas::provider_key::{NewProviderKey, ProviderKeyChange, ProviderKeyShown};
 use penstock_schemas::question::Answered;
 use penstock_schemas::route::{RoutePlan, RouteQuestion};
 use penstock_schemas::rows::RowReport;
@@ -91,10 +86,7 @@ fn content<T: JsonSchema>(form: ContentForm) -> BodyContent {
 
 /// Every route of the admin API.
 pub(crate) fn routes() -> Vec<AdminRoute> {
-    let mut routes = Vec::new();
-    routes.extend(ObjectType::all().iter().flat_map(of_objects));
-    routes.extend(of_secrets());
-    routes.extend(of_provider_keys());
+    let mut routes = managed::routes();
     routes.push(AdminRoute {
         parameters: vec![
             BY,
@@ -173,62 +165,6 @@ fn of_activity() -> Vec<AdminRoute> {
             answer: content::<questions::Me>(ContentForm::Plain),
             handler: handler(questions::me),
             ..question("me", "me", "Who asks, in which role and for which projects")
-        },
-    ]
-}
-
-/// List, show, create, replace, change, delete.
-fn of_objects(object_type: &ObjectType) -> Vec<AdminRoute> {
-    let ObjectType { description, written, shown, .. } = *object_type;
-    let kind = description.kind;
-    let (word, all) = (kind.as_str(), kind.plural());
-    let changed = if description.has_secret { ContentForm::Secret } else { ContentForm::Changed };
-    let (written, shown) = (|form| BodyContent { schema: written, form }, |form| BodyContent { schema: shown, form });
-    let route = |method: Method, verb: &str, summary: String| AdminRoute {
-        path: match verb {
-            "list" | "create" => format!("/admin/v1/{all}"),
-            _ => format!("/admin/v1/{all}/{{{}}}", kind.name_field()),
-        },
-        id: if verb == "list" { format!("list_{all}") } else { format!("{verb}_{word}") },
-        summary,
-        tag: all,
-        is_change: method != Method::GET,
-        parameters: if method == Method::GET { Vec::new() } else { vec![IF_MATCH] },
-        method,
-        body: None,
-        answer: written(changed),
-        handler: handler(move |asked| objects::one(kind, asked)),
-    };
-    vec![
-        AdminRoute {
-            answer: shown(ContentForm::List),
-            handler: handler(move |asked| objects::list(kind, asked)),
-            ..route(Method::GET, "list", format!("All {all} that you may see"))
-        },
-        AdminRoute {
-            body: Some(written(if kind == Kind::Key {
-                ContentForm::Plain
-            } else {
-                ContentForm::Named(kind.name_field())
-            })),
-            handler: handler(move |asked| objects::create(kind, asked)),
-            ..route(Method::POST, "create", format!("A new {word}"))
-        },
-        AdminRoute { answer: shown(ContentForm::Plain), ..route(Method::GET, "show", format!("One {word}")) },
-        AdminRoute {
-            body: Some(written(ContentForm::Plain)),
-            handler: handler(move |asked| objects::replace(kind, asked)),
-            ..route(Method::PUT, "set", format!("The {word} is to be this, whether it is there or not"))
-        },
-        AdminRoute {
-            body: Some(written(ContentForm::Patch)),
-            handler: handler(move |asked| objects::change(kind, asked)),
-            ..route(Method::PATCH, "change", format!("Some fields of the {word} are to be so; null takes one away"))
-        },
-        AdminRoute {
-            parameters: if kind == Kind::Project { vec![IF_MATCH, FORCE] } else { vec![IF_MATCH] },
-            handler: handler(move |asked| objects::delete(kind, asked)),
-            ..route(Method::DELETE, "delete", format!("The {word} is to be gone"))
         },
     ]
 }
@@ -380,79 +316,6 @@ fn of_routes() -> AdminRoute {
         handler: handler(dry_route::ask),
         ..question("route", "dry_route", "Where a request would go now, and why, without a call")
     }
-}
-
-/// The keys that workers call providers with.
-fn of_provider_keys() -> Vec<AdminRoute> {
-    let route = |method: Method, id: &str, summary: &str| AdminRoute {
-        path: match method {
-            Method::GET | Method::POST => "/admin/v1/providers/{provider}/keys".to_owned(),
-            _ => "/admin/v1/providers/{provider}/keys/{id}".to_owned(),
-        },
-        summary: summary.to_owned(),
-        id: id.to_owned(),
-        tag: "providers",
-        parameters: Vec::new(),
-        body: None,
-        answer: content::<ProviderKeyShown>(ContentForm::Plain),
-        is_change: method != Method::GET,
-        method,
-        handler: handler(provider_keys::remove),
-    };
-    vec![
-        AdminRoute {
-            answer: content::<ProviderKeyShown>(ContentForm::List),
-            handler: handler(provider_keys::list),
-            ..route(Method::GET, "list_provider_keys", "The keys of a provider that are managed here")
-        },
-        AdminRoute {
-            body: Some(content::<NewProviderKey>(ContentForm::Plain)),
-            handler: handler(provider_keys::add),
-            ..route(Method::POST, "add_provider_key", "A new key: sealed at once, used in under a second")
-        },
-        AdminRoute {
-            body: Some(content::<ProviderKeyChange>(ContentForm::Plain)),
-            handler: handler(provider_keys::change),
-            ..route(Method::PATCH, "change_provider_key", "Whether the key is used, and its share of the calls")
-        },
-        route(Method::DELETE, "remove_provider_key", "No more calls with the key; those under way finish"),
-    ]
-}
-
-/// What is done to secrets, and to keys by a word.
-fn of_secrets() -> Vec<AdminRoute> {
-    let route = |kind: Kind, verb: &str, summary: &str| AdminRoute {
-        method: Method::POST,
-        path: format!("/admin/v1/{}/{{{}}}/{verb}", kind.plural(), kind.name_field()),
-        summary: summary.to_owned(),
-        id: format!("{verb}_{}", kind.as_str()),
-        tag: kind.plural(),
-        parameters: vec![IF_MATCH],
-        body: None,
-        answer: if kind == Kind::Key {
-            content::<KeyShown>(ContentForm::Secret)
-        } else {
-            content::<AdminShown>(ContentForm::Secret)
-        },
-        is_change: true,
-        handler: handler(move |asked| objects::rotate(kind, asked)),
-    };
-    vec![
-        AdminRoute {
-            parameters: vec![IF_MATCH, OVERLAP],
-            ..route(Kind::Key, "rotate", "A new secret, shown once; the older one holds for a while")
-        },
-        AdminRoute {
-            handler: handler(|asked| objects::delete(Kind::Key, asked)),
-            ..route(Kind::Key, "revoke", "Every ingress refuses the key in under a second")
-        },
-        AdminRoute {
-            handler: handler(objects::disable),
-            ..route(Kind::Key, "disable", "The key is refused until it is enabled again")
-        },
-        AdminRoute { handler: handler(objects::enable), ..route(Kind::Key, "enable", "The key is taken again") },
-        route(Kind::Admin, "rotate", "A new token, shown once; the older one is refused"),
-    ]
 }
 
 fn handler<F>(handle: impl Fn(AdminRequest) -> F + Send + Sync + 'static) -> Handler

@@ -1,5 +1,9 @@
-//! A worker's side of a call: the pool's subscription, the frames that go back, and the control messages that come in.
+//! A worker's side of a call: the pool's subscription, and the control messages that come in.
 //! Knows nothing of providers, and decides nothing about a call.
+
+mod replies;
+
+pub use replies::{PassOn, Replies};
 
 use super::shortcut::Arrivals;
 use super::{Bus, BusError, failed};
@@ -9,8 +13,7 @@ use bytes::Bytes;
 use penstock_schemas::envelope::{Body, Envelope, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
-    Accepted, Control, DeclineReason, Declined, FRAME_COST, Failed, Frame, Head, KEPT_CREDIT, Payload, STREAM_CREDIT,
-    TURN,
+    Control, DeclineReason, Declined, Failed, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT, TURN,
 };
 use penstock_schemas::name::{ProcessId, ProviderId, RequestId};
 use penstock_schemas::reservation::{MoreGiven, MoreWanted, Settled};
@@ -20,20 +23,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use uuid::Uuid;
-
-/// Longest wait until a pool says that it has taken a call that was passed on.
-const TAKEN: Duration = Duration::from_secs(1);
-
-/// The most content in one frame; also the most of the credit that one frame can need.
-const FRAME_BYTES: usize = 64 * 1024;
-
-/// After this long without an answer the ingress is told who holds the call. Most answers of a fast provider are there
-/// sooner, and save the message.
-const MOMENT: Duration = Duration::from_millis(20);
 
 /// How long a subscription that is being closed may still give what was under way.
 const LEFTOVERS: Duration = Duration::from_secs(1);
@@ -59,15 +52,6 @@ struct HeldCall {
     first_seq: u32,
 }
 
-/// What became of a call that was passed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PassOn {
-    /// Another worker holds it now.
-    Taken,
-    /// Nobody serves that provider, or nobody answered in time.
-    NoPool,
-}
-
 /// A pool's subscription to calls.
 pub struct Calls {
     desk: Desk,
@@ -90,21 +74,6 @@ pub struct Incoming {
     pub replies: Replies,
     /// Its place in this process's memory; `None`: there is none, so the call is for another worker.
     pub memory: Option<Reserved>,
-}
-
-/// The way back to the ingress of one call. Dropping it forgets the call here.
-pub struct Replies {
-    desk: Desk,
-    request: RequestId,
-    subject: String,
-    /// The inbox that may be reached without NATS; what is kept is stored there, and goes over it.
-    inbox: Option<String>,
-    next_seq: u32,
-    credit: Arc<Semaphore>,
-    cancelled: CancellationToken,
-    is_outrun: Arc<AtomicBool>,
-    taken: Instant,
-    first_seq: u32,
 }
 
 impl Desk {
@@ -318,146 +287,5 @@ impl Desk {
             }
         };
         Ok(Incoming { envelope, body, replies, memory })
-    }
-}
-
-impl Replies {
-    /// Waits for `work`. When that takes longer than a moment, the ingress is told who holds the call. `None` when the
-    /// ingress gives the call up: `work` is dropped then.
-    pub async fn wait<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::pin!(work);
-        let cancelled = self.cancelled.clone();
-        if self.next_seq == self.first_seq {
-            tokio::select! {
-                biased;
-                done = &mut work => return Some(done),
-                () = cancelled.cancelled() => return None,
-                () = sleep_until(self.taken + MOMENT) => {}
-            }
-            if let Err(error) = self.accepted().await {
-                warn!(%error, "the ingress could not be told who holds its call");
-            }
-        }
-        tokio::select! {
-            biased;
-            done = &mut work => Some(done),
-            () = cancelled.cancelled() => None,
-        }
-    }
-
-    /// Tells the ingress who holds the call, so that it can cancel and probe.
-    ///
-    /// # Errors
-    /// When the connection is closed for good.
-    async fn accepted(&mut self) -> Result<(), BusError> {
-        let worker = self.desk.bus.process().clone();
-        self.publish(Payload::Accepted(Accepted { worker })).await
-    }
-
-    /// Gives the call back to its ingress: there is no slot for it here.
-    ///
-    /// # Errors
-    /// When the connection is closed for good.
-    pub async fn decline(&mut self) -> Result<(), BusError> {
-        let declined = Declined { worker: self.desk.bus.process().clone(), reason: DeclineReason::Full };
-        let frame = Frame { seq: 0, payload: Payload::Declined(declined) }.encode().map_err(failed("write a frame"))?;
-        let sent = self.desk.bus.send(self.inbox.as_deref(), self.subject.clone(), None, frame).await;
-        sent.map_err(failed("decline a call"))
-    }
-
-    /// Whether the ingress has given the call up.
-    pub fn is_cancelled(&self) -> bool {
-        self.cancelled.is_cancelled()
-    }
-
-    /// Whether the call was given up because another one was faster.
-    pub fn is_outrun(&self) -> bool {
-        self.is_outrun.load(Ordering::Acquire)
-    }
-
-    /// Sends a frame; waits while the client reads more slowly than the provider writes. Large content is cut up.
-    ///
-    /// # Errors
-    /// When the connection is closed for good.
-    pub async fn send(&mut self, payload: Payload) -> Result<(), BusError> {
-        let payload = match payload {
-            Payload::Chunk(head, bytes) => Payload::Chunk(self.send_front(&bytes, head).await?, tail(&bytes)),
-            Payload::End(mut ended, bytes) => {
-                ended.head = self.send_front(&bytes, ended.head).await?;
-                Payload::End(ended, tail(&bytes))
-            }
-            other => other,
-        };
-        if let Payload::Chunk(_, bytes) | Payload::End(_, bytes) = &payload {
-            self.pay(bytes.len()).await;
-        }
-        self.publish(payload).await
-    }
-
-    /// Sends all but the last frame's worth of `bytes`; gives back the head if it was not sent with them.
-    async fn send_front(&mut self, bytes: &Bytes, mut head: Option<Head>) -> Result<Option<Head>, BusError> {
-        let mut at = 0;
-        while bytes.len() - at > FRAME_BYTES {
-            self.pay(FRAME_BYTES).await;
-            self.publish(Payload::Chunk(head.take(), bytes.slice(at..at + FRAME_BYTES))).await?;
-            at += FRAME_BYTES;
-        }
-        Ok(head)
-    }
-
-    async fn pay(&self, bytes: usize) {
-        let cost = u32::try_from(bytes).unwrap_or(u32::MAX).max(FRAME_COST);
-        tokio::select! {
-            paid = self.credit.acquire_many(cost) => paid.expect("the credit is never closed").forget(),
-            () = self.cancelled.cancelled() => {}
-        }
-    }
-
-    async fn publish(&mut self, payload: Payload) -> Result<(), BusError> {
-        let frame = Frame { seq: self.next_seq, payload }.encode().map_err(failed("write a frame"))?;
-        self.next_seq += 1;
-        let sent = self.desk.bus.send(self.inbox.as_deref(), self.subject.clone(), None, frame).await;
-        sent.map_err(failed("send a frame"))
-    }
-
-    /// Passes the call on to the pool of its plan's current link.
-    ///
-    /// # Errors
-    /// When the connection is closed for good.
-    pub async fn pass_on(&mut self, envelope: &mut Envelope, body: &Bytes) -> Result<PassOn, BusError> {
-        let bus = &self.desk.bus;
-        let (tell, mut told) = mpsc::channel(1);
-        self.desk.passers().insert(self.request, tell);
-        envelope.next_seq = self.next_seq;
-        let provider = &envelope.plan.current().target.provider;
-        let subject = bus.subjects.call(provider, envelope.operation, envelope.traffic());
-        let reply = bus.subjects.control(bus.process(), self.request);
-        let inline = if matches!(envelope.body, Body::Inline) { body } else { &Bytes::new() };
-        let message = envelope.encode(inline).map_err(failed("write a call"))?;
-        bus.client.publish_with_reply(subject, reply, message).await.map_err(failed("pass a call on"))?;
-        tokio::select! {
-            told = told.recv() => Ok(told.unwrap_or(PassOn::NoPool)),
-            () = sleep(TAKEN) => Ok(PassOn::NoPool),
-        }
-    }
-}
-
-fn tail(bytes: &Bytes) -> Bytes {
-    let frames = bytes.len().saturating_sub(1) / FRAME_BYTES;
-    bytes.slice(frames * FRAME_BYTES..)
-}
-
-impl Drop for Replies {
-    fn drop(&mut self) {
-        // Another pool of this process may hold the call by now, or pass it on itself.
-        let mut held = self.desk.held();
-        if held.get(&self.request).is_some_and(|held| Arc::ptr_eq(&held.credit, &self.credit)) {
-            held.remove(&self.request);
-        }
-        drop(held);
-        let mut passers = self.desk.passers();
-        if passers.get(&self.request).is_some_and(mpsc::Sender::is_closed) {
-            passers.remove(&self.request);
-        }
     }
 }
