@@ -5,7 +5,7 @@ use crate::refusal::{ManageError, Refusal};
 use crate::status;
 use bytes::Bytes;
 use penstock_dialects::anthropic::client::error as anthropic;
-use penstock_dialects::client::{ClientError, own_words};
+use penstock_dialects::client::{ClientError, WrongRequest, own_words};
 use penstock_dialects::google::client::{error as google, is_path};
 use penstock_dialects::openai::client::error as openai;
 use penstock_schemas::envelope::Dialect;
@@ -72,10 +72,12 @@ pub(crate) fn error_event(dialect: Dialect, failure: &Failure, id: RequestId) ->
 fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
     const REQUEST: &str = "invalid_request_error";
     let (kind, code) = match refusal {
-        Refusal::InvalidJson(_) => (REQUEST, "invalid_json"),
-        Refusal::MissingField(_) => (REQUEST, "missing_required_parameter"),
-        Refusal::WrongField { .. } | Refusal::WrongPart { .. } | Refusal::BadQuery(_) => (REQUEST, "invalid_value"),
-        Refusal::WrongHeader { .. } => (REQUEST, "invalid_header"),
+        Refusal::Wrong(WrongRequest::InvalidJson(_)) => (REQUEST, "invalid_json"),
+        Refusal::Wrong(WrongRequest::MissingField(_)) => (REQUEST, "missing_required_parameter"),
+        Refusal::Wrong(WrongRequest::WrongField { .. } | WrongRequest::WrongPart { .. }) | Refusal::BadQuery(_) => {
+            (REQUEST, "invalid_value")
+        }
+        Refusal::Wrong(WrongRequest::WrongHeader { .. }) => (REQUEST, "invalid_header"),
         Refusal::WrongContentType(_) | Refusal::NoForm(_) => (REQUEST, "unsupported_content_type"),
         Refusal::WrongEncoding(_) => (REQUEST, "unsupported_content_encoding"),
         Refusal::UnknownModel { .. } => (REQUEST, "model_not_found"),
@@ -109,7 +111,9 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::Draining => ("service_unavailable_error", "draining"),
         Refusal::NotReady(_) => ("service_unavailable_error", "not_ready"),
         Refusal::Manage(refused) => refused_words(refused),
-        Refusal::Failed(failure) => return openai::words(failure),
+        Refusal::Wrong(WrongRequest::Untranslatable(failure)) | Refusal::Failed(failure) => {
+            return openai::words(failure);
+        }
     };
     (kind, Some(code.to_owned()))
 }
@@ -131,12 +135,11 @@ fn refused_words(refused: &ManageError) -> (&'static str, &'static str) {
 /// Anthropic's `type` for a refusal.
 fn class(refusal: &Refusal) -> &'static str {
     match refusal {
-        Refusal::InvalidJson(_)
-        | Refusal::MissingField(_)
-        | Refusal::WrongField { .. }
-        | Refusal::WrongPart { .. }
+        Refusal::Wrong(WrongRequest::Untranslatable(failure)) | Refusal::Failed(failure) => {
+            anthropic::class(failure.kind)
+        }
+        Refusal::Wrong(_)
         | Refusal::BadQuery(_)
-        | Refusal::WrongHeader { .. }
         | Refusal::WrongContentType(_)
         | Refusal::NoForm(_)
         | Refusal::WrongEncoding(_)
@@ -164,7 +167,6 @@ fn class(refusal: &Refusal) -> &'static str {
         Refusal::UnknownStream | Refusal::UnknownHit => "not_found_error",
         Refusal::CacheMiss => "timeout_error",
         Refusal::Draining | Refusal::NotReady(_) => "overloaded_error",
-        Refusal::Failed(failure) => anthropic::class(failure.kind),
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) use shape::{
 };
 
 use crate::refusal::Refusal;
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::bus::FileError;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::file::FileId;
@@ -42,7 +43,7 @@ pub(crate) fn refused(error: FileError) -> Refusal {
         FileError::NoRoom { .. } | FileError::TooMany { .. } => Refusal::FilesFull(error.to_string()),
         FileError::NoDisk => Refusal::NotReady("the disk that files are kept on is nearly full"),
         FileError::Gone | FileError::Taken => Refusal::NotReady("what was being written has been removed meanwhile"),
-        FileError::Upload { field, why } => Refusal::WrongField { field, why },
+        FileError::Upload { field, why } => Refusal::Wrong(WrongRequest::WrongField { field, why }),
         FileError::Bus(error) => unavailable(&error),
     }
 }

@@ -20,16 +20,9 @@ use std::time::Duration;
 /// A request is refused, and this is why. The messages say what is wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("the body is not valid JSON: {0}")]
-    InvalidJson(String),
-    #[error("the field `{0}` is missing")]
-    MissingField(&'static str),
-    #[error("the field `{field}` is not valid: {why}")]
-    WrongField { field: &'static str, why: String },
-    #[error("the field `{place}` is not valid: {why}")]
-    WrongPart { place: String, why: String },
-    #[error("the header `{header}` is not valid: {why}")]
-    WrongHeader { header: &'static str, why: String },
+    /// What cannot be put into another form is [`Refusal::Failed`].
+    #[error("{0}")]
+    Wrong(WrongRequest),
     #[error("the content type `{0}` is not supported: send application/json")]
     WrongContentType(String),
     #[error("the content type `{0}` is not supported: send multipart/form-data")]
@@ -148,12 +141,8 @@ impl fmt::Display for OverBudget {
 impl From<WrongRequest> for Refusal {
     fn from(wrong: WrongRequest) -> Self {
         match wrong {
-            WrongRequest::InvalidJson(why) => Self::InvalidJson(why),
-            WrongRequest::MissingField(field) => Self::MissingField(field),
-            WrongRequest::WrongField { field, why } => Self::WrongField { field, why },
-            WrongRequest::WrongPart { place, why } => Self::WrongPart { place, why },
-            WrongRequest::WrongHeader { header, why } => Self::WrongHeader { header, why },
             WrongRequest::Untranslatable(failure) => Self::Failed(failure),
+            wrong => Self::Wrong(wrong),
         }
     }
 }
@@ -237,8 +226,7 @@ impl Refusal {
     /// The field of the request that is wrong.
     pub(crate) fn param(&self) -> Option<&str> {
         match self {
-            Self::MissingField(field) | Self::WrongField { field, .. } => Some(field),
-            Self::WrongPart { place, .. } => Some(place),
+            Self::Wrong(wrong) => wrong.param(),
             Self::UnknownModel { .. } | Self::ModelForbidden { .. } | Self::NoTarget { .. } | Self::Unpriced { .. } => {
                 Some("model")
             }

@@ -17,6 +17,7 @@ use crate::refusal::Refusal;
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use memchr::memmem;
+use penstock_dialects::client::WrongRequest;
 use penstock_schemas::session::{LONGEST, Session, SessionSource};
 use serde::Deserialize;
 use serde_json::Value;
@@ -67,7 +68,7 @@ pub(crate) fn read(headers: &HeaderMap, body: &Bytes) -> Result<Option<Session>,
     if let Some(own) = headers.get(OWN) {
         let own = own.to_str().ok().and_then(|text| Session::parse(text, SessionSource::Header));
         let why = || format!("it must be 1 to {LONGEST} printable characters");
-        return own.map(Some).ok_or_else(|| Refusal::WrongHeader { header: OWN, why: why() });
+        return own.map(Some).ok_or_else(|| Refusal::Wrong(WrongRequest::WrongHeader { header: OWN, why: why() }));
     }
     let of_client = CLIENTS.iter().find_map(|name| Session::parse(header(headers, name)?, SessionSource::Client));
     Ok(of_client.or_else(|| of_body(body)))

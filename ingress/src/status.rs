@@ -2,6 +2,7 @@
 
 use crate::refusal::{ManageError, Refusal};
 use axum::http::StatusCode;
+use penstock_dialects::client::WrongRequest;
 use penstock_schemas::failure::{Failure, FailureKind};
 
 /// What nobody sees, because the caller is gone; in the `requests` table only. nginx's number for it.
@@ -25,11 +26,13 @@ pub(crate) const CREATED: StatusCode = StatusCode::CREATED;
 /// The status that stands for a refusal.
 pub(crate) fn of(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::InvalidJson(_)
-        | Refusal::MissingField(_)
-        | Refusal::WrongField { .. }
-        | Refusal::WrongPart { .. }
-        | Refusal::WrongHeader { .. }
+        Refusal::Wrong(
+            WrongRequest::InvalidJson(_)
+            | WrongRequest::MissingField(_)
+            | WrongRequest::WrongField { .. }
+            | WrongRequest::WrongPart { .. }
+            | WrongRequest::WrongHeader { .. },
+        )
         | Refusal::BrokenBody
         | Refusal::BadQuery(_) => StatusCode::BAD_REQUEST,
         Refusal::NoKey
@@ -59,7 +62,7 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         Refusal::CacheMiss => StatusCode::GATEWAY_TIMEOUT,
         Refusal::Draining | Refusal::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Manage(refused) => of_refused(refused),
-        Refusal::Failed(failure) => of_failure(failure),
+        Refusal::Wrong(WrongRequest::Untranslatable(failure)) | Refusal::Failed(failure) => of_failure(failure),
     }
 }
 

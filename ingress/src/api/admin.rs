@@ -31,6 +31,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{MethodRouter, on};
 use futures_util::future::BoxFuture;
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::clock;
 use penstock_schemas::audit::Way;
 use penstock_schemas::envelope::Dialect;
@@ -122,7 +123,7 @@ async fn understand(
 
 async fn read_body(ingress: &Shared, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
     let (bytes, _memory) = read_json(headers, body, &ingress.config, &ingress.memory).await?;
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::InvalidJson(error.to_string()))
+    serde_json::from_slice(&bytes).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))
 }
 
 fn read_query(text: &str, allowed: &[&'static str]) -> Result<HashMap<String, String>, Refusal> {
@@ -183,9 +184,11 @@ impl AdminRequest {
         }
         // Some clients leave the quotes away.
         let number = text.strip_prefix("W/").unwrap_or(text).trim_matches('"');
-        let wrong = || Refusal::WrongHeader {
-            header: "if-match",
-            why: "write the ETag of an earlier answer, such as \"12\"".to_owned(),
+        let wrong = || {
+            Refusal::Wrong(WrongRequest::WrongHeader {
+                header: "if-match",
+                why: "write the ETag of an earlier answer, such as \"12\"".to_owned(),
+            })
         };
         number.parse().map(Some).ok().ok_or_else(wrong)
     }

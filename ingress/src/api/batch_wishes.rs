@@ -3,6 +3,7 @@
 
 use crate::refusal::Refusal;
 use crate::run_at;
+use penstock_dialects::client::WrongRequest;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::batch::{Batch, BatchPriority};
 use penstock_schemas::native_lane::NativeWish;
@@ -74,7 +75,7 @@ struct Field {
 
 impl Field {
     fn read<T>(self, read: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, Refusal> {
-        let wrong = |why| Refusal::WrongField { field: self.name, why };
+        let wrong = |why| Refusal::Wrong(WrongRequest::WrongField { field: self.name, why });
         self.word.as_deref().map(read).transpose().map_err(wrong)
     }
 }

@@ -14,6 +14,7 @@ use crate::state::Shared;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::clock;
 use penstock_runtime::config::parse_duration;
 use penstock_schemas::UnixMicros;
@@ -61,7 +62,8 @@ pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentia
     let begun = async {
         let found = credentials.find_key(&ingress).await?;
         let (body, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
-        let wish: Wish = serde_json::from_slice(&body).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
+        let wish: Wish = serde_json::from_slice(&body)
+            .map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
         let now = clock::now();
         let owner = found.owner(receive::read_sender(&credentials.headers)?);
         let (window, length) = window(wish.completion_window)?;
@@ -131,11 +133,14 @@ fn respond(result: Result<Value, Refusal>) -> Response {
 }
 
 fn endpoint(asked: Option<String>) -> Result<String, Refusal> {
-    let path = asked.ok_or(Refusal::MissingField("endpoint"))?;
+    let path = asked.ok_or(Refusal::Wrong(WrongRequest::MissingField("endpoint")))?;
     if batch::endpoint(&path).is_some() {
         return Ok(path);
     }
-    Err(Refusal::WrongField { field: "endpoint", why: format!("it must be one of {}", batch::endpoints()) })
+    Err(Refusal::Wrong(WrongRequest::WrongField {
+        field: "endpoint",
+        why: format!("it must be one of {}", batch::endpoints()),
+    }))
 }
 
 async fn input_file(
@@ -144,8 +149,8 @@ async fn input_file(
     ingress: &Shared,
 ) -> Result<String, Refusal> {
     const FIELD: &str = "input_file_id";
-    let id = asked.ok_or(Refusal::MissingField(FIELD))?;
-    let wrong = |why: &str| Refusal::WrongField { field: FIELD, why: why.to_owned() };
+    let id = asked.ok_or(Refusal::Wrong(WrongRequest::MissingField(FIELD)))?;
+    let wrong = |why: &str| Refusal::Wrong(WrongRequest::WrongField { field: FIELD, why: why.to_owned() });
     let none = "no such file: upload it with `purpose` `batch` first";
     let parsed = FileId::parse(&id).ok_or_else(|| wrong(none))?;
     let found = ingress
@@ -166,10 +171,10 @@ async fn input_file(
 /// The window as it was asked for, and how long it is.
 fn window(asked: Option<String>) -> Result<(String, Duration), Refusal> {
     const FIELD: &str = "completion_window";
-    let text = asked.ok_or(Refusal::MissingField(FIELD))?;
+    let text = asked.ok_or(Refusal::Wrong(WrongRequest::MissingField(FIELD)))?;
     let length = parse_duration(&text).filter(|length| (WINDOW.0..=WINDOW.1).contains(length));
     let why = || "it must be a time such as `24h` or `30m`, from one second to 30 days".to_owned();
-    let length = length.ok_or_else(|| Refusal::WrongField { field: FIELD, why: why() })?;
+    let length = length.ok_or_else(|| Refusal::Wrong(WrongRequest::WrongField { field: FIELD, why: why() }))?;
     Ok((text, length))
 }
 
@@ -179,7 +184,7 @@ fn expiry(asked: Option<Expiry>) -> Result<Option<u64>, Refusal> {
         return Ok(Some(seconds));
     }
     let why = format!("`anchor` must be `created_at`, and `seconds` from {} to {}", KEPT.start(), KEPT.end());
-    Err(Refusal::WrongField { field: "output_expires_after", why })
+    Err(Refusal::Wrong(WrongRequest::WrongField { field: "output_expires_after", why }))
 }
 
 fn metadata(pairs: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refusal> {
@@ -189,7 +194,7 @@ fn metadata(pairs: BTreeMap<String, String>) -> Result<BTreeMap<String, String>,
         return Ok(pairs);
     }
     let why = format!("at most {most} pairs, with names of at most {name} characters and values of at most {value}");
-    Err(Refusal::WrongField { field: "metadata", why })
+    Err(Refusal::Wrong(WrongRequest::WrongField { field: "metadata", why }))
 }
 
 /// A batch, as OpenAI shows it; what only Penstock knows stands under its own name.

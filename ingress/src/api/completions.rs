@@ -14,6 +14,7 @@ use crate::state::Shared;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use penstock_dialects::client::WrongRequest;
 use penstock_dialects::json::RawObject;
 use penstock_runtime::clock;
 use penstock_schemas::conversation::KeptCompletion;
@@ -61,7 +62,7 @@ pub(super) async fn update(
         let shelf = shelf(&ingress, &credentials).await?;
         let (fields, _memory) = read_fields(&ingress, &credentials, body).await?;
         if fields.get("metadata").is_none() {
-            return Err(Refusal::MissingField("metadata"));
+            return Err(Refusal::Wrong(WrongRequest::MissingField("metadata")));
         }
         let kept = completions::change(&shelf, &id, &read_metadata(&fields)?).await?;
         Ok(shown(&kept))

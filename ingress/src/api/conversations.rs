@@ -14,6 +14,7 @@ use crate::state::Shared;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use penstock_dialects::client::WrongRequest;
 use penstock_dialects::json::RawObject;
 use penstock_dialects::responses::client::{check_items, fields, value, wrong};
 use penstock_runtime::memory::Reserved;
@@ -117,7 +118,7 @@ pub(super) async fn add_items(
         let shelf = shelf(&ingress, &credentials).await?;
         let is_sealed = includes_sealed(query(&credentials))?;
         let (fields, _memory) = read_fields(&ingress, &credentials, body).await?;
-        let items = read_items(&fields)?.ok_or(Refusal::MissingField("items"))?;
+        let items = read_items(&fields)?.ok_or(Refusal::Wrong(WrongRequest::MissingField("items")))?;
         let (count, addition) = (items.len(), Addition::of_caller(clock::request_id(), items));
         let limit = ingress.config.body_limit;
         let put = |kept: &mut KeptConversation| {

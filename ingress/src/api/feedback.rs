@@ -12,6 +12,7 @@ use crate::state::Shared;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::event::UsageEvent;
@@ -64,9 +65,10 @@ pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentia
 
 async fn score(ingress: &Shared, credentials: &Credentials, body: &[u8], id: RequestId) -> Result<Score, Refusal> {
     let judge = judge(ingress, credentials, id).await?;
-    let feedback: Feedback = serde_json::from_slice(body).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
+    let feedback: Feedback =
+        serde_json::from_slice(body).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
     if let Some((field, why)) = feedback.mistake() {
-        return Err(Refusal::WrongField { field, why });
+        return Err(Refusal::Wrong(WrongRequest::WrongField { field, why }));
     }
     let unknown = || Refusal::from(ManageError::NoRow { what: "request", name: feedback.request_id.clone() });
     let request_id = RequestId::parse(&feedback.request_id).ok_or_else(unknown)?;

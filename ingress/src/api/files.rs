@@ -15,6 +15,7 @@ use crate::state::Shared;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::bus::{BusError, CONTENT_MEMORY, FileQuota, Files, NewFile};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
@@ -30,7 +31,7 @@ const FILE: FileField = FileField {
     check: |head, collected| {
         if head.filename.as_deref().unwrap_or_default().is_empty() {
             let why = "it must be a file: give its part a `filename`".to_owned();
-            return Err(Refusal::WrongField { field: "file", why });
+            return Err(Refusal::Wrong(WrongRequest::WrongField { field: "file", why }));
         }
         collected.field("purpose").map_or(Ok(()), |word| check_purpose(word).map(drop))
     },
@@ -65,8 +66,8 @@ async fn receive(
         let description = describe_asked(dialect, &collected)?;
         match collected.file {
             Some((_, Sink::File(writer))) if writer.bytes() > 0 => writer.finish(description).await.map_err(refused),
-            Some(_) => Err(Refusal::WrongField { field: "file", why: "it is empty".to_owned() }),
-            None => Err(Refusal::MissingField("file")),
+            Some(_) => Err(Refusal::Wrong(WrongRequest::WrongField { field: "file", why: "it is empty".to_owned() })),
+            None => Err(Refusal::Wrong(WrongRequest::MissingField("file"))),
         }
     };
     grant.hold(pin!(stored)).await
@@ -160,7 +161,7 @@ async fn open_file(ingress: &Shared, found: &Found, announced: u64) -> Result<Si
 
 fn describe_asked(dialect: Dialect, collected: &Collected) -> Result<FileDescription, Refusal> {
     let head: Option<&PartHead> = collected.file.as_ref().map(|(head, _)| head);
-    let head = head.ok_or(Refusal::MissingField("file"))?;
+    let head = head.ok_or(Refusal::Wrong(WrongRequest::MissingField("file")))?;
     let asking = Asking {
         filename: head.filename.as_deref(),
         content_type: head.content_type.as_deref(),

@@ -23,6 +23,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures_util::stream::{StreamExt, TryStreamExt};
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::bus::CONTENT_MEMORY;
 use penstock_runtime::clock;
 use penstock_schemas::batch::{Batch, BatchStatus, RequestCounts};
@@ -111,16 +112,17 @@ pub(super) async fn create(ingress: &Shared, credentials: &Credentials, model: &
 async fn begin(ingress: &Shared, credentials: &Credentials, model: &str, body: Body) -> Result<Batch, Refusal> {
     let found = credentials.find_key(ingress).await?;
     let (body, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
-    let wish: Wish<'_> = serde_json::from_slice(&body).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
+    let wish: Wish<'_> =
+        serde_json::from_slice(&body).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
     let owner = found.owner(receive::read_sender(&credentials.headers)?);
     let wishes = BatchWishes::read(wish.penstock, &BTreeMap::new(), clock::now())?;
-    let wanted = wish.batch.ok_or(Refusal::MissingField("batch"))?;
+    let wanted = wish.batch.ok_or(Refusal::Wrong(WrongRequest::MissingField("batch")))?;
     let display_name = wanted.display_name.unwrap_or_default();
     if display_name.chars().count() > DISPLAY_NAME {
         let why = format!("it has more than {DISPLAY_NAME} characters");
-        return Err(Refusal::WrongField { field: "batch.displayName", why });
+        return Err(Refusal::Wrong(WrongRequest::WrongField { field: "batch.displayName", why }));
     }
-    let input = wanted.input_config.ok_or(Refusal::MissingField("batch.inputConfig"))?;
+    let input = wanted.input_config.ok_or(Refusal::Wrong(WrongRequest::MissingField("batch.inputConfig")))?;
     let endpoint = format!("/v1beta/models/{}:generateContent", model.strip_prefix("models/").unwrap_or(model));
     let (id, now, is_file) = (new_id(), clock::now(), input.file_name.is_some());
     let (file, total) = match (input.requests, input.file_name) {
@@ -128,7 +130,7 @@ async fn begin(ingress: &Shared, credentials: &Credentials, model: &str, body: B
         (None, Some(name)) => Box::pin(from_file(ingress, &found, (&id, &endpoint), &name)).await?,
         _ => {
             let why = "it must have either `requests` or `fileName`".to_owned();
-            return Err(Refusal::WrongField { field: "batch.inputConfig", why });
+            return Err(Refusal::Wrong(WrongRequest::WrongField { field: "batch.inputConfig", why }));
         }
     };
     let mut batch = Batch {
@@ -153,13 +155,15 @@ async fn inline(
     let most = ingress.config.batch.lines;
     if requests.is_empty() || requests.len() as u64 > most {
         let why = format!("it must have from 1 to {most} requests ([batch] lines)");
-        return Err(Refusal::WrongField { field: "batch.inputConfig.requests", why });
+        return Err(Refusal::Wrong(WrongRequest::WrongField { field: "batch.inputConfig.requests", why }));
     }
     let mut keeper = LineKeeper::begin(ingress, &found.key, id).await?;
     for (at, Inline { request, metadata }) in requests.iter().enumerate() {
-        let wrong = |field: &str, why: &str| Refusal::WrongPart {
-            place: format!("batch.inputConfig.requests.requests[{at}].{field}"),
-            why: why.to_owned(),
+        let wrong = |field: &str, why: &str| {
+            Refusal::Wrong(WrongRequest::WrongPart {
+                place: format!("batch.inputConfig.requests.requests[{at}].{field}"),
+                why: why.to_owned(),
+            })
         };
         let request = request.filter(|request| request.get().starts_with('{'));
         let request = request.ok_or_else(|| wrong("request", "it must be an object"))?;
@@ -180,7 +184,7 @@ async fn from_file(
     name: &str,
 ) -> Result<(String, u64), Refusal> {
     const FIELD: &str = "batch.inputConfig.fileName";
-    let wrong = |why: &str| Refusal::WrongField { field: FIELD, why: why.to_owned() };
+    let wrong = |why: &str| Refusal::Wrong(WrongRequest::WrongField { field: FIELD, why: why.to_owned() });
     let file = FileId::parse(name.strip_prefix("files/").unwrap_or(name)).ok_or_else(|| wrong("no such file"))?;
     let unread = |_: io::Error| Refusal::NotReady("the store of files does not answer");
     let lines = read_file(ingress, &found.key.project, file).await.map_err(io::Error::other).map_err(unread)?;

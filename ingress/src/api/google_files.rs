@@ -20,6 +20,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::bus::{CONTENT_MEMORY, NewPart, NewUpload};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
@@ -90,7 +91,7 @@ pub(super) async fn upload(State(ingress): State<Shared>, credentials: Credentia
 async fn begin(ingress: &Shared, credentials: &Credentials, body: Body) -> Result<Response, Refusal> {
     let headers = &credentials.headers;
     let found = credentials.find_key(ingress).await?;
-    let wrong = |header, why: &str| Refusal::WrongHeader { header, why: why.to_owned() };
+    let wrong = |header, why: &str| Refusal::Wrong(WrongRequest::WrongHeader { header, why: why.to_owned() });
     if header(headers, "x-goog-upload-protocol") != Some("resumable") {
         return Err(wrong("x-goog-upload-protocol", "it must be `resumable`"));
     }
@@ -125,11 +126,12 @@ async fn read_wanted(ingress: &Shared, headers: &HeaderMap, body: Body) -> Resul
     if body.is_empty() {
         return Ok(Wanted::default());
     }
-    let wish: Wish = serde_json::from_slice(&body).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
+    let wish: Wish =
+        serde_json::from_slice(&body).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
     let wanted = wish.file.unwrap_or_default();
     if wanted.name.as_ref().is_some_and(|name| !name.is_empty()) {
         let why = "a file is given its name here: leave it out".to_owned();
-        return Err(Refusal::WrongField { field: "file.name", why });
+        return Err(Refusal::Wrong(WrongRequest::WrongField { field: "file.name", why }));
     }
     Ok(wanted)
 }
@@ -183,7 +185,8 @@ async fn find(ingress: &Shared, credentials: &Credentials, ticket: &str) -> Resu
 /// Takes the next bytes of an upload.
 async fn take(ingress: &Shared, upload: &Upload, headers: &HeaderMap, mut body: Body) -> Result<(), Refusal> {
     check_encoding(headers)?;
-    let wrong = || Refusal::WrongHeader { header: OFFSET, why: "it must be a number of bytes".to_owned() };
+    let wrong =
+        || Refusal::Wrong(WrongRequest::WrongHeader { header: OFFSET, why: "it must be a number of bytes".to_owned() });
     let offset = header(headers, OFFSET).and_then(|offset| offset.parse::<u64>().ok()).ok_or_else(wrong)?;
     let limit = ingress.files.limits().file_bytes;
     let _memory = ingress.memory.reserve(CONTENT_MEMORY)?;
@@ -234,7 +237,7 @@ impl UploadCommand {
             ["finalize"] => Ok(Self::Finish),
             _ => {
                 let why = "it must be `upload`, `upload, finalize`, `finalize`, `query` or `cancel`".to_owned();
-                Err(Refusal::WrongHeader { header: COMMAND, why })
+                Err(Refusal::Wrong(WrongRequest::WrongHeader { header: COMMAND, why }))
             }
         }
     }

@@ -21,6 +21,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures_util::TryStreamExt;
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::bus::CONTENT_MEMORY;
 use penstock_runtime::clock;
 use penstock_schemas::batch::{Batch, BatchStatus, RequestCounts};
@@ -82,9 +83,10 @@ pub(super) async fn create(State(ingress): State<Shared>, credentials: Credentia
 async fn begin(ingress: &Shared, credentials: &Credentials, body: Body) -> Result<Batch, Refusal> {
     let found = credentials.find_key(ingress).await?;
     let (body, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
-    let wish: Wish<'_> = serde_json::from_slice(&body).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
+    let wish: Wish<'_> =
+        serde_json::from_slice(&body).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
     let owner = found.owner(receive::read_sender(&credentials.headers)?);
-    let requests = wish.requests.ok_or(Refusal::MissingField("requests"))?;
+    let requests = wish.requests.ok_or(Refusal::Wrong(WrongRequest::MissingField("requests")))?;
     let lines = lines(&requests, ingress.config.batch.lines)?;
     let (id, now) = (new_id(), clock::now());
     let wishes = BatchWishes::read(wish.penstock, &BTreeMap::new(), now)?;
@@ -106,11 +108,13 @@ async fn begin(ingress: &Shared, credentials: &Credentials, body: Body) -> Resul
 fn lines<'a>(requests: &'a [Wanted<'_>], most: u64) -> Result<Vec<InlineLine<'a>>, Refusal> {
     if requests.is_empty() || requests.len() as u64 > most {
         let why = format!("it must have from 1 to {most} requests ([batch] lines)");
-        return Err(Refusal::WrongField { field: "requests", why });
+        return Err(Refusal::Wrong(WrongRequest::WrongField { field: "requests", why }));
     }
     let mut names = HashSet::new();
     let line = |(at, wanted): (usize, &'a Wanted<'_>)| {
-        let wrong = |field: &str, why: String| Refusal::WrongPart { place: format!("requests.{at}.{field}"), why };
+        let wrong = |field: &str, why: String| {
+            Refusal::Wrong(WrongRequest::WrongPart { place: format!("requests.{at}.{field}"), why })
+        };
         let id = wanted.custom_id.as_deref().unwrap_or_default();
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if !(1..=CUSTOM_ID).contains(&id.len()) || !id.chars().all(is_name) {
@@ -207,7 +211,7 @@ pub(super) async fn results(
         let batch = ingress.batches.get(&found.key.project, Dialect::Anthropic, inner(&id)).await?;
         if !batch.status.is_final() {
             let why = "the batch is not over: its results are there when `processing_status` is `ended`".to_owned();
-            return Err(Refusal::WrongField { field: "message_batch_id", why });
+            return Err(Refusal::Wrong(WrongRequest::WrongField { field: "message_batch_id", why }));
         }
         batch.models.iter().try_for_each(|model| allow::check_name(&found.key, model, &ingress).map(drop))?;
         let memory = ingress.memory.reserve(CONTENT_MEMORY)?;

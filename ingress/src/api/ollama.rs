@@ -18,8 +18,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use penstock_dialects::client::{Endpoint, Translate, own_words};
-use penstock_dialects::ollama::{self, Answers, Lines, Method};
+use penstock_dialects::client::{Endpoint, Translate, WrongRequest, own_words};
+use penstock_dialects::ollama::{self, Answers, LineWriter, Method};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -47,7 +47,7 @@ pub(super) fn ask(method: Method) -> MethodRouter<Shared> {
         // Ollama takes any; the examples of its documentation are sent as forms.
         request.headers_mut().remove(CONTENT_TYPE);
         let endpoint = Endpoint { translate: Some(translate), ..Endpoint::new(Dialect::Openai, operation) };
-        let (answers, lines) = (Answers::new(method, clock::now), Lines::new(method, clock::now));
+        let (answers, lines) = (Answers::new(method, clock::now), LineWriter::new(method, clock::now));
         let response = pipeline::serve(ingress, endpoint, request).await;
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if response.status() != status::ANSWERED {
@@ -91,7 +91,8 @@ pub(super) async fn show(State(ingress): State<Shared>, credentials: Credentials
         let (mut parts, body) = request.into_parts();
         parts.headers.remove(CONTENT_TYPE);
         let (body, _memory) = read_json(&parts.headers, body, &ingress.config, &ingress.memory).await?;
-        let named: Named = serde_json::from_slice(&body).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
+        let named: Named = serde_json::from_slice(&body)
+            .map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
         Ok(described(&find(&ingress, &key, &named.model)?))
     };
     respond(shown.await).await
@@ -178,11 +179,11 @@ async fn whole(response: Response, answers: &Answers) -> Response {
 struct Writing {
     stream: BodyDataStream,
     events: sse::Parser,
-    lines: Lines,
+    lines: LineWriter,
 }
 
 /// The events of a stream as lines, each as soon as it is there.
-fn as_lines(response: Response, lines: Lines) -> Response {
+fn as_lines(response: Response, lines: LineWriter) -> Response {
     let (mut head, body) = response.into_parts();
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     let writing = Writing { stream: body.into_data_stream(), events: sse::Parser::new(EVENT_BYTES), lines };

@@ -11,6 +11,7 @@ use crate::state::Shared;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::bus::{CONTENT_MEMORY, NewPart, NewUpload, PART_BYTES};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Dialect;
@@ -59,7 +60,7 @@ async fn receive(ingress: &Shared, credentials: &Credentials, id: &str, body: Bo
                 let part = writer.finish().await.map_err(refused)?;
                 Ok(part_shape(id, &part))
             }
-            _ => Err(Refusal::MissingField("data")),
+            _ => Err(Refusal::Wrong(WrongRequest::MissingField("data"))),
         }
     };
     grant.hold(pin!(stored)).await
@@ -113,7 +114,7 @@ fn no_upload(id: &str) -> Refusal {
 
 async fn read_fields(ingress: &Shared, credentials: &Credentials, body: Body) -> Result<Map<String, Value>, Refusal> {
     let (bytes, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::InvalidJson(error.to_string()))
+    serde_json::from_slice(&bytes).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))
 }
 
 fn text<'a>(fields: &'a Map<String, Value>, name: &'static str) -> Result<Option<&'a str>, Refusal> {
@@ -125,11 +126,14 @@ fn text<'a>(fields: &'a Map<String, Value>, name: &'static str) -> Result<Option
 }
 
 fn wrong(field: &'static str, why: &str) -> Refusal {
-    Refusal::WrongField { field, why: why.to_owned() }
+    Refusal::Wrong(WrongRequest::WrongField { field, why: why.to_owned() })
 }
 
 fn read_new(found: &Found, fields: &Map<String, Value>) -> Result<NewUpload, Refusal> {
-    let bytes = fields.get("bytes").filter(|bytes| !bytes.is_null()).ok_or(Refusal::MissingField("bytes"))?;
+    let bytes = fields
+        .get("bytes")
+        .filter(|bytes| !bytes.is_null())
+        .ok_or(Refusal::Wrong(WrongRequest::MissingField("bytes")))?;
     let bytes = bytes.as_u64().filter(|bytes| *bytes > 0);
     let bytes = bytes.ok_or_else(|| wrong("bytes", "it must be a whole number from 1"))?;
     let none = Map::new();
@@ -154,14 +158,16 @@ fn read_new(found: &Found, fields: &Map<String, Value>) -> Result<NewUpload, Ref
 
 fn read_parts(fields: &Map<String, Value>) -> Result<Vec<PartId>, Refusal> {
     let parts = match fields.get("part_ids") {
-        None | Some(Value::Null) => return Err(Refusal::MissingField("part_ids")),
+        None | Some(Value::Null) => return Err(Refusal::Wrong(WrongRequest::MissingField("part_ids"))),
         Some(Value::Array(parts)) if parts.len() <= MOST_PARTS => parts,
         Some(_) => return Err(wrong("part_ids", "it must be a list of at most 1000 ids of parts")),
     };
     let ids = parts.iter().enumerate().map(|(at, id)| {
-        id.as_str().and_then(PartId::parse).ok_or_else(|| Refusal::WrongPart {
-            place: format!("part_ids[{at}]"),
-            why: "it is no id of a part of this upload".to_owned(),
+        id.as_str().and_then(PartId::parse).ok_or_else(|| {
+            Refusal::Wrong(WrongRequest::WrongPart {
+                place: format!("part_ids[{at}]"),
+                why: "it is no id of a part of this upload".to_owned(),
+            })
         })
     });
     ids.collect()

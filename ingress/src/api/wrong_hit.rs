@@ -5,6 +5,7 @@ use crate::cache::{CacheKey, CheckedSet};
 use crate::refusal::Refusal;
 use crate::stage::authenticate::Credentials;
 use crate::state::Shared;
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::clock;
 use penstock_schemas::cache::{CacheMark, HitQuestion};
 use penstock_schemas::name::{ProjectId, RequestId};
@@ -31,7 +32,12 @@ impl WrongHit {
     /// Removes the answer, and counts it.
     pub(super) async fn take(self, ingress: &Shared, credentials: &Credentials) -> Result<Value, Refusal> {
         let key = credentials.find_key(ingress).await?.key;
-        let wrong = || Refusal::WrongField { field: "request_id", why: "it must be the id of a request".to_owned() };
+        let wrong = || {
+            Refusal::Wrong(WrongRequest::WrongField {
+                field: "request_id",
+                why: "it must be the id of a request".to_owned(),
+            })
+        };
         let request_id = RequestId::parse(&self.request_id).ok_or_else(wrong)?;
         if remove(ingress, key.project.clone(), request_id).await? {
             Ok(json!({ "request_id": request_id, "object": "feedback", "removed": true }))

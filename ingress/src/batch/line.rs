@@ -3,7 +3,7 @@
 
 use crate::refusal::Refusal;
 use bytes::Bytes;
-use penstock_dialects::client::{ClientRequest, Endpoint};
+use penstock_dialects::client::{ClientRequest, Endpoint, WrongRequest};
 use penstock_dialects::google::client as google;
 use penstock_schemas::batch::BatchError;
 use penstock_schemas::envelope::{Dialect, Operation};
@@ -69,7 +69,7 @@ impl BadLine {
             Refusal::UnknownModel { .. } => "model_not_found",
             Refusal::ModelForbidden { .. } => "model_not_allowed",
             Refusal::NoTarget { .. } => "no_target",
-            Refusal::MissingField(_) => "missing_required_parameter",
+            Refusal::Wrong(WrongRequest::MissingField(_)) => "missing_required_parameter",
             Refusal::Unpriced { .. } => "model_has_no_price",
             _ => "invalid_request",
         };

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use penstock_dialects::responses::client::replay::{Events, is_under_way};
+use penstock_dialects::responses::client::replay::{ReplayedEvents, is_under_way};
 use penstock_runtime::clock;
 use penstock_schemas::name::RequestId;
 use serde_json::Value;
@@ -50,7 +50,7 @@ impl Following {
             let (kept, _) = self.shelf.get(&self.id, "response_id", clock::now()).await.ok()?;
             let response: Value = serde_json::from_str(kept.response.get()).ok()?;
             self.is_over = !is_under_way(&response);
-            let events = Events::of(&response);
+            let events = ReplayedEvents::of(&response);
             let bytes = events.from(self.next);
             self.next = self.next.max(events.count());
             if !bytes.is_empty() || self.is_over {

@@ -12,6 +12,7 @@ use axum::extract::{Request, State};
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::{Secret, clock};
 use penstock_schemas::dashboard::DashboardSession;
 use penstock_schemas::envelope::Dialect;
@@ -77,7 +78,8 @@ pub(crate) async fn log_out(State(ingress): State<Shared>, headers: HeaderMap) -
 async fn begin(ingress: &Shared, request: Request) -> Result<String, Refusal> {
     let (parts, body) = request.into_parts();
     let (bytes, _memory) = read_json(&parts.headers, body, &ingress.config, &ingress.memory).await?;
-    let login: Login = serde_json::from_slice(&bytes).map_err(|error| Refusal::InvalidJson(error.to_string()))?;
+    let login: Login =
+        serde_json::from_slice(&bytes).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
     let token_sha256 = hash(login.token.get(..LONGEST).unwrap_or(&login.token).trim());
     let known = match ingress.objects.holder_of_hash(&token_sha256, ingress.config.admin_key.as_ref()) {
         Holder::Known(_) => Ok(()),

@@ -7,6 +7,7 @@ use crate::refusal::Refusal;
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::bus::{FileError, FileWriter, PartWriter};
 use penstock_schemas::form::{BadForm, FormPiece, FormReader, PartHead};
 use std::time::Duration;
@@ -93,8 +94,12 @@ impl ArrivingForm {
         if !essence.eq_ignore_ascii_case("multipart/form-data") {
             return Err(Refusal::NoForm(content_type.chars().take(100).collect()));
         }
-        let wrong =
-            |bad: BadForm| Refusal::WrongHeader { header: "content-type", why: format!("as that of a form, {bad}") };
+        let wrong = |bad: BadForm| {
+            Refusal::Wrong(WrongRequest::WrongHeader {
+                header: "content-type",
+                why: format!("as that of a form, {bad}"),
+            })
+        };
         let reader = FormReader::new(content_type).map_err(wrong)?;
         let announced = header(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse().ok());
         if announced.is_some_and(|length| length > limit.saturating_add(BESIDES)) {
@@ -145,7 +150,7 @@ impl ArrivingForm {
 }
 
 fn bad(bad: BadForm) -> Refusal {
-    Refusal::WrongField { field: "body", why: format!("as a form, {bad}") }
+    Refusal::Wrong(WrongRequest::WrongField { field: "body", why: format!("as a form, {bad}") })
 }
 
 /// The name of a field as a refusal may repeat it.
@@ -154,7 +159,7 @@ fn short(name: &str) -> String {
 }
 
 fn twice(name: &str) -> Refusal {
-    Refusal::WrongPart { place: short(name), why: "it stands there twice: send one".to_owned() }
+    Refusal::Wrong(WrongRequest::WrongPart { place: short(name), why: "it stands there twice: send one".to_owned() })
 }
 
 impl Gathering {
@@ -183,7 +188,10 @@ impl Gathering {
             (Current::File, Some((_, sink))) => sink.write(bytes).await.map_err(refused),
             (Current::Field, _) if self.value.len() + bytes.len() > LONGEST_FIELD => {
                 let place = self.collected.fields.last().map(|(name, _)| short(name)).unwrap_or_default();
-                Err(Refusal::WrongPart { place, why: format!("it is longer than {LONGEST_FIELD} bytes") })
+                Err(Refusal::Wrong(WrongRequest::WrongPart {
+                    place,
+                    why: format!("it is longer than {LONGEST_FIELD} bytes"),
+                }))
             }
             _ => {
                 self.value.extend_from_slice(bytes);
@@ -196,8 +204,9 @@ impl Gathering {
     fn settle(&mut self) -> Result<(), Refusal> {
         if let (Current::Field, Some((name, settled))) = (self.current, self.collected.fields.last_mut()) {
             let text = String::from_utf8(std::mem::take(&mut self.value));
-            *settled =
-                text.map_err(|_| Refusal::WrongPart { place: short(name), why: "it must be UTF-8".to_owned() })?;
+            *settled = text.map_err(|_| {
+                Refusal::Wrong(WrongRequest::WrongPart { place: short(name), why: "it must be UTF-8".to_owned() })
+            })?;
         }
         self.current = Current::Nowhere;
         Ok(())

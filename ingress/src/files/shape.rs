@@ -6,6 +6,7 @@ use crate::refusal::Refusal;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use penstock_dialects::client::WrongRequest;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::file::{FileDescription, FileId, FilePurpose, StoredFile, Upload, UploadPart};
@@ -53,7 +54,7 @@ pub(crate) fn read_description(dialect: Dialect, asking: Asking<'_>) -> Result<F
     let is_plain = matches!(dialect, Dialect::Anthropic | Dialect::Google);
     let purpose = match asking.purpose {
         None if is_plain => FilePurpose::UserData,
-        None => return Err(Refusal::MissingField("purpose")),
+        None => return Err(Refusal::Wrong(WrongRequest::MissingField("purpose"))),
         Some(word) => check_purpose(word)?,
     };
     let filename = match asking.filename {
@@ -63,7 +64,7 @@ pub(crate) fn read_description(dialect: Dialect, asking: Asking<'_>) -> Result<F
     };
     let filename = match filename {
         None if is_plain => UNNAMED,
-        name => name.ok_or(Refusal::MissingField("filename"))?,
+        name => name.ok_or(Refusal::Wrong(WrongRequest::MissingField("filename")))?,
     };
     check_name(filename)?;
     let content_type = asking.content_type.filter(|kind| !kind.is_empty()).map(ToOwned::to_owned);
@@ -83,7 +84,7 @@ pub(crate) fn check_purpose(word: &str) -> Result<FilePurpose, Refusal> {
 }
 
 fn wrong(field: &'static str, why: impl Into<String>) -> Refusal {
-    Refusal::WrongField { field, why: why.into() }
+    Refusal::Wrong(WrongRequest::WrongField { field, why: why.into() })
 }
 
 pub(super) fn unknown_purpose(word: &str) -> String {
@@ -116,8 +117,8 @@ fn read_expiry(asking: Asking<'_>) -> Result<Option<u64>, Refusal> {
     match (asking.anchor, asking.seconds) {
         (None, None) => Ok(None),
         (Some("created_at"), Some(seconds)) => read("expires_after.seconds", seconds, EXPIRES),
-        (Some("created_at"), None) => Err(Refusal::MissingField("expires_after.seconds")),
-        (None, Some(_)) => Err(Refusal::MissingField("expires_after.anchor")),
+        (Some("created_at"), None) => Err(Refusal::Wrong(WrongRequest::MissingField("expires_after.seconds"))),
+        (None, Some(_)) => Err(Refusal::Wrong(WrongRequest::MissingField("expires_after.anchor"))),
         (Some(_), _) => Err(wrong("expires_after.anchor", "it must be `created_at`")),
     }
 }

@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use penstock_dialects::client::{ClientRequest, Endpoint, carried};
+use penstock_dialects::client::{ClientRequest, Endpoint, WrongRequest, carried};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
@@ -105,7 +105,7 @@ fn is_async(headers: &HeaderMap, query: Option<&str>) -> bool {
 fn webhook(headers: &HeaderMap, is_async: bool, ingress: &Shared) -> Result<Option<String>, Refusal> {
     const HEADER: &str = "x-penstock-webhook";
     let Some(name) = header(headers, HEADER) else { return Ok(None) };
-    let wrong = |why: &str| Err(Refusal::WrongHeader { header: HEADER, why: why.to_owned() });
+    let wrong = |why: &str| Err(Refusal::Wrong(WrongRequest::WrongHeader { header: HEADER, why: why.to_owned() }));
     if !is_async {
         return wrong(FOR_ASYNC);
     }
@@ -120,7 +120,7 @@ fn read_run_at(headers: &HeaderMap, is_async: bool, now: UnixMicros) -> Result<O
     const HEADER: &str = "x-penstock-run-at";
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
     let at = if is_async { run_at::read(value.to_str().unwrap_or_default(), now) } else { Err(FOR_ASYNC.to_owned()) };
-    at.map(Some).map_err(|why| Refusal::WrongHeader { header: HEADER, why })
+    at.map(Some).map_err(|why| Refusal::Wrong(WrongRequest::WrongHeader { header: HEADER, why }))
 }
 
 /// What the head of a request says of its sender.
@@ -141,7 +141,7 @@ fn too_long(most: usize) -> String {
 pub(super) fn check_user(asked: &ClientRequest) -> Result<(), Refusal> {
     if asked.user.as_ref().is_some_and(|user| user.len() > USER) {
         let field = if asked.dialect == Dialect::Anthropic { "metadata.user_id" } else { "user" };
-        return Err(Refusal::WrongField { field, why: too_long(USER) });
+        return Err(Refusal::Wrong(WrongRequest::WrongField { field, why: too_long(USER) }));
     }
     Ok(())
 }
@@ -149,7 +149,7 @@ pub(super) fn check_user(asked: &ClientRequest) -> Result<(), Refusal> {
 fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
     for (header, most) in [("x-penstock-user", USER), ("traceparent", TRACEPARENT)] {
         if headers.get(header).is_some_and(|value| value.len() > most) {
-            return Err(Refusal::WrongHeader { header, why: too_long(most) });
+            return Err(Refusal::Wrong(WrongRequest::WrongHeader { header, why: too_long(most) }));
         }
     }
     Ok(())
@@ -174,7 +174,7 @@ fn check_content_type(headers: &HeaderMap, endpoint: &Endpoint) -> Result<Option
 /// `x-penstock-tags: feature=search,team=web`.
 fn read_tags(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Refusal> {
     const HEADER: &str = "x-penstock-tags";
-    let wrong = |why: &str| Refusal::WrongHeader { header: HEADER, why: why.to_owned() };
+    let wrong = |why: &str| Refusal::Wrong(WrongRequest::WrongHeader { header: HEADER, why: why.to_owned() });
     let mut tags = BTreeMap::new();
     let Some(value) = headers.get(HEADER) else { return Ok(tags) };
     let text = value.to_str().map_err(|_| wrong("it must be ASCII text"))?;
@@ -192,7 +192,10 @@ fn read_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
     const HEADER: &str = "x-penstock-timeout-ms";
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
     let millis = value.to_str().ok().and_then(|text| text.parse().ok()).filter(|millis| *millis > 0);
-    let wrong = Refusal::WrongHeader { header: HEADER, why: "it must be a number of milliseconds above 0".to_owned() };
+    let wrong = Refusal::Wrong(WrongRequest::WrongHeader {
+        header: HEADER,
+        why: "it must be a number of milliseconds above 0".to_owned(),
+    });
     millis.map(|millis| Some(Duration::from_millis(millis))).ok_or(wrong)
 }
 

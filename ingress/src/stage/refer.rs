@@ -8,6 +8,7 @@ use crate::request::Request;
 use crate::state::Shared;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use penstock_dialects::client::WrongRequest;
 use penstock_dialects::client::file_references::{self, AttachedFile, FileReference};
 use penstock_runtime::heavy;
 use penstock_runtime::memory::MemoryFull;
@@ -74,7 +75,7 @@ async fn spell_out(
 }
 
 fn wrong(reference: &FileReference, why: impl Into<String>) -> Refusal {
-    Refusal::WrongPart { place: reference.place.clone(), why: why.into() }
+    Refusal::Wrong(WrongRequest::WrongPart { place: reference.place.clone(), why: why.into() })
 }
 
 /// What is known of the files, in the order in which they are named.

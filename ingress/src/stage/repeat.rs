@@ -7,7 +7,7 @@ use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
 use axum::http::HeaderMap;
-use penstock_dialects::client::{Numbers, Rewriter};
+use penstock_dialects::client::{Numbers, Rewriter, WrongRequest};
 use penstock_runtime::bus::{BusError, Claimed, Intake, Replay, ReplayState};
 use penstock_runtime::{clock, heavy, heavy_at_once};
 use penstock_schemas::claim::Claim;
@@ -92,7 +92,7 @@ async fn find(request: &Request, ingress: &Shared) -> Result<Repeat, Refusal> {
     if let Some(key) = headers.get(KEY) {
         let key = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= LONGEST_KEY);
         let why = || format!("it must be 1 to {LONGEST_KEY} printable ASCII characters");
-        let key = key.ok_or_else(|| Refusal::WrongHeader { header: KEY, why: why() })?;
+        let key = key.ok_or_else(|| Refusal::Wrong(WrongRequest::WrongHeader { header: KEY, why: why() }))?;
         claims.0.push(claim_of(request, "key", key));
         if let Some(earlier) = Box::pin(claim(request, ingress, &claims)).await? {
             return Ok(Repeat { claims, earlier: Some(earlier), seen: is_numbered.then_some(0) });
@@ -142,9 +142,11 @@ async fn resume(last: &str, request: &Request, ingress: &Shared) -> Result<Repea
 
 /// The call and the number of an event of a resumable stream.
 fn read_event(id: &str) -> Result<(RequestId, u64), Refusal> {
-    let wrong = || Refusal::WrongHeader {
-        header: LAST_EVENT,
-        why: "it must be the `id` of an event of a resumable stream, such as 0190….12".to_owned(),
+    let wrong = || {
+        Refusal::Wrong(WrongRequest::WrongHeader {
+            header: LAST_EVENT,
+            why: "it must be the `id` of an event of a resumable stream, such as 0190….12".to_owned(),
+        })
     };
     let (call, event) = id.split_once('.').ok_or_else(wrong)?;
     Ok((RequestId::parse(call).ok_or_else(wrong)?, event.parse().map_err(|_| wrong())?))

@@ -9,6 +9,7 @@ use crate::request::{Request, ShadowOf};
 use crate::routing::{self, Pin, RouteQuery, Routed, Sources, Traits};
 use crate::stage::embed::embed;
 use crate::state::Shared;
+use penstock_dialects::client::WrongRequest;
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
 use penstock_schemas::envelope::{Operation, Unsupported};
@@ -253,7 +254,7 @@ fn check_mode(operation: Operation, name: &str, plan: &Plan, models: &Models) ->
     }
     let mode = mode.unwrap_or_default().replace('_', " ");
     let why = format!("`{name}` is a model for {mode}, which {} is not", operation.as_str().replace('_', " "));
-    Err(Refusal::WrongField { field: "model", why })
+    Err(Refusal::Wrong(WrongRequest::WrongField { field: "model", why }))
 }
 
 /// Whether a model of this mode cannot do this. `chat` is what the catalogue says of models that it knows little of; and

@@ -229,7 +229,7 @@ fn a_stream_is_written_the_same_wherever_its_bytes_are_cut() {
 
 #[test]
 fn nothing_makes_ollamas_form_panic_and_what_it_writes_is_json() {
-    use crate::ollama::{Answers, Lines, Method, chat, embed, embeddings, generate};
+    use crate::ollama::{Answers, LineWriter, Method, chat, embed, embeddings, generate};
     let call = json!({ "function": { "name": "f", "arguments": { "a": [1.5, null] } } });
     let request = json!({ "model": "m", "prompt": "Hi", "input": ["Hi"], "think": true, "format": { "type": "object" },
         "options": { "num_predict": 9, "stop": ["x"] }, "messages": [{ "role": "user", "content": "Hi", "images": ["AA=="] },
@@ -248,7 +248,7 @@ fn nothing_makes_ollamas_form_panic_and_what_it_writes_is_json() {
     each_copy("an answer for Ollama's clients", answer.to_string().as_bytes(), |spoilt| {
         for method in [Method::Chat, Method::Generate, Method::Embed, Method::Embeddings] {
             let mut written: Vec<Vec<u8>> = Answers::new(method, now).whole(spoilt).into_iter().collect();
-            let (mut lines, mut out) = (Lines::new(method, now), Vec::new());
+            let (mut lines, mut out) = (LineWriter::new(method, now), Vec::new());
             lines.chunk(spoilt, &mut out);
             lines.end(&mut out);
             written.extend(out.split(|byte| *byte == b'\n').map(<[u8]>::to_vec));

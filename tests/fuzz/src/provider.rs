@@ -4,7 +4,7 @@ use crate::{Input, client, cut, is_json};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use penstock_dialects::framing::Framing;
-use penstock_dialects::provider::{FormatRequest, Form, Quirk, FormatSettings, Step, Wanted};
+use penstock_dialects::provider::{Form, FormatRequest, FormatSettings, Quirk, Step, Wanted};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
 use penstock_schemas::name::{ModelId, ProviderId};
@@ -60,8 +60,12 @@ pub fn spell(mut input: Input<'_>) {
         1 => vec![Quirk::MaxTokens, Quirk::TopK],
         _ => vec![Quirk::MaxCompletionTokens],
     };
-    let settings =
-        FormatSettings { region: Some("us-east-1".to_owned()), project: Some("acme".to_owned()), quirks, api_version: None };
+    let settings = FormatSettings {
+        region: Some("us-east-1".to_owned()),
+        project: Some("acme".to_owned()),
+        quirks,
+        api_version: None,
+    };
     let body = input.bytes();
     let asked = serde_json::from_slice::<Value>(&body).ok();
     let model = asked.and_then(|asked| ModelId::parse(asked["model"].as_str()?).ok());

@@ -22,7 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use penstock_accepts::{Reference, Request as Checked};
-use script::Script;
+use script::AnswerScript;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -67,7 +67,7 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct Shared {
-    script: Mutex<Script>,
+    script: Mutex<AnswerScript>,
     calls: Mutex<Vec<Call>>,
     targets: Mutex<Vec<String>>,
     /// What a provider of the dialect would refuse; `None` when the test sends such requests on purpose.
@@ -88,7 +88,7 @@ impl Upstream {
     pub async fn start(name: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the machine has a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let script = Mutex::new(Script::new(Reply::answer("hello")));
+        let script = Mutex::new(AnswerScript::new(Reply::answer("hello")));
         let refused = Mutex::new(Some(Vec::new()));
         let (calls, targets) = (Mutex::default(), Mutex::default());
         let shared = Arc::new(Shared { script, calls, targets, refused });

@@ -165,7 +165,7 @@ impl Reply {
 
 /// The answers to come, in order.
 #[derive(Debug)]
-pub(super) struct Script {
+pub(super) struct AnswerScript {
     entries: VecDeque<Entry>,
     /// Of so many requests, the last gets this instead.
     regular: Option<(usize, Reply)>,
@@ -179,7 +179,7 @@ struct Entry {
     left: Option<u32>,
 }
 
-impl Script {
+impl AnswerScript {
     pub(super) fn new(reply: Reply) -> Self {
         Self { entries: VecDeque::from([Entry { reply, left: None }]), regular: None, answered: 0 }
     }

@@ -45,7 +45,7 @@ pub(super) async fn collect(native: &Native, group: &NativeGroup, job: &NativeJo
     for output in outputs {
         match output {
             Output::File(path) => {
-                let mut lines = Lines::new(asking.open(&path, &key).await?, &native.context.memory);
+                let mut lines = AnswerLines::new(asking.open(&path, &key).await?, &native.context.memory);
                 while let Some(line) = lines.next().await? {
                     open.take(native, group, &line).await?;
                 }
@@ -117,13 +117,13 @@ impl Open {
 }
 
 /// The lines of a file, as they come.
-pub(super) struct Lines {
+pub(super) struct AnswerLines {
     response: Response,
     buffer: BytesMut,
     memory: Reserved,
 }
 
-impl Lines {
+impl AnswerLines {
     pub(super) fn new(response: Response, memory: &Memory) -> Self {
         Self { response, buffer: BytesMut::new(), memory: memory.none() }
     }

@@ -226,7 +226,8 @@ async fn is_it(
     let BatchState::Ended(outputs) = &batch.state else { return Ok(Found::Perhaps) };
     for output in outputs {
         let Output::File(path) = output else { continue };
-        let mut lines = super::collect::Lines::new(native.asking().open(path, key).await?, &native.context.memory);
+        let mut lines =
+            super::collect::AnswerLines::new(native.asking().open(path, key).await?, &native.context.memory);
         if let Some(line) = lines.next().await? {
             let id = native.api.read_line(&line)?.id;
             return Ok(if prepared.calls.contains(&id) { here() } else { Found::Nowhere });

@@ -7,7 +7,7 @@ use crate::routing::RouteQuery;
 use crate::session;
 use crate::stage::route;
 use bytes::Bytes;
-use penstock_dialects::client::{ClientRequest, Endpoint};
+use penstock_dialects::client::{ClientRequest, Endpoint, WrongRequest};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::{Caller, Operation};
 use penstock_schemas::name::{KeyId, ProjectId};
@@ -21,7 +21,7 @@ const NOBODY: &str = "default";
 /// `POST /admin/v1/route`.
 pub(super) async fn ask(asked: AdminRequest) -> Result<Reply, Refusal> {
     let AdminRequest { ingress, actor, body, .. } = asked;
-    let wrong = |error: serde_json::Error| Refusal::InvalidJson(error.to_string());
+    let wrong = |error: serde_json::Error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string()));
     let question: RouteQuestion = serde_json::from_value(body.unwrap_or_default()).map_err(wrong)?;
     let caller = caller(&question)?;
     if !actor.sees_all() && !actor.projects.contains(&caller.project.to_string()) {

@@ -3,6 +3,7 @@
 use crate::http::body::header;
 use crate::refusal::Refusal;
 use axum::http::HeaderMap;
+use penstock_dialects::client::WrongRequest;
 use std::time::Duration;
 
 const HEADER: &str = "x-penstock-cache";
@@ -52,14 +53,15 @@ impl Control {
                 "exact" => Use::Exact,
                 _ => {
                     let why = "use `off`, `refresh`, `only` or `exact`".to_owned();
-                    return Err(Refusal::WrongHeader { header: HEADER, why });
+                    return Err(Refusal::Wrong(WrongRequest::WrongHeader { header: HEADER, why }));
                 }
             };
         }
         if headers.contains_key(NAMESPACE) {
             let name = header(headers, NAMESPACE).filter(|name| (1..=LONGEST).contains(&name.len()));
             let why = || format!("it must be 1 to {LONGEST} printable ASCII characters");
-            let name = name.ok_or_else(|| Refusal::WrongHeader { header: NAMESPACE, why: why() })?;
+            let name =
+                name.ok_or_else(|| Refusal::Wrong(WrongRequest::WrongHeader { header: NAMESPACE, why: why() }))?;
             name.clone_into(&mut control.namespace);
         }
         Ok(control)

@@ -23,7 +23,7 @@ pub struct Answers {
 }
 
 /// What turns a stream's chunks into lines.
-pub struct Lines {
+pub struct LineWriter {
     answers: Answers,
     /// Until the first content.
     waited: Option<u64>,
@@ -133,7 +133,7 @@ impl Answers {
     }
 }
 
-impl Lines {
+impl LineWriter {
     /// For the answer to a request that comes now.
     pub fn new(method: Method, now: Now) -> Self {
         Self {

@@ -4,7 +4,7 @@
 mod answer;
 mod request;
 
-pub use answer::{Answers, Lines, error};
+pub use answer::{Answers, LineWriter, error};
 pub use request::{chat, embed, embeddings, generate};
 
 /// Which of Ollama's endpoints is answered.
@@ -129,7 +129,7 @@ mod tests {
             chunk(json!({}), json!("tool_calls")),
             usage,
         ];
-        let mut lines = Lines::new(Method::Chat, now);
+        let mut lines = LineWriter::new(Method::Chat, now);
         let mut out = Vec::new();
         for chunk in &chunks {
             lines.chunk(chunk.to_string().as_bytes(), &mut out);
@@ -161,7 +161,7 @@ mod tests {
         let call = json!({ "index": 0, "id": "a", "function": { "name": "f", "arguments": "{\"a\":" } });
         let chunk = json!({ "model": "m", "choices": [{ "index": 0, "delta": { "tool_calls": [call] }, "finish_reason": "length" }] });
         let mut out = Vec::new();
-        let mut lines = Lines::new(Method::Chat, now);
+        let mut lines = LineWriter::new(Method::Chat, now);
         lines.chunk(chunk.to_string().as_bytes(), &mut out);
         lines.end(&mut out);
         let text = String::from_utf8(out).unwrap();

@@ -33,7 +33,7 @@ impl Default for Threshold {
 
 /// What all workers together tell of a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct TargetOutcomes {
     /// Calls that ended well.
     pub succeeded: u32,
     /// Calls that did not.
@@ -46,7 +46,7 @@ pub struct Seen {
     pub failure: Option<FailureKind>,
 }
 
-impl Seen {
+impl TargetOutcomes {
     /// Sums up what ended after second `since`.
     pub fn sum<'a>(states: impl Iterator<Item = &'a TargetState>, since: u64, now: UnixMicros) -> Self {
         let mut seen = Self::default();
@@ -111,7 +111,7 @@ impl Circuit {
     }
 
     /// Takes in what is seen now; `seen` holds what ended after [`Circuit::counts_from`].
-    pub fn update(&mut self, seen: &Seen, threshold: Threshold, now: UnixMicros) {
+    pub fn update(&mut self, seen: &TargetOutcomes, threshold: Threshold, now: UnixMicros) {
         match self.state {
             CircuitState::Closed => {
                 if let Some(reason) = seen.trouble(threshold) {
@@ -189,7 +189,7 @@ mod tests {
         let mut circuit = Circuit::new(at(0));
         let mut step = |(now, seconds): &Moment<'_>| {
             let state = state(seconds);
-            let seen = Seen::sum(std::iter::once(&state), circuit.counts_from(), at(*now));
+            let seen = TargetOutcomes::sum(std::iter::once(&state), circuit.counts_from(), at(*now));
             circuit.update(&seen, threshold, at(*now));
             circuit.report().0.as_str()
         };

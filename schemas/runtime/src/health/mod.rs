@@ -8,7 +8,7 @@ pub use circuit::Threshold;
 
 use crate::bus::{Bus, BusError};
 use crate::clock;
-use circuit::{Circuit, Seen};
+use circuit::{Circuit, TargetOutcomes};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::name::{ModelId, ProcessId, ProviderId, Target};
 use penstock_schemas::plan::Link;
@@ -178,7 +178,7 @@ impl Health {
     /// The time to the first content that 19 of 20 calls of a target kept lately.
     pub fn first_token_p95(&self, target: &Target, now: UnixMicros) -> Option<Duration> {
         let known = self.known();
-        let seen = Seen::sum(known.states(target, now), 0, now);
+        let seen = TargetOutcomes::sum(known.states(target, now), 0, now);
         seen.first_token_p95_ms.map(|millis| Duration::from_millis(u64::from(millis)))
     }
 
@@ -206,13 +206,13 @@ impl Known {
         states.filter(move |state| state.model == target.model)
     }
 
-    fn circuit(&mut self, target: &Target, threshold: Threshold, now: UnixMicros) -> (&mut Circuit, Seen) {
+    fn circuit(&mut self, target: &Target, threshold: Threshold, now: UnixMicros) -> (&mut Circuit, TargetOutcomes) {
         let key = (target.clone(), threshold);
         if self.circuits.len() >= CIRCUITS && !self.circuits.contains_key(&key) {
             self.circuits.clear();
         }
         let mut circuit = self.circuits.remove(&key).unwrap_or_else(|| Circuit::new(now));
-        let seen = Seen::sum(self.states(target, now), circuit.counts_from(), now);
+        let seen = TargetOutcomes::sum(self.states(target, now), circuit.counts_from(), now);
         circuit.update(&seen, threshold, now);
         let circuit = self.circuits.entry(key).or_insert(circuit);
         (circuit, seen)
@@ -231,7 +231,7 @@ impl Known {
         });
         let (circuit, since, reason) =
             circuits.max_by_key(|(state, ..)| *state).unwrap_or((CircuitState::Closed, now, None));
-        let seen = Seen::sum(self.states(target, now), 0, now);
+        let seen = TargetOutcomes::sum(self.states(target, now), 0, now);
         let (mut workers, mut slots, mut free, mut paused) = (0, 0_u32, 0_u32, None);
         for heard in self.alive(&target.provider, now) {
             workers += 1;

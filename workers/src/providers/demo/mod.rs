@@ -35,7 +35,7 @@ use model::Model;
 use pace::Pace;
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::envelope::Operation;
-use script::Script;
+use script::DemoAnswer;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -95,7 +95,7 @@ async fn answer(request: ChatRequest, body: &Bytes) -> Response {
         sleep(pace.before_first()).await;
         return wire::refuse(status, "The simulated provider was told to refuse.", model.faults.retry_after);
     }
-    let script = Script::write(&request, &model);
+    let script = DemoAnswer::write(&request, &model);
     let wire = Wire::new(&model, seed.finish());
     if request.stream == Some(true) {
         let with_usage = request.stream_options.is_some_and(|options| options.include_usage == Some(true));

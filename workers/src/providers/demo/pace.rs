@@ -2,7 +2,7 @@
 //! Knows no clock: it says how long to wait.
 
 use super::model::{Faults, Model, Tempo};
-use super::script::{Script, tokens};
+use super::script::{DemoAnswer, tokens};
 use std::time::Duration;
 
 /// The waits of one answer.
@@ -36,7 +36,7 @@ impl Pace {
     }
 
     /// How long until the whole answer is there.
-    pub(super) fn whole(&self, script: &Script) -> Duration {
+    pub(super) fn whole(&self, script: &DemoAnswer) -> Duration {
         let longest = script.choices.iter().max_by_key(|choice| choice.pieces().len());
         let pieces = longest.map(super::script::Choice::pieces).unwrap_or_default();
         let waits = pieces.iter().enumerate().map(|(number, piece)| self.before(number + 1, piece.text()));

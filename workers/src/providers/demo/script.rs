@@ -14,7 +14,7 @@ const MOST_CHOICES: u32 = 128;
 
 /// Everything that will be said.
 #[derive(Debug)]
-pub(super) struct Script {
+pub(super) struct DemoAnswer {
     pub(super) choices: Vec<Choice>,
     pub(super) usage: CompletionUsage,
 }
@@ -39,7 +39,7 @@ pub(super) enum Piece<'a> {
     Arguments(usize, &'a str),
 }
 
-impl Script {
+impl DemoAnswer {
     /// The answer to a request.
     pub(super) fn write(request: &ChatRequest, model: &Model) -> Self {
         let asked = request.messages.iter().rev().find(|message| message.role == "user").map(said).unwrap_or_default();

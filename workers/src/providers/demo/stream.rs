@@ -2,7 +2,7 @@
 
 use super::model::{Faults, Model};
 use super::pace::Pace;
-use super::script::{Choice, Piece, Script};
+use super::script::{Choice, DemoAnswer, Piece};
 use super::wire::{self, Wire};
 use axum::body::Body;
 use axum::response::Response;
@@ -16,7 +16,7 @@ use std::time::Duration;
 type Step = (Duration, Bytes);
 
 /// A stream without faults: roles, pieces, ends, usage, `[DONE]`.
-pub(super) fn steps(script: &Script, wire: &Wire, pace: &Pace, with_usage: bool) -> Vec<Step> {
+pub(super) fn steps(script: &DemoAnswer, wire: &Wire, pace: &Pace, with_usage: bool) -> Vec<Step> {
     let now = Duration::ZERO;
     let mut steps = Vec::new();
     for index in 0..script.choices.len() {

@@ -1,7 +1,7 @@
 //! The simulator's answers as OpenAI spells them. Knows nothing of timing.
 
 use super::model::{self, Model};
-use super::script::{Choice, Script};
+use super::script::{Choice, DemoAnswer};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ impl Wire {
     }
 
     /// A whole answer.
-    pub(super) fn whole(&self, script: &Script) -> String {
+    pub(super) fn whole(&self, script: &DemoAnswer) -> String {
         let choices: Vec<Value> =
             script.choices.iter().enumerate().map(|(index, choice)| whole(index, choice)).collect();
         let Self { id, created, model } = self;

@@ -8,11 +8,11 @@ const HELD: usize = 64 * 1024;
 
 /// The calls that were seen.
 #[derive(Debug, Default)]
-pub(super) struct Calls(Vec<Seen>);
+pub(super) struct Calls(Vec<SeenCall>);
 
 /// One call.
 #[derive(Debug)]
-struct Seen {
+struct SeenCall {
     choice: u64,
     /// The provider's index.
     theirs: u64,
@@ -75,7 +75,7 @@ impl Calls {
 
     /// The place of the call that a piece belongs to, which may be a new one.
     fn find(&mut self, choice: u64, theirs: u64, (id, name, arguments): (&str, &str, &str)) -> usize {
-        let is_same = |seen: &Seen| (seen.choice, seen.theirs) == (choice, theirs);
+        let is_same = |seen: &SeenCall| (seen.choice, seen.theirs) == (choice, theirs);
         if let Some(at) = self.0.iter().rposition(is_same) {
             let seen = &self.0[at];
             let is_other_id = !id.is_empty() && !seen.id.is_empty() && seen.id != id;
@@ -89,7 +89,7 @@ impl Calls {
             }
         }
         let ours = self.0.iter().filter(|seen| seen.choice == choice).count() as u64;
-        self.0.push(Seen {
+        self.0.push(SeenCall {
             choice,
             theirs,
             ours,
@@ -103,7 +103,7 @@ impl Calls {
     }
 }
 
-impl Seen {
+impl SeenCall {
     /// Whether a piece without an id begins another call: this one is complete, and a name comes again.
     fn is_followed_by(&self, name: &str, arguments: &str) -> bool {
         let is_more = !arguments.trim().is_empty() || name != self.name;

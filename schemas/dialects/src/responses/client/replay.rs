@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 /// The events of a stream, each with its number.
 #[derive(Debug, Default)]
-pub struct Events(Vec<Value>);
+pub struct ReplayedEvents(Vec<Value>);
 
 /// Whether a response is still being made.
 pub fn is_under_way(response: &Value) -> bool {
     matches!(response["status"].as_str(), Some("queued" | "in_progress"))
 }
 
-impl Events {
+impl ReplayedEvents {
     /// Those of a response as far as it is: the first two, and all when it is finished.
     pub fn of(response: &Value) -> Self {
         let mut begun = response.clone();
@@ -151,7 +151,7 @@ mod tests {
             {"id": "fc", "type": "function_call", "status": "completed", "call_id": "c", "name": "f", "arguments": "{}"},
         ]);
         let response = json!({"id": "resp", "status": "completed", "output": output, "usage": {}});
-        let events = Events::of(&response);
+        let events = ReplayedEvents::of(&response);
         let kinds: Vec<&str> =
             events.0.iter().map(|event| event["type"].as_str().unwrap().strip_prefix("response.").unwrap()).collect();
         assert_eq!(
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!((&events.0[0]["response"]["output"], &events.0[18]["response"]), (&json!([]), &response));
         let rest = String::from_utf8(events.from(18)).unwrap();
         assert!(rest.starts_with("event: response.completed\ndata: {") && rest.ends_with("}\n\n"), "{rest}");
-        let under_way = Events::of(&json!({"id": "resp", "status": "queued"}));
-        assert_eq!((under_way.count(), Events::of(&json!({"status": "failed"})).count()), (2, 3));
+        let under_way = ReplayedEvents::of(&json!({"id": "resp", "status": "queued"}));
+        assert_eq!((under_way.count(), ReplayedEvents::of(&json!({"status": "failed"})).count()), (2, 3));
     }
 }

@@ -6,7 +6,7 @@ use penstock_schemas::chat::ToolCall;
 use serde_json::{Map, Value, json};
 
 /// Events, with their types apart.
-pub(super) type Events = Vec<(&'static str, Value)>;
+pub(super) type NamedEvents = Vec<(&'static str, Value)>;
 
 /// A message in the making.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Said {
     }
 
     /// A part of this kind is open afterwards.
-    fn open(&mut self, is_refusal: bool, events: &mut Events) {
+    fn open(&mut self, is_refusal: bool, events: &mut NamedEvents) {
         if self.open.as_ref().is_some_and(|part| part.is_refusal == is_refusal) {
             return;
         }
@@ -70,8 +70,8 @@ impl Said {
     }
 
     /// Text is said.
-    pub(super) fn text(&mut self, text: &str, logprobs: &[Value]) -> Events {
-        let mut events = Events::new();
+    pub(super) fn text(&mut self, text: &str, logprobs: &[Value]) -> NamedEvents {
+        let mut events = NamedEvents::new();
         self.open(false, &mut events);
         if let Some(part) = &mut self.open {
             part.text.push_str(text);
@@ -83,8 +83,8 @@ impl Said {
     }
 
     /// It is said why not.
-    pub(super) fn refuse(&mut self, text: &str) -> Events {
-        let mut events = Events::new();
+    pub(super) fn refuse(&mut self, text: &str) -> NamedEvents {
+        let mut events = NamedEvents::new();
         self.open(true, &mut events);
         if let Some(part) = &mut self.open {
             part.text.push_str(text);
@@ -94,8 +94,8 @@ impl Said {
     }
 
     /// It is said where something is from.
-    pub(super) fn cite(&mut self, annotation: Value) -> Events {
-        let mut events = Events::new();
+    pub(super) fn cite(&mut self, annotation: Value) -> NamedEvents {
+        let mut events = NamedEvents::new();
         self.open(false, &mut events);
         let annotation = flat(annotation);
         let index = self.open.as_ref().map_or(0, |part| part.annotations.len());
@@ -108,8 +108,8 @@ impl Said {
     }
 
     /// Closes the open part.
-    pub(super) fn close(&mut self) -> Events {
-        let Some(part) = self.open.take() else { return Events::new() };
+    pub(super) fn close(&mut self) -> NamedEvents {
+        let Some(part) = self.open.take() else { return NamedEvents::new() };
         let (kind, fields) = if part.is_refusal {
             ("response.refusal.done", json!({ "refusal": part.text }))
         } else {
@@ -210,7 +210,7 @@ impl Call {
     }
 
     /// That no more of it comes.
-    pub(super) fn close(&self) -> Events {
+    pub(super) fn close(&self) -> NamedEvents {
         if self.is_custom {
             return vec![("response.custom_tool_call_input.done", self.event("input", &self.input))];
         }
