@@ -256,4 +256,36 @@ mod tests {
             assert_eq!(Object::read(kind, &object.value()).unwrap(), object);
         }
     }
+
+    #[test]
+    fn an_object_is_found_where_it_was_put_until_it_is_removed() {
+        let mut directory = Directory::default();
+        for (kind, json) in [
+            (Kind::Project, r#"{"name":"a"}"#),
+            (Kind::User, r#"{"name":"a"}"#),
+            (Kind::Budget, r#"{"name":"a","limit_usd":"1"}"#),
+            (Kind::Limit, r#"{"name":"a","rates":{"requests_per_minute":1}}"#),
+            (Kind::Webhook, r#"{"name":"a","url":"https://x","secret":"env:A"}"#),
+        ] {
+            let object = Object::read(kind, &serde_json::from_str(json).unwrap()).unwrap();
+            assert_eq!((object.kind(), object.name()), (kind, "a"));
+            object.clone().put(&mut directory);
+            assert_eq!(Object::find(&directory, kind, "a").as_ref(), Some(&object));
+            assert_eq!(Object::all(&directory, kind), std::slice::from_ref(&object));
+            object.remove(&mut directory);
+            assert_eq!(Object::find(&directory, kind, "a"), None);
+        }
+        assert_eq!(directory, Directory::default());
+    }
+
+    #[test]
+    fn a_sort_is_described_under_its_own_words() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.description().map(|description| description.kind), Some(*kind));
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+            let object_type = kind.object_type().unwrap();
+            assert!(object_type.fields().iter().any(|field| field == kind.name_field()), "{kind:?}");
+        }
+        assert_eq!(Kind::Batch.description().map(|description| description.kind), None);
+    }
 }
