@@ -2,6 +2,7 @@
 //! and says `cancelled` unless something else was noted.
 
 mod captured;
+mod ending;
 
 use super::limit_headers::{LimitHeaders, RateStanding};
 use super::route::Route;
@@ -11,7 +12,6 @@ use crate::http::body::header;
 use crate::keys::grant::Grant;
 use crate::limits::{Hold, Place};
 use crate::metrics::IngressMetrics;
-use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::routing::{Learnt, RouteWatch, WatchedCall};
 use crate::state::Shared;
@@ -27,9 +27,9 @@ use penstock_schemas::budget::Unit;
 use penstock_schemas::envelope::{Delivery, Dialect, Envelope};
 use penstock_schemas::event::{CacheResult, Outcome, RequestEvent, UsageEvent};
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Head, Summary};
+use penstock_schemas::frame::Summary;
 use penstock_schemas::money::Picodollars;
-use penstock_schemas::name::{RequestId, Target};
+use penstock_schemas::name::RequestId;
 use penstock_schemas::session::Session;
 use penstock_schemas::stage::Stage;
 use std::sync::Arc;
@@ -285,14 +285,6 @@ impl Record {
         self.edit(|event| event.target = Some(envelope.plan.current().target.clone()));
     }
 
-    /// Notes who was tried last, and how many attempts there were.
-    pub(crate) fn tried(&mut self, target: Option<Target>, attempts: u32) {
-        self.edit(|event| {
-            event.attempts = attempts;
-            event.target = target.or(event.target.take());
-        });
-    }
-
     /// Notes the session that the request is a part of.
     pub(crate) fn joins(&mut self, session: Option<&Session>) {
         self.edit(|event| event.session = session.cloned().map(Box::new));
@@ -315,69 +307,6 @@ impl Record {
         if let (Some(capture), Some(sent)) = (&mut self.capture, sent) {
             capture.was_sent(*sent);
         }
-    }
-
-    /// Notes who answers.
-    pub(crate) fn first_content(&mut self, head: &Head) {
-        self.enter(Stage::Answer);
-        self.was_sent(head.sent.clone());
-        if let Some(watch) = &mut self.watch {
-            watch.first_content(&head.target, head.attempts);
-        }
-        self.edit(|event| {
-            event.target = Some(head.target.clone());
-            event.attempts = head.attempts;
-            event.status = status::ANSWERED.as_u16();
-            let took = clock::now().since(event.received_at);
-            event.first_token_us = Some(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        });
-    }
-
-    /// The answer is complete.
-    pub(crate) fn served(&mut self, summary: &Summary) {
-        let cost = self.cost(summary);
-        if let Some(watch) = &mut self.watch {
-            watch.served(&summary.usage);
-        }
-        self.edit(|event| {
-            event.outcome = Outcome::Served;
-            event.failure = None;
-            event.cost = cost;
-            event.saved = if event.cache.is_hit() { summary.cost } else { None };
-        });
-    }
-
-    /// There is no answer.
-    pub(crate) fn refused(&mut self, refusal: &Refusal) {
-        if let Some(capture) = &mut self.capture {
-            capture.answers(refusal.to_string().as_bytes(), false);
-        }
-        // Who waited in vain has waited so long.
-        let is_slow = matches!(refusal, Refusal::Failed(failure) if failure.kind == FailureKind::Timeout);
-        if let Some(watch) = self.watch.as_mut().filter(|_| !is_slow) {
-            watch.refused();
-        }
-        self.edit(|event| {
-            event.outcome = Outcome::Refused;
-            event.failure = match refusal {
-                Refusal::Failed(failure) => Some(failure.kind),
-                _ => None,
-            };
-            event.status = status::of(refusal).as_u16();
-        });
-    }
-
-    /// The answer ended in the middle.
-    pub(crate) fn broken(&mut self, failure: &Failure) {
-        self.edit(|event| {
-            event.outcome = Outcome::Broken;
-            event.failure = Some(failure.kind);
-        });
-    }
-
-    /// Leaves the request's line to whoever answers it later.
-    pub(crate) fn leave(mut self) {
-        self.event = None;
     }
 
     fn edit(&mut self, edit: impl FnOnce(&mut RequestEvent)) {

@@ -18,6 +18,7 @@ use tool_map::ToolMap;
 
 pub mod anthropic;
 pub mod bedrock;
+mod braces;
 mod chat_rules;
 mod claude;
 pub mod client;
@@ -53,8 +54,8 @@ pub fn format_of(dialect: Dialect) -> &'static dyn ProviderFormat {
     match dialect {
         Dialect::Openai | Dialect::Azure => &openai::provider::Openai,
         Dialect::Responses => &responses::provider::Responses,
-        Dialect::Google => &google::provider::Gemini,
-        Dialect::Vertex => &google::provider::Vertex,
+        Dialect::Google => &google::provider::Service::Gemini,
+        Dialect::Vertex => &google::provider::Service::Vertex,
         Dialect::Bedrock => &bedrock::Bedrock,
         Dialect::Anthropic => &anthropic::provider::Anthropic,
         Dialect::Mistral => &mistral::Mistral,

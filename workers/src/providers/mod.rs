@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use penstock_dialects::anthropic::provider::Anthropic;
 use penstock_dialects::bedrock::Bedrock;
 use penstock_dialects::cohere::Cohere;
-use penstock_dialects::google::provider::{Gemini, Vertex};
+use penstock_dialects::google::provider::Service;
 use penstock_dialects::mistral::Mistral;
 use penstock_dialects::openai::provider::Openai;
 use penstock_dialects::provider::{FormatSettings, ProviderFormat};
@@ -42,8 +42,8 @@ pub fn of(dialect: Dialect) -> Option<&'static dyn Adapter> {
     match dialect {
         Dialect::Openai => Some(&Openai),
         Dialect::Responses => Some(&Responses),
-        Dialect::Google => Some(&Gemini),
-        Dialect::Vertex => Some(&Vertex),
+        Dialect::Google => Some(&Service::Gemini),
+        Dialect::Vertex => Some(&Service::Vertex),
         Dialect::Bedrock => Some(&Bedrock),
         Dialect::Anthropic => Some(&Anthropic),
         Dialect::Mistral => Some(&Mistral),
@@ -74,8 +74,8 @@ pub fn at(usual: Dialect, dialect: Dialect) -> Option<&'static dyn Adapter> {
 pub fn completing(usual: Dialect, dialect: Dialect) -> Option<&'static dyn Adapter> {
     static RESPONSES: Texts<dyn Adapter> = Texts(&Responses);
     static AZURE_RESPONSES: Texts<dyn Adapter> = Texts(&azure::AzureResponses);
-    static GEMINI: Texts<dyn Adapter> = Texts(&Gemini);
-    static VERTEX: Texts<dyn Adapter> = Texts(&Vertex);
+    static GEMINI: Texts<dyn Adapter> = Texts(&Service::Gemini);
+    static VERTEX: Texts<dyn Adapter> = Texts(&Service::Vertex);
     static BEDROCK: Texts<dyn Adapter> = Texts(&Bedrock);
     static ANTHROPIC: Texts<dyn Adapter> = Texts(&Anthropic);
     static MISTRAL: Texts<dyn Adapter> = Texts(&Mistral);
@@ -106,7 +106,7 @@ pub trait Adapter: ProviderFormat {
         _settings: &FormatSettings,
         _now: UnixMicros,
     ) -> Result<(), Failure> {
-        request.secret(AUTHORIZATION, &format!("Bearer {key}"))
+        request.bearer(key)
     }
 
     /// Where the provider lists its models, relative to its base URL; `None` when it has no list that costs nothing.
@@ -196,6 +196,14 @@ impl Outgoing {
         value.set_sensitive(true);
         self.headers.insert(name, value);
         Ok(())
+    }
+
+    /// Adds the usual credential: a bearer's token.
+    ///
+    /// # Errors
+    /// When it holds characters that no header can hold.
+    pub fn bearer(&mut self, token: &str) -> Result<(), Failure> {
+        self.secret(AUTHORIZATION, &format!("Bearer {token}"))
     }
 
     /// Adds what the caller has said beside its request to a provider of its own dialect; the ingress has chosen and checked

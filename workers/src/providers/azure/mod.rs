@@ -11,7 +11,6 @@ pub use responses::AzureResponses;
 use super::{Adapter, Outgoing};
 use bytes::Bytes;
 use http::HeaderName;
-use http::header::AUTHORIZATION;
 use penstock_dialects::openai::provider::Openai;
 use penstock_dialects::provider::{
     FormatRequest, FormatSettings, ProviderFormat, Quirk, RequestPath, Spelled, StreamReader, ToolRule, Wanted, Whole,
@@ -70,7 +69,7 @@ impl Adapter for Azure {
         _now: UnixMicros,
     ) -> Result<(), Failure> {
         if key.starts_with("eyJ") {
-            return request.secret(AUTHORIZATION, &format!("Bearer {key}"));
+            return request.bearer(key);
         }
         request.secret(HeaderName::from_static("api-key"), key)
     }

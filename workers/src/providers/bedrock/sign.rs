@@ -6,7 +6,7 @@ use crate::providers::Outgoing;
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, Uri};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -23,7 +23,7 @@ pub(super) fn authorize(
     now: UnixMicros,
 ) -> Result<(), Failure> {
     let Some((id, rest)) = key.split_once(':') else {
-        return request.secret(AUTHORIZATION, &format!("Bearer {key}"));
+        return request.bearer(key);
     };
     let region = region.ok_or_else(|| wrong("its section must say the `region` that requests are signed for"))?;
     sign_for(request, (id, rest), (region, SERVICE), now)

@@ -7,8 +7,8 @@ use super::refusal::refuse_by;
 use super::{Adapter, ErrorResponse, Outgoing};
 use http::HeaderName;
 use penstock_dialects::error_details;
+use penstock_dialects::google::provider::Service;
 use penstock_dialects::google::provider::errors::{kind, plain, retry_delay};
-use penstock_dialects::google::provider::{Gemini, Vertex};
 use penstock_dialects::provider::FormatSettings;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -16,8 +16,7 @@ use serde_json::Value;
 
 pub use batch::GeminiBatch;
 
-impl Adapter for Gemini {
-    // Source: <https://ai.google.dev/gemini-api/docs/api-key>.
+impl Adapter for Service {
     fn authorize(
         &self,
         request: &mut Outgoing,
@@ -25,21 +24,19 @@ impl Adapter for Gemini {
         _settings: &FormatSettings,
         _now: UnixMicros,
     ) -> Result<(), Failure> {
-        request.secret(HeaderName::from_static("x-goog-api-key"), key)
+        match self {
+            // Source: <https://ai.google.dev/gemini-api/docs/api-key>.
+            Self::Gemini => request.secret(HeaderName::from_static("x-goog-api-key"), key),
+            Self::Vertex => request.bearer(key),
+        }
     }
 
     fn listing(&self) -> Option<&'static str> {
-        Some("models")
+        (*self == Self::Gemini).then_some("models")
     }
 
-    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
-        refuse(refusal)
-    }
-}
-
-impl Adapter for Vertex {
     fn takes_tokens(&self) -> bool {
-        true
+        *self == Self::Vertex
     }
 
     fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {

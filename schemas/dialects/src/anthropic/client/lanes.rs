@@ -3,6 +3,7 @@
 //! Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>. Knows nothing of chunks.
 
 use super::thoughts;
+use crate::braces::Braces;
 use penstock_schemas::chat::ReasoningDetail;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -43,7 +44,7 @@ impl Lanes {
     pub(super) fn add(&mut self, lane: &Lane, start: impl FnOnce() -> Value, delta: Option<Value>, out: &mut Vec<u8>) {
         let (block, is_open) = self.block(lane, start, out);
         if let Some(delta) = delta {
-            block.braces.note(&delta);
+            block.braces.note(delta.get("partial_json").and_then(Value::as_str).unwrap_or_default());
             if is_open {
                 let index = self.next;
                 write(
@@ -180,35 +181,4 @@ pub(super) fn write(out: &mut Vec<u8>, name: &str, data: &Value) {
     out.extend_from_slice(b"\ndata: ");
     serde_json::to_writer(&mut *out, data).expect("an event has a JSON form");
     out.extend_from_slice(b"\n\n");
-}
-
-/// Whether a call's arguments are complete: their braces are.
-#[derive(Debug, Default)]
-struct Braces {
-    has_begun: bool,
-    depth: usize,
-    in_text: bool,
-    escaped: bool,
-}
-
-impl Braces {
-    fn note(&mut self, delta: &Value) {
-        for byte in delta.get("partial_json").and_then(Value::as_str).unwrap_or_default().bytes() {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.in_text => self.escaped = true,
-                b'"' => self.in_text = !self.in_text,
-                b'{' if !self.in_text => {
-                    self.depth += 1;
-                    self.has_begun = true;
-                }
-                b'}' if !self.in_text => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-    }
-
-    fn are_closed(&self) -> bool {
-        self.has_begun && self.depth == 0 && !self.in_text
-    }
 }

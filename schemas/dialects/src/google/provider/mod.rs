@@ -32,15 +32,7 @@ use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};
 
-/// The Gemini API.
-#[derive(Debug)]
-pub struct Gemini;
-
-/// Vertex AI.
-#[derive(Debug)]
-pub struct Vertex;
-
-/// Which of the two is spoken to, where they differ.
+/// The two services that speak it, which differ in little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// The Gemini API.
@@ -54,9 +46,9 @@ pub enum Service {
 const TOOLS: ToolRule =
     ToolRule { others: "-.:", any_start: false, allowed_tools: true, search: Search::Google, ..ToolRule::FUNCTIONS };
 
-impl ProviderFormat for Gemini {
+impl ProviderFormat for Service {
     fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
-        spell(ask, Service::Gemini)
+        spell(ask, *self)
     }
 
     fn tools(&self, _settings: &FormatSettings) -> ToolRule {
@@ -67,45 +59,14 @@ impl ProviderFormat for Gemini {
         false
     }
 
-    // Source: <https://ai.google.dev/api/embeddings#method:-models.batchembedcontents>.
     fn most_inputs(&self) -> Option<u32> {
-        Some(100)
-    }
-
-    fn counts_tokens(&self) -> bool {
-        true
-    }
-
-    fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
-        read_whole(wanted, body)
-    }
-
-    fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
-        Box::new(stream::Reader::new(wanted))
-    }
-
-    fn kind_of_error(&self, status: u16, parts: &ErrorParts) -> FailureKind {
-        errors::kind(status, parts)
-    }
-}
-
-impl ProviderFormat for Vertex {
-    fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
-        spell(ask, Service::Vertex)
-    }
-
-    fn tools(&self, _settings: &FormatSettings) -> ToolRule {
-        TOOLS
-    }
-
-    fn takes_urls(&self) -> bool {
-        false
-    }
-
-    // Of the current model; older ones take more, but one by one is right for all.
-    // Source: <https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings#get_text_embeddings_for_a_snippet_of_text>.
-    fn most_inputs(&self) -> Option<u32> {
-        Some(1)
+        match self {
+            // Source: <https://ai.google.dev/api/embeddings#method:-models.batchembedcontents>.
+            Self::Gemini => Some(100),
+            // Of the current model; older ones take more, but one by one is right for all.
+            // Source: <https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings/get-text-embeddings#get_text_embeddings_for_a_snippet_of_text>.
+            Self::Vertex => Some(1),
+        }
     }
 
     fn counts_tokens(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The calls of tools in a streamed answer, told apart: some copies of OpenAI give all calls one index, give none an id, send
 //! each of them whole, or send the name behind the call's beginning. Knows nothing of the answer around them.
 
+use crate::braces::Braces;
 use serde_json::{Map, Value};
 
 /// The most of a call's arguments that waits for the call's name, in bytes. A provider that sends more gets no name.
@@ -26,15 +27,6 @@ struct SeenCall {
     /// Arguments that wait for the name.
     held: String,
     arguments: Braces,
-}
-
-/// Whether a call's arguments are a complete object.
-#[derive(Debug, Default)]
-struct Braces {
-    has_begun: bool,
-    depth: usize,
-    in_text: bool,
-    is_escaped: bool,
 }
 
 impl Calls {
@@ -124,28 +116,6 @@ impl SeenCall {
             function.insert("arguments".to_owned(), std::mem::take(&mut self.held).into());
         }
         Value::Object(call)
-    }
-}
-
-impl Braces {
-    fn note(&mut self, arguments: &str) {
-        for byte in arguments.bytes() {
-            match byte {
-                _ if self.is_escaped => self.is_escaped = false,
-                b'\\' if self.in_text => self.is_escaped = true,
-                b'"' => self.in_text = !self.in_text,
-                b'{' if !self.in_text => {
-                    self.depth += 1;
-                    self.has_begun = true;
-                }
-                b'}' if !self.in_text => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-    }
-
-    fn are_closed(&self) -> bool {
-        self.has_begun && self.depth == 0 && !self.in_text
     }
 }
 
