@@ -31,6 +31,10 @@ pub(super) fn callers(callers: &SteadyCallers, [alone, beside, end]: [Instant; 3
     for (which, name) in ["slow", "failing"].into_iter().enumerate() {
         let (before, with) = (callers.between(which, alone, beside), callers.between(which, beside, end));
         println!("callers of the {name} provider, alone: {before}; beside the batch: {with}");
+        for second in 0..20 {
+            let at = beside + Duration::from_secs(second);
+            println!("  {name} {second}: {}", callers.between(which, at, at + Duration::from_secs(1)));
+        }
         let is_answered = with.statuses.keys().all(|status| *status == 200);
         if with.most > before.most.mul_f64(1.5) + Duration::from_millis(250) || !is_answered {
             wrong.push(format!("callers of the {name} provider, alone: {before}; beside the batch: {with}"));
