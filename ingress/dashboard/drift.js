@@ -54,7 +54,7 @@ export function Drift({ project, model }) {
   const versions = (answer.value?.versions ?? []).filter(is);
   const drifts = tests.filter((row) => row.drift).length;
   const shown = isWhole ? tests : tests.slice(0, Math.max(FIRST, drifts));
-  return html`
+  return html`<section>
     <h2>Drift</h2>
     <div class="filters"><label class="field">Day, of UTC <input type="date" value=${day} max=${yesterday()} onChange=${(event) => setDay(event.target.value || yesterday())} /></label></div>
     <${Pending} answer=${answer}>
@@ -67,5 +67,5 @@ export function Drift({ project, model }) {
       ${versions.length > 0 && html`<section class="card"><h3>New on this day</h3><${Table} caption="New versions" columns=${VERSIONS} rows=${versions} /></section>`}
       <${Source} path=${address('/admin/v1/drift', query)} />
     <//>
-  `;
+  </section>`;
 }

@@ -10,7 +10,7 @@ import { duration, number, Pending, percent, Since, Source, Table, Tile, usd, us
 const PAUSE = 3_000;
 
 const SQL = `SELECT toStartOfMinute(received_at) AS minute, count() AS requests,
-    countIf(outcome IN ('refused', 'broken')) AS failed, quantile(0.95)(total_us) AS p95_us
+    countIf(outcome IN ('refused', 'broken')) AS failed, quantileIf(0.95)(total_us, outcome = 'served') AS p95_us
 FROM requests WHERE received_at > now() - INTERVAL 1 HOUR
 GROUP BY minute ORDER BY minute`;
 

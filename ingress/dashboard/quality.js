@@ -71,10 +71,11 @@ export function Quality({ search }) {
   const { scores = [], checks = [] } = answer.value ?? {};
   const names = [...new Set(scores.map((row) => row.name))].sort();
   const times = answer.value ? steps(since, answer.value.step_seconds) : [];
+  // What waits for its answer stands in an element of its own: Preact would move what follows it to the front of the page.
   return html`
     <div class="title"><h1>Quality</h1><span class="spacer"></span><${Since} value=${since} onChange=${setSince} choices=${['1h', '24h', '7d', '30d', '90d']} /></div>
     <${Filters} label="Filter answers" of=${FILTERS} filters=${filters} onChange=${change} />
-    <${Pending} answer=${answer}>
+    <div><${Pending} answer=${answer}>
       <h2>Scores</h2>
       ${names.length === 0 && html`<p class="muted card">No answer was scored in this time. Applications score with POST /v1/feedback.</p>`}
       <div class="grid">${names.map((name) => html`<${OverTime} key=${name} title=${name} rows=${scores.filter((row) => row.name === name)} times=${times} weight="scores"
@@ -86,7 +87,7 @@ export function Quality({ search }) {
       </div>`}
       <div class="card"><${Table} caption="Answers by target" columns=${CHECKS} rows=${byTarget(checks)} empty="No answer in this time." /></div>
       <${Source} path=${address('/admin/v1/quality', query)} sql=${SQL} />
-    <//>
+    <//></div>
     <${Drift} project=${filters.project} model=${filters.model} />
   `;
 }

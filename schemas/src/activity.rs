@@ -69,7 +69,7 @@ pub struct ActivitySums {
     pub first_token_p50_us: Option<u64>,
     /// See above.
     pub first_token_p95_us: Option<u64>,
-    /// Until the end, the same.
+    /// Until the end of a whole answer, the same.
     pub total_p50_us: Option<u64>,
     /// See above.
     pub total_p95_us: Option<u64>,
@@ -100,7 +100,7 @@ pub struct TargetActivity {
     pub first_token_p50_us: Option<u64>,
     /// See above.
     pub first_token_p95_us: Option<u64>,
-    /// Until the end, the same.
+    /// Until the end of a whole answer, the same.
     pub total_p50_us: Option<u64>,
     /// See above.
     pub total_p95_us: Option<u64>,

@@ -57,7 +57,7 @@ ok('no script can read the cookie');
 
 for (const [path, title] of PAGES) {
   await goTo(path);
-  assert.equal(await page.locator('h1').first().textContent(), title);
+  assert.equal(await page.locator('main').locator('h1, h2, h3').first().textContent(), title, 'the title stands first');
   await shot(path || 'overview');
   assert.deepEqual(await serious(page), [], path);
   ok(`the page ${title}, and axe finds nothing serious on it`);

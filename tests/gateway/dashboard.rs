@@ -90,6 +90,8 @@ async fn what_the_pages_ask_for_is_what_sql_says_and_a_projects_owner_gets_its_o
     let attempts = world.count("SELECT count() FROM attempts").await;
     assert_eq!(activity["total"]["attempts"].as_u64().unwrap(), attempts);
     assert!(activity["total"]["total_p95_us"].as_u64() >= activity["total"]["total_p50_us"].as_u64());
+    let slowest = world.count("SELECT max(total_us) FROM requests WHERE outcome = 'served'").await;
+    assert!(activity["total"]["total_p95_us"].as_u64() <= Some(slowest), "failures are no answers: {activity}");
     let red = admin("/admin/v1/requests?project=red").await;
     assert_eq!(red["data"].as_array().unwrap().len(), 3);
     let id = red["data"][0]["request_id"].as_str().unwrap().to_owned();

@@ -75,6 +75,8 @@ async fn a_fallback_is_one_tree(otlp: Otlp, protocol: &str) {
     assert!(!requests[0].is_error, "a client's mistake is no error of the server");
     assert_eq!(requests[0].attributes["error.type"], "bad_request");
     assert_eq!(requests[1].name, "chat fast");
+    let models = [0, 1].map(|at| requests[at].attributes.get("gen_ai.response.model"));
+    assert_eq!(models, [None, Some(&json!("m"))], "no model made an answer that there was not");
     assert_eq!(requests[1].attributes["penstock.request_id"], answer.header("x-penstock-request-id"));
     assert_eq!(requests[1].attributes["penstock.attempts"], 4);
     let attempts = of_kind(&tree, CLIENT);

@@ -74,7 +74,8 @@ fn of_request(request: &RequestEvent) -> Vec<SpanData> {
     let mut all = Attributes(Vec::with_capacity(24));
     all.put("gen_ai.operation.name", operation(request.operation));
     all.put("gen_ai.request.model", request.model.clone());
-    all.text("gen_ai.response.model", request.target.as_ref().map(|target| &target.model));
+    let has_answer = request.first_token_us.is_some() || request.outcome == Outcome::Served;
+    all.text("gen_ai.response.model", request.target.as_ref().filter(|_| has_answer).map(|target| &target.model));
     if request.batch_id.is_none() {
         all.put("http.request.method", "POST");
         all.put("http.response.status_code", i64::from(request.status));
