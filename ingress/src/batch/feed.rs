@@ -17,8 +17,9 @@ use penstock_schemas::batch::{BatchError, BatchStatus, Tally};
 use penstock_schemas::key::VirtualKey;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::select;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 /// Lines of one batch that may be fed and have no result yet.
 const WINDOW: u64 = 10_000;
@@ -28,6 +29,9 @@ const AT_ONCE: usize = 64;
 
 /// Lines that may be fed beyond what stands in the batch; a new leader looks for the results of so many.
 const UNSAVED: u64 = 2_000;
+
+/// How long the end of groups is waited for whose lines all have results.
+const LAST_GROUPS: Duration = Duration::from_secs(5);
 
 /// A line that is read, and what comes of it.
 type Next = Result<Option<(u64, Text)>, std::io::Error>;
@@ -66,8 +70,21 @@ pub(super) async fn feed(lead: &mut Lead) -> Result<(), Halt> {
             return Ok(());
         }
     }
+    note_last_groups(lead, &mut lanes).await?;
     lead.batch.outcome = Some(BatchStatus::Completed);
     lead.turn(BatchStatus::Finalizing).await
+}
+
+/// Waits until the groups whose lines all have results are known to be over, so that the batch tells of them.
+async fn note_last_groups(lead: &mut Lead, lanes: &mut Lanes) -> Result<(), Halt> {
+    let until = Instant::now() + LAST_GROUPS;
+    while lead.batch.native.iter().any(|lane| !lane.groups.is_empty()) {
+        match timeout_at(until, lanes.next()).await {
+            Ok(Some(turned)) => lanes.take(lead, turned?).await?,
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 struct Feeding {

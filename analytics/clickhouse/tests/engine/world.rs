@@ -37,10 +37,11 @@ impl Answer {
     }
 }
 
-/// The engine that most tests share; each uses a database of its own.
+/// The engine that most tests of a process share; each uses a database of its own.
 pub(crate) fn shared() -> &'static World {
     static SHARED: OnceLock<World> = OnceLock::new();
-    SHARED.get_or_init(|| World::start(&fresh_folder("shared")))
+    // Tests run in several processes at once.
+    SHARED.get_or_init(|| World::start(&fresh_folder(&format!("shared-{}", std::process::id()))))
 }
 
 pub(crate) fn fresh_folder(name: &str) -> PathBuf {
