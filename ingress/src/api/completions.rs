@@ -1,11 +1,10 @@
 //! `/v1/chat/completions` that callers asked to be stored (`store`): listed, shown, given other notes, forgotten; each project
 //! has its own. Source: <https://platform.openai.com/docs/api-reference/chat/list>.
 
-use super::conversations::read_fields;
+use super::conversations::{query, read_fields, shelf};
 use super::item_list::{Order, PAGE, list, page};
 use crate::conversation::completions;
 use crate::conversation::read_metadata;
-use crate::conversation::shelf::Shelf;
 use crate::http::query::Query;
 use crate::http::reply;
 use crate::refusal::Refusal;
@@ -26,7 +25,7 @@ use serde_json::{Value, json};
 pub(super) async fn show_all(State(ingress): State<Shared>, credentials: Credentials) -> Response {
     let listed = async {
         let shelf = shelf(&ingress, &credentials).await?;
-        let query = Query(credentials.query.as_deref().unwrap_or_default());
+        let query = query(&credentials);
         let limit = query.limit(PAGE)?;
         let wanted = completions::CompletionFilter {
             is_newest_first: Order::read(query, Order::OldestFirst)? == Order::NewestFirst,
@@ -92,7 +91,7 @@ pub(super) async fn messages(
 ) -> Response {
     let listed = async {
         let shelf = shelf(&ingress, &credentials).await?;
-        let query = Query(credentials.query.as_deref().unwrap_or_default());
+        let query = query(&credentials);
         let (kept, _) = completions::find(&shelf, &id).await?;
         let messages = kept.messages.iter().enumerate().map(|(at, message)| {
             let name = format!("{id}-{at}");
@@ -101,11 +100,6 @@ pub(super) async fn messages(
         page(messages.collect(), query, Order::OldestFirst, |after| completions::unknown(after, "after"))
     };
     respond(listed.await)
-}
-
-async fn shelf(ingress: &Shared, credentials: &Credentials) -> Result<Shelf, Refusal> {
-    let found = credentials.find_key(ingress).await?;
-    Ok(Shelf::new(ingress, &found.key))
 }
 
 fn respond<T: serde::Serialize>(result: Result<T, Refusal>) -> Response {

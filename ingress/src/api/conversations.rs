@@ -179,12 +179,13 @@ pub(super) async fn delete_item(
     respond(deleted.await)
 }
 
-async fn shelf(ingress: &Shared, credentials: &Credentials) -> Result<Shelf, Refusal> {
+/// What is kept of the key's project.
+pub(super) async fn shelf(ingress: &Shared, credentials: &Credentials) -> Result<Shelf, Refusal> {
     let found = credentials.find_key(ingress).await?;
     Ok(Shelf::new(ingress, &found.key))
 }
 
-fn query(credentials: &Credentials) -> Query<'_> {
+pub(super) fn query(credentials: &Credentials) -> Query<'_> {
     Query(credentials.query.as_deref().unwrap_or_default())
 }
 
@@ -217,7 +218,7 @@ fn read_items(fields: &RawObject) -> Result<Option<KeptInput>, Refusal> {
     Ok(Some(items))
 }
 
-/// Whether thoughts are wanted with what is sealed in them. Anything that nobody knows is refused.
+/// Whether `include` asks for the encrypted content of reasoning items. An unknown value is refused.
 fn includes_sealed(query: Query<'_>) -> Result<bool, Refusal> {
     let mut is_sealed = false;
     for name in query.all(&["include", "include[]"]) {

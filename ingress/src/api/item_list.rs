@@ -7,10 +7,11 @@ use penstock_dialects::json::RawObject;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-/// How many items a page has: if nobody says, and at most.
+/// Items of a page: the default of `limit`, and its maximum.
 pub(super) const PAGE: (usize, usize) = (20, 100);
 
-/// The items that have a status in a list, also where whoever wrote them said none. Source: the types of the official SDKs.
+/// Types of items that must have a `status` in a list. Where the stored item has none, one is added. Source: the types of the
+/// official SDKs.
 const WITH_STATUS: [&str; 3] = ["message", "function_call", "function_call_output"];
 
 /// How a list is ordered.

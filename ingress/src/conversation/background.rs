@@ -132,7 +132,7 @@ impl Task {
 
     async fn finish(&self, response: &[u8], native: bool) {
         let Some(record) = self.memory.record(response, native, None) else { return };
-        // Before it is seen to be complete: whoever sees that may go on at once.
+        // Before the response is shown as completed: a client that sees this may continue the conversation at once.
         if self.is_wanted().await {
             self.memory.add_to_conversation(response, native).await;
         }

@@ -1,6 +1,6 @@
 //! A conversation that callers made: what was said in it goes before what a request asks, and what was asked and answered is
-//! added to it. Kept beside the responses as one value, which is read, changed and written again if nobody has changed it
-//! meanwhile: of two who add to it at once neither loses anything. Knows nothing of HTTP.
+//! added to it. It is one value in the bucket of the responses, changed by compare-and-set: of two requests that add to it at
+//! once neither loses anything. Knows nothing of HTTP.
 
 use super::shelf::Shelf;
 use super::{PATIENCE, no_conversation, unavailable};

@@ -78,7 +78,7 @@ impl Record {
         });
     }
 
-    /// Leaves the request's line to whoever answers it later.
+    /// Writes no row for this request: the job that answers it later writes one.
     pub(crate) fn leave(mut self) {
         self.event = None;
     }

@@ -21,8 +21,8 @@ const TAKEN: Duration = Duration::from_secs(1);
 /// The most content in one frame; also the most of the credit that one frame can need.
 const FRAME_BYTES: usize = 64 * 1024;
 
-/// After this long without an answer the ingress is told who holds the call. Most answers of a fast provider are there
-/// sooner, and save the message.
+/// A worker that has no answer after this time tells the ingress that it holds the call. A fast provider's answer usually comes
+/// sooner, and then this message is not needed.
 const MOMENT: Duration = Duration::from_millis(20);
 
 /// What became of a call that was passed on.
@@ -30,7 +30,7 @@ const MOMENT: Duration = Duration::from_millis(20);
 pub enum PassOn {
     /// Another worker holds it now.
     Taken,
-    /// Nobody serves that provider, or nobody answered in time.
+    /// No worker serves that provider, or none answered in time.
     NoPool,
 }
 
