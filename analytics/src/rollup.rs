@@ -1,5 +1,5 @@
-//! Counts the hours of `spend_by_hour`, each anew from `attempts` after it was touched. Knows nothing of reports: these
-//! find out by themselves which hours they may read there.
+//! Counts the hours of `spend_by_hour`, each anew from `attempts` after it was touched, and adds them up to the days of
+//! `spend_by_day`. Knows nothing of reports: these find out by themselves which hours and days they may read there.
 
 use crate::trouble::Trouble;
 use crate::warehouse::Warehouse;
@@ -20,6 +20,9 @@ const SHARE: u32 = 5;
 
 /// Hours that are counted together.
 const HOURS: usize = 24;
+
+/// Days that are added up together.
+const DAYS: usize = 7;
 
 /// The longest that counting them may take: a ClickHouse that is gone without a word would be waited for for ever.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -73,6 +76,34 @@ const DONE: &str = "
 INSERT INTO spend_hours
 SELECT fromUnixTimestamp(arrayJoin(?)), fromUnixTimestamp64Micro(toInt64(?))";
 
+/// The days whose hours are all counted as they are now, and one of them after the day was; the newest first.
+const DAYS_DUE: &str = "
+SELECT toUnixTimestamp(toDateTime(day, 'UTC')) AS due
+FROM (
+    SELECT toDate(hour) AS day, max(counted) AS newest, min(counted > touched + toIntervalSecond(?)) AS is_settled
+    FROM (SELECT toStartOfHour(started_at) AS hour, max(inserted_at) AS touched FROM attempt_log GROUP BY hour) AS log
+    LEFT JOIN (SELECT hour, max(counted_at) AS counted FROM spend_hours GROUP BY hour) AS done USING hour
+    GROUP BY day
+) AS hours
+LEFT JOIN (SELECT day, max(counted_at) AS counted FROM spend_days GROUP BY day) AS days USING day
+WHERE is_settled AND counted <= newest
+ORDER BY due DESC LIMIT ?";
+
+const ADD_UP: &str = "
+INSERT INTO spend_by_day
+SELECT
+    toDate(hour) AS day, project, key_id, provider, model, virtual_model, operation,
+    fromUnixTimestamp64Micro(toInt64(?)) AS counted_at,
+    sum(attempts), sum(sole), uniqExactMergeState(requests), sum(input_tokens), sum(output_tokens), sum(cost_usd), sum(unknown)
+FROM spend_by_hour FINAL
+WHERE hour >= fromUnixTimestamp(?) AND hour < fromUnixTimestamp(?) + 86400
+  AND toUnixTimestamp(toDateTime(toDate(hour), 'UTC')) IN ?
+GROUP BY day, project, key_id, provider, model, virtual_model, operation";
+
+const ADDED_UP: &str = "
+INSERT INTO spend_days
+SELECT toDate(fromUnixTimestamp(arrayJoin(?)), 'UTC'), fromUnixTimestamp64Micro(toInt64(?))";
+
 /// Counts for ever.
 pub(crate) async fn run(warehouse: Warehouse) {
     loop {
@@ -91,12 +122,20 @@ pub(crate) async fn run(warehouse: Warehouse) {
     }
 }
 
-/// Counts the hours that are due, some of them; says how many.
+/// Counts the hours and days that are due, some of them; says how many.
 async fn count(warehouse: &Warehouse) -> Result<usize, Error> {
+    Ok(count_hours(warehouse).await? + count_days(warehouse).await?)
+}
+
+/// ClickHouse's clock is the only one that matters here. It is read before anything else: what is inserted from then on
+/// counts as later than this count.
+async fn now(warehouse: &Warehouse) -> Result<i64, Error> {
+    warehouse.client().query("SELECT toUnixTimestamp64Micro(now64(6))").fetch_one().await
+}
+
+async fn count_hours(warehouse: &Warehouse) -> Result<usize, Error> {
     let client = warehouse.client();
-    // ClickHouse's clock is the only one that matters here. It is read before anything else: what is inserted from now
-    // on counts as later than this count.
-    let now: i64 = client.query("SELECT toUnixTimestamp64Micro(now64(6))").fetch_one().await?;
+    let now = now(warehouse).await?;
     let commit = COMMIT.as_secs();
     let due = client.query(DUE).bind(now).bind(commit).bind(commit).bind(HOURS);
     let due: Vec<u32> = due.fetch_all().await?;
@@ -112,4 +151,15 @@ async fn count(warehouse: &Warehouse) -> Result<usize, Error> {
     client.query(DONE).bind(&hours).bind(now).execute().await?;
     debug!(hours = hours.len(), "counted");
     Ok(hours.len())
+}
+
+async fn count_days(warehouse: &Warehouse) -> Result<usize, Error> {
+    let client = warehouse.client();
+    let now = now(warehouse).await?;
+    let days: Vec<u32> = client.query(DAYS_DUE).bind(COMMIT.as_secs()).bind(DAYS).fetch_all().await?;
+    let (Some(last), Some(first)) = (days.first(), days.last()) else { return Ok(0) };
+    client.query(ADD_UP).bind(now).bind(first).bind(last).bind(&days).execute().await?;
+    client.query(ADDED_UP).bind(&days).bind(now).execute().await?;
+    debug!(days = days.len(), "added up");
+    Ok(days.len())
 }

@@ -1,12 +1,13 @@
-//! Who spent what: the one report behind the command line, the admin API and the bus. Whole hours that are settled come
-//! from `spend_by_hour`, all else from `attempts`, so that the numbers are those of SQL on `attempts`, to the picodollar.
-//! Times of day are UTC.
+//! Who spent what: the one report behind the command line, the admin API and the bus. Whole days and hours that are settled
+//! come from `spend_by_day` and `spend_by_hour`, all else from `attempts`, so that the numbers are those of SQL on
+//! `attempts`, to the picodollar. Times of day are UTC.
 
 mod course;
 mod dimension;
 mod forecast;
 mod read;
 mod reprice;
+mod settled;
 
 pub(crate) use self::course::{amount, course, early};
 use self::dimension::Dimension;

@@ -162,8 +162,22 @@ async fn age(world: &World) {
     world.execute("DROP TABLE aged").await;
 }
 
+/// That a report reads what was counted is seen when somebody meddles there.
+async fn meddle(world: &World, table: &str, by: &str) {
+    let query = SpendQuery { by: vec![by.to_owned()], since: ago(6 * DAY), until: now(), projects: vec![] };
+    let before = report(world, &query).await.total.attempts;
+    world.execute(&format!("CREATE TABLE meddled AS {table}")).await;
+    world.execute(&format!("INSERT INTO meddled SELECT * FROM {table}")).await;
+    world.execute(&format!("INSERT INTO meddled SELECT * REPLACE ('meddled' AS project) FROM {table}")).await;
+    world.execute(&format!("EXCHANGE TABLES meddled AND {table}")).await;
+    assert!(report(world, &query).await.total.attempts > before, "{table}");
+    world.execute(&format!("EXCHANGE TABLES meddled AND {table}")).await;
+    world.execute("DROP TABLE meddled").await;
+    assert_eq!(report(world, &query).await.total.attempts, before, "{table}");
+}
+
 #[tokio::test]
-async fn a_report_is_what_sql_says_from_attempts_and_from_hours() {
+async fn a_report_is_what_sql_says_from_attempts_hours_and_days() {
     let world = World::new().await;
     let analytics = world.start(vec![]).await.unwrap();
     world.write_together(traffic()).await;
@@ -176,7 +190,11 @@ async fn a_report_is_what_sql_says_from_attempts_and_from_hours() {
     let hours = world.value("SELECT uniqExact(toStartOfHour(started_at)) FROM attempts").await;
     world.until("SELECT uniqExact(hour) FROM spend_hours", &hours).await;
     assert!(hours.parse::<u32>().unwrap() > 100);
+    let days = world.value("SELECT uniqExact(toDate(started_at)) FROM attempts").await;
+    world.until("SELECT uniqExact(day) FROM spend_days", &days).await;
     compare_all(&world).await;
+
+    meddle(&world, "spend_by_day", "model").await;
 
     // Late events, in hours that are counted already.
     let late = start("search", "openai/gpt-4o", ago(2 * DAY));
@@ -185,11 +203,7 @@ async fn a_report_is_what_sql_says_from_attempts_and_from_hours() {
     world.until_left(0).await;
     compare_all(&world).await;
 
-    // That hours are read from where they were counted is seen when somebody meddles there.
-    let query = SpendQuery { by: vec![], since: ago(6 * DAY), until: now(), projects: vec![] };
-    let before = report(&world, &query).await.total.attempts;
-    world.execute("INSERT INTO spend_by_hour SELECT * REPLACE ('meddled' AS project) FROM spend_by_hour").await;
-    assert!(report(&world, &query).await.total.attempts > before);
+    meddle(&world, "spend_by_hour", "hour").await;
     assert!(analytics.drain(Duration::from_secs(60)).await);
 }
 

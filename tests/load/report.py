@@ -25,7 +25,7 @@ def machine():
 
 
 def markdown(results):
-    sections = [latency, saturation, cpu, streams, memory, rest]
+    sections = [latency, saturation, cpu, observed, streams, memory, rest]
     return "\n\n".join(text for text in [head(results), *(section(results) for section in sections)] if text)
 
 
@@ -79,6 +79,27 @@ def cpu(results):
             used = [median(measured["through"], "cpu", process, "us_per_req") / 1e3 for process in processes]
             rows.append(f"| {title} | {' | '.join(f'{each:.3f}' for each in used)} | **{sum(used):.3f}** |")
     return table("| CPU per request, ms | " + " | ".join(processes) + " | all |", rows)
+
+
+def observed(results):
+    """What the second gateway costs beside the first: medians of the rounds' ratios and differences."""
+    rows = []
+    for name, measured in results["measurements"].items():
+        if beside := measured.get("observed"):
+            pairs = list(zip(measured["through"], beside, strict=True))
+            served = statistics.median(other["rps"] / own["rps"] for own, other in pairs)
+            key = "latency_us" if name in SATURATION or name == "one" else "corrected_us"
+            p50 = statistics.median((other[key]["p50"] - own[key]["p50"]) / 1e3 for own, other in pairs)
+            p99 = statistics.median((other[key]["p99"] - own[key]["p99"]) / 1e3 for own, other in pairs)
+            cost = statistics.median(total_cpu(other) / total_cpu(own) for own, other in pairs)
+            title = {**LATENCY, **SATURATION}.get(name, name)
+            rows.append(f"| {title} | {served:.3f} | {cost:.3f} | {p50:+.3f} | {p99:+.3f} |")
+    return table("| with traces, bodies and checks | requests/s, ratio | CPU, ratio | p50, ms | p99, ms |", rows)
+
+
+def total_cpu(figures):
+    """Microseconds for each request, in all processes of the gateway."""
+    return sum(figures["cpu"][name]["us_per_req"] for name in ("penstock", "nats-server", "clickhouse"))
 
 
 def streams(results):

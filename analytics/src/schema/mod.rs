@@ -20,7 +20,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 19] = [
+const MIGRATIONS: [Migration; 20] = [
     Migration { number: 1, name: "attempts", sql: include_str!("0001_attempts.sql") },
     Migration { number: 2, name: "requests", sql: include_str!("0002_requests.sql") },
     Migration { number: 3, name: "prices", sql: include_str!("0003_prices.sql") },
@@ -40,10 +40,11 @@ const MIGRATIONS: [Migration; 19] = [
     Migration { number: 17, name: "bodies", sql: include_str!("0017_bodies.sql") },
     Migration { number: 18, name: "tools", sql: include_str!("0018_tools.sql") },
     Migration { number: 19, name: "sent_bodies", sql: include_str!("0019_sent_bodies.sql") },
+    Migration { number: 20, name: "spend_by_day", sql: include_str!("0020_spend_by_day.sql") },
 ];
 
 /// Every table that the migrations make: what a backup holds. Views are made of them.
-pub(crate) const TABLES: [&str; 9] = [
+pub(crate) const TABLES: [&str; 11] = [
     "alert_log",
     "attempt_log",
     "audit_log",
@@ -51,7 +52,9 @@ pub(crate) const TABLES: [&str; 9] = [
     "price_log",
     "request_log",
     "score_log",
+    "spend_by_day",
     "spend_by_hour",
+    "spend_days",
     "spend_hours",
 ];
 
@@ -60,10 +63,12 @@ const RECORD: &str = "CREATE TABLE IF NOT EXISTS migrations (
 ) ENGINE = ReplacingMergeTree(applied_at) ORDER BY (number, sha256) SETTINGS fsync_after_insert = 1";
 
 /// The tables that grow with traffic, and the time of a row in each.
-const GROWING: [(&str, &str); 5] = [
+const GROWING: [(&str, &str); 7] = [
     ("attempt_log", "toDateTime(started_at)"),
     ("request_log", "toDateTime(received_at)"),
     ("score_log", "toDateTime(at)"),
+    ("spend_by_day", "day"),
+    ("spend_days", "day"),
     ("spend_by_hour", "hour"),
     ("spend_hours", "hour"),
 ];

@@ -1,4 +1,4 @@
-//! What spend can be broken down by, in SQL. Knows the columns of `attempts` and `spend_by_hour`, and no query.
+//! What spend can be broken down by, in SQL. Knows the columns of `attempts`, `spend_by_hour` and `spend_by_day`, and no query.
 
 /// The names of the budgets are in the first part of their books' keys, as `schemas::book::Counter` writes them: a row for
 /// each, or one for none. A budget that was deleted and made again is one here.
@@ -9,8 +9,10 @@ const BUDGETS: &str = "arrayJoin(if(empty(books), [NULL], arrayDistinct(arrayMap
 
 /// What to break down by.
 pub(super) enum Dimension<'a> {
-    /// SQL for it, on `attempts` and, where it is known there, on `spend_by_hour`.
-    Column { attempts: &'static str, hours: Option<&'static str> },
+    /// SQL for it, on `attempts` and, where it is known there, on `spend_by_hour` and `spend_by_day`.
+    Column { attempts: &'static str, counted: Option<&'static str> },
+    /// The day.
+    Day,
     /// The hour.
     Hour,
     /// The budgets that the attempt counts in, each.
@@ -21,18 +23,18 @@ pub(super) enum Dimension<'a> {
 
 impl<'a> Dimension<'a> {
     pub(super) fn parse(name: &'a str) -> Option<Self> {
-        let same = |column| Self::Column { attempts: column, hours: Some(column) };
+        let same = |column| Self::Column { attempts: column, counted: Some(column) };
         Some(match name {
             "project" => same("project"),
             "key_id" => same("key_id"),
             "provider" => same("provider"),
             "model" => same("model"),
             "operation" => same("operation"),
-            "virtual_model" => Self::Column { attempts: "virtual_model", hours: Some("nullIf(virtual_model, '')") },
-            "user" => Self::Column { attempts: "user", hours: None },
-            "end_user" => Self::Column { attempts: "end_user", hours: None },
-            "batch" => Self::Column { attempts: "nullIf(batch_id, '')", hours: None },
-            "day" => Self::Column { attempts: "toDate(started_at)", hours: Some("toDate(hour)") },
+            "virtual_model" => Self::Column { attempts: "virtual_model", counted: Some("nullIf(virtual_model, '')") },
+            "user" => Self::Column { attempts: "user", counted: None },
+            "end_user" => Self::Column { attempts: "end_user", counted: None },
+            "batch" => Self::Column { attempts: "nullIf(batch_id, '')", counted: None },
+            "day" => Self::Day,
             "hour" => Self::Hour,
             "budget" => Self::Budget,
             _ => Self::Tag(name.strip_prefix("tag:").filter(|tag| !tag.is_empty())?),
@@ -42,6 +44,7 @@ impl<'a> Dimension<'a> {
     pub(super) fn attempts(&self) -> &'static str {
         match self {
             Self::Column { attempts, .. } => attempts,
+            Self::Day => "toDate(started_at)",
             Self::Hour => "toStartOfHour(started_at)",
             Self::Budget => BUDGETS,
             Self::Tag(_) => "if(mapContains(tags, ?), tags[?], NULL)",
@@ -50,9 +53,18 @@ impl<'a> Dimension<'a> {
 
     pub(super) fn hours(&self) -> Option<&'static str> {
         match self {
-            Self::Column { hours, .. } => *hours,
+            Self::Column { counted, .. } => *counted,
+            Self::Day => Some("toDate(hour)"),
             Self::Hour => Some("hour"),
             Self::Budget | Self::Tag(_) => None,
+        }
+    }
+
+    pub(super) fn days(&self) -> Option<&'static str> {
+        match self {
+            Self::Column { counted, .. } => *counted,
+            Self::Day => Some("day"),
+            Self::Hour | Self::Budget | Self::Tag(_) => None,
         }
     }
 
@@ -64,7 +76,7 @@ impl<'a> Dimension<'a> {
     pub(super) fn text(&self, key: &str) -> String {
         match self {
             Self::Hour => format!("CAST(formatDateTime({key}, '%Y-%m-%dT%H:00:00Z', 'UTC'), 'Nullable(String)')"),
-            Self::Column { .. } | Self::Budget | Self::Tag(_) => format!("CAST({key}, 'Nullable(String)')"),
+            Self::Column { .. } | Self::Day | Self::Budget | Self::Tag(_) => format!("CAST({key}, 'Nullable(String)')"),
         }
     }
 }
