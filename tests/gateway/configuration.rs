@@ -42,13 +42,16 @@ fn every_mistake_is_told_at_once_with_its_place() {
     for command in ["check", "up", "ingress", "worker", "analytics"] {
         let output = run(&[command], WRONG, &[("PENSTOCK_KEY", "secret"), ("PENSTOCK_NATS_REPLICAS", "two")]);
         assert_eq!(output.code, 64, "{command}: {}", output.err);
-        assert!(output.err.contains("the configuration has 11 mistakes:"), "{command}: {}", output.err);
+        // Who calls no provider needs no key of one, and may not be able to read it.
+        let calls = ["check", "up", "worker"].contains(&command);
+        let count = format!("the configuration has {} mistakes:", if calls { 11 } else { 10 });
+        assert!(output.err.contains(&count), "{command}: {}", output.err);
+        assert_eq!(output.err.contains("providers.openai.keys: "), calls, "{command}: {}", output.err);
         for place in [
             "penstock.toml: ingress.listen: ",
             "penstock.toml: ingress.body_limt: ",
             "penstock.toml: ingress.drain: ",
             "penstock.toml: providers.mine.base_url: ",
-            "penstock.toml: providers.openai.keys: ",
             "penstock.toml: prices[0].model: ",
             "penstock.toml: prices[0].input_usd_per_million: ",
             "penstock.toml: models.chat.strategy: ",

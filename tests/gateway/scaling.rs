@@ -1,7 +1,10 @@
 //! Scaling: what tells a scaler how many workers a provider needs, and workers that come and go under load.
 
+#![expect(clippy::print_stdout, reason = "how long scaling takes is worth reading")]
+
 use penstock_tests::{Answer, Ask, Gate, Process, Reply, World, address_in, until};
 use serde_json::{Value, json};
+use std::time::Instant;
 use tokio::task::JoinSet;
 
 /// Calls that a worker takes at once, and of these the ones that a scaler wants it to have; the most workers.
@@ -116,6 +119,7 @@ async fn a_load_that_comes_at_once_waits_for_the_workers_that_a_scaler_brings_an
     let mut workers = vec![worker(&mut world, "alpha").await];
     until("its pool to be known", async || (load(&fleet(&world).await, "alpha")["workers"] == 1).then_some(())).await;
 
+    let begun = Instant::now();
     let mut calls = begin((0..CALLS).map(|_| world.ask("alpha/m")));
     while workers.len() < MOST {
         let demand = fleet(&world).await["demand"]["alpha"].as_u64().unwrap_or_default();
@@ -124,11 +128,20 @@ async fn a_load_that_comes_at_once_waits_for_the_workers_that_a_scaler_brings_an
         }
     }
     world.upstream("alpha").received(CALLS).await;
+    let scaled = begun.elapsed();
     gate.open();
     while let Some(answer) = calls.join_next().await {
         let answer = answer.expect("it ends");
         assert!(answer.status == 200 && answer.text() == "hello", "{}", answer.raw());
     }
+    let begun = Instant::now();
+    while workers.len() > 1 {
+        scale(&mut world, &mut workers).await;
+    }
+    println!(
+        "1 to {MOST} workers, and every call at its provider, in {scaled:.1?}; back to 1 in {:.1?}",
+        begun.elapsed()
+    );
     assert_eq!(world.attempts(CALLS).await.len(), CALLS, "each call was made once");
 }
 

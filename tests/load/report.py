@@ -94,7 +94,7 @@ def observed(results):
             cost = statistics.median(total_cpu(other) / total_cpu(own) for own, other in pairs)
             title = {**LATENCY, **SATURATION}.get(name, name)
             rows.append(f"| {title} | {served:.3f} | {cost:.3f} | {p50:+.3f} | {p99:+.3f} |")
-    return table("| with traces, bodies and checks | requests/s, ratio | CPU, ratio | p50, ms | p99, ms |", rows)
+    return table("| with traces and bodies | requests/s, ratio | CPU, ratio | p50, ms | p99, ms |", rows)
 
 
 def total_cpu(figures):

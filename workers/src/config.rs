@@ -31,6 +31,27 @@ const MEMORY: usize = 1 << 30;
 /// Stands for the address of this process's own server until that listens: no other provider can be there.
 const OWN_SERVER: &str = "http://127.0.0.1:0/v1";
 
+/// Which providers a process calls. Their keys must be here; those of others may be where it cannot read them.
+#[derive(Clone, Copy, Debug)]
+pub enum Serving<'a> {
+    /// None: it only wants to know what is configured.
+    Nothing,
+    /// Every one that is configured.
+    All,
+    /// These, whether a section names them or not.
+    Only(&'a [String]),
+}
+
+impl Serving<'_> {
+    fn includes(&self, name: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::All => true,
+            Self::Only(names) => names.iter().any(|one| one == name),
+        }
+    }
+}
+
 /// Every provider that could be served here.
 #[derive(Clone, Debug)]
 pub struct WorkersConfig {
@@ -80,15 +101,15 @@ pub struct ProviderConfig {
 }
 
 impl WorkersConfig {
-    /// Reads the sections; `also` are served besides those that a section names or whose keys are in the environment.
-    pub fn read(document: &mut Document, also: &[String]) -> Self {
+    /// Reads the sections, for a process that serves these providers.
+    pub fn read(document: &mut Document, serving: Serving<'_>) -> Self {
         let prices: Vec<_> = document.entries("prices").into_iter().filter_map(prices::read).collect();
         let mut sections: BTreeMap<String, Option<Section>> =
             document.sections("providers").into_iter().map(|(name, section)| (name, Some(section))).collect();
         let local = LocalModel::read(&mut document.section(local::SECTION));
         for name in catalogue::providers() {
             // A variable may be set for other reasons: what cannot be served is passed over, unless somebody asks for it.
-            let is_asked = also.iter().any(|also| also == name);
+            let is_asked = matches!(serving, Serving::Only(names) if names.iter().any(|asked| asked == name));
             let is_here = local.is_some() && name == local::NAME;
             if is_asked || is_here || entry(name).is_some_and(|entry| has_key(&entry.key_env) && can_be_served(&entry))
             {
@@ -106,7 +127,7 @@ impl WorkersConfig {
         for (name, section) in sections {
             let mut section = section.unwrap_or_else(|| document.empty(&format!("providers.{name}")));
             let usual = (name == local::NAME && config.local.is_some()).then(|| OWN_SERVER.to_owned());
-            if let Some(provider) = read_provider(&name, &mut section, usual) {
+            if let Some(provider) = read_provider(&name, &mut section, usual, serving.includes(&name)) {
                 config.providers.push(provider);
             }
         }
@@ -246,7 +267,13 @@ fn has_key(alternatives: &[Vec<String>]) -> bool {
         .any(|names| !names.is_empty() && names.iter().all(|name| std::env::var(name).is_ok_and(|key| !key.is_empty())))
 }
 
-fn read_provider(name: &str, section: &mut Section, usual_url: Option<String>) -> Option<ProviderConfig> {
+/// `usual_url`: where it is when nobody says. `is_served`: whether its keys must be here.
+fn read_provider(
+    name: &str,
+    section: &mut Section,
+    usual_url: Option<String>,
+    is_served: bool,
+) -> Option<ProviderConfig> {
     let id = ProviderId::parse(name).map_err(|error| section.mistake("", &error.to_string())).ok()?;
     let entry = entry(name);
     let dialect = section.get("dialect").or(entry.as_ref().map(|entry| entry.dialect));
@@ -269,7 +296,7 @@ fn read_provider(name: &str, section: &mut Section, usual_url: Option<String>) -
         section.mistake("most_inputs", "must be at least 1");
     }
     let batch_api = section.get("batch_api").or(entry.as_ref().and_then(|entry| entry.batch_api));
-    let keys = read_keys(section, entry.as_ref().map_or(&[][..], |entry| &entry.key_env));
+    let keys = read_keys(section, entry.as_ref().map_or(&[][..], |entry| &entry.key_env), is_served);
     let models = entry.map(|entry| entry.models).unwrap_or_default();
     let Some(dialect) = dialect else {
         section.mistake("dialect", "is missing: the catalogue has no such provider. Most servers speak \"openai\"");
@@ -287,7 +314,7 @@ fn read_provider(name: &str, section: &mut Section, usual_url: Option<String>) -
     let base_url = fill(&base_url, &settings);
     check_url(section, &base_url)?;
     // Who writes that there are none has others in mind: those that are managed while everything runs.
-    if keys.is_none() && needs_key && own_url.is_none() {
+    if keys.is_none() && needs_key && own_url.is_none() && is_served {
         section.mistake("keys", "are missing, and none of the provider's variables is set");
     }
     let keys = keys.unwrap_or_default();
@@ -351,7 +378,7 @@ struct WeightedKey {
 }
 
 /// The keys that the section names, else those of the provider's own variables. `None` when there is neither.
-fn read_keys(section: &mut Section, key_env: &[Vec<String>]) -> Option<Vec<ConfiguredKey>> {
+fn read_keys(section: &mut Section, key_env: &[Vec<String>], is_served: bool) -> Option<Vec<ConfiguredKey>> {
     let Some(entries) = section.get::<Vec<KeyEntry>>("keys") else {
         let names = key_env.iter().find(|names| has_key(std::slice::from_ref(*names)))?;
         let parts = names.iter().filter_map(|name| std::env::var(name).ok());
@@ -369,6 +396,9 @@ fn read_keys(section: &mut Section, key_env: &[Vec<String>]) -> Option<Vec<Confi
         };
         if !(1..=HEAVIEST).contains(&weight) {
             section.mistake("keys", &format!("a weight must be 1 to {HEAVIEST}"));
+        }
+        if !is_served {
+            continue; // it is where those who serve the provider can read it
         }
         // A key that stands there itself must not become its own name.
         let id = match source.split_ascii_whitespace().next() {

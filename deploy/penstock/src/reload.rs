@@ -61,7 +61,7 @@ impl Reload {
 
     async fn read(&self, apply: &impl AsyncFn(&Declared)) {
         let file = self.file.display().to_string();
-        let (config, now) = match (Config::load(&self.place, &[]), settings(&self.text)) {
+        let (config, now) = match (Config::load(&self.place), settings(&self.text)) {
             (Ok(config), Ok(now)) => (config, now),
             (Err(mistakes), _) => return error!(%mistakes, file, "the file cannot be used; nothing was changed"),
             (_, Err(why)) => return error!(why, file, "the file cannot be used; nothing was changed"),

@@ -10,7 +10,7 @@ use penstock_ingress::Ingress;
 use penstock_runtime::bus::{Bus, NatsConfig};
 use penstock_runtime::clock;
 use penstock_runtime::metrics::Metrics;
-use penstock_workers::{Workers, catalogue};
+use penstock_workers::{Serving, Workers, catalogue};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +23,7 @@ const FAILED: u8 = 70;
 const NATS_DEFAULT: &str = "nats://127.0.0.1:4222";
 
 pub(crate) async fn ingress(place: &Place, listen: Option<String>) -> anyhow::Result<ExitCode> {
-    let mut config = Config::load(place, &[])?;
+    let mut config = Config::load(place)?;
     if let Some(listen) = listen {
         config.ingress.listen = listen.parse().with_context(|| format!("--listen {listen}: not an address"))?;
     }
@@ -40,7 +40,8 @@ pub(crate) async fn ingress(place: &Place, listen: Option<String>) -> anyhow::Re
 }
 
 pub(crate) async fn worker(place: &Place, names: &[String]) -> anyhow::Result<ExitCode> {
-    let mut config = Config::load(place, names)?;
+    let serving = if names.is_empty() { Serving::All } else { Serving::Only(names) };
+    let mut config = Config::load_for(place, serving)?;
     if !names.is_empty() {
         config.workers.providers.retain(|provider| names.iter().any(|name| name == provider.id.as_str()));
     }
@@ -60,7 +61,7 @@ pub(crate) async fn worker(place: &Place, names: &[String]) -> anyhow::Result<Ex
 }
 
 pub(crate) async fn analytics(place: &Place) -> anyhow::Result<ExitCode> {
-    let config = Config::load(place, &[])?;
+    let config = Config::load(place)?;
     if config.analytics.clickhouse.is_none() {
         bail!("no ClickHouse is configured: set [clickhouse] url or PENSTOCK_CLICKHOUSE_URL");
     }

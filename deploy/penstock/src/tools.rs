@@ -40,7 +40,7 @@ const WHERE: &str = "nothing runs here: start `penstock up`, or say with --data,
 
 /// The bus of the instance: as configured, else that of the running `up`.
 async fn bus(place: &Place) -> anyhow::Result<Bus> {
-    let config = Config::load(place, &[])?;
+    let config = Config::load(place)?;
     let url = match config.nats.url.clone() {
         Some(url) => url,
         None => RunFile::read(place)?.context(WHERE)?.nats,
@@ -50,7 +50,7 @@ async fn bus(place: &Place) -> anyhow::Result<Bus> {
 
 /// The ClickHouse of the instance: as configured, else that of the running `up`.
 fn warehouse(place: &Place) -> anyhow::Result<Warehouse> {
-    let config = Config::load(place, &[])?;
+    let config = Config::load(place)?;
     let address = match config.analytics.clickhouse {
         Some(address) => address,
         None => Address::parse(&RunFile::read(place)?.context(WHERE)?.clickhouse)?,

@@ -56,7 +56,7 @@ impl Cluster {
         let place = Place { config: Some(file.clone()), data: Some(folder.clone()) };
         let data = DataDir::open(&place)?;
         data.write("chaos.toml", copied.text().as_bytes())?;
-        let database = Config::load(&place, &[])?.analytics.database;
+        let database = Config::load(&place)?.analytics.database;
         let mut children = Children::default();
         let nats = nats::start(&data, &mut children)?;
         let clickhouse = clickhouse::start(&data, &mut children)?;

@@ -24,7 +24,7 @@ pub(crate) struct ApplyOptions {
 }
 
 pub(crate) async fn run(place: &Place, options: &ApplyOptions) -> anyhow::Result<ExitCode> {
-    let declared = Config::load(place, &[])?.ingress.declared;
+    let declared = Config::load(place)?.ingress.declared;
     let counter = Box::pin(Counter::open(place, Way::Apply)).await?;
     let how = Applying { is_dry: options.dry_run, is_pruning: options.prune, is_making_secrets: true };
     let applied = Box::pin(counter.objects.apply(&counter.actor, &declared, how)).await.map_err(told)?;

@@ -57,7 +57,7 @@ pub(crate) async fn save(place: &Place, options: &BackupOptions) -> anyhow::Resu
     made.with_context(|| format!("{} cannot be made: say a new folder", folder.display()))?;
     DirBuilder::new().mode(0o700).create(folder.join("streams"))?;
     DirBuilder::new().mode(0o700).create(folder.join("tables"))?;
-    let config = Config::load(place, &[])?;
+    let config = Config::load(place)?;
     let bus = tools::bus(place).await?;
     let mut streams = Vec::new();
     // First what waits for ClickHouse, then ClickHouse: a row may be in both, and is one, since rows collapse by their ids.
@@ -101,7 +101,7 @@ pub(crate) async fn load(place: &Place, options: &BackupOptions) -> anyhow::Resu
     let text = std::fs::read(folder.join("backup.json"));
     let text = text.with_context(|| format!("{} is no whole backup: it has no backup.json", folder.display()))?;
     let manifest: Manifest = serde_json::from_slice(&text).context("backup.json cannot be read")?;
-    let mut config = Config::load(place, &[])?;
+    let mut config = Config::load(place)?;
     if manifest.prefix != config.nats.subjects.prefix() {
         bail!("the backup's names begin with `{}`: set [nats] prefix to that", manifest.prefix);
     }

@@ -24,7 +24,7 @@ pub(crate) struct ExperimentOptions {
 }
 
 pub(crate) async fn run(place: &Place, options: &ExperimentOptions) -> anyhow::Result<ExitCode> {
-    let config = Config::load(place, &[])?;
+    let config = Config::load(place)?;
     let plans = config.ingress.models.values().filter_map(|model| model.experiment.as_ref()).map(|one| &one.plan);
     let is_wanted = |plan: &&ExperimentPlan| options.name.as_ref().is_none_or(|name| *name == plan.name);
     let plans: Vec<&ExperimentPlan> = plans.filter(is_wanted).collect();

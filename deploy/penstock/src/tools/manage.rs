@@ -19,7 +19,7 @@ pub(super) struct Counter {
 impl Counter {
     /// Who can reach the bus may do everything: the audit gets the name of the system's user.
     pub(super) async fn open(place: &Place, way: Way) -> anyhow::Result<Self> {
-        let config = Config::load(place, &[])?;
+        let config = Config::load(place)?;
         let bus = Box::pin(super::bus(place)).await?;
         let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
         let name = user.map_or("cli".to_owned(), |user| format!("cli:{user}"));

@@ -40,7 +40,7 @@ pub(crate) struct NatsConfigOptions {
 
 /// Prints the configuration of a nats-server.
 pub(crate) fn print(place: &Place, options: &NatsConfigOptions) -> anyhow::Result<ExitCode> {
-    let subjects = Config::load(place, &[])?.nats.subjects;
+    let subjects = Config::load(place)?.nats.subjects;
     let mut roles = vec![BusRole::Operator, BusRole::Ingress, BusRole::Analytics];
     for name in &options.providers {
         let provider = ProviderId::parse(name.clone()).with_context(|| format!("--provider {name}"))?;

@@ -80,7 +80,7 @@ pub(crate) enum ProviderKeyCommand {
 }
 
 pub(crate) async fn run(place: &Place, ProviderCommand::Keys(command): ProviderCommand) -> anyhow::Result<ExitCode> {
-    let mut config = Config::load(place, &[])?.ingress;
+    let mut config = Config::load(place)?.ingress;
     config.master_key = master_key(place)?;
     let bus = super::bus(place).await?;
     let objects = Box::pin(Objects::for_tool(&bus, &config)).await?;
@@ -150,7 +150,7 @@ fn read_secret(variable: Option<String>) -> anyhow::Result<Secret> {
 
 /// The operator's, else that of the `up` whose data are here.
 fn master_key(place: &Place) -> anyhow::Result<Option<MasterKey>> {
-    if let Some(master) = Config::load(place, &[])?.master_key {
+    if let Some(master) = Config::load(place)?.master_key {
         return Ok(Some(master));
     }
     let file = data::path(place)?.join(MASTER_KEY);

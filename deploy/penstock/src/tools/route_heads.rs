@@ -39,7 +39,7 @@ impl HeadsOptions {
 }
 
 pub(crate) async fn run(place: &Place, options: &HeadsOptions) -> anyhow::Result<ExitCode> {
-    let config = Config::load(place, &[])?;
+    let config = Config::load(place)?;
     let own = config.ingress.models.iter().filter(|(_, model)| model.uses(Strategy::Auto));
     let own: Vec<&String> =
         own.map(|(name, _)| name).filter(|name| options.model.as_ref().is_none_or(|one| one == *name)).collect();

@@ -64,7 +64,7 @@ pub(crate) async fn run(place: &Place, command: &RouteCommand) -> anyhow::Result
         RouteCommand::WhatIf(options) => options,
         RouteCommand::Heads(options) => return route_heads::run(place, options).await,
     };
-    let other = Config::load(&Place { config: Some(options.policy.clone()), ..place.clone() }, &[])?;
+    let other = Config::load(&Place { config: Some(options.policy.clone()), ..place.clone() })?;
     let since = parse_time("since", &options.since, clock::now()).map_err(|why| anyhow!(why))?;
     let mut found = Vec::new();
     for (name, model) in &other.ingress.models {
