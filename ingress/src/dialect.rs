@@ -104,6 +104,7 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::UnknownPath(_) => (REQUEST, "unknown_url"),
         Refusal::WrongMethod { .. } => (REQUEST, "method_not_allowed"),
         Refusal::NoWebSocket(_) => (REQUEST, "websocket_not_supported"),
+        Refusal::OnlyWebSocket(_) => (REQUEST, "websocket_required"),
         Refusal::OtherRequest { .. } => (REQUEST, "idempotency_key_reused"),
         Refusal::UnknownStream => (REQUEST, "stream_not_found"),
         Refusal::CacheMiss => (REQUEST, "cache_miss"),
@@ -147,6 +148,7 @@ fn class(refusal: &Refusal) -> &'static str {
         | Refusal::SlowBody(_)
         | Refusal::BrokenBody
         | Refusal::NoWebSocket(_)
+        | Refusal::OnlyWebSocket(_)
         | Refusal::WrongMethod { .. } => "invalid_request_error",
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => "not_found_error",
         Refusal::BodyTooLarge { .. } | Refusal::FileTooLong { .. } => "request_too_large",

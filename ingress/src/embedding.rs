@@ -330,7 +330,9 @@ impl Pending {
         let mut whole = BytesMut::new();
         loop {
             let (bytes, is_last) = match call.next().await? {
-                Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) => continue,
+                Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) | Payload::Read(_) => {
+                    continue;
+                }
                 Payload::Chunk(_, bytes) => (bytes, false),
                 Payload::End(_, bytes) => (bytes, true),
                 Payload::Failed(failed) => return Err(failed.failure),

@@ -9,4 +9,5 @@ pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod server;
 pub(crate) mod tls;
+pub(crate) mod upgrade;
 pub(crate) mod whole;

@@ -34,6 +34,7 @@ mod pipeline;
 mod provider_keys;
 mod queue;
 pub mod reading;
+mod realtime;
 mod refusal;
 mod request;
 mod role;

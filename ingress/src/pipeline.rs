@@ -6,6 +6,7 @@
 use crate::conversation::{self, ToKeep, background, recall};
 use crate::http::reply;
 use crate::jobs;
+use crate::realtime::{Handshake, Talk};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::stage::admit::Admitted;
@@ -22,6 +23,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use penstock_dialects::client::{Endpoint, Numbers, Rewriter};
 use penstock_runtime::clock;
+use penstock_schemas::envelope::{Dialect, Operation};
+use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Failed, Summary};
 use penstock_schemas::name::RequestId;
 use std::pin::pin;
@@ -112,6 +115,49 @@ async fn ask_anew(
     });
     let funded = reserve::reserve(request, route, admitted, ingress, record).await?; // reserve: is there money for it?
     dispatch::dispatch(funded, ingress, record).await //                              dispatch, and call: workers/src/call.rs
+}
+
+/// Answers one request for a session: as any other up to the provider's first word, and then with the switch to a WebSocket.
+pub(crate) async fn serve_session(ingress: Shared, request: axum::extract::Request) -> Response {
+    let id = clock::request_id();
+    let response = match run_session(&ingress, id, request).await {
+        Ok(response) => response,
+        Err(refusal) => reply::refuse(Dialect::Openai, &refusal, id),
+    };
+    ingress.metrics.count(response.status());
+    response
+}
+
+async fn run_session(ingress: &Shared, id: RequestId, request: axum::extract::Request) -> Result<Response, Refusal> {
+    let (mut parts, _) = request.into_parts();
+    let handshake = Handshake::read(&mut parts)?;
+    let head = receive::read_head(parts, Endpoint::new(Dialect::Openai, Operation::Realtime), id, &ingress.config)?;
+    ingress.soon_ready(head.deadline).await;
+    let caller = head.credentials.find_key(ingress).await?;
+    let request = receive::begin_session(head, caller, &handshake.model, ingress)?;
+    let mut guard = RequestGuard::begin(&request, ingress);
+    let answered = Box::pin(begin_session(ingress, request, handshake, &mut guard)).await;
+    Ok(guard.finish(answered, ingress).await)
+}
+
+/// From the admission to the provider's first word. There is no cache and no copy of what is said one after the other.
+async fn begin_session(
+    ingress: &Shared,
+    mut request: Request,
+    handshake: Handshake,
+    guard: &mut RequestGuard,
+) -> Result<Response, Refusal> {
+    let (id, record) = (request.id, guard.record());
+    let admitted = admit::admit(&mut request, ingress, record).await?;
+    let route = route::route(&mut request, ingress).await?;
+    record.routed(&route, &request);
+    let funded = reserve::reserve(request, route, admitted, ingress, record).await?;
+    let begun = dispatch::dispatch(funded, ingress, record).await?;
+    let Answer::Stream(streaming) = begun.answer else {
+        return Err(Failure::gateway(FailureKind::Internal, "a session that is over before it begins").into());
+    };
+    let talk = Talk::new(*streaming, guard.hand_over(), handshake.model.clone(), ingress)?;
+    Ok(handshake.switch(talk, id))
 }
 
 /// Answers a copy of a request, off its way: admitted and paid for as any request of the key that it has. Nobody gets the answer.

@@ -71,6 +71,11 @@ pub(crate) enum Refusal {
     UnknownPath(String),
     #[error("{0} has no WebSocket: send the request over HTTP, as `POST` with `stream`")]
     NoWebSocket(String),
+    #[error(
+        "{0} is not to be had here: connect a WebSocket (HTTP/1.1) to `/v1/realtime?model=…` with a key of this gateway; \
+         browsers name it in the protocol `openai-insecure-api-key.psk_…`"
+    )]
+    OnlyWebSocket(String),
     #[error("{path} does not take {method}")]
     WrongMethod { method: String, path: String },
     #[error("the {what} was used for another request before: a key stands for one request, in every byte")]

@@ -23,6 +23,15 @@ pub(crate) const ACCEPTED: StatusCode = StatusCode::ACCEPTED;
 /// Something was made.
 pub(crate) const CREATED: StatusCode = StatusCode::CREATED;
 
+/// The connection becomes one of another protocol.
+pub(crate) const SWITCHING: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
+
+/// The code with which a WebSocket is closed: the status that stands for the refusal, in the range that is free for all. Source:
+/// <https://www.rfc-editor.org/rfc/rfc6455#section-7.4.2>.
+pub(crate) fn close_code(refusal: &Refusal) -> u16 {
+    4000 + of(refusal).as_u16()
+}
+
 /// The status that stands for a refusal.
 pub(crate) fn of(refusal: &Refusal) -> StatusCode {
     match refusal {
@@ -48,6 +57,8 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => StatusCode::NOT_FOUND,
         Refusal::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::NoWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
+        // 426 would make clients try the same again over HTTP.
+        Refusal::OnlyWebSocket(_) => StatusCode::NOT_FOUND,
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
         Refusal::BodyTooLarge { .. } | Refusal::FileTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         // Anthropic's, for its own limit of storage. Source: <https://platform.claude.com/docs/en/build-with-claude/files>.

@@ -15,6 +15,10 @@ const LONGEST_OUTPUT: u64 = 128_000;
 /// The longest input of a model of which nothing is known, in tokens: the longest of the catalogue, but for a few.
 const LONGEST_INPUT: u64 = 1_048_576;
 
+/// The longest input and output of one response of a session at a model of which nothing is known, in tokens: those of the
+/// largest realtime model in the catalogue. What a session holds is not known before, so a response counts as all of it.
+const LONGEST_REALTIME: (u64, u64) = (131_072, 32_768);
+
 /// The most tokens of one image that is looked at. Source: <https://platform.openai.com/docs/guides/images-vision>: 2,833 and
 /// 5,667 for each of up to 8 tiles at the dearest model.
 const SEEN_IMAGE_TOKENS: u64 = 48_169;
@@ -155,6 +159,12 @@ fn worst_ways(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -
         }
         Operation::Embeddings | Operation::Moderations => vec![input_of(card, extent)],
         Operation::CountTokens => vec![Usage::default()],
+        Operation::Realtime => {
+            let (context, output) = LONGEST_REALTIME;
+            let input = Some(card.and_then(|card| card.context).unwrap_or(context));
+            let output = Some(card.and_then(|card| card.max_output).unwrap_or(output));
+            vec![Usage { input, output, ..Usage::default() }]
+        }
         Operation::Rerank => {
             let parts = extent.documents.saturating_add(extent.bytes / BYTES_A_DOCUMENT);
             let searches = Some(parts.div_ceil(DOCUMENTS_A_SEARCH).max(1));

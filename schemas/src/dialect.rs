@@ -88,6 +88,8 @@ pub enum Operation {
     Rerank,
     /// How many tokens a chat request is, in Anthropic's shape: `{"input_tokens"}`.
     CountTokens,
+    /// A session of several responses over one WebSocket, in OpenAI's events.
+    Realtime,
 }
 
 impl Operation {
@@ -116,6 +118,7 @@ impl Operation {
             Self::Translations => "translations",
             Self::Rerank => "rerank",
             Self::CountTokens => "count_tokens",
+            Self::Realtime => "realtime",
         }
     }
 }

@@ -78,6 +78,8 @@ pub enum Payload {
     Gone,
     /// Outside the sequence: the worker does not take the call, and has done nothing with it.
     Declined(Declined),
+    /// Outside the sequence: so much of what the client of a session says was read, as [`ClientPiece::cost`] counts it.
+    Read(u32),
 }
 
 /// The header of [`Payload::Accepted`].
@@ -147,6 +149,7 @@ impl Frame {
             Payload::Alive => (4, Vec::new(), &none),
             Payload::Gone => (5, Vec::new(), &none),
             Payload::Declined(declined) => (6, serde_json::to_vec(declined)?, &none),
+            Payload::Read(cost) => (7, serde_json::to_vec(cost)?, &none),
         };
         let mut out = BytesMut::with_capacity(HEADER + header.len() + bytes.len());
         out.put_u8(VERSION);
@@ -185,6 +188,7 @@ impl Frame {
             4 => Payload::Alive,
             5 => Payload::Gone,
             6 => Payload::Declined(read(header)?),
+            7 => Payload::Read(read(header)?),
             other => return Err(Malformed::Kind(other)),
         };
         Ok(Self { seq: u32::from_be_bytes([s0, s1, s2, s3]), payload })
@@ -227,3 +231,42 @@ pub const FRAME_COST: u32 = 256;
 
 /// The same for an answer that is kept: it goes on when its client is gone, and even its ingress.
 pub const KEPT_CREDIT: u32 = 8 * 1024 * 1024;
+
+/// How much of what the client of a session says may be under way to its worker, as [`ClientPiece::cost`] counts it.
+pub const CLIENT_WINDOW: u32 = 256 * 1024;
+
+/// The most bytes of one piece.
+pub const CLIENT_PIECE: usize = 64 * 1024;
+
+/// A piece of what the client of a session says, on the subject of orders to the worker. On the wire: a version byte, which
+/// no order begins with, the sequence number (4 bytes, big endian), the bytes. One without bytes says that the client has
+/// left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPiece {
+    /// Its place: 0, 1, 2, …
+    pub seq: u32,
+    /// A part of the client's messages: see `crate::message`.
+    pub bytes: Bytes,
+}
+
+impl ClientPiece {
+    /// The message.
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(5 + self.bytes.len());
+        out.put_u8(VERSION);
+        out.put_u32(self.seq);
+        out.put_slice(&self.bytes);
+        out.freeze()
+    }
+
+    /// The piece that `message` holds; `None` when it is an order.
+    pub fn decode(message: &Bytes) -> Option<Self> {
+        let (&[version, a, b, c, d], _) = message.split_first_chunk()?;
+        (version == VERSION).then(|| Self { seq: u32::from_be_bytes([a, b, c, d]), bytes: message.slice(5..) })
+    }
+
+    /// What a piece of so many bytes takes of the window.
+    pub fn cost(bytes: usize) -> u32 {
+        u32::try_from(bytes).unwrap_or(u32::MAX).max(FRAME_COST)
+    }
+}

@@ -41,6 +41,7 @@ pub mod kind;
 pub mod ledger_line;
 pub mod load;
 pub mod managed;
+pub mod message;
 pub mod model;
 pub mod money;
 pub mod name;

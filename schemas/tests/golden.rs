@@ -18,10 +18,11 @@ use penstock_schemas::event::{
 };
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
-    Accepted, Control, DeclineReason, Declined, Ended, Failed, Frame, Head, Payload, Summary,
+    Accepted, ClientPiece, Control, DeclineReason, Declined, Ended, Failed, Frame, Head, Payload, Summary,
 };
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::kind::{Admin, AdminSettings, Kind, Role};
+use penstock_schemas::message::framed;
 use penstock_schemas::model::ProviderCard;
 use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::{AttemptId, BatchId, KeyId, ProcessId, ProjectId, RequestId, Target};
@@ -409,6 +410,7 @@ fn every_kind_of_frame() {
         ("failed", Payload::Failed(failed)),
         ("alive", Payload::Alive),
         ("gone", Payload::Gone),
+        ("read", Payload::Read(65_536)),
     ];
     for (name, payload) in payloads {
         let frame = Frame { seq: 7, payload };
@@ -416,6 +418,16 @@ fn every_kind_of_frame() {
         let bytes = Bytes::from(golden(&format!("frame-{name}.bin"), &today));
         assert_eq!(Frame::decode(&bytes).unwrap(), frame, "{name}");
         assert_eq!(bytes, today, "{name} is written differently");
+    }
+}
+
+#[test]
+fn a_piece_of_what_a_client_says_is_no_order() {
+    let piece = ClientPiece { seq: 7, bytes: framed(br#"{"type":"response.create"}"#) };
+    let bytes = Bytes::from(golden("client-piece.bin", &piece.encode()));
+    assert_eq!((ClientPiece::decode(&bytes), &bytes), (Some(piece.clone()), &piece.encode()));
+    for order in [Control::Cancel, Control::Credit(1), Control::GiveUp(1)] {
+        assert_eq!(ClientPiece::decode(&serde_json::to_vec(&order).unwrap().into()), None);
     }
 }
 

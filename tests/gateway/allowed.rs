@@ -67,6 +67,8 @@ fn is_of_no_model(method: &str, path: &str) -> bool {
     let is_batch = is_batch && !path.ends_with("/results") || is_gemini;
     // What the list of stored completions shows stands in `stored_completions`.
     let is_other = (method, path) == ("get", "/v1/chat/completions");
+    // A session is a WebSocket: see `realtime`.
+    let is_other = is_other || path.starts_with("/v1/realtime");
     let is_other = is_other || matches!(path, "/v1/jobs" | "/api/ps" | "/v1/feedback" | "/v1/conversations");
     is_file || path.starts_with("/v1/uploads") || is_batch || is_other
 }

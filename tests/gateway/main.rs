@@ -88,6 +88,7 @@ mod preset;
 mod probe;
 mod provider_keys;
 mod raw;
+mod realtime;
 mod reload;
 mod repeat;
 mod rerank;

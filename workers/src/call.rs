@@ -30,6 +30,7 @@ use tracing::{debug, error};
 mod attempt;
 mod learn;
 mod ledger;
+mod session;
 mod settle;
 
 pub(crate) use ledger::End;

@@ -60,6 +60,8 @@ pub struct Provider {
     unknown: Option<ModelCard>,
     /// By connect time-out: it belongs to the client, not to the request.
     clients: Mutex<HashMap<Duration, reqwest::Client>>,
+    /// The one that opens sessions.
+    session_client: Mutex<Option<reqwest::Client>>,
 }
 
 /// Keys by their names, and why each cannot be used.
@@ -94,6 +96,7 @@ impl Provider {
             in_batch: config.models.iter().filter_map(in_batch).map(|card| (card.model.clone(), card)).collect(),
             models: config.models.into_iter().map(|card| (card.model.clone(), card)).collect(),
             clients: Mutex::default(),
+            session_client: Mutex::default(),
         }
     }
 
@@ -219,17 +222,32 @@ impl Provider {
         if let Some(client) = clients.get(&connect) {
             return Ok(client.clone());
         }
-        // A redirect would carry the key to somebody else.
-        let client = reqwest::Client::builder()
-            .connect_timeout(connect)
-            .tcp_nodelay(true)
-            .pool_max_idle_per_host(self.concurrency)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let client = builder(connect).pool_max_idle_per_host(self.concurrency).build()?;
         clients.insert(connect, client.clone());
         Ok(client)
     }
+
+    /// A client for sessions, each of which has its connection for itself. A WebSocket begins in HTTP/1.1.
+    ///
+    /// # Errors
+    /// When the machine's certificate store cannot be read.
+    pub fn session_client(&self) -> Result<reqwest::Client, reqwest::Error> {
+        let mut client = self.session_client.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*client {
+            Some(client) => Ok(client.clone()),
+            None => Ok(client.insert(builder(CONNECT).pool_max_idle_per_host(0).http1_only().build()?).clone()),
+        }
+    }
+}
+
+/// What all clients have in common.
+fn builder(connect: Duration) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(connect)
+        .tcp_nodelay(true)
+        // A redirect would carry the key to somebody else.
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
 }
 
 /// A model with the prices of its provider's batch API; `None` when these are not known.

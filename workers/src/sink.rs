@@ -1,7 +1,7 @@
 //! Where the frames of a call go: the inbox of an ingress, or whatever else takes them. Knows nothing of what they hold.
 
 use bytes::Bytes;
-use penstock_runtime::bus::{BusError, PassOn, Replies};
+use penstock_runtime::bus::{BusError, ClientPieces, PassOn, Replies};
 use penstock_schemas::envelope::Envelope;
 use penstock_schemas::frame::Payload;
 
@@ -22,6 +22,12 @@ pub trait FrameSink: Send {
 
     /// Gives the call back to who made it: there is no slot for it here.
     fn decline(&mut self) -> impl Future<Output = Result<(), BusError>> + Send;
+
+    /// What the client of a session says; `None` where the call is none, and the second time.
+    fn take_client(&mut self) -> Option<ClientPieces>;
+
+    /// Tells that so much of what the client of a session says was read.
+    fn read(&mut self, cost: u32) -> impl Future<Output = Result<(), BusError>> + Send;
 
     /// Whether nobody wants the answer any more.
     fn is_cancelled(&self) -> bool;
@@ -45,6 +51,14 @@ impl FrameSink for Replies {
 
     async fn decline(&mut self) -> Result<(), BusError> {
         Replies::decline(self).await
+    }
+
+    fn take_client(&mut self) -> Option<ClientPieces> {
+        Replies::take_client(self)
+    }
+
+    async fn read(&mut self, cost: u32) -> Result<(), BusError> {
+        Replies::read(self, cost).await
     }
 
     fn is_cancelled(&self) -> bool {

@@ -189,7 +189,13 @@ impl Flight {
                 Ok((ended, bytes))
             }
             Ok(Payload::Failed(failed)) => Err(failed.failure),
-            Ok(other @ (Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_))) => {
+            Ok(
+                other @ (Payload::Accepted(_)
+                | Payload::Alive
+                | Payload::Gone
+                | Payload::Declined(_)
+                | Payload::Read(_)),
+            ) => {
                 return Some(other);
             }
             Err(failure) => Err(failure),

@@ -4,6 +4,7 @@
 use super::aliases;
 use super::proxied::{self, Transport};
 use super::pulse::{AnsweredBody, Felt, Late, Pulse, Timeouts};
+use super::upgrade::{Duplex, Handover, Wire};
 use crate::dialect::error_body;
 use crate::refusal::Refusal;
 use crate::state::Shared;
@@ -57,9 +58,18 @@ impl Serving {
         Timeouts { idle: config.idle_timeout, head: config.head_timeout, write: config.write_timeout }
     }
 
-    async fn answer(&self, request: Request<Incoming>, pulse: &Pulse) -> Result<Response<AnsweredBody>, Infallible> {
+    /// `handover` is for who makes the connection one of another protocol.
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        pulse: &Pulse,
+        handover: Option<&Handover>,
+    ) -> Result<Response<AnsweredBody>, Infallible> {
         let answering = pulse.answering();
         let mut request = request.map(Body::new);
+        if let Some(handover) = handover {
+            request.extensions_mut().insert(handover.clone());
+        }
         aliases::resolve(&mut request);
         let trusted = &self.ingress.config.edge.trusted_proxies;
         let client = proxied::settle(&mut request, (self.peer.client(), self.transport), trusted);
@@ -70,9 +80,9 @@ impl Serving {
 }
 
 /// Serves HTTP/1.1: one request after the other.
-pub(super) async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin, serving: Serving) {
-    let (limits, pulse) = (serving.limits(), Pulse::new());
-    let answer = service_fn(|request| Box::pin(serving.answer(request, &pulse)));
+pub(super) async fn serve_http1(stream: impl Duplex + 'static, serving: Serving) {
+    let (limits, pulse, handover) = (serving.limits(), Pulse::new(), Handover::default());
+    let answer = service_fn(|request| Box::pin(serving.answer(request, &pulse, Some(&handover))));
     let mut http = http1::Builder::new();
     http.max_buf_size(BUFFER);
     let felt = Felt { stream, pulse: pulse.clone() };
@@ -93,7 +103,17 @@ pub(super) async fn serve_http1(stream: impl AsyncRead + AsyncWrite + Unpin, ser
             None
         }
     };
-    let mut stream = connection.into_parts().io.into_inner().stream;
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner().stream;
+    if let Some(afterwards) = handover.take().filter(|_| late.is_none()) {
+        let wire = Wire { stream: Box::new(stream), read: parts.read_buf };
+        tokio::select! {
+            () = afterwards(wire) => {}
+            () = serving.peer.closed() => {}
+            () = serving.ingress.life.ended() => {}
+        }
+        return;
+    }
     match late {
         Some(Late::Head) => {
             if let Err(error) = stream.write_all(&slow_head(&serving.ingress)).await {
@@ -113,7 +133,7 @@ pub(super) async fn serve_http2(stream: impl AsyncRead + AsyncWrite + Unpin + Se
     let answering = (serving.clone(), pulse.clone());
     let answer = service_fn(move |request| {
         let (serving, pulse) = answering.clone();
-        Box::pin(async move { serving.answer(request, &pulse).await })
+        Box::pin(async move { serving.answer(request, &pulse, None).await })
     });
     let mut http = http2::Builder::new(Tracked(serving.ingress.life.clone()));
     let head = u32::try_from(BUFFER).expect("64 KB are a u32");

@@ -126,7 +126,7 @@ impl Begun {
         }
         let ended = loop {
             match source.next().await? {
-                Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) => {}
+                Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) | Payload::Read(_) => {}
                 Payload::Chunk(_, bytes) => {
                     record.hold_more(bytes.len() * COLLECTED)?;
                     source.consumed(bytes.len());
@@ -260,7 +260,9 @@ impl Writing {
             return Ok((self.rewriter.next(first)?, false));
         }
         match self.source.next().await? {
-            Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) => Ok((Bytes::new(), false)),
+            Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) | Payload::Read(_) => {
+                Ok((Bytes::new(), false))
+            }
             Payload::Chunk(_, bytes) => {
                 self.source.consumed(bytes.len());
                 if self.rewriter.collects() {

@@ -61,7 +61,9 @@ async fn send(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<B
         return Err(Refusal::NotReady("the connection to NATS is down"));
     }
     let Funded { request, route, hold, .. } = funded;
-    let (asked, plan, hedge) = (&request.asked, &route.plan, route.hedge);
+    // A session is one, whoever is slow.
+    let hedge = route.hedge.filter(|_| request.asked.operation != Operation::Realtime);
+    let (asked, plan) = (&request.asked, &route.plan);
     let is_resumable = route.on_break == OnBreak::Resume && asked.operation == Operation::Chat && !request.is_kept;
     let (pieces, body, native) = heavy(asked.body.len(), || {
         let pieces = pieces::cut(asked, plan, &ingress.models)?;

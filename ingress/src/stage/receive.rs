@@ -3,7 +3,7 @@
 
 use super::authenticate::{Credentials, Found, Sender};
 use crate::config::IngressConfig;
-use crate::http::body::{check_encoding, check_length, header, read_body};
+use crate::http::body::{check_encoding, check_length, header, read_body, reserve};
 use crate::refusal::Refusal;
 use crate::request::{Arrival, Request};
 use crate::run_at;
@@ -13,10 +13,13 @@ use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use penstock_dialects::client::{ClientRequest, Endpoint, WrongRequest, carried};
+use bytes::Bytes;
+use penstock_dialects::client::{ClientRequest, Endpoint, Purpose, WrongRequest, carried};
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::UnixMicros;
-use penstock_schemas::envelope::Dialect;
+use penstock_schemas::envelope::{Delivery, Dialect, Operation};
+use penstock_schemas::extent::Extent;
+use penstock_schemas::message::MESSAGE_BYTES;
 use penstock_schemas::name::RequestId;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,6 +33,9 @@ const USER: usize = 512;
 
 /// The longest `traceparent`, in bytes: that of version 00 has 55. Source: <https://www.w3.org/TR/trace-context/>.
 const TRACEPARENT: usize = 128;
+
+/// The longest time of a session. OpenAI's own. Source: <https://developers.openai.com/blog/realtime-api>.
+const SESSION: Duration = Duration::from_secs(60 * 60);
 
 /// What is said of a header that makes sense for nothing else.
 const FOR_ASYNC: &str = "it is for requests with `Prefer: respond-async`";
@@ -59,7 +65,8 @@ pub(crate) fn read_head(
     check_length(headers, config)?;
     let content_type = check_content_type(headers, &endpoint)?;
     let tags = read_tags(headers)?;
-    let timeout = read_timeout(headers)?.map_or(config.total_timeout, |asked| asked.min(config.total_timeout));
+    let longest = if endpoint.operation == Operation::Realtime { SESSION } else { config.total_timeout };
+    let timeout = read_timeout(headers)?.map_or(longest, |asked| asked.min(longest));
     let (deadline, credentials) = (at.after(timeout), Credentials::of(parts));
     Ok(RequestHead { deadline, credentials, id, at, endpoint, content_type, tags })
 }
@@ -88,6 +95,40 @@ pub(crate) async fn read_rest(
     let arrival = Arrival { id, at, deadline, headers, carried_query, known_at, trace };
     let mut request = Request::new(grant, arrival, asked, memory);
     (request.is_async, request.webhook, request.run_at) = (is_async, webhook, run_at);
+    request.session = session.map(Box::new);
+    Ok(request)
+}
+
+/// The request that a session begins with: it has no body, and its model stands in its address.
+pub(crate) fn begin_session(
+    head: RequestHead,
+    caller: Found,
+    model: &str,
+    ingress: &Shared,
+) -> Result<Request, Refusal> {
+    let RequestHead { deadline, credentials, id, at, tags, .. } = head;
+    let known_at = clock::now();
+    let Credentials { headers, query, .. } = credentials;
+    let memory = reserve(&ingress.memory, MESSAGE_BYTES)?;
+    let asked = ClientRequest {
+        dialect: Dialect::Openai,
+        operation: Operation::Realtime,
+        model: model.to_owned(),
+        user: None,
+        delivery: Delivery::Stream,
+        body: Bytes::from_static(b"{}"),
+        content_type: None,
+        extent: Extent::unknown(0),
+        purpose: Purpose::Answer,
+    };
+    check_headers(&headers)?;
+    carried::check(asked.dialect, &headers)?;
+    let grant = caller.grant(&asked, Sender { user: user(&headers), tags }, ingress)?;
+    let session = session::read(&headers, &asked.body)?;
+    let carried_query = carried::query(asked.dialect, query.as_deref());
+    let trace = ingress.config.trace(id, header(&headers, "traceparent"));
+    let arrival = Arrival { id, at, deadline, headers, carried_query, known_at, trace };
+    let mut request = Request::new(grant, arrival, asked, memory);
     request.session = session.map(Box::new);
     Ok(request)
 }
@@ -203,7 +244,6 @@ fn read_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
-    use penstock_schemas::envelope::{Dialect, Operation};
 
     fn headers(name: &'static str, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))])

@@ -12,7 +12,7 @@ use crate::state::Shared;
 use penstock_dialects::client::WrongRequest;
 use penstock_runtime::clock;
 use penstock_runtime::health::Health;
-use penstock_schemas::envelope::{Operation, Unsupported};
+use penstock_schemas::envelope::{Dialect, Operation, Unsupported};
 use penstock_schemas::name::{ProviderId, Target};
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::route::RouteDecision;
@@ -85,7 +85,9 @@ fn plan(query: &RouteQuery, ingress: &Shared, request: &Request) -> Result<(Rout
         Named::Target(target) => (Plan::new(Link::to(target), []), None, None),
         named => return Err(not_found(name, named)),
     };
-    check_mode(request.asked.operation, name, &plan, models)?;
+    let operation = request.asked.operation;
+    check_mode(operation, name, &plan, models)?;
+    let plan = if operation == Operation::Realtime { for_sessions(&plan, name, models)? } else { plan };
     let wanted = plan.current().target.clone();
     let plan = around_trouble(plan, health);
     let targets: Vec<_> = plan.links().iter().map(|link| &link.target).collect();
@@ -243,6 +245,25 @@ fn unknown<T: ToString>(name: &str, hint: &str, names: &[T]) -> Refusal {
     Refusal::UnknownModel { name: name.to_owned(), hint }
 }
 
+/// What of the plan can hold a session: models made for it, and those of which nothing is known, at providers that speak
+/// OpenAI's dialect.
+fn for_sessions(plan: &Plan, name: &str, models: &Models) -> Result<Plan, Refusal> {
+    let can = |link: &&Link| {
+        let card = models.card(&link.target);
+        let is_made =
+            card.as_ref().is_none_or(|card| card.mode == "realtime" || card.context.is_none() && card.mode == "chat");
+        is_made && models.dialect(&link.target.provider) == Some(Dialect::Openai)
+    };
+    let mut links = plan.links().iter().filter(can).cloned();
+    let Some(first) = links.next() else {
+        let why = format!(
+            "`{name}` is no realtime model of a provider that speaks OpenAI's dialect: name one, such as gpt-realtime"
+        );
+        return Err(Refusal::Wrong(WrongRequest::WrongField { field: "model", why }));
+    };
+    Ok(Plan::new(first, links))
+}
+
 /// Refuses what none of the plan's models is made for, as far as the catalogue is sure of it.
 fn check_mode(operation: Operation, name: &str, plan: &Plan, models: &Models) -> Result<(), Refusal> {
     let mut mode = None;
@@ -271,6 +292,7 @@ fn is_surely_other(mode: &str, operation: Operation) -> bool {
         "image_generation" => &[Images, ImageEdits, ImageVariations, Chat, Completions],
         "audio_transcription" => &[Transcriptions, Translations, Chat],
         "audio_speech" => &[Speech, Chat],
+        "realtime" => &[Operation::Realtime],
         _ => return false,
     };
     operation != Operation::CountTokens && !own.contains(&operation)

@@ -14,6 +14,7 @@ pub mod schedule;
 pub mod seal;
 pub mod secret;
 pub mod telemetry;
+pub mod websocket;
 
 pub use bus::Bus;
 pub use life::{Life, heavy, heavy_at_once};

@@ -79,6 +79,9 @@ impl<S: FrameSink> Call<S> {
 
     /// One attempt, between its start and its end in the ledger.
     pub(super) async fn attempt(&mut self, link: &Link, key: Pick) -> Attempt {
+        if self.envelope.operation == Operation::Realtime {
+            return Box::pin(self.session(link, &key)).await;
+        }
         let provider = self.context.provider.clone();
         let card = provider.model(&link.target.model);
         let Some((adapter, form, body)) = self.context.words(&self.envelope, &self.body, card) else {
@@ -248,7 +251,7 @@ impl CallContext {
     }
 }
 
-fn cannot_speak(target: &Target) -> Attempt {
+pub(super) fn cannot_speak(target: &Target) -> Attempt {
     let why = format!("no worker can turn this request into the dialect of {target}");
     Attempt::Refused(Failure::gateway(FailureKind::Unsupported, why))
 }
@@ -257,7 +260,7 @@ fn has(card: &ModelCard, capability: &str) -> bool {
     card.capabilities.iter().any(|have| have == capability)
 }
 
-fn clocks(link: &Link, envelope: &Envelope, reasons: bool) -> Clocks {
+pub(super) fn clocks(link: &Link, envelope: &Envelope, reasons: bool) -> Clocks {
     let or = |millis: Option<u64>, default| millis.map_or(default, Duration::from_millis);
     let left = envelope.deadline.since(clock::now());
     Clocks {

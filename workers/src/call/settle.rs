@@ -30,6 +30,41 @@ impl<S: FrameSink> Call<S> {
         }
     }
 
+    /// The same for so many responses of a session that nobody knows the cost of yet, besides those that are over. Of rates a
+    /// session takes what its first response can come to, and no more.
+    pub(super) async fn afford_responses(&mut self, link: &Link, count: u64) -> Result<(), Failure> {
+        let worst = self.context.worst((&self.envelope, &self.body), link);
+        let Some(reservation) = &mut self.envelope.reservation else { return Ok(()) };
+        let (usd, tokens) = (worst.usd.unwrap_or(0).saturating_mul(count), worst.tokens.saturating_mul(count));
+        let all = Amounts { usd, tokens };
+        let needed = reservation.charges.iter().map(|charge| {
+            let is_bound = (charge.is_strict || charge.is_metered) && charge.counts(&link.target);
+            let more = if is_bound { all.of(charge.unit) } else { 0 };
+            let needed = if charge.is_proven { charge.spent.saturating_add(more) } else { 0 };
+            charge.reserved.max(needed)
+        });
+        let needed: Vec<u64> = needed.collect();
+        let is_covered = reservation.charges.iter().zip(&needed).all(|(charge, needed)| *needed <= charge.reserved);
+        if is_covered && clock::now() < reservation.start_by {
+            return Ok(());
+        }
+        let wanted = MoreWanted { id: reservation.id, needed };
+        let asking = self.context.desk.ask_more(&self.envelope.ingress, &wanted);
+        match self.sink.wait(asking).await {
+            None => Err(Failure::gateway(FailureKind::Cancelled, "the caller went away")),
+            Some(answer) => take_more(reservation, &link.target, answer),
+        }
+    }
+
+    /// Notes what a response of a session has come to.
+    pub(super) fn spend_on_response(&mut self, target: &Target, amounts: Amounts) {
+        let Some(reservation) = &mut self.envelope.reservation else { return };
+        reservation.spend(target, amounts);
+        for charge in reservation.charges.iter_mut().filter(|charge| !charge.is_proven) {
+            charge.spent = charge.spent.min(charge.reserved);
+        }
+    }
+
     /// Tells it at the end of the call, if this pool has it still.
     pub(super) async fn settle(&mut self) {
         if let Some(reservation) = self.envelope.reservation.take() {

@@ -55,11 +55,11 @@ fn every_file_is_read_and_nothing_is_lost() {
     assert_eq!(demo.len(), 1);
     assert_eq!(others.iter().filter(|entry| entry.base_url.is_some()).count(), 94);
     let count: usize = others.iter().map(|entry| entry.models.len()).sum();
-    assert_eq!(count, 2_700);
+    assert_eq!(count, 2_709);
     assert_eq!(price_rows().unwrap().len(), count - UNPRICED + demo[0].models.len());
     let counts: HashMap<&str, usize> = entries.iter().map(|entry| (entry.id.as_str(), entry.models.len())).collect();
     for (id, count) in
-        [("openai", 191), ("anthropic", 22), ("bedrock", 329), ("azure", 283), ("ollama", 29), ("vllm", 0)]
+        [("openai", 200), ("anthropic", 22), ("bedrock", 329), ("azure", 283), ("ollama", 29), ("vllm", 0)]
     {
         assert_eq!(counts[id], count, "{id}");
     }

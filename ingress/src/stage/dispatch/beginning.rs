@@ -92,7 +92,7 @@ pub(super) fn note(begun: Result<Beginning, Unsent>, record: &mut Record) -> Res
 pub(super) async fn first_content(frames: &mut impl Frames) -> Result<Beginning, Fallen> {
     loop {
         match frames.next().await? {
-            Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) => {}
+            Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) | Payload::Read(_) => {}
             Payload::Chunk(Some(head), bytes) => return Ok(Beginning::Stream(head, bytes)),
             Payload::End(ended, bytes) => return Ok(Beginning::Whole(ended, bytes)),
             Payload::Chunk(None, _) => {
@@ -118,7 +118,7 @@ pub(super) async fn collect(
     let mut whole = BytesMut::from(first);
     loop {
         match call.next().await? {
-            Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) => {}
+            Payload::Accepted(_) | Payload::Alive | Payload::Gone | Payload::Declined(_) | Payload::Read(_) => {}
             Payload::Chunk(_, bytes) => {
                 // First its place, then the credit for more.
                 record.hold_more(bytes.len() * ANSWER_COPIES)?;

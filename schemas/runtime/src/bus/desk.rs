@@ -1,19 +1,22 @@
 //! A worker's side of a call: the pool's subscription, and the control messages that come in.
 //! Knows nothing of providers, and decides nothing about a call.
 
+mod pieces;
 mod replies;
 
+pub use pieces::{ClientPieces, Heard};
 pub use replies::{PassOn, Replies};
 
+use self::pieces::PieceSender;
 use super::shortcut::Arrivals;
 use super::{Bus, BusError, failed};
 use crate::memory::{Memory, Reserved};
 use async_nats::{Message, StatusCode, Subject};
 use bytes::Bytes;
-use penstock_schemas::envelope::{Body, Envelope, Traffic};
+use penstock_schemas::envelope::{Body, Envelope, Operation, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
-    Control, DeclineReason, Declined, Failed, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT, TURN,
+    ClientPiece, Control, DeclineReason, Declined, Failed, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT, TURN,
 };
 use penstock_schemas::name::{ProcessId, ProviderId, RequestId};
 use penstock_schemas::reservation::{MoreGiven, MoreWanted, Settled};
@@ -50,6 +53,8 @@ struct HeldCall {
     is_outrun: Arc<AtomicBool>,
     credit: Arc<Semaphore>,
     first_seq: u32,
+    /// What the client of a session says.
+    pieces: Option<PieceSender>,
 }
 
 /// A pool's subscription to calls.
@@ -153,6 +158,12 @@ impl Desk {
                 self.tell_passer(request, PassOn::NoPool);
                 continue;
             }
+            if let Some(held) = self.held().get(&request) {
+                held.is_heard_of(ClientPiece::decode(&message.payload));
+            }
+            if ClientPiece::decode(&message.payload).is_some() {
+                continue;
+            }
             match serde_json::from_slice(&message.payload) {
                 Ok(Control::Probe) => self.answer_probe(request, message).await,
                 Ok(Control::Taken) => self.tell_passer(request, PassOn::Taken),
@@ -190,6 +201,17 @@ impl Desk {
         let frame = Frame { seq: 0, payload }.encode().expect("frames have a wire form");
         if let Err(error) = self.bus.client.publish(reply, frame).await {
             warn!(%error, "a probe could not be answered");
+        }
+    }
+}
+
+impl HeldCall {
+    /// The ingress lives, and perhaps its client says something. What is more than may be under way ends the call.
+    fn is_heard_of(&self, piece: Option<ClientPiece>) {
+        if let Some(pieces) = &self.pieces
+            && !pieces.pass(piece)
+        {
+            self.cancelled.cancel();
         }
     }
 }
@@ -261,12 +283,21 @@ impl Desk {
         let (desk, request, next_seq) = (self.clone(), envelope.call_id(), envelope.next_seq);
         let first_seq = next_seq;
         let (cancelled, is_outrun) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
-        let held =
-            HeldCall { cancelled: cancelled.clone(), is_outrun: is_outrun.clone(), credit: credit.clone(), first_seq };
-        self.hold(request, held);
+        let is_session = envelope.operation == Operation::Realtime;
+        let (pieces, client) = is_session.then(pieces::channel).unzip();
+        self.hold(
+            request,
+            HeldCall {
+                cancelled: cancelled.clone(),
+                is_outrun: is_outrun.clone(),
+                credit: credit.clone(),
+                first_seq,
+                pieces,
+            },
+        );
         let taken = Instant::now();
         let mut replies =
-            Replies { desk, request, subject, inbox, next_seq, credit, cancelled, is_outrun, taken, first_seq };
+            Replies { desk, request, subject, inbox, next_seq, credit, cancelled, is_outrun, taken, first_seq, client };
         if let Some(passer) = reply.filter(|reply| **reply != *replies.subject) {
             // First to the ingress and then to the worker that passed it on: there is no moment when nobody holds it.
             replies.accepted().await?;

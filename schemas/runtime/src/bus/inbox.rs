@@ -3,8 +3,10 @@
 //! async-nats's own request multiplexer takes one reply per request and never forgets one that timed out, hence this one.
 
 mod pending_call;
+mod pusher;
 
 pub use pending_call::PendingCall;
+pub use pusher::Pusher;
 
 use super::kept_quota::KeptQuota;
 use super::shortcut::Arrivals;
@@ -14,12 +16,12 @@ use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 use pending_call::PROBES;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::frame::{Control, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT};
+use penstock_schemas::frame::{CLIENT_WINDOW, Control, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT};
 use penstock_schemas::name::{ProcessId, ProjectId, RequestId};
 use penstock_schemas::subject::last_token;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -117,6 +119,7 @@ impl Inbox {
             unpaid: 0,
             done: false,
             probes: PROBES,
+            window: Arc::new(Semaphore::new(CLIENT_WINDOW as usize)),
         }
     }
 
@@ -172,7 +175,7 @@ impl Inbox {
                 self.order(head.worker, request, farewell);
                 false
             }
-            Payload::Chunk(None, _) | Payload::Alive => false,
+            Payload::Chunk(None, _) | Payload::Alive | Payload::Read(_) => false,
         }
     }
 

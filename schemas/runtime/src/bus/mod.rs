@@ -48,13 +48,13 @@ pub use bucket::{Bucket, Change, PINS};
 pub use cached::{CacheStore, CacheUpdate, MOST_CACHED};
 pub use connect::{Bus, Intake, NatsConfig, NatsTls};
 pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};
-pub use desk::{Arrived, Calls, Desk, Incoming, PassOn, Replies};
+pub use desk::{Arrived, Calls, ClientPieces, Desk, Heard, Incoming, PassOn, Replies};
 pub use directory::{Directories, NotChanged};
 pub use files::{
     CONTENT_MEMORY, FileError, FileLimits, FileOrder, FileQuery, FileQuota, FileWriter, Files, NewFile, NewPart,
     NewUpload, PART_BYTES, PartWriter,
 };
-pub use inbox::{Inbox, PendingCall};
+pub use inbox::{Inbox, PendingCall, Pusher};
 pub use jobs::{Job, JobReader, Jobs, Results, WORD};
 pub use journal::{Journal, Pending};
 pub use kept::{Kept, Version};

@@ -186,7 +186,7 @@ impl Replay {
     fn read(&mut self, message: &Message) -> Result<Option<Payload>, Failure> {
         let frame = Frame::decode(&message.payload).map_err(|error| lost(&error.to_string()))?;
         match &frame.payload {
-            Payload::Alive | Payload::Gone | Payload::Declined(_) => return Ok(None),
+            Payload::Alive | Payload::Gone | Payload::Declined(_) | Payload::Read(_) => return Ok(None),
             Payload::Accepted(accepted) => self.worker = Some(accepted.worker.clone()),
             Payload::Chunk(Some(head), _) => self.worker = Some(head.worker.clone()),
             Payload::Chunk(None, _) if frame.seq != self.next_seq => {

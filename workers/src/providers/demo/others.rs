@@ -50,9 +50,11 @@ pub(super) async fn answer(operation: Operation, body: Bytes) -> Response {
         Operation::Images | Operation::ImageEdits | Operation::ImageVariations => whole(&model, &pictures(&request)),
         Operation::Rerank => whole(&model, &ranking(&request)),
         Operation::Speech => speak(&request, &model),
-        Operation::Chat | Operation::Transcriptions | Operation::Translations | Operation::CountTokens => {
-            wire::refuse(404, "There is no such endpoint here.", None)
-        }
+        Operation::Chat
+        | Operation::Transcriptions
+        | Operation::Translations
+        | Operation::CountTokens
+        | Operation::Realtime => wire::refuse(404, "There is no such endpoint here.", None),
     }
 }
 

@@ -102,7 +102,8 @@ fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled, Failure> 
             | Operation::Speech
             | Operation::Transcriptions
             | Operation::Translations
-            | Operation::Rerank),
+            | Operation::Rerank
+            | Operation::Realtime),
         ) => Err(unsupported(operation.as_str(), "this provider has no such endpoint")),
     }
 }

@@ -106,7 +106,8 @@ fn required(operation: Operation) -> &'static [&'static str] {
         | Operation::Translations
         | Operation::ImageEdits
         | Operation::ImageVariations
-        | Operation::CountTokens => &[],
+        | Operation::CountTokens
+        | Operation::Realtime => &[],
     }
 }
 

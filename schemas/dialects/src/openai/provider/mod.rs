@@ -14,7 +14,7 @@ pub(crate) mod parts;
 mod request;
 mod stream;
 mod translate;
-mod usage;
+pub(crate) mod usage;
 mod whole;
 
 use crate::provider::{

@@ -53,7 +53,9 @@ pub(super) fn read(wanted: Wanted, body: &Bytes) -> Result<Observed, Failure> {
         // One copy calls them data: https://docs.voyageai.com/reference/reranker-api
         Operation::Rerank => parts.results.as_ref().or(parts.data.as_ref()).map(Vec::len),
         Operation::Transcriptions | Operation::Translations => parts.text.map(|_| 1),
-        Operation::Chat | Operation::Completions | Operation::Speech | Operation::CountTokens => None,
+        Operation::Chat | Operation::Completions | Operation::Speech | Operation::CountTokens | Operation::Realtime => {
+            None
+        }
     };
     if let Some(error) = parts.error.as_ref().filter(|error| is_filled(Some(error))) {
         return Err(errors::within_success(&Said::Part(error), body));

@@ -39,6 +39,7 @@ fn path(operation: Operation) -> Result<&'static str, Failure> {
         Operation::Transcriptions => "audio/transcriptions",
         Operation::Translations => "audio/translations",
         Operation::Rerank => "rerank",
+        Operation::Realtime => return Err(unsupported("realtime", "a session is no request")),
         Operation::CountTokens => return Err(unsupported("count_tokens", "this provider does not count tokens")),
     })
 }

@@ -78,7 +78,7 @@ pub(super) fn at<'a>(value: &'a Value, place: &str) -> Option<&'a Value> {
 
 /// A count; some copies write it as a float. What is larger than any real one is none, so that sums cannot overflow.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to lie within the exact integers")]
-pub(super) fn whole_number(value: &Value) -> Option<u64> {
+pub(crate) fn whole_number(value: &Value) -> Option<u64> {
     let number = value.as_f64().filter(|number| (0.0..9e15).contains(number))?;
     value.as_u64().or(Some(number.round() as u64))
 }

@@ -1,7 +1,7 @@
 //! The way back of one call: its frames, within the credit that the client gives, and passing it on to another pool. Knows
 //! nothing of the other calls of the process.
 
-use super::Desk;
+use super::{ClientPieces, Desk};
 use crate::bus::{BusError, failed};
 use bytes::Bytes;
 use penstock_schemas::envelope::{Body, Envelope};
@@ -47,6 +47,8 @@ pub struct Replies {
     pub(super) is_outrun: Arc<AtomicBool>,
     pub(super) taken: Instant,
     pub(super) first_seq: u32,
+    /// What the client of a session says.
+    pub(super) client: Option<ClientPieces>,
 }
 
 impl Replies {
@@ -91,6 +93,21 @@ impl Replies {
         let frame = Frame { seq: 0, payload: Payload::Declined(declined) }.encode().map_err(failed("write a frame"))?;
         let sent = self.desk.bus.send(self.inbox.as_deref(), self.subject.clone(), None, frame).await;
         sent.map_err(failed("decline a call"))
+    }
+
+    /// What the client of a session says; `None` where the call is none, and the second time.
+    pub fn take_client(&mut self) -> Option<ClientPieces> {
+        self.client.take()
+    }
+
+    /// Tells the ingress of a session that so much of what its client says was read.
+    ///
+    /// # Errors
+    /// When the connection is closed for good.
+    pub async fn read(&mut self, cost: u32) -> Result<(), BusError> {
+        let frame = Frame { seq: 0, payload: Payload::Read(cost) }.encode().map_err(failed("write a frame"))?;
+        let sent = self.desk.bus.send(self.inbox.as_deref(), self.subject.clone(), None, frame).await;
+        sent.map_err(failed("send a frame"))
     }
 
     /// Whether the ingress has given the call up.

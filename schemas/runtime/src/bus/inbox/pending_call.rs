@@ -1,7 +1,7 @@
 //! One call that is under way: published, followed frame by frame, and given up when its worker is silent for too long. Knows
 //! nothing of other calls.
 
-use super::Inbox;
+use super::{Inbox, Pusher};
 use crate::bus::{BusError, failed};
 use crate::clock;
 use async_nats::{Message, StatusCode};
@@ -11,8 +11,9 @@ use penstock_schemas::envelope::{Envelope, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Control, DeclineReason, Declined, FRAME_COST, Frame, Payload, STREAM_CREDIT, TURN};
 use penstock_schemas::name::{ProcessId, RequestId};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 /// Silence after which the worker is asked whether it still holds the call.
@@ -52,6 +53,8 @@ pub struct PendingCall {
     pub(super) farewell: Control,
     /// Probes without an answer that the worker may leave.
     pub(super) probes: u32,
+    /// How much more the client of a session may say before the worker has read it.
+    pub(super) window: Arc<Semaphore>,
 }
 
 impl PendingCall {
@@ -147,6 +150,10 @@ impl PendingCall {
         })?;
         match &frame.payload {
             Payload::Alive => return Ok(None),
+            Payload::Read(cost) => {
+                self.window.add_permits(*cost as usize);
+                return Ok(None);
+            }
             // Of a worker that was given up: stale.
             Payload::Declined(by) if self.worker.as_ref().is_some_and(|worker| *worker != by.worker) => {
                 return Ok(None);
@@ -201,6 +208,12 @@ impl PendingCall {
     /// Gives the call up because another one was faster.
     pub fn outrun(mut self) {
         self.farewell = Control::Outrun;
+    }
+
+    /// The way from the client of a session to the worker that holds it; `None` before that one has told its name.
+    pub fn pusher(&self) -> Option<Pusher> {
+        let worker = self.worker.as_ref()?;
+        Some(Pusher::new(&self.inbox.0.bus, worker, self.request, self.window.clone()))
     }
 
     /// The worker that holds the call, once it has told its name.

@@ -1,0 +1,21 @@
+//! OpenAI's sessions: a WebSocket. The ways around it, by WebRTC, SIP or a key of the provider's for browsers, are not to be
+//! had here, and whoever tries one hears what is.
+
+use crate::http::aliases;
+use crate::http::reply;
+use crate::pipeline;
+use crate::refusal::Refusal;
+use crate::state::Shared;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use penstock_runtime::clock;
+use penstock_schemas::envelope::Dialect;
+
+pub(super) async fn connect(State(ingress): State<Shared>, request: Request) -> Response {
+    pipeline::serve_session(ingress, request).await
+}
+
+pub(super) async fn other_ways(request: Request) -> Response {
+    let path = aliases::written(&request).into_owned();
+    reply::refuse(Dialect::Openai, &Refusal::OnlyWebSocket(path), clock::request_id())
+}
