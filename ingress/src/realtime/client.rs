@@ -62,7 +62,11 @@ impl Client {
             return Ok(());
         }
         let sending = async { self.sink.lock().await.send(message).await };
-        timeout(self.patience, sending).await.map_err(|_| Gone)?.map_err(|_| Gone)
+        let is_sent = matches!(timeout(self.patience, sending).await, Ok(Ok(())));
+        if !is_sent {
+            self.is_over.store(true, Ordering::Relaxed);
+        }
+        if is_sent { Ok(()) } else { Err(Gone) }
     }
 
     /// Ends the connection, and says why.

@@ -162,7 +162,10 @@ fn note(record: &mut Record, target: &Target, end: End, last: Option<Result<Box<
             record.served(&ended.summary);
         }
         Some(Err(failed)) => {
-            record.tried(Some(target.clone()), failed.attempts);
+            // Only the worker knows how many there were.
+            if failed.target.is_some() {
+                record.tried(Some(target.clone()), failed.attempts);
+            }
             record.broken(&failed.failure);
         }
         None => {}

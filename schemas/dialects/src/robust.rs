@@ -3,11 +3,12 @@
 //! workers as examples of what travels.
 
 use crate::client::{ClientRequest, Endpoint, Rewriter};
+use crate::openai::realtime::{self, ClientEvent};
 use bytes::Bytes;
 use mutate::Dice;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::chat::ChatRequest;
-use penstock_schemas::envelope::{Delivery, Dialect, Operation};
+use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
 use penstock_schemas::frame::Summary;
 use penstock_schemas::name::RequestId;
 use penstock_schemas::sse;
@@ -98,6 +99,46 @@ fn no_request_makes_a_dialect_panic_and_what_it_reads_is_a_chat_request() {
                 }
             });
         }
+    }
+}
+
+#[test]
+fn no_event_of_a_session_makes_us_panic_and_none_lets_a_provider_begin_a_response_by_itself() {
+    let vad = json!({ "type": "server_vad", "create_response": true, "idle_timeout_ms": null });
+    let tools = json!([{ "type": "function", "name": "f" }]);
+    for event in [
+        json!({ "type": "session.update", "session": { "type": "realtime", "model": "m", "tools": tools,
+            "audio": { "input": { "turn_detection": vad, "transcription": null } } } }),
+        json!({ "type": "session.update", "session": { "turn_detection": vad, "input_audio_transcription": { "model": "w" } } }),
+        json!({ "type": "response.create", "event_id": "e", "response": { "tools": tools, "input": [{ "id": "i" }] } }),
+        json!({ "type": "session.created", "session": { "model": "m", "audio": { "input": { "turn_detection": vad } } } }),
+        json!({ "type": "session.updated", "session": { "model": "m", "turn_detection": vad } }),
+        json!({ "type": "response.created", "response": { "id": "r" } }),
+        json!({ "type": "response.done", "response": { "id": "r", "status": "completed", "usage": { "input_tokens": 9,
+            "output_tokens": 3, "input_token_details": { "cached_tokens": 4, "cached_tokens_details": { "audio_tokens": 1 } } } } }),
+        json!({ "type": "error", "error": { "code": "c", "message": "m", "event_id": "e" } }),
+        json!({ "type": "input_audio_buffer.committed", "item_id": "i" }),
+    ] {
+        each_copy(&event.to_string(), event.to_string().as_bytes(), |spoilt| {
+            let _ = (realtime::with_model(spoilt, "other"), realtime::read_server(spoilt));
+            for unsupported in [Unsupported::Refuse, Unsupported::Drop] {
+                let Ok(event) = realtime::read_client(spoilt, "penstock_1", &["m"], unsupported) else { continue };
+                let (ClientEvent::Update { event, .. } | ClientEvent::Create { event, .. }) = event else { continue };
+                let event: Value = serde_json::from_str(&event).expect("what goes on is JSON");
+                let session = &event["session"];
+                for turns in [&session["turn_detection"], &session["audio"]["input"]["turn_detection"]] {
+                    assert!(turns.is_null() || turns["create_response"] == false, "{event}");
+                    assert!(turns["idle_timeout_ms"].is_null(), "{event}");
+                }
+                for of in [session, &event["response"]] {
+                    let tools = of["tools"].as_array().into_iter().flatten();
+                    assert!(
+                        of["prompt"].is_null() && tools.into_iter().all(|tool| tool["type"] == "function"),
+                        "{event}"
+                    );
+                }
+            }
+        });
     }
 }
 

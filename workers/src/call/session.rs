@@ -115,6 +115,8 @@ struct Session<'a, S> {
     said: Instant,
     alive: Instant,
     sent: Instant,
+    /// Since when the provider says nothing to what it was asked.
+    silent: Instant,
 }
 
 impl<S: FrameSink> Call<S> {
@@ -158,6 +160,7 @@ impl<S: FrameSink> Call<S> {
             said: now,
             alive: now,
             sent: now,
+            silent: now,
             call: self,
         };
         let (attempt, first_content) = session.run(first).await;
@@ -275,7 +278,7 @@ impl<S: FrameSink> Session<'_, S> {
         if is_idle && now.duration_since(self.said) > IDLE {
             return over(FailureKind::Deadline, "nothing was said in this session for 15 minutes");
         }
-        let is_silent = !is_idle && now.duration_since(self.said) > self.clocks.idle;
+        let is_silent = !is_idle && now.duration_since(self.silent) > self.clocks.idle;
         if is_silent || self.responses.has_older_than(self.clocks.total) {
             let why = format!("{target} did not finish a response in time");
             return Err(Failure::provider(FailureKind::Timeout, why).into());
@@ -315,7 +318,7 @@ impl<S: FrameSink> Session<'_, S> {
         let target = &self.link.target;
         match message {
             Some(Ok(Message::Text(text))) => {
-                self.said = self.alive;
+                (self.said, self.silent) = (self.alive, self.alive);
                 self.hear_provider(text.into()).await
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),

@@ -10,6 +10,7 @@ use penstock_dialects::openai::realtime::{
 use penstock_runtime::heavy;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::json;
+use tokio::time::Instant;
 use tracing::warn;
 
 /// Responses of one session at once; OpenAI has one in the conversation, and others beside it.
@@ -18,14 +19,14 @@ const AT_ONCE: usize = 8;
 impl<S: FrameSink> Session<'_, S> {
     /// What the client says, as far as it may.
     pub(super) async fn hear_client(&mut self, text: Bytes) -> Result<(), Over> {
-        let own_id = self.next_id();
+        let (own_id, unsupported) = (self.next_id(), self.call.envelope.unsupported);
         let target = &self.link.target;
         let names = [
             target.model.as_str(),
             &target.to_string(),
             self.call.envelope.virtual_model.as_deref().unwrap_or_default(),
         ];
-        let read = heavy(text.len(), || read_client(&text, &own_id, &names)).await;
+        let read = heavy(text.len(), || read_client(&text, &own_id, &names, unsupported)).await;
         let (event, says) = match read {
             Ok(event) => (event, text),
             Err(wrong) => return self.say_error(wrong.error(), wrong.event_id.as_deref()).await,
@@ -61,6 +62,7 @@ impl<S: FrameSink> Session<'_, S> {
         }
         let begun = self.call.begin_response(self.link, &self.clocks).await?;
         self.responses.ask(event_id, is_own, begun);
+        self.silent = Instant::now();
         self.tell(event.into()).await
     }
 

@@ -4,6 +4,7 @@
 use super::OWN_EVENT;
 use super::turns::{self, Turns};
 use super::wrong_event::WrongEvent;
+use penstock_schemas::envelope::Unsupported;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -23,6 +24,12 @@ const FREE: [&str; 8] = [
 
 /// The longest id of an event, in bytes. OpenAI's own limit is 512 characters.
 const EVENT_ID: usize = 512;
+
+/// Where a session asks for what was said as text, in the API as it is and as it was before.
+const TRANSCRIPTIONS: [(&str, &[&str]); 2] = [
+    ("session.audio.input.transcription", &["audio", "input", "transcription"]),
+    ("session.input_audio_transcription", &["input_audio_transcription"]),
+];
 
 /// What an event is for.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,11 +68,16 @@ struct RawEvent<'a> {
 }
 
 /// Reads an event of a client. `own_id` names a response that the client gives no name; `models` are the names of the
-/// session's model, the provider's own first.
+/// session's model, the provider's own first; `unsupported` says whether transcription is refused or left out.
 ///
 /// # Errors
 /// When it cannot be read in one way only, or does what cannot be had here.
-pub fn read_client(text: &[u8], own_id: &str, models: &[&str]) -> Result<ClientEvent, WrongEvent> {
+pub fn read_client(
+    text: &[u8],
+    own_id: &str,
+    models: &[&str],
+    unsupported: Unsupported,
+) -> Result<ClientEvent, WrongEvent> {
     let raw: RawEvent<'_> = serde_json::from_slice(text)
         .map_err(|error| WrongEvent::new("invalid_event", format!("the event cannot be read: {error}")))?;
     let event_id = raw.event_id.as_deref();
@@ -77,7 +89,7 @@ pub fn read_client(text: &[u8], own_id: &str, models: &[&str]) -> Result<ClientE
     match &*raw.r#type {
         "response.create" => create(text, event_id.unwrap_or(own_id)).map_err(named),
         "input_audio_buffer.append" => Ok(ClientEvent::Audio),
-        "session.update" => update(text, models).map_err(named),
+        "session.update" => update(text, models, unsupported).map_err(named),
         kind if FREE.contains(&kind) => Ok(ClientEvent::Free),
         kind => {
             let short: String = kind.chars().take(100).collect();
@@ -104,7 +116,7 @@ fn create(text: &[u8], event_id: &str) -> Result<ClientEvent, WrongEvent> {
     Ok(ClientEvent::Create { event_id: event_id.to_owned(), event: Value::Object(event).to_string() })
 }
 
-fn update(text: &[u8], models: &[&str]) -> Result<ClientEvent, WrongEvent> {
+fn update(text: &[u8], models: &[&str], unsupported: Unsupported) -> Result<ClientEvent, WrongEvent> {
     let mut event = object(text)?;
     let Some(Value::Object(session)) = event.get_mut("session") else { return Err(no_object("session")) };
     check(session, "session")?;
@@ -120,18 +132,14 @@ fn update(text: &[u8], models: &[&str]) -> Result<ClientEvent, WrongEvent> {
         }
         *model = json!(models.first());
     }
-    let transcription = [
-        (
-            "session.audio.input.transcription",
-            session.get("audio").and_then(|audio| audio.get("input")?.get("transcription")),
-        ),
-        ("session.input_audio_transcription", session.get("input_audio_transcription")),
-    ];
-    for (place, asked) in transcription {
-        if asked.is_some_and(|asked| !asked.is_null()) {
-            let why = "what another model writes down in a session is not counted here; use /v1/audio/transcriptions";
+    for (place, pointer) in TRANSCRIPTIONS {
+        let Some(asked) = find(session, pointer).filter(|asked| !asked.is_null()) else { continue };
+        if unsupported == Unsupported::Refuse {
+            let why = "what another model writes down in a session is not counted here: leave it out, use \
+                       /v1/audio/transcriptions, or ask the operator to have it left out (unsupported = \"drop\")";
             return Err(WrongEvent::unsupported(place, why));
         }
+        *asked = Value::Null;
     }
     let turns = turns::steer(session)?;
     Ok(ClientEvent::Update { event: Value::Object(event).to_string(), turns })
@@ -154,6 +162,12 @@ fn check(settings: &Map<String, Value>, place: &str) -> Result<(), WrongEvent> {
     }
 }
 
+/// The value at a place of a session, name by name.
+fn find<'a>(session: &'a mut Map<String, Value>, names: &[&str]) -> Option<&'a mut Value> {
+    let (first, rest) = names.split_first()?;
+    rest.iter().try_fold(session.get_mut(*first)?, |value, name| value.get_mut(*name))
+}
+
 fn no_object(field: &str) -> WrongEvent {
     let why = format!("`{field}` must be an object");
     WrongEvent { param: Some(field.to_owned()), ..WrongEvent::new("invalid_value", why) }
@@ -164,7 +178,7 @@ mod tests {
     use super::*;
 
     fn read(event: &Value) -> Result<ClientEvent, WrongEvent> {
-        read_client(event.to_string().as_bytes(), "penstock_1", &["m", "alpha/m"])
+        read_client(event.to_string().as_bytes(), "penstock_1", &["m", "alpha/m"], Unsupported::Refuse)
     }
 
     fn refused(event: &Value) -> String {
@@ -227,7 +241,10 @@ mod tests {
             b"[]",
             b"",
         ] {
-            assert_eq!(read_client(twice, "penstock_1", &["m"]).unwrap_err().code, "invalid_event");
+            assert_eq!(
+                read_client(twice, "penstock_1", &["m"], Unsupported::Refuse).unwrap_err().code,
+                "invalid_event"
+            );
         }
     }
 
@@ -236,5 +253,13 @@ mod tests {
         let update = json!({ "type": "session.update", "session": { "type": "realtime", "model": "alpha/m" } });
         let Ok(ClientEvent::Update { event, turns: None }) = read(&update) else { panic!("it is right") };
         assert!(event.contains(r#""model":"m""#), "{event}");
+    }
+
+    #[test]
+    fn transcription_is_left_out_where_the_operator_wants_that() {
+        let update = json!({ "type": "session.update", "session": { "audio": { "input": { "transcription": { "model": "w" } } } } });
+        let read = read_client(update.to_string().as_bytes(), "penstock_1", &["m"], Unsupported::Drop);
+        let Ok(ClientEvent::Update { event, turns: None }) = read else { panic!("{read:?}") };
+        assert!(event.contains(r#""transcription":null"#), "{event}");
     }
 }

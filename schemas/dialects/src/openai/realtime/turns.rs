@@ -57,7 +57,10 @@ pub(super) fn switch_off(session: &Map<String, Value>, event_id: &str) -> Option
     let mut session = session.clone();
     let (_, found) = place(&mut session)?;
     let settings = found.as_object_mut()?;
-    settings.insert("idle_timeout_ms".to_owned(), Value::Null);
+    // Not every session knows it, and what a session does not know is refused.
+    if let Some(timeout) = settings.get_mut("idle_timeout_ms") {
+        *timeout = Value::Null;
+    }
     switch(settings);
     let settings = found.take();
     let change = if session.contains_key("turn_detection") {
@@ -122,6 +125,10 @@ mod tests {
             assert_eq!(*settings, json!({ "type": "server_vad", "create_response": false, "idle_timeout_ms": null }));
             assert_eq!(event.pointer("/session/model"), None);
         }
+        let semantic = json!({ "turn_detection": { "type": "semantic_vad" } });
+        let event: Value = serde_json::from_str(&switch_off(&object(semantic), "penstock_0").unwrap()).unwrap();
+        let settings = json!({ "type": "semantic_vad", "create_response": false });
+        assert_eq!(event.pointer("/session/turn_detection"), Some(&settings));
         assert_eq!(switch_off(&object(json!({ "audio": { "input": { "turn_detection": null } } })), "x"), None);
     }
 }
