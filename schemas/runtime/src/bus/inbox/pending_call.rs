@@ -7,7 +7,7 @@ use crate::clock;
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::envelope::{Envelope, Traffic};
+use penstock_schemas::envelope::{Envelope, Operation, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Control, DeclineReason, Declined, FRAME_COST, Frame, Payload, STREAM_CREDIT, TURN};
 use penstock_schemas::name::{ProcessId, RequestId};
@@ -26,6 +26,10 @@ pub(super) const PROBES: u32 = 2;
 /// The same for calls of batches: 3 s of silence in all. No caller waits, a batch may take all the time that a machine has, and
 /// a call that is given to another worker too early is paid for twice.
 const BATCH_PROBES: u32 = 19;
+
+/// The same for sessions: 2 s of silence in all. One lasts for an hour and says nothing most of the time, and what was said in
+/// it cannot be given to another worker; one whose worker has died is told so by the server at once.
+const SESSION_PROBES: u32 = 12;
 
 /// A wait that ends so much too late says that this machine is short of time, and a worker on it may be too: such waits
 /// do not count, up to so many of them.
@@ -65,7 +69,11 @@ impl PendingCall {
     pub async fn publish(&mut self, envelope: &Envelope, body: &Bytes, to: Option<&ProcessId>) -> Result<(), BusError> {
         let bus = &self.inbox.0.bus;
         self.worker = None;
-        self.probes = if envelope.traffic() == Traffic::Batch { BATCH_PROBES } else { PROBES };
+        self.probes = match (envelope.traffic(), envelope.operation) {
+            (Traffic::Batch, _) => BATCH_PROBES,
+            (Traffic::Sync, Operation::Realtime) => SESSION_PROBES,
+            (Traffic::Sync, _) => PROBES,
+        };
         let provider = &envelope.plan.current().target.provider;
         let subject = match to {
             None => bus.subjects.call(provider, envelope.operation, envelope.traffic()),
