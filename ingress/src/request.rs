@@ -47,6 +47,8 @@ pub(crate) struct Request {
     pub(crate) carried_query: BTreeMap<String, String>,
     /// Its place in the process's memory, as long as the request lasts.
     pub(crate) memory: Arc<Reserved>,
+    /// The same of earlier responses that it goes on from.
+    pub(crate) recalled: Option<Reserved>,
     pub(crate) key: Arc<VirtualKey>,
     pub(crate) caller: Caller,
     grant: Grant,
@@ -100,6 +102,7 @@ impl Request {
             headers,
             carried_query,
             memory: Arc::new(memory),
+            recalled: None,
             key: grant.key().clone(),
             caller: grant.caller().clone(),
             grant,

@@ -3,6 +3,7 @@
 
 use super::raw::head;
 use penstock_tests::{LONG, Part, Reply, World, until, words};
+use serde_json::{Value, json};
 use std::fs::read_to_string;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -91,4 +92,29 @@ async fn whole_answers_that_wait_for_their_clients_are_held_within_the_memory_or
         (answer.status == 200).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_a_response_goes_on_from_counts_as_memory_of_its_request_and_within_the_limit_of_a_body() {
+    let world =
+        World::setup().env("PENSTOCK_INGRESS_BODY_LIMIT", "1200KB").env("PENSTOCK_INGRESS_MEMORY", "5MB").start().await;
+    world.upstream("alpha").answers("hello").always();
+    let next = async |previous: &Value, length: usize| {
+        let body = json!({ "model": "alpha/m", "input": "x ".repeat(length / 2), "previous_response_id": previous })
+            .to_string();
+        world.ask("alpha/m").path("/v1/responses").body(body).await
+    };
+    let first = next(&Value::Null, 500_000).await.json();
+    let second = next(&first["id"], 500_000).await.json();
+    assert_eq!(second["status"], "completed", "{second}");
+    // Three times 1 MB of before and three times 0.7 MB are more than there is.
+    let full = next(&second["id"], 700_000).await;
+    assert!(full.status == 503 && full.message().contains("memory"), "{}", full.raw());
+    // 1.3 MB are more than a request may say.
+    let third = next(&second["id"], 5_000).await.json();
+    assert_eq!(third["status"], "completed", "{third}");
+    let long = next(&third["id"], 300_000).await;
+    assert_eq!(long.status, 413, "{}", long.raw());
+    let again = next(&third["id"], 10).await;
+    assert_eq!(again.status, 200, "what was held is given back: {}", again.raw());
 }

@@ -1,7 +1,5 @@
 //! Scaling: what tells a scaler how many workers a provider needs, and workers that come and go under load.
 
-#![expect(clippy::print_stdout, reason = "how long scaling takes is worth reading")]
-
 use penstock_tests::{Answer, Ask, Gate, Process, Reply, World, address_in, until};
 use serde_json::{Value, json};
 use std::time::Instant;

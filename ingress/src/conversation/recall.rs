@@ -10,6 +10,7 @@ use crate::state::Shared;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use penstock_dialects::json::RawObject;
 use penstock_dialects::responses::client::{conversation, fields, value, wrong};
+use penstock_runtime::memory::Reserved;
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::conversation::{ConversationPoint, KeptInput, KeptResponse, response_id, response_of_item};
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
@@ -18,12 +19,16 @@ use penstock_schemas::session::{Session, SessionSource};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
+use std::sync::{Mutex, PoisonError};
 
 /// The longest conversation, in responses.
 const LONGEST: usize = 1000;
 
 /// Responses that are fetched at once.
 const AT_ONCE: usize = 16;
+
+/// How often what was said may be held at once: as it was kept, in the request that says it again, and on its way to the bus.
+const COPIES: usize = 3;
 
 /// Gives the request everything that it refers to. What is to be kept of it; nothing when the caller does not want that.
 pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Option<ToKeep>, Refusal> {
@@ -57,7 +62,7 @@ pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Op
     let (mut before, mut history, mut point) = (Vec::new(), Vec::new(), None);
     match (&previous, conversation) {
         (Some(_), Some(_)) => return Err(both()),
-        (Some(id), None) => (before, history) = self::history(id, &shelf).await?,
+        (Some(id), None) => (before, history, request.recalled) = self::history(id, &shelf, ingress).await?,
         (None, Some(id)) => (history, point) = so_far(id, &shelf).await?,
         (None, None) => {}
     }
@@ -115,11 +120,44 @@ fn items(fields: &RawObject) -> Result<KeptInput, Refusal> {
     Ok(value(fields, "input")?.unwrap_or_default())
 }
 
-/// Everything up to a response, and the names of all responses on the way.
-async fn history(id: &str, shelf: &Shelf) -> Result<(Vec<String>, KeptInput), Refusal> {
+/// What is held of earlier responses, and its place in the process's memory.
+struct SaidMemory {
+    bytes: usize,
+    limit: usize,
+    reserved: Reserved,
+}
+
+impl SaidMemory {
+    /// Makes room for a response and what it was asked, as soon as they are here.
+    fn grow(&mut self, response: &KeptResponse, asked: &KeptInput) -> Result<(), Refusal> {
+        let bytes = response.response.get().len() + asked.iter().map(|item| item.get().len()).sum::<usize>();
+        self.bytes += bytes;
+        if self.bytes > self.limit {
+            return Err(Refusal::BodyTooLarge { limit: self.limit });
+        }
+        Ok(self.reserved.grow(bytes * COPIES)?)
+    }
+}
+
+/// Everything up to a response: the names of all responses on the way, what was said, and its place in the memory.
+async fn history(
+    id: &str,
+    shelf: &Shelf,
+    ingress: &Shared,
+) -> Result<(Vec<String>, KeptInput, Option<Reserved>), Refusal> {
     const PARAM: &str = "previous_response_id";
     let now = clock::now();
-    let (last, _) = shelf.get(id, PARAM, now).await?;
+    let memory = SaidMemory { bytes: 0, limit: ingress.config.body_limit, reserved: ingress.memory.none() };
+    let memory = Mutex::new(memory);
+    let fetch = |id: String| {
+        let memory = &memory;
+        async move {
+            let ((response, _), asked) = tokio::try_join!(shelf.get(&id, PARAM, now), shelf.input(&id))?;
+            memory.lock().unwrap_or_else(PoisonError::into_inner).grow(&response, &asked)?;
+            Ok::<_, Refusal>((response, asked))
+        }
+    };
+    let (last, asked) = fetch(id.to_owned()).await?;
     if !matches!(status(&last).as_str(), "completed" | "incomplete") {
         return Err(wrong(PARAM.to_owned(), &format!("that response is {}", status(&last))).into());
     }
@@ -128,24 +166,17 @@ async fn history(id: &str, shelf: &Shelf) -> Result<(Vec<String>, KeptInput), Re
     if names.len() >= LONGEST {
         return Err(wrong(PARAM.to_owned(), "the conversation is too long: send its items yourself").into());
     }
-    let fetch = |id: &String| {
-        let id = id.clone();
-        async move {
-            let (response, input) = tokio::try_join!(shelf.get(&id, PARAM, now), shelf.input(&id))?;
-            Ok::<_, Refusal>((response.0, input))
-        }
-    };
-    let earlier: Vec<(KeptResponse, KeptInput)> =
-        stream::iter(last.before.iter().map(fetch)).buffered(AT_ONCE).try_collect().await?;
-    let asked = shelf.input(id).await?;
-    let turns: Vec<(KeptResponse, KeptInput)> = earlier.into_iter().chain([(last, asked)]).collect();
+    let mut turns: Vec<(KeptResponse, KeptInput)> =
+        stream::iter(last.before.clone().into_iter().map(fetch)).buffered(AT_ONCE).try_collect().await?;
+    turns.push((last, asked));
     // Only the first can have been asked in a conversation: all others go on from a response.
     let mut said = match turns.first().and_then(|(response, _)| response.conversation.as_ref()) {
         Some(point) => thread::up_to(shelf, point, &names[0]).await?,
         None => Vec::new(),
     };
     said.extend(turns.into_iter().flat_map(|(response, input)| input.into_iter().chain(output(&response))));
-    Ok((names, said))
+    let memory = memory.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((names, said, Some(memory.reserved)))
 }
 
 /// The items of a response, for it to be said again. An id that we gave means nothing to a provider; those of reasoning
