@@ -106,11 +106,8 @@ fn clients() -> Vec<Client> {
         Client::delete("/v1/responses/{id}", "Forgets a kept response", delete(responses::forget)),
         Client::get("/v1/responses/{id}/input_items", "What it answers", get(responses::items)),
         Client::post("/v1/responses/{id}/cancel", "Ends one in the background", post(responses::cancel)),
-        Client::get(
-            "/v1/realtime",
-            "OpenAI's sessions: a WebSocket",
-            get(realtime::connect).post(realtime::other_ways),
-        ),
+        Client::get("/v1/realtime", "OpenAI's sessions: a WebSocket", get(realtime::connect)),
+        Client::post("/v1/realtime", "OpenAI's session by WebRTC: refused", post(realtime::other_ways)),
         Client::post("/v1/realtime/{*other}", "OpenAI's other ways to a session: refused", post(realtime::other_ways)),
         Client::post("/v1/feedback", "What somebody thinks of an answer", post(feedback::create)),
         Client::get("/v1/models", "The models that the key may use", get(models::list)),

@@ -40,6 +40,19 @@ FORM = (
     b'name="stream"\r\n\r\n\r\n--x y--\r\n'
 )
 
+# Events of a session, a client's and a provider's.
+SESSION = [
+    b'{"type":"session.update","session":{"type":"realtime","tools":[{"type":"function","name":"f"}],"audio":{"input":'
+    b'{"turn_detection":{"type":"server_vad","create_response":true,"idle_timeout_ms":null},"transcription":null}}}}',
+    b'{"type":"session.update","session":{"turn_detection":{"type":"server_vad"},"input_audio_transcription":{"model":"w"}}}',
+    b'{"type":"response.create","event_id":"e","response":{"conversation":"none","input":[{"id":"i"}],"max_output_tokens":9}}',
+    b'{"type":"input_audio_buffer.append","audio":"AAAA"}',
+    b'{"type":"session.created","session":{"model":"m","audio":{"input":{"turn_detection":{"type":"server_vad"}}}}}',
+    b'{"type":"response.done","response":{"id":"r","status":"completed","usage":{"input_tokens":9,"output_tokens":3,'
+    b'"input_token_details":{"cached_tokens":4,"cached_tokens_details":{"audio_tokens":1}}}}}',
+    b'{"type":"error","error":{"code":"c","message":"m","event_id":"e"}}',
+]
+
 # (what, kind, text), as in src/names.rs.
 NAMES = [
     (0, 0, "openai/gpt-4o:x@1+y~z"),
@@ -190,6 +203,7 @@ SEEDS = {
     "stream": streams,
     "refuse": refusals,
     "client": clients,
+    "session": lambda: [bytes([way]) + event for way in (0, 1) for event in SESSION],
     "bus": messages,
     "names": names,
     "config": configurations,

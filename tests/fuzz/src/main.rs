@@ -10,6 +10,7 @@ mod client;
 mod names;
 mod provider;
 mod request;
+mod session;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
 use std::sync::LazyLock;
@@ -24,7 +25,7 @@ const SLACK: usize = 64 * 1024;
 
 type Target = fn(Input<'_>);
 
-const TARGETS: [(&str, Target); 10] = [
+const TARGETS: [(&str, Target); 11] = [
     ("request", request::read),
     ("form", request::form),
     ("spell", provider::spell),
@@ -32,6 +33,7 @@ const TARGETS: [(&str, Target); 10] = [
     ("stream", provider::stream),
     ("refuse", provider::refuse),
     ("client", client::write),
+    ("session", session::read),
     ("bus", bus::read),
     ("names", names::read),
     ("config", names::config),
