@@ -102,9 +102,9 @@ async fn answer(default: Knobs, request: Request<Incoming>) -> Result<Response<R
 
 /// A vector that is the same for the same request, and far from those of others.
 fn embedding(body: &[u8]) -> Bytes {
-    let mut state = body.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let mut state = body
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     let mut text = String::with_capacity(DIMENSIONS * 5 + 200);
     text.push_str(EMBEDDING.0);
     for at in 0..DIMENSIONS {
