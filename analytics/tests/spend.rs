@@ -162,7 +162,7 @@ async fn age(world: &World) {
     world.execute("DROP TABLE aged").await;
 }
 
-/// That a report reads what was counted is seen when somebody meddles there.
+/// Adds rows to a table of counted spending: a report that reads it gives other numbers then.
 async fn meddle(world: &World, table: &str, by: &str) {
     let query = SpendQuery { by: vec![by.to_owned()], since: ago(6 * DAY), until: now(), projects: vec![] };
     let before = report(world, &query).await.total.attempts;

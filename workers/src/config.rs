@@ -33,7 +33,7 @@ const OWN_SERVER: &str = "http://127.0.0.1:0/v1";
 
 /// Which providers a process calls. Their keys must be here; those of others may be where it cannot read them.
 #[derive(Clone, Copy, Debug)]
-pub enum Serving<'a> {
+pub enum ServedProviders<'a> {
     /// None: it only wants to know what is configured.
     Nothing,
     /// Every one that is configured.
@@ -42,7 +42,7 @@ pub enum Serving<'a> {
     Only(&'a [String]),
 }
 
-impl Serving<'_> {
+impl ServedProviders<'_> {
     fn includes(&self, name: &str) -> bool {
         match self {
             Self::Nothing => false,
@@ -102,14 +102,14 @@ pub struct ProviderConfig {
 
 impl WorkersConfig {
     /// Reads the sections, for a process that serves these providers.
-    pub fn read(document: &mut Document, serving: Serving<'_>) -> Self {
+    pub fn read(document: &mut Document, serving: ServedProviders<'_>) -> Self {
         let prices: Vec<_> = document.entries("prices").into_iter().filter_map(prices::read).collect();
         let mut sections: BTreeMap<String, Option<Section>> =
             document.sections("providers").into_iter().map(|(name, section)| (name, Some(section))).collect();
         let local = LocalModel::read(&mut document.section(local::SECTION));
         for name in catalogue::providers() {
             // A variable may be set for other reasons: what cannot be served is passed over, unless somebody asks for it.
-            let is_asked = matches!(serving, Serving::Only(names) if names.iter().any(|asked| asked == name));
+            let is_asked = matches!(serving, ServedProviders::Only(names) if names.iter().any(|asked| asked == name));
             let is_here = local.is_some() && name == local::NAME;
             if is_asked || is_here || entry(name).is_some_and(|entry| has_key(&entry.key_env) && can_be_served(&entry))
             {

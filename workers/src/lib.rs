@@ -33,6 +33,6 @@ mod vitals;
 
 pub use providers::demo;
 
-pub use config::{ProviderConfig, Serving, WorkersConfig};
+pub use config::{ProviderConfig, ServedProviders, WorkersConfig};
 pub use keys::ConfiguredKey;
 pub use role::Workers;

@@ -9,7 +9,7 @@ use penstock_runtime::config::{Document, Mistakes};
 use penstock_runtime::secret::credential;
 use penstock_runtime::telemetry::TelemetryVariables;
 use penstock_runtime::{MasterKey, Secret};
-use penstock_workers::{Serving, WorkersConfig};
+use penstock_workers::{ServedProviders, WorkersConfig};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tracing::warn;
@@ -32,15 +32,15 @@ pub(crate) fn file(place: &Place) -> Option<PathBuf> {
 impl Config {
     /// Reads everything, for who calls no provider.
     pub(crate) fn load(place: &Place) -> Result<Self, Mistakes> {
-        Self::load_for(place, Serving::Nothing)
+        Self::load_for(place, ServedProviders::Nothing)
     }
 
     /// Reads everything, for who serves these providers.
-    pub(crate) fn load_for(place: &Place, serving: Serving<'_>) -> Result<Self, Mistakes> {
+    pub(crate) fn load_for(place: &Place, serving: ServedProviders<'_>) -> Result<Self, Mistakes> {
         Self::read(file(place).as_deref(), serving).map(|(config, _)| config)
     }
 
-    fn read(file: Option<&Path>, serving: Serving<'_>) -> Result<(Self, BTreeSet<String>), Mistakes> {
+    fn read(file: Option<&Path>, serving: ServedProviders<'_>) -> Result<(Self, BTreeSet<String>), Mistakes> {
         let mut document = Document::open(file, std::env::vars())?;
         let mut config = Self {
             nats: NatsConfig::read(&mut document),
@@ -114,7 +114,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let file = folder.join("penstock.toml");
         std::fs::write(&file, uncommented).unwrap();
-        let (_, keys_read) = Config::read(Some(&file), Serving::All).unwrap();
+        let (_, keys_read) = Config::read(Some(&file), ServedProviders::All).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         let missing: Vec<_> = keys_read
             .iter()
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_files_for_containers_kubernetes_and_systemd_set_only_what_is_read() {
-        let (_, keys_read) = Config::read(None, Serving::Nothing).unwrap();
+        let (_, keys_read) = Config::read(None, ServedProviders::Nothing).unwrap();
         let variable = |key: &String| format!("PENSTOCK_{key}").to_uppercase().replace(['.', '-'], "_");
         let keys: BTreeSet<String> = keys_read.iter().map(variable).collect();
         // Of the process itself, and of the files.

@@ -10,7 +10,7 @@ use penstock_ingress::Ingress;
 use penstock_runtime::bus::{Bus, NatsConfig};
 use penstock_runtime::clock;
 use penstock_runtime::metrics::Metrics;
-use penstock_workers::{Serving, Workers, catalogue};
+use penstock_workers::{ServedProviders, Workers, catalogue};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,7 +40,7 @@ pub(crate) async fn ingress(place: &Place, listen: Option<String>) -> anyhow::Re
 }
 
 pub(crate) async fn worker(place: &Place, names: &[String]) -> anyhow::Result<ExitCode> {
-    let serving = if names.is_empty() { Serving::All } else { Serving::Only(names) };
+    let serving = if names.is_empty() { ServedProviders::All } else { ServedProviders::Only(names) };
     let mut config = Config::load_for(place, serving)?;
     if !names.is_empty() {
         config.workers.providers.retain(|provider| names.iter().any(|name| name == provider.id.as_str()));

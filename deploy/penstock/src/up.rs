@@ -22,7 +22,7 @@ use penstock_analytics::{Address, Analytics};
 use penstock_ingress::{Ingress, keys};
 use penstock_runtime::metrics::Metrics;
 use penstock_runtime::{Life, MasterKey, Secret};
-use penstock_workers::{Serving, Workers, demo};
+use penstock_workers::{ServedProviders, Workers, demo};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,7 +63,7 @@ struct Running {
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(place: &Place, options: UpOptions) -> anyhow::Result<ExitCode> {
     let with_demo = options.demo || options.demo_traffic;
-    let mut config = Config::load_for(place, Serving::All)?;
+    let mut config = Config::load_for(place, ServedProviders::All)?;
     if let Some(listen) = &options.listen {
         config.ingress.listen = listen.parse().with_context(|| format!("--listen {listen}: not an address"))?;
     }

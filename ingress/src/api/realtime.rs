@@ -1,5 +1,4 @@
-//! OpenAI's sessions: a WebSocket. The ways around it, by WebRTC, SIP or a key of the provider's for browsers, are not to be
-//! had here, and whoever tries one hears what is.
+//! OpenAI's sessions: a WebSocket. WebRTC, SIP and client secrets are refused, with the address to use instead.
 
 use crate::http::aliases;
 use crate::http::reply;

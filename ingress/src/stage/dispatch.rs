@@ -61,7 +61,7 @@ async fn send(funded: Funded, ingress: &Shared, record: &mut Record) -> Result<B
         return Err(Refusal::NotReady("the connection to NATS is down"));
     }
     let Funded { request, route, hold, .. } = funded;
-    // A session is one, whoever is slow.
+    // A session is never opened twice.
     let hedge = route.hedge.filter(|_| request.asked.operation != Operation::Realtime);
     let (asked, plan) = (&request.asked, &route.plan);
     let is_resumable = route.on_break == OnBreak::Resume && asked.operation == Operation::Chat && !request.is_kept;

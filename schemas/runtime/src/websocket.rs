@@ -8,7 +8,7 @@ use uuid::Uuid;
 /// What every server adds to the client's key.
 const ADDED: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// A client's key: 16 bytes that nobody guesses.
+/// A client's key: 16 random bytes.
 pub fn new_key() -> String {
     BASE64_STANDARD.encode(Uuid::new_v4().as_bytes())
 }

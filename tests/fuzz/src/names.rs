@@ -13,7 +13,7 @@ use penstock_schemas::name::{self, ModelId, ProjectId, Target};
 use penstock_schemas::price::{PerMillion, PerUnit};
 use penstock_schemas::question::{Question, Words};
 use penstock_schemas::{UnixMicros, pattern, rfc3339};
-use penstock_workers::{Serving, WorkersConfig};
+use penstock_workers::{ServedProviders, WorkersConfig};
 use serde_json::Value;
 
 const NOW: UnixMicros = UnixMicros(1_795_341_600_000_000);
@@ -128,7 +128,7 @@ pub fn config(input: Input<'_>) {
     let variable = variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     let Ok(mut document) = Document::read("penstock.toml", file, variable) else { return };
     drop(format!("{:?}", IngressConfig::read(&mut document)));
-    let _ = WorkersConfig::read(&mut document, Serving::All);
+    let _ = WorkersConfig::read(&mut document, ServedProviders::All);
     if let Err(mistakes) = document.finish() {
         input.bounds(mistakes.to_string().len());
     }

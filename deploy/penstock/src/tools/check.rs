@@ -3,11 +3,11 @@
 use crate::Place;
 use crate::config::{self, Config};
 use crate::tools::output::write;
-use penstock_workers::Serving;
+use penstock_workers::ServedProviders;
 use std::process::ExitCode;
 
 pub(crate) fn run(place: &Place) -> anyhow::Result<ExitCode> {
-    let config = Config::load_for(place, Serving::All)?;
+    let config = Config::load_for(place, ServedProviders::All)?;
     let file = config::file(place).map_or("no file".to_owned(), |file| file.display().to_string());
     let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let providers = list(config.workers.providers.iter().map(|provider| provider.id.to_string()).collect());

@@ -1,5 +1,5 @@
-//! The events of a client: what begins a response, what changes the session, what only passes. What could cost money that
-//! nobody counts is refused by name; what is not known here is refused too, because nobody knows what it costs.
+//! The events of a client: what begins a response, what changes the session, what only passes. An event or a field that costs
+//! money without being counted, or that is not known here, is refused by name.
 
 use super::OWN_EVENT;
 use super::turns::{self, Turns};

@@ -1,5 +1,5 @@
 //! Token counts of a response in a session. Source: `RealtimeResponseUsage` in openai-python: the parts are text, audio and
-//! images, and what came from the cache is told for each of them.
+//! images, each with its cached tokens.
 
 use crate::openai::provider::usage::whole_number;
 use penstock_schemas::usage::Usage;

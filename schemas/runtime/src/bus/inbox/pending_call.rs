@@ -28,7 +28,7 @@ pub(super) const PROBES: u32 = 2;
 const BATCH_PROBES: u32 = 19;
 
 /// The same for sessions: 2 s of silence in all. One lasts for an hour and says nothing most of the time, and what was said in
-/// it cannot be given to another worker; one whose worker has died is told so by the server at once.
+/// it cannot be given to another worker; that a worker has died, the server says at the first probe.
 const SESSION_PROBES: u32 = 12;
 
 /// A wait that ends so much too late says that this machine is short of time, and a worker on it may be too: such waits
