@@ -20,11 +20,14 @@ project = "search"
 secret = "env:WEB_KEY"
 "#;
 
-/// Adds to the file that all tools read.
+/// What is applied by hand. The gateway does not watch it, so it never applies it by itself.
+const FILE: &str = "by-hand.toml";
+
+/// Adds to the file, which begins as the gateway's.
 fn declare(world: &World, toml: &str) {
-    let file = world.folder().path().join("front.toml");
-    let before = std::fs::read_to_string(&file).expect("the file is there");
-    world.folder().write("front.toml", &(before + toml));
+    let read = |name: &str| std::fs::read_to_string(world.folder().path().join(name));
+    let before = read(FILE).or_else(|_| read("front.toml")).expect("the gateway has a file");
+    world.folder().write(FILE, &(before + toml));
 }
 
 async fn names(world: &World, sort: &str) -> Vec<String> {
@@ -38,7 +41,7 @@ async fn a_file_is_shown_as_a_diff_applied_once_and_pruned_when_asked() {
     let world = World::setup().env("WEB_KEY", "psk_of_the_environment_1").start().await;
     world.tool(&["users", "create", "ann"]).await;
     declare(&world, DECLARED);
-    let dry = world.run(&["apply", "--dry-run"]).await;
+    let dry = world.run_reading(FILE, &["apply", "--dry-run"]).await;
     assert_eq!(dry.code, 0, "{}", dry.err);
     let lines =
         ["+ project search: enabled true", "+ budget search-monthly: match", "+ key web: ", "+ key preset-web: "];
@@ -48,19 +51,21 @@ async fn a_file_is_shown_as_a_diff_applied_once_and_pruned_when_asked() {
     assert!(dry.out.ends_with("4 to make, 0 to change, 0 to remove; nothing was changed\n"), "{}", dry.out);
     assert_eq!(names(&world, "budgets").await, Vec::<String>::new());
 
-    let applied = world.tool(&["apply"]).await;
+    let applied = world.run_reading(FILE, &["apply", "--format", "json"]).await;
+    assert_eq!(applied.code, 0, "{}", applied.err);
+    let applied: Value = serde_json::from_str(&applied.out).expect("JSON");
     let secret = applied["keys"]["web"].as_str().unwrap_or_else(|| panic!("{applied}")).to_owned();
     assert_eq!(applied["keys"].as_object().map(serde_json::Map::len), Some(1), "{applied}");
     for secret in [secret.as_str(), "psk_of_the_environment_1"] {
         until("the key to be known", async || (world.ask("fast").key(secret).await.status == 200).then_some(())).await;
     }
-    let again = world.run(&["apply"]).await;
+    let again = world.run_reading(FILE, &["apply"]).await;
     assert!(again.out.starts_with("everything is as "), "{}", again.out);
 
     declare(&world, "[[limits]]\nname = \"l\"\nrates = { requests_per_minute = 9 }\n");
     let changed = world.run(&["budgets", "set", "search-monthly", "limit_usd=60"]).await;
     assert_eq!(changed.code, 0, "{}", changed.err);
-    let pruned = world.run(&["apply", "--prune"]).await;
+    let pruned = world.run_reading(FILE, &["apply", "--prune"]).await;
     for line in [
         "~ budget search-monthly: limit_usd \"60\" → \"50.00\"",
         "+ limit l",
@@ -103,10 +108,10 @@ secret = "psk_written_here_itself"
 "#;
     declare(&world, wrong);
     for command in ["apply", "check"] {
-        let output = world.run(&[command]).await;
+        let output = world.run_reading(FILE, &[command]).await;
         assert_eq!(output.code, 64, "{}", output.err);
         for place in [
-            "front.toml: projects[1].name: `search` is there twice",
+            "by-hand.toml: projects[1].name: `search` is there twice",
             "budgets[0].name: ",
             "budgets[0].limit_usd: ",
             "budgets[0].cycle: ",

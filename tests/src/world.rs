@@ -235,6 +235,14 @@ impl World {
         finished(self.penstock("front.toml").args(arguments)).await
     }
 
+    /// The same with another file of the folder as its configuration: one that no role watches.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub async fn run_reading(&self, config: &str, arguments: &[&str]) -> Output {
+        finished(self.penstock(config).args(arguments)).await
+    }
+
     /// The same with another variable in its environment.
     ///
     /// # Panics
