@@ -1,8 +1,9 @@
 //! What a provider's error says, in whichever shape it says it, and which kind of failure that is, where a dialect has no
-//! words of its own. Kinds come from the status and from documented codes, never from the words of a message.
+//! words of its own. Kinds come from the status and from documented codes, and never from the words of a message, save that a
+//! prompt is too long: see `crate::overflow`.
 //! Source: <https://platform.openai.com/docs/guides/error-codes>; for the copies, beside each word.
 
-use crate::error_details;
+use crate::{error_details, overflow};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
@@ -41,6 +42,7 @@ pub fn within(parts: &ErrorParts) -> Failure {
         Some(status) => kind(status, parts),
         None => parts.words().find_map(kind_of_word).unwrap_or(FailureKind::Broken),
     };
+    let kind = overflow::refine(kind, parts.message.as_deref().unwrap_or_default());
     let message = match (kind, &parts.message) {
         (FailureKind::ProviderAuth, _) => "the provider refused the key".to_owned(),
         (_, Some(message)) => message.clone(),

@@ -37,6 +37,7 @@ pub mod mistral;
 pub mod ollama;
 pub mod openai;
 mod opening;
+pub mod overflow;
 pub mod provider;
 pub mod responses;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::{ErrorResponse, retry_after};
 use penstock_dialects::error_details;
 use penstock_dialects::errors::{self, ErrorParts};
+use penstock_dialects::overflow;
 use penstock_dialects::strike::strike;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
@@ -12,7 +13,7 @@ pub(crate) fn refuse_by(refusal: &ErrorResponse<'_>, kind_of: impl Fn(u16, &Erro
     let ErrorResponse { provider, status, .. } = refusal;
     let json = serde_json::from_slice::<Value>(refusal.body);
     let parts = json.as_ref().map(ErrorParts::of).unwrap_or_default();
-    let kind = kind_of(*status, &parts);
+    let kind = overflow::refine(kind_of(*status, &parts), parts.message.as_deref().unwrap_or_default());
     // What comes with a refused key is about the key.
     let details = json.ok().filter(|_| kind != FailureKind::ProviderAuth);
     let details = details.and_then(|json| error_details::of(&json, refusal.key));

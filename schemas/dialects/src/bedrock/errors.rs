@@ -3,6 +3,7 @@
 //! <https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html>.
 
 use crate::errors::tidy;
+use crate::overflow;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ pub(super) fn within_stream(name: &str, data: &[u8]) -> Failure {
     let body: Value = serde_json::from_slice(data).unwrap_or_default();
     let said = |field| body.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
     let message = said("message").or_else(|| said("originalMessage"));
-    let kind = kind(name).unwrap_or(FailureKind::Broken);
+    let kind = overflow::refine(kind(name).unwrap_or(FailureKind::Broken), message.unwrap_or_default());
     let message = match (kind, message) {
         (FailureKind::ProviderAuth, _) => "the provider refused the key".to_owned(),
         (_, Some(message)) => tidy(message),

@@ -3,7 +3,7 @@
 //! named by the list.
 
 use penstock_schemas::envelope::Dialect;
-use penstock_schemas::failure::Failure;
+use penstock_schemas::failure::{Failure, FailureKind};
 
 /// A field and all below it, and what the dialect calls it.
 type Names = &'static [(&'static str, &'static str)];
@@ -57,6 +57,7 @@ const GOOGLE: Names = &[
     ("reasoning", "generationConfig.thinkingConfig"),
     ("tool_choice", "toolConfig.functionCallingConfig"),
     ("safety_settings", "safetySettings"),
+    ("media_resolution", "generationConfig.mediaResolution"),
     ("metadata", "labels"),
     ("dimensions", "outputDimensionality"),
     ("input_type", "taskType"),
@@ -119,8 +120,17 @@ fn tool(dialect: Dialect, path: &str) -> Option<String> {
     })
 }
 
-/// A failure that names its field as the caller does.
+/// How Anthropic says that a prompt does not fit: its clients shorten the conversation when a message begins so.
+/// Source: <https://platform.claude.com/docs/en/build-with-claude/context-windows>.
+const TOO_LONG: &str = "prompt is too long";
+
+/// A failure that names its field as the caller does, and says what callers of the dialect act on as its own provider does.
 pub fn failure(dialect: Dialect, failure: &Failure) -> Option<Failure> {
+    if failure.kind == FailureKind::ContextTooLong && dialect == Dialect::Anthropic {
+        let is_said = failure.message.to_lowercase().contains(TOO_LONG);
+        let message = format!("{TOO_LONG}: {}", failure.message);
+        return Some(Failure { message, ..failure.clone() }).filter(|_| !is_said);
+    }
     let param = failure.param.as_ref()?;
     let own = field(dialect, param)?;
     let message = failure.message.replace(&format!("`{param}`"), &format!("`{own}`"));
@@ -138,7 +148,6 @@ pub fn for_ollama(message: &str, param: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use penstock_schemas::failure::FailureKind;
 
     #[test]
     fn each_field_has_the_callers_name() {
@@ -170,6 +179,16 @@ mod tests {
         ] {
             assert_eq!(field(dialect, path).as_deref(), own, "{dialect:?} {path}");
         }
+    }
+
+    #[test]
+    fn a_client_of_anthropics_reads_the_words_at_which_it_shortens_the_conversation() {
+        let failed = |message: &str| Failure::provider(FailureKind::ContextTooLong, message);
+        let vllm = failed("This model's maximum context length is 4096 tokens.");
+        let own = failure(Dialect::Anthropic, &vllm).unwrap();
+        assert_eq!(own.message, "prompt is too long: This model's maximum context length is 4096 tokens.");
+        assert_eq!(failure(Dialect::Anthropic, &failed("Prompt is too long: 3 tokens > 2 maximum")), None);
+        assert_eq!(failure(Dialect::Responses, &vllm), None);
     }
 
     #[test]

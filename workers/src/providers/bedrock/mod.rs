@@ -7,6 +7,7 @@ use super::refusal::refuse_by;
 use super::{Adapter, ErrorResponse, Outgoing};
 use penstock_dialects::bedrock::{Bedrock, errors};
 use penstock_dialects::errors::{kind, tidy};
+use penstock_dialects::overflow;
 use penstock_dialects::provider::FormatSettings;
 use penstock_dialects::strike::strike;
 use penstock_schemas::UnixMicros;
@@ -37,7 +38,7 @@ fn refuse(refusal: &ErrorResponse<'_>) -> Failure {
     let name = header.or(within).map(bare).filter(|name| !name.is_empty());
     let mut failure = refuse_by(refusal, kind);
     let kind = match (name.and_then(errors::kind), refusal.status) {
-        (Some(kind), _) => kind,
+        (Some(kind), _) => overflow::refine(kind, &failure.message),
         (None, 424) => FailureKind::ServerError, // the model failed, not the caller
         (None, _) => failure.kind,
     };

@@ -1,8 +1,9 @@
 //! Which kind of failure an error of Anthropic's is, by its status and its `type`.
 //! Source: <https://platform.claude.com/docs/en/api/errors>. A prompt that is too long has no word of its own there: it is
-//! an `invalid_request_error` like others, so it cannot be told apart.
+//! an `invalid_request_error` like others, told apart by its message.
 
 use crate::errors::{self, ErrorParts};
+use crate::overflow;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
@@ -34,6 +35,7 @@ fn kind_of_type(class: &str) -> Option<FailureKind> {
 pub(super) fn within(error: &Value) -> Failure {
     let parts = ErrorParts::of(error);
     let kind = parts.class.as_deref().and_then(kind_of_type).unwrap_or(FailureKind::Broken);
+    let kind = overflow::refine(kind, parts.message.as_deref().unwrap_or_default());
     let message = match (kind, parts.message) {
         (FailureKind::ProviderAuth, _) => "the provider refused the key".to_owned(),
         (_, Some(message)) => message,

@@ -1,9 +1,10 @@
 //! What Google's errors are: `{"error": {"code", "message", "status", "details"}}`. Kinds come from the status, the
-//! canonical code and the reason in the details, never from the words of a message.
+//! canonical code and the reason in the details, not from the words of a message, save for `crate::overflow`.
 //! Sources: <https://google.aip.dev/193>, <https://ai.google.dev/gemini-api/docs/troubleshooting>,
 //! <https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto>.
 
 use crate::errors::{self, ErrorParts};
+use crate::overflow;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub(super) fn within(error: &Value) -> Failure {
     let parts = ErrorParts::of(&plain(&said));
     let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     let kind = kind(status.unwrap_or(0), &parts);
+    let kind = overflow::refine(kind, parts.message.as_deref().unwrap_or_default());
     let message = match (kind, parts.message) {
         (FailureKind::ProviderAuth, _) => "the provider refused the key".to_owned(),
         (_, Some(message)) => message,

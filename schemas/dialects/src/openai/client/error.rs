@@ -68,8 +68,9 @@ pub fn words(failure: &Failure) -> (&'static str, Option<String>) {
     let code = match (&failure.provider_code, failure.kind) {
         // The provider's word would be read as one about the caller's own key.
         (_, kind @ FailureKind::ProviderAuth) => Some(kind.as_str().to_owned()),
+        // Whatever the provider calls it: clients of this dialect shorten the conversation at this word alone.
+        (_, FailureKind::ContextTooLong) => Some("context_length_exceeded".to_owned()),
         (Some(code), _) => Some(code.clone()),
-        (None, FailureKind::ContextTooLong) => Some("context_length_exceeded".to_owned()),
         (None, _) if is_request && failure.provider_status.is_some() => None,
         (None, kind) => Some(kind.as_str().to_owned()),
     };
