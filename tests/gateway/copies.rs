@@ -190,3 +190,68 @@ async fn previews_that_a_caller_switches_on_go_along_between_equal_dialects() {
         "400 invalid_request_error invalid_header"
     );
 }
+
+/// How SGLang says that a prompt does not fit, in a stream that has begun with 200, and that vLLM says whole.
+const OVERFLOWS: [&str; 2] = [
+    "Input length (600013 tokens) exceeds the maximum allowed length (536826 tokens).",
+    "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.",
+];
+
+#[tokio::test]
+async fn a_prompt_that_does_not_fit_goes_to_the_next_target_and_is_named_so_that_clients_shorten_it() {
+    let two = "[models.two]\ntargets = [{ model = \"alpha/m\", retries = 0 }, { model = \"beta/m\", retries = 0 }]\n";
+    let world = World::setup().config(&format!("{ONCE}{two}")).start().await;
+    world.upstream("beta").answers("roomier").always();
+    for message in OVERFLOWS {
+        let error =
+            json!({"object": "error", "message": message, "type": "BadRequestError", "param": null, "code": 400});
+        let within = Reply::stream([format!("data: {}\n\n", json!({ "error": error })), words::DONE.to_owned()]);
+        world.upstream("alpha").replies(within).once();
+        assert_eq!(world.ask("two").stream().await.text(), "roomier", "{message}");
+        world.upstream("alpha").replies(Reply::whole(400, error.to_string())).always();
+        assert_eq!(world.ask("two").await.text(), "roomier", "{message}");
+        assert_eq!(world.ask("once").await.error(), "400 invalid_request_error context_length_exceeded");
+        let said = messages(&world, "once").await.json()["error"]["message"].clone();
+        assert_eq!(said, format!("prompt is too long: {message}"));
+    }
+}
+
+#[tokio::test]
+async fn odd_roles_types_ids_and_reasons_of_a_copy_reach_an_openai_client_as_openais() {
+    let world = World::setup().config(ONCE).start().await;
+    let deltas = [
+        r#"{"role":"","content":"a"}"#,
+        r#"{"role":"","content":"b"}"#,
+        r#"{"tool_calls":[{"index":0,"id":7,"type":"","function":{"name":"f","arguments":"{}"}}]}"#,
+    ];
+    world.upstream("alpha").replies(stream(&deltas, "tool_use")).once();
+    let raw = world.ask("once").stream().await.raw();
+    assert!(!raw.contains(r#""role":"""#) && !raw.contains(r#""type":"""#), "{raw}");
+    assert!(raw.contains(r#""id":"call_7""#) && raw.contains(r#""finish_reason":"tool_calls""#), "{raw}");
+    for (theirs, ours) in [(json!(""), "stop"), (Value::Null, "stop"), (json!("sensitive"), "content_filter")] {
+        let mut whole: Value = serde_json::from_str(&words::whole("hello")).unwrap();
+        whole["choices"][0]["finish_reason"] = theirs.clone();
+        world.upstream("alpha").replies(Reply::whole(200, whole.to_string())).once();
+        assert_eq!(world.ask("once").await.json()["choices"][0]["finish_reason"], ours, "{theirs}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_a_provider_could_not_finish_is_a_failure_and_no_end_of_a_turn() {
+    let world = World::setup().config(ONCE).start().await;
+    let said = [r#"{"content":"hello"}"#];
+    for (reason, error) in [
+        ("error", "502 server_error server_error"),
+        ("network_error", "502 server_error broken"),
+        ("insufficient_system_resource", "503 service_unavailable_error overloaded"),
+    ] {
+        let whole =
+            words::whole("hello").replace(r#""finish_reason":"stop""#, &format!(r#""finish_reason":"{reason}""#));
+        assert!(whole.contains(reason), "{whole}");
+        world.upstream("alpha").replies(Reply::whole(200, whole)).once();
+        assert_eq!(world.ask("once").await.error(), error, "{reason}");
+    }
+    world.upstream("alpha").replies(stream(&said, "error")).once();
+    let raw = messages(&world, "once").stream().await.raw();
+    assert!(!raw.contains("message_stop") && raw.contains("could not finish its answer"), "{raw}");
+}

@@ -19,7 +19,7 @@ async fn an_answer_passes_byte_for_byte_and_its_tokens_are_counted() {
     let world = World::start().await;
     world.upstream("alpha").replies(Reply::whole(200, ANSWER)).always();
     let request =
-        json!({"model": "alpha/m", "input": [[1, 2], [3]], "encoding_format": "base64", "dimensions": 2, "x": 1.5});
+        json!({"model": "alpha/m", "input": [[1, 2], [3]], "encoding_format": "float", "dimensions": 2, "x": 1.5});
     let answer = world.post("/v1/embeddings", &request).await;
     assert_eq!((answer.status.as_u16(), answer.raw()), (200, ANSWER.replace("m-1", "alpha/m")));
     assert_eq!(answer.header("x-penstock-cost-usd"), "0.000008");
@@ -33,6 +33,25 @@ async fn an_answer_passes_byte_for_byte_and_its_tokens_are_counted() {
         json!({"operation": "embeddings", "input_tokens": 8, "output_tokens": null, "cost": "0.000008"})
     );
     assert_eq!(world.requests(1).await[0]["operation"], "embeddings");
+}
+
+#[tokio::test]
+async fn vectors_come_in_the_encoding_that_was_asked_for_whatever_the_provider_gives() {
+    let world = World::start().await;
+    let of = |vector: &Value| {
+        let item = json!({"object": "embedding", "index": 0, "embedding": vector});
+        let usage = json!({"prompt_tokens": 1, "total_tokens": 1});
+        Reply::whole(200, json!({"object": "list", "data": [item], "model": "m-1", "usage": usage}).to_string())
+    };
+    let (floats, base64) = (json!([0.5, -1.0]), json!("AAAAPwAAgL8="));
+    for given in [&floats, &base64] {
+        world.upstream("alpha").replies(of(given)).always();
+        for (format, wanted) in [(json!("base64"), &base64), (json!("float"), &floats), (Value::Null, &floats)] {
+            let request = json!({"model": "alpha/m", "input": "a", "encoding_format": format});
+            let answer = world.post("/v1/embeddings", &request).await.json();
+            assert_eq!(&answer["data"][0]["embedding"], wanted, "{format} of {given}");
+        }
+    }
 }
 
 #[tokio::test]

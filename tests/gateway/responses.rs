@@ -359,13 +359,16 @@ async fn what_is_wrong_or_cannot_be_done_elsewhere_is_named() {
         ),
         (json!({ "stream": "yes" }), "400 invalid_request_error invalid_value (stream)"),
         (json!({ "tools": [{}] }), "400 invalid_request_error invalid_value (tools[0].type)"),
-        (json!({ "truncation": "auto" }), "400 invalid_request_error unsupported (truncation)"),
+        (json!({ "max_tool_calls": 3 }), "400 invalid_request_error unsupported (max_tool_calls)"),
         (json!({ "conversation": "conv_1" }), "404 invalid_request_error not_found (conversation)"),
         (json!({ "background": true, "store": false }), "400 invalid_request_error invalid_value (background)"),
     ] {
         assert_eq!(ask(&world, "alpha/m", &fields).await.error(), error, "{fields}");
     }
     assert_eq!(world.upstream("alpha").calls().len(), 0);
+    // A conversation that is too long is refused by such a provider, and not cut: that the wish was left out is told.
+    let uncut = ask(&world, "alpha/m", &json!({ "truncation": "auto" })).await;
+    assert_eq!((uncut.status.as_u16(), uncut.header("x-penstock-dropped-params")), (200, "truncation"));
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod model_name;
 mod number;
 pub mod own_words;
 mod rewriter;
+mod vectors;
 mod wrong_request;
 
 pub use number::Numbers;

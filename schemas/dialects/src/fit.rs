@@ -63,6 +63,10 @@ impl Fit {
     }
 }
 
+/// What one dialect's clients send along and no other provider knows, and an answer means the same without: the thresholds of
+/// Google's own filters, how closely its models look at images, and whether a conversation that is too long is cut.
+pub(crate) const OTHERS_OWN: [&str; 3] = ["safety_settings", "media_resolution", "truncation"];
+
 /// Whether a field of a chat request says what would be so without it.
 pub(crate) fn is_nothing(name: &str, value: &Value) -> bool {
     match name {

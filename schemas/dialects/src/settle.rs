@@ -1,20 +1,46 @@
-//! Fields of other APIs that clients put into a chat, in the agnostic form's own words: Anthropic's `thinking`. Knows no provider.
-//! Source: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>.
+//! Fields of other APIs that clients put into a chat, in the agnostic form's own words: Anthropic's `thinking`, its thoughts as
+//! LiteLLM's clients give them back, `thinking_blocks`, and Gemini's signatures of calls as Google's own OpenAI endpoint and
+//! LiteLLM give them, `extra_content` and `provider_specific_fields`. Knows no provider.
+//! Sources: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>,
+//! <https://docs.litellm.ai/docs/reasoning_content>, <https://ai.google.dev/gemini-api/docs/thought-signatures#openai>.
 
 use bytes::Bytes;
+use memchr::memmem;
+use penstock_schemas::chat::Issuer;
 use serde_json::{Map, Value, json};
 
-/// The request with `thinking` as `reasoning`; `None` when it has none.
+const WISH: &str = "thinking";
+
+const BLOCKS: &str = "thinking_blocks";
+
+/// What a chat model painted, as OpenRouter gives it and as we do.
+/// Source: <https://openrouter.ai/docs/features/multimodal/image-generation>.
+const IMAGES: &str = "images";
+
+/// Where a call has its signature: a member, and the way to it from there.
+const SIGNED: [(&str, &str); 2] =
+    [("extra_content", "/google/thought_signature"), ("provider_specific_fields", "/thought_signature")];
+
+/// The request in the agnostic form's words; `None` when it is.
 pub(super) fn settle(body: &Bytes) -> Option<Bytes> {
-    memchr::memmem::find(body, b"\"thinking\"")?;
+    let has = |name: &str| memmem::find(body, name.as_bytes()).is_some();
+    if ![WISH, BLOCKS, IMAGES, SIGNED[0].0, SIGNED[1].0].iter().any(|name| has(&format!("\"{name}\""))) {
+        return None;
+    }
     let mut request: Map<String, Value> = serde_json::from_slice(body).ok()?;
-    let thinking = request.get("thinking").filter(|thinking| thinking.is_object())?;
+    let is_settled = [settle_wish(&mut request), settle_thoughts(&mut request), settle_images(&mut request)];
+    is_settled.contains(&true).then(|| Value::Object(request).to_string().into())
+}
+
+/// `thinking` as `reasoning`.
+fn settle_wish(request: &mut Map<String, Value>) -> bool {
+    let Some(thinking) = request.get("thinking").filter(|thinking| thinking.is_object()) else { return false };
     let budget = thinking.get("budget_tokens").and_then(Value::as_u64);
     let reasoning = match (thinking.get("type").and_then(Value::as_str), budget) {
         (Some("disabled"), _) => json!({ "enabled": false }),
         (_, Some(budget)) => json!({ "max_tokens": budget }),
         (Some("enabled" | "adaptive" | "auto"), None) => json!({ "enabled": true }),
-        _ => return None,
+        _ => return false,
     };
     request.shift_remove("thinking");
     let is_said =
@@ -22,7 +48,76 @@ pub(super) fn settle(body: &Bytes) -> Option<Bytes> {
     if !is_said {
         request.insert("reasoning".to_owned(), reasoning);
     }
-    Some(Value::Object(request).to_string().into())
+    true
+}
+
+/// Thoughts and signatures of messages as `reasoning_details`, which count where a message has both.
+fn settle_thoughts(request: &mut Map<String, Value>) -> bool {
+    let messages = request.get_mut("messages").and_then(Value::as_array_mut);
+    let mut is_settled = false;
+    for message in messages.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let blocks = message.shift_remove(BLOCKS);
+        let others = message.shift_remove(SIGNED[1].0);
+        is_settled |= blocks.is_some() || others.is_some();
+        let blocks = blocks.as_ref().and_then(Value::as_array).into_iter().flatten();
+        let mut details: Vec<Value> = blocks.filter_map(detail).collect();
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
+            for (name, way) in SIGNED {
+                let Some(member) = call.shift_remove(name) else { continue };
+                is_settled = true;
+                let signature = member.pointer(way).and_then(Value::as_str).filter(|signature| !signature.is_empty());
+                details.extend(signature.map(|data| {
+                    json!({ "type": "reasoning.encrypted", "data": data, "id": call.get("id"), "format": Issuer::Google })
+                }));
+            }
+        }
+        if !details.is_empty() && message.get("reasoning_details").is_none_or(Value::is_null) {
+            message.insert("reasoning_details".to_owned(), details.into());
+        }
+    }
+    is_settled
+}
+
+/// Images of an answer that comes back as parts of its content.
+fn settle_images(request: &mut Map<String, Value>) -> bool {
+    let messages = request.get_mut("messages").and_then(Value::as_array_mut);
+    let mut is_settled = false;
+    for message in messages.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let Some(Value::Array(images)) = message.shift_remove(IMAGES) else { continue };
+        is_settled = true;
+        if images.is_empty() {
+            continue;
+        }
+        let mut parts = match message.shift_remove("content") {
+            Some(Value::String(text)) if !text.is_empty() => vec![json!({ "type": "text", "text": text })],
+            Some(Value::Array(parts)) => parts,
+            _ => Vec::new(),
+        };
+        let url = |image: &Value| image.pointer("/image_url/url").filter(|url| url.is_string()).cloned();
+        parts.extend(
+            images.iter().filter_map(url).map(|url| json!({ "type": "image_url", "image_url": { "url": url } })),
+        );
+        message.insert("content".to_owned(), parts.into());
+    }
+    is_settled
+}
+
+/// A block of Anthropic's as a detail. One without a signature is no one's to take back.
+fn detail(block: &Value) -> Option<Value> {
+    let text = |name: &str| block.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    match block.get("type")?.as_str()? {
+        "thinking" => Some(json!({
+            "type": "reasoning.text",
+            "text": text("thinking").unwrap_or_default(),
+            "signature": text("signature")?,
+            "format": Issuer::Anthropic,
+        })),
+        "redacted_thinking" => {
+            Some(json!({ "type": "reasoning.encrypted", "data": text("data")?, "format": Issuer::Anthropic }))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -50,5 +145,55 @@ mod tests {
         {
             assert_eq!(settled(other), None);
         }
+    }
+
+    #[test]
+    fn images_of_an_answer_that_comes_back_are_parts_of_it() {
+        let images = json!([{"type": "image_url", "index": 0, "image_url": {"url": "data:image/png;base64,AA=="}}]);
+        let request = json!({"messages": [{"role": "assistant", "content": "Here", "images": images},
+            {"role": "assistant", "content": null, "images": images}, {"role": "assistant", "content": "x", "images": []}]});
+        let settled: Value = serde_json::from_slice(&settle(&request.to_string().into()).unwrap()).unwrap();
+        let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}});
+        assert_eq!(
+            settled["messages"],
+            json!([{"role": "assistant", "content": [{"type": "text", "text": "Here"}, image]},
+            {"role": "assistant", "content": [image]}, {"role": "assistant", "content": "x"}])
+        );
+    }
+
+    #[test]
+    fn thoughts_that_litellms_clients_give_back_are_details_of_their_issuer() {
+        let blocks = json!([{"type": "thinking", "thinking": "", "signature": "s"}, {"type": "redacted_thinking", "data": "d"},
+            {"type": "thinking", "thinking": "unsigned"}]);
+        let request = json!({"messages": [{"role": "user", "content": "a"},
+            {"role": "assistant", "content": null, "thinking_blocks": blocks},
+            {"role": "assistant", "content": "b", "thinking_blocks": null},
+            {"role": "assistant", "content": "b", "thinking_blocks": blocks, "reasoning_details": []}]});
+        let settled: Value = serde_json::from_slice(&settle(&request.to_string().into()).unwrap()).unwrap();
+        let details = json!([{"type": "reasoning.text", "text": "", "signature": "s", "format": "anthropic-claude-v1"},
+            {"type": "reasoning.encrypted", "data": "d", "format": "anthropic-claude-v1"}]);
+        assert_eq!(
+            settled["messages"],
+            json!([{"role": "user", "content": "a"},
+            {"role": "assistant", "content": null, "reasoning_details": details}, {"role": "assistant", "content": "b"},
+            {"role": "assistant", "content": "b", "reasoning_details": []}])
+        );
+        let call = |more: Value| {
+            let mut call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+            call.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"messages": [{"role": "assistant", "content": null, "tool_calls": [call]}]})
+        };
+        let mut signed = call(json!({}));
+        signed["messages"][0]["reasoning_details"] =
+            json!([{"type": "reasoning.encrypted", "data": "s", "id": "c", "format": "google-gemini-v1"}]);
+        for theirs in [
+            json!({"extra_content": {"google": {"thought_signature": "s"}}}),
+            json!({"provider_specific_fields": {"thought_signature": "s"}}),
+        ] {
+            let settled: Value = serde_json::from_slice(&settle(&call(theirs).to_string().into()).unwrap()).unwrap();
+            assert_eq!(settled, signed);
+        }
+        let with = json!({"messages": [{"role": "user", "content": "of \"thinking\""}]});
+        assert_eq!(settle(&with.to_string().into()), None);
     }
 }

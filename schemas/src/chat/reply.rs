@@ -2,7 +2,7 @@
 
 use super::{Message, ReasoningDetail, ToolCall};
 use crate::usage::Usage;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// A whole answer.
@@ -36,12 +36,28 @@ pub struct Choice {
     /// Its place, from 0.
     pub index: u32,
     /// What the model says.
+    #[serde(serialize_with = "with_content")]
     pub message: Message,
     /// Why it stopped: `stop`, `length`, `tool_calls`, `content_filter`.
     pub finish_reason: Option<String>,
     /// What we do not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// A message of an answer has a content, if only to say that there is none: clients read it without asking.
+/// Source: <https://platform.openai.com/docs/api-reference/chat/object#chat/object-choices>.
+fn with_content<S: Serializer>(message: &Message, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Silent<'a> {
+        content: (),
+        #[serde(flatten)]
+        message: &'a Message,
+    }
+    match message.content {
+        Some(_) => message.serialize(serializer),
+        None => Silent { content: (), message }.serialize(serializer),
+    }
 }
 
 /// A piece of an answer.

@@ -9,7 +9,8 @@ use super::reasoning::{self, Room};
 use super::tools::{self, Wish};
 use super::wire::{Block, InferenceConfig, Request, ToolConfig};
 use crate::claude::{Claude, Sampling};
-use crate::fit::{Fit, is_nothing, wrong};
+use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
+use crate::openai::provider::parts::lift_shown;
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers};
 use crate::tool_ids;
 use bytes::Bytes;
@@ -30,13 +31,12 @@ const MADE_ID: usize = 24;
 const OWN: [&str; 4] = ["guardrailConfig", "performanceConfig", "additionalModelResponseFieldPaths", "promptVariables"];
 
 /// Fields without which the answer means the same.
-const HARMLESS: [&str; 10] = [
+const HARMLESS: [&str; 9] = [
     "seed",
     "store",
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
-    "safety_settings", // the thresholds of Google's own filters
     "prediction",
     "verbosity",
     "cache_control",
@@ -88,7 +88,7 @@ fn translate(mut request: ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -
     tool_ids::map(&mut request.messages, MADE_ID, is_call_id);
     let mut blocks = Blocks { family, fit: &mut *fit, names: DocumentNames::default() };
     let goes_on = claude.goes_on || !family.is_claude();
-    let mut conversation = messages::read(std::mem::take(&mut request.messages), &mut blocks, goes_on)?;
+    let mut conversation = messages::read(lift_shown(std::mem::take(&mut request.messages)), &mut blocks, goes_on)?;
     let room = Room {
         limit: config.max_tokens.or(ask.card.and_then(|card| card.max_output)).unwrap_or(USUAL_LIMIT),
         is_forced: is_forced && (matches!(shape, Shape::Tool(_)) || tools::is_forcing(request.tool_choice.as_ref())),
@@ -250,7 +250,7 @@ fn others(extra: Map<String, Value>, fit: &mut Fit) -> Result<Map<String, Value>
             own if OWN.contains(&own) => {
                 others.insert(name, value);
             }
-            harmless if harmless == "metadata" || HARMLESS.contains(&harmless) => fit.omit(name),
+            harmless if [&HARMLESS[..], &OTHERS_OWN, &["metadata"]].concat().contains(&harmless) => fit.omit(name),
             _ => fit.cannot(name, "Bedrock has nothing like it")?,
         }
     }

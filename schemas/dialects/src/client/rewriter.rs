@@ -1,9 +1,10 @@
 //! Turns answers into the caller's dialect as they come, whole or cut anywhere. Knows no dialect: the request has the writer.
 
 use super::model_name::ModelName;
+use super::vectors::Encoding;
 use super::{ClientRequest, Now, Numbers, Writer, unreadable};
 use bytes::Bytes;
-use penstock_schemas::envelope::Dialect;
+use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::Failure;
 use penstock_schemas::frame::Summary;
 use penstock_schemas::name::RequestId;
@@ -20,6 +21,8 @@ pub struct Rewriter {
     numbers: Option<Numbers>,
     /// The answer as it goes out, piece by piece, where it is stored and passes otherwise untouched.
     copy: Option<Vec<Bytes>>,
+    /// How vectors are to be written, where the answer holds some.
+    vectors: Option<Encoding>,
 }
 
 impl Rewriter {
@@ -27,7 +30,9 @@ impl Rewriter {
     pub fn of(asked: &ClientRequest, call: RequestId, numbers: Option<Numbers>, now: Now) -> Self {
         let (writer, name) = (asked.writer(call, now), ModelName::of(asked));
         let copy = asked.is_stored_chat().then(Vec::new);
-        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers, copy }
+        let vectors = (asked.dialect == Dialect::Openai && asked.operation == Operation::Embeddings)
+            .then(|| Encoding::of(&asked.body));
+        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers, copy, vectors }
     }
 
     /// Notes in which form the answer comes: the caller's own needs no writer.
@@ -55,6 +60,10 @@ impl Rewriter {
         let answer = match &mut self.name {
             None => answer,
             Some(name) => name.put_into(answer),
+        };
+        let answer = match self.vectors {
+            None => answer,
+            Some(encoding) => encoding.put_into(answer),
         };
         self.remember(&answer);
         Ok(answer)

@@ -2,7 +2,7 @@
 //! Source: <https://docs.cohere.com/reference/chat#request.body.messages>.
 
 use crate::fit::{Fit, wrong};
-use crate::openai::provider::parts::fit_messages;
+use crate::openai::provider::parts::{fit_messages, is_silent};
 use crate::provider::FormatSettings;
 use penstock_schemas::chat::{Content, Message, Part, ToolCall};
 use penstock_schemas::failure::Failure;
@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 /// The messages, with images of tools' results in a message of the user's behind them.
 pub(super) fn spell(messages: Vec<Message>, fit: &mut Fit) -> Result<Value, Failure> {
     let messages = fit_messages(messages, &FormatSettings::default(), fit)?;
-    let spelt = messages.into_iter().enumerate().map(|(at, message)| spell_message(message, at, fit));
+    let messages = messages.into_iter().filter(|message| !is_silent(message));
+    let spelt = messages.enumerate().map(|(at, message)| spell_message(message, at, fit));
     Ok(Value::Array(spelt.collect::<Result<_, _>>()?))
 }
 

@@ -6,6 +6,7 @@ mod answer;
 mod embed;
 mod messages;
 mod request;
+mod rerank;
 mod stream;
 mod usage;
 
@@ -27,7 +28,7 @@ impl ProviderFormat for Cohere {
         match (ask.wanted.operation, ask.wanted.form) {
             (Operation::Chat, Form::Agnostic) => request::spell(ask),
             (Operation::Embeddings, Form::Agnostic) => embed::spell(ask),
-            (Operation::Rerank, _) => Openai.spell(ask),
+            (Operation::Rerank, _) => rerank::spell(ask),
             (other, _) => Err(unsupported(other.as_str(), "Cohere has no such endpoint")),
         }
     }

@@ -3,7 +3,7 @@
 use super::messages;
 use crate::chat_rules;
 use crate::effort::{Effort, ReasoningWish};
-use crate::fit::{Fit, wrong};
+use crate::fit::{Fit, OTHERS_OWN, wrong};
 use crate::provider::{FormatRequest, RequestPath, Spelled, json_headers};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::Failure;
@@ -23,14 +23,13 @@ const KNOWN: [&str; 9] = [
 ];
 
 /// What an answer means the same without.
-const HARMLESS: [&str; 10] = [
+const HARMLESS: [&str; 9] = [
     "metadata",
     "store",
     "service_tier",
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
-    "safety_settings", // the thresholds of Google's own filters
     "verbosity",
     "stream_options",
     "prediction",
@@ -99,7 +98,7 @@ fn fit_fields(extra: Map<String, Value>, out: &mut Map<String, Value>, fit: &mut
             }
             "modalities" if value == json!(["text"]) => {}
             name if KNOWN.contains(&name) => drop(out.insert(name.to_owned(), value)),
-            name if HARMLESS.contains(&name) => fit.omit(name),
+            name if HARMLESS.contains(&name) || OTHERS_OWN.contains(&name) => fit.omit(name),
             name => fit.cannot(name, "Cohere does not take it")?,
         }
     }

@@ -1,8 +1,9 @@
 //! Spells a request: OpenAI's, in the fields that Mistral knows, because it refuses those it does not.
 
 use crate::effort::ReasoningWish;
-use crate::fit::{Fit, wrong};
-use crate::openai::provider::parts::fit_messages;
+use crate::fit::{Fit, OTHERS_OWN, wrong};
+use crate::openai::provider::parts::{fit_messages, is_silent};
+use crate::openai::provider::systems;
 use crate::provider::{FormatRequest, FormatSettings, RequestPath, Spelled, json_headers};
 use crate::{chat_rules, tool_ids};
 use penstock_schemas::chat::{ChatRequest, Content, Message, Part};
@@ -22,14 +23,13 @@ const KNOWN: [&str; 8] = [
 ];
 
 /// What an answer means the same without.
-const HARMLESS: [&str; 10] = [
+const HARMLESS: [&str; 9] = [
     "metadata",
     "store",
     "service_tier",
     "prompt_cache_key",
     "prompt_cache_retention",
     "safety_identifier",
-    "safety_settings", // the thresholds of Google's own filters
     "verbosity",
     "stream_options",
     "user",
@@ -65,9 +65,11 @@ pub(super) fn chat(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     // It knows no role `developer`, and its thoughts are no one's to send back.
     let settings =
         FormatSettings { quirks: vec![crate::provider::Quirk::NoDeveloperRole], ..FormatSettings::default() };
-    request.messages = fit_messages(messages, &settings, &mut fit)?;
+    request.messages = fit_messages(systems::lead(messages), &settings, &mut fit)?;
     leave_out_videos(&mut request.messages, &mut fit)?;
     finish_messages(&mut request.messages);
+    request.messages.retain(|message| !is_silent(message));
+    answer_results(&mut request.messages);
     let body = serde_json::to_vec(&request).map_err(|error| wrong("messages", &error.to_string()))?.into();
     let headers = json_headers(ask.wanted.delivery);
     Ok(Spelled { path: RequestPath::fixed("chat/completions"), headers, body, dropped: fit.dropped() })
@@ -101,7 +103,7 @@ fn fit_fields(extra: &mut Map<String, Value>, fit: &mut Fit) -> Result<(), Failu
             "web_search_options" if !value.is_null() => fit.cannot(name, "Mistral's models do not search")?,
             _ if is_nothing => {}
             "modalities" if value == json!(["text"]) => {}
-            name if HARMLESS.contains(&name) || name == "top_k" => fit.omit(name),
+            name if HARMLESS.contains(&name) || OTHERS_OWN.contains(&name) || name == "top_k" => fit.omit(name),
             name => fit.cannot(name, "Mistral does not take it")?,
         }
     }
@@ -180,12 +182,9 @@ fn fit_documents(mut message: Message) -> Message {
 fn finish_messages(messages: &mut [Message]) {
     for message in messages.iter_mut() {
         message.refusal = None;
-        for name in ["audio", "annotations", "function_call", "refusal"] {
-            message.extra.shift_remove(name);
-        }
-        if message.role != "tool" {
-            message.extra.shift_remove("name");
-        }
+        // It refuses members that it does not know, and clients give back whatever an answer held.
+        message.extra.retain(|name, _| message.role == "tool" && name == "name");
+        message.tool_calls.iter_mut().flatten().for_each(|call| call.extra.clear());
         // A part of text is all that its assistants and systems may say.
         if let Some(Content::Parts(parts)) = &mut message.content {
             parts.retain(|part: &Part| part.kind != "refusal");
@@ -193,6 +192,25 @@ fn finish_messages(messages: &mut [Message]) {
     }
     if let Some(last) = messages.last_mut().filter(|last| last.role == "assistant" && last.tool_calls.is_none()) {
         last.extra.insert("prefix".to_owned(), true.into());
+    }
+}
+
+/// What stands for the assistant's word that Mistral wants between results of tools and anyone else's.
+const NOTED: &str = "Noted.";
+
+/// Behind results of tools only an assistant may speak, or another result: else it refuses with code 3230, "Unexpected role
+/// 'user' after role 'tool'". People who interrupt a tool, and images that a tool gave, come from the user.
+/// Source: <https://github.com/mistralai/mistral-common/blob/main/src/mistral_common/protocol/instruct/validator.py>.
+fn answer_results(messages: &mut Vec<Message>) {
+    let mut at = 1;
+    while at < messages.len() {
+        let is_cut_short =
+            messages[at - 1].role == "tool" && !matches!(messages[at].role.as_str(), "tool" | "assistant");
+        if is_cut_short {
+            let content = Some(Content::Text(NOTED.to_owned()));
+            messages.insert(at, Message { role: "assistant".to_owned(), content, ..Message::default() });
+        }
+        at += 1;
     }
 }
 
@@ -214,4 +232,37 @@ pub(super) fn embeddings(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let (path, headers) = (RequestPath::fixed("embeddings"), json_headers(ask.wanted.delivery));
     let body = Value::Object(request).to_string().into();
     Ok(Spelled { path, headers, body, dropped: fit.dropped() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_results_of_tools_an_assistant_speaks_before_anyone_else() {
+        let order = |roles: &[&str]| {
+            let message = |role: &&str| Message { role: (*role).to_owned(), ..Message::default() };
+            let mut messages: Vec<Message> = roles.iter().map(message).collect();
+            answer_results(&mut messages);
+            messages.iter().map(|message| message.role.clone()).collect::<Vec<_>>().join(" ")
+        };
+        let calls = ["user", "assistant", "tool", "tool"];
+        assert_eq!(order(&calls), "user assistant tool tool");
+        assert_eq!(order(&[&calls[..], &["assistant", "user"]].concat()), "user assistant tool tool assistant user");
+        assert_eq!(order(&[&calls[..], &["user", "user"]].concat()), "user assistant tool tool assistant user user");
+        assert_eq!(order(&["tool", "system"]), "tool assistant system");
+        assert_eq!(order(&[]), "");
+    }
+
+    #[test]
+    fn an_assistant_that_says_and_calls_nothing_is_left_out() {
+        let message = |role: &str, content: &str| Message {
+            role: role.to_owned(),
+            content: Some(Content::Text(content.to_owned())),
+            ..Message::default()
+        };
+        assert!(is_silent(&message("assistant", " ")) && is_silent(&message("system", "")));
+        assert!(!is_silent(&message("assistant", "a")) && !is_silent(&message("user", "")));
+        assert!(!is_silent(&message("tool", "")));
+    }
 }

@@ -4,8 +4,9 @@
 use super::wire::{Mark, Request};
 use super::{messages, thinking, tools};
 use crate::claude::Claude;
-use crate::fit::{Fit, is_nothing, wrong};
+use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
 use crate::json::{Edit, Fields, text};
+use crate::openai::provider::parts::lift_shown;
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers, unsupported};
 use crate::tool_ids;
 use bytes::Bytes;
@@ -89,7 +90,7 @@ fn agnostic(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
     tool_ids::map(&mut chat.messages, ID_LENGTH, |id| {
         !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
     });
-    let messages = std::mem::take(&mut chat.messages);
+    let messages = lift_shown(std::mem::take(&mut chat.messages));
     let (system, turns) = messages::spell(messages, claude, fit)?;
     let longest = ask.card.and_then(|card| card.max_output).unwrap_or(MAX_TOKENS);
     let max_tokens = chat.max_completion_tokens.or(chat.max_tokens).unwrap_or(longest);
@@ -171,9 +172,8 @@ fn rest(chat: &ChatRequest, ask: &FormatRequest<'_>, request: &mut Request, fit:
             | "prompt_cache_retention"
             | "safety_identifier"
             | "seed"
-            // The thresholds of Google's own filters, which its clients send along.
-            | "safety_settings"
             | "verbosity" => fit.omit(name.as_str()),
+            name if OTHERS_OWN.contains(&name) => fit.omit(name),
             _ => fit.cannot(name.as_str(), "the provider has nothing like it")?,
         }
     }

@@ -72,8 +72,11 @@ impl Turn {
         }
         self.thought = None;
         if let Some(call) = part.function_call {
-            let call = self.call(call, id);
+            let mut call = self.call(call, id);
             if let Some(signature) = part.thought_signature {
+                // Where Google's own OpenAI endpoint has it, for clients that give back what a call holds and no details.
+                let own = json!({ "google": { "thought_signature": signature } });
+                call.extra.insert("extra_content".to_owned(), own);
                 self.sign(signature, call.id.clone(), delta);
             }
             delta.tool_calls.get_or_insert_default().push(call);

@@ -12,7 +12,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// What an answer is the same without.
-const WITHOUT_MEANING: [&str; 9] = [
+const WITHOUT_MEANING: [&str; 10] = [
+    "truncation",
     "user",
     "metadata",
     "store",

@@ -171,15 +171,23 @@ fn mend_text(said: &mut Map<String, Value>, is_delta: bool) {
     }
 }
 
-/// The reason in OpenAI's word; some copies write an empty one while there is none, or their engine's own.
-fn finish_reason(theirs: &str) -> Option<&str> {
-    match theirs {
-        "" => None,
-        "function_call" | "tool_use" => Some("tool_calls"),
-        "eos" | "eos_token" | "stop_sequence" | "end_turn" => Some("stop"),
-        "max_tokens" | "model_length" => Some("length"),
-        other => Some(other),
-    }
+/// The reason in OpenAI's word; some copies write an empty one while there is none, or their engine's own, in small letters or
+/// in capitals.
+pub(super) fn finish_reason(theirs: &str) -> Option<&str> {
+    Some(match theirs.to_ascii_lowercase().as_str() {
+        "" => return None,
+        "function_call" | "tool_use" | "tool_call" => "tool_calls",
+        "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" => "stop",
+        "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => "length",
+        "content_filter"
+        | "sensitive"
+        | "guardrail_intervened"
+        | "content_filtered"
+        | "safety"
+        | "recitation"
+        | "refusal" => "content_filter",
+        _ => theirs,
+    })
 }
 
 #[cfg(test)]

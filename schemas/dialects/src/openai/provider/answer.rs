@@ -2,6 +2,7 @@
 //! looked at only for whether there is any.
 
 use super::usage;
+use crate::errors::{ErrorParts, within};
 use crate::provider::Observed;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde::Deserialize;
@@ -34,6 +35,8 @@ pub(super) struct Choice {
     text: Option<Value>,
     /// One provider's streams report the usage here.
     usage: Option<Value>,
+    /// Why the answer stopped as it did, where a gateway's own provider failed.
+    error: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,6 +87,26 @@ impl Answer {
         let is_error = self.object.as_ref().is_some_and(|object| object == "error")
             || (self.choices.is_none() && is_filled(self.message.as_ref()));
         is_error.then_some(Said::Whole)
+    }
+
+    /// The failure that a choice ended with, by its reason to stop. Sources: <https://openrouter.ai/docs/api-reference/overview>,
+    /// <https://docs.z.ai/api-reference/llm/chat-completion>, <https://api-docs.deepseek.com/api/create-chat-completion>,
+    /// <https://github.com/vllm-project/vllm/blob/main/vllm/v1/engine/__init__.py>.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let choices = self.choices.iter().flatten();
+        choices.filter_map(|choice| Some((choice, choice.finish_reason()?))).find_map(|(choice, reason)| {
+            let kind = match reason {
+                "error" => FailureKind::ServerError,
+                "network_error" | "abort" => FailureKind::Broken,
+                "insufficient_system_resource" => FailureKind::Overloaded,
+                _ => return None,
+            };
+            let said = choice.error.as_ref().filter(|error| is_filled(Some(error)));
+            Some(match said {
+                Some(error) => within(&ErrorParts::of(error)),
+                None => Failure::provider(kind, format!("the provider could not finish its answer ({reason})")),
+            })
+        })
     }
 
     /// Whether it reports a usage and nothing else.

@@ -48,6 +48,9 @@ impl Calls {
             if let Some(function) = call.get_mut("function").and_then(Value::as_object_mut).filter(|_| seen.is_out) {
                 function.shift_remove("name");
             }
+            if call.get("id").and_then(Value::as_str).is_some_and(|id| id != seen.id) {
+                call.shift_remove("id");
+            }
             seen.is_out = true;
             return Some(Value::Object(call));
         }
@@ -70,7 +73,9 @@ impl Calls {
         let is_same = |seen: &SeenCall| (seen.choice, seen.theirs) == (choice, theirs);
         if let Some(at) = self.0.iter().rposition(is_same) {
             let seen = &self.0[at];
-            let is_other_id = !id.is_empty() && !seen.id.is_empty() && seen.id != id;
+            // Some give each piece of a call another id, or the word `null`: without a name it begins nothing.
+            let is_more = name.is_empty() && seen.is_out && !seen.arguments.are_closed();
+            let is_other_id = !id.is_empty() && !seen.id.is_empty() && seen.id != id && !is_more;
             let is_next = id.is_empty() && seen.is_followed_by(name, arguments);
             if !is_other_id && !is_next {
                 return at;
@@ -157,6 +162,13 @@ mod tests {
         let pieces = [(0, "", "f", "{\"a\""), (0, "", "f", ":1}"), (0, "", "f", ""), (0, "", "f", "\n")];
         let one = json!([[0, null, "f", "{\"a\""], [0, null, null, ":1}"], [0, null, null, ""], [0, null, null, "\n"]]);
         assert_eq!(out(&pieces), one);
+    }
+
+    #[test]
+    fn a_piece_without_a_name_goes_on_whatever_id_it_has() {
+        let pieces = [(0, "a", "f", ""), (0, "null", "", "{\"x\":"), (0, "b", "", "1}"), (0, "c", "g", "{}")];
+        let two = json!([[0, "a", "f", ""], [0, null, null, "{\"x\":"], [0, null, null, "1}"], [1, "c", "g", "{}"]]);
+        assert_eq!(out(&pieces), two);
     }
 
     #[test]

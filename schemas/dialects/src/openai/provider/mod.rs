@@ -9,10 +9,12 @@ mod copies;
 mod errors;
 mod events;
 mod glance;
+mod odd;
 mod other;
 pub(crate) mod parts;
 mod request;
 mod stream;
+pub(crate) mod systems;
 mod translate;
 pub(crate) mod usage;
 mod whole;
@@ -62,6 +64,7 @@ impl ProviderFormat for Openai {
         let observed = if has_choices(wanted.operation) { whole::read_whole(body) } else { other::read(wanted, body) }?;
         let bytes = match (wanted.form, wanted.operation) {
             (Form::Agnostic, Operation::Chat) => Mender::default().mend(body)?,
+            (Form::Own, Operation::Chat) => odd::mended(body).unwrap_or_else(|| body.clone()),
             (Form::Own | Form::Agnostic, _) => body.clone(),
         };
         Ok(Whole { bytes, observed })

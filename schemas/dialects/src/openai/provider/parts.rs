@@ -49,6 +49,18 @@ pub(crate) fn fit_messages(
     Ok(fitted)
 }
 
+/// Whether an assistant says and calls nothing, or a system says nothing: some providers refuse such a message, and nobody
+/// misses it.
+pub(crate) fn is_silent(message: &Message) -> bool {
+    let is_blank = message.content.as_ref().is_none_or(|content| match content {
+        Content::Text(text) => text.trim().is_empty(),
+        Content::Parts(parts) => {
+            parts.iter().all(|part| part.text.as_deref().is_some_and(|text| text.trim().is_empty()))
+        }
+    });
+    is_blank && message.tool_calls.is_none() && matches!(message.role.as_str(), "assistant" | "system")
+}
+
 fn fit_message(message: &mut Message, settings: &FormatSettings) {
     message.is_error = None;
     if !settings.has(Quirk::CacheControl) {
@@ -149,6 +161,31 @@ fn take_others(parts: Vec<Part>, behind: &mut Vec<Part>) -> Vec<Part> {
         parts.into_iter().partition(|part| matches!(part.kind.as_str(), "text" | "refusal"));
     behind.extend(others);
     said
+}
+
+/// The messages with what an assistant shows in a message of the user's behind it, for providers whose assistants only speak.
+pub(crate) fn lift_shown(messages: Vec<Message>) -> Vec<Message> {
+    let mut lifted = Vec::with_capacity(messages.len());
+    let mut behind: Vec<Part> = Vec::new();
+    for mut message in messages {
+        if message.role != "tool" {
+            show(&mut lifted, &mut behind);
+        }
+        if message.role == "assistant"
+            && let Some(Content::Parts(parts)) = message.content.take_if(|content| shows(content))
+        {
+            let (shown, said) = parts.into_iter().partition(|part| part.kind == "image_url");
+            behind.extend::<Vec<Part>>(shown);
+            message.content = Some(Content::Parts(said));
+        }
+        lifted.push(message);
+    }
+    show(&mut lifted, &mut behind);
+    lifted
+}
+
+fn shows(content: &Content) -> bool {
+    matches!(content, Content::Parts(parts) if parts.iter().any(|part| part.kind == "image_url"))
 }
 
 fn show(messages: &mut Vec<Message>, behind: &mut Vec<Part>) {

@@ -3,7 +3,7 @@
 
 use super::agnostic::Mender;
 use super::answer::Answer;
-use super::{errors, glance};
+use super::{errors, glance, odd};
 use crate::provider::{Form, Observed, Step, StreamReader};
 use bytes::Bytes;
 use penstock_schemas::envelope::Delivery;
@@ -29,7 +29,7 @@ pub(super) struct Reader {
 impl StreamReader for Reader {
     fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
         let step = self.pass(event)?;
-        let Some(mender) = &mut self.mender else { return Ok(step) };
+        let Some(mender) = &mut self.mender else { return Ok(spelt_as_openais(step, event)) };
         if !event.data.trim_ascii_start().starts_with(b"{") {
             return Ok(step);
         }
@@ -98,6 +98,9 @@ impl Reader {
             return Err(errors::within_success(&error, &event.data));
         }
         chunk.observe(&mut self.observed);
+        if let Some(failure) = chunk.failure() {
+            return Err(failure);
+        }
         if chunk.is_usage_alone() && self.delivery != Delivery::StreamWithUsage {
             return Ok(Step::Hide);
         }
@@ -126,6 +129,19 @@ impl Reader {
         }
         self.has_content |= has_content;
         has_content
+    }
+}
+
+/// The step with the chunk as OpenAI would spell it, for clients that read it as it comes.
+fn spelt_as_openais(step: Step, event: &sse::Event) -> Step {
+    let mended = |raw: Bytes| match odd::mended(event.data.trim_ascii()) {
+        Some(json) => [b"data: ".as_slice(), &json, b"\n\n"].concat().into(),
+        None => raw,
+    };
+    match step {
+        Step::Hold(raw) => Step::Hold(mended(raw)),
+        Step::Content(raw) => Step::Content(mended(raw)),
+        Step::Hide => Step::Hide,
     }
 }
 

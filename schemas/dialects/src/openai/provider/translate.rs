@@ -1,9 +1,9 @@
 //! Spells a request out of the agnostic form for OpenAI and its copies: the named extensions that the server does not take
 //! are struck out, and what it spells otherwise is spelt so. Knows the copies by their quirks alone.
 
-use super::{parts, request};
+use super::{parts, request, systems};
 use crate::effort::ReasoningWish;
-use crate::fit::{Fit, is_nothing, wrong};
+use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers};
 use crate::{chat_rules, tool_ids};
 use bytes::Bytes;
@@ -88,13 +88,19 @@ pub(super) fn body(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Fail
     if !ask.settings.has(Quirk::TopK) && request.extra.shift_remove("top_k").is_some_and(|top_k| !top_k.is_null()) {
         fit.omit("top_k");
     }
-    // The thresholds of Google's own filters, which its clients send along.
-    if request.extra.shift_remove("safety_settings").is_some() {
-        fit.omit("safety_settings");
+    for name in OTHERS_OWN {
+        if request.extra.shift_remove(name).is_some() {
+            fit.omit(name);
+        }
     }
     keep_known(&mut request.extra, ask, &mut fit)?;
     tool_ids::map(&mut request.messages, LONGEST_ID, |id| id.len() <= LONGEST_ID);
-    request.messages = parts::fit_messages(std::mem::take(&mut request.messages), ask.settings, &mut fit)?;
+    let mut messages = std::mem::take(&mut request.messages);
+    if !ask.settings.has(Quirk::CustomTools) {
+        // OpenAI's own models alone, which that tells, are known to take the system's words anywhere.
+        messages = systems::lead(messages);
+    }
+    request.messages = parts::fit_messages(messages, ask.settings, &mut fit)?;
     let body = serde_json::to_vec(&request).map_err(|error| wrong("messages", &error.to_string()))?;
     Ok((body.into(), fit.dropped()))
 }

@@ -20,6 +20,9 @@ pub(super) fn read_whole(body: &Bytes) -> Result<Observed, Failure> {
     if answer.choices.as_ref().is_none_or(Vec::is_empty) {
         return Err(Failure::provider(FailureKind::Broken, "the provider's answer holds no choice"));
     }
+    if let Some(failure) = answer.failure() {
+        return Err(failure);
+    }
     let mut observed = Observed::default();
     answer.observe(&mut observed);
     if has_calls(body) {

@@ -80,6 +80,7 @@ fn option(chat: &mut ChatRequest, name: String, value: Value, names: &Names) -> 
         // They concern the response as it is kept here, or only its way.
         "metadata" | "client_metadata" | "store" | "previous_response_id" | "background" | "stream_options" => {}
         "truncation" if value == "disabled" => {}
+        "truncation" if value == "auto" => drop(chat.extra.insert(name, value)),
         "service_tier" if value == "auto" => {}
         "truncation" | "max_tool_calls" | "conversation" | "prompt" | "context_management" | "moderation" => {
             return Err(foreign(name));

@@ -5,7 +5,9 @@ use super::spelling::Spelling;
 use super::{input, tools};
 use crate::chat_rules;
 use crate::effort::ReasoningWish;
+use crate::fit::OTHERS_OWN;
 use crate::json::{Edit, Fields, text};
+use crate::openai::provider::parts::lift_shown;
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers, unsupported};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Reasoning};
@@ -50,7 +52,7 @@ fn agnostic(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     })?;
     let mut spelling = Spelling::new(ask.unsupported);
     spelling.set("model", ask.model.as_str());
-    let items = input::items(std::mem::take(&mut request.messages), &mut spelling)?;
+    let items = input::items(lift_shown(std::mem::take(&mut request.messages)), &mut spelling)?;
     spelling.set("input", items);
     if ask.wanted.delivery.is_stream() {
         spelling.set("stream", true);
@@ -148,8 +150,8 @@ fn others(extra: Map<String, Value>, spelling: &mut Spelling) -> Result<(), Fail
             "top_logprobs" if !is_nothing => {
                 spelling.out.insert(name, value);
             }
-            // The second are the thresholds of Google's own filters.
-            "prediction" | "safety_settings" | "top_k" if !is_nothing => spelling.dropped.push(name),
+            "prediction" | "top_k" if !is_nothing => spelling.dropped.push(name),
+            own if OTHERS_OWN.contains(&own) && !is_nothing => spelling.dropped.push(name),
             "seed" if !value.is_null() => spelling.dropped.push(name),
             "verbosity" | "web_search_options" | "cache_control" => {}
             "modalities" if value == json!(["text"]) => {}

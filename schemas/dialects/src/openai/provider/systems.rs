@@ -1,0 +1,89 @@
+//! Words of the system in the midst of a conversation, as Claude Code and Codex write them, for servers that take them at its
+//! beginning alone: the chat templates of open models refuse others, and so does Mistral. Knows no provider.
+//! Source: <https://github.com/mistralai/mistral-common/blob/main/src/mistral_common/protocol/instruct/validator.py>.
+
+use penstock_schemas::chat::{Content, Message, Part};
+
+/// The messages with later words of the system in a message of the user's, marked as such.
+pub(crate) fn lead(messages: Vec<Message>) -> Vec<Message> {
+    let is_system = |message: &Message| matches!(message.role.as_str(), "system" | "developer");
+    let leading = messages.iter().take_while(|message| is_system(message)).count();
+    if !messages[leading..].iter().any(is_system) {
+        return messages;
+    }
+    let mut out: Vec<Message> = Vec::with_capacity(messages.len());
+    // Whether the last message is the user's and ends with such words: what the user says next goes on there, because
+    // templates of some models want the user and the assistant in turn.
+    let mut is_open = false;
+    for (at, message) in messages.into_iter().enumerate() {
+        if at >= leading && is_system(&message) {
+            let text = message.content.map(|content| content.text()).unwrap_or_default();
+            if text.trim().is_empty() {
+                continue;
+            }
+            let said = Part::text(format!("<system-reminder>\n{text}\n</system-reminder>"));
+            match out.last_mut().filter(|last| last.role == "user") {
+                Some(last) => append(last, vec![said]),
+                None => out.push(Message {
+                    role: "user".to_owned(),
+                    content: Some(Content::Parts(vec![said])),
+                    ..Message::default()
+                }),
+            }
+            is_open = true;
+            continue;
+        }
+        match out.last_mut().filter(|_| is_open && message.role == "user") {
+            Some(last) => append(last, parts(message.content)),
+            None => out.push(message),
+        }
+        is_open = false;
+    }
+    out
+}
+
+fn append(message: &mut Message, more: Vec<Part>) {
+    let mut all = parts(message.content.take());
+    all.extend(more);
+    message.content = Some(Content::Parts(all));
+}
+
+fn parts(content: Option<Content>) -> Vec<Part> {
+    match content {
+        None => Vec::new(),
+        Some(Content::Text(text)) => vec![Part::text(text)],
+        Some(Content::Parts(parts)) => parts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn led(messages: &Value) -> String {
+        let messages: Vec<Message> = serde_json::from_value(messages.clone()).unwrap();
+        let said = |message: &Message| {
+            let text = message.content.as_ref().map(Content::text).unwrap_or_default().replace('\n', "");
+            format!("{} {}", message.role, text.replace("<system-reminder>", "[").replace("</system-reminder>", "]"))
+        };
+        lead(messages).iter().map(said).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn later_words_of_the_system_are_said_with_the_users() {
+        let of = |roles: &[(&str, &str)]| {
+            led(&roles.iter().map(|(role, text)| json!({"role": role, "content": text})).collect())
+        };
+        let first = [("system", "S"), ("developer", "D"), ("user", "a")];
+        assert_eq!(of(&first), "system S, developer D, user a");
+        let then = |more: &[(&str, &str)]| of(&[&first[..], more].concat()).replace("system S, developer D, ", "");
+        assert_eq!(then(&[("system", "x"), ("assistant", "b")]), "user a[x], assistant b");
+        assert_eq!(then(&[("assistant", "b"), ("system", "x"), ("user", "c")]), "user a, assistant b, user [x]c");
+        assert_eq!(
+            then(&[("tool", "r"), ("system", "x"), ("assistant", "b")]),
+            "user a, tool r, user [x], assistant b"
+        );
+        assert_eq!(then(&[("system", " "), ("user", "c")]), "user a, user c");
+    }
+}
