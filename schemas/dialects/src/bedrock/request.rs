@@ -10,7 +10,7 @@ use super::tools::{self, Wish};
 use super::wire::{Block, InferenceConfig, Request, ToolConfig};
 use crate::claude::{Claude, Sampling};
 use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
-use crate::openai::provider::parts::lift_shown;
+use crate::openai::provider::parts::{lift_shown, tell_of_others};
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers};
 use crate::tool_ids;
 use bytes::Bytes;
@@ -88,7 +88,8 @@ fn translate(mut request: ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -
     tool_ids::map(&mut request.messages, MADE_ID, is_call_id);
     let mut blocks = Blocks { family, fit: &mut *fit, names: DocumentNames::default() };
     let goes_on = claude.goes_on || !family.is_claude();
-    let mut conversation = messages::read(lift_shown(std::mem::take(&mut request.messages)), &mut blocks, goes_on)?;
+    let mut conversation =
+        messages::read(lift_shown(tell_of_others(std::mem::take(&mut request.messages))), &mut blocks, goes_on)?;
     let room = Room {
         limit: config.max_tokens.or(ask.card.and_then(|card| card.max_output)).unwrap_or(USUAL_LIMIT),
         is_forced: is_forced && (matches!(shape, Shape::Tool(_)) || tools::is_forcing(request.tool_choice.as_ref())),

@@ -5,6 +5,7 @@ use super::resource::path;
 use super::thinking::Generation;
 use super::{Service, generation, tools};
 use crate::fit::{Fit, is_nothing, wrong};
+use crate::openai::provider::parts::tell_of_others;
 use crate::provider::{FormatRequest, Spelled, json_headers};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -71,7 +72,7 @@ pub(super) fn translate(ask: &FormatRequest<'_>) -> Result<(Request, Vec<String>
     if request.parallel_tool_calls == Some(false) && !tools::is_single(&functions, tool_config.as_ref()) {
         fit.cannot("parallel_tool_calls", "the provider's models may always call several at once")?;
     }
-    let messages = std::mem::take(&mut request.messages);
+    let messages = tell_of_others(std::mem::take(&mut request.messages));
     let generation = Generation::of(model);
     let format = request.response_format.take_if(|_| !functions.is_empty() && !generation.shapes_beside_tools());
     let generation_config = generation::config(&mut request, model, &mut fit)?;

@@ -163,6 +163,19 @@ fn take_others(parts: Vec<Part>, behind: &mut Vec<Part>) -> Vec<Part> {
     said
 }
 
+/// The messages with what another dialect's provider did by itself as texts, for a provider that cannot take it back.
+pub(crate) fn tell_of_others(mut messages: Vec<Message>) -> Vec<Message> {
+    for message in &mut messages {
+        let Some(Content::Parts(parts)) = &mut message.content else { continue };
+        for part in parts {
+            if let Some(text) = as_text(part) {
+                *part = Part::text(text);
+            }
+        }
+    }
+    messages
+}
+
 /// The messages with what an assistant shows in a message of the user's behind it, for providers whose assistants only speak.
 pub(crate) fn lift_shown(messages: Vec<Message>) -> Vec<Message> {
     let mut lifted = Vec::with_capacity(messages.len());
@@ -204,4 +217,39 @@ fn join(parts: Vec<Part>, role: &str, settings: &FormatSettings) -> Content {
     }
     let texts: Vec<&str> = parts.iter().filter_map(|part| part.text.as_deref()).collect();
     Content::Text(texts.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn messages(messages: &Value) -> Vec<Message> {
+        serde_json::from_value(messages.clone()).unwrap()
+    }
+
+    #[test]
+    fn what_another_provider_did_by_itself_is_told_in_words() {
+        let theirs = json!([{"role": "assistant", "content": [
+            {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "q"}},
+            {"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"title": "A", "url": "https://a.example"}]},
+            {"type": "text", "text": "found"}]}]);
+        let told = tell_of_others(messages(&theirs)).remove(0).content.unwrap();
+        let Content::Parts(parts) = told else { panic!("{told:?}") };
+        let texts: Vec<&str> = parts.iter().filter_map(|part| part.text.as_deref()).collect();
+        assert_eq!(texts, ["(used web_search with {\"query\":\"q\"})", "A https://a.example", "found"]);
+        assert!(parts.iter().all(|part| part.kind == "text"));
+    }
+
+    #[test]
+    fn images_of_an_assistant_are_shown_by_the_user_behind_its_tools_results() {
+        let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}});
+        let theirs = json!([
+            {"role": "assistant", "content": [{"type": "text", "text": "Here"}, image], "tool_calls": [{"id": "c"}]},
+            {"role": "tool", "tool_call_id": "c", "content": "r"}, {"role": "user", "content": "more"}]);
+        let lifted = lift_shown(messages(&theirs));
+        let roles: Vec<&str> = lifted.iter().map(|message| message.role.as_str()).collect();
+        assert_eq!(roles, ["assistant", "tool", "user", "user"]);
+        assert!(lifted[2].content.as_ref().is_some_and(shows) && !lifted[0].content.as_ref().is_some_and(shows));
+    }
 }
