@@ -23,8 +23,9 @@ use uuid::Uuid;
 const QUEUE: usize = 1_000;
 const QUEUE_KIB: usize = 64 << 10;
 
-/// How long the first of them waits for others, and how many are stored together.
-const GATHER: Duration = Duration::from_millis(250);
+/// How long the first of them waits for others, and how many are stored together: each insert is a part that ClickHouse merges
+/// later.
+const GATHER: Duration = Duration::from_secs(1);
 const TOGETHER: usize = 500;
 
 /// Longest time in which ClickHouse must have taken them, and the pause between two attempts.
@@ -143,7 +144,11 @@ impl Storing {
                     Work::Tell(asker) => tell.push(asker),
                 }
                 if rows.len() < TOGETHER && tell.is_empty() {
-                    next = timeout_at(until, waiting.recv()).await.ok().flatten();
+                    next = tokio::select! {
+                        biased;
+                        more = timeout_at(until, waiting.recv()) => more.ok().flatten(),
+                        () = self.life.stopping() => waiting.try_recv().ok(),
+                    };
                 }
             }
             self.store(&rows).await;
