@@ -17,7 +17,7 @@ mod usage;
 mod wire;
 
 use crate::framing::Framing;
-use crate::provider::{FormatRequest, ProviderFormat, Spelled, StreamReader, Wanted, Whole};
+use crate::provider::{FormatRequest, FormatSettings, ProviderFormat, Spelled, StreamReader, ToolRule, Wanted, Whole};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 
@@ -32,6 +32,12 @@ impl ProviderFormat for Bedrock {
 
     fn takes_urls(&self) -> bool {
         false
+    }
+
+    /// Nothing in a `ToolConfiguration` asks for one call at a time.
+    /// Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolConfiguration.html>.
+    fn tools(&self, _settings: &FormatSettings) -> ToolRule {
+        ToolRule { serial: false, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

@@ -7,7 +7,7 @@ use super::messages;
 use super::names::{DocumentNames, is_call_id};
 use super::reasoning::{self, Room};
 use super::tools::{self, Wish};
-use super::wire::{Block, InferenceConfig, Request, ToolConfig};
+use super::wire::{Block, InferenceConfig, Request};
 use crate::claude::{Claude, Sampling};
 use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
 use crate::openai::provider::parts::{lift_shown, tell_of_others};
@@ -105,7 +105,6 @@ fn translate(mut request: ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -
     if family.is_claude() {
         without_sampling(claude, thinks, &mut config, &mut fields, fit);
     }
-    let serial = request.parallel_tool_calls == Some(false);
     let output_config = match &mut shape {
         Shape::Native(config) => Some(config.take()),
         Shape::Words(words) => {
@@ -120,9 +119,6 @@ fn translate(mut request: ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -
         called: conversation.called,
     };
     let said = tools::config(wish, &mut shape, (family, is_forced), fit)?;
-    if serial && said.config.as_ref().is_some_and(ToolConfig::is_plural) {
-        fit.cannot("parallel_tool_calls", "Bedrock cannot keep a model from calling several tools at once")?;
-    }
     conversation.system.extend(said.words.map(Block::Text));
     Ok(Request {
         system: conversation.system,

@@ -133,15 +133,6 @@ pub(super) struct ToolConfig {
     pub(super) tool_choice: Option<Value>,
 }
 
-impl ToolConfig {
-    /// Whether the model could call several tools in one answer.
-    pub(super) fn is_plural(&self) -> bool {
-        let is_named = self.tool_choice.as_ref().is_some_and(|choice| choice.get("tool").is_some());
-        let tools = self.tools.iter().filter(|tool| matches!(tool, Tool::ToolSpec(_))).count();
-        tools > 1 && !is_named
-    }
-}
-
 /// A tool, or the end of those that are to be cached.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -41,7 +41,7 @@ impl ProviderFormat for Cohere {
     /// "Valid names contain only the characters `a-z`, `A-Z`, `0-9`, `_` and must not begin with a digit."
     /// Source: <https://docs.cohere.com/v1/reference/chat#request.body.tools>.
     fn tools(&self, _settings: &FormatSettings) -> ToolRule {
-        ToolRule { others: "", any_start: false, ..ToolRule::FUNCTIONS }
+        ToolRule { others: "", any_start: false, serial: false, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

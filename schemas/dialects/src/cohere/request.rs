@@ -60,9 +60,6 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     if request.user.is_some() {
         fit.omit("user");
     }
-    if request.parallel_tool_calls == Some(false) {
-        fit.cannot("parallel_tool_calls", "Cohere's models decide on that")?;
-    }
     fit_fields(std::mem::take(&mut request.extra), &mut out, &mut fit)?;
     fit_thinking(&request, limit, ask, (&mut out, &mut fit));
     chat_rules::check_tools(&request)?;

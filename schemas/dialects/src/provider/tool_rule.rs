@@ -13,6 +13,8 @@ pub struct ToolRule {
     pub free_text: bool,
     /// Whether it takes a choice of `allowed_tools`; others get these tools alone.
     pub allowed_tools: bool,
+    /// Whether it can be told to call one tool at a time; of the calls of others, the first is given back.
+    pub serial: bool,
     /// Its own search of the web.
     pub search: Search,
 }
@@ -26,6 +28,7 @@ impl ToolRule {
         any_start: true,
         free_text: false,
         allowed_tools: false,
+        serial: true,
         search: Search::None,
     };
 

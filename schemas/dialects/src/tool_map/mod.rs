@@ -25,6 +25,8 @@ pub struct ToolMap {
     names: HashMap<String, String>,
     /// Which of the names that were sent are tools of free text.
     free: HashSet<String>,
+    /// Whether the caller wants one call at a time of a provider that cannot be told so.
+    is_serial: bool,
     /// The fields of the request that were left out.
     pub dropped: Vec<String>,
 }
@@ -40,6 +42,8 @@ struct Glance<'a> {
     web_search_options: Option<&'a RawValue>,
     #[serde(borrow, default)]
     tool_choice: Option<&'a RawValue>,
+    #[serde(default)]
+    parallel_tool_calls: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -82,7 +86,9 @@ pub fn fit(body: &Bytes, rule: &ToolRule) -> Option<(Bytes, ToolMap)> {
         matches!(rule.search, Search::Anthropic | Search::Google) && glance.web_search_options.is_some();
     let is_list_chosen =
         !rule.allowed_tools && glance.tool_choice.is_some_and(|choice| choice.get().contains("allowed_tools"));
-    if !is_list_chosen && !is_search_asked && glance.tools.iter().flatten().chain(calls).all(|named| named.fits(rule)) {
+    let is_serial = !rule.serial && glance.parallel_tool_calls == Some(false);
+    let is_changed = is_list_chosen || is_search_asked || is_serial;
+    if !is_changed && glance.tools.iter().flatten().chain(calls).all(|named| named.fits(rule)) {
         return None;
     }
     let mut request = serde_json::from_slice::<ChatRequest>(body).ok()?;
@@ -151,6 +157,7 @@ impl<'a> Fitting<'a> {
         if !self.rule.allowed_tools {
             keep_allowed(request);
         }
+        self.map.is_serial = !self.rule.serial && request.parallel_tool_calls.take() == Some(false);
         for tool in request.tools.iter_mut().flatten() {
             let custom = tool.extra.get("custom").filter(|_| tool.kind == "custom" && !self.rule.free_text);
             if let Some(free) = custom.and_then(FreeText::read) {
@@ -239,6 +246,17 @@ mod tests {
             fitted(&json!({"model": "m", "messages": [], "tools": [function("f-1_x")]}), &ToolRule::FUNCTIONS)
                 .is_none()
         );
+    }
+
+    #[test]
+    fn one_call_at_a_time_is_asked_of_a_provider_that_can_be_told_so() {
+        let request = json!({"model": "m", "messages": [], "tools": [function("f")], "parallel_tool_calls": false});
+        assert!(fitted(&request, &ToolRule::FUNCTIONS).is_none());
+        let plural = ToolRule { serial: false, ..ToolRule::FUNCTIONS };
+        let (sent, map) = fitted(&request, &plural).unwrap();
+        assert_eq!((sent.get("parallel_tool_calls"), map.is_serial), (None, true));
+        let several = json!({"model": "m", "messages": [], "tools": [function("f")], "parallel_tool_calls": true});
+        assert!(fitted(&several, &plural).is_none());
     }
 
     #[test]

@@ -12,11 +12,15 @@ use serde_json::{Map, Value, json};
 impl ToolMap {
     /// A whole agnostic answer.
     pub fn whole(&self, answer: &Bytes) -> Bytes {
-        if self.names.is_empty() && self.free.is_empty() {
+        if self.changes_nothing() {
             return answer.clone();
         }
         let Ok(mut value) = serde_json::from_slice::<Value>(answer) else { return answer.clone() };
         for choice in value.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
+            let called = choice.get_mut("message").and_then(|message| message.get_mut("tool_calls"));
+            if let Some(Value::Array(called)) = called.filter(|_| self.is_serial) {
+                called.truncate(1);
+            }
             for call in calls(choice.get_mut("message")) {
                 let name = self.rename(call);
                 if self.is_free(name.as_deref()) {
@@ -27,6 +31,11 @@ impl ToolMap {
             }
         }
         serde_json::to_vec(&value).map_or_else(|_| answer.clone(), Bytes::from)
+    }
+
+    /// Whether answers stay as they are.
+    fn changes_nothing(&self) -> bool {
+        self.names.is_empty() && self.free.is_empty() && !self.is_serial
     }
 
     /// The caller's names of tools that were asked for by the names that were sent.
@@ -70,8 +79,8 @@ fn calls(said: Option<&mut Value>) -> impl Iterator<Item = &mut Map<String, Valu
 /// A reader of a stream in the agnostic form that gives the tools back as the caller knows them.
 pub fn reader(inner: Box<dyn StreamReader>, map: Option<ToolMap>) -> Box<dyn StreamReader> {
     match map {
-        Some(map) if map.names.is_empty() && map.free.is_empty() => inner,
-        Some(map) => Box::new(Reader { inner, map, open: Vec::new() }),
+        Some(map) if map.changes_nothing() => inner,
+        Some(map) => Box::new(Reader { inner, map, open: Vec::new(), first: Vec::new() }),
         None => inner,
     }
 }
@@ -82,6 +91,8 @@ struct Reader {
     map: ToolMap,
     /// The calls of free text that are under way, by choice and index.
     open: Vec<((u64, u64), Unwrapping)>,
+    /// The first call of each choice, by index, where only that is given back.
+    first: Vec<(u64, u64)>,
 }
 
 impl StreamReader for Reader {
@@ -132,12 +143,34 @@ impl Reader {
     fn restore_chunk(&mut self, chunk: &mut Value) {
         for choice in chunk.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
             let of = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
+            if self.map.is_serial {
+                self.keep_first(of, choice.get_mut("delta"));
+            }
             for call in calls(choice.get_mut("delta")) {
                 self.restore_call(of, call);
             }
             if choice.get("finish_reason").is_some_and(Value::is_string) {
                 self.end(of, choice);
             }
+        }
+    }
+
+    /// Leaves out the pieces of all calls of a choice but its first.
+    fn keep_first(&mut self, choice: u64, delta: Option<&mut Value>) {
+        let Some(delta) = delta.and_then(Value::as_object_mut) else { return };
+        let Some(called) = delta.get_mut("tool_calls").and_then(Value::as_array_mut) else { return };
+        called.retain(|call| {
+            let index = call.get("index").and_then(Value::as_u64).unwrap_or(0);
+            match self.first.iter().find(|(of, _)| *of == choice) {
+                Some((_, first)) => *first == index,
+                None => {
+                    self.first.push((choice, index));
+                    true
+                }
+            }
+        });
+        if called.is_empty() {
+            delta.shift_remove("tool_calls");
         }
     }
 
@@ -188,7 +221,7 @@ mod tests {
             names: [("short_1".to_owned(), "a.long.name".to_owned()), ("patch_1".to_owned(), "patch".to_owned())]
                 .into(),
             free: ["patch_1".to_owned()].into(),
-            dropped: Vec::new(),
+            ..ToolMap::default()
         }
     }
 
@@ -203,6 +236,42 @@ mod tests {
         let custom = json!({"id": "i", "type": "custom", "custom": {"name": "patch", "input": "x\n"}});
         let expected = json!([call("a.long.name", "{}"), call("f", "{}"), custom]);
         assert_eq!(restored["choices"][0]["message"]["tool_calls"], expected);
+    }
+
+    #[test]
+    fn who_wants_one_call_at_a_time_gets_the_first_of_each_choice() {
+        let serial = ToolMap { is_serial: true, ..ToolMap::default() };
+        let call =
+            |index: u32, name: &str| json!({"index": index, "id": name, "function": {"name": name, "arguments": "{}"}});
+        let message = json!({"role": "assistant", "tool_calls": [call(0, "f"), call(1, "g")]});
+        let answer = json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"},
+            {"index": 1, "message": {"role": "assistant", "content": "b"}, "finish_reason": "stop"}]});
+        let kept: Value = serde_json::from_slice(&serial.whole(&answer.to_string().into())).unwrap();
+        assert_eq!(kept["choices"][0]["message"]["tool_calls"], json!([call(0, "f")]));
+        assert_eq!(kept["choices"][1], answer["choices"][1]);
+
+        let wanted = Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery: Delivery::Stream };
+        let mut reader = reader(Openai.stream(wanted), Some(serial));
+        let chunk = |choice: u32, calls: Value, reason: Value| json!({"choices": [{"index": choice, "delta": {"tool_calls": calls}, "finish_reason": reason}]});
+        let piece = |index: u32| json!({"index": index, "function": {"arguments": "1"}});
+        let chunks = [
+            chunk(0, json!([call(0, "f")]), Value::Null),
+            chunk(1, json!([call(0, "h")]), Value::Null),
+            chunk(0, json!([piece(0), call(1, "g")]), Value::Null),
+            chunk(0, json!([piece(1)]), Value::Null),
+            chunk(0, json!([piece(1)]), json!("tool_calls")),
+        ];
+        let mut found = Vec::new();
+        for chunk in chunks {
+            let (raw, data) = (Bytes::from(format!("data: {chunk}\n\n")), Bytes::from(chunk.to_string()));
+            let Step::Content(bytes) = reader.read(&sse::Event { raw, event: None, data }).unwrap() else { continue };
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            let chunk: Value = serde_json::from_str(text.trim().strip_prefix("data: ").unwrap()).unwrap();
+            let choice = &chunk["choices"][0];
+            let calls = choice["delta"]["tool_calls"].as_array().map_or(0, Vec::len);
+            found.push((choice["index"].as_u64().unwrap(), calls, choice["finish_reason"].is_string()));
+        }
+        assert_eq!(found, [(0, 1, false), (1, 1, false), (0, 1, false), (0, 0, false), (0, 0, true)]);
     }
 
     #[test]

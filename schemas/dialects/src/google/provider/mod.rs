@@ -43,8 +43,14 @@ pub enum Service {
 
 /// "Must be a-z, A-Z, 0-9, or contain underscores, colons, dots, and dashes, with a maximum length of 64", and begin with a letter
 /// or an underscore. Source: <https://ai.google.dev/api/caching#FunctionDeclaration>.
-const TOOLS: ToolRule =
-    ToolRule { others: "-.:", any_start: false, allowed_tools: true, search: Search::Google, ..ToolRule::FUNCTIONS };
+const TOOLS: ToolRule = ToolRule {
+    others: "-.:",
+    any_start: false,
+    allowed_tools: true,
+    serial: false,
+    search: Search::Google,
+    ..ToolRule::FUNCTIONS
+};
 
 impl ProviderFormat for Service {
     fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {

@@ -69,9 +69,6 @@ pub(super) fn translate(ask: &FormatRequest<'_>) -> Result<(Request, Vec<String>
     let choice = request.tool_choice.take();
     let functions = tools::names(&tool_list);
     let tool_config = choice.map(|choice| tools::choice(&choice, &functions, &mut fit)).transpose()?.flatten();
-    if request.parallel_tool_calls == Some(false) && !tools::is_single(&functions, tool_config.as_ref()) {
-        fit.cannot("parallel_tool_calls", "the provider's models may always call several at once")?;
-    }
     let messages = tell_of_others(std::mem::take(&mut request.messages));
     let generation = Generation::of(model);
     let format = request.response_format.take_if(|_| !functions.is_empty() && !generation.shapes_beside_tools());

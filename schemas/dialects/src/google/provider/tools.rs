@@ -83,14 +83,6 @@ pub(super) fn names(tools: &[Value]) -> Vec<String> {
     declared.filter_map(|function| function["name"].as_str()).map(ToOwned::to_owned).collect()
 }
 
-/// Whether there is one function at most that could be called.
-pub(super) fn is_single(functions: &[String], config: Option<&Value>) -> bool {
-    let config = config.map(|config| &config["functionCallingConfig"]);
-    let allowed = config.and_then(|config| config["allowedFunctionNames"].as_array()).map(Vec::len);
-    let is_forbidden = config.is_some_and(|config| config["mode"] == "NONE");
-    is_forbidden || allowed.unwrap_or(functions.len()) <= 1
-}
-
 /// The `functionCallingConfig` of a choice among these functions; `None` when it changes nothing.
 pub(super) fn choice(choice: &Value, functions: &[String], fit: &mut Fit) -> Result<Option<Value>, Failure> {
     let unknown = || wrong("tool_choice", "it must be none, auto, required, a function or a list of allowed tools");

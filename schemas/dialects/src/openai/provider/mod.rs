@@ -45,6 +45,7 @@ impl ProviderFormat for Openai {
         ToolRule {
             free_text: settings.has(Quirk::CustomTools),
             allowed_tools: settings.has(Quirk::CustomTools),
+            serial: !settings.has(Quirk::NoParallelToolCalls),
             ..ToolRule::FUNCTIONS
         }
     }

@@ -168,8 +168,8 @@ fn settle_reasoning(request: &mut ChatRequest, ask: &FormatRequest<'_>, fit: &mu
 }
 
 fn settle_tools(request: &mut ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<(), Failure> {
-    if ask.settings.has(Quirk::NoParallelToolCalls) && request.parallel_tool_calls.take() == Some(false) {
-        fit.cannot("parallel_tool_calls", "the server does not take it")?;
+    if ask.settings.has(Quirk::NoParallelToolCalls) {
+        request.parallel_tool_calls = None;
     }
     let tools = request.tools.take().unwrap_or_default();
     let mut kept = Vec::with_capacity(tools.len());
