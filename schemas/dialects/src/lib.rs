@@ -19,6 +19,7 @@ use tool_map::ToolMap;
 pub mod anthropic;
 pub mod bedrock;
 mod braces;
+mod call_arguments;
 mod chat_rules;
 mod claude;
 pub mod client;

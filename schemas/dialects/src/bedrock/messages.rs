@@ -3,12 +3,12 @@
 
 use super::content::Blocks;
 use super::wire::{Block, Reasoning, ToolResult, ToolUse, Turn};
+use crate::call_arguments;
 use crate::fit::{extras, wrong};
 use crate::opening;
 use crate::provider::unsupported;
 use penstock_schemas::chat::{Content, Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
-use serde_json::value::RawValue;
 
 /// The result of a call that gave nothing: Bedrock refuses an empty one.
 const NOTHING: &str = "(no output)";
@@ -181,10 +181,8 @@ impl Reader<'_, '_> {
     fn call(&mut self, call: ToolCall, place: &str) -> Result<ToolUse, Failure> {
         let id = call.id.ok_or_else(|| wrong(format!("{place}.id"), "it is missing"))?;
         let function = call.function.ok_or_else(|| unsupported(place, "Bedrock knows calls of functions only"))?;
+        let input = call_arguments::object(&function);
         let name = function.name.ok_or_else(|| wrong(format!("{place}.function.name"), "it is missing"))?;
-        let text = function.arguments.filter(|text| !text.trim().is_empty()).unwrap_or_else(|| "{}".to_owned());
-        let input = RawValue::from_string(text.trim().to_owned()).ok().filter(|raw| raw.get().starts_with('{'));
-        let input = input.ok_or_else(|| wrong(format!("{place}.function.arguments"), "they are no JSON object"))?;
         if self.pending.calls.iter().any(|(known, _)| *known == id) {
             return Err(wrong(format!("{place}.id"), "another call of the message has it"));
         }

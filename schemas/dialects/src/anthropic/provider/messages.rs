@@ -7,13 +7,13 @@
 
 use super::content::{Side, blocks, marked, text_block};
 use super::wire::{Block, Call, System, Turn};
+use crate::call_arguments;
 use crate::claude::Claude;
 use crate::fit::{Fit, extras, wrong};
 use crate::opening;
 use crate::provider::unsupported;
 use penstock_schemas::chat::{Content, Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// The system prompt, and the turns.
@@ -97,9 +97,8 @@ impl Conversation {
         let missing = |field: &str| wrong(format!("{place}.{field}"), "it is missing");
         let id = call.id.filter(|id| !id.is_empty()).ok_or_else(|| missing("id"))?;
         let function = call.function.ok_or_else(|| missing("function"))?;
+        let input = call_arguments::object(&function);
         let name = function.name.ok_or_else(|| missing("function.name"))?;
-        let input = arguments(function.arguments.as_deref().unwrap_or_default())
-            .ok_or_else(|| wrong(format!("{place}.function.arguments"), "it is not a JSON object"))?;
         if self.calls.iter().any(|(known, _)| *known == id) {
             return Err(wrong(format!("{place}.id"), "two calls have this id"));
         }
@@ -208,11 +207,4 @@ fn thoughts(details: Option<Vec<ReasoningDetail>>) -> Vec<Value> {
         _ => None,
     })
     .collect()
-}
-
-/// Arguments as the object that they are; nothing at all is an empty one.
-fn arguments(text: &str) -> Option<Box<RawValue>> {
-    let text = if text.trim().is_empty() { "{}" } else { text };
-    let raw: Box<RawValue> = serde_json::from_str(text).ok()?;
-    raw.get().starts_with('{').then_some(raw)
 }

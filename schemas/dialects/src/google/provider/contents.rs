@@ -4,12 +4,12 @@
 
 use super::media;
 use super::part::{FunctionCall, FunctionResponse, Part};
+use crate::call_arguments;
 use crate::fit::{Fit, extras, wrong};
 use crate::opening;
 use penstock_schemas::chat::{self, Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 
@@ -233,15 +233,7 @@ fn function_call(call: &ToolCall, place: &str) -> Result<FunctionCall, Failure> 
     let function = call.function.as_ref().filter(|_| kind == "function");
     let function = function.ok_or_else(|| wrong(format!("{place}.function"), "it is missing"))?;
     let name = function.name.clone().ok_or_else(|| wrong(format!("{place}.function.name"), "it is missing"))?;
-    let text = function.arguments.as_deref().map(str::trim).filter(|text| !text.is_empty()).unwrap_or("{}");
-    let args = object(text).ok_or_else(|| wrong(format!("{place}.function.arguments"), "they are no JSON object"))?;
-    Ok(FunctionCall { id: call.id.clone(), name, args })
-}
-
-/// The text's own digits, if it is a JSON object.
-fn object(text: &str) -> Option<Box<RawValue>> {
-    let raw: Box<RawValue> = serde_json::from_str(text).ok()?;
-    raw.get().starts_with('{').then_some(raw)
+    Ok(FunctionCall { id: call.id.clone(), name, args: call_arguments::object(function) })
 }
 
 /// A result, under the names that Google's guide has for it. It is text and stays text: JSON in it would be read as what
