@@ -366,7 +366,7 @@ async fn what_is_wrong_or_cannot_be_done_elsewhere_is_named() {
         assert_eq!(ask(&world, "alpha/m", &fields).await.error(), error, "{fields}");
     }
     assert_eq!(world.upstream("alpha").calls().len(), 0);
-    // A conversation that is too long is refused by such a provider, and not cut: that the wish was left out is told.
+    // Such a provider refuses a conversation that is too long instead of cutting it: the field is left out, and named.
     let uncut = ask(&world, "alpha/m", &json!({ "truncation": "auto" })).await;
     assert_eq!((uncut.status.as_u16(), uncut.header("x-penstock-dropped-params")), (200, "truncation"));
 }

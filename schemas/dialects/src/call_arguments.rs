@@ -1,8 +1,9 @@
 //! The arguments of a call in a history, for providers that take them as an object and not as text. Knows no provider.
 
 use penstock_schemas::chat::FunctionCall;
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The arguments with their own digits; none at all are an empty object. What a model wrote that is no object, because it was
 /// cut off or wrong, stands in one, so that the conversation goes on and nothing of it is lost.
@@ -10,13 +11,13 @@ pub(crate) fn object(call: &FunctionCall) -> Box<RawValue> {
     let text = call.arguments.as_deref().map(str::trim).filter(|text| !text.is_empty()).unwrap_or("{}");
     match serde_json::from_str::<Box<RawValue>>(text) {
         Ok(raw) if raw.get().starts_with('{') => raw,
-        Ok(raw) => wrapped(&json!({ "arguments": raw })),
-        Err(_) => wrapped(&json!({ "arguments": text })),
+        Ok(raw) => wrapped(&raw),
+        Err(_) => wrapped(text),
     }
 }
 
-fn wrapped(value: &Value) -> Box<RawValue> {
-    to_raw_value(value).expect("a value has a JSON form")
+fn wrapped<T: Serialize + ?Sized>(arguments: &T) -> Box<RawValue> {
+    to_raw_value(&BTreeMap::from([("arguments", arguments)])).expect("a text and a JSON value have a JSON form")
 }
 
 #[cfg(test)]
@@ -33,7 +34,7 @@ mod tests {
             assert_eq!(object(empty), "{}");
         }
         assert_eq!(object(Some(" {\"n\": 9007199254740993123} ")), "{\"n\": 9007199254740993123}");
-        assert_eq!(object(Some("[1]")), "{\"arguments\":[1]}");
+        assert_eq!(object(Some("[9007199254740993123]")), "{\"arguments\":[9007199254740993123]}");
         assert_eq!(object(Some("{\"city\": \"Par")), "{\"arguments\":\"{\\\"city\\\": \\\"Par\"}");
     }
 }

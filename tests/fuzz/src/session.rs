@@ -4,7 +4,7 @@ use crate::{Input, is_json};
 use penstock_dialects::openai::realtime::{self, ClientEvent, OWN_EVENT};
 use penstock_schemas::envelope::Unsupported;
 
-/// What goes on is JSON, and no provider is told to begin a response by itself.
+/// Each event that is passed to the provider is JSON, and none tells it to begin responses by itself.
 pub fn read(mut input: Input<'_>) {
     let unsupported = input.one(&[Unsupported::Refuse, Unsupported::Drop]);
     let _ = realtime::read_server(input.rest);

@@ -60,8 +60,8 @@ fn has_key(alternatives: &[Vec<String>]) -> bool {
         .any(|names| !names.is_empty() && names.iter().all(|name| std::env::var(name).is_ok_and(|key| !key.is_empty())))
 }
 
-/// Reads a provider; `None` after a mistake that leaves nothing of it. `usual_url`: where it is when nobody says. `is_served`:
-/// whether its keys must be here.
+/// Reads a provider; `None` when a mistake in its section makes it unusable. `usual_url` is its address when neither the
+/// section nor the catalogue has one. `is_served` says whether this process calls it, and so needs its keys.
 pub(super) fn read(
     name: &str,
     section: &mut Section,

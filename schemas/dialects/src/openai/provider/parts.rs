@@ -49,8 +49,8 @@ pub(crate) fn fit_messages(
     Ok(fitted)
 }
 
-/// Whether an assistant says and calls nothing, or a system says nothing: some providers refuse such a message, and nobody
-/// misses it.
+/// Whether it is an assistant's message without text and calls, or a system message without text. Some providers refuse
+/// such messages, and the conversation means the same without them.
 pub(crate) fn is_silent(message: &Message) -> bool {
     let is_blank = message.content.as_ref().is_none_or(|content| match content {
         Content::Text(text) => text.trim().is_empty(),

@@ -34,7 +34,7 @@ pub(crate) fn lead(messages: Vec<Message>) -> Vec<Message> {
             continue;
         }
         match out.last_mut().filter(|_| is_open && message.role == "user") {
-            Some(last) => append(last, parts(message.content)),
+            Some(last) => append(last, message.content.map(Content::into_parts).unwrap_or_default()),
             None => out.push(message),
         }
         is_open = false;
@@ -43,17 +43,9 @@ pub(crate) fn lead(messages: Vec<Message>) -> Vec<Message> {
 }
 
 fn append(message: &mut Message, more: Vec<Part>) {
-    let mut all = parts(message.content.take());
+    let mut all = message.content.take().map(Content::into_parts).unwrap_or_default();
     all.extend(more);
     message.content = Some(Content::Parts(all));
-}
-
-fn parts(content: Option<Content>) -> Vec<Part> {
-    match content {
-        None => Vec::new(),
-        Some(Content::Text(text)) => vec![Part::text(text)],
-        Some(Content::Parts(parts)) => parts,
-    }
 }
 
 #[cfg(test)]
