@@ -161,7 +161,7 @@ impl Ledger {
     }
 
     /// Inserts until it works, then acknowledges. When the role stops in an outage, the ledger keeps the events.
-    async fn carry(&mut self, batches: Vec<UsageBatch>) {
+    async fn carry(&mut self, mut batches: Vec<UsageBatch>) {
         let mut refused = Refused::new();
         loop {
             let events = batches.iter().flat_map(|batch| &batch.events);
@@ -179,11 +179,11 @@ impl Ledger {
         if let Some(oldest) = batches.iter().flat_map(|batch| &batch.events).filter_map(written_at).min() {
             self.metrics.took(clock::now().since(oldest));
         }
-        if let Some(traces) = &self.traces {
-            traces.take(batches.iter().flat_map(|batch| &batch.events));
-        }
-        for batch in batches {
+        for batch in &mut batches {
             self.acknowledge(batch, &refused).await;
+        }
+        if let Some(traces) = &self.traces {
+            traces.take(batches.into_iter().flat_map(|batch| batch.events));
         }
     }
 
@@ -232,7 +232,7 @@ impl Ledger {
     }
 
     /// What cannot be stored becomes a dead letter first. When that does not work, the ledger gives the message again.
-    async fn acknowledge(&self, mut batch: UsageBatch, refused: &Refused) {
+    async fn acknowledge(&self, batch: &mut UsageBatch, refused: &Refused) {
         let mut letters = std::mem::take(&mut batch.unreadable);
         letters.extend(batch.events.iter().filter_map(|event| Some(letter(event, refused.get(&key(event))?))));
         for letter in &letters {

@@ -26,8 +26,9 @@ use penstock_schemas::name::Target;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long the start waits for ClickHouse, so that tables that cannot be used stop it.
-const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// How long the start waits for a ClickHouse that takes connections, so that tables that cannot be used stop it. A first
+/// start makes all tables, which takes a second, and several on a busy machine.
+const FIRST_LOOK: Duration = Duration::from_secs(20);
 
 /// Why the role does not start.
 #[derive(Debug, thiserror::Error)]

@@ -43,19 +43,21 @@ impl Traces {
     }
 
     /// Takes what of these events belongs to traces. Never waits: spans for which the queue has no room are counted.
-    pub(crate) fn take<'a>(&self, events: impl Iterator<Item = &'a UsageEvent> + Clone) {
+    pub(crate) fn take(&self, events: impl Iterator<Item = UsageEvent>) {
         let mut assembly = self.assembly.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock::now();
+        let mut kept: Vec<Piece> = Vec::new();
         // The attempts first: a request's decision is for all that are here.
-        let attempts = events.clone().filter_map(|event| match event {
-            UsageEvent::AttemptEnded(ended) => Some(assembly.attempt(ended, now)),
-            _ => None,
-        });
-        let mut kept: Vec<Piece> = attempts.flatten().collect();
+        let mut requests = Vec::new();
         for event in events {
-            if let UsageEvent::Request(request) = event {
-                kept.extend(assembly.request(request, now));
+            match event {
+                UsageEvent::AttemptEnded(ended) => kept.extend(assembly.attempt(ended, now)),
+                UsageEvent::Request(request) => requests.push(request),
+                _ => {}
             }
+        }
+        for request in requests {
+            kept.extend(assembly.request(request, now));
         }
         kept.extend(assembly.sweep(now));
         drop(assembly);

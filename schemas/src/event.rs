@@ -43,6 +43,13 @@ pub enum UsageEvent {
     Score(Box<Score>),
 }
 
+impl UsageEvent {
+    /// An attempt begins. What only its span says comes with its end.
+    pub fn started(start: &AttemptStarted) -> Self {
+        Self::AttemptStarted(Box::new(AttemptStarted { trace: None, ..start.clone() }))
+    }
+}
+
 /// A provider is about to be called. Without an end it becomes a row of unknown outcome at its worst-case cost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptStarted {
@@ -90,7 +97,7 @@ pub struct AttemptStarted {
     /// Whether it is made through the provider's own batch API, at that API's price.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub native_batch: bool,
-    /// What its span says besides; absent: its request is no part of a trace.
+    /// What its span says besides, in the event of its end; absent: its request is no part of a trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Box<AttemptTrace>>,
 }

@@ -3,9 +3,11 @@
 //! Source: <https://www.w3.org/TR/trace-context/#traceparent-header>.
 
 use crate::name::{AttemptId, RequestId};
-use serde::{Deserialize, Serialize};
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
+use std::ops::Range;
 use uuid::Uuid;
 
 /// The bits of a trace id that a share of traces is drawn by: the last 56, which W3C asks to be random.
@@ -18,8 +20,7 @@ pub struct SpanId(pub NonZeroU64);
 
 /// The trace that a request belongs to. In JSON it is a text like a `traceparent`, whose parent is all zeros where the trace
 /// began here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     trace_id: NonZeroU128,
     /// The caller's span; `None`: the trace began here.
@@ -28,10 +29,14 @@ pub struct TraceContext {
     is_sampled: bool,
 }
 
-/// A text that is no trace context.
-#[derive(Debug, thiserror::Error)]
-#[error("this is no trace context: {0}")]
-pub struct NoTrace(String);
+/// A `traceparent` of version 00: the version, the trace's id, a span's id and flags, with a dash between.
+type Traceparent = [u8; 55];
+
+/// Where the fields of a [`Traceparent`] stand.
+const VERSION: Range<usize> = 0..2;
+const TRACE_ID: Range<usize> = 3..35;
+const PARENT: Range<usize> = 36..52;
+const FLAGS: Range<usize> = 53..55;
 
 impl SpanId {
     /// The span of a request.
@@ -94,40 +99,67 @@ impl TraceContext {
 
     /// The `traceparent` that names a span of this trace.
     pub fn traceparent(&self, span: SpanId) -> String {
-        format!("00-{:032x}-{span}-{:02x}", self.trace_id, u8::from(self.is_sampled))
+        String::from_utf8_lossy(&self.write(Some(span))).into_owned()
+    }
+
+    fn write(&self, span: Option<SpanId>) -> Traceparent {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        HEXLOWER.encode_mut(&self.trace_id.get().to_be_bytes(), &mut text[TRACE_ID]);
+        if let Some(SpanId(span)) = span {
+            HEXLOWER.encode_mut(&span.get().to_be_bytes(), &mut text[PARENT]);
+        }
+        HEXLOWER.encode_mut(&[u8::from(self.is_sampled)], &mut text[FLAGS]);
+        text
     }
 
     fn read(text: &str) -> Option<Self> {
-        let fields: Vec<&str> = text.trim().split('-').collect();
-        let [version, trace_id, parent, flags, rest @ ..] = fields.as_slice() else { return None };
-        let is_version = is_hex(version, 2) && *version != "ff" && (rest.is_empty() || *version != "00");
-        if !is_version || !is_hex(trace_id, 32) || !is_hex(parent, 16) || !is_hex(flags, 2) {
+        let (text, more) = text.trim().as_bytes().split_first_chunk::<55>()?;
+        let [version] = from_hex(&text[VERSION])?;
+        let is_version = version != 0xff && (more.is_empty() || (version != 0 && more[0] == b'-'));
+        let has_dashes = [VERSION.end, TRACE_ID.end, PARENT.end].iter().all(|at| text[*at] == b'-');
+        if !is_version || !has_dashes {
             return None;
         }
+        let [flags] = from_hex(&text[FLAGS])?;
         Some(Self {
-            trace_id: NonZeroU128::new(u128::from_str_radix(trace_id, 16).ok()?)?,
-            parent: NonZeroU64::new(u64::from_str_radix(parent, 16).ok()?).map(SpanId),
-            is_sampled: u8::from_str_radix(flags, 16).ok()? & 1 == 1,
+            trace_id: NonZeroU128::new(u128::from_be_bytes(from_hex(&text[TRACE_ID])?))?,
+            parent: NonZeroU64::new(u64::from_be_bytes(from_hex(&text[PARENT])?)).map(SpanId),
+            is_sampled: flags & 1 == 1,
         })
     }
 }
 
-/// Digits as W3C wants them: lower case.
-fn is_hex(text: &str, length: usize) -> bool {
-    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+/// Bytes that are written in hexadecimal digits, in lower case as W3C wants them.
+fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    HEXLOWER.decode_mut(digits, &mut bytes).ok()?;
+    Some(bytes)
 }
 
-impl From<TraceContext> for String {
-    fn from(context: TraceContext) -> Self {
-        let parent = context.parent.map_or(0, |parent| parent.0.get());
-        format!("00-{:032x}-{parent:016x}-{:02x}", context.trace_id, u8::from(context.is_sampled))
+impl Serialize for TraceContext {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&String::from_utf8_lossy(&self.write(self.parent)))
     }
 }
 
-impl TryFrom<String> for TraceContext {
-    type Error = NoTrace;
-    fn try_from(text: String) -> Result<Self, NoTrace> {
-        Self::read(&text).ok_or(NoTrace(text))
+impl<'de> Deserialize<'de> for TraceContext {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(TextOfTrace)
+    }
+}
+
+/// Reads a trace context from a text without a copy of it.
+struct TextOfTrace;
+
+impl de::Visitor<'_> for TextOfTrace {
+    type Value = TraceContext;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a trace context, as in a traceparent")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<TraceContext, E> {
+        TraceContext::read(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
     }
 }
 

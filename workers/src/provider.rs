@@ -39,6 +39,8 @@ pub struct Provider {
     /// Fetches what a request names by address.
     pub media: Media,
     base_url: String,
+    /// The host and the port of that.
+    server: (String, u16),
     /// Its name in OpenTelemetry's conventions.
     pub telemetry_name: String,
     /// Its keys, and what it has said of their limits.
@@ -91,6 +93,7 @@ impl Provider {
             concurrency: config.concurrency,
             media: Media::new(config.media),
             base_url: config.base_url.trim_end_matches('/').to_owned(),
+            server: server(&config.base_url),
             unknown: config.unknown,
             batch_api: config.batch_api,
             in_batch: config.models.iter().filter_map(in_batch).map(|card| (card.model.clone(), card)).collect(),
@@ -131,10 +134,8 @@ impl Provider {
     }
 
     /// Its host and port.
-    pub fn server(&self) -> (String, u16) {
-        let url = reqwest::Url::parse(&self.base_url).ok();
-        let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default().to_owned();
-        (host, url.and_then(|url| url.port_or_known_default()).unwrap_or_default())
+    pub fn server(&self) -> (&str, u16) {
+        (&self.server.0, self.server.1)
     }
 
     /// What is known of a model.
@@ -248,6 +249,13 @@ fn builder(connect: Duration) -> reqwest::ClientBuilder {
         // A redirect would carry the key to somebody else.
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
+}
+
+/// The host and the port of a URL; empty and 0 where it has none.
+fn server(base_url: &str) -> (String, u16) {
+    let url = reqwest::Url::parse(base_url).ok();
+    let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default().to_owned();
+    (host, url.and_then(|url| url.port_or_known_default()).unwrap_or_default())
 }
 
 /// A model with the prices of its provider's batch API; `None` when these are not known.

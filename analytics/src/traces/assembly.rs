@@ -59,22 +59,20 @@ impl Assembly {
     }
 
     /// An attempt is over: it goes out with its request, if that is kept.
-    pub(super) fn attempt(&mut self, ended: &AttemptEnded, now: UnixMicros) -> Option<Piece> {
+    pub(super) fn attempt(&mut self, ended: Box<AttemptEnded>, now: UnixMicros) -> Option<Piece> {
         ended.start.trace.as_ref()?;
         let id = ended.start.request_id;
         match self.known.get_mut(&id) {
-            Some(Known::Decided(is_kept)) => return is_kept.then(|| Piece::Attempt(Box::new(ended.clone()))),
-            Some(Known::Waiting(attempts)) if attempts.len() < ATTEMPTS => attempts.push(ended.clone()),
-            Some(Known::Waiting(_)) => {
-                return self.keeps_attempt(ended).then(|| Piece::Attempt(Box::new(ended.clone())));
-            }
-            None => self.note(id, Known::Waiting(vec![ended.clone()]), now),
+            Some(Known::Decided(is_kept)) => return is_kept.then_some(Piece::Attempt(ended)),
+            Some(Known::Waiting(attempts)) if attempts.len() < ATTEMPTS => attempts.push(*ended),
+            Some(Known::Waiting(_)) => return self.keeps_attempt(&ended).then_some(Piece::Attempt(ended)),
+            None => self.note(id, Known::Waiting(vec![*ended]), now),
         }
         None
     }
 
     /// A request is over: whether it is kept is decided now, for its attempts too.
-    pub(super) fn request(&mut self, request: &RequestEvent, now: UnixMicros) -> Vec<Piece> {
+    pub(super) fn request(&mut self, request: Box<RequestEvent>, now: UnixMicros) -> Vec<Piece> {
         if request.trace.is_none() {
             return Vec::new();
         }
@@ -83,13 +81,13 @@ impl Assembly {
             Some(Known::Waiting(attempts)) => std::mem::take(attempts),
             None => Vec::new(),
         };
-        let is_kept = self.keeps_request(request) || waiting.iter().any(|ended| self.keeps_attempt(ended));
+        let is_kept = self.keeps_request(&request) || waiting.iter().any(|ended| self.keeps_attempt(ended));
         self.note(request.request_id, Known::Decided(is_kept), now);
         if !is_kept {
             return Vec::new();
         }
         let attempts = waiting.into_iter().map(|ended| Piece::Attempt(Box::new(ended)));
-        std::iter::once(Piece::Request(Box::new(request.clone()))).chain(attempts).collect()
+        std::iter::once(Piece::Request(request)).chain(attempts).collect()
     }
 
     /// Forgets what has waited long enough. Attempts whose request never came, because its ingress died, are judged by
@@ -141,11 +139,11 @@ mod tests {
     const NOW: UnixMicros = UnixMicros(1_795_000_000_000_000);
 
     /// A request that was served at its first attempt, of a trace that was not drawn.
-    fn quiet() -> (AttemptEnded, RequestEvent) {
+    fn quiet() -> (Box<AttemptEnded>, Box<RequestEvent>) {
         let golden = include_bytes!("../../../schemas/tests/golden/usage-trace.jsonl");
         let mut events = decode_batch(golden).unwrap().into_iter();
         let (mut ended, mut request) = match (events.nth(1), events.next()) {
-            (Some(UsageEvent::AttemptEnded(ended)), Some(UsageEvent::Request(request))) => (*ended, *request),
+            (Some(UsageEvent::AttemptEnded(ended)), Some(UsageEvent::Request(request))) => (ended, request),
             other => panic!("{other:?}"),
         };
         let context = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00").unwrap();
@@ -166,8 +164,9 @@ mod tests {
         let (mut ended, mut request) = quiet();
         change(&mut ended, &mut request);
         let (mut forwards, mut backwards) = (assembly(), assembly());
-        let one = usize::from(forwards.attempt(&ended, NOW).is_some()) + forwards.request(&request, NOW).len();
-        let other = backwards.request(&request, NOW).len() + usize::from(backwards.attempt(&ended, NOW).is_some());
+        let mut one = usize::from(forwards.attempt(ended.clone(), NOW).is_some());
+        one += forwards.request(request.clone(), NOW).len();
+        let other = backwards.request(request, NOW).len() + usize::from(backwards.attempt(ended, NOW).is_some());
         assert_eq!(one, other, "the order does not matter");
         one
     }
@@ -191,10 +190,10 @@ mod tests {
     fn an_attempt_whose_request_never_comes_is_judged_by_itself() {
         let (mut ended, _) = quiet();
         let mut assembly = assembly();
-        assert!(assembly.attempt(&ended, NOW).is_none());
+        assert!(assembly.attempt(ended.clone(), NOW).is_none());
         ended.start.request_id = RequestId(ended.start.attempt_id.0);
         ended.outcome = Outcome::Broken;
-        assert!(assembly.attempt(&ended, NOW).is_none());
+        assert!(assembly.attempt(ended, NOW).is_none());
         assert_eq!(assembly.sweep(NOW.after(Duration::from_secs(59))).len(), 0);
         assert_eq!(assembly.sweep(NOW.after(WAIT)).len(), 1);
         assert!(assembly.known.is_empty() && assembly.order.is_empty());
@@ -205,6 +204,6 @@ mod tests {
         let (_, mut request) = quiet();
         request.attempts = 2;
         let mut assembly = assembly();
-        assert_eq!((assembly.request(&request, NOW).len(), assembly.request(&request, NOW).len()), (1, 0));
+        assert_eq!((assembly.request(request.clone(), NOW).len(), assembly.request(request, NOW).len()), (1, 0));
     }
 }

@@ -157,7 +157,7 @@ async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::R
     ingress.ready().await;
     let watch = DiskWatch {
         folders,
-        buses: vec![bus.clone(), worker_bus.clone()],
+        buses: vec![bus.clone(), worker_bus.clone(), analytics_bus.clone()],
         journals: vec![ingress.journal(), workers.journal()],
         alarm: analytics_bus.alarm(),
         restart,

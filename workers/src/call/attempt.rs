@@ -102,7 +102,7 @@ impl<S: FrameSink> Call<S> {
         if start.price_id.is_none() {
             self.context.alarm.raise(Alert::unpriced_model(&link.target, start.started_at));
         }
-        let appending = self.context.journal.begin(UsageEvent::AttemptStarted(Box::new(start.clone())));
+        let appending = self.context.journal.begin(UsageEvent::started(&start));
         let pending = match self.sink.wait(timeout(exchange::LEDGER.min(clocks.total), appending)).await {
             Some(Ok(pending)) => pending,
             Some(Err(_)) => return Attempt::Refused(exchange::ledger_failed()),

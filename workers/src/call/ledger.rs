@@ -56,7 +56,7 @@ impl CallContext {
         let (host, port) = self.provider.server();
         let circuit_open = !self.health.is_closed(link, clock::now());
         let provider = self.provider.telemetry_name.clone();
-        Some(Box::new(AttemptTrace { context, provider, host, port, circuit_open }))
+        Some(Box::new(AttemptTrace { context, provider, host: host.to_owned(), port, circuit_open }))
     }
 
     /// What an attempt at a link can come to at most.

@@ -149,7 +149,7 @@ async fn note_starts(native: &Native, starts: &[AttemptStarted]) -> Result<(), S
     for starts in starts.chunks(512) {
         let mut pending = Vec::with_capacity(starts.len());
         for start in starts {
-            pending.push(native.context.journal.begin(UsageEvent::AttemptStarted(Box::new(start.clone()))).await);
+            pending.push(native.context.journal.begin(UsageEvent::started(start)).await);
         }
         for start in pending {
             let taken = timeout(LEDGER, start.acknowledged()).await;

@@ -91,7 +91,7 @@ pub(crate) fn store_limit(data: &Path) -> u64 {
 pub(crate) struct DiskWatch {
     /// Of nats-server and ClickHouse, where they are children.
     pub(crate) folders: Vec<PathBuf>,
-    /// The connections of the roles that take something in.
+    /// The connections of the roles.
     pub(crate) buses: Vec<Bus>,
     pub(crate) journals: Vec<Journal>,
     pub(crate) alarm: Alarm,

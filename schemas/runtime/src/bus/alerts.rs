@@ -106,12 +106,9 @@ impl Bus {
         // The server refuses a second message on the subject: for ever, and not only for as long as it remembers ids.
         let message = PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(0);
         let sent = self.jetstream.send_publish(self.subjects.alert(alert.id), message).await;
-        let kept = sent.map_err(failed("raise an alert"))?.await;
-        let is_there = |error: &PublishError| error.kind() == PublishErrorKind::WrongLastSequence;
-        self.note_store(&self.subjects.alerts_stream(), kept.as_ref().err().is_none_or(is_there));
-        match kept {
+        match self.noted(&self.subjects.alerts_stream(), sent.map_err(failed("raise an alert"))?.await) {
             Ok(_) => Ok(true),
-            Err(error) if is_there(&error) => Ok(false),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(false),
             Err(error) => Err(failed("raise an alert")(error)),
         }
     }
@@ -184,7 +181,7 @@ impl Bus {
         let id = place::post(post.id(), &post.webhook);
         let message = PublishMessage::build().message_id(id).payload(payload.into());
         let sent = self.jetstream.send_publish(self.subjects.post(&post.webhook), message).await;
-        match sent.map_err(failed("keep a post"))?.await {
+        match self.noted(&self.subjects.posts_stream(), sent.map_err(failed("keep a post"))?.await) {
             Ok(_) => Ok(true),
             Err(error) if is_full(&error) => Ok(false),
             Err(error) => Err(failed("keep a post")(error)),

@@ -2,7 +2,7 @@
 //! waits for a look-up. Knows nothing of what the values mean.
 
 use super::{Bus, BusError, failed};
-use async_nats::jetstream::kv::{Entry, Operation, PurgeErrorKind, Store, UpdateError, UpdateErrorKind};
+use async_nats::jetstream::kv::{Entry, Operation, PurgeErrorKind, Store, UpdateErrorKind};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -119,8 +119,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     /// When JetStream does not confirm it.
     pub async fn put(&self, key: &str, value: &V) -> Result<(), BusError> {
         let bytes = serde_json::to_vec(value).map_err(failed("write a value"))?;
-        let put = self.store.put(key, bytes.into()).await;
-        self.bus.note_store(&self.store.name, put.is_ok());
+        let put = self.bus.noted(&self.store.name, self.store.put(key, bytes.into()).await);
         put.map(drop).map_err(failed("write to a bucket"))
     }
 
@@ -183,12 +182,9 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     /// When JetStream does not confirm it; then it may have been replaced all the same.
     pub async fn update(&self, key: &str, value: &V, revision: u64) -> Result<Option<u64>, BusError> {
         let bytes = serde_json::to_vec(value).map_err(failed("write a value"))?;
-        let updated = self.store.update(key, bytes.into(), revision).await;
-        let is_wrong = |error: &UpdateError| error.kind() == UpdateErrorKind::WrongLastRevision;
-        self.bus.note_store(&self.store.name, updated.as_ref().err().is_none_or(is_wrong));
-        match updated {
+        match self.bus.noted(&self.store.name, self.store.update(key, bytes.into(), revision).await) {
             Ok(revision) => Ok(Some(revision)),
-            Err(error) if is_wrong(&error) => Ok(None),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => Err(failed("write to a bucket")(error)),
         }
     }

@@ -116,7 +116,8 @@ impl CacheStore {
     async fn put(&self, subject: String, payload: Bytes, ttl: Duration) -> Result<(), BusError> {
         let message = PublishMessage::build().payload(payload).ttl(ttl.max(Duration::from_secs(1)));
         let sent = self.bus.jetstream.send_publish(subject, message).await.map_err(failed("keep an answer"))?;
-        sent.await.map(drop).map_err(failed("keep an answer"))
+        let kept = self.bus.noted(&self.bus.subjects.cache_stream(), sent.await);
+        kept.map(drop).map_err(failed("keep an answer"))
     }
 
     /// The content of an entry that is kept apart; `None` when it is gone.

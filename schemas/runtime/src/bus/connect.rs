@@ -2,7 +2,7 @@
 
 use super::journal::Journal;
 use super::shortcut::Shortcut;
-use super::store_health::StoreHealth;
+use super::store_health::{self, StoreHealth};
 use super::{BusError, failed};
 use crate::config::{Document, Section};
 use crate::life::Life;
@@ -11,6 +11,7 @@ use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, jetstream};
 use penstock_schemas::name::ProcessId;
 use penstock_schemas::subject::Subjects;
+use std::error::Error;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -254,13 +255,15 @@ impl Bus {
         self.stores.given_up(for_so_long, *self.connections.borrow())
     }
 
-    /// Takes note of whether a stream or bucket took what it was given.
-    pub(super) fn note_store(&self, store: &str, is_taken: bool) {
-        if is_taken {
-            self.stores.taken(store);
-        } else {
-            self.stores.not_taken(store, *self.connections.borrow(), Instant::now());
+    /// The answer of a stream, bucket or object store to what it was given, once its health has taken note of it.
+    pub(super) fn noted<T, E: Error + 'static>(&self, store: &str, answer: Result<T, E>) -> Result<T, E> {
+        match &answer {
+            Err(error) if !store_health::is_refusal(error) => {
+                self.stores.not_taken(store, *self.connections.borrow(), Instant::now());
+            }
+            Ok(_) | Err(_) => self.stores.taken(store),
         }
+        answer
     }
 
     /// From now on this is what it takes in.

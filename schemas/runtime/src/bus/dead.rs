@@ -117,7 +117,7 @@ impl Bus {
         let payload = letter.line.slice(..letter.line.len().min(most));
         let message = PublishMessage::build().headers(headers).payload(payload).expected_last_subject_sequence(0);
         let sent = self.jetstream.send_publish(self.subjects.dead(&name), message).await;
-        match sent.map_err(failed("keep a dead letter"))?.await {
+        match self.noted(&self.subjects.dead_stream(), sent.map_err(failed("keep a dead letter"))?.await) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(()), // it is there
             Err(error) => Err(failed("keep a dead letter")(error)),

@@ -126,7 +126,8 @@ impl Bus {
         let payload = serde_json::to_vec(job).map_err(failed("write a job"))?;
         let message = PublishMessage::build().message_id(&job.id).payload(payload.into());
         let sent = self.jetstream.send_publish(self.subjects.async_job(&job.id), message).await;
-        sent.map_err(failed("queue a job"))?.await.map(drop).map_err(failed("queue a job"))
+        let queued = self.noted(&self.subjects.async_stream(), sent.map_err(failed("queue a job"))?.await);
+        queued.map(drop).map_err(failed("queue a job"))
     }
 
     /// The jobs that are to begin later, by their ids.
@@ -171,9 +172,9 @@ impl Jobs {
     /// # Errors
     /// When JetStream does not confirm it; putting it again is harmless.
     pub async fn put(&self, provider: &ProviderId, place: (&BatchId, u64), body: &Bytes) -> Result<(), BusError> {
-        let subject = self.bus.subjects.job(provider, place.0, place.1);
+        let to = (self.bus.subjects.jobs_stream(), self.bus.subjects.job(provider, place.0, place.1));
         let name = format!("{}.{}.in", place.0, place.1);
-        self.put_once(subject, name, HeaderMap::new(), body).await.map(drop)
+        self.put_once(to, name, HeaderMap::new(), body).await.map(drop)
     }
 
     /// Keeps the result of a line. False when it has one already: the first one counts.
@@ -181,29 +182,30 @@ impl Jobs {
     /// # Errors
     /// When JetStream does not confirm it; it may be kept all the same.
     pub async fn put_result(&self, place: (&BatchId, u64), tally: &Tally, result: &Bytes) -> Result<bool, BusError> {
-        let subject = self.bus.subjects.result(place.0, place.1);
+        let to = (self.bus.subjects.results_stream(), self.bus.subjects.result(place.0, place.1));
         let mut headers = HeaderMap::new();
         headers.insert(TALLY, serde_json::to_string(tally).map_err(failed("write a result"))?.as_str());
-        self.put_once(subject, format!("{}.{}.out", place.0, place.1), headers, result).await
+        self.put_once(to, format!("{}.{}.out", place.0, place.1), headers, result).await
     }
 
     async fn put_once(
         &self,
-        subject: String,
+        (stream, subject): (String, String),
         name: String,
         headers: HeaderMap,
         body: &Bytes,
     ) -> Result<bool, BusError> {
         let (mut headers, mut payload) = (headers, body.clone());
         if body.len() + ROOM > self.bus.client.max_payload() {
-            self.large.put(name.as_str(), &mut body.as_ref()).await.map_err(failed("store a large line"))?;
+            let stored = self.large.put(name.as_str(), &mut body.as_ref()).await;
+            self.bus.noted(&self.bus.subjects.lines_bucket(), stored).map_err(failed("store a large line"))?;
             headers.insert(STORED, name.as_str());
             payload = Bytes::new();
         }
         // The server refuses a second message on the subject, for as long as the first one lies there.
         let message = PublishMessage::build().headers(headers).payload(payload).expected_last_subject_sequence(0);
         let sent = self.bus.jetstream.send_publish(subject, message).await;
-        match sent.map_err(failed("put a line into a batch's queue"))?.await {
+        match self.bus.noted(&stream, sent.map_err(failed("put a line into a batch's queue"))?.await) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(false),
             Err(error) => Err(failed("put a line into a batch's queue")(error)),

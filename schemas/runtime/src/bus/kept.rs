@@ -71,8 +71,8 @@ impl Kept {
         let key = place::response(project, name);
         let Some(entry) = self.place((project, None), &key, value).await? else { return Ok(false) };
         let bytes = entry.len();
-        let sequence = self.store.put(&key, entry).await.map_err(failed("keep a response"))?;
-        self.stored.add(&key, sequence, bytes);
+        let put = self.bus.noted(&self.store.name, self.store.put(&key, entry).await);
+        self.stored.add(&key, put.map_err(failed("keep a response"))?, bytes);
         Ok(true)
     }
 
@@ -99,7 +99,8 @@ impl Kept {
         let replaced = last.map(|_| key.as_str());
         let Some(entry) = self.place((project, replaced), &key, value).await? else { return Ok(None) };
         let (bytes, new) = (entry.len(), names(&entry));
-        match self.store.update(&key, entry, last.map_or(0, |Version(last)| last)).await {
+        let updated = self.store.update(&key, entry, last.map_or(0, |Version(last)| last)).await;
+        match self.bus.noted(&self.store.name, updated) {
             Ok(revision) => {
                 self.stored.add(&key, revision, bytes);
                 self.clear(old).await;
@@ -189,8 +190,8 @@ impl Kept {
         let count = pieces.len();
         let put = async |(at, piece): (usize, Bytes)| {
             let (key, bytes) = (place::piece(&name, at), piece.len());
-            let sequence = self.store.put(&key, piece).await.map_err(failed("keep a response"))?;
-            self.stored.add(&key, sequence, bytes);
+            let put = self.bus.noted(&self.store.name, self.store.put(&key, piece).await);
+            self.stored.add(&key, put.map_err(failed("keep a response"))?, bytes);
             Ok(())
         };
         let done = stream::iter(pieces.into_iter().enumerate()).map(put).buffer_unordered(AT_ONCE);

@@ -163,7 +163,8 @@ impl Clerk {
             return self.remove(&self.bus.subjects.kept_reply(&ingress, over.request)).await;
         };
         let key = place::kept_answer(&over.project, &ingress, over.request, bytes);
-        let sequence = self.store.put(&key, bytes::Bytes::new()).await.map_err(failed("count a kept answer"))?;
+        let put = self.bus.noted(&self.store.name, self.store.put(&key, bytes::Bytes::new()).await);
+        let sequence = put.map_err(failed("count a kept answer"))?;
         self.stored.add(&key, sequence, usize::try_from(bytes).unwrap_or(usize::MAX));
         for key in self.stored.too_old((over.project.as_str(), None), 0, self.quota, KEPT_MAX_AGE).unwrap_or_default() {
             if let Some((_, ingress, request, _)) = place::kept_answer_parts(&key) {

@@ -153,7 +153,7 @@ impl UsageBatch {
     ///
     /// # Errors
     /// When that cannot be sent; the events will come again.
-    pub async fn acknowledge(self) -> Result<(), BusError> {
+    pub async fn acknowledge(&self) -> Result<(), BusError> {
         for message in &self.messages {
             message.ack().await.map_err(failed("acknowledge usage events"))?;
         }

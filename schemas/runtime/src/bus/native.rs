@@ -109,9 +109,10 @@ impl NativeObjects {
     pub fn write(&self, name: &str) -> ObjectWriter {
         let (pipe, mut from) = duplex(WINDOW);
         let (tell, stored) = oneshot::channel();
-        let (store, name) = (self.store.clone(), name.to_owned());
+        let (objects, name) = (self.clone(), name.to_owned());
         self.bus.life.work(async move {
-            let stored = store.put(name.as_str(), &mut from).await.map(drop);
+            let stored = objects.store.put(name.as_str(), &mut from).await.map(drop);
+            let stored = objects.bus.noted(&objects.bus.subjects.native_lines_bucket(), stored);
             // The one who writes may have given up.
             let _ = tell.send(stored.map_err(failed("store the lines of a native batch")));
         });

@@ -32,7 +32,8 @@ impl Bus {
         }
         let name = request.to_string();
         let store = self.object_store(&self.subjects.bodies_bucket()).await?;
-        store.put(name.as_str(), &mut body.as_ref()).await.map_err(failed("store a large request"))?;
+        let stored = store.put(name.as_str(), &mut body.as_ref()).await;
+        self.noted(&self.subjects.bodies_bucket(), stored).map_err(failed("store a large request"))?;
         Ok(Body::Stored(name))
     }
 

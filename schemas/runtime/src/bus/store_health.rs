@@ -1,8 +1,9 @@
-//! Which streams and buckets do not take what they are given, of those that are written to seldom: nats-server gives a store up
+//! Which streams and buckets do not take what they are given, of all but the ledger: nats-server gives a store up
 //! for good when its disk was full, each for itself, while others go on. The ledger's own health is `ledger_health`'s. Pure
 //! but for the lock: it is given the time.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,10 @@ use tokio::time::Instant;
 
 /// After so long without another, a failure says nothing any more.
 const FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// What a healthy store says of what it does not take: its revision is another, or it holds as much as it may.
+/// Source: `ErrMaxMsgs`, `ErrMaxBytes` and `ErrMaxMsgsPerSubject` in nats-server's `server/store.go`.
+const REFUSALS: [&str; 3] = ["wrong last sequence", "wrong last revision", "maximum "];
 
 /// The health of all of them. Cloning shares it.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +33,12 @@ struct Failing {
     connection: u64,
     first: Instant,
     last: Instant,
+}
+
+/// Whether a store that did not take something is well all the same.
+pub(super) fn is_refusal(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| Error::source(*error))
+        .any(|error| REFUSALS.iter().any(|refusal| error.to_string().contains(refusal)))
 }
 
 impl StoreHealth {
@@ -70,6 +81,16 @@ impl StoreHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_that_says_no_is_well_and_one_that_says_nothing_is_not() {
+        let says = |why: &str| is_refusal(&std::io::Error::other(why.to_owned()));
+        assert!(says("wrong last revision"));
+        assert!(says("maximum messages per subject exceeded"));
+        assert!(says("maximum bytes exceeded"));
+        assert!(!says("timed out: didn't receive ack in time"));
+        assert!(!says("write 1.blk: no space left on device"));
+    }
 
     #[test]
     fn a_store_is_given_up_after_failures_that_last_with_nothing_taken_between() {

@@ -150,7 +150,7 @@ impl<S: FrameSink> Call<S> {
             self.context.alarm.raise(Alert::unpriced_model(&link.target, start.started_at));
         }
         let journal = self.context.journal.clone();
-        let event = UsageEvent::AttemptStarted(Box::new(start.clone()));
+        let event = UsageEvent::started(&start);
         let writing = timeout(exchange::LEDGER, async move { journal.begin(event).await.acknowledged().await });
         let written = self.sink.wait(writing).await;
         let call_by = self.envelope.reservation.as_ref().and_then(Reservation::call_by);

@@ -102,8 +102,8 @@ impl Contents {
 
     async fn send_once(&self, subject: &str, piece: &Bytes) -> Result<(), BusError> {
         let sent = self.bus.jetstream.publish(subject.to_owned(), piece.clone()).await;
-        let stored = sent.map_err(failed("store a piece of a file"))?.await;
-        self.bus.note_store(&self.bus.subjects.pieces_stream(), stored.is_ok());
+        let sent = sent.map_err(failed("store a piece of a file"))?;
+        let stored = self.bus.noted(&self.bus.subjects.pieces_stream(), sent.await);
         stored.map(drop).map_err(failed("store a piece of a file"))
     }
 
