@@ -14,7 +14,7 @@ from pathlib import Path
 from gateway import PATH, end, free_port, parent
 
 # Pinned, so that a figure can be had again.
-LITELLM, PORTKEY = "1.110.2", "1.15.2"
+LITELLM, PORTKEY = "1.105.6", "1.15.2"
 
 
 class Peer:
