@@ -359,13 +359,15 @@ async fn what_is_wrong_or_cannot_be_done_elsewhere_is_named() {
         ),
         (json!({ "stream": "yes" }), "400 invalid_request_error invalid_value (stream)"),
         (json!({ "tools": [{}] }), "400 invalid_request_error invalid_value (tools[0].type)"),
-        (json!({ "max_tool_calls": 3 }), "400 invalid_request_error unsupported (max_tool_calls)"),
+        (json!({ "moderation": {} }), "400 invalid_request_error unsupported (moderation)"),
         (json!({ "conversation": "conv_1" }), "404 invalid_request_error not_found (conversation)"),
         (json!({ "background": true, "store": false }), "400 invalid_request_error invalid_value (background)"),
     ] {
         assert_eq!(ask(&world, "alpha/m", &fields).await.error(), error, "{fields}");
     }
     assert_eq!(world.upstream("alpha").calls().len(), 0);
+    // It limits the calls of a provider's own tools, of which there are none.
+    assert_eq!(ask(&world, "alpha/m", &json!({ "max_tool_calls": 3 })).await.status, 200);
     // Such a provider refuses a conversation that is too long instead of cutting it: the field is left out, and named.
     let uncut = ask(&world, "alpha/m", &json!({ "truncation": "auto" })).await;
     assert_eq!((uncut.status.as_u16(), uncut.header("x-penstock-dropped-params")), (200, "truncation"));

@@ -47,6 +47,7 @@ mod settle;
 pub mod strike;
 pub mod surrogates;
 pub mod texts;
+mod thought_order;
 mod tool_ids;
 pub mod tool_map;
 mod tool_schema;
@@ -74,16 +75,22 @@ pub fn spell(format: &dyn ProviderFormat, ask: &FormatRequest<'_>) -> Result<(Sp
     if !is_chat || ask.wanted.form == Form::Own {
         return Ok((format.spell(ask)?, None));
     }
-    let settled: Option<Bytes> = settle::settle(ask.body);
-    let body = settled.as_ref().unwrap_or(ask.body);
-    match tool_map::fit(body, &format.tools(ask.settings)) {
+    let settled = settle::settle(ask.body);
+    let body = settled.as_ref().map_or(ask.body, |settled| &settled.body);
+    let (mut spelled, mut tools) = match tool_map::fit(body, &format.tools(ask.settings)) {
         Some((body, tools)) => {
             let mut spelled = format.spell(&FormatRequest { body: &body, ..*ask })?;
             spelled.dropped.extend_from_slice(&tools.dropped);
-            Ok((spelled, Some(tools)))
+            (spelled, Some(tools))
         }
-        None => Ok((format.spell(&FormatRequest { body, ..*ask })?, None)),
+        None => (format.spell(&FormatRequest { body, ..*ask })?, None),
+    };
+    if settled.is_some_and(|settled| settled.is_old) {
+        // Whether a provider was told so or not: there is a place for one call.
+        spelled.dropped.retain(|field| field != "parallel_tool_calls");
+        tools.get_or_insert_default().answer_with_functions();
     }
+    Ok((spelled, tools))
 }
 
 impl Endpoint {

@@ -1,6 +1,6 @@
 //! Fields of other APIs that clients put into a chat, in the agnostic form's own words: Anthropic's `thinking`, its thoughts as
 //! LiteLLM's clients give them back, `thinking_blocks`, and Gemini's signatures of calls as Google's own OpenAI endpoint and
-//! LiteLLM give them, `extra_content` and `provider_specific_fields`. Knows no provider.
+//! LiteLLM give them, `extra_content` and `provider_specific_fields`; and what its parts read. Knows no provider.
 //! Sources: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>,
 //! <https://docs.litellm.ai/docs/reasoning_content>, <https://ai.google.dev/gemini-api/docs/thought-signatures#openai>.
 
@@ -8,6 +8,9 @@ use bytes::Bytes;
 use memchr::memmem;
 use penstock_schemas::chat::Issuer;
 use serde_json::{Map, Value, json};
+
+pub(crate) mod blocks;
+mod functions;
 
 const WISH: &str = "thinking";
 
@@ -21,15 +24,39 @@ const IMAGES: &str = "images";
 const SIGNED: [(&str, &str); 2] =
     [("extra_content", "/google/thought_signature"), ("provider_specific_fields", "/thought_signature")];
 
+/// A request in the agnostic form's words.
+pub(super) struct Settled {
+    pub(super) body: Bytes,
+    /// Whether its answer is to be in the words of `function_call`.
+    pub(super) is_old: bool,
+}
+
 /// The request in the agnostic form's words; `None` when it is.
-pub(super) fn settle(body: &Bytes) -> Option<Bytes> {
-    let has = |name: &str| memmem::find(body, name.as_bytes()).is_some();
-    if ![WISH, BLOCKS, IMAGES, SIGNED[0].0, SIGNED[1].0].iter().any(|name| has(&format!("\"{name}\""))) {
+pub(super) fn settle(body: &Bytes) -> Option<Settled> {
+    let has_own = [WISH, BLOCKS, IMAGES, SIGNED[0].0, SIGNED[1].0].iter().any(|name| has(body, &format!("\"{name}\"")));
+    if !has_own && !functions::is_told(body) && !blocks::is_told(body) {
         return None;
     }
     let mut request: Map<String, Value> = serde_json::from_slice(body).ok()?;
-    let is_settled = [settle_wish(&mut request), settle_thoughts(&mut request), settle_images(&mut request)];
-    is_settled.contains(&true).then(|| Value::Object(request).to_string().into())
+    let (has_functions, is_old) = functions::settle(&mut request);
+    let are_settled = [
+        blocks::settle(&mut request),
+        settle_wish(&mut request),
+        settle_thoughts(&mut request),
+        settle_images(&mut request),
+        has_functions,
+    ];
+    let body = Value::Object(request).to_string().into();
+    are_settled.contains(&true).then_some(Settled { body, is_old })
+}
+
+fn has(body: &[u8], word: &str) -> bool {
+    memmem::find(body, word.as_bytes()).is_some()
+}
+
+/// The value of a member whose name ends here; `None` when it was no name.
+fn member_at(behind: &[u8]) -> Option<&[u8]> {
+    Some(behind.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())
 }
 
 /// `thinking` as `reasoning`.
@@ -123,6 +150,10 @@ fn detail(block: &Value) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn settle(body: &Bytes) -> Option<Bytes> {
+        super::settle(body).map(|settled| settled.body)
+    }
 
     #[test]
     fn thinking_is_reasoning() {

@@ -150,7 +150,7 @@ impl Relay<'_> {
     }
 
     fn put(&mut self, bytes: &[u8]) {
-        match &self.stamp {
+        match &mut self.stamp {
             None => self.out.extend_from_slice(bytes),
             Some(stamp) => stamp.put_on(bytes, &mut self.out),
         }
@@ -207,6 +207,7 @@ impl Relay<'_> {
     /// Before the first bytes: waits for the ledger, and gives the head that goes with them.
     async fn begin(&mut self, sink: &mut impl FrameSink, report: &mut Report) -> Step<Option<Head>> {
         let Some(start) = self.start.take() else { return Ok(None) };
+        self.exchange.note_images(&self.out, report);
         report.first_token = Some(self.exchange.began.elapsed());
         report.counted = counted(self.exchange.wanted.operation, self.exchange.body);
         if let Some(counting) = report.counting.take() {

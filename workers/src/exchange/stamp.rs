@@ -22,10 +22,17 @@ const LAST_MODEL: &[u8] = br#"],"model":"""#;
 /// What can follow that: a usage.
 const USAGE: usize = 256;
 
+/// The usage behind vectors whose provider has counted nothing.
+const NO_COUNT: &[u8] = br#","usage":{"prompt_tokens":0,"total_tokens":0}}"#;
+
 /// What an answer gets where its own head is empty.
 #[derive(Debug)]
 pub(super) struct Stamp {
     id: String,
+    /// Whether a piece got the id: then all that follow have it, whatever the provider calls them.
+    is_given: bool,
+    /// The tokens that were counted here.
+    counted: Option<u64>,
     created: u64,
     model: String,
 }
@@ -34,11 +41,17 @@ impl Stamp {
     /// The stamp of one call.
     pub(super) fn new(id: RequestId, model: &ModelId) -> Self {
         let model = serde_json::to_string(model.as_str()).expect("a text has a JSON form");
-        Self { id: format!("chatcmpl-{id}"), created: clock::now().0 / 1_000_000, model }
+        let (id, created) = (format!("chatcmpl-{id}"), clock::now().0 / 1_000_000);
+        Self { id, is_given: false, counted: None, created, model }
+    }
+
+    /// With what was counted here, for vectors whose provider has counted nothing.
+    pub(super) fn counted(self, tokens: Option<u64>) -> Self {
+        Self { counted: tokens, ..self }
     }
 
     /// Writes a whole answer, or events of a stream, with what was empty.
-    pub(super) fn put_on(&self, answer: &[u8], out: &mut BytesMut) {
+    pub(super) fn put_on(&mut self, answer: &[u8], out: &mut BytesMut) {
         for line in answer.split_inclusive(|byte| *byte == b'\n') {
             let (before, json) =
                 if let Some(json) = line.strip_prefix(b"data: ") { (&line[..6], json) } else { (&line[..0], line) };
@@ -63,11 +76,17 @@ impl Stamp {
         let after = at + LAST_MODEL.len();
         out.extend_from_slice(&json[..after - 2]);
         out.extend_from_slice(self.model.as_bytes());
-        out.extend_from_slice(&json[after..]);
+        match self.counted.filter(|_| &json[after..] == NO_COUNT) {
+            None => out.extend_from_slice(&json[after..]),
+            Some(tokens) => {
+                let usage = format!(",\"usage\":{{\"prompt_tokens\":{tokens},\"total_tokens\":{tokens}}}}}");
+                out.extend_from_slice(usage.as_bytes());
+            }
+        }
     }
 
     /// The filled head of an answer and what follows; `None` where there is nothing to fill.
-    fn head<'a>(&self, json: &'a [u8]) -> Option<(String, &'a [u8])> {
+    fn head<'a>(&mut self, json: &'a [u8]) -> Option<(String, &'a [u8])> {
         let rest = json.strip_prefix(ID)?;
         let at = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).filter(|at| rest[*at] == b'"')?;
         let id = std::str::from_utf8(&rest[..at]).ok()?;
@@ -79,7 +98,8 @@ impl Stamp {
             Some(rest) => (format!(",\"model\":{}", self.model), rest),
             None => (String::new(), rest),
         };
-        let id = if id.is_empty() { &self.id } else { id };
+        self.is_given |= id.is_empty();
+        let id = if self.is_given { &self.id } else { id };
         let created = if created == 0 { self.created } else { created };
         let kind = std::str::from_utf8(kind).ok()?;
         Some((format!("{{\"id\":\"{id}{kind}{created}{model}"), rest))
@@ -92,7 +112,9 @@ mod tests {
     use penstock_schemas::chat::{Completion, CompletionChunk};
 
     fn put_on(answer: &str) -> String {
-        let stamp = Stamp { id: "chatcmpl-1".to_owned(), created: 7, model: "\"m/\\\"x\"".to_owned() };
+        let id = "chatcmpl-1".to_owned();
+        let model = "\"m/\\\"x\"".to_owned();
+        let mut stamp = Stamp { id, is_given: false, counted: Some(3), created: 7, model };
         let mut out = BytesMut::new();
         stamp.put_on(answer.as_bytes(), &mut out);
         String::from_utf8(out.to_vec()).unwrap()
@@ -112,10 +134,12 @@ mod tests {
                 CompletionChunk { id: id.into(), created, model: model.into(), object, ..CompletionChunk::default() };
             format!("data: {}\n\n", serde_json::to_string(&chunk).unwrap())
         };
-        let stream = chunk("", 0, "") + &chunk("msg_1", 0, "claude") + &chunk("r", 5, "m") + "data: [DONE]\n\n";
-        let stamped =
-            chunk("chatcmpl-1", 7, "m/\"x") + &chunk("msg_1", 7, "claude") + &chunk("r", 5, "m") + "data: [DONE]\n\n";
+        let stream = chunk("msg_1", 0, "claude") + &chunk("r", 5, "m") + "data: [DONE]\n\n";
+        let stamped = chunk("msg_1", 7, "claude") + &chunk("r", 5, "m") + "data: [DONE]\n\n";
         assert_eq!(put_on(&stream), stamped);
+        let late = chunk("", 0, "") + &chunk("r", 5, "m");
+        let stamped = chunk("chatcmpl-1", 7, "m/\"x") + &chunk("chatcmpl-1", 5, "m");
+        assert_eq!(put_on(&late), stamped, "all pieces of an answer have one id");
     }
 
     #[test]
@@ -127,6 +151,9 @@ mod tests {
         };
         assert_eq!(put_on(&list(r#""""#)), list(r#""m/\"x""#));
         assert_eq!(put_on(&list(r#""own""#)), list(r#""own""#));
+        let empty = br#"{"data":[],"model":"","usage":{"prompt_tokens":0,"total_tokens":0}}"#;
+        let counted = r#"{"data":[],"model":"m/\"x","usage":{"prompt_tokens":3,"total_tokens":3}}"#;
+        assert_eq!(put_on(std::str::from_utf8(empty).unwrap()), counted);
     }
 
     #[test]

@@ -6,9 +6,12 @@ use super::{Exchange, Step};
 use crate::count::Sent;
 use crate::sink::FrameSink;
 use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+use penstock_dialects::provider::Form;
 use penstock_dialects::surrogates;
 use penstock_runtime::bus::Pending;
 use penstock_runtime::heavy;
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::frame::Payload;
 use reqwest::Response;
@@ -16,6 +19,9 @@ use tokio::time::timeout_at;
 
 /// The longest whole answer, in bytes.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// How the images of an agnostic answer begin.
+const IMAGES: &[u8] = br#""images":[{"#;
 
 /// Passes an answer on that comes in one piece.
 pub(super) async fn forward(
@@ -55,10 +61,20 @@ impl Exchange<'_> {
             Some(tools) => tools.whole(&whole.bytes),
             None => whole.bytes,
         };
-        let Some(stamp) = self.stamp() else { return Ok(bytes) };
+        self.note_images(&bytes, report);
+        let counted = report.counted.and_then(|counted| counted.input);
+        let Some(mut stamp) = self.stamp().map(|stamp| stamp.counted(counted)) else { return Ok(bytes) };
         let mut stamped = BytesMut::with_capacity(bytes.len() + 128);
         stamp.put_on(&bytes, &mut stamped);
         Ok(stamped.freeze())
+    }
+
+    /// Notes that an answer shows what its caller's dialect has no place for: Anthropic's answers hold no images.
+    pub(super) fn note_images(&self, answer: &[u8], report: &mut Report) {
+        let is_told = self.envelope.dialect == Dialect::Anthropic && self.wanted.form == Form::Agnostic;
+        if is_told && memmem::find(answer, IMAGES).is_some() {
+            report.dropped.push("images".to_owned());
+        }
     }
 
     /// The only frame of an answer in one piece.

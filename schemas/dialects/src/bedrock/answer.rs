@@ -3,6 +3,7 @@
 use super::usage::TokenUsage;
 use super::{broken, format};
 use crate::provider::{Form, Observed, Wanted, Whole};
+use crate::thought_order;
 use bytes::Bytes;
 use penstock_schemas::chat::{
     Choice, Completion, CompletionUsage, Content, FunctionCall, Issuer, Message, ReasoningDetail, ToolCall,
@@ -181,11 +182,12 @@ impl Gathered {
         }
         if let Some(thought) = block.reasoning_content {
             let index = u32::try_from(self.thoughts.len()).ok();
-            let detail = match (thought.reasoning_text, thought.redacted_content) {
+            let mut detail = match (thought.reasoning_text, thought.redacted_content) {
                 (Some(ThoughtText { text, signature }), _) => text_detail(index, Some(text), signature),
                 (None, Some(data)) => sealed_detail(index, data),
                 (None, None) => return,
             };
+            thought_order::mark(&mut detail, self.text.chars().count());
             self.thoughts.push(detail);
         }
         if let Some(cited) = block.citations_content {
@@ -240,7 +242,7 @@ pub(super) fn sealed_detail(index: Option<u32>, data: String) -> ReasoningDetail
     }
 }
 
-/// A citation of the characters from `start` to `end` of the answer: of a page as OpenAI writes it, of a document as it came.
+/// A citation of the characters from `start` to `end` of the answer: of a page as OpenAI writes it, of a document as Anthropic does.
 /// Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Citation.html>.
 pub(super) fn annotation(citation: &Value, start: usize, end: usize) -> Value {
     let url = citation.pointer("/location/web/url").and_then(Value::as_str);
@@ -251,6 +253,36 @@ pub(super) fn annotation(citation: &Value, start: usize, end: usize) -> Value {
             "start_index": start,
             "end_index": end,
         } }),
-        None => json!({ "type": "citation", "citation": citation, "start_index": start, "end_index": end }),
+        None => {
+            let citation = of_document(citation);
+            json!({ "type": "document_citation", "start_index": start, "end_index": end, "citation": citation })
+        }
     }
+}
+
+/// A citation of a document or a result of a search in Anthropic's words, which the agnostic form has for it.
+/// Source: <https://platform.claude.com/docs/en/build-with-claude/citations#response-structure>.
+fn of_document(citation: &Value) -> Value {
+    const KINDS: [(&str, &str, &str, &str); 4] = [
+        ("documentChar", "char_location", "start_char_index", "end_char_index"),
+        ("documentPage", "page_location", "start_page_number", "end_page_number"),
+        ("documentChunk", "content_block_location", "start_block_index", "end_block_index"),
+        ("searchResultLocation", "search_result_location", "start_block_index", "end_block_index"),
+    ];
+    let location = citation.get("location").unwrap_or(&Value::Null);
+    let found = KINDS.into_iter().find_map(|kind| Some((kind, location.get(kind.0)?)));
+    let Some(((theirs, kind, start, end), place)) = found else { return citation.clone() };
+    let sources = citation.get("sourceContent").and_then(Value::as_array).into_iter().flatten();
+    let cited: String = sources.filter_map(|source| source.get("text")?.as_str()).collect();
+    let mut own = json!({ "type": kind, "cited_text": cited, start: place["start"], end: place["end"] });
+    if theirs == "searchResultLocation" {
+        own["search_result_index"] = place["searchResultIndex"].clone();
+        own["source"] = citation.get("source").cloned().unwrap_or_else(|| "".into());
+        own["title"] = citation.get("title").cloned().unwrap_or_default();
+    } else {
+        own["document_index"] = place["documentIndex"].clone();
+        own["document_title"] = citation.get("title").cloned().unwrap_or_default();
+        own["file_id"] = Value::Null;
+    }
+    own
 }

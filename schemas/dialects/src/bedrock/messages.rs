@@ -7,6 +7,7 @@ use crate::call_arguments;
 use crate::fit::{extras, wrong};
 use crate::opening;
 use crate::provider::unsupported;
+use crate::thought_order::{Run, after, weave};
 use penstock_schemas::chat::{Content, Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 
@@ -157,14 +158,20 @@ impl Reader<'_, '_> {
 
     fn assistant(&mut self, index: usize, message: Message, place: &str) -> Result<(), Failure> {
         let mut blocks: Vec<Block> = Vec::new();
-        if self.blocks.family.is_claude() {
-            blocks.extend(message.reasoning_details.into_iter().flatten().filter_map(thought));
+        let details = message.reasoning_details.into_iter().flatten().filter(|_| self.blocks.family.is_claude());
+        let thoughts = details.filter_map(|detail| Some((after(&detail), thought(detail)?))).collect();
+        for run in weave(message.content, thoughts) {
+            match run {
+                Run::Thought(thought) => blocks.push(thought),
+                Run::Said(said) => blocks.extend(self.content(Some(said), place)?),
+            }
         }
-        let said = self.content(message.content, place)?;
-        if said.iter().any(|block| !matches!(block, Block::Text(_) | Block::CachePoint(_))) {
+        let is_said =
+            |block: &Block| matches!(block, Block::Text(_) | Block::CachePoint(_) | Block::ReasoningContent(_));
+        if !blocks.iter().all(is_said) {
             self.blocks.fit.cannot(format!("{place}.content"), "an answer holds text alone")?;
+            blocks.retain(is_said);
         }
-        blocks.extend(said.into_iter().filter(|block| matches!(block, Block::Text(_) | Block::CachePoint(_))));
         if let Some(refusal) = message.refusal.filter(|text| !text.trim().is_empty()) {
             blocks.push(Block::Text(refusal));
         }

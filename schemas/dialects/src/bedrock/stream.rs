@@ -5,6 +5,7 @@ use super::answer::{annotation, finish_reason, is_servers, sealed_detail, text_d
 use super::usage::TokenUsage;
 use super::{broken, errors, format};
 use crate::provider::{Form, Observed, Step, StreamReader, Wanted};
+use crate::thought_order;
 use bytes::Bytes;
 use penstock_schemas::chat::{
     ChunkChoice, CompletionChunk, CompletionUsage, Delta, FunctionCall, ReasoningDetail, ToolCall,
@@ -268,10 +269,12 @@ impl Reader {
                 place
             }
         };
-        match thought.redacted_content {
+        let mut detail = match thought.redacted_content {
             Some(data) => sealed_detail(Some(place), data),
             None => text_detail(Some(place), thought.text, thought.signature),
-        }
+        };
+        thought_order::mark(&mut detail, self.characters);
+        detail
     }
 
     /// A call or an answer of which nothing came has no arguments.

@@ -15,6 +15,8 @@ pub struct ToolRule {
     pub allowed_tools: bool,
     /// Whether it can be told to call one tool at a time; of the calls of others, the first is given back.
     pub serial: bool,
+    /// Whether it knows Anthropic's tools that the caller carries out; others get them as functions.
+    pub client_tools: bool,
     /// Its own search of the web.
     pub search: Search,
 }
@@ -29,6 +31,7 @@ impl ToolRule {
         free_text: false,
         allowed_tools: false,
         serial: true,
+        client_tools: false,
         search: Search::None,
     };
 

@@ -2,7 +2,9 @@
 //! the caller knows them. A name becomes a shorter one, the same each time, so that a conversation's prompt stays the same
 //! and caches hit; a tool of free text becomes a function of one text. Knows no provider: the rule is the adapter's.
 
+mod client_tools;
 mod custom;
+mod older;
 mod restore;
 mod search;
 
@@ -27,6 +29,8 @@ pub struct ToolMap {
     free: HashSet<String>,
     /// Whether the caller wants one call at a time of a provider that cannot be told so.
     is_serial: bool,
+    /// Whether the caller wants its calls as `function_call`.
+    is_old: bool,
     /// The fields of the request that were left out.
     pub dropped: Vec<String>,
 }
@@ -73,7 +77,11 @@ impl Named<'_> {
         let is_free = self.kind.as_deref() == Some("custom");
         let names = [&self.function, &self.custom].into_iter().flatten().filter_map(|named| named.name.as_deref());
         let is_other_search = search::is_changed(rule.search, self.kind.as_deref());
-        (rule.free_text || !is_free) && !is_other_search && names.into_iter().all(|name| rule.takes(name))
+        let is_clients = !rule.client_tools && client_tools::is_one(self.kind.as_deref());
+        (rule.free_text || !is_free)
+            && !is_other_search
+            && !is_clients
+            && names.into_iter().all(|name| rule.takes(name))
     }
 }
 
@@ -92,6 +100,9 @@ pub fn fit(body: &Bytes, rule: &ToolRule) -> Option<(Bytes, ToolMap)> {
         return None;
     }
     let mut request = serde_json::from_slice::<ChatRequest>(body).ok()?;
+    if !rule.client_tools {
+        client_tools::fit(&mut request);
+    }
     let mut fitting = Fitting::of(&request, rule);
     fitting.fit(&mut request);
     let body = serde_json::to_vec(&request).expect("a chat request has a JSON form");

@@ -1,7 +1,7 @@
 //! Answers with the tools' names and kinds as the caller knows them, whole and in chunks. Knows nothing of requests.
 
-use super::ToolMap;
 use super::custom::{Unwrapping, text_of};
+use super::{ToolMap, older};
 use crate::provider::{Observed, Step, StreamReader};
 use bytes::Bytes;
 use penstock_schemas::asked_tools::AskedTools;
@@ -29,13 +29,21 @@ impl ToolMap {
                     self.free(call, name.as_deref(), &input);
                 }
             }
+            if self.is_old {
+                older::call(choice, "message");
+            }
         }
         serde_json::to_vec(&value).map_or_else(|_| answer.clone(), Bytes::from)
     }
 
+    /// Has answers call by `function_call`, one function each.
+    pub(crate) fn answer_with_functions(&mut self) {
+        (self.is_old, self.is_serial) = (true, true);
+    }
+
     /// Whether answers stay as they are.
     fn changes_nothing(&self) -> bool {
-        self.names.is_empty() && self.free.is_empty() && !self.is_serial
+        self.names.is_empty() && self.free.is_empty() && !self.is_serial && !self.is_old
     }
 
     /// The caller's names of tools that were asked for by the names that were sent.
@@ -151,6 +159,9 @@ impl Reader {
             }
             if choice.get("finish_reason").is_some_and(Value::is_string) {
                 self.end(of, choice);
+            }
+            if self.map.is_old {
+                older::call(choice, "delta");
             }
         }
     }

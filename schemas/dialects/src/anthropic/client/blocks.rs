@@ -7,6 +7,7 @@ use crate::client::WrongRequest;
 use crate::client::fields::wrong;
 use crate::data_url;
 use crate::json::{Fields, JsonKind, items, kind};
+use crate::thought_order;
 use penstock_schemas::chat::{Content, FilePart, FunctionCall, Message, Part, ReasoningDetail, ToolCall};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -41,10 +42,10 @@ impl Turn {
                 let thinking = string(&fields, "thinking", place)?;
                 let signature = fields.text("signature")?.unwrap_or_default();
                 self.reasoning.push_str(&thinking);
-                self.details.extend(thoughts::signed(&thinking, &signature, index));
+                self.think(thoughts::signed(&thinking, &signature, index));
             }
             ("redacted_thinking", "assistant") => {
-                self.details.extend(thoughts::redacted(&string(&fields, "data", place)?, index));
+                self.think(thoughts::redacted(&string(&fields, "data", place)?, index));
             }
             ("tool_use", "assistant") => self.calls.push(call(&fields, place)?),
             ("tool_result", "user") => self.results.push(result(&fields, place)?),
@@ -54,6 +55,16 @@ impl Turn {
             _ => self.parts.push(part(&fields, place)?),
         }
         Ok(())
+    }
+
+    /// Adds a thought behind what was said.
+    fn think(&mut self, detail: Option<ReasoningDetail>) {
+        let said: usize =
+            self.parts.iter().filter_map(|part| part.text.as_deref()).map(|text| text.chars().count()).sum();
+        self.details.extend(detail.map(|mut detail| {
+            thought_order::mark(&mut detail, said);
+            detail
+        }));
     }
 
     /// The messages that it comes to.
@@ -85,6 +96,7 @@ impl Turn {
 
 /// Adds to an answer what the next one says.
 pub(super) fn join(answer: &mut Message, next: Message) {
+    let added = thought_order::length(next.content.as_ref());
     answer.content = match (answer.content.take(), next.content) {
         (Some(Content::Text(before)), Some(Content::Text(after))) => {
             let between = if before.is_empty() || after.is_empty() { "" } else { "\n\n" };
@@ -97,6 +109,7 @@ pub(super) fn join(answer: &mut Message, next: Message) {
         }
         (before, after) => before.or(after),
     };
+    let start = thought_order::length(answer.content.as_ref()).saturating_sub(added);
     if let Some(thought) = next.reasoning_content {
         answer.reasoning_content.get_or_insert_default().push_str(&thought);
     }
@@ -104,6 +117,8 @@ pub(super) fn join(answer: &mut Message, next: Message) {
     let first = u32::try_from(details.len()).unwrap_or(u32::MAX);
     details.extend(next.reasoning_details.into_iter().flatten().map(|mut detail| {
         detail.index = detail.index.map(|index| index.saturating_add(first));
+        let after = thought_order::after(&detail) + start;
+        thought_order::mark(&mut detail, after);
         detail
     }));
     answer.reasoning_details.take_if(|details| details.is_empty());

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// A tool: of the caller's own, or of Anthropic's, which goes along as it is.
-pub(super) fn tool(value: &RawValue, place: &str) -> Result<Tool, WrongRequest> {
+pub(crate) fn tool(value: &RawValue, place: &str) -> Result<Tool, WrongRequest> {
     if kind(value) != JsonKind::Object {
         return Err(wrong(place, "it must be an object".to_owned()));
     }
@@ -58,7 +58,7 @@ fn optional<T: serde::de::DeserializeOwned>(
 }
 
 /// `{"type": "auto" | "any" | "tool" | "none", "name", "disable_parallel_tool_use"}`.
-pub(super) fn tool_choice(fields: &Fields<'_>, chat: &mut ChatRequest) -> Result<(), WrongRequest> {
+pub(crate) fn tool_choice(fields: &Fields<'_>, chat: &mut ChatRequest) -> Result<(), WrongRequest> {
     let choice = match fields.text("type")?.unwrap_or_default().as_str() {
         "auto" => json!("auto"),
         "any" => json!("required"),

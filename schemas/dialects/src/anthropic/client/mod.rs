@@ -3,9 +3,10 @@
 
 mod agnostic;
 mod blocks;
-mod choice;
+pub(crate) mod choice;
 pub mod error;
 mod lanes;
+pub(crate) mod message;
 mod reading;
 mod request;
 #[cfg(test)]

@@ -6,8 +6,9 @@
 use super::lanes::{Lane, Lanes, write};
 use super::thoughts;
 use crate::client::{Writer, unreadable};
+use crate::thought_order::{Run, after, weave};
 use bytes::Bytes;
-use penstock_schemas::chat::{Choice, Completion, CompletionChunk, Message, ReasoningDetail, ToolCall};
+use penstock_schemas::chat::{Choice, Completion, CompletionChunk, Content, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::Summary;
 use penstock_schemas::name::RequestId;
@@ -183,16 +184,19 @@ impl Messages {
         if !details.iter().any(|piece| thoughts::readable(piece).is_some()) {
             details.splice(..0, reasoning_content.filter(|text| !text.is_empty()).map(unsigned));
         }
-        let mut blocks: Vec<Block> = details.iter().map(|piece| Block::Plain(thoughts::block(piece))).collect();
+        let details = details.into_iter().map(|piece| (after(&piece), piece)).collect();
         let text = content.map(|content| content.text()).unwrap_or_default() + &refusal.unwrap_or_default();
-        if !text.is_empty() {
-            let mut block = json!({ "type": "text", "text": text });
-            let citations = citations(&extra);
-            if !citations.is_empty() {
-                block["citations"] = citations.into();
-            }
-            blocks.push(Block::Plain(block));
+        let text = Some(text).filter(|text| !text.is_empty()).map(Content::Text);
+        let woven = weave(text, details).into_iter().map(|run| match run {
+            Run::Thought(piece) => thoughts::block(&piece),
+            Run::Said(said) => json!({ "type": "text", "text": said.text() }),
+        });
+        let mut woven: Vec<Value> = woven.collect();
+        let citations = citations(&extra);
+        if let Some(last) = woven.iter_mut().rfind(|block| block["type"] == "text").filter(|_| !citations.is_empty()) {
+            last["citations"] = citations.into();
         }
+        let mut blocks: Vec<Block> = woven.into_iter().map(Block::Plain).collect();
         for (at, call) in tool_calls.into_iter().flatten().enumerate() {
             let function = call.function.unwrap_or_default();
             let id = call.id.unwrap_or_else(|| format!("toolu_{}_{at}", self.id));

@@ -12,6 +12,7 @@ use crate::claude::Claude;
 use crate::fit::{Fit, extras, wrong};
 use crate::opening;
 use crate::provider::unsupported;
+use crate::thought_order::{Run, after, weave};
 use penstock_schemas::chat::{Content, Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 use serde_json::{Value, json};
@@ -77,9 +78,16 @@ impl Conversation {
             "assistant" => {
                 self.settle()?;
                 let calls = message.tool_calls.take().unwrap_or_default();
-                let mut all: Vec<Block> =
-                    thoughts(message.reasoning_details.take()).into_iter().map(Block::Plain).collect();
-                all.extend(blocks(message.content, Side::Assistant, place, fit)?.into_iter().map(Block::Plain));
+                let mut all = Vec::new();
+                for run in weave(message.content, thoughts(message.reasoning_details.take())) {
+                    match run {
+                        Run::Thought(thought) => all.push(Block::Plain(thought)),
+                        Run::Said(said) => {
+                            let said = blocks(Some(said), Side::Assistant, place, fit)?;
+                            all.extend(said.into_iter().map(Block::Plain));
+                        }
+                    }
+                }
                 all.extend(message.refusal.and_then(|text| text_block(&text, None)).map(Block::Plain));
                 for (at, call) in calls.into_iter().enumerate() {
                     all.push(Block::Call(self.call(call, &format!("{place}.tool_calls[{at}]"))?));
@@ -196,15 +204,19 @@ impl Conversation {
     }
 }
 
-/// The thoughts that Claude has signed; nobody else's are taken back.
-fn thoughts(details: Option<Vec<ReasoningDetail>>) -> Vec<Value> {
+/// The thoughts that Claude has signed, each with how much text stands before it; nobody else's are taken back.
+fn thoughts(details: Option<Vec<ReasoningDetail>>) -> Vec<(usize, Value)> {
     let ours = details.into_iter().flatten().filter(|detail| detail.format == Some(Issuer::Anthropic));
-    ours.filter_map(|detail| match (detail.signature, detail.data) {
-        (Some(signature), _) if !signature.is_empty() => {
-            Some(json!({ "type": "thinking", "thinking": detail.text.unwrap_or_default(), "signature": signature }))
-        }
-        (None, Some(data)) => Some(json!({ "type": "redacted_thinking", "data": data })),
-        _ => None,
+    ours.filter_map(|detail| {
+        let after = after(&detail);
+        let block = match (detail.signature, detail.data) {
+            (Some(signature), _) if !signature.is_empty() => {
+                json!({ "type": "thinking", "thinking": detail.text.unwrap_or_default(), "signature": signature })
+            }
+            (None, Some(data)) => json!({ "type": "redacted_thinking", "data": data }),
+            _ => return None,
+        };
+        Some((after, block))
     })
     .collect()
 }

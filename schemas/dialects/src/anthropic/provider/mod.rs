@@ -38,7 +38,8 @@ impl ProviderFormat for Anthropic {
 
     /// `^[a-zA-Z0-9_-]{1,128}$`. Source: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use>.
     fn tools(&self, _settings: &FormatSettings) -> ToolRule {
-        ToolRule { longest: 128, allowed_tools: true, search: Search::Anthropic, ..ToolRule::FUNCTIONS }
+        let (allowed_tools, client_tools) = (true, true);
+        ToolRule { longest: 128, allowed_tools, client_tools, search: Search::Anthropic, ..ToolRule::FUNCTIONS }
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {

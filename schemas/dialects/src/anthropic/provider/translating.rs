@@ -4,6 +4,7 @@
 use super::answer::{ANSWER_TOOL, Block, Stop, annotation, hidden_thought, read, thought};
 use super::stream::{Event, Known, added};
 use crate::provider::{Observed, Step, StreamReader};
+use crate::thought_order;
 use bytes::Bytes;
 use penstock_schemas::chat::{
     ChunkChoice, CompletionChunk, CompletionUsage, Delta, FunctionCall, ReasoningDetail, ToolCall,
@@ -96,12 +97,17 @@ impl Translating {
                 (Lane::Text, text.map(|text| Delta { content: Some(text), ..Delta::default() }))
             }
             "thinking" => {
+                let at = self.next_thought();
                 let text = block.thinking.filter(|text| !text.is_empty());
-                let delta = text.map(|text| thinking(self.thoughts, text));
-                (Lane::Thought(self.next_thought()), delta)
+                let mut detail = thought(at, text.clone(), None);
+                thought_order::mark(&mut detail, self.length);
+                // That it stands behind a text is told even before its own begins.
+                let delta = (text.is_some() || self.length > 0).then(|| reasoning(text, detail));
+                (Lane::Thought(at), delta)
             }
             "redacted_thinking" => {
-                let detail = hidden_thought(self.next_thought(), block.data);
+                let mut detail = hidden_thought(self.next_thought(), block.data);
+                thought_order::mark(&mut detail, self.length);
                 (Lane::Hidden, Some(reasoning(None, detail)))
             }
             "tool_use" if block.name.as_deref().is_some_and(|name| name.starts_with(ANSWER_TOOL)) => {

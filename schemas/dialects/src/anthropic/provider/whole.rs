@@ -4,6 +4,7 @@ use super::answer::{ANSWER_TOOL, Block, Message, Stop, annotation, hidden_though
 use super::errors;
 use super::usage::Counts;
 use crate::provider::{Form, Observed, Wanted, Whole};
+use crate::thought_order;
 use bytes::Bytes;
 use memchr::memmem;
 use penstock_schemas::chat::{
@@ -90,9 +91,9 @@ impl Saying {
             "thinking" => {
                 self.reasoning.push_str(block.thinking.as_deref().unwrap_or_default());
                 let signature = block.signature.filter(|signature| !signature.is_empty());
-                self.details.push(thought(self.next_detail(), block.thinking, signature));
+                self.think(thought(self.next_detail(), block.thinking, signature));
             }
-            "redacted_thinking" => self.details.push(hidden_thought(self.next_detail(), block.data)),
+            "redacted_thinking" => self.think(hidden_thought(self.next_detail(), block.data)),
             "tool_use" => {
                 let arguments = block.input.map_or("{}", |input| input.get());
                 if block.name.as_deref().is_some_and(|name| name.starts_with(ANSWER_TOOL)) {
@@ -104,6 +105,11 @@ impl Saying {
             }
             _ => {}
         }
+    }
+
+    fn think(&mut self, mut detail: ReasoningDetail) {
+        thought_order::mark(&mut detail, self.length);
+        self.details.push(detail);
     }
 
     fn add_text(&mut self, text: &str, citations: Vec<Value>) {

@@ -130,6 +130,21 @@ fn as_text(part: &Part) -> Option<String> {
         "server_tool_use" | "mcp_tool_use" => {
             Some(format!("(used {} with {})", own("name"), part.extra.get("input").unwrap_or(&Value::Null)))
         }
+        "search_result" => {
+            let texts = part.extra.get("content").and_then(Value::as_array).into_iter().flatten();
+            let texts = texts.filter_map(|one| one.get("text")?.as_str());
+            let lines: Vec<&str> = [own("title"), own("source")].into_iter().chain(texts).collect();
+            Some(lines.join("\n"))
+        }
+        // A document in pieces.
+        "document" => {
+            let pieces = part.extra.get("source")?.get("content")?;
+            let texts = pieces.as_array().into_iter().flatten().map(|piece| piece.get("text")?.as_str());
+            let texts: Option<Vec<&str>> =
+                pieces.as_str().map(|text| Some(vec![text])).unwrap_or_else(|| texts.collect());
+            let title = Some(own("title")).filter(|title| !title.is_empty());
+            Some(title.into_iter().chain(texts?).collect::<Vec<_>>().join("\n\n"))
+        }
         "tool_reference" => Some(format!("(found the tool {})", own("tool_name"))),
         kind if kind.ends_with("_tool_result") => {
             let found = part.extra.get("content").and_then(Value::as_array).into_iter().flatten();

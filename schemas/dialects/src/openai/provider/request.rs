@@ -4,12 +4,14 @@
 use super::copies;
 use crate::json::{Edit, Fields, text};
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers, unsupported};
+use crate::settle::blocks;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::form;
+use serde_json::{Map, Value};
 
 /// The request for the operation's own path.
 pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
@@ -46,7 +48,8 @@ fn path(operation: Operation) -> Result<&'static str, Failure> {
 
 /// With the model's name put in, and a usage report asked for on every stream of text: the ledger needs it.
 fn json(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
-    let body = text(ask.body)?;
+    let settled = (ask.wanted.operation == Operation::Chat).then(|| settle_calls(ask.body)).flatten();
+    let body = text(settled.as_ref().unwrap_or(ask.body))?;
     let fitted = if super::has_choices(ask.wanted.operation) { copies::fit(body, ask.settings)? } else { None };
     let body = fitted.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
@@ -61,6 +64,15 @@ fn json(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
         edit.set(&fields, "stream", "false");
     }
     Ok(edit.finish().into())
+}
+
+/// A chat with calls and tools in the words of Anthropic's messages, in a chat's: some clients mix the two.
+fn settle_calls(body: &Bytes) -> Option<Bytes> {
+    if !blocks::is_told_of_calls(body) {
+        return None;
+    }
+    let mut request: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    blocks::settle(&mut request).then(|| Value::Object(request).to_string().into())
 }
 
 /// A form with the model's name put in.

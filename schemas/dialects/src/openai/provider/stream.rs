@@ -3,7 +3,7 @@
 
 use super::agnostic::Mender;
 use super::answer::Answer;
-use super::{errors, glance, odd};
+use super::{errors, glance, odd, other_way};
 use crate::provider::{Form, Observed, Step, StreamReader};
 use bytes::Bytes;
 use penstock_schemas::envelope::Delivery;
@@ -28,6 +28,9 @@ pub(super) struct Reader {
 
 impl StreamReader for Reader {
     fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
+        if event.data.is_empty() && event.raw.trim_ascii_start().starts_with(b"{") {
+            return self.take_whole(&event.raw);
+        }
         let step = self.pass(event)?;
         let Some(mender) = &mut self.mender else { return Ok(spelt_as_openais(step, event)) };
         if !event.data.trim_ascii_start().starts_with(b"{") {
@@ -67,14 +70,25 @@ impl StreamReader for Reader {
 }
 
 impl Reader {
+    /// An answer in one piece: an error, or what was asked for as a stream.
+    fn take_whole(&mut self, whole: &[u8]) -> Result<Step, Failure> {
+        let failure = not_a_stream(whole);
+        let is_error = Answer::read(whole).map_or(true, |answer| answer.error().is_some());
+        let events = other_way::chunks(whole).filter(|_| !is_error).ok_or(failure)?;
+        let mut out = Vec::new();
+        for event in &events {
+            if let Step::Hold(bytes) | Step::Content(bytes) = self.read(event)? {
+                out.extend_from_slice(&bytes);
+            }
+        }
+        Ok(if self.has_content { Step::Content(out.into()) } else { Step::Hold(out.into()) })
+    }
+
     /// What to do with an event whose bytes go on as they are.
     fn pass(&mut self, event: &sse::Event) -> Result<Step, Failure> {
         let raw = event.raw.clone();
         if event.event.as_deref() == Some(b"error") {
             return Err(errors::within_stream(&event.data));
-        }
-        if event.data.is_empty() && raw.trim_ascii_start().starts_with(b"{") {
-            return Err(not_a_stream(&raw));
         }
         if event.data.is_empty() {
             // Comments keep a connection alive. Before the first content they must not pile up.

@@ -4,6 +4,7 @@
 use super::tools::{self, Names};
 use super::{compaction, foreign, reasoning, wrong};
 use crate::client::WrongRequest;
+use crate::thought_order;
 use penstock_schemas::chat::{Content, FilePart, FunctionCall, ImageUrl, InputAudio, Message, Part, ToolCall};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -19,7 +20,7 @@ pub(super) fn messages(items: Vec<Value>, place: &str, names: &Names) -> Result<
         let kind = item.get("type").and_then(Value::as_str).unwrap_or("message").to_owned();
         match kind.as_str() {
             "message" => message(&item, &place, &mut messages)?,
-            "reasoning" => reasoning::read(&item, assistant(&mut messages)),
+            "reasoning" => think(&item, assistant(&mut messages)),
             "function_call" | "custom_tool_call" => {
                 let call = call(&item, &place, names)?;
                 assistant(&mut messages).tool_calls.get_or_insert_default().push(call);
@@ -46,6 +47,14 @@ pub(super) fn messages(items: Vec<Value>, place: &str, names: &Names) -> Result<
         }
     }
     Ok(messages)
+}
+
+/// Adds a thought to a turn, behind what was said.
+fn think(item: &Value, turn: &mut Message) {
+    let known = turn.reasoning_details.as_ref().map_or(0, Vec::len);
+    reasoning::read(item, turn);
+    let said = thought_order::length(turn.content.as_ref());
+    turn.reasoning_details.iter_mut().flatten().skip(known).for_each(|detail| thought_order::mark(detail, said));
 }
 
 /// The assistant's turn that is being said, or a new one.

@@ -79,6 +79,8 @@ fn option(chat: &mut ChatRequest, name: String, value: Value, names: &Names) -> 
         }
         // They concern the response as it is kept here, or only its way.
         "metadata" | "client_metadata" | "store" | "previous_response_id" | "background" | "stream_options" => {}
+        // It counts calls of the provider's own tools alone.
+        "max_tool_calls" if are_callers(chat) => {}
         "truncation" if value == "disabled" => {}
         "truncation" if value == "auto" => drop(chat.extra.insert(name, value)),
         "service_tier" if value == "auto" => {}
@@ -90,6 +92,11 @@ fn option(chat: &mut ChatRequest, name: String, value: Value, names: &Names) -> 
         }
     }
     Ok(())
+}
+
+/// Whether the caller carries out all tools itself.
+fn are_callers(chat: &ChatRequest) -> bool {
+    chat.tools.iter().flatten().all(|tool| matches!(tool.kind.as_str(), "function" | "custom"))
 }
 
 /// The shape of the answer, and how much it says.

@@ -6,6 +6,7 @@ use super::error_event;
 use super::native::Native;
 use super::stream::Stream;
 use crate::client::{ClientRequest, Now, Purpose, Writer, unreadable};
+use crate::thought_order::{Run, after, weave};
 use bytes::Bytes;
 use penstock_schemas::chat::{Completion, CompletionChunk, Content, Delta};
 use penstock_schemas::conversation::hex;
@@ -47,7 +48,7 @@ impl Writer for Translated {
             }
             let logprobs = logprobs(&choice.extra);
             self.stream.finish_reason = choice.finish_reason;
-            let delta = Delta {
+            let mut delta = Delta {
                 content: message.content.as_ref().map(Content::text),
                 refusal: message.refusal,
                 reasoning_content: message.reasoning_content,
@@ -56,6 +57,9 @@ impl Writer for Translated {
                 extra: message.extra,
                 ..Delta::default()
             };
+            for piece in first_runs(&mut delta) {
+                self.stream.add(piece, &[], &mut unheard);
+            }
             self.stream.add(delta, &logprobs, &mut unheard);
         }
         let response = Bytes::from(self.stream.end(&summary.usage, &mut unheard).to_string());
@@ -94,6 +98,25 @@ impl Writer for Translated {
     fn collects(&self) -> bool {
         true
     }
+}
+
+/// What stands before the last text of an answer that thought between its texts, piece by piece; the rest stays.
+fn first_runs(delta: &mut Delta) -> Vec<Delta> {
+    if !delta.reasoning_details.iter().flatten().any(|detail| after(detail) > 0) {
+        return Vec::new();
+    }
+    delta.reasoning_content = None;
+    let details = delta.reasoning_details.take().unwrap_or_default();
+    let details = details.into_iter().map(|detail| (after(&detail), detail)).collect();
+    let mut runs = weave(delta.content.take().map(Content::Text), details);
+    if let Some(Run::Said(last)) = runs.pop_if(|run| matches!(run, Run::Said(_))) {
+        delta.content = Some(last.text());
+    }
+    let piece = |run| match run {
+        Run::Said(said) => Delta { content: Some(said.text()), ..Delta::default() },
+        Run::Thought(detail) => Delta { reasoning_details: Some(vec![detail]), ..Delta::default() },
+    };
+    runs.into_iter().map(piece).collect()
 }
 
 fn logprobs(extra: &Map<String, Value>) -> Vec<Value> {

@@ -3,6 +3,7 @@
 
 use super::content::{Side, output_text, parts};
 use super::spelling::{Spelling, wrong};
+use crate::thought_order::{Run, after, weave};
 use penstock_schemas::chat::{Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
@@ -71,22 +72,39 @@ fn ids(message: &Message, place: &str) -> Result<Vec<String>, Failure> {
 }
 
 fn assistant(message: Message, place: &str, items: &mut Vec<Value>, spelling: &mut Spelling) -> Result<(), Failure> {
-    reasoning(message.reasoning_details.unwrap_or_default(), items);
-    let mut content = match message.content {
-        Some(content) => parts(content, Side::Output, place, spelling)?,
-        None => Vec::new(),
-    };
-    content.retain(|part| *part != output_text(""));
-    if let Some(refusal) = message.refusal.filter(|refusal| !refusal.is_empty()) {
-        content.push(json!({ "type": "refusal", "refusal": refusal }));
+    let details = message.reasoning_details.unwrap_or_default();
+    let details = details.into_iter().map(|detail| (after(&detail), detail)).collect();
+    let mut thoughts: Vec<ReasoningDetail> = Vec::new();
+    for run in weave(message.content, details) {
+        match run {
+            Run::Thought(detail) => thoughts.push(detail),
+            Run::Said(said) => {
+                reasoning(std::mem::take(&mut thoughts), items);
+                say(parts(said, Side::Output, place, spelling)?, items);
+            }
+        }
     }
-    if !content.is_empty() {
-        items.push(json!({ "type": "message", "role": "assistant", "content": content }));
+    reasoning(thoughts, items);
+    if let Some(refusal) = message.refusal.filter(|refusal| !refusal.is_empty()) {
+        say(vec![json!({ "type": "refusal", "refusal": refusal })], items);
     }
     for (at, call) in message.tool_calls.unwrap_or_default().into_iter().enumerate() {
         items.push(self::call(call, &format!("{place}.tool_calls[{at}]"))?);
     }
     Ok(())
+}
+
+/// Adds what an assistant says: to the message right before it, or as one.
+fn say(mut content: Vec<Value>, items: &mut Vec<Value>) {
+    content.retain(|part| *part != output_text(""));
+    if content.is_empty() {
+        return;
+    }
+    let last = items.last_mut().filter(|last| last["type"] == "message" && last["role"] == "assistant");
+    match last.and_then(|last| last["content"].as_array_mut()) {
+        Some(before) => before.extend(content),
+        None => items.push(json!({ "type": "message", "role": "assistant", "content": content })),
+    }
 }
 
 fn call(call: ToolCall, place: &str) -> Result<Value, Failure> {

@@ -16,6 +16,7 @@
 mod answer;
 mod content;
 mod input;
+mod other_way;
 mod own;
 mod request;
 mod spelling;

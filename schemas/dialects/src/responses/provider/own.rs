@@ -2,7 +2,7 @@
 
 use super::answer;
 use super::whole::check;
-use super::{broken, failed, usage};
+use super::{broken, failed, other_way, usage};
 use crate::errors;
 use crate::provider::{Observed, Step, StreamReader};
 use bytes::Bytes;
@@ -71,7 +71,11 @@ impl StreamReader for Reader {
         let raw = event.raw.clone();
         if event.data.is_empty() {
             if raw.trim_ascii_start().starts_with(b"{") {
-                return Err(not_a_stream(&raw));
+                let events = other_way::events_of(&raw).ok_or_else(|| not_a_stream(&raw))?;
+                for event in &events {
+                    self.read(event)?;
+                }
+                return Ok(Step::Content(events.into_iter().flat_map(|event| event.raw).collect()));
             }
             return Ok(if self.has_content { Step::Hold(raw) } else { Step::Hide });
         }

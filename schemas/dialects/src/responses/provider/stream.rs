@@ -4,9 +4,10 @@
 
 use super::answer::{self, Kind, kind, list, text};
 use super::own::{cut, error_of, json, not_a_stream, type_of};
-use super::usage;
 use super::whole::check;
+use super::{other_way, usage};
 use crate::provider::{Observed, Step, StreamReader};
+use crate::thought_order;
 use bytes::Bytes;
 use penstock_schemas::chat::{ChunkChoice, CompletionChunk, CompletionUsage, Delta, FunctionCall, ToolCall};
 use penstock_schemas::envelope::Delivery;
@@ -29,6 +30,8 @@ pub(super) struct Reader {
     /// Pieces of reasoning, by place of the item, kind and place in it.
     pieces: HashMap<(u64, &'static str, u64), u32>,
     searches: u64,
+    /// How many characters of text went out.
+    said: usize,
     observed: Observed,
 }
 
@@ -48,7 +51,7 @@ impl StreamReader for Reader {
     fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
         if event.data.is_empty() {
             let is_json = event.raw.trim_ascii_start().starts_with(b"{");
-            return if is_json { Err(not_a_stream(&event.raw)) } else { Ok(Step::Hide) };
+            return if is_json { self.take_whole(&event.raw) } else { Ok(Step::Hide) };
         }
         if self.is_done || event.data.trim_ascii() == b"[DONE]" {
             return Ok(Step::Hide);
@@ -90,8 +93,21 @@ impl Reader {
             calls: 0,
             pieces: HashMap::new(),
             searches: 0,
+            said: 0,
             observed: Observed::default(),
         }
+    }
+
+    /// A response in one piece: an error, or what was asked for as a stream.
+    fn take_whole(&mut self, whole: &[u8]) -> Result<Step, Failure> {
+        let events = other_way::events_of(whole).ok_or_else(|| not_a_stream(whole))?;
+        let mut out = Vec::new();
+        for event in &events {
+            if let Step::Hold(bytes) | Step::Content(bytes) = self.read(event)? {
+                out.extend_from_slice(&bytes);
+            }
+        }
+        Ok(Step::Content(out.into()))
     }
 
     /// The role, once, with what the response says of itself.
@@ -169,7 +185,10 @@ impl Reader {
         }
         let mut out = Vec::new();
         self.role(&mut out);
-        for delta in deltas {
+        for mut delta in deltas {
+            let said = self.said;
+            delta.reasoning_details.iter_mut().flatten().for_each(|detail| thought_order::mark(detail, said));
+            self.said += delta.content.as_deref().map_or(0, |text| text.chars().count());
             let mut extra = Map::new();
             if !logprobs.is_empty() {
                 extra.insert("logprobs".to_owned(), serde_json::json!({ "content": logprobs, "refusal": null }));

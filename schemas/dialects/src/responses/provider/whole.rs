@@ -1,8 +1,10 @@
 //! Reads an answer that came in one piece; for a caller of another dialect it becomes a chat completion.
 
 use super::answer::{self, Kind, kind, list, text};
-use super::{broken, failed, usage};
+use super::{broken, failed, other_way, usage};
+use crate::openai::provider::other_way::is_stream;
 use crate::provider::{Form, Observed, Wanted, Whole};
+use crate::thought_order;
 use bytes::Bytes;
 use penstock_schemas::chat::{Choice, Completion, CompletionUsage, Content, Message};
 use penstock_schemas::failure::Failure;
@@ -13,8 +15,12 @@ use serde_json::{Map, Value, json};
 /// # Errors
 /// When it failed in spite of its status, is not complete, or is no response.
 pub(super) fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
-    let response: Value =
-        serde_json::from_slice(body).map_err(|_| broken("the provider's answer is cut short or no JSON"))?;
+    let is_streamed = is_stream(body);
+    let response: Value = if is_streamed {
+        other_way::whole(body)?
+    } else {
+        serde_json::from_slice(body).map_err(|_| broken("the provider's answer is cut short or no JSON"))?
+    };
     check(&response)?;
     if !response.get("output").is_some_and(Value::is_array) {
         return Err(broken("the provider's answer holds no output"));
@@ -22,6 +28,7 @@ pub(super) fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>
     let mut observed = Observed::default();
     usage::observe(&response, answer::searches(list(&response, "output")), &mut observed);
     let bytes = match wanted.form {
+        Form::Own if is_streamed => response.to_string().into(),
         Form::Own => body.clone(),
         Form::Agnostic => {
             let completion = completion(&response, &observed);
@@ -82,7 +89,9 @@ fn message(items: &[Value]) -> (Message, Vec<Value>) {
                 }
             }
             Kind::Reasoning => {
-                let pieces = answer::details(item, u32::try_from(details.len()).unwrap_or(u32::MAX));
+                let mut pieces = answer::details(item, u32::try_from(details.len()).unwrap_or(u32::MAX));
+                let said = says.chars().count();
+                pieces.iter_mut().for_each(|piece| thought_order::mark(piece, said));
                 thoughts.extend(pieces.iter().filter_map(|piece| piece.summary.clone().or(piece.text.clone())));
                 details.extend(pieces);
             }
