@@ -9,5 +9,6 @@ pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod server;
 pub(crate) mod tls;
+mod unpack;
 pub(crate) mod upgrade;
 pub(crate) mod whole;

@@ -27,7 +27,9 @@ pub(crate) enum Refusal {
     WrongContentType(String),
     #[error("the content type `{0}` is not supported: send multipart/form-data")]
     NoForm(String),
-    #[error("the content encoding `{0}` is not supported: send the body uncompressed")]
+    #[error(
+        "the content encoding `{0}` is not supported here: send the body uncompressed, or a call's in gzip, br, zstd or deflate"
+    )]
     WrongEncoding(String),
     #[error("the model `{name}` does not exist{hint}")]
     UnknownModel { name: String, hint: String },
@@ -41,7 +43,7 @@ pub(crate) enum Refusal {
     SlowHead(Duration),
     #[error("the request's body did not arrive within {0:?}")]
     SlowBody(Duration),
-    #[error("the request's body broke off")]
+    #[error("the request's body broke off, or is not compressed as its headers say")]
     BrokenBody,
     #[error("no key was given: send it as `Authorization: Bearer psk_…`, `x-api-key`, `x-goog-api-key` or `api-key`")]
     NoKey,

@@ -1,6 +1,7 @@
 //! What cannot be understood or is too large or too slow: each refused with its own status, in OpenAI's error shape, with the
 //! request's id, and without a call to any provider.
 
+use crate::copies::compressed;
 use crate::raw::{head, raw};
 use http::Method;
 use penstock_tests::World;
@@ -112,13 +113,33 @@ async fn no_bytes_at_any_path_are_answered_with_500() {
 }
 
 #[tokio::test]
-async fn a_compressed_body_is_refused() {
+async fn a_body_in_an_unknown_encoding_is_refused() {
     let world = World::start().await;
     for path in PATHS {
-        let answer = world.ask("fast").path(path).header("content-encoding", "gzip").await;
+        let answer = world.ask("fast").path(path).header("content-encoding", "compress").await;
         assert_eq!(answer.error(), "415 invalid_request_error unsupported_content_encoding", "{path}");
-        assert!(answer.message().contains("gzip"), "{}", answer.message());
+        assert!(answer.message().contains("compress"), "{}", answer.message());
     }
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_read_as_it_was_and_what_swells_beyond_the_limit_is_refused() {
+    let world = World::setup().env("PENSTOCK_INGRESS_BODY_LIMIT", "100000").start().await;
+    let body = |length: usize| {
+        json!({ "model": "alpha/m", "messages": [{ "role": "user", "content": "x".repeat(length) }] }).to_string()
+    };
+    for encoding in ["zstd", "gzip", "br", "deflate"] {
+        let ask = |bytes: Vec<u8>| world.ask("alpha/m").header("content-encoding", encoding).body(bytes);
+        world.upstream("alpha").answers("hello").once();
+        let answer = ask(compressed(encoding, body(5000).as_bytes()).await).await;
+        assert_eq!(answer.text(), "hello", "{encoding}: {}", answer.raw());
+        let long = compressed(encoding, body(1 << 20).as_bytes()).await;
+        assert!(long.len() < 10_000, "{encoding}");
+        assert_eq!(ask(long).await.error(), "413 invalid_request_error request_too_large", "{encoding}");
+        let answer = ask(b"{\"model\": \"alpha/m\"}".to_vec()).await;
+        assert_eq!(answer.error(), "400 invalid_request_error incomplete_body", "{encoding}: it is not compressed");
+    }
+    assert_eq!(world.upstream("alpha").calls().len(), 4);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ const ONCE: &str = "[models.once]\ntargets = [{ model = \"alpha/m\", retries = 0
 
 const ENCODINGS: [&str; 4] = ["gzip", "br", "zstd", "deflate"];
 
-async fn compressed(encoding: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) async fn compressed(encoding: &str, body: &[u8]) -> Vec<u8> {
     macro_rules! with {
         ($encoder:ident) => {{
             let mut encoder = $encoder::new(Vec::new());

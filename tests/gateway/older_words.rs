@@ -125,3 +125,16 @@ async fn a_chat_with_the_input_of_a_response_is_answered_as_a_chat() {
     let said = said.map(|place| sent.pointer(place).and_then(Value::as_str).unwrap_or_default());
     assert_eq!(said, ["Be brief.", "Bern?", "weather"], "{sent}");
 }
+
+#[tokio::test]
+async fn a_conversation_with_calls_that_offers_no_tools_any_more_still_tells_claude_which_there_were() {
+    let (world, claude) = world().await;
+    claude.replies(Reply::whole(200, SAYS)).always();
+    let call = json!({"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}});
+    let messages = json!([{"role": "user", "content": "Bern?"}, {"role": "assistant", "content": null, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "sun"}, {"role": "user", "content": "Sum up."}]);
+    let answer = world.ask("claude/m").body(json!({"model": "claude/m", "messages": messages}).to_string()).await;
+    assert_eq!(answer.text(), "sunny", "{}", answer.raw());
+    let sent = claude.received(1).await.json();
+    assert_eq!((&sent["tools"][0]["name"], &sent["tool_choice"]), (&json!("weather"), &json!({"type": "none"})));
+}

@@ -1,8 +1,6 @@
 //! Servers that stream where a whole answer was asked for, and answer in one piece where a stream was: each caller gets what it
 //! asked for, and what was used is in the ledger.
 
-#![expect(clippy::unwrap_used, reason = "a test that finds something else has failed")]
-
 use penstock_tests::{Reply, Upstream, World, words};
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use crate::files::{
     ArrivingBody, Asking, file_id, google_page, google_shape, read_description, read_google_listing, refused,
     unavailable, unknown,
 };
-use crate::http::body::{check_encoding, header, read_json};
+use crate::http::body::{header, read_json, refuse_encoded};
 use crate::http::proxied::own_address;
 use crate::http::query::Query;
 use crate::http::reply;
@@ -184,7 +184,7 @@ async fn find(ingress: &Shared, credentials: &Credentials, ticket: &str) -> Resu
 
 /// Takes the next bytes of an upload.
 async fn take(ingress: &Shared, upload: &Upload, headers: &HeaderMap, mut body: Body) -> Result<(), Refusal> {
-    check_encoding(headers)?;
+    refuse_encoded(headers)?;
     let wrong =
         || Refusal::Wrong(WrongRequest::WrongHeader { header: OFFSET, why: "it must be a number of bytes".to_owned() });
     let offset = header(headers, OFFSET).and_then(|offset| offset.parse::<u64>().ok()).ok_or_else(wrong)?;

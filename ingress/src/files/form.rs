@@ -2,7 +2,7 @@
 //! no more of it is held than one piece of the socket's. Knows nothing of what the fields mean.
 
 use super::{ArrivingBody, refused};
-use crate::http::body::{check_encoding, header};
+use crate::http::body::{header, refuse_encoded};
 use crate::refusal::Refusal;
 use axum::body::Body;
 use axum::http::HeaderMap;
@@ -87,7 +87,7 @@ impl ArrivingForm {
     /// # Errors
     /// When the head already says that it is none, or too long.
     pub(crate) fn announced(headers: &HeaderMap, limit: u64, body_timeout: Duration) -> Result<Self, Refusal> {
-        check_encoding(headers)?;
+        refuse_encoded(headers)?;
         let content_type =
             headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default()).unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim();

@@ -1,11 +1,12 @@
 //! Bodies of requests, read within limits of size, time and memory; and the headers that say what a body is. Knows nothing
 //! of what the bytes mean.
 
+use super::unpack::BodyEncoding;
 use crate::config::IngressConfig;
 use crate::refusal::Refusal;
 use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use penstock_runtime::memory::{Memory, MemoryFull, Reserved};
@@ -24,14 +25,17 @@ pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     headers.get(name)?.to_str().ok()
 }
 
-/// Refuses a compressed body: it could have any size once it is unpacked.
+/// Refuses a body in an encoding that is not known here.
 pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(()) };
-    let value = value.to_str().unwrap_or_default();
-    if value.trim().is_empty() || value.trim().eq_ignore_ascii_case("identity") {
-        return Ok(());
+    BodyEncoding::of(headers).map(drop)
+}
+
+/// Refuses any compressed body, where files are kept as they come.
+pub(crate) fn refuse_encoded(headers: &HeaderMap) -> Result<(), Refusal> {
+    match BodyEncoding::of(headers)? {
+        None => Ok(()),
+        Some(_) => Err(Refusal::WrongEncoding(header(headers, "content-encoding").unwrap_or_default().to_owned())),
     }
-    Err(Refusal::WrongEncoding(value.chars().take(100).collect()))
 }
 
 /// What is announced to be too long is not waited for.
@@ -57,7 +61,7 @@ pub(crate) async fn read_json(
     {
         return Err(Refusal::WrongContentType(value.chars().take(100).collect()));
     }
-    read_body(body, config, memory).await
+    read_body(headers, body, config, memory).await
 }
 
 /// What a request takes whose body is here already.
@@ -65,13 +69,20 @@ pub(crate) fn reserve(memory: &Memory, bytes: usize) -> Result<Reserved, MemoryF
     memory.reserve(ANSWER + bytes * COPIES)
 }
 
-/// Memory is reserved as the bytes arrive: what is only announced holds none.
+/// Memory is reserved as the bytes arrive: what is only announced holds none. What was compressed counts as it comes out.
 pub(crate) async fn read_body(
+    headers: &HeaderMap,
     body: Body,
     config: &IngressConfig,
     memory: &Memory,
 ) -> Result<(Bytes, Reserved), Refusal> {
     let mut reserved = memory.reserve(ANSWER)?;
+    let encoding = BodyEncoding::of(headers)?;
+    let _window = memory.reserve(encoding.map_or(0, BodyEncoding::window))?;
+    let body = match encoding {
+        None => body,
+        Some(encoding) => encoding.unpacked(body),
+    };
     let read = timeout(config.body_timeout, collect(body, config.body_limit, &mut reserved)).await;
     let body = read.map_err(|_| Refusal::SlowBody(config.body_timeout))??;
     Ok((body, reserved))
@@ -96,20 +107,4 @@ async fn collect(mut body: Body, limit: usize, reserved: &mut Reserved) -> Resul
         rest.extend_from_slice(&data);
     }
     Ok(first.unwrap_or_else(|| rest.freeze()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::http::HeaderValue;
-
-    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))])
-    }
-
-    #[test]
-    fn what_is_compressed_is_refused() {
-        assert!(check_encoding(&headers("content-encoding", "identity")).is_ok());
-        assert!(check_encoding(&headers("content-encoding", "gzip")).is_err());
-    }
 }

@@ -81,7 +81,7 @@ pub(crate) async fn read_rest(
     let RequestHead { deadline, credentials, id, at, endpoint, content_type, tags } = head;
     let known_at = clock::now();
     let Credentials { headers, query, .. } = credentials;
-    let (body, memory) = read_body(body, &ingress.config, &ingress.memory).await?;
+    let (body, memory) = read_body(&headers, body, &ingress.config, &ingress.memory).await?;
     let asked = heavy(body.len(), || endpoint.read(body, content_type)).await?;
     check_user(&asked)?;
     check_headers(&headers)?;

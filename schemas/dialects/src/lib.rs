@@ -20,6 +20,7 @@ pub mod anthropic;
 pub mod bedrock;
 mod braces;
 mod call_arguments;
+mod chat_input;
 mod chat_rules;
 mod claude;
 pub mod client;
@@ -73,7 +74,10 @@ pub fn format_of(dialect: Dialect) -> &'static dyn ProviderFormat {
 pub fn spell(format: &dyn ProviderFormat, ask: &FormatRequest<'_>) -> Result<(Spelled, Option<ToolMap>), Failure> {
     let is_chat = matches!(ask.wanted.operation, Operation::Chat | Operation::CountTokens);
     if !is_chat || ask.wanted.form == Form::Own {
-        return Ok((format.spell(ask)?, None));
+        let mixes = ask.wanted.operation == Operation::Chat && format.takes_chats();
+        let settled = mixes.then(|| settle::settle_calls(ask.body)).flatten();
+        let body = settled.as_ref().unwrap_or(ask.body);
+        return Ok((format.spell(&FormatRequest { body, ..*ask })?, None));
     }
     let settled = settle::settle(ask.body);
     let body = settled.as_ref().map_or(ask.body, |settled| &settled.body);
@@ -104,6 +108,9 @@ impl Endpoint {
             Some(translate) => translate(&body)?,
         };
         let asked = match self.dialect {
+            Dialect::Openai if self.operation == Operation::Chat => {
+                openai::client::read(self, chat_input::as_chat(body)?, content_type)
+            }
             Dialect::Openai => openai::client::read(self, body, content_type),
             Dialect::Anthropic => anthropic::client::read(self.operation, body),
             Dialect::Google => google::client::read(self, body),

@@ -62,6 +62,11 @@ pub trait ProviderFormat: Debug + Send + Sync {
         ToolRule::FUNCTIONS
     }
 
+    /// Whether its own requests are OpenAI's chats: clients that speak it mix words of other dialects in.
+    fn takes_chats(&self) -> bool {
+        false
+    }
+
     /// Whether the provider counts a request's tokens itself: [`Operation::CountTokens`]. Else the worker does.
     fn counts_tokens(&self) -> bool {
         false

@@ -9,7 +9,7 @@ use memchr::memmem;
 use penstock_schemas::chat::Issuer;
 use serde_json::{Map, Value, json};
 
-pub(crate) mod blocks;
+mod blocks;
 mod functions;
 
 const WISH: &str = "thinking";
@@ -48,6 +48,16 @@ pub(super) fn settle(body: &Bytes) -> Option<Settled> {
     ];
     let body = Value::Object(request).to_string().into();
     are_settled.contains(&true).then_some(Settled { body, is_old })
+}
+
+/// A chat that goes to a server of its own dialect with the calls and tools of other dialects in a chat's words; `None` when it
+/// has none.
+pub(super) fn settle_calls(body: &Bytes) -> Option<Bytes> {
+    if !blocks::is_told_of_calls(body) {
+        return None;
+    }
+    let mut request: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    blocks::settle(&mut request).then(|| Value::Object(request).to_string().into())
 }
 
 fn has(body: &[u8], word: &str) -> bool {

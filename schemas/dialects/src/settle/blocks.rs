@@ -12,7 +12,7 @@ use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 
 /// What tells that a request may hold some of it: calls, and what else.
-const CALLS: [&str; 3] = ["\"tool_use\"", "\"tool_result\"", "\"input_schema\""];
+const CALLS: [&str; 4] = ["\"tool_use\"", "\"tool_result\"", "\"input_schema\"", "\"custom\""];
 const OTHERS: [&str; 3] = ["\"redacted_thinking\"", "\"source\"", "\"any\""];
 
 /// Whether a request may hold some of it.
@@ -21,7 +21,7 @@ pub(super) fn is_told(body: &[u8]) -> bool {
 }
 
 /// Whether a chat that goes to a server of its own dialect may hold calls or tools that no chat has.
-pub(crate) fn is_told_of_calls(body: &[u8]) -> bool {
+pub(super) fn is_told_of_calls(body: &[u8]) -> bool {
     CALLS.iter().any(|word| has(body, word))
 }
 
@@ -35,7 +35,7 @@ fn has_flat_tools(body: &[u8]) -> bool {
 const BLOCKS: [&str; 6] = ["tool_use", "tool_result", "thinking", "redacted_thinking", "image", "document"];
 
 /// The request in a chat's words; whether something changed. What cannot be read stays, to be refused by name.
-pub(crate) fn settle(request: &mut Map<String, Value>) -> bool {
+pub(super) fn settle(request: &mut Map<String, Value>) -> bool {
     let are_settled = [settle_messages(request), settle_tools(request), settle_choice(request)];
     are_settled.contains(&true)
 }
@@ -93,9 +93,26 @@ fn settle_tools(request: &mut Map<String, Value>) -> bool {
             function.shift_remove("type");
             *tool = json!({ "type": "function", "function": function });
             is_settled = true;
+        } else if tool["type"] == "custom" && tool.get("custom").is_none() && tool["name"].is_string() {
+            *tool = custom(tool);
+            is_settled = true;
         }
     }
     is_settled
+}
+
+/// A tool of free text as a chat has it: one level deeper, its grammar two.
+fn custom(flat: &Value) -> Value {
+    let mut custom = flat.as_object().cloned().unwrap_or_default();
+    custom.shift_remove("type");
+    if let Some(Value::Object(format)) = custom.get_mut("format").filter(|format| format["type"] == "grammar")
+        && !format.contains_key("grammar")
+    {
+        format.shift_remove("type");
+        let grammar = std::mem::take(format);
+        *format = Map::from_iter([("type".to_owned(), "grammar".into()), ("grammar".to_owned(), grammar.into())]);
+    }
+    json!({ "type": "custom", "custom": custom })
 }
 
 fn settle_choice(request: &mut Map<String, Value>) -> bool {
@@ -167,6 +184,12 @@ mod tests {
         ] {
             assert_eq!(settled(json!({"tools": [tool]})).0, json!({"tools": [nested]}));
         }
+        let grammar = json!({"type": "grammar", "syntax": "lark", "definition": "start: x"});
+        let flat = json!({"type": "custom", "name": "patch", "description": "d", "format": grammar});
+        let inner = json!({"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: x"}});
+        let custom = json!({"type": "custom", "custom": {"name": "patch", "description": "d", "format": inner}});
+        assert_eq!(settled(json!({"tools": [nested, flat]})).0, json!({"tools": [nested, custom]}));
+        assert_eq!(settled(json!({"tools": [custom]})), (json!({"tools": [custom]}), false));
         let named = json!({"type": "function", "function": {"name": "f"}});
         for (theirs, ours) in [
             (json!({"type": "any"}), json!("required")),

@@ -45,6 +45,10 @@ impl ProviderFormat for Azure {
         Openai.most_inputs()
     }
 
+    fn takes_chats(&self) -> bool {
+        true
+    }
+
     fn tools(&self, _settings: &FormatSettings) -> ToolRule {
         ToolRule { free_text: true, allowed_tools: true, ..ToolRule::FUNCTIONS }
     }

@@ -55,8 +55,16 @@ pub(super) fn spell(
             choice["disable_parallel_tool_use"] = true.into();
         }
     }
+    let called = if request.tools.is_empty() { request.called() } else { Vec::new() };
+    let is_past = !called.is_empty();
+    // A conversation with calls must say which tools there are; none of them is offered any more.
+    // Source: <https://github.com/anthropics/anthropic-sdk-python/issues/494>.
+    request.tools.extend(called.into_iter().map(|name| json!({ "name": name, "input_schema": { "type": "object" } })));
     if let Some(format) = chat.response_format.take().filter(|format| !format.is_null()) {
         spell_format(&format, able, request, fit)?;
+    }
+    if is_past {
+        request.tool_choice.get_or_insert_with(|| json!({ "type": "none" }));
     }
     let is_forced =
         request.tool_choice.as_ref().is_some_and(|choice| choice["type"] == "any" || choice["type"] == "tool");

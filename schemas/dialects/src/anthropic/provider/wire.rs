@@ -26,6 +26,20 @@ pub(super) struct Request {
     pub(super) rest: Map<String, Value>,
 }
 
+impl Request {
+    /// The names of the tools that were called in the conversation, each once.
+    pub(super) fn called(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for block in self.messages.iter().flat_map(|turn| &turn.content) {
+            match block {
+                Block::Call(call) if !names.contains(&call.name) => names.push(call.name.clone()),
+                Block::Call(_) | Block::Plain(_) => {}
+            }
+        }
+        names
+    }
+}
+
 /// A block or a tool that is marked for the cache.
 #[derive(Debug)]
 pub(super) enum Mark<'a> {

@@ -7,7 +7,6 @@ use crate::client::fields::{Rule, measure, text, unmeasured, wrong};
 use crate::client::{ClientRequest, Endpoint, Purpose, WrongRequest};
 use crate::json::{Fields, JsonKind, items, kind};
 use bytes::Bytes;
-use memchr::memmem;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::extent::Extent;
 use penstock_schemas::form::MultipartForm;
@@ -26,7 +25,6 @@ pub(crate) fn read(
     if operation.takes_form() {
         return read_form(endpoint, body, content_type);
     }
-    let body = of_responses(operation, body)?;
     let fields = Fields::of_body(text(&body)?)?;
     let extent = measure(Dialect::Openai, operation, &body)?;
     fields.check(|name| rule(operation, name))?;
@@ -53,17 +51,6 @@ pub(crate) fn read(
         extent,
         purpose: Purpose::Answer,
     })
-}
-
-/// A chat that was written as the responses endpoint takes it, with `input` and without `messages`, as a chat: some clients
-/// send either to either path.
-fn of_responses(operation: Operation, body: Bytes) -> Result<Bytes, WrongRequest> {
-    if operation != Operation::Chat || memmem::find(&body, b"\"input\"").is_none() {
-        return Ok(body);
-    }
-    let fields = Fields::of_body(text(&body)?)?;
-    let is_chat = fields.get("messages").is_some() || fields.get("input").is_none();
-    if is_chat { Ok(body) } else { crate::responses::client::agnostic(&body) }
 }
 
 fn read_form(endpoint: Endpoint, body: Bytes, content_type: Option<String>) -> Result<ClientRequest, WrongRequest> {

@@ -28,6 +28,9 @@ use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
 
+/// The longest tool-call id that OpenAI takes, in characters; it refuses longer ones by this figure.
+const LONGEST_ID: usize = 40;
+
 /// OpenAI's chat completions.
 #[derive(Debug)]
 pub struct Openai;
@@ -49,6 +52,10 @@ impl ProviderFormat for Openai {
             serial: !settings.has(Quirk::NoParallelToolCalls),
             ..ToolRule::FUNCTIONS
         }
+    }
+
+    fn takes_chats(&self) -> bool {
+        true
     }
 
     /// OpenAI's files come as data or by their id.

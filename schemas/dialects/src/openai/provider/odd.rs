@@ -1,5 +1,6 @@
 //! What strict clients of OpenAI's dialect cannot read, mended in answers of copies that go on as they came otherwise: empty
-//! roles and types, ids that are numbers or missing, reasons to stop that OpenAI does not have. Most answers have nothing of
+//! roles and types, ids that are numbers or missing, chunks without a delta, reasons to stop that OpenAI does not have.
+//! Most answers have nothing of
 //! it, which a look at their bytes tells. Knows nothing of the agnostic form.
 
 use super::agnostic::finish_reason;
@@ -23,6 +24,8 @@ struct Names {
     calls: Finder<'static>,
     name: Finder<'static>,
     message: Finder<'static>,
+    delta: Finder<'static>,
+    choices: Finder<'static>,
 }
 
 static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
@@ -32,6 +35,8 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
     calls: Finder::new(r#""tool_calls""#),
     name: Finder::new(r#""name""#),
     message: Finder::new(r#""message""#),
+    delta: Finder::new(r#""delta""#),
+    choices: Finder::new(r#""choices""#),
 });
 
 /// The answer or chunk as OpenAI would spell it; `None` when it is spelt so.
@@ -60,7 +65,11 @@ fn may_be_odd(json: &[u8]) -> bool {
         None => !is_whole,
     };
     let is_empty = |value: &[u8]| value.starts_with(b"\"\"");
-    !values(&names.reason, json).all(is_reason)
+    let holds_some = || values(&names.choices, json).any(|value| !value[1..].trim_ascii_start().starts_with(b"]"));
+    let is_without = !is_whole && !values(&names.delta, json).all(|value| value.starts_with(b"{"));
+    let is_without = is_without || !is_whole && values(&names.delta, json).next().is_none() && holds_some();
+    is_without
+        || !values(&names.reason, json).all(is_reason)
         || values(&names.role, json).any(is_empty)
         || values(&names.kind, json).any(is_empty)
         || (values(&names.calls, json).any(|value| value.starts_with(b"[")) && names.name.find(json).is_some())
@@ -69,6 +78,10 @@ fn may_be_odd(json: &[u8]) -> bool {
 fn mend_choice(choice: &mut Map<String, Value>, id: &str) -> bool {
     let mut is_mended = false;
     let is_whole = choice.contains_key("message");
+    if !is_whole && !choice.get("delta").is_some_and(Value::is_object) && !choice.contains_key("text") {
+        choice.insert("delta".to_owned(), Value::Object(Map::new()));
+        is_mended = true;
+    }
     if let Some(Value::Object(said)) = choice.get_mut(if is_whole { "message" } else { "delta" }) {
         if said.get("role").is_some_and(|role| role == "") {
             said.shift_remove("role");
@@ -151,6 +164,25 @@ mod tests {
             json!({"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"name": "", "arguments": "{}"}}]}}]}),
         ] {
             assert_eq!(out(&answer), Value::Null, "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_only_tells_of_a_filter_has_a_delta() {
+        let chunk = |more: Value| {
+            let mut choice = json!({"index": 0, "finish_reason": null, "content_filter_offsets": {"check_offset": 44}});
+            choice.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"id": "", "choices": [choice]})
+        };
+        for theirs in [json!({}), json!({"delta": null})] {
+            assert_eq!(out(&chunk(theirs.clone()))["choices"][0]["delta"], json!({}), "{theirs}");
+        }
+        for other in [
+            json!({"choices": [], "prompt_filter_results": []}),
+            json!({"choices": [ ], "usage": {}}),
+            json!({"choices": [{"index": 0, "text": "a", "finish_reason": null}]}),
+        ] {
+            assert_eq!(out(&other), Value::Null, "{other}");
         }
     }
 

@@ -176,7 +176,7 @@ mod tests {
 
     const WHOLE: Wanted = Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery: Delivery::Whole };
 
-    fn chunk(delta: &Value, reason: Value) -> String {
+    fn chunk(delta: &Value, reason: &Value) -> String {
         let choices = json!([{"index": 0, "delta": delta, "finish_reason": reason}]);
         format!(
             "data: {}\n\n",
@@ -197,14 +197,14 @@ mod tests {
             json!({"tool_calls": [call]})
         };
         let pieces = [
-            chunk(&json!({"role": "assistant", "content": ""}), Value::Null),
+            chunk(&json!({"role": "assistant", "content": ""}), &Value::Null),
             ": comment\n\n".to_owned(),
-            chunk(&json!({"reasoning": "h"}), Value::Null),
-            chunk(&json!({"reasoning": "m"}), Value::Null),
-            chunk(&json!({"content": "a"}), Value::Null),
-            chunk(&json!({"content": "b"}), Value::Null),
-            chunk(&call(json!({"id": "i", "type": "function", "function": {"name": "f", "arguments": "{"}})), Value::Null),
-            chunk(&call(json!({"function": {"arguments": "}"}})), json!("tool_calls")),
+            chunk(&json!({"reasoning": "h"}), &Value::Null),
+            chunk(&json!({"reasoning": "m"}), &Value::Null),
+            chunk(&json!({"content": "a"}), &Value::Null),
+            chunk(&json!({"content": "b"}), &Value::Null),
+            chunk(&call(json!({"id": "i", "type": "function", "function": {"name": "f", "arguments": "{"}})), &Value::Null),
+            chunk(&call(json!({"function": {"arguments": "}"}})), &json!("tool_calls")),
             "data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 3, \"completion_tokens\": 2, \"total_tokens\": 5}}\n\n".to_owned(),
         ];
         let answer = read(&(pieces.concat() + "data: [DONE]\n\n")).unwrap();

@@ -1,17 +1,20 @@
 //! Spells a request: the model's name and what a stream needs are put into the caller's bytes, and every other byte stays
 //! as it came.
 
-use super::copies;
+use super::glance::values;
+use super::{LONGEST_ID, copies};
 use crate::json::{Edit, Fields, text};
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers, unsupported};
-use crate::settle::blocks;
+use crate::tool_ids;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
+use memchr::memmem::Finder;
+use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::form;
-use serde_json::{Map, Value};
+use std::sync::LazyLock;
 
 /// The request for the operation's own path.
 pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
@@ -48,8 +51,9 @@ fn path(operation: Operation) -> Result<&'static str, Failure> {
 
 /// With the model's name put in, and a usage report asked for on every stream of text: the ledger needs it.
 fn json(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
-    let settled = (ask.wanted.operation == Operation::Chat).then(|| settle_calls(ask.body)).flatten();
-    let body = text(settled.as_ref().unwrap_or(ask.body))?;
+    let is_own_chat = ask.wanted.operation == Operation::Chat && ask.settings.has(Quirk::CustomTools);
+    let shortened = is_own_chat.then(|| shorten_ids(ask.body)).flatten();
+    let body = text(shortened.as_ref().unwrap_or(ask.body))?;
     let fitted = if super::has_choices(ask.wanted.operation) { copies::fit(body, ask.settings)? } else { None };
     let body = fitted.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
@@ -66,13 +70,16 @@ fn json(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
     Ok(edit.finish().into())
 }
 
-/// A chat with calls and tools in the words of Anthropic's messages, in a chat's: some clients mix the two.
-fn settle_calls(body: &Bytes) -> Option<Bytes> {
-    if !blocks::is_told_of_calls(body) {
+/// A chat whose calls have ids that are longer than OpenAI itself takes, with others: a history that another model wrote.
+fn shorten_ids(body: &Bytes) -> Option<Bytes> {
+    static ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""tool_call_id""#));
+    let is_long = |value: &[u8]| value.iter().skip(1).take(LONGEST_ID + 1).all(|byte| *byte != b'"');
+    if !values(&ID, body).any(|value| value.starts_with(b"\"") && is_long(value)) {
         return None;
     }
-    let mut request: Map<String, Value> = serde_json::from_slice(body).ok()?;
-    blocks::settle(&mut request).then(|| Value::Object(request).to_string().into())
+    let mut request: ChatRequest = serde_json::from_slice(body).ok()?;
+    tool_ids::map(&mut request.messages, LONGEST_ID, |id| id.len() <= LONGEST_ID);
+    serde_json::to_vec(&request).ok().map(Bytes::from)
 }
 
 /// A form with the model's name put in.
@@ -113,6 +120,7 @@ mod tests {
     use crate::provider::{Form, FormatSettings, Wanted};
     use penstock_schemas::envelope::Unsupported;
     use penstock_schemas::name::ModelId;
+    use serde_json::Value;
 
     fn try_spell(request: &[u8], operation: Operation, delivery: Delivery) -> Result<Spelled, Failure> {
         spell(&FormatRequest {
@@ -130,6 +138,36 @@ mod tests {
     fn spelt(request: &str, delivery: Delivery) -> String {
         let spelled = try_spell(request.as_bytes(), Operation::Chat, delivery).unwrap();
         String::from_utf8(spelled.body.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn ids_of_calls_that_another_model_made_fit_openai_itself() {
+        let id = format!("functions.f:0|fc_{}", "a".repeat(60));
+        let call =
+            |id: &str| serde_json::json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let request = |id: &str| {
+            serde_json::json!({"model": "m", "messages": [{"role": "assistant", "tool_calls": [call(id)]},
+                {"role": "tool", "tool_call_id": id, "content": "x"}]})
+        };
+        let sent = |id: &str, quirks: Vec<Quirk>| -> Value {
+            let spelled = spell(&FormatRequest {
+                wanted: Wanted { operation: Operation::Chat, form: Form::Own, delivery: Delivery::Whole },
+                body: &request(id).to_string().into(),
+                content_type: None,
+                headers: &std::collections::BTreeMap::new(),
+                model: &ModelId::parse("m").unwrap(),
+                card: None,
+                settings: &FormatSettings { quirks, ..FormatSettings::default() },
+                unsupported: Unsupported::Refuse,
+            });
+            serde_json::from_slice(&spelled.unwrap().body).unwrap()
+        };
+        let short = sent(&id, vec![Quirk::CustomTools]);
+        let new = short["messages"][1]["tool_call_id"].as_str().unwrap();
+        assert!(new.len() == 40 && short["messages"][0]["tool_calls"][0]["id"] == new, "{short}");
+        assert_eq!(sent(&id, Vec::new()), request(&id), "a copy may take it");
+        let fits = "c".repeat(40);
+        assert_eq!(sent(&fits, vec![Quirk::CustomTools]), request(&fits));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Spells a request out of the agnostic form for OpenAI and its copies: the named extensions that the server does not take
 //! are struck out, and what it spells otherwise is spelt so. Knows the copies by their quirks alone.
 
-use super::{parts, request, systems};
+use super::{LONGEST_ID, parts, request, systems};
 use crate::effort::ReasoningWish;
 use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers};
@@ -10,9 +10,6 @@ use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, StreamOptions, Tool};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value};
-
-/// The longest tool-call id that OpenAI takes, in characters; it refuses longer ones by this figure.
-const LONGEST_ID: usize = 40;
 
 /// The extensions that most copies know.
 /// Source: <https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html#extra-parameters>.
