@@ -3,6 +3,7 @@
 use super::annotations;
 use super::answer::{Candidate, Finish, FunctionCall, Part};
 use crate::data_url;
+use crate::provider::Observed;
 use penstock_schemas::chat::{self, Delta, Issuer, ReasoningDetail, ToolCall};
 use serde_json::json;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,6 +20,23 @@ pub(super) struct Turn {
     /// The next piece of reasoning, and the thought that is being thought.
     details: u32,
     thought: Option<u32>,
+}
+
+/// What calls without ids are named after.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// The answer's own name.
+    Answer(String),
+    /// How many tokens were asked with, where an answer has no name: more in each round of a conversation, so that a call that
+    /// is made again has another id than before.
+    Asked(u64),
+}
+
+impl Origin {
+    pub(super) fn of(observed: &Observed) -> Self {
+        let named = observed.provider_request_id.clone().filter(|id| !id.is_empty()).map(Self::Answer);
+        named.unwrap_or_else(|| Self::Asked(observed.usage.map_or(0, |usage| usage.input_total())))
+    }
 }
 
 impl Turn {
@@ -46,11 +64,11 @@ impl Turn {
         })
     }
 
-    /// What `candidate` adds; `id` is the answer's.
-    pub(super) fn add(&mut self, mut candidate: Candidate, id: &str) -> Delta {
+    /// What `candidate` adds.
+    pub(super) fn add(&mut self, mut candidate: Candidate, origin: &Origin) -> Delta {
         let mut delta = Delta::default();
         for part in candidate.take_parts() {
-            self.part(part, id, &mut delta);
+            self.part(part, origin, &mut delta);
         }
         let mut notes = Vec::new();
         if let Some(grounding) = &candidate.grounding_metadata {
@@ -66,13 +84,13 @@ impl Turn {
         delta
     }
 
-    fn part(&mut self, part: Part, id: &str, delta: &mut Delta) {
+    fn part(&mut self, part: Part, origin: &Origin, delta: &mut Delta) {
         if part.thought == Some(true) {
             return self.thought(part, delta);
         }
         self.thought = None;
         if let Some(call) = part.function_call {
-            let mut call = self.call(call, id);
+            let mut call = self.call(call, origin);
             if let Some(signature) = part.thought_signature {
                 // Where Google's own OpenAI endpoint has it, for clients that give back what a call holds and no details.
                 let own = json!({ "google": { "thought_signature": signature } });
@@ -135,12 +153,15 @@ impl Turn {
         self.details += 1;
     }
 
-    fn call(&mut self, call: FunctionCall, answer: &str) -> ToolCall {
+    fn call(&mut self, call: FunctionCall, origin: &Origin) -> ToolCall {
         let arguments = call.args.map_or_else(|| "{}".to_owned(), |args| compact(args.get()));
         let index = self.calls;
         self.calls += 1;
         let made_up = || {
-            let answer = if answer.is_empty() { digest(&call.name, &arguments) } else { answer.to_owned() };
+            let answer = match origin {
+                Origin::Answer(id) => id.clone(),
+                Origin::Asked(tokens) => digest(&call.name, &arguments, *tokens),
+            };
             // Several answers of one response are told apart.
             let choice = if self.index == 0 { String::new() } else { format!("{}_", self.index) };
             format!("call_{answer}_{choice}{index}")
@@ -161,10 +182,10 @@ impl Turn {
     }
 }
 
-/// A name for an answer that has none: no randomness here, so what it says names it.
-fn digest(name: &str, arguments: &str) -> String {
+/// A name for an answer that has none: no randomness here, so what it says and was asked with names it.
+fn digest(name: &str, arguments: &str, asked: u64) -> String {
     let mut hasher = DefaultHasher::new();
-    (name, arguments).hash(&mut hasher);
+    (name, arguments, asked).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
 

@@ -3,7 +3,7 @@
 //! Source: <https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent>.
 
 use super::answer::{Answer, Candidate};
-use super::chunks::Turn;
+use super::chunks::{Origin, Turn};
 use super::{annotations, errors};
 use crate::provider::{Form, Observed, Step, StreamReader, Wanted};
 use bytes::Bytes;
@@ -89,11 +89,11 @@ impl Reader {
         if let Some(failure) = answer.candidates().iter().find_map(Candidate::failure) {
             return Err(failure);
         }
-        let id = self.observed.provider_request_id.clone().unwrap_or_default();
+        let origin = Origin::of(&self.observed);
         let (mut out, mut has_content) = (Vec::new(), false);
         for candidate in answer.into_candidates() {
             has_content |= candidate.has_content();
-            self.candidate(candidate, &id, &mut out);
+            self.candidate(candidate, &origin, &mut out);
         }
         self.has_content |= has_content;
         Ok(match (out.is_empty(), has_content) {
@@ -103,11 +103,11 @@ impl Reader {
         })
     }
 
-    fn candidate(&mut self, candidate: Candidate, id: &str, out: &mut Vec<u8>) {
+    fn candidate(&mut self, candidate: Candidate, origin: &Origin, out: &mut Vec<u8>) {
         let index = candidate.index();
         let is_new = self.turns.iter().all(|turn| turn.index != index);
         let logprobs = candidate.logprobs_result.as_ref().map(annotations::logprobs);
-        let mut delta = self.turn(index).add(candidate, id);
+        let mut delta = self.turn(index).add(candidate, origin);
         if is_new {
             let role = Delta { role: Some("assistant".to_owned()), content: Some(String::new()), ..Delta::default() };
             self.write(vec![ChunkChoice { index, delta: role, ..ChunkChoice::default() }], out);

@@ -1,7 +1,7 @@
 //! Reads an answer that came in one piece.
 
 use super::answer::{Answer, Candidate};
-use super::chunks::Turn;
+use super::chunks::{Origin, Turn};
 use super::{annotations, errors};
 use crate::provider::{Form, Observed, Whole};
 use bytes::Bytes;
@@ -33,7 +33,8 @@ pub(super) fn read(form: Form, body: &Bytes) -> Result<Whole, Failure> {
         return Err(failure);
     }
     let id = observed.provider_request_id.clone().unwrap_or_default();
-    let choices = answer.into_candidates().into_iter().map(|candidate| choice(candidate, &id)).collect();
+    let origin = Origin::of(&observed);
+    let choices = answer.into_candidates().into_iter().map(|candidate| choice(candidate, &origin)).collect();
     let completion = Completion {
         object: "chat.completion".to_owned(),
         model: observed.model_version.clone().unwrap_or_default(),
@@ -50,10 +51,10 @@ fn nothing() -> Failure {
     Failure::provider(FailureKind::Broken, "the provider's answer holds no candidate")
 }
 
-fn choice(candidate: Candidate, id: &str) -> Choice {
+fn choice(candidate: Candidate, origin: &Origin) -> Choice {
     let mut turn = Turn::new(candidate.index());
     let logprobs = candidate.logprobs_result.as_ref().map(annotations::logprobs);
-    let delta = turn.add(candidate, id);
+    let delta = turn.add(candidate, origin);
     let message = Message {
         role: "assistant".to_owned(),
         content: delta.content.map(Content::Text),
@@ -72,5 +73,35 @@ fn choice(candidate: Candidate, id: &str) -> Choice {
         message,
         finish_reason: turn.finish_reason().or(Some("stop")).map(str::to_owned),
         extra,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn calls(answer: &Value) -> Vec<String> {
+        let whole = read(Form::Agnostic, &answer.to_string().into()).unwrap();
+        let completion: Completion = serde_json::from_slice(&whole.bytes).unwrap();
+        let messages = completion.choices.into_iter().map(|choice| choice.message);
+        messages.flat_map(|message| message.tool_calls.unwrap()).map(|call| call.id.unwrap()).collect()
+    }
+
+    #[test]
+    fn a_call_that_is_made_again_in_a_later_round_has_another_id_also_where_answers_have_none() {
+        let round = |tokens: u64| {
+            let look = json!({ "functionCall": { "name": "look", "args": { "at": 1 } } });
+            let candidate = json!({ "content": { "parts": [look, look] }, "finishReason": "STOP" });
+            json!({ "candidates": [candidate], "usageMetadata": { "promptTokenCount": tokens } })
+        };
+        let ids = [calls(&round(10)), calls(&round(31))].concat();
+        let distinct: std::collections::HashSet<&String> = ids.iter().collect();
+        assert_eq!((ids.len(), distinct.len()), (4, 4), "{ids:?}");
+        assert_eq!(calls(&round(10)), ids[..2], "the same answer to the same request");
+
+        let mut named = round(10);
+        named["responseId"] = json!("r7");
+        assert_eq!(calls(&named), ["call_r7_0", "call_r7_1"]);
     }
 }
