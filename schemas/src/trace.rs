@@ -99,7 +99,7 @@ impl TraceContext {
 
     /// The `traceparent` that names a span of this trace.
     pub fn traceparent(&self, span: SpanId) -> String {
-        String::from_utf8_lossy(&self.write(Some(span))).into_owned()
+        String::from_utf8(self.write(Some(span)).to_vec()).unwrap_or_default()
     }
 
     fn write(&self, span: Option<SpanId>) -> Traceparent {
@@ -138,7 +138,7 @@ fn from_hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
 
 impl Serialize for TraceContext {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&String::from_utf8_lossy(&self.write(self.parent)))
+        to.serialize_str(str::from_utf8(&self.write(self.parent)).unwrap_or_default())
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.42.0";
 
 /// Stages that took less are no spans of their own, in microseconds: they would be most of all spans and say nothing.
-const SHORT: u64 = 100;
+const SHORT: u64 = 1_000;
 
 /// From which status on an answer is the server's own failure: a client's mistake leaves a SERVER span's status unset.
 /// Source: <https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status>.
