@@ -7,7 +7,7 @@ use async_compression::zstd::DParameter;
 use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_ENCODING;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use std::io;
 use tokio::io::AsyncBufRead;
 use tokio_util::io::{ReaderStream, StreamReader};
@@ -70,8 +70,12 @@ fn zstd<B: AsyncBufRead>(body: B) -> ZstdDecoder<B> {
     ZstdDecoder::with_params(body, &[DParameter::window_log_max(ZSTD_WINDOW)])
 }
 
+/// Gives its thread back now and then: few bytes may become many, without a wait for the socket between.
 fn stream(reader: impl tokio::io::AsyncRead + Send + 'static) -> Body {
-    Body::from_stream(ReaderStream::with_capacity(reader, PIECE))
+    Body::from_stream(ReaderStream::with_capacity(reader, PIECE).then(async |piece| {
+        tokio::task::consume_budget().await;
+        piece
+    }))
 }
 
 #[cfg(test)]
