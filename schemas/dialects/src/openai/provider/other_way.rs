@@ -139,8 +139,8 @@ fn add_call(calls: &mut Vec<ToolCall>, piece: ToolCall) {
     join(&mut known.extra, piece.extra);
 }
 
-/// A whole answer as the events of a stream: what it says, and what it consumed. `None` when it is no answer.
-pub(super) fn chunks(whole: &[u8]) -> Option<[sse::Event; 2]> {
+/// A whole answer as the events of a stream: what it says, and what it consumed if it tells. `None` when it is no answer.
+pub(super) fn chunks(whole: &[u8]) -> Option<Vec<sse::Event>> {
     let mut answer: Map<String, Value> = serde_json::from_slice(whole).ok()?;
     let choices = answer.get_mut("choices")?.as_array_mut().filter(|choices| !choices.is_empty())?;
     for choice in choices {
@@ -154,11 +154,14 @@ pub(super) fn chunks(whole: &[u8]) -> Option<[sse::Event; 2]> {
         choice.insert("delta".to_owned(), delta);
     }
     answer.insert("object".to_owned(), "chat.completion.chunk".into());
-    let usage = answer.shift_remove("usage");
-    let mut last = answer.clone();
-    last.insert("choices".to_owned(), json!([]));
-    last.insert("usage".to_owned(), usage.unwrap_or_default());
-    Some([event(&Value::Object(answer)), event(&Value::Object(last))])
+    let usage = answer.shift_remove("usage").filter(|usage| !usage.is_null());
+    let last = usage.map(|usage| {
+        let mut last = answer.clone();
+        last.insert("choices".to_owned(), json!([]));
+        last.insert("usage".to_owned(), usage);
+        last
+    });
+    Some(std::iter::once(answer).chain(last).map(|chunk| event(&Value::Object(chunk))).collect())
 }
 
 /// An event without a name.
@@ -244,5 +247,8 @@ mod tests {
             assert_eq!(reader.observed().usage.unwrap().input, Some(3));
             assert_eq!(reader.finish().unwrap(), Bytes::from_static(b"data: [DONE]\n\n"));
         }
+        let silent =
+            json!({"id": "c", "choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}]});
+        assert_eq!(chunks(silent.to_string().as_bytes()).unwrap().len(), 1, "it tells no usage");
     }
 }
