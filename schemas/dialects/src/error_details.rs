@@ -23,7 +23,7 @@ pub fn of(answer: &Value, key: Option<&str>) -> Option<Box<Map<String, Value>>> 
         let length = name.len() + value.to_string().len();
         if length <= left {
             left -= length;
-            details.insert(name.clone(), clean(value, key));
+            details.insert(strike(name, key), clean(value, key));
         }
     }
     (!details.is_empty()).then(|| Box::new(details))
@@ -52,6 +52,8 @@ mod tests {
         let nested =
             json!({"message": "m", "metadata": {"raw": "key sk-secret-1234 is bad", "n": [1, null]}, "x": null});
         assert_eq!(found(nested), Some(json!({"metadata": {"raw": "key *** is bad", "n": [1, null]}})));
+        let named = json!({"sk-secret-1234": {"sk-secret-1234": true}});
+        assert_eq!(found(named), Some(json!({"***": {"***": true}})));
         assert_eq!(found(json!({"message": "m", "type": "t", "param": null, "code": 3})), None);
         assert_eq!(found(json!({"long": "x".repeat(MOST), "short": 1})), Some(json!({"short": 1})));
         assert_eq!(of(&json!({"message": "m", "error": "e"}), None), None);
