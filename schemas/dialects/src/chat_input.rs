@@ -20,7 +20,7 @@ pub(crate) fn as_chat(body: Bytes) -> Result<Bytes, WrongRequest> {
         return Ok(body);
     }
     match responses::client::agnostic(&body) {
-        // It is told as that of any other body.
+        // What reads the body next refuses it, with the message that any broken body gets.
         Err(WrongRequest::InvalidJson(_)) => Ok(body),
         chat => chat,
     }

@@ -25,14 +25,14 @@ const SIGNED: [(&str, &str); 2] =
     [("extra_content", "/google/thought_signature"), ("provider_specific_fields", "/thought_signature")];
 
 /// A request in the agnostic form's words.
-pub(super) struct Settled {
+pub(super) struct SettledBody {
     pub(super) body: Bytes,
     /// Whether its answer is to be in the words of `function_call`.
     pub(super) is_old: bool,
 }
 
 /// The request in the agnostic form's words; `None` when it is.
-pub(super) fn settle(body: &Bytes) -> Option<Settled> {
+pub(super) fn settle(body: &Bytes) -> Option<SettledBody> {
     let has_own = [WISH, BLOCKS, IMAGES, SIGNED[0].0, SIGNED[1].0].iter().any(|name| has(body, &format!("\"{name}\"")));
     if !has_own && !functions::is_told(body) && !blocks::is_told(body) {
         return None;
@@ -47,7 +47,7 @@ pub(super) fn settle(body: &Bytes) -> Option<Settled> {
         has_functions,
     ];
     let body = Value::Object(request).to_string().into();
-    are_settled.contains(&true).then_some(Settled { body, is_old })
+    are_settled.contains(&true).then_some(SettledBody { body, is_old })
 }
 
 /// A chat that goes to a server of its own dialect with the calls and tools of other dialects in a chat's words; `None` when it

@@ -37,16 +37,16 @@ fn part_length(part: &Part) -> usize {
 
 /// A run of an answer.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Run<T> {
+pub(crate) enum ThoughtOrText<T> {
     Said(Content),
     Thought(T),
 }
 
 /// Thoughts, each with the number of characters before it, and what was said, in their order.
-pub(crate) fn weave<T>(content: Option<Content>, thoughts: Vec<(usize, T)>) -> Vec<Run<T>> {
+pub(crate) fn weave<T>(content: Option<Content>, thoughts: Vec<(usize, T)>) -> Vec<ThoughtOrText<T>> {
     if thoughts.iter().all(|(after, _)| *after == 0) {
-        let thoughts = thoughts.into_iter().map(|(_, thought)| Run::Thought(thought));
-        return thoughts.chain(content.map(Run::Said)).collect();
+        let thoughts = thoughts.into_iter().map(|(_, thought)| ThoughtOrText::Thought(thought));
+        return thoughts.chain(content.map(ThoughtOrText::Said)).collect();
     }
     let mut waiting = thoughts.into_iter().peekable();
     let (mut runs, mut said, mut length) = (Vec::new(), Vec::new(), 0);
@@ -58,20 +58,20 @@ pub(crate) fn weave<T>(content: Option<Content>, thoughts: Vec<(usize, T)>) -> V
                 length = after;
             }
             runs.extend(run(&mut said));
-            runs.push(Run::Thought(thought));
+            runs.push(ThoughtOrText::Thought(thought));
         }
         said.push(part);
         length = end;
     }
     runs.extend(run(&mut said));
-    runs.extend(waiting.map(|(_, thought)| Run::Thought(thought)));
+    runs.extend(waiting.map(|(_, thought)| ThoughtOrText::Thought(thought)));
     runs
 }
 
 /// What was said up to here.
-fn run<T>(said: &mut Vec<Part>) -> Option<Run<T>> {
+fn run<T>(said: &mut Vec<Part>) -> Option<ThoughtOrText<T>> {
     let said = std::mem::take(said);
-    (!said.is_empty()).then_some(Run::Said(Content::Parts(said)))
+    (!said.is_empty()).then_some(ThoughtOrText::Said(Content::Parts(said)))
 }
 
 /// The first so many characters of a text as a part of its own. The mark for a cache stays behind what is left.
@@ -88,8 +88,8 @@ mod tests {
 
     fn woven(content: Option<Content>, thoughts: &[(usize, char)]) -> String {
         let runs = weave(content, thoughts.to_vec()).into_iter().map(|run| match run {
-            Run::Said(content) => format!("[{}]", content.text()),
-            Run::Thought(thought) => thought.to_string(),
+            ThoughtOrText::Said(content) => format!("[{}]", content.text()),
+            ThoughtOrText::Thought(thought) => thought.to_string(),
         });
         runs.collect()
     }

@@ -7,7 +7,7 @@ use crate::call_arguments;
 use crate::fit::{extras, wrong};
 use crate::opening;
 use crate::provider::unsupported;
-use crate::thought_order::{Run, after, weave};
+use crate::thought_order::{ThoughtOrText, after, weave};
 use penstock_schemas::chat::{Content, Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 
@@ -162,8 +162,8 @@ impl Reader<'_, '_> {
         let thoughts = details.filter_map(|detail| Some((after(&detail), thought(detail)?))).collect();
         for run in weave(message.content, thoughts) {
             match run {
-                Run::Thought(thought) => blocks.push(thought),
-                Run::Said(said) => blocks.extend(self.content(Some(said), place)?),
+                ThoughtOrText::Thought(thought) => blocks.push(thought),
+                ThoughtOrText::Said(said) => blocks.extend(self.content(Some(said), place)?),
             }
         }
         let is_said =

@@ -64,7 +64,7 @@ fn settle_messages(request: &mut Map<String, Value>) -> bool {
             let name = message.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
             let called = open.take().filter(|(called, _)| *called == name).map(|(_, id)| id);
             let called = called.unwrap_or_else(|| {
-                // A result of a call that is not in the conversation: nobody else takes it alone.
+                // The result of a call that the conversation does not hold. Providers want the call before it, so it gets one.
                 settled.push(asked(&id, &json!({ "name": name, "arguments": "{}" })));
                 id
             });

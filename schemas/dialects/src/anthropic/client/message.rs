@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 /// The messages of a list of blocks; `place` is the list's.
 ///
 /// # Errors
-/// When a block is wrong, or none of this side's.
+/// When a block is wrong, or of a type that this role cannot have.
 pub(crate) fn of_blocks(content: &RawValue, role: &str, place: &str) -> Result<Vec<Message>, WrongRequest> {
     let mut turn = Turn::default();
     for (at, block) in items(content).into_iter().enumerate() {

@@ -6,7 +6,7 @@
 use super::lanes::{Lane, Lanes, write};
 use super::thoughts;
 use crate::client::{Writer, unreadable};
-use crate::thought_order::{Run, after, weave};
+use crate::thought_order::{ThoughtOrText, after, weave};
 use bytes::Bytes;
 use penstock_schemas::chat::{Choice, Completion, CompletionChunk, Content, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -188,8 +188,8 @@ impl Messages {
         let text = content.map(|content| content.text()).unwrap_or_default() + &refusal.unwrap_or_default();
         let text = Some(text).filter(|text| !text.is_empty()).map(Content::Text);
         let woven = weave(text, details).into_iter().map(|run| match run {
-            Run::Thought(piece) => thoughts::block(&piece),
-            Run::Said(said) => json!({ "type": "text", "text": said.text() }),
+            ThoughtOrText::Thought(piece) => thoughts::block(&piece),
+            ThoughtOrText::Said(said) => json!({ "type": "text", "text": said.text() }),
         });
         let mut woven: Vec<Value> = woven.collect();
         let citations = citations(&extra);

@@ -12,7 +12,7 @@ use crate::claude::Claude;
 use crate::fit::{Fit, extras, wrong};
 use crate::opening;
 use crate::provider::unsupported;
-use crate::thought_order::{Run, after, weave};
+use crate::thought_order::{ThoughtOrText, after, weave};
 use penstock_schemas::chat::{Content, Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 use serde_json::{Value, json};
@@ -81,8 +81,8 @@ impl Conversation {
                 let mut all = Vec::new();
                 for run in weave(message.content, thoughts(message.reasoning_details.take())) {
                     match run {
-                        Run::Thought(thought) => all.push(Block::Plain(thought)),
-                        Run::Said(said) => {
+                        ThoughtOrText::Thought(thought) => all.push(Block::Plain(thought)),
+                        ThoughtOrText::Said(said) => {
                             let said = blocks(Some(said), Side::Assistant, place, fit)?;
                             all.extend(said.into_iter().map(Block::Plain));
                         }
@@ -204,7 +204,8 @@ impl Conversation {
     }
 }
 
-/// The thoughts that Claude has signed, each with how much text stands before it; nobody else's are taken back.
+/// The thoughts that Claude has signed, each with the number of characters of text before it. Claude refuses thoughts of
+/// other models, so they are left out.
 fn thoughts(details: Option<Vec<ReasoningDetail>>) -> Vec<(usize, Value)> {
     let ours = details.into_iter().flatten().filter(|detail| detail.format == Some(Issuer::Anthropic));
     ours.filter_map(|detail| {

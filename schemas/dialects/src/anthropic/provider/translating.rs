@@ -101,7 +101,7 @@ impl Translating {
                 let text = block.thinking.filter(|text| !text.is_empty());
                 let mut detail = thought(at, text.clone(), None);
                 thought_order::mark(&mut detail, self.length);
-                // That it stands behind a text is told even before its own begins.
+                // An empty thought behind a text is sent too: it holds the place, and its text comes later.
                 let delta = (text.is_some() || self.length > 0).then(|| reasoning(text, detail));
                 (Lane::Thought(at), delta)
             }

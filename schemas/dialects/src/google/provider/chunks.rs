@@ -24,7 +24,7 @@ pub(super) struct Turn {
 
 /// What calls without ids are named after.
 #[derive(Debug)]
-pub(super) enum Origin {
+pub(super) enum CallIdSource {
     /// The answer's own name.
     Answer(String),
     /// How many tokens were asked with, where an answer has no name: more in each round of a conversation, so that a call that
@@ -32,7 +32,7 @@ pub(super) enum Origin {
     Asked(u64),
 }
 
-impl Origin {
+impl CallIdSource {
     pub(super) fn of(observed: &Observed) -> Self {
         let named = observed.provider_request_id.clone().filter(|id| !id.is_empty()).map(Self::Answer);
         named.unwrap_or_else(|| Self::Asked(observed.usage.map_or(0, |usage| usage.input_total())))
@@ -65,7 +65,7 @@ impl Turn {
     }
 
     /// What `candidate` adds.
-    pub(super) fn add(&mut self, mut candidate: Candidate, origin: &Origin) -> Delta {
+    pub(super) fn add(&mut self, mut candidate: Candidate, origin: &CallIdSource) -> Delta {
         let mut delta = Delta::default();
         for part in candidate.take_parts() {
             self.part(part, origin, &mut delta);
@@ -84,7 +84,7 @@ impl Turn {
         delta
     }
 
-    fn part(&mut self, part: Part, origin: &Origin, delta: &mut Delta) {
+    fn part(&mut self, part: Part, origin: &CallIdSource, delta: &mut Delta) {
         if part.thought == Some(true) {
             return self.thought(part, delta);
         }
@@ -153,14 +153,14 @@ impl Turn {
         self.details += 1;
     }
 
-    fn call(&mut self, call: FunctionCall, origin: &Origin) -> ToolCall {
+    fn call(&mut self, call: FunctionCall, origin: &CallIdSource) -> ToolCall {
         let arguments = call.args.map_or_else(|| "{}".to_owned(), |args| compact(args.get()));
         let index = self.calls;
         self.calls += 1;
         let made_up = || {
             let answer = match origin {
-                Origin::Answer(id) => id.clone(),
-                Origin::Asked(tokens) => digest(&call.name, &arguments, *tokens),
+                CallIdSource::Answer(id) => id.clone(),
+                CallIdSource::Asked(tokens) => digest(&call.name, &arguments, *tokens),
             };
             // Several answers of one response are told apart.
             let choice = if self.index == 0 { String::new() } else { format!("{}_", self.index) };

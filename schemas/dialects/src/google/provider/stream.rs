@@ -3,7 +3,7 @@
 //! Source: <https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent>.
 
 use super::answer::{Answer, Candidate};
-use super::chunks::{Origin, Turn};
+use super::chunks::{CallIdSource, Turn};
 use super::{annotations, errors};
 use crate::provider::{Form, Observed, Step, StreamReader, Wanted};
 use bytes::Bytes;
@@ -89,7 +89,7 @@ impl Reader {
         if let Some(failure) = answer.candidates().iter().find_map(Candidate::failure) {
             return Err(failure);
         }
-        let origin = Origin::of(&self.observed);
+        let origin = CallIdSource::of(&self.observed);
         let (mut out, mut has_content) = (Vec::new(), false);
         for candidate in answer.into_candidates() {
             has_content |= candidate.has_content();
@@ -103,7 +103,7 @@ impl Reader {
         })
     }
 
-    fn candidate(&mut self, candidate: Candidate, origin: &Origin, out: &mut Vec<u8>) {
+    fn candidate(&mut self, candidate: Candidate, origin: &CallIdSource, out: &mut Vec<u8>) {
         let index = candidate.index();
         let is_new = self.turns.iter().all(|turn| turn.index != index);
         let logprobs = candidate.logprobs_result.as_ref().map(annotations::logprobs);

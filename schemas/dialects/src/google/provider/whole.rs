@@ -1,7 +1,7 @@
 //! Reads an answer that came in one piece.
 
 use super::answer::{Answer, Candidate};
-use super::chunks::{Origin, Turn};
+use super::chunks::{CallIdSource, Turn};
 use super::{annotations, errors};
 use crate::provider::{Form, Observed, Whole};
 use bytes::Bytes;
@@ -33,7 +33,7 @@ pub(super) fn read(form: Form, body: &Bytes) -> Result<Whole, Failure> {
         return Err(failure);
     }
     let id = observed.provider_request_id.clone().unwrap_or_default();
-    let origin = Origin::of(&observed);
+    let origin = CallIdSource::of(&observed);
     let choices = answer.into_candidates().into_iter().map(|candidate| choice(candidate, &origin)).collect();
     let completion = Completion {
         object: "chat.completion".to_owned(),
@@ -51,7 +51,7 @@ fn nothing() -> Failure {
     Failure::provider(FailureKind::Broken, "the provider's answer holds no candidate")
 }
 
-fn choice(candidate: Candidate, origin: &Origin) -> Choice {
+fn choice(candidate: Candidate, origin: &CallIdSource) -> Choice {
     let mut turn = Turn::new(candidate.index());
     let logprobs = candidate.logprobs_result.as_ref().map(annotations::logprobs);
     let delta = turn.add(candidate, origin);

@@ -6,7 +6,7 @@ use super::error_event;
 use super::native::Native;
 use super::stream::Stream;
 use crate::client::{ClientRequest, Now, Purpose, Writer, unreadable};
-use crate::thought_order::{Run, after, weave};
+use crate::thought_order::{ThoughtOrText, after, weave};
 use bytes::Bytes;
 use penstock_schemas::chat::{Completion, CompletionChunk, Content, Delta};
 use penstock_schemas::conversation::hex;
@@ -109,12 +109,12 @@ fn first_runs(delta: &mut Delta) -> Vec<Delta> {
     let details = delta.reasoning_details.take().unwrap_or_default();
     let details = details.into_iter().map(|detail| (after(&detail), detail)).collect();
     let mut runs = weave(delta.content.take().map(Content::Text), details);
-    if let Some(Run::Said(last)) = runs.pop_if(|run| matches!(run, Run::Said(_))) {
+    if let Some(ThoughtOrText::Said(last)) = runs.pop_if(|run| matches!(run, ThoughtOrText::Said(_))) {
         delta.content = Some(last.text());
     }
     let piece = |run| match run {
-        Run::Said(said) => Delta { content: Some(said.text()), ..Delta::default() },
-        Run::Thought(detail) => Delta { reasoning_details: Some(vec![detail]), ..Delta::default() },
+        ThoughtOrText::Said(said) => Delta { content: Some(said.text()), ..Delta::default() },
+        ThoughtOrText::Thought(detail) => Delta { reasoning_details: Some(vec![detail]), ..Delta::default() },
     };
     runs.into_iter().map(piece).collect()
 }

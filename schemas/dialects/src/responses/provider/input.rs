@@ -3,7 +3,7 @@
 
 use super::content::{Side, output_text, parts};
 use super::spelling::{Spelling, wrong};
-use crate::thought_order::{Run, after, weave};
+use crate::thought_order::{ThoughtOrText, after, weave};
 use penstock_schemas::chat::{Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
@@ -77,8 +77,8 @@ fn assistant(message: Message, place: &str, items: &mut Vec<Value>, spelling: &m
     let mut thoughts: Vec<ReasoningDetail> = Vec::new();
     for run in weave(message.content, details) {
         match run {
-            Run::Thought(detail) => thoughts.push(detail),
-            Run::Said(said) => {
+            ThoughtOrText::Thought(detail) => thoughts.push(detail),
+            ThoughtOrText::Said(said) => {
                 reasoning(std::mem::take(&mut thoughts), items);
                 say(parts(said, Side::Output, place, spelling)?, items);
             }
