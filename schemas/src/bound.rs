@@ -135,12 +135,12 @@ fn dearest(prices: &Prices, ways: &[Usage]) -> Option<u64> {
         for input in at_tiers.chain([most]) {
             let with = |usage: Usage, class: &Class, count| if count == 0 { usage } else { usage.plus(class(count)) };
             let owns = if way.searches.is_some() { &OWN[..] } else { &OWN[..1] };
+            // What stands beside it does not change what a token of input costs.
+            let Some(of_input) = INPUTS.iter().max_by_key(|class| prices.cost(&class(input))) else { continue };
             for (of_output, own) in OUTPUTS.iter().flat_map(|of_output| owns.iter().map(move |own| (of_output, own))) {
-                for of_input in &INPUTS {
-                    let usage = with(with(units(own), of_input, input), of_output, output);
-                    let cost = prices.cost(&usage).map(|cost| u64::try_from(cost.0).unwrap_or(u64::MAX));
-                    dearest = dearest.max(cost);
-                }
+                let usage = with(with(units(own), of_input, input), of_output, output);
+                let cost = prices.cost(&usage).map(|cost| u64::try_from(cost.0).unwrap_or(u64::MAX));
+                dearest = dearest.max(cost);
             }
         }
     }

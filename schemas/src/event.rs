@@ -16,11 +16,14 @@ use crate::session::Session;
 use crate::stage::StageTime;
 use crate::trace::TraceContext;
 use crate::usage::{Usage, UsageSource};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use uuid::Uuid;
 
-/// One line of the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One line of the ledger. In JSON its `type` stands first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type")]
 pub enum UsageEvent {
     /// Written before a provider is called.
@@ -41,6 +44,59 @@ pub enum UsageEvent {
     /// Written when an answer was scored.
     #[serde(rename = "score")]
     Score(Box<Score>),
+}
+
+/// The types of events, as [`UsageEvent`] writes them.
+#[derive(Deserialize)]
+enum EventType {
+    #[serde(rename = "attempt.started")]
+    AttemptStarted,
+    #[serde(rename = "attempt.ended")]
+    AttemptEnded,
+    #[serde(rename = "request")]
+    Request,
+    #[serde(rename = "alert")]
+    Alert,
+    #[serde(rename = "audit")]
+    Audit,
+    #[serde(rename = "score")]
+    Score,
+}
+
+/// Reads the type first, so that the fields behind it need not be kept aside until it is known.
+struct TypeFirst;
+
+impl<'de> Visitor<'de> for TypeFirst {
+    type Value = UsageEvent;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event whose first field is its type")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UsageEvent, A::Error> {
+        #[derive(Deserialize)]
+        enum FirstField {
+            #[serde(rename = "type")]
+            Type,
+        }
+        let Some(FirstField::Type) = map.next_key()? else { return Err(de::Error::missing_field("type")) };
+        let kind = map.next_value()?;
+        let fields = MapAccessDeserializer::new(map);
+        Ok(match kind {
+            EventType::AttemptStarted => UsageEvent::AttemptStarted(Deserialize::deserialize(fields)?),
+            EventType::AttemptEnded => UsageEvent::AttemptEnded(Deserialize::deserialize(fields)?),
+            EventType::Request => UsageEvent::Request(Deserialize::deserialize(fields)?),
+            EventType::Alert => UsageEvent::Alert(Deserialize::deserialize(fields)?),
+            EventType::Audit => UsageEvent::Audit(Deserialize::deserialize(fields)?),
+            EventType::Score => UsageEvent::Score(Deserialize::deserialize(fields)?),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for UsageEvent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TypeFirst)
+    }
 }
 
 impl UsageEvent {

@@ -7,6 +7,9 @@ use serde_json::Value;
 /// A line longer than this, in bytes, is cut short: some 500 times the usual.
 pub const LONGEST_LINE: usize = 256 * 1024;
 
+/// What most lines fit into, in bytes.
+const USUAL_LINE: usize = 1024;
+
 /// To how many characters a text is cut in a line that is too long.
 const TEXT: usize = 512;
 
@@ -21,7 +24,8 @@ const CUT: char = '…';
 
 /// An event as a line with its line break. One that is too long is cut short: its ids, times and amounts stay.
 pub fn write(event: &UsageEvent) -> Vec<u8> {
-    let mut line = serde_json::to_vec(event).expect("events have a JSON form");
+    let mut line = Vec::with_capacity(USUAL_LINE);
+    serde_json::to_writer(&mut line, event).expect("events have a JSON form");
     if line.len() > LONGEST_LINE
         && let Some(short) = shorten(&line)
     {
@@ -34,7 +38,11 @@ pub fn write(event: &UsageEvent) -> Vec<u8> {
 /// The lines of a message, each as the event that it is, or with the reason why it is none that this version knows.
 pub fn read(message: &[u8]) -> impl Iterator<Item = Result<UsageEvent, (&[u8], serde_json::Error)>> {
     let lines = message.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice(line).map_err(|error| (line, error)))
+    lines.map(|line| {
+        // Text that is known to be such is not looked at again for each of its strings.
+        let read = str::from_utf8(line).map_or_else(|_| serde_json::from_slice(line), serde_json::from_str);
+        read.map_err(|error| (line, error))
+    })
 }
 
 /// `None` when it would be no event any more.
@@ -132,6 +140,15 @@ mod tests {
     fn what_is_not_too_long_is_written_as_it_is() {
         let usual = event(&json!({ "virtual_model": "x".repeat(LONGEST_LINE / 2) }));
         assert_eq!(decode_batch(&write(&usual)).unwrap(), [usual]);
+    }
+
+    #[test]
+    fn an_event_is_read_by_the_type_that_stands_first() {
+        let line = write(&event(&json!({})));
+        assert!(line.starts_with(br#"{"type":"attempt.started","#));
+        let other = br#"{"attempt_id":"0193f0a0-0000-7000-8000-000000000001","type":"attempt.started"}"#;
+        let (_, error) = read(other).next().unwrap().unwrap_err();
+        assert!(error.to_string().contains("expected `type`"), "{error}");
     }
 
     #[test]

@@ -31,10 +31,11 @@ impl Life {
         Self::default()
     }
 
-    /// Spawns a piece of work: drain waits for it.
+    /// Spawns a piece of work: drain waits for it. It may be large, and is moved several times on its way into its task:
+    /// in a box only a pointer is.
     #[expect(clippy::disallowed_methods, reason = "this is the tracked spawner that the ban points to")]
     pub fn work(&self, task: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(self.work.track_future(task));
+        tokio::spawn(self.work.track_future(Box::pin(task)));
     }
 
     /// Counts as work while it is held: for work that runs in a task of somebody else's.
