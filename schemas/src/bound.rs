@@ -50,7 +50,8 @@ const USUAL_OUTPUT: u64 = 1_024;
 pub fn worst(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -> Worst {
     let ways = worst_ways(card, operation, extent);
     let tokens = ways.iter().map(|usage| usage.input_total().saturating_add(usage.output_total())).max();
-    let cost = card.and_then(|card| Some((card, card.price.as_ref()?))).and_then(|(card, price)| match &card.ceiling {
+    let priced = card.filter(|_| !extent.is_priority).and_then(|card| Some((card, card.price.as_ref()?)));
+    let cost = priced.and_then(|(card, price)| match &card.ceiling {
         Some(ceiling) => dearest(&price.prices.filled(ceiling), &ways),
         None => dearest(&price.prices, &ways),
     });
@@ -88,7 +89,8 @@ pub fn usual(card: Option<&ModelCard>, operation: Operation, extent: &Extent) ->
     };
     let input = Some(extent.bytes / USUAL_BYTES_A_TOKEN + 1);
     let usage = Usage { input, output, ..Usage::default() };
-    let cost = card.and_then(|card| card.price.as_ref()).and_then(|price| price.prices.cost(&usage));
+    let price = card.filter(|_| !extent.is_priority).and_then(|card| card.price.as_ref());
+    let cost = price.and_then(|price| price.prices.cost(&usage));
     let usd = cost.map(|cost| u64::try_from(cost.0).unwrap_or(0));
     Worst { usd, tokens: usage.input_total().saturating_add(usage.output_total()) }
 }

@@ -44,6 +44,29 @@ async fn a_kept_answer_is_not_for_a_key_that_may_not_use_its_model() {
     assert_eq!(world.upstream("alpha").calls().len(), 2);
 }
 
+#[tokio::test]
+async fn no_field_of_a_request_leads_to_another_model_than_the_one_that_is_checked_and_paid_for() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    for (path, field, value) in [
+        ("/v1/chat/completions", "models", json!(["beta/m"])),
+        ("/v1/chat/completions", "fallbacks", json!([{ "model": "beta/m" }])),
+        ("/v1/chat/completions", "preset", json!("dear")),
+        ("/v1/messages", "models", json!(["beta/m"])),
+        ("/v1/responses", "models", json!(["beta/m"])),
+        ("/v1/responses", "tools", json!([{ "type": "image_generation", "model": "dear" }])),
+        ("/v1/completions", "models", json!(["beta/m"])),
+    ] {
+        let mut body = json!({ "model": "alpha/m", "max_tokens": 50, "prompt": "Hi", "input": "Hi",
+            "messages": [{ "role": "user", "content": "Hi" }] });
+        body[field] = value;
+        let answer = world.post(path, &body).await;
+        assert_eq!(answer.status.as_u16(), 400, "{path} {field}: {}", answer.raw());
+        assert!(answer.raw().contains("leads to another model"), "{path} {field}: {}", answer.raw());
+    }
+    assert_eq!(world.upstream("alpha").calls().len(), 0);
+}
+
 /// What there is of the model `alpha/m`.
 struct Made {
     response: String,

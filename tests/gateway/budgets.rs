@@ -119,6 +119,19 @@ async fn a_model_without_a_price_is_refused_under_a_budget_of_money_and_not_unde
 }
 
 #[tokio::test]
+async fn a_service_that_costs_more_than_the_prices_say_is_refused_under_a_budget_of_money() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    world.manage(budget("money", "1", &json!({})), &[world.address()]).await;
+    let ask = || world.ask("alpha/m").field("max_tokens", json!(5));
+    let refused = ask().field("service_tier", json!("priority")).await;
+    assert_eq!(refused.error(), "403 permission_error unpriced_model (model)");
+    assert!(refused.message().contains("at the service that is asked for"), "{}", refused.message());
+    assert_eq!(ask().field("service_tier", json!("default")).await.text(), "hi");
+    assert_eq!(world.upstream("alpha").calls().len(), 1);
+}
+
+#[tokio::test]
 async fn a_model_without_a_price_is_charged_at_the_ceiling_where_there_is_one() {
     let ceiling = "[workers]\nunpriced_usd_per_million = \"100\"\n";
     let world = World::setup().config(ceiling).start().await;

@@ -260,7 +260,8 @@ impl BudgetRule {
             }
             let at_target = match self.unit {
                 Unit::Usd => {
-                    usd.ok_or_else(|| Refusal::Unpriced { model: target.to_string(), budget: name.clone() })?
+                    let at = if asked.extent.is_priority { " at the service that is asked for" } else { "" };
+                    usd.ok_or_else(|| Refusal::Unpriced { model: format!("{target}{at}"), budget: name.clone() })?
                 }
                 Unit::Tokens | Unit::Requests => *tokens,
             };

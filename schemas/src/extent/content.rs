@@ -45,6 +45,9 @@ const FILES: [&str; 13] = [
     "media",
 ];
 
+/// Kinds of parts that are calls of tools.
+const CALLS: [&str; 3] = ["tool_use", "function_call", "custom_tool_call"];
+
 /// What an object says of itself.
 #[derive(Default)]
 struct Said {
@@ -64,6 +67,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>, of: RequestKind, found: &mut Extent)
 }
 
 fn object(cursor: &mut Cursor<'_>, of: RequestKind, found: &mut Extent) -> Result<(), BadRequest> {
+    cursor.count_piece()?;
     let mut said = Said::default();
     cursor.object(of.names(), |cursor, name| member(cursor, of, name, (found, &mut said)))?;
     if said.is_image {
@@ -85,6 +89,9 @@ fn member(
         (_, Kind::Null) => cursor.skip(),
         ("type", Kind::Text) => {
             let kind = cursor.text()?;
+            if CALLS.contains(&kind.as_ref()) {
+                cursor.count_call()?;
+            }
             said.is_image |= IMAGES.contains(&kind.as_ref());
             said.is_file |= FILES.contains(&kind.as_ref());
             Ok(())
@@ -101,6 +108,14 @@ fn member(
         ) => {
             said.is_file = true;
             cursor.skip()
+        }
+        ("toolcalls", Kind::List) => {
+            let each = |cursor: &mut Cursor<'_>| cursor.count_call().and_then(|()| read(cursor, of, found));
+            cursor.list(each).map(drop)
+        }
+        ("functioncall", Kind::Object) => {
+            cursor.count_call()?;
+            read(cursor, of, found)
         }
         // The words of a document may stand in it.
         ("source", Kind::Object) => source(cursor, of, found, said),

@@ -10,6 +10,15 @@ use std::fmt::Write;
 /// The deepest nesting of lists and objects: the limit of the parser that reads requests everywhere else.
 pub const DEEPEST: usize = 127;
 
+/// Messages, their parts and calls of one request, together: what a turn holds is compared with each other in places.
+pub const MOST_PARTS: usize = 20_000;
+
+/// Calls of tools of one request.
+pub const MOST_CALLS: usize = 5_000;
+
+/// Fields of a request itself.
+pub const MOST_FIELDS: usize = 2_048;
+
 /// Names of one object that are compared one by one; with more, they are hashed.
 const FEW_NAMES: usize = 24;
 
@@ -46,11 +55,31 @@ pub(super) struct Cursor<'a> {
     place: Vec<Part<'a>>,
     /// The names of the objects around this position, the innermost last.
     names: Vec<Cow<'a, str>>,
+    pieces: usize,
+    calls: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, place: Vec::new(), names: Vec::new() }
+        Self { text, at: 0, place: Vec::new(), names: Vec::new(), pieces: 0, calls: 0 }
+    }
+
+    /// Counts a call of a tool.
+    pub(super) fn count_call(&mut self) -> Result<(), BadRequest> {
+        self.calls += 1;
+        if self.calls <= MOST_CALLS {
+            return Ok(());
+        }
+        Err(self.wrong(format!("a request has at most {MOST_CALLS} calls of tools")))
+    }
+
+    /// Counts a message, or a part of one.
+    pub(super) fn count_piece(&mut self) -> Result<(), BadRequest> {
+        self.pieces += 1;
+        if self.pieces <= MOST_PARTS {
+            return Ok(());
+        }
+        Err(self.wrong(format!("a request has at most {MOST_PARTS} messages, parts and calls, together")))
     }
 
     fn byte(&mut self) -> Option<u8> {
@@ -233,6 +262,20 @@ impl<'a> Cursor<'a> {
             Kind::List => self.list(Self::skip).map(drop),
             Kind::Null | Kind::Bool | Kind::Number => self.scalar().map(drop),
         }
+    }
+
+    /// Passes over any value in which no list is longer than this.
+    pub(super) fn skip_short(&mut self, most: usize) -> Result<(), BadRequest> {
+        match self.kind()? {
+            Kind::Object => self.object(Names::Exact, |cursor, _| cursor.skip_short(most)),
+            Kind::List => self.list(|cursor| cursor.skip_short(most)).and_then(|count| self.at_most(count, most)),
+            _ => self.skip(),
+        }
+    }
+
+    /// Refuses a list here that is longer.
+    pub(super) fn at_most(&self, count: usize, most: usize) -> Result<(), BadRequest> {
+        if count <= most { Ok(()) } else { Err(self.wrong(format!("a list here has at most {most} items"))) }
     }
 
     /// Passes over a list of nothing but numbers at once, such as a text in tokens. False, and nothing is passed over, when

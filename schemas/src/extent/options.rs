@@ -47,7 +47,7 @@ const BUDGETS: [&str; 6] =
 const STRICT_OBJECTS: [&str; 5] = ["generationconfig", "thinking", "thinkingconfig", "reasoning", "inferenceconfig"];
 
 /// Fields of any shape that hold schemas, ids or labels, and no options.
-const OPAQUE: [&str; 14] = [
+const OPAQUE: [&str; 12] = [
     "metadata",
     "labels",
     "logitbias",
@@ -58,10 +58,22 @@ const OPAQUE: [&str; 14] = [
     "outputconfig",
     "text",
     "format",
-    "toolchoice",
-    "toolconfig",
     "safetysettings",
     "streamoptions",
+];
+
+/// Names of further models: who receives them may ask another model than the one that was checked, and is paid for. Sources:
+/// <https://openrouter.ai/docs/guides/routing/model-fallbacks>, <https://docs.litellm.ai/docs/proxy/reliability>. So do a
+/// preset and an agent, which the provider keeps. Sources: <https://openrouter.ai/docs/guides/features/presets>,
+/// <https://docs.mistral.ai/api/endpoint/agents>.
+const OTHER_MODELS: [&str; 7] = [
+    "models",
+    "fallbacks",
+    "fallbackmodels",
+    "contextwindowfallbacks",
+    "contentpolicyfallbacks",
+    "modelfallbacks",
+    "fallbackmodel",
 ];
 
 /// What is known of an image's size where its name says nothing.
@@ -109,6 +121,11 @@ fn option(
     let plain = plain.as_ref();
     if kind == Kind::Null || OPAQUE.contains(&plain) {
         return cursor.skip();
+    }
+    let is_kept_model =
+        matches!(plain, "preset" | "agentid") && of.operation == Operation::Chat && level == Level::Strict;
+    if is_kept_model || OTHER_MODELS.contains(&plain) {
+        return Err(cursor.wrong(tools::OTHER_MODEL));
     }
     if LIMITS.contains(&plain) {
         return limit(cursor, of, (is_own_limit, level), found);
@@ -206,17 +223,55 @@ fn switch(
             found.predicted = cursor.length_of(Cursor::skip)?;
             Ok(())
         }
-        ("servicetier", Kind::Text) => {
-            let tier = cursor.text()?;
-            found.is_priority |= matches!(tier.as_ref(), "priority" | "fast" | "performance" | "turbo");
+        ("contextmanagement" | "edits", Kind::List) => compaction(cursor, found),
+        ("toolchoice" | "toolconfig", _) => cursor.skip_short(tools::MOST_TOOLS),
+        ("servicetier" | "latency" | "speed" | "inferencegeo", Kind::Text) if of.operation != Operation::Speech => {
+            found.is_priority |= is_dearer(plain, &cursor.text()?);
             Ok(())
         }
-        ("speed", Kind::Text) => {
-            found.is_priority |= cursor.text()? == "fast";
-            Ok(())
-        }
+        // Bedrock's form of it.
+        ("servicetier", Kind::Object) => cursor.object(Names::Exact, |cursor, name| {
+            if name == "type" && cursor.kind()? == Kind::Text {
+                found.is_priority |= is_dearer(plain, &cursor.text()?);
+                return Ok(());
+            }
+            cursor.skip()
+        }),
         _ if matches!(of.operation, Operation::Images | Operation::Speech) => size(cursor, of, (plain, kind), found),
         _ => passing(cursor, of, kind, found),
+    }
+}
+
+/// Where a provider may sum a conversation up before it answers, it reads and writes all of it once more.
+/// Source: <https://platform.claude.com/docs/en/build-with-claude/compaction>.
+fn compaction(cursor: &mut Cursor<'_>, found: &mut Extent) -> Result<(), BadRequest> {
+    let each = |cursor: &mut Cursor<'_>| match cursor.kind()? {
+        Kind::Object => cursor.object(Names::Exact, |cursor, name| {
+            if name != "type" || cursor.kind()? != Kind::Text {
+                return cursor.skip();
+            }
+            if cursor.text()?.starts_with("compact") {
+                found.is_open = true;
+                found.texts = found.texts.max(2);
+            }
+            Ok(())
+        }),
+        _ => cursor.skip(),
+    };
+    cursor.list(each).map(drop)
+}
+
+/// Whether providers charge more than their prices per token for this service. Sources:
+/// <https://platform.openai.com/docs/guides/priority-processing>, <https://docs.aws.amazon.com/bedrock/latest/userguide/latency-optimized-inference.html>,
+/// <https://platform.claude.com/docs/en/build-with-claude/fast-mode>, <https://platform.claude.com/docs/en/build-with-claude/data-residency>.
+fn is_dearer(option: &str, value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    match option {
+        "servicetier" => ["priority", "fast", "performance", "turbo"].iter().any(|dear| value.ends_with(dear)),
+        "latency" => value == "optimized",
+        "speed" => value == "fast",
+        "inferencegeo" => value != "global",
+        _ => false,
     }
 }
 
@@ -228,6 +283,10 @@ fn size(
     found: &mut Extent,
 ) -> Result<(), BadRequest> {
     let tokens = match (plain, kind) {
+        ("speed", Kind::Text) => {
+            found.slowness = slowness(cursor.text()?.trim().parse().unwrap_or(0.0));
+            0
+        }
         ("speed", Kind::Number) => {
             found.slowness = slowness(cursor.scalar()?.parse().unwrap_or(0.0));
             0

@@ -1,7 +1,7 @@
 //! Reads the extent of a request: which fields of which operation hold what. The values themselves are read by `options`,
 //! `content` and `tools`.
 
-use super::cursor::{Cursor, Kind, folded};
+use super::cursor::{Cursor, Kind, MOST_FIELDS, folded};
 use super::kind::RequestKind;
 use super::{BadRequest, Extent, content, options, tools};
 use crate::dialect::{Dialect, Operation};
@@ -69,7 +69,14 @@ fn of_images(form: &MultipartForm<'_>, bytes: u64) -> Result<Extent, BadRequest>
 
 impl RequestKind {
     fn fields(self, cursor: &mut Cursor<'_>, found: &mut Extent) -> Result<(), BadRequest> {
-        cursor.object(self.names(), |cursor, name| self.field(cursor, name, found))
+        let mut count = 0;
+        cursor.object(self.names(), |cursor, name| {
+            count += 1;
+            if count > MOST_FIELDS {
+                return Err(cursor.wrong(format!("a request has at most {MOST_FIELDS} fields")));
+            }
+            self.field(cursor, name, found)
+        })
     }
 
     fn field(self, cursor: &mut Cursor<'_>, name: &str, found: &mut Extent) -> Result<(), BadRequest> {

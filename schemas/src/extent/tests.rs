@@ -269,3 +269,95 @@ fn a_form_for_images_counts_its_files_as_images_and_what_multiplies_them() {
         );
     }
 }
+
+#[test]
+fn a_field_that_leads_to_another_model_is_refused_by_name() {
+    for (dialect, request, place) in [
+        (Openai, r#"{"models":["dear/m"]}"#, "models"),
+        (Openai, r#"{"Models":["dear/m"],"route":"fallback"}"#, "Models"),
+        (Openai, r#"{"fallbacks":[{"model":"dear"}]}"#, "fallbacks"),
+        (Openai, r#"{"extra_body":{"fallback_models":["dear"]}}"#, "extra_body.fallback_models"),
+        (Openai, r#"{"providerOptions":{"gateway":{"models":["dear"]}}}"#, "providerOptions.gateway.models"),
+        (Openai, r#"{"compound_custom":{"models":{"answering_model":"dear"}}}"#, "compound_custom.models"),
+        (Openai, r#"{"preset":"dear"}"#, "preset"),
+        (Openai, r#"{"agent_id":"ag_1"}"#, "agent_id"),
+        (Responses, r#"{"models":["dear/m"]}"#, "models"),
+        (Responses, r#"{"tools":[{"type":"image_generation","model":"dear"}]}"#, "tools[0].model"),
+        (Anthropic, r#"{"tools":[{"model":"dear","type":"advisor_20260301"}]}"#, "tools[0].model"),
+    ] {
+        let refused = read(dialect, Chat, request).unwrap_err();
+        assert!(refused.starts_with(&format!("`{place}`: it leads to another model")), "{request}: {refused}");
+    }
+    for request in [
+        r#"{"models":null}"#,
+        r#"{"metadata":{"models":"a","preset":"b"}}"#,
+        r#"{"tools":[{"type":"function","name":"f","model":"mine"}]}"#,
+        r#"{"messages":[{"content":"a","models":["b"]}]}"#,
+        r#"{"response_format":{"json_schema":{"schema":{"properties":{"models":{}}}}}}"#,
+    ] {
+        assert!(read(Openai, Chat, request).is_ok(), "{request}");
+    }
+}
+
+#[test]
+fn a_service_that_is_charged_at_more_than_the_prices_is_found() {
+    for (dialect, request, is_priority) in [
+        (Openai, r#"{"service_tier":"priority"}"#, true),
+        (Openai, r#"{"service_tier":"auto"}"#, false),
+        (Openai, r#"{"service_tier":"flex"}"#, false),
+        (Openai, r#"{"extra_body":{"service_tier":"Priority"}}"#, true),
+        (Openai, r#"{"serviceTier":{"type":"priority"}}"#, true),
+        (Openai, r#"{"performanceConfig":{"latency":"optimized"}}"#, true),
+        (Openai, r#"{"performanceConfig":{"latency":"standard"}}"#, false),
+        (Google, r#"{"serviceTier":"SERVICE_TIER_PRIORITY"}"#, true),
+        (Anthropic, r#"{"speed":"fast"}"#, true),
+        (Anthropic, r#"{"inference_geo":"us"}"#, true),
+        (Anthropic, r#"{"inference_geo":"global","speed":"standard"}"#, false),
+        (Responses, r#"{"tools":[{"type":"code_interpreter","container":{"type":"auto"}}]}"#, false),
+        (Responses, r#"{"tools":[{"type":"code_interpreter","container":{"memory_limit":"1g"}}]}"#, false),
+        (Responses, r#"{"tools":[{"type":"code_interpreter","container":{"memory_limit":"64g"}}]}"#, true),
+    ] {
+        assert_eq!(of(dialect, Chat, request).is_priority, is_priority, "{request}");
+    }
+    assert_eq!(of(Openai, Speech, r#"{"speed":"0.25"}"#).slowness, 4);
+}
+
+#[test]
+fn a_conversation_that_the_provider_may_sum_up_is_read_and_written_twice() {
+    let twice = Extent { is_open: true, texts: 2, ..Extent::default() };
+    for (dialect, request, found) in [
+        (Anthropic, r#"{"context_management":{"edits":[{"type":"compact_20260112"}]}}"#, twice.clone()),
+        (Responses, r#"{"context_management":[{"type":"compaction","compact_threshold":9}]}"#, twice),
+        (Anthropic, r#"{"context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]}}"#, Extent::default()),
+    ] {
+        assert_eq!(of(dialect, Chat, request), found, "{request}");
+    }
+}
+
+#[test]
+fn tools_messages_parts_and_choices_have_a_most() {
+    let list = |item: &str, count: usize| format!("[{}]", vec![item; count].join(","));
+    let (tool, message, part) = (r#"{"type":"function"}"#, r#"{"content":"a"}"#, r#"{"type":"text"}"#);
+    for (dialect, before, item, after, most) in [
+        (Openai, r#"{"tools":"#, tool, "}", 2_048),
+        (Anthropic, r#"{"tools":"#, tool, "}", 2_048),
+        (Google, r#"{"tools":[{"functionDeclarations":"#, tool, "}]}", 2_048),
+        (Openai, r#"{"tool_choice":{"allowed_tools":{"tools":"#, tool, "}}}", 2_048),
+        (Google, r#"{"toolConfig":{"functionCallingConfig":{"allowedFunctionNames":"#, "\"a\"", "}}}", 2_048),
+        (Openai, r#"{"messages":"#, message, "}", 20_000),
+        (Responses, r#"{"input":"#, part, "}", 20_000),
+        (Anthropic, r#"{"messages":[{"content":"#, part, "}]}", 19_999),
+        (Openai, r#"{"messages":[{"tool_calls":"#, part, "}]}", 5_000),
+        (Anthropic, r#"{"messages":[{"content":"#, r#"{"type":"tool_use"}"#, "}]}", 5_000),
+        (Responses, r#"{"input":"#, r#"{"type":"function_call"}"#, "}", 5_000),
+        (Google, r#"{"contents":[{"parts":"#, r#"{"functionCall":{}}"#, "}]}", 5_000),
+        (Google, r#"{"contents":[{"parts":"#, part, "}]}", 19_999),
+    ] {
+        let read = |count| read(dialect, Chat, &format!("{before}{}{after}", list(item, count)));
+        assert!(read(most).is_ok(), "{before}");
+        assert!(read(most + 1).is_err_and(|why| why.contains(" at most ")), "{before}");
+    }
+    let fields = |count| (0..count).map(|at| format!("\"k{at}\":0")).collect::<Vec<_>>().join(",");
+    assert!(read(Openai, Chat, &format!("{{{}}}", fields(2_048))).is_ok());
+    assert!(read(Openai, Chat, &format!("{{{}}}", fields(2_049))).is_err_and(|why| why.contains("2048 fields")));
+}
