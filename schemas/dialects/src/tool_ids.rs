@@ -10,7 +10,7 @@ const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 /// Gives each id that `is_allowed` refuses another one of `length` letters and digits, in calls and results alike.
 pub(crate) fn map(messages: &mut [Message], length: usize, is_allowed: impl Fn(&str) -> bool) {
     let mut made: HashMap<String, String> = HashMap::new();
-    let taken: Vec<String> = ids(messages).filter(|id| is_allowed(id)).map(|id| id.clone()).collect();
+    let mut taken: HashSet<String> = ids(messages).filter(|id| is_allowed(id)).map(|id| id.clone()).collect();
     for id in ids(messages) {
         if is_allowed(id) {
             continue;
@@ -19,8 +19,9 @@ pub(crate) fn map(messages: &mut [Message], length: usize, is_allowed: impl Fn(&
             id.clone_from(known);
             continue;
         }
-        let is_free = |new: &String| !taken.contains(new) && !made.values().any(|other| other == new);
+        let is_free = |new: &String| !taken.contains(new);
         let new = (0..).map(|salt| make(id, length, salt)).find(is_free).expect("there are endlessly many salts");
+        taken.insert(new.clone());
         made.insert(std::mem::replace(id, new.clone()), new);
     }
 }
@@ -42,17 +43,19 @@ pub(crate) fn unique(messages: &mut [Message]) {
             continue;
         }
         let calls = message.tool_calls.iter_mut().flatten().filter_map(|call| call.id.as_mut());
-        let earlier = known.clone();
+        let mut own = HashSet::new();
         renamed.clear();
         round += 1;
         for id in calls {
-            if earlier.contains(id.as_str()) {
-                let new = (0..).map(|salt| make(id, UNIQUE, round + (salt << 32))).find(|new| !known.contains(new));
+            if known.contains(id.as_str()) {
+                let is_free = |new: &String| !known.contains(new) && !own.contains(new);
+                let new = (0..).map(|salt| make(id, UNIQUE, round + (salt << 32))).find(is_free);
                 let new = new.expect("there are endlessly many salts");
                 renamed.insert(std::mem::replace(id, new.clone()), new);
             }
-            known.insert(id.clone());
+            own.insert(id.clone());
         }
+        known.extend(own);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::tool_schema;
 use penstock_schemas::chat::{ChatRequest, Tool};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 
 /// The longest name of a tool.
 const LONGEST_NAME: usize = 64;
@@ -38,9 +39,10 @@ pub(super) fn spell(
     let has_schemas = ask.card.is_some_and(|card| card.capabilities.iter().any(|can| can == "json_schema"));
     let able = Able { claude: Claude::of(ask.model.as_str()), has_schemas };
     let tools = chat.tools.take().unwrap_or_default();
+    let mut names = HashSet::new();
     for (at, tool) in tools.into_iter().enumerate() {
         if let Some(tool) = spell_tool(tool, at, has_schemas, fit)? {
-            if request.tools.iter().any(|known| known["name"] == tool["name"]) {
+            if !names.insert(tool["name"].clone()) {
                 return Err(wrong(format!("tools[{at}].function.name"), "another tool has this name"));
             }
             request.tools.push(tool);

@@ -6,6 +6,7 @@ use crate::fit::{Fit, wrong};
 use penstock_schemas::chat::Tool;
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 
 /// Google's own tools, which run on its side: our word for each, and Google's.
 const SERVER: [(&str, &str); 8] = [
@@ -21,12 +22,12 @@ const SERVER: [(&str, &str); 8] = [
 
 /// The tools, in Google's words.
 pub(super) fn tools(tools: Vec<Tool>, fit: &mut Fit) -> Result<Vec<Value>, Failure> {
-    let (mut declarations, mut all) = (Vec::new(), Vec::new());
+    let (mut declarations, mut all, mut names) = (Vec::new(), Vec::new(), HashSet::new());
     for (at, tool) in tools.into_iter().enumerate() {
         let own = SERVER.iter().find(|(word, theirs)| tool.kind == *word || tool.kind == *theirs);
         if tool.kind == "function" {
             let declaration = declaration(tool, at, fit)?;
-            if declarations.iter().any(|known: &Value| known["name"] == declaration["name"]) {
+            if !names.insert(declaration["name"].clone()) {
                 return Err(wrong(format!("tools[{at}].function.name"), "another tool has this name"));
             }
             declarations.push(declaration);

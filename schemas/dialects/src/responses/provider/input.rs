@@ -7,11 +7,12 @@ use crate::thought_order::{ThoughtOrText, after, weave};
 use penstock_schemas::chat::{Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 
 /// The items that the messages come to.
 pub(super) fn items(messages: Vec<Message>, spelling: &mut Spelling) -> Result<Vec<Value>, Failure> {
     let mut items = Vec::with_capacity(messages.len());
-    let mut open: Vec<String> = Vec::new();
+    let (mut open, mut custom) = (Vec::<String>::new(), HashSet::new());
     for (at, message) in messages.into_iter().enumerate() {
         let place = format!("messages[{at}]");
         check(&message, &place, spelling)?;
@@ -30,7 +31,10 @@ pub(super) fn items(messages: Vec<Message>, spelling: &mut Spelling) -> Result<V
             }
             "assistant" => {
                 open = ids(&message, &place)?;
+                let said = items.len();
                 assistant(message, &place, &mut items, spelling)?;
+                let is_custom = |item: &&Value| item["type"] == "custom_tool_call";
+                custom.extend(items[said..].iter().filter(is_custom).map(|item| item["call_id"].clone()));
             }
             "tool" => {
                 let id = message.tool_call_id.clone().unwrap_or_default();
@@ -38,8 +42,7 @@ pub(super) fn items(messages: Vec<Message>, spelling: &mut Spelling) -> Result<V
                     return Err(wrong(format!("{place}.tool_call_id"), "it answers no call of the turn before it"));
                 };
                 open.remove(called);
-                let is_custom =
-                    items.iter().rev().any(|item| item["type"] == "custom_tool_call" && item["call_id"] == id);
+                let is_custom = custom.contains(&Value::from(id));
                 items.push(result(message, (&place, is_custom), spelling)?);
             }
             _ => return Err(wrong(format!("{place}.role"), "it is none of those that there are")),
