@@ -90,6 +90,33 @@ async fn a_key_that_the_provider_refuses_is_the_operators_trouble_and_not_the_ca
 }
 
 #[tokio::test]
+async fn a_providers_key_reaches_no_caller_in_an_error_that_comes_with_a_200_nor_in_an_answer() {
+    let config = "[models.one]\ntargets = [{ model = \"beta/m\", retries = 0 }]";
+    let world = World::setup().config(config).start().await;
+    let error = words::error("sk-beta-the-only is bad", "server_error", None, Some("sk-beta-the-only")).to_string();
+    let event = format!("data: {error}\n\n");
+    let said = words::content("your key is sk-beta-the-only");
+    let choice = json!({ "index": 0, "finish_reason": "stop",
+        "message": { "role": "assistant", "content": "used sk-beta-the-only" } });
+    let echo = json!({ "id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice] });
+    for (name, reply, is_stream) in [
+        ("an error in one piece", Reply::whole(200, error.clone()), false),
+        ("an error before the first content", Reply::stream([event.clone()]), true),
+        ("an error after it", Reply::stream([words::content("hello"), event]), true),
+        ("an answer", Reply::whole(200, echo.to_string()), false),
+        ("a stream", Reply::stream([said, words::finish(), words::DONE.to_owned()]), true),
+    ] {
+        for path in ["/v1/chat/completions", "/v1/messages"] {
+            world.upstream("beta").replies(reply.clone()).once();
+            let ask = world.ask("one").path(path).field("max_tokens", json!(9));
+            let answer = if is_stream { ask.stream().await } else { ask.await };
+            assert!(answer.raw().contains("***"), "{name} {path}: {}", answer.raw());
+            assert!(!answer.raw().contains("sk-beta"), "{name} {path}: {}", answer.raw());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_provider_that_cannot_be_reached_is_stepped_over() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = format!(

@@ -13,7 +13,9 @@ use body::read_up_to;
 use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use meter::Meter;
+use penstock_dialects::error_details::strike_failure;
 use penstock_dialects::provider::{Form, FormatRequest, Spelled, Wanted};
+use penstock_dialects::strike::strike_bytes;
 use penstock_runtime::bus::{Desk, Pending};
 use penstock_runtime::memory::Memory;
 use penstock_runtime::{Life, Secret, clock, heavy};
@@ -126,7 +128,10 @@ impl Exchange<'_> {
     /// be cleared before the provider is called, and acknowledged before the first byte goes out.
     pub async fn make(&self, start: Pending, sink: &mut impl FrameSink) -> (Attempt, Report) {
         let mut report = Report::default();
-        let result = self.answer(start, sink, &mut report).await;
+        let mut result = self.answer(start, sink, &mut report).await;
+        if let Err(Stop::Failed(failure)) = &mut result {
+            strike_failure(failure, report.key.as_ref().map(Secret::reveal));
+        }
         let attempt = Attempt::of(result, &report);
         self.doubt(&mut report);
         (attempt, report)
@@ -172,6 +177,7 @@ impl Exchange<'_> {
         let key = sink.wait(timeout_at(self.total_by(), self.provider.secret(&self.key))).await;
         let key = key.ok_or(Stop::Cancelled)?.map_err(|_| self.late("got no access token in time"))?;
         let key = key.map_err(Stop::Failed)?;
+        report.key.clone_from(&key);
         let key = key.as_ref();
         report.counting = self.begin_count();
         let response = self.ask(key, sink, report).await?;
@@ -343,6 +349,12 @@ impl Exchange<'_> {
     /// Sends a frame; a client that does not read does not hold it up beyond the total time.
     async fn send(&self, sink: &mut impl FrameSink, report: &mut Report, payload: Payload) -> Step<()> {
         report.has_begun = true;
+        let key = report.key.as_ref().map(Secret::reveal);
+        let payload = match payload {
+            Payload::Chunk(head, bytes) => Payload::Chunk(head, strike_bytes(bytes, key)),
+            Payload::End(ended, bytes) => Payload::End(ended, strike_bytes(bytes, key)),
+            other => other,
+        };
         match timeout_at(self.total_by(), sink.send(payload)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Stop::Failed(Failure::gateway(FailureKind::Internal, error.to_string()))),

@@ -5,6 +5,7 @@
 //! <https://learn.microsoft.com/azure/ai-foundry/openai/concepts/content-filter#annotations>.
 
 use crate::strike::strike;
+use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value};
 
 /// The most that is kept, in bytes of JSON: a model's failed output may be long, and an error is to be read.
@@ -29,6 +30,22 @@ pub fn of(answer: &Value, key: Option<&str>) -> Option<Box<Map<String, Value>>> 
     (!details.is_empty()).then(|| Box::new(details))
 }
 
+/// Strikes the key out of what a provider says of a failure, however it came to say it.
+pub fn strike_failure(failure: &mut Failure, key: Option<&str>) {
+    failure.message = strike(&failure.message, key);
+    for text in [&mut failure.param, &mut failure.provider_code].into_iter().flatten() {
+        *text = strike(text, key);
+    }
+    if let Some(details) = &mut failure.details {
+        **details = without(details, key);
+    }
+}
+
+/// The details without the key, wherever it is quoted.
+fn without(details: &Map<String, Value>, key: Option<&str>) -> Map<String, Value> {
+    details.iter().map(|(name, value)| (strike(name, key), clean(value, key))).collect()
+}
+
 /// The value without the key, wherever it is quoted.
 fn clean(value: &Value, key: Option<&str>) -> Value {
     match value {
@@ -42,6 +59,7 @@ fn clean(value: &Value, key: Option<&str>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use penstock_schemas::failure::FailureKind;
     use serde_json::json;
 
     #[test]
@@ -61,5 +79,19 @@ mod tests {
             of(&json!([{"error": {"details": []}}]), None),
             Some(Box::new(Map::from_iter([("details".to_owned(), json!([]))])))
         );
+    }
+
+    #[test]
+    fn a_key_is_struck_out_of_every_part_of_a_failure() {
+        let details = json!({ "raw": ["sk-secret-1234"], "sk-secret-1234": 1 });
+        let mut failure = Failure {
+            param: Some("sk-secret-1234".to_owned()),
+            provider_code: Some("sk-secret-1234".to_owned()),
+            details: details.as_object().cloned().map(Box::new),
+            ..Failure::provider(FailureKind::Broken, "bad key sk-secret-1234")
+        };
+        strike_failure(&mut failure, Some("sk-secret-1234"));
+        assert_eq!(failure.message, "bad key ***");
+        assert!(!serde_json::to_string(&failure).unwrap().contains("sk-secret"), "{failure:?}");
     }
 }

@@ -15,9 +15,10 @@ use crate::sink::FrameSink;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use opening::Socket;
+use penstock_dialects::error_details::strike_failure;
 use penstock_dialects::openai::realtime::{ServerEvent, Turns, cancel, read_server};
 use penstock_runtime::bus::{BusError, ClientPieces, Heard};
-use penstock_runtime::clock;
+use penstock_runtime::{Secret, clock};
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{CLIENT_WINDOW, ClientPiece, Ended, Head, Payload};
@@ -105,6 +106,8 @@ struct Session<'a, S> {
     responses: Responses,
     steered: Steered,
     turns: Turns,
+    /// The provider's key, which nothing that it says may hold.
+    key: Option<Secret>,
     last_turn: Option<String>,
     ids: u32,
     /// Why it ends once no response runs any more.
@@ -127,7 +130,8 @@ impl<S: FrameSink> Call<S> {
         let opened = match self.begin_session(link, key, &mut report).await {
             Ok(opened) => opened,
             Err(Stop::Cancelled) => return Attempt::Cancelled,
-            Err(Stop::Failed(failure)) => {
+            Err(Stop::Failed(mut failure)) => {
+                strike_failure(&mut failure, report.key.as_ref().map(Secret::reveal));
                 let attempt = Attempt::Refused(failure);
                 self.context.learn(&link.target.model, key, &attempt, &report);
                 self.context.log(&self.envelope, &attempt, &report);
@@ -152,6 +156,7 @@ impl<S: FrameSink> Call<S> {
             responses: Responses::default(),
             steered: Steered::Unknown,
             turns: Turns::Unanswered,
+            key: report.key.take(),
             last_turn: None,
             ids: 0,
             closing: None,
@@ -200,7 +205,10 @@ impl<S: FrameSink> Session<'_, S> {
         let over = over.unwrap_or(Over::Cancelled);
         self.wind_down(!matches!(over, Over::Failed(_))).await;
         let attempt = match over {
-            Over::Failed(failure) => Attempt::Broken(failure),
+            Over::Failed(mut failure) => {
+                strike_failure(&mut failure, self.key.as_ref().map(Secret::reveal));
+                Attempt::Broken(failure)
+            }
             Over::Cancelled => Attempt::Cancelled,
             Over::Left => {
                 let ended = Ended { head: Some(self.head()), summary: self.responses.summary() };

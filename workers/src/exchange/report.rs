@@ -5,7 +5,7 @@ use crate::providers::quota::Left;
 use bytes::Bytes;
 use penstock_dialects::provider::Observed;
 use penstock_dialects::tool_map::ToolMap;
-use penstock_runtime::Life;
+use penstock_runtime::{Life, Secret};
 use penstock_schemas::body::SentBody;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -76,6 +76,8 @@ pub struct Report {
     pub length: u64,
     /// What the provider claims, where that cannot be.
     pub claimed: Option<Usage>,
+    /// The key that it was asked with, which no word of its answer may hold.
+    pub key: Option<Secret>,
 }
 
 impl Attempt {

@@ -75,6 +75,11 @@ impl Asking<'_> {
         })
     }
 
+    /// The secret of a key.
+    pub(super) async fn secret(&self, key: &Pick) -> Result<Option<Secret>, Failure> {
+        self.provider.secret(key).await
+    }
+
     /// Every key that a batch may have been submitted with.
     pub(super) fn keys(&self) -> Vec<Pick> {
         let keys: Vec<Arc<Key>> = self.provider.limits.keys();

@@ -7,6 +7,8 @@ use crate::limits::Pick;
 use crate::providers::batch_api::{BatchState, LineEnd, Output};
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
+use penstock_dialects::strike::{strike, strike_bytes};
+use penstock_runtime::Secret;
 use penstock_runtime::bus::ObjectWriter;
 use penstock_runtime::memory::{Memory, Reserved};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -34,9 +36,11 @@ struct Open {
 pub(super) async fn collect(native: &Native, group: &NativeGroup, job: &NativeJob) -> Result<NativeStage, Stopped> {
     let asking = native.asking();
     let key = asking.key_of(job)?;
+    let secret = asking.secret(&key).await?;
+    let clean = |answer: Bytes| strike_bytes(answer, secret.as_ref().map(Secret::reveal));
     let (outputs, why) = match asking.poll(job).await?.state {
         BatchState::Ended(outputs) => (outputs, "it has no answer".to_owned()),
-        BatchState::Refused(why) => (Vec::new(), why),
+        BatchState::Refused(why) => (Vec::new(), strike(&why, secret.as_ref().map(Secret::reveal))),
         BatchState::Running(_) => {
             return Err(Failure::provider(FailureKind::Broken, "the provider's batch is not over after all").into());
         }
@@ -47,11 +51,11 @@ pub(super) async fn collect(native: &Native, group: &NativeGroup, job: &NativeJo
             Output::File(path) => {
                 let mut lines = AnswerLines::new(asking.open(&path, &key).await?, &native.context.memory);
                 while let Some(line) = lines.next().await? {
-                    open.take(native, group, &line).await?;
+                    open.take(native, group, &clean(line)).await?;
                 }
             }
             Output::Inside => {
-                let body = inside(native, job, &key).await?;
+                let body = clean(inside(native, job, &key).await?);
                 for line in native.api.inside(&body)? {
                     open.take(native, group, &line).await?;
                 }

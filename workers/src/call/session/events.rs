@@ -7,7 +7,8 @@ use bytes::Bytes;
 use penstock_dialects::openai::realtime::{
     ClientEvent, OWN_EVENT, ServerEvent, Turns, cancel, create, error_event, read_client, read_server, with_turns,
 };
-use penstock_runtime::heavy;
+use penstock_dialects::strike::strike_bytes;
+use penstock_runtime::{Secret, heavy};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::json;
 use tokio::time::Instant;
@@ -77,6 +78,7 @@ impl<S: FrameSink> Session<'_, S> {
 
     /// What the provider says: to its client, as it came, but for what it says of what we told it.
     pub(super) async fn hear_provider(&mut self, text: Bytes) -> Result<(), Over> {
+        let text = strike_bytes(text, self.key.as_ref().map(Secret::reveal));
         let mut says = text.clone();
         match heavy(text.len(), || read_server(&text)).await {
             ServerEvent::Session(begun) => {

@@ -49,6 +49,7 @@ impl<S: FrameSink> Call<S> {
         let Some((adapter, _)) = speaks else { return Err(cannot(&link.target)) };
         let secret = self.sink.wait(timeout_at(until, provider.secret(key))).await.ok_or(Stop::Cancelled)?;
         let secret = secret.map_err(|_| late())?.map_err(Stop::Failed)?;
+        report.key.clone_from(&secret);
         let challenge = new_key();
         let request = self.spell_opening(link, (adapter, secret.as_ref()), &challenge).map_err(Stop::Failed)?;
         let client = provider.session_client();
