@@ -8,6 +8,7 @@ use crate::state::Shared;
 use bytes::Bytes;
 use memchr::memmem;
 use penstock_dialects::client::ClientRequest;
+use penstock_dialects::json::read_all;
 use penstock_runtime::bus::{BusError, JobPost, Post, Version};
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
@@ -194,7 +195,7 @@ pub(crate) fn shown(job: &KeptJob) -> Value {
         "expires_at": seconds(job.expires_at),
         "run_at": job.run_at.map(seconds),
         "request_id": job.request_id.to_string(),
-        "response": job.response,
+        "response": read_all(&job.response),
     })
 }
 

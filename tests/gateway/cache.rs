@@ -23,6 +23,20 @@ fn calls(world: &World) -> usize {
 }
 
 #[tokio::test]
+async fn an_answer_that_no_stream_can_be_made_of_is_not_kept_and_spoils_nothing() {
+    let world = World::setup().config(ON).start().await;
+    let odd = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop",
+        "message":{"role":"assistant","content":"half \ud800"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
+    world.upstream("alpha").replies(Reply::whole(200, odd)).once();
+    world.upstream("alpha").answers("hello there").always();
+    let ask = world.ask("alpha/m");
+    assert_eq!(cache(&ask.clone().await), "miss");
+    let streamed = ask.clone().stream().await;
+    assert_eq!((cache(&streamed), streamed.text()), ("miss", "hello there".to_owned()));
+    assert_eq!(cache(&ask.await), "exact");
+}
+
+#[tokio::test]
 async fn the_same_request_is_answered_from_the_cache_whole_and_as_a_stream_and_costs_nothing() {
     let world = world().await;
     let ask = world.ask("alpha/m");

@@ -51,6 +51,7 @@ mod full;
 mod gemini_batches;
 mod google;
 mod google_files;
+mod half_characters;
 mod handles;
 mod heavy;
 mod hedge;

@@ -24,6 +24,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures_util::stream::{StreamExt, TryStreamExt};
 use penstock_dialects::client::WrongRequest;
+use penstock_dialects::json::read_all;
 use penstock_runtime::bus::CONTENT_MEMORY;
 use penstock_runtime::clock;
 use penstock_schemas::batch::{Batch, BatchStatus, RequestCounts};
@@ -170,7 +171,7 @@ async fn inline(
         if metadata.is_some_and(|metadata| metadata.get().len() > METADATA) {
             return Err(wrong("metadata", &format!("it is longer than {METADATA} bytes")));
         }
-        let name = json!([at, metadata]).to_string();
+        let name = serde_json::to_string(&(at, metadata)).expect("a place and a JSON value have a JSON form");
         keeper.add(&InlineLine::new(&name, endpoint, request)).await?;
     }
     Ok((Box::pin(keeper.finish()).await?, requests.len() as u64))
@@ -258,12 +259,12 @@ async fn inlined(ingress: &Shared, batch: &Batch) -> Result<(Value, penstock_run
         let (at, metadata) = result
             .custom_id
             .as_deref()
-            .and_then(|name| serde_json::from_str::<(u64, Option<Value>)>(name).ok())
+            .and_then(|name| serde_json::from_str::<(u64, Option<Box<RawValue>>)>(name).ok())
             .unwrap_or_default();
         memory.grow(result.response.as_ref().map_or(0, |response| response.body.get().len()) * 3)?;
         let mut answer = answer(&result);
         if let Some(metadata) = metadata {
-            answer["metadata"] = metadata;
+            answer["metadata"] = read_all(&metadata);
         }
         answers.push((at, answer));
     }
@@ -328,7 +329,7 @@ pub(super) async fn download(ingress: &Shared, credentials: &Credentials, id: &s
 fn answer(result: &LineResult) -> Value {
     let error = |code: u32, message: &str| json!({ "error": { "code": code, "message": message } });
     match (&result.response, &result.error) {
-        (Some(response), _) if response.status_code == 200 => json!({ "response": response.body }),
+        (Some(response), _) if response.status_code == 200 => json!({ "response": read_all(&response.body) }),
         (Some(response), _) => {
             let body: Value = serde_json::from_str(response.body.get()).unwrap_or_default();
             let code = match response.status_code {

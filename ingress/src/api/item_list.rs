@@ -3,7 +3,7 @@
 
 use crate::http::query::Query;
 use crate::refusal::Refusal;
-use penstock_dialects::json::RawObject;
+use penstock_dialects::json::{RawObject, read_all};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
@@ -60,7 +60,7 @@ pub(super) fn page(
 pub(super) fn list(items: &[(String, Box<RawValue>)], has_more: bool) -> Value {
     json!({
         "object": "list",
-        "data": items.iter().map(|(_, item)| item).collect::<Vec<_>>(),
+        "data": items.iter().map(|(_, item)| read_all(item)).collect::<Vec<_>>(),
         "first_id": items.first().map(|(name, _)| name),
         "last_id": items.last().map(|(name, _)| name),
         "has_more": has_more,
@@ -84,6 +84,7 @@ pub(super) fn shaped(item: &RawValue, id: &str) -> Box<RawValue> {
     if kind == "message"
         && let Some(text) = fields.get("content").filter(|content| content.get().starts_with('"'))
     {
+        let text = read_all(&text);
         let is_own = fields.get("role").is_some_and(|role| role.get() == "\"assistant\"");
         let parts = if is_own {
             json!([{ "type": "output_text", "text": text, "annotations": [], "logprobs": [] }])

@@ -22,6 +22,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use futures_util::TryStreamExt;
 use penstock_dialects::client::WrongRequest;
+use penstock_dialects::json::read_all;
 use penstock_runtime::bus::CONTENT_MEMORY;
 use penstock_runtime::clock;
 use penstock_schemas::batch::{Batch, BatchStatus, RequestCounts};
@@ -236,9 +237,9 @@ fn result_line(result: &LineResult) -> String {
     let error = |kind: &str, message: &str| json!({ "type": "errored", "error": { "type": "error", "error": { "type": kind, "message": message } } });
     let told = match (&result.response, &result.error) {
         (Some(response), _) if response.status_code == 200 => {
-            json!({ "type": "succeeded", "message": response.body })
+            json!({ "type": "succeeded", "message": read_all(&response.body) })
         }
-        (Some(response), _) => json!({ "type": "errored", "error": response.body }),
+        (Some(response), _) => json!({ "type": "errored", "error": read_all(&response.body) }),
         (None, Some(why)) if why.code == "batch_cancelled" => json!({ "type": "canceled" }),
         (None, Some(why)) if why.code == "batch_expired" => json!({ "type": "expired" }),
         (None, Some(why)) => error("invalid_request_error", &why.message),

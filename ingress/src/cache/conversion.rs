@@ -47,7 +47,9 @@ struct Refused {
 /// A whole answer, if it may be given again: complete, and neither refused nor filtered.
 pub(crate) fn complete(operation: Operation, bytes: Bytes) -> Option<Completed> {
     let ends: Ends = serde_json::from_slice(&bytes).ok()?;
-    if ends.error.is_some() {
+    // What cannot be made a stream of could not be given to all who ask for it.
+    let is_readable = || operation != Operation::Chat || serde_json::from_slice::<Completion>(&bytes).is_ok();
+    if ends.error.is_some() || !is_readable() {
         return None;
     }
     if !matches!(operation, Operation::Chat | Operation::Completions) {

@@ -17,7 +17,6 @@ use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::session::{Session, SessionSource};
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 use std::sync::{Mutex, PoisonError};
 
@@ -114,8 +113,11 @@ async fn so_far(id: String, shelf: &Shelf) -> Result<(KeptInput, Option<Conversa
 fn items(fields: &RawObject) -> Result<KeptInput, Refusal> {
     let Some(input) = fields.get("input") else { return Ok(Vec::new()) };
     if input.get().starts_with('"') {
-        let text = to_raw_value(&json!({ "type": "message", "role": "user", "content": input })).expect("it is JSON");
-        return Ok(vec![text]);
+        let mut said = RawObject::default();
+        said.set("type", &"message");
+        said.set("role", &"user");
+        said.set("content", &input);
+        return Ok(vec![to_raw_value(&said).expect("fields are JSON")]);
     }
     Ok(value(fields, "input")?.unwrap_or_default())
 }

@@ -2,8 +2,10 @@
 //! as it came. Knows no dialect.
 
 mod raw_object;
+mod unread;
 
 pub use raw_object::RawObject;
+pub use unread::read_all;
 
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
