@@ -50,6 +50,20 @@ async fn a_claim_of_nine_quadrillion_tokens_is_kept_and_alerted_and_what_was_cou
 }
 
 #[tokio::test]
+async fn an_answer_of_which_its_provider_claims_no_tokens_at_all_is_counted() {
+    let world = World::start().await;
+    let claim = json!({ "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0 });
+    world.upstream("alpha").replies(chat(&claim)).always();
+    let answer = world.ask("alpha/m").await;
+    assert_eq!((answer.status.as_u16(), answer.header("x-penstock-usage")), (200, "counted"), "{}", answer.raw());
+    let sql = "SELECT usage_source, cost_usd > 0 AND toString(cost_usd) = toString(charged_usd) AS is_charged
+        FROM attempts WHERE outcome = 'served'";
+    let rows = world.sql_until(sql, |rows| rows.len() == 1).await;
+    assert_eq!(rows[0]["usage_source"], "counted", "{}", rows[0]);
+    assert_ne!(rows[0]["is_charged"], 0, "{}", rows[0]);
+}
+
+#[tokio::test]
 async fn cached_tokens_beside_the_prompt_are_charged_where_the_total_proves_them() {
     let price = "[[prices]]\nmodel = \"alpha/cached\"\ninput_usd_per_million = \"3\"\ncache_read_usd_per_million = \"0.75\"\noutput_usd_per_million = \"15\"\n";
     let world = World::setup().config(price).start().await;

@@ -29,6 +29,8 @@ pub struct Possible {
     bytes: u64,
     /// Whether the model may write what is not in its answer.
     thinks: bool,
+    /// Whether it reads and writes tokens.
+    is_text: bool,
 }
 
 impl Possible {
@@ -37,7 +39,7 @@ impl Possible {
         let can_reason = |card: &ModelCard| card.capabilities.iter().any(|capability| capability == "reasoning");
         let is_text = matches!(operation, Operation::Chat | Operation::Completions);
         let thinks = !is_text || extent.thinking > 0 || extent.predicted > 0 || card.is_none_or(can_reason);
-        Self { most: bound::most(card, operation, extent), bytes: extent.bytes, thinks }
+        Self { most: bound::most(card, operation, extent), bytes: extent.bytes, thinks, is_text }
     }
 
     /// Whether an answer of so many bytes can have used this.
@@ -47,6 +49,11 @@ impl Possible {
             count.is_none_or(|count| count <= beyond(most.unwrap_or(0), margin))
         };
         let Usage { input, output, images, seconds, searches, .. } = self.most;
+        // Nothing read and nothing said is no answer.
+        let is_nothing = usage.input.is_some() && usage.input_total() == 0 && usage.output_total() == 0;
+        if self.is_text && is_nothing && answer > 0 {
+            return false;
+        }
         let shown = self.thinks || usage.output_total() <= answer.saturating_add(UNSEEN_OUTPUT);
         usage.input_total() <= beyond(input.unwrap_or(0), UNASKED_INPUT)
             && usage.output_total() <= beyond(output.unwrap_or(0), UNSEEN_OUTPUT)
@@ -118,6 +125,9 @@ mod tests {
             (r#"{"output":10,"reasoning":16380}"#, 0, "", false),
             (r#"{"searches":65}"#, 10, "", false),
             (r#"{"searches":3}"#, 10, "", true),
+            (r#"{"input":0,"output":0}"#, 10, "", false),
+            (r#"{"input":0,"output":0}"#, 0, "", true),
+            (r#"{"input":0,"cache_read":5,"output":0}"#, 10, "", true),
         ] {
             assert_eq!(
                 possible(Operation::Chat, request, more).holds(&usage(claim), answer),

@@ -1,5 +1,7 @@
 //! Token counts out of Anthropic's `usage`: input tokens are outside of what the cache read and wrote, output tokens hold
-//! those of thinking. Source: <https://platform.claude.com/docs/en/api/messages#usage>.
+//! those of thinking. What it took to sum a conversation up, or to ask an adviser, stands beside them.
+//! Sources: <https://platform.claude.com/docs/en/api/messages#usage>,
+//! <https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage>.
 
 use crate::provider::Observed;
 use penstock_schemas::usage::Usage;
@@ -17,6 +19,21 @@ pub(super) struct Counts {
     thinking: Option<u64>,
     searches: Option<u64>,
     executions: Option<u64>,
+    /// Of the passes that the other counts do not hold: what they read, read of the cache and wrote into it, and said.
+    beside: Option<[u64; 4]>,
+}
+
+/// Each pass but those that answer, added up.
+fn beside(passes: &[Value]) -> [u64; 4] {
+    const CLASSES: [&str; 4] =
+        ["input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens"];
+    let others = passes.iter().filter(|pass| pass["type"] != "message");
+    others.fold([0; 4], |mut sum, pass| {
+        for (sum, class) in sum.iter_mut().zip(CLASSES) {
+            *sum += pass[class].as_u64().filter(|count| *count < 1 << 53).unwrap_or(0);
+        }
+        sum
+    })
 }
 
 impl Counts {
@@ -38,6 +55,9 @@ impl Counts {
         set(&mut self.thinking, &["output_tokens_details", "thinking_tokens"]);
         set(&mut self.searches, &["server_tool_use", "web_search_requests"]);
         set(&mut self.executions, &["server_tool_use", "code_execution_requests"]);
+        if let Some(passes) = usage.get("iterations").and_then(Value::as_array) {
+            self.beside = Some(beside(passes));
+        }
     }
 
     /// The disjoint classes, if the input was counted.
@@ -53,12 +73,14 @@ impl Counts {
         let thinks_less = self.thinking.is_none_or(|thinking| thinking <= self.output.unwrap_or(0));
         let thinking = self.thinking.filter(|_| thinks_less);
         observed.usage_mismatch = !ages_agree || !thinks_less;
+        let [input, read, written, output] = self.beside.unwrap_or_default();
+        let with = |count: Option<u64>, more: u64| if more == 0 { count } else { Some(count.unwrap_or(0) + more) };
         observed.usage = Some(Usage {
-            input: self.input,
-            cache_read: self.read,
-            cache_write,
+            input: with(self.input, input),
+            cache_read: with(self.read, read),
+            cache_write: with(cache_write, written),
             cache_write_1h,
-            output: self.output.map(|output| output - thinking.unwrap_or(0)),
+            output: with(self.output.map(|said| said - thinking.unwrap_or(0)), output),
             reasoning: thinking,
             searches: self.searches,
             code_executions: self.executions,
@@ -101,5 +123,21 @@ mod tests {
         let thinking = json!({"input_tokens": 1, "output_tokens": 2, "output_tokens_details": {"thinking_tokens": 3}});
         assert_eq!(observed(&[thinking]), (json!({"input": 1, "output": 2}), true));
         assert_eq!(observed(&[json!({"input_tokens": -1}), json!(null), json!("x")]), (json!(null), false));
+    }
+
+    #[test]
+    fn what_it_took_to_sum_a_conversation_up_counts_too() {
+        let passes = json!([
+            { "type": "compaction", "input_tokens": 18000, "cache_creation_input_tokens": 7, "output_tokens": 350 },
+            { "type": "message", "input_tokens": 10, "output_tokens": 5 },
+            { "type": "compaction", "input_tokens": 2000, "cache_read_input_tokens": 3, "output_tokens": -1 },
+        ]);
+        let whole = json!({ "input_tokens": 10, "output_tokens": 5, "iterations": passes });
+        let counted = json!({ "input": 20010, "cache_read": 3, "cache_write": 7, "output": 355 });
+        assert_eq!(observed(&[whole.clone()]), (counted.clone(), false));
+        // A stream's are cumulative.
+        assert_eq!(observed(&[whole.clone(), whole]), (counted, false));
+        let alone = json!({ "input_tokens": 10, "output_tokens": 5, "iterations": [{ "type": "message", "output_tokens": 5 }] });
+        assert_eq!(observed(&[alone]), (json!({ "input": 10, "output": 5 }), false));
     }
 }
