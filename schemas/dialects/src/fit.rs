@@ -64,8 +64,9 @@ impl Fit {
 }
 
 /// What one dialect's clients send along and no other provider knows, and an answer means the same without: the thresholds of
-/// Google's own filters, how closely its models look at images, and whether a conversation that is too long is cut.
-pub(crate) const OTHERS_OWN: [&str; 3] = ["safety_settings", "media_resolution", "truncation"];
+/// Google's own filters, how closely its models look at images, whether a conversation that is too long is cut, and how
+/// Anthropic's machines keep one short.
+pub(crate) const OTHERS_OWN: [&str; 4] = ["safety_settings", "media_resolution", "truncation", "context_management"];
 
 /// Whether a field of a chat request says what would be so without it.
 pub(crate) fn is_nothing(name: &str, value: &Value) -> bool {

@@ -51,6 +51,7 @@ pub mod texts;
 mod thought_order;
 mod tool_ids;
 pub mod tool_map;
+mod tool_results;
 mod tool_schema;
 
 /// The format in which a provider of this dialect speaks. Azure's is OpenAI's, at addresses of its own.

@@ -78,6 +78,11 @@ pub trait ProviderFormat: Debug + Send + Sync {
     /// When it holds an error or no answer, or cannot be understood.
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>;
 
+    /// What an answer says of itself that [`Self::read_whole`] takes for a failure: the provider may charge for it.
+    fn observe_failed(&self, _body: &Bytes) -> Observed {
+        Observed::default()
+    }
+
     /// How a stream is split into events.
     fn framing(&self) -> Framing {
         Framing::ServerSentEvents
@@ -183,6 +188,8 @@ pub struct Observed {
     pub finish_reason: Option<String>,
     /// How the provider runs the model, in its word.
     pub system_fingerprint: Option<String>,
+    /// Whether the provider says that it served the answer at the price of its slower tier, which OpenAI calls `flex`.
+    pub is_flex: bool,
     /// The tools that the caller is to use, by the names that were sent. Those that the provider used itself are none.
     pub tools: AskedTools,
 }

@@ -1,9 +1,10 @@
 //! Fields of other APIs that clients put into a chat, in the agnostic form's own words: Anthropic's `thinking`, its thoughts as
 //! LiteLLM's clients give them back, `thinking_blocks`, and Gemini's signatures of calls as Google's own OpenAI endpoint and
-//! LiteLLM give them, `extra_content` and `provider_specific_fields`; and what its parts read. Knows no provider.
-//! Sources: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>,
+//! LiteLLM give them, `extra_content` and `provider_specific_fields`, Mistral's thoughts in the content, vLLM's `audio_url`; and
+//! what its parts read. Knows no provider. Sources: <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>,
 //! <https://docs.litellm.ai/docs/reasoning_content>, <https://ai.google.dev/gemini-api/docs/thought-signatures#openai>.
 
+use crate::data_url;
 use bytes::Bytes;
 use memchr::memmem;
 use penstock_schemas::chat::Issuer;
@@ -20,6 +21,10 @@ const BLOCKS: &str = "thinking_blocks";
 /// Source: <https://openrouter.ai/docs/features/multimodal/image-generation>.
 const IMAGES: &str = "images";
 
+/// Audio at an address.
+/// Source: <https://docs.vllm.ai/en/latest/features/multimodal_inputs.html#audio-inputs>.
+const AUDIO: &str = "audio_url";
+
 /// Where a call has its signature: a member, and the way to it from there.
 const SIGNED: [(&str, &str); 2] =
     [("extra_content", "/google/thought_signature"), ("provider_specific_fields", "/thought_signature")];
@@ -33,13 +38,15 @@ pub(super) struct SettledBody {
 
 /// The request in the agnostic form's words; `None` when it is.
 pub(super) fn settle(body: &Bytes) -> Option<SettledBody> {
-    let has_own = [WISH, BLOCKS, IMAGES, SIGNED[0].0, SIGNED[1].0].iter().any(|name| has(body, &format!("\"{name}\"")));
+    let has_own =
+        [WISH, BLOCKS, IMAGES, AUDIO, SIGNED[0].0, SIGNED[1].0].iter().any(|name| has(body, &format!("\"{name}\"")));
     if !has_own && !functions::is_told(body) && !blocks::is_told(body) {
         return None;
     }
     let mut request: Map<String, Value> = serde_json::from_slice(body).ok()?;
     let (has_functions, is_old) = functions::settle(&mut request);
     let are_settled = [
+        settle_chunks(&mut request),
         blocks::settle(&mut request),
         settle_wish(&mut request),
         settle_thoughts(&mut request),
@@ -86,6 +93,44 @@ fn settle_wish(request: &mut Map<String, Value>) -> bool {
         request.insert("reasoning".to_owned(), reasoning);
     }
     true
+}
+
+/// Parts of messages: thoughts in chunks, as Mistral's answers have them, become `reasoning_content`; audio at a data URL is
+/// what it holds. Source: <https://docs.mistral.ai/capabilities/reasoning/>.
+fn settle_chunks(request: &mut Map<String, Value>) -> bool {
+    let messages = request.get_mut("messages").and_then(Value::as_array_mut);
+    let mut is_settled = false;
+    for message in messages.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let Some(Value::Array(parts)) = message.get_mut("content") else { continue };
+        let is_thought = |part: &Value| part["type"] == "thinking" && part["thinking"].is_array();
+        let texts = parts.iter().filter(|part| is_thought(part)).flat_map(|part| part["thinking"].as_array());
+        let thought: String = texts.flatten().filter_map(|text| text["text"].as_str()).collect();
+        let before = parts.len();
+        parts.retain(|part| !is_thought(part));
+        is_settled |= parts.len() != before;
+        for part in parts.iter_mut().filter(|part| part["type"] == AUDIO) {
+            if let Some(audio) = part.pointer("/audio_url/url").and_then(Value::as_str).and_then(audio) {
+                *part = audio;
+                is_settled = true;
+            }
+        }
+        if !thought.is_empty() && message.get("reasoning_content").is_none_or(Value::is_null) {
+            message.insert("reasoning_content".to_owned(), thought.into());
+        }
+    }
+    is_settled
+}
+
+/// Audio in a data URL as a chat has it.
+fn audio(url: &str) -> Option<Value> {
+    let (kind, data) = data_url::parts(url)?;
+    let format = match kind.split(';').next()?.trim().strip_prefix("audio/")? {
+        "mpeg" => "mp3",
+        "x-wav" | "wave" | "vnd.wave" => "wav",
+        "x-m4a" | "mp4" => "m4a",
+        other => other,
+    };
+    Some(json!({ "type": "input_audio", "input_audio": { "data": data, "format": format } }))
 }
 
 /// Thoughts and signatures of messages as `reasoning_details`, which count where a message has both.
@@ -236,5 +281,21 @@ mod tests {
         }
         let with = json!({"messages": [{"role": "user", "content": "of \"thinking\""}]});
         assert_eq!(settle(&with.to_string().into()), None);
+    }
+
+    #[test]
+    fn thoughts_in_chunks_and_audio_at_a_data_url_are_a_chats_own() {
+        let chunk = json!({"type": "thinking", "thinking": [{"type": "text", "text": "17 "}, {"type": "text", "text": "* 23"}], "closed": true});
+        let audio = |url: &str| json!({"role": "user", "content": [{"type": "audio_url", "audio_url": {"url": url}}]});
+        let request = json!({"messages": [
+            {"role": "assistant", "content": [chunk, {"type": "text", "text": "391"}]},
+            audio("data:audio/mpeg;base64,AAAA"), audio("https://a.example/b.mp3")]});
+        let settled: Value = serde_json::from_slice(&settle(&request.to_string().into()).unwrap()).unwrap();
+        let said =
+            json!({"role": "assistant", "content": [{"type": "text", "text": "391"}], "reasoning_content": "17 * 23"});
+        assert_eq!(settled["messages"][0], said);
+        let heard = json!([{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "mp3"}}]);
+        assert_eq!(settled["messages"][1]["content"], heard);
+        assert_eq!(settled["messages"][2], audio("https://a.example/b.mp3"));
     }
 }

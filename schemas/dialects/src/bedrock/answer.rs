@@ -20,6 +20,7 @@ struct Answer<'a> {
     output: Option<Output<'a>>,
     stop_reason: Option<String>,
     usage: Option<Value>,
+    additional_model_response_fields: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -112,7 +113,9 @@ pub(super) fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>
     }
     let has_calls = !gathered.calls.is_empty();
     let reason = if reason == "tool_calls" && !has_calls { "stop" } else { reason };
-    let choice = Choice { message: gathered.message(), finish_reason: Some(reason.to_owned()), ..Choice::default() };
+    let extra = stop_sequence(answer.additional_model_response_fields.as_ref());
+    let choice =
+        Choice { message: gathered.message(), finish_reason: Some(reason.to_owned()), extra, ..Choice::default() };
     let completion = Completion {
         object: "chat.completion".to_owned(),
         choices: vec![choice],
@@ -140,6 +143,16 @@ pub(super) fn finish_reason(reason: Option<&str>) -> Result<&'static str, Failur
         Some(_) => "stop",
     })
 }
+
+/// The sequence that ended the answer, in a member of its own; whole answers and streams have it in different places.
+/// Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#bedrock-runtime_Converse-request-additionalModelResponseFieldPaths>.
+pub(super) fn stop_sequence(fields: Option<&Value>) -> Map<String, Value> {
+    let met = SEQUENCE_PATHS.iter().find_map(|path| fields?.pointer(path)?.as_str());
+    met.map(|sequence| ("stop_sequence".to_owned(), sequence.into())).into_iter().collect()
+}
+
+/// Where Claude's own answers have the sequence.
+pub(super) const SEQUENCE_PATHS: [&str; 2] = ["/stop_sequence", "/delta/stop_sequence"];
 
 /// Whether a call is one that the provider makes and answers itself: no caller can answer it.
 /// Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html>.
@@ -285,4 +298,19 @@ fn of_document(citation: &Value) -> Value {
         own["file_id"] = Value::Null;
     }
     own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sequence_that_ended_an_answer_is_told_in_either_place() {
+        for fields in [json!({"stop_sequence": "END"}), json!({"delta": {"stop_sequence": "END"}})] {
+            assert_eq!(stop_sequence(Some(&fields))["stop_sequence"], "END", "{fields}");
+        }
+        for fields in [None, Some(json!({"stop_sequence": null})), Some(json!({}))] {
+            assert!(stop_sequence(fields.as_ref()).is_empty(), "{fields:?}");
+        }
+    }
 }

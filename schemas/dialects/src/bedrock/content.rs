@@ -8,6 +8,7 @@ use crate::fit::{Fit, wrong};
 use crate::provider::unsupported;
 use penstock_schemas::chat::{Content, FilePart, Part};
 use penstock_schemas::failure::Failure;
+use serde_json::json;
 
 /// What turning parts into blocks needs to know and to remember.
 #[derive(Debug)]
@@ -95,10 +96,16 @@ impl Blocks<'_> {
         // Text under any other name.
         let format = format.or_else(|| inline.text().map(|_| "txt")).ok_or_else(|| {
             let why = "Bedrock takes pdf, csv, doc, docx, xls, xlsx, html, txt and md documents, and images";
-            unsupported(place, why)
+            unsupported(place.as_str(), why)
         })?;
         let name = self.names.get(file.filename.as_deref());
-        Ok(Block::Document(Document { format, name, source }))
+        let is_cited = file.extra.get("citations").is_some_and(|citations| citations["enabled"] == true);
+        if is_cited && !self.family.is_claude() {
+            self.fit.omit(format!("{}.citations", place.trim_end_matches(".file_data")));
+        }
+        // Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_DocumentBlock.html>.
+        let citations = (is_cited && self.family.is_claude()).then(|| json!({ "enabled": true }));
+        Ok(Block::Document(Document { format, name, source, citations }))
     }
 }
 

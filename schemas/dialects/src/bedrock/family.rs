@@ -90,7 +90,11 @@ impl Family {
         let mark = mark.filter(|mark| mark.is_object())?;
         let is_long = mark.get("ttl").is_some_and(|ttl| ttl == "1h");
         match self {
-            Self::Claude(..) => Some(CachePoint { kind: "default", ttl: is_long.then_some("1h") }),
+            // Older ones keep what they cache for five minutes, and refuse another word.
+            Self::Claude(major, minor) => {
+                let is_long = is_long && (major, minor) >= (4, 5);
+                Some(CachePoint { kind: "default", ttl: is_long.then_some("1h") })
+            }
             Self::Nova(_) => Some(CachePoint { kind: "default", ttl: None }),
             Self::GptOss | Self::Other => None,
         }
@@ -135,5 +139,14 @@ mod tests {
         ] {
             assert_eq!(Family::of(model), family, "{model}");
         }
+    }
+
+    #[test]
+    fn only_models_that_keep_what_they_cache_for_an_hour_are_asked_to() {
+        let mark = serde_json::json!({"type": "ephemeral", "ttl": "1h"});
+        let asked = |model: &str| Family::of(model).cache_point(Some(&mark)).and_then(|point| point.ttl);
+        assert_eq!(asked("anthropic.claude-sonnet-4-5-20250929-v1:0"), Some("1h"));
+        assert_eq!(asked("anthropic.claude-3-7-sonnet-20250219-v1:0"), None);
+        assert_eq!(asked("amazon.nova-pro-v1:0"), None);
     }
 }

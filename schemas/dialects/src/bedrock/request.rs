@@ -1,5 +1,6 @@
 //! Spells a request. Knows which fields Bedrock has under another name, which it cannot express, and which change nothing.
 
+use super::answer::SEQUENCE_PATHS;
 use super::content::Blocks;
 use super::family::Family;
 use super::format::{self, Shape, Thinks};
@@ -13,6 +14,7 @@ use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
 use crate::openai::provider::parts::{lift_shown, tell_of_others};
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers};
 use crate::tool_ids;
+use crate::tool_results::joined;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::ACCEPT;
@@ -28,7 +30,10 @@ const USUAL_LIMIT: u64 = 4096;
 const MADE_ID: usize = 24;
 
 /// Fields of Converse that a caller may write as they are.
-const OWN: [&str; 4] = ["guardrailConfig", "performanceConfig", "additionalModelResponseFieldPaths", "promptVariables"];
+const OWN: [&str; 4] = ["guardrailConfig", "performanceConfig", RESPONSE_FIELDS, "promptVariables"];
+
+/// Which of the model's own fields the answer is to have.
+const RESPONSE_FIELDS: &str = "additionalModelResponseFieldPaths";
 
 /// Fields without which the answer means the same.
 const HARMLESS: [&str; 9] = [
@@ -84,6 +89,7 @@ fn translate(mut request: ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -
     let mut fields = additional(&mut extra)?;
     let mut config = inference(&request, family, &mut extra, fit)?;
     let mut shape = format::shape(request.response_format.take(), family, is_forced, fit)?;
+    request.messages = joined(std::mem::take(&mut request.messages));
     tool_ids::unique(&mut request.messages);
     tool_ids::map(&mut request.messages, MADE_ID, is_call_id);
     let mut blocks = Blocks { family, fit: &mut *fit, names: DocumentNames::default() };
@@ -120,6 +126,11 @@ fn translate(mut request: ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -
     };
     let said = tools::config(wish, &mut shape, (family, is_forced), fit)?;
     conversation.system.extend(said.words.map(Block::Text));
+    let mut others = others(extra, fit)?;
+    if family.is_claude() && !config.stop_sequences.is_empty() {
+        // Which of them ended the answer is told to those who ask.
+        others.entry(RESPONSE_FIELDS).or_insert_with(|| json!(SEQUENCE_PATHS));
+    }
     Ok(Request {
         system: conversation.system,
         messages: conversation.turns,
@@ -127,7 +138,7 @@ fn translate(mut request: ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -
         tool_config: said.config,
         output_config,
         additional_model_request_fields: fields,
-        others: others(extra, fit)?,
+        others,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Reads a stream event by event. Blocks are told apart by their index, so that they may be interleaved.
 //! Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html>.
 
-use super::answer::{annotation, finish_reason, is_servers, sealed_detail, text_detail};
+use super::answer::{annotation, finish_reason, is_servers, sealed_detail, stop_sequence, text_detail};
 use super::usage::TokenUsage;
 use super::{broken, errors, format};
 use crate::provider::{Form, Observed, Step, StreamReader, Wanted};
@@ -112,6 +112,7 @@ struct BlockStop {
 #[serde(rename_all = "camelCase")]
 struct MessageStop {
     stop_reason: Option<String>,
+    additional_model_response_fields: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -296,7 +297,8 @@ impl Reader {
             reason => reason,
         };
         self.has_stopped = true;
-        let choice = ChunkChoice { finish_reason: Some(reason.to_owned()), ..ChunkChoice::default() };
+        let extra = stop_sequence(stop.additional_model_response_fields.as_ref());
+        let choice = ChunkChoice { finish_reason: Some(reason.to_owned()), extra, ..ChunkChoice::default() };
         Ok(Step::Content(written(&CompletionChunk { choices: vec![choice], ..empty() })?.into()))
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct Document {
     pub(super) format: &'static str,
     pub(super) name: String,
     pub(super) source: Source,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) citations: Option<Value>,
 }
 
 /// A call.

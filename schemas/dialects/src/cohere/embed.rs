@@ -17,9 +17,10 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let mut request: Map<String, Value> =
         serde_json::from_slice(ask.body).map_err(|error| wrong("input", &error.to_string()))?;
     let mut fit = Fit::new(ask.unsupported);
+    let is_taken = |input: &Value| input.is_string() || input["content"].is_array();
     let texts = match request.shift_remove("input") {
-        Some(Value::String(text)) => vec![Value::String(text)],
-        Some(Value::Array(texts)) if texts.iter().all(Value::is_string) => texts,
+        Some(input) if is_taken(&input) => vec![input],
+        Some(Value::Array(inputs)) if inputs.iter().all(is_taken) => inputs,
         Some(Value::Array(_)) => return Err(crate::provider::unsupported("input", "Cohere takes texts, no tokens")),
         _ => return Err(wrong("input", "it must be a text or a list of texts")),
     };
@@ -27,7 +28,11 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let kind = if encoding.is_some_and(|encoding| encoding == "base64") { "base64" } else { "float" };
     let mut out = Map::new();
     out.insert("model".to_owned(), ask.model.as_str().into());
-    out.insert("texts".to_owned(), texts.into());
+    if texts.iter().all(|input| input.as_str().is_some_and(|text| !is_image(text))) {
+        out.insert("texts".to_owned(), texts.into());
+    } else {
+        out.insert("inputs".to_owned(), texts.iter().map(mixed).collect());
+    }
     out.insert("input_type".to_owned(), request.shift_remove("input_type").unwrap_or_else(|| INPUT_TYPE.into()));
     out.insert("embedding_types".to_owned(), json!([kind]));
     if let Some(dimensions) = request.shift_remove("dimensions").filter(|dimensions| !dimensions.is_null()) {
@@ -44,6 +49,21 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     }
     let (path, headers) = (RequestPath::fixed("embed"), json_headers(ask.wanted.delivery));
     Ok(Spelled { path, headers, body: Value::Object(out).to_string().into(), dropped: fit.dropped() })
+}
+
+/// Whether a text is an image in place; no text begins so.
+fn is_image(text: &str) -> bool {
+    text.starts_with("data:image/")
+}
+
+/// A text, an image or several of both as one input of several parts. What a caller wrote in Cohere's own words stays.
+/// Source: <https://docs.cohere.com/reference/embed#request.body.inputs>.
+fn mixed(input: &Value) -> Value {
+    match input.as_str() {
+        Some(url) if is_image(url) => json!({"content": [{"type": "image_url", "image_url": {"url": url}}]}),
+        Some(text) => json!({"content": [{"type": "text", "text": text}]}),
+        None => json!({"content": input["content"]}),
+    }
 }
 
 /// The vectors, in the encoding that was asked for.
@@ -104,6 +124,11 @@ mod tests {
         assert_eq!(sent, expected);
         let query = spelt(&json!({"input": ["a", "b"], "input_type": "search_query"})).unwrap();
         assert_eq!((&query["texts"], &query["input_type"]), (&json!(["a", "b"]), &json!("search_query")));
+        let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}});
+        let both = json!({"content": [{"type": "text", "text": "a"}, image]});
+        let sent = spelt(&json!({"input": ["a", "data:image/png;base64,AA==", both]})).unwrap();
+        let text = json!({"content": [{"type": "text", "text": "a"}]});
+        assert_eq!((&sent["inputs"], sent.get("texts")), (&json!([text, {"content": [image]}, both]), None));
         for (input, param) in [(json!([1, 2]), "input"), (json!(3), "input")] {
             assert_eq!(spelt(&json!({"input": input})).unwrap_err().param.as_deref(), Some(param));
         }

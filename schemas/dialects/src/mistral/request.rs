@@ -4,10 +4,12 @@ use crate::effort::ReasoningWish;
 use crate::fit::{Fit, OTHERS_OWN, wrong};
 use crate::openai::provider::parts::{fit_messages, is_silent};
 use crate::openai::provider::systems;
-use crate::provider::{FormatRequest, FormatSettings, RequestPath, Spelled, json_headers};
+use crate::provider::{FormatRequest, FormatSettings, Quirk, RequestPath, Spelled, json_headers};
+use crate::tool_results::joined;
 use crate::{chat_rules, tool_ids};
 use penstock_schemas::chat::{ChatRequest, Content, Message, Part};
 use penstock_schemas::failure::Failure;
+use penstock_schemas::model::ModelCard;
 use serde_json::{Map, Value, json};
 
 /// What Mistral takes as OpenAI spells it, besides the fields that have a type of their own.
@@ -57,22 +59,55 @@ pub(super) fn chat(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     chat_rules::check_tools(&request)?;
     fit_tools(&mut request, &mut fit)?;
     chat_rules::name_format(&mut request.response_format);
+    request.messages = joined(std::mem::take(&mut request.messages));
     chat_rules::check_pairs(&request.messages)?;
     tool_ids::map(&mut request.messages, ID, |id| {
         id.len() == ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
     });
-    let messages = std::mem::take(&mut request.messages).into_iter().map(fit_documents).collect();
-    // It knows no role `developer`, and its thoughts are no one's to send back.
-    let settings =
-        FormatSettings { quirks: vec![crate::provider::Quirk::NoDeveloperRole], ..FormatSettings::default() };
+    let messages = std::mem::take(&mut request.messages).into_iter().map(fit_documents).map(own_thought).collect();
+    // It knows no role `developer`; its thoughts stay until they are part of the content.
+    let quirks = vec![Quirk::NoDeveloperRole, Quirk::ReasoningContent];
+    let settings = FormatSettings { quirks, ..FormatSettings::default() };
     request.messages = fit_messages(systems::lead(messages), &settings, &mut fit)?;
     leave_out_videos(&mut request.messages, &mut fit)?;
     finish_messages(&mut request.messages);
+    let thinks = ask.model.as_str().starts_with("magistral") || ask.card.is_some_and(is_reasoning);
+    request.messages.iter_mut().for_each(|message| put_thought(message, thinks));
     request.messages.retain(|message| !is_silent(message));
     answer_results(&mut request.messages);
     let body = serde_json::to_vec(&request).map_err(|error| wrong("messages", &error.to_string()))?.into();
     let headers = json_headers(ask.wanted.delivery);
     Ok(Spelled { path: RequestPath::fixed("chat/completions"), headers, body, dropped: fit.dropped() })
+}
+
+fn is_reasoning(card: &ModelCard) -> bool {
+    card.capabilities.iter().any(|capability| capability == "reasoning")
+}
+
+/// Leaves a thought that nobody has signed: that is how Mistral's come. Others mean something to their issuer alone.
+fn own_thought(mut message: Message) -> Message {
+    let details = message.reasoning_details.take().unwrap_or_default();
+    if details.iter().any(|detail| detail.format.is_some()) {
+        message.reasoning_content = None;
+    } else if message.reasoning_content.is_none() {
+        let thought: String = details.into_iter().filter_map(|detail| detail.text).collect();
+        message.reasoning_content = Some(thought).filter(|thought| !thought.is_empty());
+    }
+    message
+}
+
+/// Puts what an assistant thought where the model's own answers have it; others than reasoning models know no such part.
+/// Source: <https://docs.mistral.ai/capabilities/reasoning/>.
+fn put_thought(message: &mut Message, thinks: bool) {
+    let Some(thought) = message.reasoning_content.take().filter(|_| thinks && message.role == "assistant") else {
+        return;
+    };
+    let chunk = json!([{ "type": "text", "text": thought }]);
+    let extra = Map::from_iter([("thinking".to_owned(), chunk)]);
+    let mut parts = vec![Part { kind: "thinking".to_owned(), extra, ..Part::default() }];
+    parts.extend(message.content.take().map(Content::into_parts).unwrap_or_default());
+    parts.retain(|part| part.text.as_ref().is_none_or(|text| !text.is_empty()));
+    message.content = Some(Content::Parts(parts));
 }
 
 /// It sees images, and no videos.
@@ -116,7 +151,7 @@ fn fit_reasoning(request: &mut ChatRequest, ask: &FormatRequest<'_>, fit: &mut F
     let is_off = wish == ReasoningWish::Off;
     let is_on = !is_off && wish != ReasoningWish::Unsaid;
     (request.reasoning, request.reasoning_effort) = (None, None);
-    let reasons = ask.card.is_none_or(|card| card.capabilities.iter().any(|capability| capability == "reasoning"));
+    let reasons = ask.card.is_none_or(is_reasoning);
     // Models of this name always reason, and know no knob.
     let is_fixed = ask.model.as_str().starts_with("magistral");
     if is_on && !reasons {
@@ -252,6 +287,23 @@ mod tests {
         assert_eq!(order(&[&calls[..], &["user", "user"]].concat()), "user assistant tool tool assistant user user");
         assert_eq!(order(&["tool", "system"]), "tool assistant system");
         assert_eq!(order(&[]), "");
+    }
+
+    #[test]
+    fn thoughts_that_nobody_signed_go_back_to_a_model_that_thinks() {
+        let back = |message: Value, thinks: bool| {
+            let mut message = own_thought(serde_json::from_value(message).unwrap());
+            put_thought(&mut message, thinks);
+            json!(message)
+        };
+        let thought = json!({"role": "assistant", "content": "391", "reasoning_content": "17 * 23"});
+        let parts = json!([{"type": "thinking", "thinking": [{"type": "text", "text": "17 * 23"}]}, {"type": "text", "text": "391"}]);
+        assert_eq!(back(thought.clone(), true), json!({"role": "assistant", "content": parts}));
+        assert_eq!(back(thought.clone(), false), json!({"role": "assistant", "content": "391"}));
+        let mut of_another = thought;
+        of_another["reasoning_details"] =
+            json!([{"type": "reasoning.text", "text": "17 * 23", "signature": "s", "format": "anthropic-claude-v1"}]);
+        assert_eq!(back(of_another, true), json!({"role": "assistant", "content": "391"}));
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! A request in its agnostic form. What only Anthropic's own machines could use, such as how they keep their context short,
-//! is left out; what changes the answer and has no agnostic name goes along under its own, so that whoever cannot do it
+//! A request in its agnostic form. What only Anthropic's own machines could use, such as where they stand, is left out; what changes the answer and has no agnostic name goes along under its own, so that whoever cannot do it
 //! says so.
 
 use super::blocks::{self, Turn};
@@ -116,8 +115,7 @@ fn add_field(name: &str, value: &RawValue, chat: &mut ChatRequest) -> Result<(),
             chat.extra.insert(name.to_owned(), tier.into());
         }
         // How Anthropic's machines go about it: no other answer comes of them.
-        "context_management" | "diagnostics" | "inference_geo" | "speed" | "betas" | "user_profile_id"
-        | "workspace_id" | "cache_control" => {}
+        "diagnostics" | "inference_geo" | "speed" | "betas" | "user_profile_id" | "workspace_id" | "cache_control" => {}
         _ => keep(name, value, chat)?,
     }
     Ok(())

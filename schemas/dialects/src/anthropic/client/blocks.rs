@@ -135,12 +135,15 @@ fn string(fields: &Fields<'_>, name: &str, place: &str) -> Result<String, WrongR
 fn call(fields: &Fields<'_>, place: &str) -> Result<ToolCall, WrongRequest> {
     let here = format!("{place}.input");
     let input = fields.get("input").ok_or_else(|| wrong(&here, "it is missing".to_owned()))?;
-    if kind(input) != JsonKind::Object {
-        return Err(wrong(&here, "it must be an object".to_owned()));
-    }
+    let arguments = match kind(input) {
+        // As the caller wrote it, so that no number in it is rounded.
+        JsonKind::Object => input.get().to_owned(),
+        // The arguments as they were streamed: some agents give them back unread.
+        JsonKind::Text => read(input, &here)?,
+        _ => return Err(wrong(&here, "it must be an object".to_owned())),
+    };
     let name = Some(string(fields, "name", place)?);
-    // As the caller wrote it, so that no number in it is rounded.
-    let function = FunctionCall { name, arguments: Some(input.get().to_owned()), ..FunctionCall::default() };
+    let function = FunctionCall { name, arguments: Some(arguments), ..FunctionCall::default() };
     let (id, kind) = (Some(string(fields, "id", place)?), Some("function".to_owned()));
     Ok(ToolCall { id, kind, function: Some(function), ..ToolCall::default() })
 }

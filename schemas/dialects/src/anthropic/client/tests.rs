@@ -64,7 +64,7 @@ fn fields_have_their_agnostic_names() {
             json!({ "tool_choice": { "type": "function", "function": { "name": "f" } } }),
         ),
         ("service_tier", json!("standard_only"), json!({ "service_tier": "default" })),
-        ("context_management", json!({ "edits": [] }), json!({})),
+        ("context_management", json!({ "edits": [] }), json!({ "context_management": { "edits": [] } })),
         ("mcp_servers", json!([]), json!({})),
         ("not_yet_known", json!({ "a": 1 }), json!({ "not_yet_known": { "a": 1 } })),
     ] {
@@ -74,6 +74,17 @@ fn fields_have_their_agnostic_names() {
         assert_eq!(fields.remove("messages").unwrap(), json!([{ "role": "user", "content": "hi" }]));
         assert_eq!(found, expected, "{field}");
     }
+}
+
+#[test]
+fn a_call_may_give_its_arguments_back_as_the_text_that_was_streamed() {
+    let called = |input: Value| {
+        let call = json!({ "type": "tool_use", "id": "t1", "name": "f", "input": input });
+        let messages = json!([{ "role": "user", "content": "hi" }, { "role": "assistant", "content": [call] }]);
+        translated(&with("messages", messages))["messages"][1]["tool_calls"][0]["function"]["arguments"].clone()
+    };
+    assert_eq!(called(json!("{\"a\": 1}")), "{\"a\": 1}");
+    assert_eq!(called(json!({ "a": 1 })), "{\"a\":1}");
 }
 
 #[test]

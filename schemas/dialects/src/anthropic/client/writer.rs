@@ -5,10 +5,13 @@
 
 use super::lanes::{Lane, Lanes, write};
 use super::thoughts;
+use crate::call_arguments;
 use crate::client::{Writer, unreadable};
 use crate::thought_order::{ThoughtOrText, after, weave};
 use bytes::Bytes;
-use penstock_schemas::chat::{Choice, Completion, CompletionChunk, Content, Message, ReasoningDetail, ToolCall};
+use penstock_schemas::chat::{
+    Choice, Completion, CompletionChunk, Content, FunctionCall, Message, ReasoningDetail, ToolCall,
+};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::Summary;
 use penstock_schemas::name::RequestId;
@@ -200,22 +203,22 @@ impl Messages {
         for (at, call) in tool_calls.into_iter().flatten().enumerate() {
             let function = call.function.unwrap_or_default();
             let id = call.id.unwrap_or_else(|| format!("toolu_{}_{at}", self.id));
-            let input = input(function.arguments.as_deref().unwrap_or_default(), is_cut)?;
+            let input = input(&function, is_cut)?;
             blocks.push(Block::Call { kind: "tool_use", id, name: function.name.unwrap_or_default(), input });
         }
         Ok(blocks)
     }
 }
 
-/// A call's arguments as the object that they are. Those of an answer that was cut off are of no use to anybody.
-fn input(arguments: &str, is_cut: bool) -> Result<Box<RawValue>, Failure> {
-    let text = if arguments.trim().is_empty() { "{}" } else { arguments };
-    let object = serde_json::from_str::<Box<RawValue>>(text).ok().filter(|raw| raw.get().starts_with('{'));
-    match object {
-        Some(object) => Ok(object),
-        None if is_cut => RawValue::from_string("{}".to_owned()).map_err(|error| unreadable(&error)),
-        None => Err(Failure::provider(FailureKind::Broken, "the arguments of a call are no JSON object")),
+/// A call's arguments as an object. Those of an answer that was cut off are of no use to anybody; what a model wrote that is
+/// none stands in one, so that its agent can tell it.
+fn input(function: &FunctionCall, is_cut: bool) -> Result<Box<RawValue>, Failure> {
+    let is_object =
+        |text: &str| serde_json::from_str::<Box<RawValue>>(text).is_ok_and(|raw| raw.get().starts_with('{'));
+    if is_cut && !function.arguments.as_deref().is_some_and(is_object) {
+        return RawValue::from_string("{}".to_owned()).map_err(|error| unreadable(&error));
     }
+    Ok(call_arguments::object(function))
 }
 
 impl Stop {
@@ -289,4 +292,20 @@ fn usage(usage: &Usage) -> Value {
         counts["server_tool_use"] = json!({ "web_search_requests": searches, "web_fetch_requests": 0 });
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_that_are_no_object_stand_in_one_and_those_of_a_cut_answer_are_none() {
+        let read = |arguments: &str, is_cut: bool| {
+            let function = FunctionCall { arguments: Some(arguments.to_owned()), ..FunctionCall::default() };
+            input(&function, is_cut).unwrap().get().to_owned()
+        };
+        assert_eq!(read("{\"a\": 1.50}", false), "{\"a\": 1.50}");
+        assert_eq!(read("{\"a\": 1", false), "{\"arguments\":\"{\\\"a\\\": 1\"}");
+        assert_eq!((read("{\"a\": 1", true), read("", true)), ("{}".to_owned(), "{}".to_owned()));
+    }
 }

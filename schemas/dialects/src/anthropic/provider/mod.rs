@@ -5,6 +5,7 @@ mod answer;
 mod content;
 mod errors;
 mod messages;
+mod other_way;
 mod request;
 mod stream;
 mod thinking;
@@ -16,7 +17,8 @@ mod wire;
 
 use crate::errors::ErrorParts;
 use crate::provider::{
-    Form, FormatRequest, FormatSettings, ProviderFormat, Search, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    Form, FormatRequest, FormatSettings, Observed, ProviderFormat, Search, Spelled, StreamReader, ToolRule, Wanted,
+    Whole,
 };
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -44,6 +46,10 @@ impl ProviderFormat for Anthropic {
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
         whole::read_whole(wanted, body)
+    }
+
+    fn observe_failed(&self, body: &Bytes) -> Observed {
+        whole::observe(body)
     }
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {

@@ -9,6 +9,7 @@ use crate::json::{Edit, Fields, text};
 use crate::openai::provider::parts::lift_shown;
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers, unsupported};
 use crate::tool_ids;
+use crate::tool_results::joined;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use penstock_schemas::chat::ChatRequest;
@@ -85,6 +86,7 @@ fn agnostic(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
     let mut chat: ChatRequest = serde_json::from_slice(ask.body)
         .map_err(|error| Failure::gateway(FailureKind::BadRequest, format!("the request cannot be read: {error}")))?;
     let claude = Claude::of(ask.model.as_str());
+    chat.messages = joined(std::mem::take(&mut chat.messages));
     tool_ids::unique(&mut chat.messages);
     // Source: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use>.
     tool_ids::map(&mut chat.messages, ID_LENGTH, |id| {

@@ -2,8 +2,9 @@
 //! Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 
 use super::answer::{Block, Message, Stop, read, text};
-use super::errors;
 use super::usage::Counts;
+use super::{errors, other_way};
+use crate::openai::provider::other_way::read_all;
 use crate::provider::{Observed, Step, StreamReader};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -14,6 +15,9 @@ use serde_json::value::RawValue;
 
 /// The last event of a stream, for copies that forget it.
 const STOP: Bytes = Bytes::from_static(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+
+/// OpenAI's last word, which some copies say.
+const DONE: &[u8] = b"[DONE]";
 
 /// An event's data.
 #[derive(Debug, Deserialize)]
@@ -58,10 +62,7 @@ pub(super) struct Known {
 impl Known {
     /// The event, unless there is none in it or the stream is over.
     pub(super) fn event<'a>(&self, event: &'a sse::Event) -> Result<Option<Event<'a>>, Failure> {
-        if event.data.is_empty() && event.raw.trim_ascii_start().starts_with(b"{") {
-            return Err(not_a_stream(&event.raw));
-        }
-        if event.data.is_empty() || self.is_done {
+        if event.data.is_empty() || self.is_done || event.data.trim_ascii() == DONE {
             return Ok(None);
         }
         if event.event.as_deref() == Some(b"error") {
@@ -109,7 +110,20 @@ pub(super) fn added(event: &Event<'_>) -> Result<Added, Failure> {
     event.delta.map_or_else(|| Ok(Added::default()), |delta| read(delta.get().as_bytes()))
 }
 
-/// Some answer with plain JSON where a stream was asked for, mostly to say what is wrong.
+/// An answer in one piece as the events of a stream, where it is one; `None` where the event is no such answer.
+///
+/// # Errors
+/// What it says is wrong.
+pub(super) fn whole(event: &sse::Event) -> Result<Option<Vec<sse::Event>>, Failure> {
+    if !event.data.is_empty() || !event.raw.trim_ascii_start().starts_with(b"{") {
+        return Ok(None);
+    }
+    let is_answer = |answer: &Value| answer["content"].is_array() && answer.get("error").is_none();
+    let events = read::<Value>(&event.raw).ok().filter(is_answer).and_then(|_| other_way::events_of(&event.raw));
+    events.map_or_else(|| Err(not_a_stream(&event.raw)), |events| Ok(Some(events)))
+}
+
+/// Some answer with plain JSON where a stream was asked for, to say what is wrong.
 fn not_a_stream(body: &[u8]) -> Failure {
     match read::<Value>(body) {
         Err(failure) => failure,
@@ -129,9 +143,15 @@ pub(super) struct Passing {
 
 impl StreamReader for Passing {
     fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
+        if let Some(events) = whole(event)? {
+            return read_all(self, &events);
+        }
         let raw = event.raw.clone();
         if self.known.has_content && event.event.as_deref() == Some(b"content_block_delta") {
             return Ok(Step::Content(raw));
+        }
+        if event.data.trim_ascii() == DONE {
+            return Ok(Step::Hide);
         }
         let Some(read_event) = self.known.event(event)? else {
             // Comments keep a connection alive. Before the first content they must not pile up.

@@ -2,7 +2,8 @@
 //! its own. Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 
 use super::answer::{ANSWER_TOOL, Block, Stop, annotation, hidden_thought, read, thought};
-use super::stream::{Event, Known, added};
+use super::stream::{Event, Known, added, whole};
+use crate::openai::provider::other_way::read_all;
 use crate::provider::{Observed, Step, StreamReader};
 use crate::thought_order;
 use bytes::Bytes;
@@ -207,6 +208,9 @@ impl Translating {
 
 impl StreamReader for Translating {
     fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
+        if let Some(events) = whole(event)? {
+            return read_all(self, &events);
+        }
         let Some(event) = self.known.event(event)? else { return Ok(Step::Hide) };
         match event.kind.as_str() {
             "message_start" => {

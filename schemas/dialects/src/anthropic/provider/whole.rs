@@ -55,6 +55,15 @@ pub(super) fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>
     Ok(Whole { bytes, observed })
 }
 
+/// What an answer that is none says of itself.
+pub(super) fn observe(body: &Bytes) -> Observed {
+    let mut observed = Observed::default();
+    if let Ok(message) = read::<Message<'_>>(body) {
+        message.observe(&mut Counts::default(), &mut observed);
+    }
+    observed
+}
+
 /// Counting consumes nothing. Source: <https://platform.claude.com/docs/en/build-with-claude/token-counting>.
 fn read_count(body: &Bytes) -> Result<Whole, Failure> {
     #[derive(Deserialize)]

@@ -190,7 +190,7 @@ fn digest(name: &str, arguments: &str, asked: u64) -> String {
 }
 
 /// JSON without the blanks between its tokens.
-fn compact(json: &str) -> String {
+pub(super) fn compact(json: &str) -> String {
     let (mut out, mut in_text, mut escaped) = (String::with_capacity(json.len()), false, false);
     for c in json.chars() {
         if in_text {

@@ -30,6 +30,11 @@ pub(super) fn part(part: chat::Part, place: &str, fit: &mut Fit) -> Result<Optio
             let data = data.ok_or_else(|| wrong(format!("{place}.input_audio.data"), "it must be base64"))?;
             Ok(Some(blob(data.media_type, data.data.into_owned())))
         }
+        // As vLLM has them.
+        kind @ ("audio_url" | "video_url") => {
+            let url = part.extra.get(kind).and_then(|named| named.get("url")?.as_str()).map(str::to_owned);
+            address(&url.ok_or_else(|| missing(&format!("{kind}.url")))?, &format!("{place}.{kind}.url")).map(Some)
+        }
         "file" => {
             let file = part.file.ok_or_else(|| missing("file"))?;
             match (file.file_data, file.file_url, file.file_id) {
@@ -84,4 +89,30 @@ fn blob(mime_type: String, data: String) -> Part {
 
 fn file_at(file_uri: String) -> Part {
     Part::file(FileData { mime_type: None, file_uri })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_schemas::envelope::Unsupported;
+    use serde_json::json;
+
+    #[test]
+    fn audio_and_video_at_an_address_are_what_is_there() {
+        for (kind, url, sent) in [
+            ("audio_url", "https://a.example/b.mp3", json!({"fileData": {"fileUri": "https://a.example/b.mp3"}})),
+            (
+                "video_url",
+                "data:video/mp4;base64,AAAA",
+                json!({"inlineData": {"mimeType": "video/mp4", "data": "AAAA"}}),
+            ),
+        ] {
+            let asked = serde_json::from_value(json!({"type": kind, kind: {"url": url}})).unwrap();
+            let made = part(asked, "messages[0].content[0]", &mut Fit::new(Unsupported::Refuse)).unwrap();
+            assert_eq!(json!(made), sent);
+        }
+        let empty = serde_json::from_value(json!({"type": "audio_url"})).unwrap();
+        let failure = part(empty, "messages[0].content[0]", &mut Fit::new(Unsupported::Refuse)).unwrap_err();
+        assert_eq!(failure.param.as_deref(), Some("messages[0].content[0].audio_url.url"));
+    }
 }

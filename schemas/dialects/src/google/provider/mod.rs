@@ -25,8 +25,8 @@ mod whole;
 
 use crate::errors::ErrorParts;
 use crate::provider::{
-    Form, FormatRequest, FormatSettings, ProviderFormat, Search, Spelled, StreamReader, ToolRule, Wanted, Whole,
-    unsupported,
+    Form, FormatRequest, FormatSettings, Observed, ProviderFormat, Search, Spelled, StreamReader, ToolRule, Wanted,
+    Whole, unsupported,
 };
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
@@ -81,6 +81,14 @@ impl ProviderFormat for Service {
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
         read_whole(wanted, body)
+    }
+
+    fn observe_failed(&self, body: &Bytes) -> Observed {
+        let mut observed = Observed::default();
+        if let Ok(answer) = answer::Answer::read(body) {
+            answer.observe(&mut observed);
+        }
+        observed
     }
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {

@@ -7,14 +7,16 @@ use super::{Service, generation, tools};
 use crate::fit::{Fit, is_nothing, wrong};
 use crate::openai::provider::parts::tell_of_others;
 use crate::provider::{FormatRequest, Spelled, json_headers};
+use crate::tool_results::joined;
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// What an answer is the same without.
-const WITHOUT_MEANING: [&str; 10] = [
+const WITHOUT_MEANING: [&str; 11] = [
     "truncation",
+    "context_management",
     "user",
     "metadata",
     "store",
@@ -69,7 +71,7 @@ pub(super) fn translate(ask: &FormatRequest<'_>) -> Result<(Request, Vec<String>
     let choice = request.tool_choice.take();
     let functions = tools::names(&tool_list);
     let tool_config = choice.map(|choice| tools::choice(&choice, &functions, &mut fit)).transpose()?.flatten();
-    let messages = tell_of_others(std::mem::take(&mut request.messages));
+    let messages = tell_of_others(joined(std::mem::take(&mut request.messages)));
     let generation = Generation::of(model);
     let format = request.response_format.take_if(|_| !functions.is_empty() && !generation.shapes_beside_tools());
     let generation_config = generation::config(&mut request, model, &mut fit)?;

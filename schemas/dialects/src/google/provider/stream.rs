@@ -3,14 +3,16 @@
 //! Source: <https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent>.
 
 use super::answer::{Answer, Candidate};
-use super::chunks::{CallIdSource, Turn};
+use super::chunks::{CallIdSource, Turn, compact};
 use super::{annotations, errors};
+use crate::openai::provider::other_way::{raw_event, read_all};
 use crate::provider::{Form, Observed, Step, StreamReader, Wanted};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChunkChoice, CompletionChunk, CompletionUsage, Delta};
 use penstock_schemas::envelope::Delivery;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::sse;
+use serde_json::value::RawValue;
 
 /// What is known of one stream.
 #[derive(Debug)]
@@ -26,13 +28,16 @@ pub(super) struct Reader {
 impl StreamReader for Reader {
     fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
         let raw = event.raw.clone();
-        if event.data.is_empty() && raw.trim_ascii_start().starts_with(b"{") {
-            return Err(not_a_stream(&raw));
+        if event.data.is_empty() && [b"{", b"["].iter().any(|start| raw.trim_ascii_start().starts_with(*start)) {
+            return read_all(self, &in_one_piece(&raw)?);
         }
         if event.data.is_empty() {
             // Comments keep a connection alive. Before the first content they must not pile up.
             let is_passed = self.has_content && self.wanted.form == Form::Own;
             return Ok(if is_passed { Step::Hold(raw) } else { Step::Hide });
+        }
+        if event.data.trim_ascii() == b"[DONE]" {
+            return Ok(Step::Hide); // OpenAI's word, which some copies end with
         }
         let answer = Answer::read(&event.data)?;
         if let Some(error) = &answer.error {
@@ -175,13 +180,56 @@ impl Reader {
     }
 }
 
-/// Plain JSON where a stream was asked for, mostly to say what is wrong.
-fn not_a_stream(body: &[u8]) -> Failure {
-    match Answer::read(body) {
-        Err(failure) => failure,
-        Ok(Answer { error: Some(error), .. }) => errors::within(&error),
-        Ok(_) => {
-            Failure::provider(FailureKind::Broken, "the provider answered in one piece where a stream was asked for")
+/// Plain JSON where a stream was asked for, as its events: one answer, or a list of pieces, which is how Google streams to
+/// those who do not ask for events.
+fn in_one_piece(body: &[u8]) -> Result<Vec<sse::Event>, Failure> {
+    let pieces: Vec<&RawValue> = match serde_json::from_slice(body) {
+        Ok(pieces) => pieces,
+        Err(_) => match serde_json::from_slice(body) {
+            Ok(one) => vec![one],
+            Err(_) => return Err(Answer::read(body).map_or_else(|failure| failure, |_| broken())),
+        },
+    };
+    // Each must be an answer, or an error: it is read again as an event.
+    Ok(pieces.into_iter().map(|piece| raw_event(&compact(piece.get()))).collect())
+}
+
+fn broken() -> Failure {
+    Failure::provider(FailureKind::Broken, "the provider's answer is not JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::google::provider::Service;
+    use crate::openai::provider::other_way::events;
+    use crate::provider::ProviderFormat;
+    use penstock_schemas::envelope::Operation;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn json_where_events_were_wanted_goes_out_as_events_whether_one_answer_or_a_list_of_pieces() {
+        let piece = |text: &str, more: &Value| {
+            let mut candidate = json!({"content": {"role": "model", "parts": [{"text": text}]}, "index": 0});
+            candidate.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"candidates": [candidate], "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2, "totalTokenCount": 5}})
+        };
+        let last = json!({"finishReason": "STOP"});
+        let list = json!([piece("a", &json!({})), piece("b", &last)]);
+        for (body, form) in [(piece("ab", &last), Form::Own), (list.clone(), Form::Own), (list, Form::Agnostic)] {
+            let wanted = Wanted { operation: Operation::Chat, form, delivery: Delivery::Stream };
+            let mut reader = Service::Gemini.stream(wanted);
+            let raw = serde_json::to_string_pretty(&body).unwrap().into();
+            let step = reader.read(&sse::Event { raw, event: None, data: Bytes::new() }).unwrap();
+            let Step::Content(bytes) = step else { panic!("it is content") };
+            let sent: Vec<Value> =
+                events(&bytes).iter().map(|event| serde_json::from_slice(&event.data).unwrap()).collect();
+            let place =
+                if form == Form::Own { "/candidates/0/content/parts/0/text" } else { "/choices/0/delta/content" };
+            let said: String = sent.iter().filter_map(|one| one.pointer(place)?.as_str()).collect();
+            assert_eq!(said, "ab");
+            assert!(reader.finish().is_ok());
+            assert_eq!(reader.observed().usage.unwrap().output, Some(2));
         }
     }
 }

@@ -53,6 +53,12 @@ impl Mender {
         let reason = choice.get("finish_reason").and_then(Value::as_str).and_then(finish_reason);
         let reason = reason.map(ToOwned::to_owned);
         choice.insert("finish_reason".to_owned(), reason.clone().into());
+        // The sequence that ended the answer, as vLLM and SGLang have it; the number of a token is none.
+        let met =
+            ["stop_reason", "matched_stop"].iter().find_map(|name| choice.get(*name)?.as_str().map(str::to_owned));
+        if let Some(met) = met.filter(|met| !met.is_empty() && reason.as_deref() == Some("stop")) {
+            choice.entry("stop_sequence").or_insert_with(|| met.into());
+        }
         let is_delta = choice.contains_key("delta") || !choice.contains_key("message");
         let said = choice.entry(if is_delta { "delta" } else { "message" }).or_insert(Value::Null);
         if !said.is_object() {
@@ -215,6 +221,25 @@ mod tests {
             let mended = Mender::default().mend(&theirs.to_string().into()).unwrap();
             assert_eq!(serde_json::from_slice::<Value>(&mended).unwrap(), ours);
             serde_json::from_slice::<Completion>(&mended).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_sequence_that_ended_an_answer_is_told_as_copies_have_it() {
+        let met = |more: Value| {
+            let mut choice =
+                json!({"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"});
+            choice.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let mended = Mender::default().mend(&json!({"choices": [choice]}).to_string().into()).unwrap();
+            serde_json::from_slice::<Value>(&mended).unwrap()["choices"][0]["stop_sequence"].clone()
+        };
+        for (theirs, ours) in [
+            (json!({"stop_reason": "END"}), json!("END")),
+            (json!({"matched_stop": "END"}), json!("END")),
+            (json!({"stop_reason": 128_009}), Value::Null),
+            (json!({"stop_reason": "END", "finish_reason": "length"}), Value::Null),
+        ] {
+            assert_eq!(met(theirs.clone()), ours, "{theirs}");
         }
     }
 

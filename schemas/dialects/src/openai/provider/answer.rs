@@ -15,6 +15,7 @@ pub(super) struct Answer {
     id: Option<Value>,
     model: Option<Value>,
     system_fingerprint: Option<Value>,
+    service_tier: Option<Value>,
     /// Each answer, or its next piece.
     pub(super) choices: Option<Vec<Choice>>,
     usage: Option<Value>,
@@ -134,6 +135,7 @@ impl Answer {
         for delta in choices.iter().filter_map(|choice| choice.delta.as_ref()) {
             note_calls([delta.tool_calls.as_ref(), delta.function_call.as_ref()], observed);
         }
+        observed.is_flex |= self.service_tier.as_ref().is_some_and(|tier| tier == "flex");
         if observed.finish_reason.is_none() {
             observed.finish_reason = choices.iter().find_map(Choice::finish_reason).map(str::to_owned);
         }

@@ -21,7 +21,8 @@ pub(crate) mod usage;
 mod whole;
 
 use crate::provider::{
-    Form, FormatRequest, FormatSettings, ProviderFormat, Quirk, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    Form, FormatRequest, FormatSettings, Observed, ProviderFormat, Quirk, Spelled, StreamReader, ToolRule, Wanted,
+    Whole,
 };
 use agnostic::Mender;
 use bytes::Bytes;
@@ -80,6 +81,14 @@ impl ProviderFormat for Openai {
             (Form::Own | Form::Agnostic, _) => body.clone(),
         };
         Ok(Whole { bytes, observed })
+    }
+
+    fn observe_failed(&self, body: &Bytes) -> Observed {
+        let mut observed = Observed::default();
+        if let Ok(answer) = answer::Answer::read(body) {
+            answer.observe(&mut observed);
+        }
+        observed
     }
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {

@@ -1,7 +1,7 @@
 //! What strict clients of OpenAI's dialect cannot read, mended in answers of copies that go on as they came otherwise: empty
-//! roles and types, ids that are numbers or missing, chunks without a delta, reasons to stop that OpenAI does not have.
-//! Most answers have nothing of
-//! it, which a look at their bytes tells. Knows nothing of the agnostic form.
+//! roles and types, ids that are numbers or missing, arguments that are no text, chunks without a delta, reasons to stop that
+//! OpenAI does not have or that hide a call. Most answers have nothing of it, which a look at their bytes tells. Knows nothing
+//! of the agnostic form.
 
 use super::agnostic::finish_reason;
 use super::glance::values;
@@ -39,9 +39,15 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
     choices: Finder::new(r#""choices""#),
 });
 
-/// The answer or chunk as OpenAI would spell it; `None` when it is spelt so.
+/// A whole answer as OpenAI would spell it; `None` when it is spelt so.
 pub(super) fn mended(json: &[u8]) -> Option<Bytes> {
-    if !may_be_odd(json) {
+    mended_chunk(json, &mut Vec::new())
+}
+
+/// The same of a chunk; `calling` are the choices of its stream that have called a tool.
+pub(super) fn mended_chunk(json: &[u8], calling: &mut Vec<u64>) -> Option<Bytes> {
+    let may_stop = !calling.is_empty() && values(&NAMES.reason, json).any(|value| value.starts_with(b"\"stop\""));
+    if !may_stop && !may_be_odd(json) {
         return None;
     }
     let mut answer: Value = serde_json::from_slice(json).ok()?;
@@ -50,7 +56,7 @@ pub(super) fn mended(json: &[u8]) -> Option<Bytes> {
     let mut is_mended = false;
     for (place, choice) in choices.iter_mut().enumerate() {
         if let Value::Object(choice) = choice {
-            is_mended |= mend_choice(choice, &format!("{}_{place}", tail(&id)));
+            is_mended |= mend_choice(choice, &format!("{}_{place}", tail(&id)), calling);
         }
     }
     is_mended.then(|| answer.to_string().into())
@@ -75,8 +81,9 @@ fn may_be_odd(json: &[u8]) -> bool {
         || (values(&names.calls, json).any(|value| value.starts_with(b"[")) && names.name.find(json).is_some())
 }
 
-fn mend_choice(choice: &mut Map<String, Value>, id: &str) -> bool {
+fn mend_choice(choice: &mut Map<String, Value>, id: &str, calling: &mut Vec<u64>) -> bool {
     let mut is_mended = false;
+    let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
     let is_whole = choice.contains_key("message");
     if !is_whole && !choice.get("delta").is_some_and(Value::is_object) && !choice.contains_key("text") {
         choice.insert("delta".to_owned(), Value::Object(Map::new()));
@@ -94,10 +101,13 @@ fn mend_choice(choice: &mut Map<String, Value>, id: &str) -> bool {
         {
             if let Value::Object(call) = call {
                 is_mended |= mend_call(call, id, place as u64);
+                if !calling.contains(&index) {
+                    calling.push(index);
+                }
             }
         }
     }
-    is_mended | mend_reason(choice, is_whole)
+    is_mended | mend_reason(choice, is_whole, calling.contains(&index))
 }
 
 fn mend_call(call: &mut Map<String, Value>, id: &str, place: u64) -> bool {
@@ -119,20 +129,31 @@ fn mend_call(call: &mut Map<String, Value>, id: &str, place: u64) -> bool {
         call.insert("id".to_owned(), own.into());
         is_mended = true;
     }
+    if begins && !call.contains_key("type") {
+        call.insert("type".to_owned(), "function".into());
+        is_mended = true;
+    }
+    // Ollama's are an object.
+    let arguments = call.get_mut("function").and_then(|function| function.get_mut("arguments"));
+    if let Some(arguments) = arguments.filter(|arguments| arguments.is_object() || arguments.is_array()) {
+        *arguments = arguments.to_string().into();
+        is_mended = true;
+    }
     is_mended
 }
 
-fn mend_reason(choice: &mut Map<String, Value>, is_whole: bool) -> bool {
+/// Why a choice stopped. Agents go on by this word: one that has called a tool has not merely stopped.
+fn mend_reason(choice: &mut Map<String, Value>, is_whole: bool, has_called: bool) -> bool {
     let Some(theirs) = choice.get("finish_reason") else { return false };
     let word = theirs.as_str().and_then(finish_reason);
-    let calls = choice.get("message").and_then(|message| message.get("tool_calls")).and_then(Value::as_array);
     let reason = match word {
+        Some("stop") if has_called => "tool_calls".into(),
         Some(word) => Value::from(word),
-        None if is_whole && calls.is_some_and(|calls| !calls.is_empty()) => "tool_calls".into(),
+        None if is_whole && has_called => "tool_calls".into(),
         None if is_whole => "stop".into(),
         None => Value::Null,
     };
-    if reason == *theirs || REASONS.iter().any(|known| theirs == known) {
+    if reason == *theirs || reason != "tool_calls" && REASONS.iter().any(|known| theirs == known) {
         return false;
     }
     choice.insert("finish_reason".to_owned(), reason);
@@ -210,6 +231,29 @@ mod tests {
         ] {
             assert_eq!(out(&chunk(theirs)), chunk(ours));
         }
+    }
+
+    #[test]
+    fn a_call_has_a_type_its_arguments_are_a_text_and_its_answer_ends_for_it() {
+        let function = json!({"name": "f", "arguments": {"n": 9_007_199_254_740_993_u64}});
+        let whole = json!({"id": "c", "choices": [{"index": 0, "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "", "tool_calls": [{"id": "a", "function": function}]}}]});
+        let mended = out(&whole);
+        let call =
+            json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{\"n\":9007199254740993}"}});
+        assert_eq!(mended["choices"][0]["message"]["tool_calls"][0], call);
+        assert_eq!(mended["choices"][0]["finish_reason"], "tool_calls");
+
+        let mut calling = Vec::new();
+        let mut chunk = |index: u64, delta: &Value, reason: &Value| {
+            let chunk = json!({"id": "c", "choices": [{"index": index, "delta": delta, "finish_reason": reason}]});
+            let mended = mended_chunk(chunk.to_string().as_bytes(), &mut calling);
+            mended.map_or(chunk, |json| serde_json::from_slice(&json).unwrap())["choices"][0]["finish_reason"].clone()
+        };
+        let begun = json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]});
+        assert_eq!(chunk(1, &begun, &Value::Null), Value::Null);
+        assert_eq!(chunk(0, &json!({}), &json!("stop")), "stop", "it has called nothing");
+        assert_eq!(chunk(1, &json!({}), &json!("stop")), "tool_calls");
     }
 
     #[test]

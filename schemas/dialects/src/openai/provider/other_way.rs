@@ -2,6 +2,7 @@
 //! stream was. Each becomes what was wanted. Knows nothing of what the answer says.
 
 use super::agnostic::Mender;
+use crate::provider::{Step, StreamReader};
 use bytes::Bytes;
 use penstock_schemas::chat::{Choice, FunctionCall};
 use penstock_schemas::chat::{
@@ -164,9 +165,30 @@ pub(super) fn chunks(whole: &[u8]) -> Option<Vec<sse::Event>> {
     Some(std::iter::once(answer).chain(last).map(|chunk| event(&Value::Object(chunk))).collect())
 }
 
+/// Reads events that one answer came to; what they say goes out together.
+///
+/// # Errors
+/// When one of them is an error.
+pub(crate) fn read_all(reader: &mut impl StreamReader, events: &[sse::Event]) -> Result<Step, Failure> {
+    let (mut out, mut has_content) = (Vec::new(), false);
+    for event in events {
+        let step = reader.read(event)?;
+        has_content |= matches!(step, Step::Content(_));
+        if let Step::Hold(bytes) | Step::Content(bytes) = step {
+            out.extend_from_slice(&bytes);
+        }
+    }
+    Ok(if has_content { Step::Content(out.into()) } else { Step::Hold(out.into()) })
+}
+
 /// An event without a name.
 pub(crate) fn event(data: &Value) -> sse::Event {
-    let data = data.to_string();
+    raw_event(&data.to_string())
+}
+
+/// An event of JSON on one line.
+pub(crate) fn raw_event(data: &str) -> sse::Event {
+    let data = data.to_owned();
     sse::Event { raw: format!("data: {data}\n\n").into(), event: None, data: data.into() }
 }
 
@@ -174,7 +196,7 @@ pub(crate) fn event(data: &Value) -> sse::Event {
 mod tests {
     use super::*;
     use crate::openai::provider::Openai;
-    use crate::provider::{Form, ProviderFormat, Step, Wanted};
+    use crate::provider::{Form, ProviderFormat, Wanted};
     use penstock_schemas::envelope::{Delivery, Operation};
 
     const WHOLE: Wanted = Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery: Delivery::Whole };
@@ -250,5 +272,17 @@ mod tests {
         let silent =
             json!({"id": "c", "choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}]});
         assert_eq!(chunks(silent.to_string().as_bytes()).unwrap().len(), 1, "it tells no usage");
+    }
+
+    #[test]
+    fn a_note_of_the_servers_own_in_a_stream_is_no_chunk_for_a_client() {
+        let mut reader = Openai.stream(Wanted { delivery: Delivery::Stream, form: Form::Own, ..WHOLE });
+        for (chunk, is_sent) in [
+            (json!({"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": null}]}), true),
+            (json!({"warning": "no usage"}), false),
+            (json!({"choices": [], "prompt_filter_results": []}), true),
+        ] {
+            assert_eq!(reader.read(&event(&chunk)).unwrap() != Step::Hide, is_sent, "{chunk}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::fit::Fit;
 use crate::provider::{FormatSettings, Quirk};
+use crate::tool_results::tell_failure;
 use penstock_schemas::chat::{Content, Message, Part};
 use penstock_schemas::failure::Failure;
 use serde_json::Value;
@@ -62,7 +63,7 @@ pub(crate) fn is_silent(message: &Message) -> bool {
 }
 
 fn fit_message(message: &mut Message, settings: &FormatSettings) {
-    message.is_error = None;
+    tell_failure(message);
     if !settings.has(Quirk::CacheControl) {
         message.cache_control = None;
     }

@@ -24,6 +24,8 @@ pub(super) struct Reader {
     observed: Observed,
     /// Where the agnostic form is wanted.
     mender: Option<Mender>,
+    /// Where it is not: the choices that have called a tool.
+    calling: Vec<u64>,
 }
 
 impl StreamReader for Reader {
@@ -32,7 +34,7 @@ impl StreamReader for Reader {
             return self.take_whole(&event.raw);
         }
         let step = self.pass(event)?;
-        let Some(mender) = &mut self.mender else { return Ok(spelt_as_openais(step, event)) };
+        let Some(mender) = &mut self.mender else { return Ok(spelt_as_openais(step, event, &mut self.calling)) };
         if !event.data.trim_ascii_start().starts_with(b"{") {
             return Ok(step);
         }
@@ -115,6 +117,9 @@ impl Reader {
         if let Some(failure) = chunk.failure() {
             return Err(failure);
         }
+        if chunk.choices.is_none() && chunk.is_empty() {
+            return Ok(Step::Hide); // A note of the server's own, which strict clients would take for a broken chunk.
+        }
         if chunk.is_usage_alone() && self.delivery != Delivery::StreamWithUsage {
             return Ok(Step::Hide);
         }
@@ -127,7 +132,8 @@ impl Reader {
     pub(super) fn new(delivery: Delivery, form: Form) -> Self {
         let observed = Observed::default();
         let mender = (form == Form::Agnostic).then(Mender::default);
-        Self { delivery, has_content: false, is_done: false, choices: Vec::new(), observed, mender }
+        let (choices, calling) = (Vec::new(), Vec::new());
+        Self { delivery, has_content: false, is_done: false, choices, observed, mender, calling }
     }
 
     /// Notes which choices the chunk brings on; whether any of them has content.
@@ -147,8 +153,8 @@ impl Reader {
 }
 
 /// The step with the chunk as OpenAI would spell it, for clients that read it as it comes.
-fn spelt_as_openais(step: Step, event: &sse::Event) -> Step {
-    let mended = |raw: Bytes| match odd::mended(event.data.trim_ascii()) {
+fn spelt_as_openais(step: Step, event: &sse::Event, calling: &mut Vec<u64>) -> Step {
+    let mut mended = |raw: Bytes| match odd::mended_chunk(event.data.trim_ascii(), calling) {
         Some(json) => [b"data: ".as_slice(), &json, b"\n\n"].concat().into(),
         None => raw,
     };

@@ -6,7 +6,6 @@ use penstock_schemas::chat::{Content, Message, Part};
 
 /// The messages with later words of the system in a message of the user's, marked as such.
 pub(crate) fn lead(messages: Vec<Message>) -> Vec<Message> {
-    let is_system = |message: &Message| matches!(message.role.as_str(), "system" | "developer");
     let leading = messages.iter().take_while(|message| is_system(message)).count();
     if !messages[leading..].iter().any(is_system) {
         return messages;
@@ -42,6 +41,32 @@ pub(crate) fn lead(messages: Vec<Message>) -> Vec<Message> {
     out
 }
 
+/// The messages with what the system says at their beginning in one: templates of some models take no second.
+pub(crate) fn as_one(mut messages: Vec<Message>) -> Vec<Message> {
+    let leading = messages.iter().take_while(|message| is_system(message)).count();
+    if leading < 2 {
+        return messages;
+    }
+    let rest = messages.split_off(leading);
+    let mut all = messages.into_iter();
+    let Some(mut first) = all.next() else { return rest };
+    for message in all {
+        first.cache_control = message.cache_control.or(first.cache_control.take());
+        first.content = match (first.content.take(), message.content) {
+            (Some(Content::Text(first)), Some(Content::Text(more))) => {
+                Some(Content::Text(format!("{first}\n\n{more}")))
+            }
+            (Some(first), Some(more)) => Some(Content::Parts([first.into_parts(), more.into_parts()].concat())),
+            (first, more) => first.or(more),
+        };
+    }
+    std::iter::once(first).chain(rest).collect()
+}
+
+fn is_system(message: &Message) -> bool {
+    matches!(message.role.as_str(), "system" | "developer")
+}
+
 fn append(message: &mut Message, more: Vec<Part>) {
     let mut all = message.content.take().map(Content::into_parts).unwrap_or_default();
     all.extend(more);
@@ -60,6 +85,22 @@ mod tests {
             format!("{} {}", message.role, text.replace("<system-reminder>", "[").replace("</system-reminder>", "]"))
         };
         lead(messages).iter().map(said).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn what_the_system_says_first_is_one_message() {
+        let one = |messages: Value| {
+            let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
+            as_one(messages).iter().map(|message| json!(message)).collect::<Value>()
+        };
+        let user = json!({"role": "user", "content": "a"});
+        let (system, developer) =
+            (json!({"role": "system", "content": "S"}), json!({"role": "developer", "content": "D"}));
+        assert_eq!(one(json!([system, user])), json!([system, user]));
+        assert_eq!(one(json!([system, developer, user])), json!([{"role": "system", "content": "S\n\nD"}, user]));
+        let parts = json!({"role": "system", "content": [{"type": "text", "text": "P"}]});
+        let both = json!([{"type": "text", "text": "P"}, {"type": "text", "text": "S"}]);
+        assert_eq!(one(json!([parts, system])), json!([{"role": "system", "content": both}]));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::{LONGEST_ID, parts, request, systems};
 use crate::effort::ReasoningWish;
 use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers};
+use crate::tool_results::joined;
 use crate::{chat_rules, tool_ids};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, StreamOptions, Tool};
@@ -78,6 +79,7 @@ pub(super) fn body(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Fail
     chat_rules::check_tools(&request)?;
     settle_tools(&mut request, ask, &mut fit)?;
     chat_rules::name_format(&mut request.response_format);
+    request.messages = joined(std::mem::take(&mut request.messages));
     if is_strict(ask) {
         chat_rules::check_pairs(&request.messages)?;
         limit_stops(&mut request, &mut fit)?;
@@ -95,7 +97,7 @@ pub(super) fn body(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Fail
     let mut messages = std::mem::take(&mut request.messages);
     if !ask.settings.has(Quirk::CustomTools) {
         // OpenAI's own models alone, which that tells, are known to take the system's words anywhere.
-        messages = systems::lead(messages);
+        messages = systems::as_one(systems::lead(messages));
     }
     request.messages = parts::fit_messages(messages, ask.settings, &mut fit)?;
     let body = serde_json::to_vec(&request).map_err(|error| wrong("messages", &error.to_string()))?;
@@ -254,7 +256,7 @@ mod tests {
         let sent = json!({"model": "m", "stream": true, "stream_options": {"include_usage": true}, "max_completion_tokens": 9,
             "reasoning_effort": "medium", "tools": [{"type": "function", "function": {"name": "f"}}],
             "messages": [{"role": "system", "content": "s"}, {"role": "assistant", "tool_calls": call},
-                {"role": "tool", "tool_call_id": "a", "content": "t"}, image, {"role": "user", "content": "go on"}]});
+                {"role": "tool", "tool_call_id": "a", "content": "Error:\nt"}, image, {"role": "user", "content": "go on"}]});
         let quirks = [Quirk::MaxCompletionTokens];
         assert_eq!(spelt(&request, &quirks, Unsupported::Refuse).unwrap(), (sent, Vec::new()));
     }

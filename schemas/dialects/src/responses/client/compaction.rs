@@ -88,6 +88,18 @@ pub(super) fn read(item: &Value, place: &str) -> Result<Message, WrongRequest> {
     Ok(Message { role: "user".to_owned(), content, ..Message::default() })
 }
 
+/// The item that stands for the conversation whose summary a response holds.
+pub(super) fn item(id: RequestId, response: &Value) -> Result<Value, Failure> {
+    let items = response.get("output").and_then(Value::as_array).into_iter().flatten();
+    let parts = items.filter_map(|item| item.get("content")?.as_array()).flatten();
+    let said: String = parts.filter_map(|part| part.get("text")?.as_str()).collect();
+    if said.trim().is_empty() {
+        return Err(Failure::provider(FailureKind::Broken, "the model gave no summary of the conversation"));
+    }
+    let (id, opaque) = (format!("cmp_{}_0", hex(id)), Issuer::Unknown.seal(&said));
+    Ok(json!({ "id": id, "type": "compaction", "encrypted_content": opaque }))
+}
+
 /// Writes the compacted conversation out of a response that holds the summary.
 pub(super) struct Compacting {
     pub(super) id: RequestId,
@@ -99,17 +111,7 @@ impl Writer for Compacting {
     fn whole(&mut self, answer: &Bytes, summary: &Summary) -> Result<Bytes, Failure> {
         let response = self.response.whole(answer, summary)?;
         let response: Value = serde_json::from_slice(&response).map_err(|error| unreadable(&error))?;
-        let items = response.get("output").and_then(Value::as_array).into_iter().flatten();
-        let parts = items.filter_map(|item| item.get("content")?.as_array()).flatten();
-        let said: String = parts.filter_map(|part| part.get("text")?.as_str()).collect();
-        if said.trim().is_empty() {
-            return Err(Failure::provider(FailureKind::Broken, "the model gave no summary of the conversation"));
-        }
-        let item = json!({
-            "id": format!("cmp_{}_0", hex(self.id)),
-            "type": "compaction",
-            "encrypted_content": Issuer::Unknown.seal(&said),
-        });
+        let item = item(self.id, &response)?;
         let whole = json!({
             "id": response_id(self.id),
             "object": "response.compaction",

@@ -28,7 +28,7 @@ pub(super) fn messages(items: Vec<Value>, place: &str, names: &Names) -> Result<
             "function_call_output" | "custom_tool_call_output" => messages.push(Message {
                 role: "tool".to_owned(),
                 tool_call_id: Some(text(&item, "call_id", &place)?),
-                content: Some(content(item.get("output"), &format!("{place}.output"))?),
+                content: Some(output(item.get("output"), &format!("{place}.output"))?),
                 ..Message::default()
             }),
             // What a provider did on its own; what came of it stands in the message behind it.
@@ -41,7 +41,8 @@ pub(super) fn messages(items: Vec<Value>, place: &str, names: &Names) -> Result<
             | "tool_search_call"
             | "tool_search_output" => {}
             tools::ADDITIONAL => {}
-            "compaction" => messages.push(compaction::read(&item, &place)?),
+            // The older name of it, which some versions of Codex write.
+            "compaction" | "compaction_summary" => messages.push(compaction::read(&item, &place)?),
             "item_reference" => return Err(wrong(place, "there is no such item here")),
             _ => return Err(foreign(format!("{place}.type"))),
         }
@@ -93,7 +94,9 @@ fn call(item: &Value, place: &str, names: &Names) -> Result<ToolCall, WrongReque
         let extra = Map::from_iter([("custom".to_owned(), json!({ "name": name, "input": input }))]);
         return Ok(ToolCall { id, kind: Some("custom".to_owned()), extra, ..ToolCall::default() });
     }
-    let arguments = Some(text(item, "arguments", place)?);
+    // Some agents give them back read.
+    let read = item.get("arguments").filter(|arguments| arguments.is_object()).map(Value::to_string);
+    let arguments = Some(read.map_or_else(|| text(item, "arguments", place), Ok)?);
     let function = FunctionCall { name: Some(name), arguments, extra: Map::new() };
     Ok(ToolCall { id, kind: Some("function".to_owned()), function: Some(function), ..ToolCall::default() })
 }
@@ -103,6 +106,14 @@ fn text(item: &Value, name: &str, place: &str) -> Result<String, WrongRequest> {
         Some(Value::String(text)) => Ok(text.clone()),
         None | Some(Value::Null) => Err(wrong(format!("{place}.{name}"), "it is missing")),
         Some(_) => Err(wrong(format!("{place}.{name}"), "it must be a text")),
+    }
+}
+
+/// What a tool gave: a text, parts, or an object, which is the text that it is.
+fn output(given: Option<&Value>, place: &str) -> Result<Content, WrongRequest> {
+    match given {
+        Some(object @ Value::Object(_)) => Ok(Content::Text(object.to_string())),
+        given => content(given, place),
     }
 }
 

@@ -13,6 +13,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod trigger;
 mod writer;
 
 use crate::client::{ClientRequest, Purpose, WrongRequest, own_words};

@@ -2,7 +2,7 @@
 //! name. Source: <https://platform.openai.com/docs/guides/migrate-to-responses>.
 
 use super::tools::{self, Names};
-use super::{foreign, input, wrong};
+use super::{foreign, input, trigger, wrong};
 use crate::client::WrongRequest;
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Content, Message};
@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 /// The request as a chat.
 pub(crate) fn agnostic(body: &[u8]) -> Result<Bytes, WrongRequest> {
+    let compacting = trigger::request(body)?;
+    let body = compacting.as_deref().unwrap_or(body);
     let request: Value = serde_json::from_slice(body).map_err(|error| WrongRequest::InvalidJson(error.to_string()))?;
     let Value::Object(mut request) = request else {
         return Err(WrongRequest::InvalidJson("it must be an object".to_owned()));

@@ -167,6 +167,47 @@ fn every_part_of_an_answer_becomes_an_item() {
 
 /// A deterministic walk over the bytes: one is changed, and the text is cut there.
 #[test]
+fn arguments_and_results_may_come_read() {
+    let chat = chat(
+        r#"{"model":"m","input":[{"role":"user","content":"Hi"},
+        {"type":"function_call","call_id":"c","name":"f","arguments":{"a":1}},
+        {"type":"function_call_output","call_id":"c","output":{"b":2}}]}"#,
+    );
+    let call = chat.messages[1].tool_calls.as_ref().unwrap()[0].function.clone().unwrap();
+    assert_eq!(call.arguments.as_deref(), Some("{\"a\":1}"));
+    assert_eq!(chat.messages[2].content.as_ref().unwrap().text(), "{\"b\":2}");
+}
+
+#[test]
+fn a_conversation_that_is_compacted_where_it_goes_on_is_one_item_whole_and_streamed() {
+    let body = r#"{"model":"m","input":[{"role":"user","content":"Hi"},{"type":"compaction_trigger"}]}"#;
+    assert!(chat(body).messages.last().unwrap().content.as_ref().unwrap().text().starts_with("Summarize"));
+    let answer = json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": "All done."}, "finish_reason": "stop"}]});
+    let whole = writer_of(body).whole(&answer.to_string().into(), &summary()).unwrap();
+    let whole: Value = serde_json::from_slice(&whole).unwrap();
+    let opaque = Issuer::Unknown.seal("All done.");
+    assert_eq!(
+        (whole["output"][0]["type"].as_str(), &whole["output"][0]["encrypted_content"]),
+        (Some("compaction"), &json!(opaque))
+    );
+
+    let (mut writer, mut out) = (writer_of(body), Vec::new());
+    for (text, reason) in [("All ", Value::Null), ("done.", json!("stop"))] {
+        let chunk = json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason}]});
+        writer.chunk(chunk.to_string().as_bytes(), &mut out).unwrap();
+    }
+    writer.end(&summary(), &mut out);
+    let events = crate::openai::provider::other_way::events(&out);
+    let events: Vec<Value> = events.iter().map(|event| serde_json::from_slice(&event.data).unwrap()).collect();
+    let kinds: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
+    let item = ["response.output_item.added", "response.output_item.done", "response.completed"];
+    assert_eq!(kinds, [&["response.created", "response.in_progress"][..], &item].concat());
+    assert_eq!(events[4]["response"]["output"], whole["output"]);
+    let numbers: Vec<u64> = events.iter().filter_map(|event| event["sequence_number"].as_u64()).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn no_request_and_no_answer_makes_it_panic() {
     let chunk = json!({ "choices": [{ "index": 0, "finish_reason": "stop", "delta": { "role": "assistant", "content": "a",
         "refusal": "b", "reasoning_content": "c", "annotations": [{ "type": "url_citation", "url_citation": {} }],

@@ -5,6 +5,7 @@ use super::echo::Echo;
 use super::error_event;
 use super::native::Native;
 use super::stream::Stream;
+use super::trigger;
 use crate::client::{ClientRequest, Now, Purpose, Writer, unreadable};
 use crate::thought_order::{ThoughtOrText, after, weave};
 use bytes::Bytes;
@@ -24,6 +25,7 @@ pub(crate) fn writer(asked: &ClientRequest, id: RequestId, now: Now) -> Box<dyn 
     let stream = Stream::new(Echo::of(&asked.body, id), hex(id), now);
     let response = Box::new(Translated { id, native: Native::of(&asked.body, id), stream, kept: None });
     match asked.purpose {
+        Purpose::Answer if trigger::is_last(&asked.body) => Box::new(trigger::Triggered::new(id, response)),
         Purpose::Answer => response,
         Purpose::Compaction => Box::new(Compacting { id, response }),
     }

@@ -4,6 +4,7 @@
 use super::content::{Side, output_text, parts};
 use super::spelling::{Spelling, wrong};
 use crate::thought_order::{ThoughtOrText, after, weave};
+use crate::tool_results::tell_failure;
 use penstock_schemas::chat::{Issuer, Message, ReasoningDetail, ToolCall};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
@@ -122,8 +123,9 @@ fn call(call: ToolCall, place: &str) -> Result<Value, Failure> {
     Ok(json!({ "type": "function_call", "call_id": call.id, "name": name, "arguments": arguments }))
 }
 
-fn result(message: Message, (place, is_custom): (&str, bool), spelling: &mut Spelling) -> Result<Value, Failure> {
+fn result(mut message: Message, (place, is_custom): (&str, bool), spelling: &mut Spelling) -> Result<Value, Failure> {
     use penstock_schemas::chat::Content;
+    tell_failure(&mut message);
     let output = match message.content {
         None => Value::from(""),
         Some(Content::Text(text)) => text.into(),

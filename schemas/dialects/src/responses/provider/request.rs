@@ -9,6 +9,7 @@ use crate::fit::OTHERS_OWN;
 use crate::json::{Edit, Fields, text};
 use crate::openai::provider::parts::{lift_shown, tell_of_others};
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers, unsupported};
+use crate::tool_results::joined;
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Reasoning};
 use penstock_schemas::envelope::Operation;
@@ -52,7 +53,7 @@ fn agnostic(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     })?;
     let mut spelling = Spelling::new(ask.unsupported);
     spelling.set("model", ask.model.as_str());
-    let items = input::items(lift_shown(tell_of_others(std::mem::take(&mut request.messages))), &mut spelling)?;
+    let items = input::items(lift_shown(tell_of_others(joined(std::mem::take(&mut request.messages)))), &mut spelling)?;
     spelling.set("input", items);
     if ask.wanted.delivery.is_stream() {
         spelling.set("stream", true);

@@ -27,6 +27,8 @@ pub(super) struct Reader {
     /// By place among the items.
     items: HashMap<u64, Item>,
     calls: u32,
+    /// The calls that began, by the ids that their results name.
+    called: Vec<String>,
     /// Pieces of reasoning, by place of the item, kind and place in it.
     pieces: HashMap<(u64, &'static str, u64), u32>,
     searches: u64,
@@ -91,6 +93,7 @@ impl Reader {
             is_done: false,
             items: HashMap::new(),
             calls: 0,
+            called: Vec::new(),
             pieces: HashMap::new(),
             searches: 0,
             said: 0,
@@ -209,6 +212,7 @@ impl Reader {
             return None;
         }
         answer::note_tool(item, &mut self.observed);
+        self.called.extend(text(item, "call_id").map(str::to_owned));
         let index = self.calls;
         self.calls += 1;
         let arguments = answer::arguments(item);
@@ -249,7 +253,7 @@ impl Reader {
     /// What of an item has not gone out piece by piece.
     fn finished(&mut self, place: u64, data: &Value) -> Vec<Delta> {
         let Some(item) = data.get("item") else { return Vec::new() };
-        let is_begun = self.items.get(&place).is_some_and(|item| item.is_begun);
+        let is_begun = self.item(place).is_begun;
         match kind(item) {
             Kind::Call | Kind::CustomCall => {
                 let began = self.added(place, data);
@@ -289,12 +293,31 @@ impl Reader {
         }
     }
 
+    /// What only the finished response holds: all of it where no item came before, else calls that nothing was told of.
+    fn untold(&mut self, response: &Value) -> Step {
+        let is_all = self.items.is_empty();
+        let mut deltas = Vec::new();
+        for (at, item) in list(response, "output").iter().enumerate() {
+            let is_call = matches!(kind(item), Kind::Call | Kind::CustomCall);
+            let is_known = text(item, "call_id").is_none_or(|id| self.called.iter().any(|known| known == id));
+            if is_all || is_call && !is_known {
+                // A place that no item of the stream has.
+                let place = u64::MAX - at as u64;
+                deltas.extend(self.finished(place, &serde_json::json!({ "item": item })));
+            }
+        }
+        self.step(deltas, &[])
+    }
+
     fn end(&mut self, data: &Value) -> Result<Step, Failure> {
         let response = data.get("response").unwrap_or(&Value::Null);
         usage::observe(response, self.searches, &mut self.observed);
         check(response)?;
         let mut out = Vec::new();
         self.role(&mut out);
+        if let Step::Hold(bytes) | Step::Content(bytes) = self.untold(response) {
+            out.extend_from_slice(&bytes);
+        }
         let reason = answer::finish_reason(response, self.calls > 0).to_owned();
         let last = ChunkChoice { finish_reason: Some(reason), ..ChunkChoice::default() };
         self.write(&[last], &mut out);
@@ -332,4 +355,50 @@ fn said(part: &Value) -> Vec<Delta> {
     let is_empty = content.is_none() && refusal.is_none();
     let says = (!is_empty).then(|| Delta { content, refusal, ..Delta::default() });
     says.into_iter().chain(list(part, "annotations").iter().map(cites)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{Form, ProviderFormat, Wanted};
+    use crate::responses::provider::Responses;
+    use penstock_schemas::envelope::Operation;
+    use serde_json::json;
+
+    /// What a chat client reads of these events.
+    fn read(events: &[Value]) -> (String, Vec<Value>, Value) {
+        let wanted = Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery: Delivery::Stream };
+        let mut reader = Responses.stream(wanted);
+        let mut out = Vec::new();
+        for event in events {
+            let event = crate::openai::provider::other_way::event(event);
+            if let Step::Hold(bytes) | Step::Content(bytes) = reader.read(&event).unwrap() {
+                out.extend_from_slice(&bytes);
+            }
+        }
+        let events = crate::openai::provider::other_way::events(&out);
+        let chunks: Vec<Value> = events.iter().filter_map(|event| serde_json::from_slice(&event.data).ok()).collect();
+        let delta = |chunk: &Value, name: &str| chunk.pointer(&format!("/choices/0/delta/{name}")).cloned();
+        let said = chunks.iter().filter_map(|chunk| delta(chunk, "content")?.as_str().map(str::to_owned)).collect();
+        let calls =
+            chunks.iter().filter_map(|chunk| delta(chunk, "tool_calls")).map(|calls| calls[0].clone()).collect();
+        (said, calls, chunks.last().unwrap()["choices"][0]["finish_reason"].clone())
+    }
+
+    #[test]
+    fn what_only_the_last_event_holds_goes_out_before_it_and_nothing_twice() {
+        let text = json!({"type": "message", "id": "m", "role": "assistant", "content": [{"type": "output_text", "text": "ab"}]});
+        let call = json!({"type": "function_call", "id": "f", "call_id": "c", "name": "f", "arguments": "{}"});
+        let last = json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [text, call]}});
+        let (said, calls, reason) = read(&[json!({"type": "response.created", "response": {"id": "r"}}), last.clone()]);
+        assert_eq!((said.as_str(), reason), ("ab", json!("tool_calls")));
+        assert_eq!((calls.len(), &calls[0]["id"], &calls[0]["function"]["arguments"]), (1, &json!("c"), &json!("{}")));
+
+        let done =
+            |at: u64, item: &Value| json!({"type": "response.output_item.done", "output_index": at, "item": item});
+        let (said, calls, _) = read(&[done(0, &text), last.clone()]);
+        assert_eq!((said.as_str(), calls.len()), ("ab", 1), "the call stands in the last event alone");
+        let (said, calls, _) = read(&[done(0, &text), done(1, &call), last]);
+        assert_eq!((said.as_str(), calls.len()), ("ab", 1));
+    }
 }

@@ -1,0 +1,96 @@
+//! Results of tools in a history: several of one call, as agents write them that report in pieces, and those of calls that
+//! failed, for providers that have no word for it. Knows no provider.
+
+use penstock_schemas::chat::{Content, Message, Part};
+
+/// What a failure is told by.
+const FAILED: &str = "Error: ";
+
+/// The messages with one result for each call: of several behind the same turn, the later ones go on in the first.
+pub(crate) fn joined(messages: Vec<Message>) -> Vec<Message> {
+    let mut joined: Vec<Message> = Vec::with_capacity(messages.len());
+    for message in messages {
+        let run = joined.iter().rposition(|message| message.role != "tool").map_or(0, |last| last + 1);
+        let same = |known: &&mut Message| known.tool_call_id.is_some() && known.tool_call_id == message.tool_call_id;
+        let first = joined[run..].iter_mut().find(same).filter(|_| message.role == "tool");
+        match first {
+            Some(first) => go_on(first, message),
+            None => joined.push(message),
+        }
+    }
+    joined
+}
+
+fn go_on(first: &mut Message, more: Message) {
+    first.is_error = first.is_error.or(more.is_error);
+    first.cache_control = first.cache_control.take().or(more.cache_control);
+    first.content = match (first.content.take(), more.content) {
+        (Some(Content::Text(first)), Some(Content::Text(more))) => Some(Content::Text(format!("{first}\n{more}"))),
+        (Some(first), Some(more)) => Some(Content::Parts([first.into_parts(), more.into_parts()].concat())),
+        (first, more) => first.or(more),
+    };
+}
+
+/// Says in its text that a call failed, where that is not said already; the provider has no other place for it.
+pub(crate) fn tell_failure(message: &mut Message) {
+    if message.is_error.take() != Some(true) {
+        return;
+    }
+    let said = message.content.as_ref().map(Content::text).unwrap_or_default().to_ascii_lowercase();
+    if ["error", "<error", "<tool_use_error"].iter().any(|word| said.trim_start().starts_with(word)) {
+        return;
+    }
+    message.content = Some(match message.content.take() {
+        Some(Content::Parts(parts)) => Content::Parts([vec![Part::text(FAILED.trim_end())], parts].concat()),
+        Some(Content::Text(text)) => Content::Text(format!("{FAILED}{text}")),
+        None => Content::Text(FAILED.trim_end().to_owned()),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn messages(messages: &Value) -> Vec<Message> {
+        serde_json::from_value(messages.clone()).unwrap()
+    }
+
+    #[test]
+    fn results_of_one_call_are_one_and_those_of_a_later_turn_are_its_own() {
+        let result = |id: &str, content: &str| json!({"role": "tool", "tool_call_id": id, "content": content});
+        let call = json!({"role": "assistant", "tool_calls": [{"id": "a"}, {"id": "b"}]});
+        let all = json!([
+            result("a", "1"),
+            call,
+            result("a", "2"),
+            result("b", "3"),
+            result("a", "4"),
+            call,
+            result("a", "5")
+        ]);
+        let joined = joined(messages(&all));
+        let said: Vec<String> = joined.iter().filter_map(|message| Some(message.content.as_ref()?.text())).collect();
+        assert_eq!(said, ["1", "2\n4", "3", "5"]);
+    }
+
+    #[test]
+    fn a_failure_is_told_once() {
+        for (content, told) in [
+            (json!("no such file"), json!("Error: no such file")),
+            (json!("Error: no such file"), json!("Error: no such file")),
+            (json!("<tool_use_error>no</tool_use_error>"), json!("<tool_use_error>no</tool_use_error>")),
+            (Value::Null, json!("Error:")),
+            (
+                json!([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]),
+                json!([{"type": "text", "text": "Error:"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]),
+            ),
+        ] {
+            let failed = json!([{"role": "tool", "tool_call_id": "a", "is_error": true, "content": content}]);
+            let mut message = messages(&failed).remove(0);
+            tell_failure(&mut message);
+            assert_eq!(json!(message)["content"], told, "{content}");
+            assert_eq!(message.is_error, None);
+        }
+    }
+}
