@@ -39,6 +39,7 @@ use tracing::warn;
 
 mod body;
 mod bytes;
+mod fill;
 mod meter;
 mod relay;
 mod report;
@@ -343,7 +344,10 @@ impl Exchange<'_> {
     }
 
     fn ended(&self, head: Option<Head>, report: &Report) -> Ended {
-        Ended { head, summary: sum_up(self.card, report.observed.usage, report.counted) }
+        let model = &self.envelope.plan.current().target.model;
+        // Lines of batches have prices of their own, and no tier.
+        let card = if report.observed.is_flex { self.provider.model_as_served(model, true) } else { self.card };
+        Ended { head, summary: sum_up(card, report.observed.usage, report.counted) }
     }
 
     /// Sends a frame; a client that does not read does not hold it up beyond the total time.

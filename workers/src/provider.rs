@@ -12,6 +12,7 @@ use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ModelId, ProviderId};
+use penstock_schemas::price::Prices;
 use penstock_schemas::provider_key::{KeySource, ProviderKey};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,6 +57,7 @@ pub struct Provider {
     models: HashMap<ModelId, ModelCard>,
     /// Those that its batch API has prices for, with these.
     in_batch: HashMap<ModelId, ModelCard>,
+    in_flex: HashMap<ModelId, ModelCard>,
     /// How its batch API is spoken to.
     pub batch_api: Option<BatchDialect>,
     /// What every other model is taken for.
@@ -96,7 +98,8 @@ impl Provider {
             server: server(&config.base_url),
             unknown: config.unknown,
             batch_api: config.batch_api,
-            in_batch: config.models.iter().filter_map(in_batch).map(|card| (card.model.clone(), card)).collect(),
+            in_batch: priced(&config.models, Prices::in_batch),
+            in_flex: priced(&config.models, Prices::in_flex),
             models: config.models.into_iter().map(|card| (card.model.clone(), card)).collect(),
             clients: Mutex::default(),
             session_client: Mutex::default(),
@@ -146,6 +149,11 @@ impl Provider {
     /// What is known of a model as a line of a batch: with the prices of the batch API, where these are known.
     pub fn model_in_batch(&self, model: &ModelId) -> Option<&ModelCard> {
         self.in_batch.get(model).or_else(|| self.model(model))
+    }
+
+    /// What is known of a model as it was served: with the prices of the provider's slower tier, where it says so.
+    pub fn model_as_served(&self, model: &ModelId, is_flex: bool) -> Option<&ModelCard> {
+        self.in_flex.get(model).filter(|_| is_flex).or_else(|| self.model(model))
     }
 
     /// The key that was picked, or the token that it is exchanged for; `None` when the provider wants none.
@@ -258,9 +266,12 @@ fn server(base_url: &str) -> (String, u16) {
     (host, url.and_then(|url| url.port_or_known_default()).unwrap_or_default())
 }
 
-/// A model with the prices of its provider's batch API; `None` when these are not known.
-fn in_batch(card: &ModelCard) -> Option<ModelCard> {
-    let price = card.price.as_ref()?;
-    let prices = price.prices.in_batch()?;
-    Some(ModelCard { price: Some(PriceRow { prices, ..price.clone() }), ..card.clone() })
+/// The models with other prices than usual, as far as these are known.
+fn priced(models: &[ModelCard], at: impl Fn(&Prices) -> Option<Prices>) -> HashMap<ModelId, ModelCard> {
+    let other = |card: &ModelCard| {
+        let price = card.price.as_ref()?;
+        let price = PriceRow { prices: at(&price.prices)?, ..price.clone() };
+        Some((card.model.clone(), ModelCard { price: Some(price), ..card.clone() }))
+    };
+    models.iter().filter_map(other).collect()
 }

@@ -14,6 +14,16 @@ impl Prices {
     }
 }
 
+impl Prices {
+    /// The prices of an answer that was served in the provider's slower tier: the rate of its batch API, for what is read from
+    /// a cache too. Source: <https://platform.openai.com/docs/guides/flex-processing>.
+    pub fn in_flex(&self) -> Option<Self> {
+        let rates = self.batch?;
+        let rates = BatchRates { cache_read: Some(rates.tokens), ..rates };
+        Self { batch: Some(rates), ..self.clone() }.in_batch()
+    }
+}
+
 impl TokenPrices {
     /// These in a batch.
     fn at(self, rates: BatchRates) -> Self {
@@ -122,6 +132,9 @@ mod tests {
             .unwrap();
             let cost = |input| prices.in_batch().unwrap().cost(&usage(input)).unwrap().to_string();
             assert_eq!((cost(100), cost(1600)), (short.to_owned(), long.to_owned()), "{rates}");
+            let in_flex = prices.in_flex().unwrap().cost(&usage(100)).unwrap().to_string();
+            let halved = if rates.contains("0.5") { "0.015065" } else { "0.01513" };
+            assert_eq!(in_flex, halved, "what is read from a cache costs the same part: {rates}");
         }
         assert_eq!(Prices::default().in_batch(), None);
     }

@@ -114,7 +114,7 @@ impl CallContext {
         let card = if start.native_batch {
             self.provider.model_in_batch(&start.target.model)
         } else {
-            self.provider.model(&start.target.model)
+            self.provider.model_as_served(&start.target.model, report.observed.is_flex)
         };
         let summary = sum_up(card, report.observed.usage, report.counted);
         let is_known = summary.usage_source != UsageSource::Unknown;

@@ -1,6 +1,7 @@
 //! The streamed half of an attempt: events as they come, in as few frames as possible and without delaying one. Nothing
 //! goes out before the first content, so a stream that fails at its start can still be had from elsewhere.
 
+use super::fill::Fill;
 use super::meter::Meter;
 use super::report::{Report, Stop};
 use super::stamp::Stamp;
@@ -51,6 +52,7 @@ struct Relay<'a> {
     cutter: Cutter,
     reader: Box<dyn StreamReader>,
     stamp: Option<Stamp>,
+    fill: Option<Fill>,
     meter: Option<Box<Meter>>,
     /// Ready to go out, or waiting for the first content.
     out: BytesMut,
@@ -75,6 +77,7 @@ pub(super) async fn relay(
         cutter: exchange.adapter.framing().cutter(EVENT_BYTES),
         reader: tool_map::reader(surrogates::reader(exchange.adapter, exchange.wanted), report.tools.clone()),
         stamp: exchange.stamp(),
+        fill: exchange.fill(),
         meter: exchange.meter().map(Box::new),
         out: BytesMut::new(),
         start: Some(start),
@@ -150,9 +153,10 @@ impl Relay<'_> {
     }
 
     fn put(&mut self, bytes: &[u8]) {
-        match &mut self.stamp {
-            None => self.out.extend_from_slice(bytes),
-            Some(stamp) => stamp.put_on(bytes, &mut self.out),
+        match (&mut self.stamp, &mut self.fill) {
+            (Some(stamp), _) => stamp.put_on(bytes, &mut self.out),
+            (None, Some(fill)) => fill.put_on(bytes, &mut self.out),
+            (None, None) => self.out.extend_from_slice(bytes),
         }
     }
 

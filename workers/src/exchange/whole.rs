@@ -50,7 +50,8 @@ impl Exchange<'_> {
     /// # Errors
     /// When it holds an error or no answer, or cannot be understood.
     pub async fn read_whole(&self, body: &Bytes, report: &mut Report) -> Result<Bytes, Failure> {
-        let whole = heavy(body.len(), || surrogates::read_whole(self.adapter, self.wanted, body)).await?;
+        let whole = heavy(body.len(), || surrogates::read_whole(self.adapter, self.wanted, body)).await;
+        let whole = whole.inspect_err(|_| report.observed = self.adapter.observe_failed(body))?;
         report.observed = whole.observed;
         report.length = whole.bytes.len() as u64;
         self.doubt(report);
@@ -63,7 +64,9 @@ impl Exchange<'_> {
         };
         self.note_images(&bytes, report);
         let counted = report.counted.and_then(|counted| counted.input);
-        let Some(mut stamp) = self.stamp().map(|stamp| stamp.counted(counted)) else { return Ok(bytes) };
+        let Some(mut stamp) = self.stamp().map(|stamp| stamp.counted(counted)) else {
+            return Ok(self.fill().map_or_else(|| bytes.clone(), |fill| fill.whole(bytes.clone())));
+        };
         let mut stamped = BytesMut::with_capacity(bytes.len() + 128);
         stamp.put_on(&bytes, &mut stamped);
         Ok(stamped.freeze())
