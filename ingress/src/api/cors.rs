@@ -20,7 +20,9 @@ const EXPOSED: &str = "x-request-id, request-id, retry-after, x-should-retry, id
     x-penstock-request-id, x-penstock-target, x-penstock-attempts, x-penstock-cache, x-penstock-cache-age, x-penstock-cache-similarity, x-penstock-cost-usd, \
     x-penstock-dropped-params, x-penstock-usage, x-penstock-downgraded, x-ratelimit-limit-requests, \
     x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, \
-    x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, x-goog-upload-url, x-goog-upload-status, \
+    x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, anthropic-ratelimit-requests-limit, \
+    anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, anthropic-ratelimit-tokens-limit, \
+    anthropic-ratelimit-tokens-remaining, anthropic-ratelimit-tokens-reset, x-goog-upload-url, x-goog-upload-status, \
     x-goog-upload-size-received";
 
 const METHODS: &str = "GET, POST, DELETE";

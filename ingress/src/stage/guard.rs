@@ -61,7 +61,7 @@ impl RequestGuard {
                 reply::refuse(self.dialect, &refusal, self.id)
             }
         };
-        self.limits.write(&mut response);
+        self.limits.write(&mut response, self.dialect);
         response
     }
 }
