@@ -61,6 +61,7 @@ async fn read(warehouse: &Warehouse, query: &RowQuery, drift_alarms: f64) -> Res
         }
         RowQuestion::CatchUp => Ok(RowReport::default()),
         RowQuestion::Ratings(score) => trials::ratings(warehouse, score, &seen).await,
+        RowQuestion::Lengths => trials::lengths(warehouse, &seen).await,
         RowQuestion::LabelCount(page) => labels::count(warehouse, page, &seen).await,
         RowQuestion::Labels(page) => labels::list(warehouse, page, &seen).await,
         RowQuestion::Experiment { name, score } => trials::experiment(warehouse, (name, score), &seen).await,

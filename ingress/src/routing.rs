@@ -8,6 +8,7 @@ mod heads;
 mod language;
 mod learning;
 mod learnt;
+mod lengths;
 mod lot;
 mod memory;
 mod order;

@@ -48,6 +48,9 @@ pub enum RowQuestion {
     CatchUp,
     /// The means of the scores of this name, target by target: `{"target", "scores", "mean"}`.
     Ratings(String),
+    /// How long the answers of each target to each project were, those with the most answers first:
+    /// `{"target", "project", "answers", "tokens"}`.
+    Lengths,
     /// How many scored answers of `auto` there are, and the latest score: `{"labels", "newest"}`.
     LabelCount(LabelPage),
     /// The latest of them: `{"target", "score", "unit", "at", "features", "propensity"}`.

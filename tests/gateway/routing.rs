@@ -265,6 +265,27 @@ async fn a_drawn_arm_is_the_same_in_every_ingress_for_a_user_a_session_and_a_con
 }
 
 #[tokio::test]
+async fn how_long_answers_are_expected_to_be_is_known_again_after_a_restart() {
+    let mut world = world("strategy = \"cost\"\nexplore = \"0%\"").await;
+    let request = json!({ "model": "pick", "messages": [{ "role": "user", "content": "Hello!" }] });
+    let expected = async |world: &World| {
+        let told = dry_run(world, &json!({ "request": request })).await;
+        let all = told["candidates"].as_array().cloned().unwrap_or_default();
+        let own = all.iter().find(|one| one["target"] == "beta/m").map(|one| one["usd"].as_f64());
+        own.flatten().unwrap_or_else(|| panic!("{told}"))
+    };
+    let unknown = expected(&world).await;
+    assert_eq!(target(world.ask("pick")).await, "beta/m");
+    let known = expected(&world).await;
+    assert!(known < unknown / 2.0, "short answers cost less than the usual ones: {known} {unknown}");
+    world.attempts(1).await;
+    world.crash().await;
+    world.again().await;
+    until("lengths to be known again", async || (expected(&world).await.to_bits() == known.to_bits()).then_some(()))
+        .await;
+}
+
+#[tokio::test]
 async fn a_dry_run_is_for_who_may_see_the_project() {
     let world = world("strategy = \"cost\"").await;
     let request = json!({ "model": "pick", "messages": [{ "role": "user", "content": "Hello!" }] });

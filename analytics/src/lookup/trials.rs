@@ -1,4 +1,5 @@
-//! What routing asks of the ledger: how good each target's answers were found, and what the arms of an experiment came to.
+//! What routing asks of the ledger: how good each target's answers were found and how long they were, and what the arms of an
+//! experiment came to.
 
 use super::rows::{VISIBLE, VisibleProjects, fetch};
 use crate::warehouse::Warehouse;
@@ -7,6 +8,9 @@ use penstock_schemas::rows::{MOST_LISTED, RowReport};
 
 /// Days of scores and requests that count.
 const RATED: u32 = 30;
+
+/// Days of answers whose lengths count: models change, and so do those who ask.
+const MEASURED: u32 = 7;
 
 /// The means of a score. What is worth less than nothing or more than all counts as that.
 pub(super) async fn ratings(warehouse: &Warehouse, score: &str, seen: &VisibleProjects) -> Result<RowReport, Error> {
@@ -19,6 +23,20 @@ pub(super) async fn ratings(warehouse: &Warehouse, score: &str, seen: &VisiblePr
         GROUP BY target ORDER BY scores DESC LIMIT ?"
     );
     let query = seen.bind(warehouse.client().query(&sql).bind(score)).bind(MOST_LISTED);
+    Ok(RowReport { data: fetch(query).await?, ..RowReport::default() })
+}
+
+/// The lengths of answers, in tokens, by target and project.
+pub(super) async fn lengths(warehouse: &Warehouse, seen: &VisibleProjects) -> Result<RowReport, Error> {
+    let sql = format!(
+        "SELECT concat(toString(provider), '/', toString(model)) AS target, toString(project) AS project, count() AS answers,
+            avg(total_output_tokens) AS tokens
+        FROM attempts
+        WHERE started_at >= now() - INTERVAL {MEASURED} DAY AND outcome = 'served' AND total_output_tokens > 0
+            AND operation IN ('chat', 'completions') AND {VISIBLE}
+        GROUP BY target, project ORDER BY answers DESC, target, project LIMIT ?"
+    );
+    let query = seen.bind(warehouse.client().query(&sql)).bind(MOST_LISTED);
     Ok(RowReport { data: fetch(query).await?, ..RowReport::default() })
 }
 

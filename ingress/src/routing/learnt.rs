@@ -1,6 +1,6 @@
 //! What this ingress has learnt from the answers that passed through it: how long each target takes, how long its answers
-//! are, which conversation it has just read, and what scores say. In memory alone: a new process learns anew, and knows the
-//! workers' gossip until then. Takes the time; decides nothing.
+//! are, which conversation it has just read, and what scores say. In memory alone: a new process is told the lengths by the ledger,
+//! learns times anew, and knows the workers' gossip until then. Takes the time; decides nothing.
 
 mod watch;
 
@@ -86,6 +86,15 @@ struct Warmth {
     target: Target,
     tokens: u64,
     at: UnixMicros,
+}
+
+/// What answers of a target to a project were like before this process began.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct KnownLength {
+    pub(super) target: Target,
+    pub(super) project: String,
+    pub(super) answers: u32,
+    pub(super) tokens: f64,
 }
 
 impl Mean {
@@ -188,6 +197,26 @@ impl Learnt {
     /// The mean of the scores of this name, from 0 to 1.
     pub(crate) fn quality(&self, score: &str, target: &Target) -> Option<f64> {
         self.facts().qualities.get(score)?.get(target).copied()
+    }
+
+    /// Takes what was known of lengths before this process began, where it has seen no answer itself.
+    pub(super) fn recall(&self, all: impl Iterator<Item = KnownLength>) {
+        let mut facts = self.facts();
+        let mut sums: HashMap<Target, (f64, u32)> = HashMap::new();
+        for KnownLength { target, project, answers, tokens } in all {
+            let (sum, count) = sums.entry(target.clone()).or_default();
+            (*sum, *count) = (*sum + tokens * f64::from(answers), count.saturating_add(answers));
+            let key = (target, project);
+            bound(&mut facts.lengths, LENGTHS, &key);
+            facts.lengths.entry(key).or_insert(Mean { value: tokens, count: answers, at: None });
+        }
+        for (target, (sum, count)) in sums {
+            bound(&mut facts.paces, TARGETS, &target);
+            let length = &mut facts.paces.entry(target).or_default().length;
+            if length.count == 0 && count > 0 {
+                *length = Mean { value: sum / f64::from(count), count, at: None };
+            }
+        }
     }
 
     /// Takes the means of the scores of a name.

@@ -3,6 +3,7 @@
 use super::heads::Heads;
 use super::learning::HeadSchool;
 use super::learnt::Learnt;
+use super::lengths;
 use super::pins::Pins;
 use super::ratings;
 use super::stops::ArmStops;
@@ -36,6 +37,7 @@ impl RouteMemory {
     /// When a bucket cannot be set up.
     pub(crate) async fn open(bus: &Bus, config: &IngressConfig, models: &Models) -> Result<Self, BusError> {
         let (learnt, pins) = (Learnt::default(), Pins::follow(&bus.pins().await?));
+        lengths::recall(bus, bus.life(), &learnt, config.models.values());
         ratings::follow(bus, bus.life(), &learnt, config.models.values());
         let (stops, shadows) = (ArmStops::follow(&bus.arm_stops().await?), Arc::new(Semaphore::new(SHADOWS)));
         let bucket = bus.heads().await?;
