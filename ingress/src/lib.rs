@@ -49,4 +49,4 @@ mod strangers;
 pub use batches::SHOWN as BATCHES_SHOWN;
 pub use config::{Declared, IngressConfig, Strategy, VirtualModel};
 pub use role::Ingress;
-pub use routing::chances;
+pub use routing::{chances, untold};

@@ -23,7 +23,7 @@ pub(crate) use expect::Sources;
 pub(crate) use learnt::{Learnt, RouteWatch, WatchedCall};
 pub(crate) use lot::share;
 pub(crate) use memory::RouteMemory;
-pub use other_policy::chances;
+pub use other_policy::{chances, untold};
 pub(crate) use pins::Pin;
 pub(crate) use stops::ArmStops;
 pub(crate) use traits::{RouteQuery, Traits};

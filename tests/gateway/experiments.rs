@@ -123,4 +123,43 @@ async fn what_another_policy_would_have_cost_is_estimated_from_decisions_that_mi
     let unknown = estimate("strategy = \"fallback\"\ntargets = [{ model = \"gamma/m\" }]").await;
     let cost = figure(&unknown, "cost");
     assert_eq!((&cost["after"], &cost["unseen"]), (&Value::Null, &json!(1.0)), "nothing is known of it");
+    // Which of them a cheaper new one would have won, nobody foretold.
+    let new = format!("strategy = \"cost\"\n{}", targets.replace("]\n", ", { model = \"gamma/m\" }]\n"));
+    assert_eq!(figure(&estimate(&new).await, "cost")["after"], Value::Null);
+    let here = format!(
+        "strategy = \"fallback\"\nregions = [\"eu\"]\n{}",
+        targets.replace("\"beta/m\"", "\"beta/m\", region = \"eu\"")
+    );
+    let kept = figure(&estimate(&here).await, "cost");
+    assert_eq!(
+        kept["after"]["mean"],
+        figure(&cheap, "cost")["after"]["mean"],
+        "a hard rule of the whole model is looked at"
+    );
+}
+
+#[tokio::test]
+async fn a_policy_whose_conditions_the_ledger_cannot_judge_is_refused_and_says_which() {
+    let world = World::setup().start().await;
+    let run = async |policy: &str, more: &[&str]| {
+        let file = world.folder().write("policy.toml", policy);
+        let file = file.to_str().expect("its path is text").to_owned();
+        world.run(&[&["route", "what-if", "--policy", &file][..], more].concat()).await
+    };
+    let targets = "strategy = \"cost\"\ntargets = [{ model = \"alpha/m\" }, { model = \"beta/m\" }]\n";
+    let ruled = format!(
+        "[models.ruled]\n{targets}rules = [{{ name = \"agents\", match = {{ tools = true }}, targets = [\"alpha/m\"] }}]\n"
+    );
+    let plain = format!("[models.plain]\n{targets}");
+    let refused = run(&ruled, &[]).await;
+    assert!(refused.code != 0, "{}", refused.out);
+    assert!(refused.err.contains("`ruled`") && refused.err.contains("(agents)"), "{}", refused.err);
+    let both = format!("{ruled}{plain}");
+    let told = run(&both, &["--format", "json"]).await;
+    let told: Value = serde_json::from_str(&told.out).unwrap_or_else(|error| panic!("{error}: {}", told.out));
+    let of = |name: &str| told["data"].as_array().and_then(|all| all.iter().find(|one| one["model"] == name));
+    assert!(of("ruled").is_some_and(|one| one["refused"].is_string()), "{told}");
+    assert!(of("plain").is_some_and(|one| one["refused"].is_null()), "{told}");
+    assert!(run(&both, &["--model", "plain"]).await.code == 0);
+    assert!(run(&both, &["--model", "ruled"]).await.code != 0);
 }

@@ -28,7 +28,7 @@ impl<'a> HardRule<'a> {
     }
 
     /// Why a target may not be called, and by what; `None`: it may.
-    fn forbids(&self, link: &ModelLink) -> Option<(String, String)> {
+    pub(super) fn forbids(&self, link: &ModelLink) -> Option<(String, String)> {
         let by = |key: &str| if self.name.is_empty() { key.to_owned() } else { format!("rule {}: {key}", self.name) };
         let provider = link.link.target.provider.as_str();
         if !self.providers.is_empty() && !self.providers.iter().any(|pattern| matches(pattern, provider)) {

@@ -1,6 +1,6 @@
 //! `penstock route what-if`: what the virtual models of another configuration would have come to, estimated from the decisions
-//! in the ledger. Of a policy it knows the strategy, the targets with their weights and qualities, `min_quality` and
-//! `max_usd_per_request`; conditions and hard rules are not looked at, because the ledger does not keep requests.
+//! in the ledger. Of a policy it knows the strategy, the targets with their weights and qualities, `providers`, `regions`,
+//! `min_quality` and `max_usd_per_request`; of a model with conditions or an experiment it says that it cannot tell.
 
 use super::output::{print, write};
 use super::route_heads::{self, HeadsOptions};
@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::{Format, Place};
 use anyhow::{Context, anyhow, bail};
 use penstock_analytics::SqlFormat;
-use penstock_ingress::{VirtualModel, chances};
+use penstock_ingress::{VirtualModel, chances, untold};
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::experiment::{Estimate, Figure};
@@ -66,21 +66,32 @@ pub(crate) async fn run(place: &Place, command: &RouteCommand) -> anyhow::Result
     };
     let other = Config::load(&Place { config: Some(options.policy.clone()), ..place.clone() })?;
     let since = parse_time("since", &options.since, clock::now()).map_err(|why| anyhow!(why))?;
-    let mut found = Vec::new();
+    let (mut found, mut refused) = (Vec::new(), Vec::new());
     for (name, model) in &other.ingress.models {
         if options.model.as_ref().is_some_and(|wanted| wanted != name) {
+            continue;
+        }
+        if let Some(why) = untold(model) {
+            refused.push((name.clone(), why));
             continue;
         }
         let rows = read(place, name, since, &model.routing.score).await?;
         let decisions: Vec<Logged> = rows.iter().filter_map(|row| logged(row, model)).collect();
         found.push((name.clone(), compare(&decisions)));
     }
+    let told = refused.iter().map(|(name, why)| format!("nothing can be estimated of `{name}`: {why}"));
+    let told: Vec<String> = told.collect();
     if found.is_empty() {
-        bail!("the policy has no virtual model of that name");
+        bail!(if told.is_empty() {
+            "the policy has no virtual model of that name".to_owned()
+        } else {
+            told.join("; ")
+        });
     }
     if options.format == Format::Json {
-        let all: Vec<Value> =
-            found.iter().map(|(model, figures)| json!({ "model": model, "figures": figures })).collect();
+        let estimated = found.iter().map(|(model, figures)| json!({ "model": model, "figures": figures }));
+        let refused = refused.iter().map(|(model, why)| json!({ "model": model, "figures": [], "refused": why }));
+        let all: Vec<Value> = estimated.chain(refused).collect();
         let none: [[String; 0]; 0] = [];
         print(options.format, &[], &none, &json!({ "data": all }))?;
         return Ok(ExitCode::SUCCESS);
@@ -90,6 +101,9 @@ pub(crate) async fn run(place: &Place, command: &RouteCommand) -> anyhow::Result
     print(options.format, &["model", "figure", "decisions", "worth", "was", "would have been"], &rows, &Value::Null)?;
     if rows.is_empty() {
         write(b"the ledger has no decisions of these virtual models since then\n")?;
+    }
+    for line in told {
+        write(format!("{line}\n").as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
