@@ -1,7 +1,7 @@
 //! The strategy `auto`: each question goes to the target whose answer to it is worth its cost, by what is known of such questions;
 //! and it learns from scores.
 
-use penstock_tests::{Answer, Ask, World, tool, until};
+use penstock_tests::{Answer, Ask, World, address_in, tool, until};
 use serde_json::{Value, json};
 
 const EASY: &str = "Which city is the capital of France?";
@@ -133,6 +133,35 @@ async fn ask_and_score(world: &World, count: u32, value: f64) {
         let is_taken = async || (world.post("/v1/feedback", &score).await.status == 200).then_some(());
         until("the score to be taken", is_taken).await;
     }
+}
+
+#[tokio::test]
+async fn two_ingresses_come_to_the_same_heads_and_a_score_given_to_one_changes_what_the_other_decides() {
+    let mut world = world("cost_quality = 1", "", false).await;
+    let (_other, line) = world.role("ingress").await;
+    let other = address_in(&line);
+    let target = async |address: &str| ask(&world, EASY).at(address).await.header("x-penstock-target").to_owned();
+    let both = [world.address().to_owned(), other.clone()];
+    for address in &both {
+        assert_eq!(target(address).await, "alpha/m", "nothing was learnt yet");
+    }
+    // All are asked of the first, and scored at the second.
+    for number in 0..14 {
+        let answer = ask(&world, &format!("Who wrote the book number {number}?")).await;
+        let score = json!({ "request_id": answer.header("x-penstock-request-id"), "name": "quality", "value": 0.0 });
+        let is_taken = async || (world.post("/v1/feedback", &score).at(&other).await.status == 200).then_some(());
+        until("the score to be taken", is_taken).await;
+    }
+    let known = async |address: &str| {
+        let answer = world.get("/admin/v1/heads").at(address).key(world.admin_key()).await;
+        Some(answer.json()["data"][0].clone()).filter(|heads| heads["labels"] == json!(14))
+    };
+    let mut heads = Vec::new();
+    for address in &both {
+        heads.push(until("all scores to be learnt", async || known(address).await).await);
+        until("what was learnt to decide", async || (target(address).await == "beta/m").then_some(())).await;
+    }
+    assert_eq!(heads[0], heads[1]);
 }
 
 #[tokio::test]
