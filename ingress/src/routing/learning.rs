@@ -171,8 +171,9 @@ fn make(links: &[ModelLink], qualities: &[f64], scored: &[Scored]) -> Vec<Target
         let cut = |label: &Label| Label { features: label.features[..WORDS].to_vec(), ..label.clone() };
         let words: Vec<Label> = own().map(cut).collect();
         let [start_words, start_whole] = shipped().to_learn_from(*quality, qualities);
-        let Some(by_words) = fit(&start_words, &words) else { continue };
-        let by_whole = fit(&start_whole, &whole);
+        let covariance = &shipped().basis.covariance;
+        let Some(by_words) = fit(&start_words, covariance, &words) else { continue };
+        let by_whole = fit(&start_whole, covariance, &whole);
         let judged = by_whole.as_ref().unwrap_or(&by_words);
         #[expect(clippy::cast_possible_truncation, reason = "figures for the eye")]
         heads.push(TargetHead {

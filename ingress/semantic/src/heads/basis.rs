@@ -32,6 +32,9 @@ pub struct Basis {
     pub centres: Vec<Vec<f32>>,
     /// How near questions usually are to each.
     pub usual: Vec<f32>,
+    /// How the features behind the constant vary together: their covariance, a lower triangle by rows. It says how surely a weight
+    /// is known that was learnt from these questions.
+    pub covariance: Vec<Vec<f32>>,
 }
 
 impl Basis {

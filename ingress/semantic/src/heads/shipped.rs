@@ -77,6 +77,7 @@ impl ShippedHeads {
             out.extend(row.iter().flat_map(|x| ((x / scale).round() as i8).to_le_bytes()));
         }
         full(&self.basis.usual, &mut out);
+        self.basis.covariance.iter().for_each(|row| full(row, &mut out));
         self.weak.iter().chain(&self.strong).for_each(|weights| full(weights, &mut out));
         full(&[self.usual_gain], &mut out);
         out
@@ -91,10 +92,11 @@ impl ShippedHeads {
         let axes = (0..AXES).map(|_| reader.row()).collect::<Option<_>>()?;
         let centres = (0..CENTRES).map(|_| reader.row()).collect::<Option<_>>()?;
         let usual = reader.numbers(CENTRES)?;
+        let covariance = (1..WHOLE).map(|length| reader.numbers(length)).collect::<Option<_>>()?;
         let weak = [reader.numbers(WORDS)?, reader.numbers(WHOLE)?];
         let strong = [reader.numbers(WORDS)?, reader.numbers(WHOLE)?];
         let usual_gain = reader.numbers(1)?[0];
-        let basis = Basis { words, middle, axes, centres, usual };
+        let basis = Basis { words, middle, axes, centres, usual, covariance };
         reader.0.is_empty().then_some(Self { basis, weak, strong, usual_gain })
     }
 }

@@ -1,7 +1,7 @@
 //! The basis of features: what is usual of questions, the axes in which their vectors differ most, and the centres that they gather
 //! around; and a head that begins with nothing. Knows no file.
 
-use super::RoutedQuestion;
+use super::{RoutedQuestion, features, weight};
 use crate::data::hash;
 use penstock_semantic::heads::{AXES, Basis, CENTRES, Label, TEXT_FEATURES, text_features};
 
@@ -17,11 +17,32 @@ pub(super) fn make_basis(all: &[&RoutedQuestion]) -> Basis {
     let vectors: Vec<&[f32]> = all.iter().map(|one| &one.vector[..]).collect();
     let middle = sum(vectors.iter().copied()).into_iter().map(|x| x / vectors.len() as f32).collect();
     let axes = axes(&vectors, &middle);
-    let mut basis = Basis { words, middle, axes, centres: centres(all), usual: vec![0.0; CENTRES] };
+    let usual = vec![0.0; CENTRES];
+    let mut basis = Basis { words, middle, axes, centres: centres(all), usual, covariance: Vec::new() };
     let shares: Vec<Vec<f32>> = vectors.iter().map(|vector| basis.shares(vector)).collect();
     let usual = sum(shares.iter().map(|shares| &shares[..]));
     basis.usual = usual.into_iter().map(|x| x / vectors.len() as f32).collect();
+    basis.covariance = covariance(&basis, all);
     basis
+}
+
+/// The covariance of all features behind the constant, each question counted as in training: the lower triangle.
+fn covariance(basis: &Basis, all: &[&RoutedQuestion]) -> Vec<Vec<f32>> {
+    let rows: Vec<(Vec<f32>, f64)> =
+        all.iter().map(|one| (features(basis, one, true), f64::from(weight(one)))).collect();
+    let total: f64 = rows.iter().map(|(_, weight)| weight).sum();
+    let count = rows[0].0.len();
+    let mut sums = vec![vec![0.0_f64; count]; count];
+    for (row, weight) in &rows {
+        for (at, x) in row.iter().enumerate() {
+            let weighted = weight * f64::from(*x);
+            sums[at][..=at].iter_mut().zip(row).for_each(|(sum, y)| *sum += weighted * f64::from(*y));
+        }
+    }
+    // The first feature is 1: its products with the others are their sums.
+    let mean = |at: usize| sums[at][0] / total;
+    let row = |at: usize| (1..=at).map(|other| (sums[at][other] / total - mean(at) * mean(other)) as f32).collect();
+    (1..count).map(row).collect()
 }
 
 fn sum<'a>(rows: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
