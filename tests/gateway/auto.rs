@@ -124,13 +124,15 @@ async fn heads(world: &World) -> Value {
     answer.json()["data"][0].clone()
 }
 
-/// Asks so often, and scores each answer so.
-async fn ask_and_score(world: &World, count: u32, value: f64) {
+/// Asks so often, and then scores each answer so, at this address: what is learnt of the first scores moves no question elsewhere.
+async fn ask_and_score(world: &World, address: &str, count: u32, value: f64) {
+    let mut answers = Vec::new();
     for number in 0..count {
-        let answer = ask(world, &format!("Who wrote the book number {number}?")).await;
-        let id = answer.header("x-penstock-request-id").to_owned();
-        let score = json!({ "request_id": id, "name": "quality", "value": value });
-        let is_taken = async || (world.post("/v1/feedback", &score).await.status == 200).then_some(());
+        answers.push(ask(world, &format!("Who wrote the book number {number}?")).await);
+    }
+    for answer in answers {
+        let score = json!({ "request_id": answer.header("x-penstock-request-id"), "name": "quality", "value": value });
+        let is_taken = async || (world.post("/v1/feedback", &score).at(address).await.status == 200).then_some(());
         until("the score to be taken", is_taken).await;
     }
 }
@@ -146,12 +148,7 @@ async fn two_ingresses_come_to_the_same_heads_and_a_score_given_to_one_changes_w
         assert_eq!(target(address).await, "alpha/m", "nothing was learnt yet");
     }
     // All are asked of the first, and scored at the second.
-    for number in 0..14 {
-        let answer = ask(&world, &format!("Who wrote the book number {number}?")).await;
-        let score = json!({ "request_id": answer.header("x-penstock-request-id"), "name": "quality", "value": 0.0 });
-        let is_taken = async || (world.post("/v1/feedback", &score).at(&other).await.status == 200).then_some(());
-        until("the score to be taken", is_taken).await;
-    }
+    ask_and_score(&world, &other, 14, 0.0).await;
     let known = async |address: &str| {
         let answer = world.get("/admin/v1/heads").at(address).key(world.admin_key()).await;
         Some(answer.json()["data"][0].clone()).filter(|heads| heads["labels"] == json!(14))
@@ -170,7 +167,7 @@ async fn heads_learn_from_scores_survive_a_crash_and_can_be_frozen_and_thrown_aw
     let target = async |world: &World| ask(world, EASY).await.header("x-penstock-target").to_owned();
     assert_eq!(target(&world).await, "alpha/m", "the dearer is taken for the better");
     assert_eq!(heads(&world).await["heads"], json!([]));
-    ask_and_score(&world, 14, 0.0).await;
+    ask_and_score(&world, world.address(), 14, 0.0).await;
     let has_all = async || Some(heads(&world).await).filter(|known| known["labels"] == json!(14));
     let learnt = until("all scores to be learnt", has_all).await;
     assert_eq!(target(&world).await, "beta/m", "{learnt}");
@@ -185,7 +182,7 @@ async fn heads_learn_from_scores_survive_a_crash_and_can_be_frozen_and_thrown_aw
     let shown = world.run(&["route", "heads", "pick", "--freeze"]).await;
     assert!(shown.out.contains("pick is frozen") && shown.out.contains("alpha/m"), "{}", shown.out);
     until("it to be frozen", async || heads(&world).await["is_frozen"].as_bool().filter(|is| *is)).await;
-    ask_and_score(&world, 3, 0.0).await;
+    ask_and_score(&world, world.address(), 3, 0.0).await;
     assert_eq!(heads(&world).await["labels"], learnt["labels"], "frozen heads learn nothing");
     let change = json!({ "model": "pick", "action": "thaw" });
     assert_eq!(world.post("/admin/v1/heads", &change).key(world.admin_key()).await.json()["is_frozen"], json!(false));
