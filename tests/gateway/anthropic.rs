@@ -330,6 +330,6 @@ async fn claude_codes_requests_are_served_by_any_provider() {
         sent["messages"].as_array().unwrap().iter().map(|message| message["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "tool", "user"]);
     assert_eq!(sent["tools"][0]["type"], "function");
-    // The model is not known to think.
-    assert_eq!(answer.header("x-penstock-dropped-params"), "output_config.effort");
+    // The model is not known to think, and nobody else clears thoughts out of a conversation.
+    assert_eq!(answer.header("x-penstock-dropped-params"), "output_config.effort,context_management");
 }
