@@ -134,7 +134,7 @@ mod tests {
         ]);
         let whole = json!({ "input_tokens": 10, "output_tokens": 5, "iterations": passes });
         let counted = json!({ "input": 20010, "cache_read": 3, "cache_write": 7, "output": 355 });
-        assert_eq!(observed(&[whole.clone()]), (counted.clone(), false));
+        assert_eq!(observed(std::slice::from_ref(&whole)), (counted.clone(), false));
         // A stream's are cumulative.
         assert_eq!(observed(&[whole.clone(), whole]), (counted, false));
         let alone = json!({ "input_tokens": 10, "output_tokens": 5, "iterations": [{ "type": "message", "output_tokens": 5 }] });
