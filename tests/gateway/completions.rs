@@ -5,17 +5,17 @@ mod stored;
 use penstock_tests::{Gate, Part, Reply, World, words};
 use serde_json::json;
 
-const WHOLE: &str = r#"{ "id":"cmpl-1","object":"text_completion","model":"m-1","choices":[{"text":" there","index":0,"logprobs":null,"finish_reason":"stop"}],
+const WHOLE: &str = r#"{ "id":"cmpl-1","object":"text_completion","created":1,"model":"m-1","choices":[{"text":" there","index":0,"logprobs":null,"finish_reason":"stop"}],
 "usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3} }"#;
 
 fn piece(text: &str, reason: &str) -> String {
     format!(
-        "data: {{ \"id\":\"cmpl-1\",\"choices\":[{{\"text\":{},\"index\":0,\"finish_reason\":{reason}}}],\"usage\":null}}\n\n",
+        "data: {{ \"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1,\"model\":\"m-1\",\"choices\":[{{\"text\":{},\"index\":0,\"finish_reason\":{reason}}}],\"usage\":null}}\n\n",
         json!(text)
     )
 }
 
-const USAGE: &str = "data: {\"id\":\"cmpl-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":2,\"total_tokens\":4}}\n\n";
+const USAGE: &str = "data: {\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"created\":1,\"model\":\"m-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":2,\"completion_tokens\":2,\"total_tokens\":4}}\n\n";
 
 fn stream() -> Vec<String> {
     vec![
@@ -48,11 +48,12 @@ async fn a_stream_hides_the_usage_that_nobody_asked_for() {
     world.upstream("alpha").replies(Reply::stream(stream().into_iter().map(Part::from))).always();
     let request = json!({"model": "alpha/m", "prompt": ["Hi"], "stream": true});
     let answer = world.post("/v1/completions", &request).await;
-    assert_eq!(answer.raw(), stream().concat().replace(USAGE, ""));
+    let named = |text: String| text.replace("m-1", "alpha/m");
+    assert_eq!(answer.raw(), named(stream().concat().replace(USAGE, "")));
     assert_eq!(world.upstream("alpha").received(1).await.json()["stream_options"], json!({"include_usage": true}));
     let request =
         json!({"model": "alpha/m", "prompt": "Hi", "stream": true, "stream_options": {"include_usage": true}});
-    assert_eq!(world.post("/v1/completions", &request).await.raw(), stream().concat());
+    assert_eq!(world.post("/v1/completions", &request).await.raw(), named(stream().concat()));
     let sql = "SELECT input_tokens, output_tokens FROM attempts WHERE outcome = 'served'";
     let rows = world.sql_until(sql, |rows| rows.len() == 2).await;
     assert_eq!(rows[0], json!({"input_tokens": 2, "output_tokens": 2}));
@@ -65,12 +66,14 @@ async fn a_stream_that_ends_early_is_had_from_elsewhere_or_ends_with_an_error() 
     world.upstream("beta").replies(Reply::stream(stream().into_iter().map(Part::from))).once();
     let request = json!({"model": "fast", "prompt": "Hi", "stream": true});
     let answer = world.post("/v1/completions", &request).await;
-    assert_eq!((answer.raw(), answer.header("x-penstock-target")), (stream().concat().replace(USAGE, ""), "beta/m"));
+    let named = |text: String| text.replace("m-1", "fast");
+    let whole = named(stream().concat().replace(USAGE, ""));
+    assert_eq!((answer.raw(), answer.header("x-penstock-target")), (whole, "beta/m"));
     let gate = Gate::new();
     let parts = [Part::from(piece(" over", "null")), Part::Wait(gate.clone()), Part::Cut];
     world.upstream("beta").replies(Reply::stream(parts)).always();
     let mut open = world.post("/v1/completions", &request).open().await;
-    assert_eq!(open.until("\n\n").await, piece(" over", "null"));
+    assert_eq!(open.until("\n\n").await, named(piece(" over", "null")));
     gate.open();
     let rest = open.rest().await.raw();
     assert!(rest.contains("\"error\"") && !rest.contains("[DONE]"), "{rest}");

@@ -93,7 +93,7 @@ targets = [{{ model = "{link}/m", {CLOCKS} }}, {{ model = "beta/m" }}]
             toString(attempt_id) AS id, cost_usd <= worst_case_usd AS within
             FROM attempts WHERE request_id = '{request}' ORDER BY number"
         );
-        let count = if matches!(self.row.expected, Expected::Elsewhere(_)) { 2 } else { 1 };
+        let count = if matches!(self.row.expected, Expected::Elsewhere(_) | Expected::Paid(_)) { 2 } else { 1 };
         world
             .sql_until(&statement, |rows| {
                 rows.len() >= count && rows.iter().all(|row| row["running"] != true && row["outcome"] != "unknown")
@@ -127,11 +127,11 @@ targets = [{{ model = "{link}/m", {CLOCKS} }}, {{ model = "beta/m" }}]
     fn wrong(&self, answer: &Answer, rows: &[Value], outcome: &Outcome) -> Option<String> {
         let costs: Vec<Option<&str>> = rows.iter().map(|row| row["cost"].as_str()).collect();
         let (saw, by, recorded, is_charged_right) = match self.row.expected {
-            Expected::Elsewhere(failure) => (
+            Expected::Elsewhere(failure) | Expected::Paid(failure) => (
                 "200 \"hello\"".to_owned(),
                 "beta",
                 format!("first {failure}: refused, beta 200: served"),
-                costs == [None, Some(BETA_COST)],
+                costs == [matches!(self.row.expected, Expected::Paid(_)).then_some(FIRST_COST), Some(BETA_COST)],
             ),
             Expected::Broken { text, failure } => (
                 format!("200 \"{text}\", then {failure}"),

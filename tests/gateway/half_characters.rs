@@ -41,10 +41,10 @@ async fn half_a_character_in_a_request_is_refused_or_passed_on_wherever_it_stand
         let answer = send(&world, path, &body).await;
         assert!(matches!(answer.status.as_u16(), 200 | 400), "{path} {body}: {}", answer.raw());
     }
-    let stored = world.get(list).await.json();
+    let stored = world.get(list).key(world.key()).await.json();
     for kept in stored["data"].as_array().unwrap_or_else(|| panic!("{stored}")) {
         let id = kept["id"].as_str().unwrap_or_else(|| panic!("{kept}"));
-        let said = world.get(&format!("{list}/{id}/messages")).await.json();
+        let said = world.get(&format!("{list}/{id}/messages")).key(world.key()).await.json();
         assert_eq!(said["data"][0]["content"][0]["text"], "half \u{fffd}", "{said}");
     }
 }
@@ -56,7 +56,7 @@ async fn half_a_character_in_an_answer_is_shown_as_what_a_text_can_hold_wherever
     let job = world.ask("alpha/m").header("prefer", "respond-async").await.json();
     let job = format!("/v1/jobs/{}", job["id"].as_str().unwrap_or_else(|| panic!("{job}")));
     let shown = until("the job to be over", async || {
-        let shown = world.get(&job).await;
+        let shown = world.get(&job).key(world.key()).await;
         assert_eq!(shown.status.as_u16(), 200, "{}", shown.raw());
         (shown.json()["status"] == "completed").then(|| shown.json())
     })
@@ -65,6 +65,6 @@ async fn half_a_character_in_an_answer_is_shown_as_what_a_text_can_hold_wherever
     assert_eq!(said, "half \u{fffd}", "{shown}");
     let stored = world.ask("alpha/m").field("store", json!(true)).await;
     assert_eq!(stored.status.as_u16(), 200, "{}", stored.raw());
-    let list = world.get("/v1/chat/completions").await;
+    let list = world.get("/v1/chat/completions").key(world.key()).await;
     assert_eq!(list.status.as_u16(), 200, "{}", list.raw());
 }

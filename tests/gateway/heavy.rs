@@ -33,7 +33,9 @@ fn turns(text: &str, count: usize) -> Vec<Value> {
 async fn while_large_requests_are_read_translated_and_sent_others_are_answered() {
     let world = World::start().await;
     world.upstream("alpha").replies(penstock_tests::Reply::whole(200, words::whole("hello"))).always();
-    let (short, many) = ("word ".repeat(20), LARGEST / 140);
+    // As many as a request may have, but for some.
+    let many = 19_000;
+    let short = "word ".repeat(LARGEST / many / 6);
     let long = "word ".repeat(LARGEST / 6);
     let requests = [
         ("/v1/chat/completions", json!({"model": "alpha/m", "messages": turns(&short, many)})),

@@ -18,13 +18,15 @@ pub struct Row {
 pub enum Expected {
     /// The next link answers; this is recorded of the first one.
     Elsewhere(&'static str),
+    /// The same, and the first one's answer says what it used.
+    Paid(&'static str),
     /// The client gets this text, and then a typed error.
     Broken { text: &'static str, failure: &'static str },
     /// The first link's answer is whole all the same.
     Served,
 }
 
-use Expected::{Broken, Elsewhere, Served};
+use Expected::{Broken, Elsewhere, Paid, Served};
 
 /// Every fault, whole and streamed where it can be both.
 pub fn all() -> Vec<Row> {
@@ -81,7 +83,7 @@ fn nonsense() -> Vec<Row> {
     let half = Reply::stream([words::role(), "data: {\"choices\": [\n\n".to_owned()]);
     rows.push(streamed("malformed JSON", half, Elsewhere("200 broken")));
     let empty = format!("{{\"id\":\"1\",\"object\":\"chat.completion\",\"choices\":[],\"usage\":{}}}", words::USAGE);
-    rows.push(whole("empty choices", Reply::whole(200, empty), Elsewhere("200 broken")));
+    rows.push(whole("empty choices", Reply::whole(200, empty), Paid("200 broken")));
     let empty = Reply::stream([words::event("", "null"), words::DONE.to_owned()]);
     rows.push(streamed("empty choices", empty, Elsewhere("200 broken")));
     let said = Reply::answer("hello").header("content-encoding", "gzip");
