@@ -16,7 +16,7 @@ const CLIENTS: usize = 64;
 const LIMIT: u64 = 50_000_000_000;
 
 /// How long after the last answer everything may still be set aside.
-const RECOVERY: Duration = Duration::from_secs(60);
+const RECOVERY: Duration = Duration::from_secs(180);
 
 /// An answer without a usage.
 fn silent() -> Reply {
