@@ -1,6 +1,6 @@
 //! What this ingress has learnt from the answers that passed through it: how long each target takes, how long its answers
-//! are, which conversation it has just read, and what scores say. In memory alone: a new process is told the lengths by the ledger,
-//! learns times anew, and knows the workers' gossip until then. Takes the time; decides nothing.
+//! are, which conversation it has just read, and what scores say. Kept in memory only. A new process reads the lengths from the
+//! ledger, and uses the workers' gossip until it has measured times of its own. Takes the time; decides nothing.
 
 mod watch;
 

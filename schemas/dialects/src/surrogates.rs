@@ -170,7 +170,7 @@ fn halves(json: &[u8]) -> Vec<Half> {
     halves
 }
 
-/// The number of the escape `\uXXXX` that begins here, if one does.
+/// The code unit of the JSON escape (`\u` and four hexadecimal digits) that begins here; `None`: none does.
 fn escape(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + ESCAPE)?.strip_prefix(b"\\u")?;
     if !digits.iter().all(u8::is_ascii_hexdigit) {

@@ -3,7 +3,7 @@
 
 use penstock_schemas::chat::{Content, Message, Part};
 
-/// What a failure is told by.
+/// The prefix that marks the result of a failed tool, where a dialect has no field for it.
 const FAILED: &str = "Error: ";
 
 /// The messages with one result for each call: of several behind the same turn, the later ones go on in the first.

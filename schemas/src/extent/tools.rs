@@ -1,6 +1,6 @@
 //! The tools of a request: those that the caller runs, of which only the length counts, and those that the provider runs by
-//! itself, which make it read everything again and again. A tool that has a model of its own is refused: nobody has checked
-//! whether it may be asked, and nobody knows its price.
+//! itself, which make it read everything again and again. A tool that names a model of its own is refused: that model
+//! is neither checked against the caller's models nor priced.
 
 use super::cursor::{Cursor, Kind, Names, folded};
 use super::{BadRequest, Extent, OWN_TURNS};

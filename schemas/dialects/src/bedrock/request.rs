@@ -128,7 +128,7 @@ fn translate(mut request: ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -
     conversation.system.extend(said.words.map(Block::Text));
     let mut others = others(extra, fit)?;
     if family.is_claude() && !config.stop_sequences.is_empty() {
-        // Which of them ended the answer is told to those who ask.
+        // Bedrock names the stop sequence that ended the answer only when it is asked to.
         others.entry(RESPONSE_FIELDS).or_insert_with(|| json!(SEQUENCE_PATHS));
     }
     Ok(Request {

@@ -1,5 +1,5 @@
-//! Values that nobody has read yet, as values that are read. JSON that passes through unread may hold what no text can hold:
-//! half a character (`"\ud800"`), or a number beyond all others. Whoever reads it must not fail.
+//! Reads a raw JSON value into a `Value` without failing. Raw JSON may hold what a `Value` cannot: half a surrogate pair
+//! (`"\ud800"`), or a number beyond the range of `f64`.
 
 use serde::Serialize;
 use serde_json::Value;

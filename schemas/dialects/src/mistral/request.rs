@@ -84,7 +84,7 @@ fn is_reasoning(card: &ModelCard) -> bool {
     card.capabilities.iter().any(|capability| capability == "reasoning")
 }
 
-/// Leaves a thought that nobody has signed: that is how Mistral's come. Others mean something to their issuer alone.
+/// Keeps thoughts without a signature, as Mistral's are, and removes signed ones: only the provider that signed them can use them.
 fn own_thought(mut message: Message) -> Message {
     let details = message.reasoning_details.take().unwrap_or_default();
     if details.iter().any(|detail| detail.format.is_some()) {

@@ -1,5 +1,6 @@
-//! A request in its agnostic form. What only Anthropic's own machines could use, such as where they stand, is left out; what changes the answer and has no agnostic name goes along under its own, so that whoever cannot do it
-//! says so.
+//! A request in its agnostic form. Fields that only Anthropic can use and that do not change the answer, such as `inference_geo`,
+//! are left out. A field that changes the answer and has no agnostic name keeps its own: a provider without it refuses it by
+//! that name.
 
 use super::blocks::{self, Turn};
 use super::choice;
