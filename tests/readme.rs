@@ -1,5 +1,5 @@
-//! The README keeps its word: the SQL that it shows is what `analytics/sql` holds and the tests of analytics run, and the
-//! files that it names exist.
+//! The README and the pages of `deploy/docs` keep their word: the SQL that they show is what `analytics/sql` holds and the tests
+//! of analytics run, the files that they link to exist, and the README leads to every page.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ fn root() -> PathBuf {
 
 #[test]
 fn the_questions_in_sql_are_those_that_are_tested() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let shown: Vec<&str> = readme
+    let page = fs::read_to_string(root().join("deploy/docs/ledger.md")).unwrap();
+    let shown: Vec<&str> = page
         .split("```sql\n")
         .skip(1)
         .map(|rest| rest.split("```").next().expect("a split has a first part").trim())
@@ -25,13 +25,44 @@ fn the_questions_in_sql_are_those_that_are_tested() {
         .collect();
     assert_eq!((shown.len(), tested.len()), (5, 5));
     tested.retain(|statement| !shown.contains(&statement.as_str()));
-    assert_eq!(tested, Vec::<String>::new(), "statements that the README does not show as they are");
+    assert_eq!(tested, Vec::<String>::new(), "statements that the page does not show as they are");
+}
+
+/// What a page links to, from its own folder.
+fn links(page: &Path) -> Vec<PathBuf> {
+    let text = fs::read_to_string(page).unwrap();
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    let folder = page.parent().unwrap();
+    links.filter(|link| !link.is_empty() && !link.starts_with("http")).map(|link| folder.join(link)).collect()
+}
+
+fn pages() -> Vec<PathBuf> {
+    let all = fs::read_dir(root().join("deploy/docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages: Vec<PathBuf> = all.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect();
+    assert!(pages.len() > 10, "{pages:?}");
+    pages
 }
 
 #[test]
-fn the_files_that_it_links_to_exist() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let missing: Vec<&str> = links.filter(|link| !link.starts_with("http") && !root().join(link).exists()).collect();
-    assert_eq!(missing, Vec::<&str>::new());
+fn the_files_that_the_readme_and_the_pages_link_to_exist() {
+    let all = pages().into_iter().chain([root().join("README.md")]);
+    let missing: Vec<PathBuf> = all.flat_map(|page| links(&page)).filter(|link| !link.exists()).collect();
+    assert_eq!(missing, Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_readme_leads_to_every_page() {
+    let linked = links(&root().join("README.md"));
+    let unlinked: Vec<PathBuf> = pages().into_iter().filter(|page| !linked.contains(page)).collect();
+    assert_eq!(unlinked, Vec::<PathBuf>::new());
+}
+
+#[test]
+fn the_page_on_nats_says_what_each_stream_and_bucket_holds() {
+    let names = fs::read_to_string(root().join("schemas/src/subject.rs")).unwrap();
+    let page = fs::read_to_string(root().join("deploy/docs/nats.md")).unwrap();
+    let named = |name: &str| page.lines().any(|line| line.starts_with("| `ps_") && line.contains(&format!("`ps_{name}`")));
+    let made: Vec<&str> = names.split("format!(\"{}_").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(made.len() > 20, "{made:?}");
+    assert_eq!(made.into_iter().filter(|name| !named(name)).collect::<Vec<_>>(), Vec::<&str>::new());
 }

@@ -11,7 +11,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "toml") {
             let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            files.push(format!("    ({id:?}, include_str!({:?})),\n", path.display().to_string()));
+            // Not by its absolute path: target folders that move, or that checkouts share, stay right.
+            files.push(format!(
+                "    ({id:?}, include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/catalogue/{id}.toml\"))),\n"
+            ));
         }
     }
     files.sort();

@@ -1,4 +1,4 @@
-//! The questions of `analytics/sql`, as the README shows them: each against numbers that were computed by hand.
+//! The questions of `analytics/sql`, as `deploy/docs/ledger.md` shows them: each against numbers that were computed by hand.
 
 #![allow(clippy::unwrap_used, reason = "this is a test, though clippy cannot see it")]
 

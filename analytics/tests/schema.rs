@@ -156,3 +156,35 @@ async fn the_tables_of_a_cluster_are_the_same_statements_with_replicas_and_the_e
         world.execute(&format!("EXPLAIN AST {replicated}")).await;
     }
 }
+
+/// What people read are the views over these.
+const INNER: &str = "name LIKE '%\\_log' OR name LIKE 'spend\\_%' OR name = 'migrations'";
+
+#[tokio::test]
+async fn the_page_of_the_ledger_names_every_column_of_every_table() {
+    let world = World::new().await;
+    let analytics = world.start(vec![]).await.unwrap();
+    let statement = format!(
+        "SELECT table, name, type, comment FROM system.columns WHERE database = 'penstock' AND table IN
+        (SELECT name FROM system.tables WHERE database = 'penstock' AND NOT ({INNER})) ORDER BY table, position"
+    );
+    let (mut made, mut last) = (String::new(), String::new());
+    for row in world.rows(&statement).await {
+        let [table, name, kind, comment] =
+            ["table", "name", "type", "comment"].map(|column| row[column].as_str().unwrap());
+        if table != last {
+            made.push_str(&format!("\n### {table}\n\n| column | type | |\n|---|---|---|\n"));
+            table.clone_into(&mut last);
+        }
+        made.push_str(&format!("| `{name}` | `{kind}` | {comment} |\n"));
+    }
+    assert!(analytics.drain(Duration::from_secs(60)).await);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/docs/ledger.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (before, written) = page.split_at(page.find("\n### ").unwrap_or(page.len()));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, format!("{before}{made}")).unwrap();
+        return;
+    }
+    assert_eq!(made, written, "UPDATE_DOCS=1 writes deploy/docs/ledger.md");
+}

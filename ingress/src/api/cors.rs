@@ -18,7 +18,7 @@ use axum::response::Response;
 /// What a page may read of an answer besides its body.
 const EXPOSED: &str = "x-request-id, request-id, retry-after, x-should-retry, idempotent-replayed, \
     x-penstock-request-id, x-penstock-target, x-penstock-attempts, x-penstock-cache, x-penstock-cache-age, x-penstock-cache-similarity, x-penstock-cost-usd, \
-    x-penstock-dropped-params, x-penstock-usage, x-penstock-downgraded, x-ratelimit-limit-requests, \
+    x-penstock-dropped-params, x-penstock-usage, x-penstock-downgraded, x-penstock-route, x-ratelimit-limit-requests, \
     x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, \
     x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, anthropic-ratelimit-requests-limit, \
     anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, anthropic-ratelimit-tokens-limit, \
