@@ -111,6 +111,28 @@ impl Budgets {
         all
     }
 
+    /// The budget of this counter, if there is one still.
+    pub(crate) fn counted(&self, counter: &str) -> Option<Counted> {
+        let counter = Counter::parse(counter)?;
+        let is_of = |generations: &Generations, name: &str, generation: Option<&str>| {
+            generations.get(name).map(String::as_str) == generation
+        };
+        match counter {
+            Counter::Budget(name, generation) => {
+                let directory = self.directory();
+                let budget = directory.budgets.get(name)?;
+                is_of(&directory.generations, name, generation).then(|| Counted::new(&counter, budget))
+            }
+            Counter::OfKey(key, name, generation) => {
+                let known = self.lock();
+                let (budgets, generations) = known.of_keys.get(key)?;
+                let budget = budgets.iter().find(|budget| budget.name == name)?;
+                is_of(generations, name, generation).then(|| Counted::new(&counter, budget))
+            }
+            Counter::Rate(..) | Counter::RateOfKey(..) => None,
+        }
+    }
+
     /// The book of this key.
     pub(crate) fn book(&self, key: &str) -> Option<Book> {
         self.lock().books.get(key).cloned()

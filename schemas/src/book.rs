@@ -137,7 +137,21 @@ impl fmt::Display for Counter<'_> {
     }
 }
 
-impl Counter<'_> {
+impl<'a> Counter<'a> {
+    /// Reads what [`Counter`] writes; `None` where it is nothing of that kind.
+    pub fn parse(counter: &'a str) -> Option<Self> {
+        let mut parts = counter.split('=');
+        let read = match (parts.next()?, parts.next(), parts.next(), parts.next()) {
+            (name, None, None, None) => Self::Budget(name, None),
+            ("B", Some(name), Some(generation), None) => Self::Budget(name, Some(generation)),
+            ("K", Some(key), Some(name), generation) => Self::OfKey(key, name, generation),
+            ("R", Some(limit), Some(what), None) => Self::Rate(limit, what),
+            ("S", Some(key), Some(what), None) => Self::RateOfKey(key, what),
+            _ => return None,
+        };
+        parts.next().is_none().then_some(read)
+    }
+
     /// The name for people.
     pub fn label(&self) -> String {
         match self {
@@ -211,7 +225,15 @@ mod tests {
             (Counter::RateOfKey("b", "day"), None, "S=b=day.2026-11", Some("b_own-day.2026-11"), None),
         ] {
             assert_eq!(counter.key(part, "2026-11"), key);
+            assert_eq!(Counter::parse(&counter.to_string()), Some(counter));
             assert_eq!(former(key), former_key.map(|former| (former.to_owned(), owner)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_counter_is_not_read_as_one() {
+        for other in ["K=b", "B=b", "B=b=1=2", "K=b=m=7f=2", "R=l", "S=a=b=c", "X=a=b"] {
+            assert_eq!(Counter::parse(other), None, "{other}");
         }
     }
 

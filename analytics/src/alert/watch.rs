@@ -1,7 +1,7 @@
 //! Notices what budgets come to: shares of the limit that are spent, budgets that are, and those that soon will be. Deciding
 //! is pure; every process of this role does it, and each alert is raised once all the same. Knows nothing of who is told.
 
-use crate::budgets::{Budgets, Counted};
+use crate::budgets::Budgets;
 use crate::spend::{amount, early};
 use crate::warehouse::Warehouse;
 use penstock_runtime::bus::Bus;
@@ -12,7 +12,7 @@ use penstock_schemas::book::Book;
 use penstock_schemas::budget::Budget;
 use penstock_schemas::cycle::zone;
 use penstock_schemas::name::AlertId;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -44,10 +44,9 @@ pub(crate) async fn thresholds(bus: Bus, budgets: Budgets) {
         sleep(PAUSE).await;
         let changed = budgets.changed();
         let keys = if look_at_all || changed.all { budgets.keys() } else { changed.books.into_iter().collect() };
-        let all = budgets.all();
-        let by_counter: BTreeMap<&str, &Counted> = all.iter().map(|counted| (&*counted.counter, counted)).collect();
         for key in keys {
-            let Some(counted) = by_counter.get(key.split('.').next().unwrap_or_default()) else { continue };
+            // Looked up one by one: a deployment may have a budget for each of a hundred thousand keys.
+            let Some(counted) = budgets.counted(key.split('.').next().unwrap_or_default()) else { continue };
             let Some(book) = budgets.book(&key) else { continue };
             for alert in due(&counted.budget, &key, &book, clock::now()) {
                 if raised.contains(&alert.id) {
