@@ -5,8 +5,11 @@
 mod content;
 mod cursor;
 mod kind;
+mod number;
 mod options;
+mod other_model;
 mod read;
+mod service;
 #[cfg(test)]
 mod tests;
 mod tools;

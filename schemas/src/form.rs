@@ -147,6 +147,11 @@ impl<'a> MultipartForm<'a> {
         self.body.get(part.value.clone())
     }
 
+    /// The names of the parts that are no files.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter(|part| !part.is_file).map(|part| part.name.as_str())
+    }
+
     /// A name that several parts have, unless it says that they are a list (`include[]`).
     pub fn repeated(&self) -> Option<&str> {
         let is_repeated = |(at, part): (usize, &Part)| {

@@ -56,6 +56,16 @@ async fn no_field_of_a_request_leads_to_another_model_than_the_one_that_is_check
         ("/v1/responses", "models", json!(["beta/m"])),
         ("/v1/responses", "tools", json!([{ "type": "image_generation", "model": "dear" }])),
         ("/v1/completions", "models", json!(["beta/m"])),
+        ("/v1/completions", "preset", json!("dear")),
+        ("/v1/chat/completions", "extra_body", json!({ "model": "beta/m" })),
+        ("/v1/chat/completions", "extra_body", json!([{ "models": ["beta/m"] }])),
+        ("/v1/chat/completions", "plugins", json!([{ "id": "fusion", "analysis_models": ["beta/m"] }])),
+        ("/v1/chat/completions", "tools", json!([{ "type": "a:fusion", "parameters": { "model": "beta/m" } }])),
+        (
+            "/v1/responses",
+            "input",
+            json!([{ "type": "tool_search_output", "tools": [{ "type": "image_generation", "model": "dear" }] }]),
+        ),
     ] {
         let mut body = json!({ "model": "alpha/m", "max_tokens": 50, "prompt": "Hi", "input": "Hi",
             "messages": [{ "role": "user", "content": "Hi" }] });

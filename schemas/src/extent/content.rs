@@ -3,7 +3,7 @@
 
 use super::cursor::{Cursor, Kind, Names, folded};
 use super::kind::RequestKind;
-use super::{BadRequest, Extent};
+use super::{BadRequest, Extent, tools};
 
 /// Values that are the caller's own, or say again what is counted elsewhere.
 const OPAQUE: [&str; 15] = [
@@ -117,6 +117,8 @@ fn member(
             cursor.count_call()?;
             read(cursor, of, found)
         }
+        // Tools that are loaded in the middle of a conversation.
+        ("tools", Kind::List) => tools::list(cursor, of.dialect, found),
         // The words of a document may stand in it.
         ("source", Kind::Object) => source(cursor, of, found, said),
         ("input", Kind::Object) => cursor.skip(),

@@ -3,7 +3,9 @@
 
 use super::cursor::{Cursor, Kind, Names, folded};
 use super::kind::RequestKind;
-use super::{BadRequest, Extent, IMAGE_TOKENS, tools};
+use super::number::whole;
+use super::other_model::{OTHER_MODEL, names_model};
+use super::{BadRequest, Extent, IMAGE_TOKENS, service, tools};
 use crate::dialect::{Dialect, Operation};
 
 /// Names of limits of the output, without underscores and case.
@@ -46,8 +48,13 @@ const BUDGETS: [&str; 6] =
 /// Objects in which such fields may stand.
 const STRICT_OBJECTS: [&str; 5] = ["generationconfig", "thinking", "thinkingconfig", "reasoning", "inferenceconfig"];
 
-/// Fields of any shape that hold schemas, ids or labels, and no options.
-const OPAQUE: [&str; 12] = [
+/// Fields of any shape that hold schemas, ids, labels or the caller's own data, and no options.
+const OPAQUE: [&str; 17] = [
+    "documents",
+    "chathistory",
+    "toolresults",
+    "searchresults",
+    "examples",
     "metadata",
     "labels",
     "logitbias",
@@ -60,20 +67,6 @@ const OPAQUE: [&str; 12] = [
     "format",
     "safetysettings",
     "streamoptions",
-];
-
-/// Names of further models: who receives them may ask another model than the one that was checked, and is paid for. Sources:
-/// <https://openrouter.ai/docs/guides/routing/model-fallbacks>, <https://docs.litellm.ai/docs/proxy/reliability>. So do a
-/// preset and an agent, which the provider keeps. Sources: <https://openrouter.ai/docs/guides/features/presets>,
-/// <https://docs.mistral.ai/api/endpoint/agents>.
-const OTHER_MODELS: [&str; 7] = [
-    "models",
-    "fallbacks",
-    "fallbackmodels",
-    "contextwindowfallbacks",
-    "contentpolicyfallbacks",
-    "modelfallbacks",
-    "fallbackmodel",
 ];
 
 /// What is known of an image's size where its name says nothing.
@@ -107,6 +100,10 @@ pub(super) fn field(
         },
         _ => name == "max_tokens",
     };
+    // The one that is checked stands in its place, however its name is written.
+    if name.eq_ignore_ascii_case("model") {
+        return cursor.skip();
+    }
     option(cursor, of, (name, is_own, Level::Strict), found)
 }
 
@@ -122,10 +119,10 @@ fn option(
     if kind == Kind::Null || OPAQUE.contains(&plain) {
         return cursor.skip();
     }
-    let is_kept_model =
-        matches!(plain, "preset" | "agentid") && of.operation == Operation::Chat && level == Level::Strict;
-    if is_kept_model || OTHER_MODELS.contains(&plain) {
-        return Err(cursor.wrong(tools::OTHER_MODEL));
+    let is_chat = matches!(of.operation, Operation::Chat | Operation::Completions);
+    let is_kept_model = matches!(plain, "preset" | "agentid") && is_chat && level == Level::Strict;
+    if is_kept_model || names_model(plain, kind) {
+        return Err(cursor.wrong(OTHER_MODEL));
     }
     if LIMITS.contains(&plain) {
         return limit(cursor, of, (is_own_limit, level), found);
@@ -199,18 +196,21 @@ fn switch(
             cursor.skip()
         }
         ("searchparameters", Kind::Object) => search_parameters(cursor, found),
-        ("plugins" | "mcpservers" | "connectors", Kind::List) => {
-            if cursor.list(Cursor::skip)? > 0 {
+        ("plugins" | "mcpservers" | "connectors" | "datasources", Kind::List) => {
+            if each_passing(cursor, of, found)? > 0 {
                 tools::own(found, 0);
             }
             Ok(())
         }
-        ("enablesearch" | "websearch", Kind::Bool) => {
-            if cursor.scalar()? == "true" {
+        ("enablesearch" | "enablewebsearch" | "websearch", Kind::Bool | Kind::Number | Kind::Text) => {
+            let word = if kind == Kind::Text { cursor.text()? } else { cursor.scalar()?.into() };
+            if !matches!(word.to_ascii_lowercase().as_str(), "" | "0" | "false" | "off" | "no" | "none" | "disabled") {
                 tools::own(found, 0);
             }
             Ok(())
         }
+        // Elsewhere than in the request itself: in what some servers put beside it.
+        ("tools", Kind::List) => tools::list(cursor, of.dialect, found),
         ("maxtoolcalls", _) => {
             found.tool_calls = count(cursor, of, Level::Strict)?.unwrap_or(0);
             Ok(())
@@ -225,17 +225,15 @@ fn switch(
         }
         ("contextmanagement" | "edits", Kind::List) => compaction(cursor, found),
         ("toolchoice" | "toolconfig", _) => cursor.skip_short(tools::MOST_TOOLS),
-        ("servicetier" | "latency" | "speed" | "inferencegeo", Kind::Text) if of.operation != Operation::Speech => {
-            found.is_priority |= is_dearer(plain, &cursor.text()?);
-            Ok(())
+        ("servicetier" | "latency" | "speed" | "inferencegeo", Kind::Text | Kind::Number | Kind::List)
+            if of.operation != Operation::Speech =>
+        {
+            service::read(cursor, plain, found)
         }
         // Bedrock's form of it.
-        ("servicetier", Kind::Object) => cursor.object(Names::Exact, |cursor, name| {
-            if name == "type" && cursor.kind()? == Kind::Text {
-                found.is_priority |= is_dearer(plain, &cursor.text()?);
-                return Ok(());
-            }
-            cursor.skip()
+        ("servicetier", Kind::Object) => cursor.object(Names::Exact, |cursor, name| match name {
+            "type" => service::read(cursor, plain, found),
+            _ => option(cursor, of, (name, false, Level::Lenient), found),
         }),
         _ if matches!(of.operation, Operation::Images | Operation::Speech) => size(cursor, of, (plain, kind), found),
         _ => passing(cursor, of, kind, found),
@@ -259,20 +257,6 @@ fn compaction(cursor: &mut Cursor<'_>, found: &mut Extent) -> Result<(), BadRequ
         _ => cursor.skip(),
     };
     cursor.list(each).map(drop)
-}
-
-/// Whether providers charge more than their prices per token for this service. Sources:
-/// <https://platform.openai.com/docs/guides/priority-processing>, <https://docs.aws.amazon.com/bedrock/latest/userguide/latency-optimized-inference.html>,
-/// <https://platform.claude.com/docs/en/build-with-claude/fast-mode>, <https://platform.claude.com/docs/en/build-with-claude/data-residency>.
-fn is_dearer(option: &str, value: &str) -> bool {
-    let value = value.to_ascii_lowercase();
-    match option {
-        "servicetier" => ["priority", "fast", "performance", "turbo"].iter().any(|dear| value.ends_with(dear)),
-        "latency" => value == "optimized",
-        "speed" => value == "fast",
-        "inferencegeo" => value != "global",
-        _ => false,
-    }
 }
 
 /// Sizes of images, and the speed of speech.
@@ -306,12 +290,23 @@ fn size(
     Ok(())
 }
 
-/// What passes through unread; objects may hold options at any depth.
+/// What passes through unread; objects may hold options at any depth, in lists too.
 fn passing(cursor: &mut Cursor<'_>, of: RequestKind, kind: Kind, found: &mut Extent) -> Result<(), BadRequest> {
-    if kind != Kind::Object {
-        return cursor.skip();
+    match kind {
+        Kind::Object => {
+            cursor.object(Names::Exact, |cursor, name| option(cursor, of, (name, false, Level::Lenient), found))
+        }
+        Kind::List => each_passing(cursor, of, found).map(drop),
+        _ => cursor.skip(),
     }
-    cursor.object(Names::Exact, |cursor, name| option(cursor, of, (name, false, Level::Lenient), found))
+}
+
+/// The same for each item of a list; how many there are.
+fn each_passing(cursor: &mut Cursor<'_>, of: RequestKind, found: &mut Extent) -> Result<usize, BadRequest> {
+    cursor.list(|cursor| {
+        let kind = cursor.kind()?;
+        passing(cursor, of, kind, found)
+    })
 }
 
 /// xAI's switch of its search. Source: <https://docs.x.ai/docs/guides/live-search>.
@@ -374,17 +369,4 @@ fn budget(cursor: &mut Cursor<'_>, of: RequestKind, level: Level) -> Result<u64,
         };
     }
     Ok(count(cursor, of, level)?.unwrap_or(0))
-}
-
-/// A number as it is written, if it is whole and not negative: `100`, `100.0` and `1e2` are the same. The largest stands
-/// for all beyond it.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "stops at both ends, as is wanted")]
-fn whole(number: &str) -> Option<u64> {
-    let number = number.trim();
-    if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(number.parse().unwrap_or(u64::MAX));
-    }
-    let number: f64 = number.parse().ok().filter(|number: &f64| !number.is_nan())?;
-    let is_whole = number >= 0.0 && (number.is_infinite() || number.fract() == 0.0);
-    is_whole.then_some(number as u64)
 }

@@ -3,6 +3,7 @@
 
 use super::cursor::{Cursor, Kind, MOST_FIELDS, folded};
 use super::kind::RequestKind;
+use super::other_model::{OTHER_MODEL, names_model};
 use super::{BadRequest, Extent, content, options, tools};
 use crate::dialect::{Dialect, Operation};
 use crate::form::MultipartForm;
@@ -36,6 +37,11 @@ impl Extent {
         if let Some(name) = form.repeated() {
             let why = "it stands there twice, and providers differ in which they read".to_owned();
             return Err(BadRequest::Wrong { place: name.chars().take(64).collect(), why });
+        }
+        let names_other = |name: &&str| *name != "model" && names_model(&folded(name), Kind::Text);
+        if let Some(name) = form.names().find(names_other) {
+            let place = name.chars().take(64).collect();
+            return Err(BadRequest::Wrong { place, why: OTHER_MODEL.to_owned() });
         }
         if operation.makes_images() {
             return of_images(form, bytes as u64);

@@ -223,6 +223,19 @@ fn only_the_tools_that_the_provider_runs_make_it_work_by_itself() {
         (Google, r#"{"tools":[{"codeExecution":{}}]}"#, 10),
         (Google, r#"{"tools":{"functionDeclarations":{"name":"googleSearch"}}}"#, 0),
         (Google, r#"{"tools":{"google_search":{}}}"#, 10),
+        (Openai, r#"{"plugins":[],"data_sources":[]}"#, 0),
+        (Openai, r#"{"data_sources":[{"type":"azure_search"}]}"#, 10),
+        (Openai, r#"{"enable_search":"true"}"#, 10),
+        (Openai, r#"{"enable_search":1}"#, 10),
+        (Openai, r#"{"web_search":"on"}"#, 10),
+        (Openai, r#"{"web_search":"off","enable_search":0}"#, 0),
+        (Openai, r#"{"extra_body":{"tools":[{"type":"web_search"}]}}"#, 10),
+        (Openai, r#"{"tools":[{"googleSearch":{}}]}"#, 10),
+        (Openai, r#"{"tools":[{"toolSpec":{"name":"f"}},{"function":{"name":"f"}}]}"#, 0),
+        (Responses, r#"{"tools":[{"type":"namespace","tools":[{"type":"web_search"}]}]}"#, 10),
+        (Responses, r#"{"tools":[{"type":"namespace","tools":[{"type":"function"}]}]}"#, 0),
+        (Responses, r#"{"input":[{"type":"additional_tools","tools":[{"type":"web_search"}]}]}"#, 10),
+        (Responses, r#"{"input":[{"type":"mcp_list_tools","tools":[{"name":"f","input_schema":{}}]}]}"#, 0),
     ] {
         assert_eq!(of(dialect, Chat, request).own_turns, turns, "{request}");
     }
@@ -284,16 +297,67 @@ fn a_field_that_leads_to_another_model_is_refused_by_name() {
         (Responses, r#"{"models":["dear/m"]}"#, "models"),
         (Responses, r#"{"tools":[{"type":"image_generation","model":"dear"}]}"#, "tools[0].model"),
         (Anthropic, r#"{"tools":[{"model":"dear","type":"advisor_20260301"}]}"#, "tools[0].model"),
+        (Openai, r#"{"mo_del":"dear","model":"m"}"#, "mo_del"),
+        (Openai, r#"{"draft_model":"dear"}"#, "draft_model"),
+        (Openai, r#"{"extra_body":{"model":"dear"}}"#, "extra_body.model"),
+        (Openai, r#"{"extra_body":[{"models":["dear"]}]}"#, "extra_body[0].models"),
+        (Openai, r#"{"plugins":[{"id":"fusion","analysis_models":["dear"]}]}"#, "plugins[0].analysis_models"),
+        (
+            Openai,
+            r#"{"data_sources":[{"parameters":{"embedding_dependency":{"deployment_name":"dear"}}}]}"#,
+            "data_sources[0].parameters.embedding_dependency.deployment_name",
+        ),
+        (
+            Openai,
+            r#"{"tools":[{"type":"openrouter:fusion","parameters":{"analysis_models":["dear"]}}]}"#,
+            "tools[0].parameters.analysis_models",
+        ),
+        (Openai, r#"{"tools":[{"config":{"model":"dear"},"type":"x_tool"}]}"#, "tools[0].config.model"),
+        (
+            Google,
+            r#"{"generationConfig":{"routingConfig":{"manualMode":{"modelName":"dear"}}}}"#,
+            "generationConfig.routingConfig",
+        ),
+        (
+            Google,
+            r#"{"tools":[{"retrieval":{"vertexRagStore":{"ranking":{"llmRanker":{"modelName":"dear"}}}}}]}"#,
+            "tools[0].retrieval.vertexRagStore.ranking.llmRanker.modelName",
+        ),
+        (
+            Responses,
+            r#"{"tools":[{"type":"namespace","tools":[{"type":"image_generation","model":"dear"}]}]}"#,
+            "tools[0].tools[0].model",
+        ),
+        (
+            Responses,
+            r#"{"input":[{"type":"tool_search_output","tools":[{"type":"image_generation","model":"dear"}]}]}"#,
+            "input[0].tools[0].model",
+        ),
     ] {
         let refused = read(dialect, Chat, request).unwrap_err();
         assert!(refused.starts_with(&format!("`{place}`: it leads to another model")), "{request}: {refused}");
     }
+    assert!(read(Openai, Completions, r#"{"preset":"dear"}"#).is_err());
+    let form = |name: &str| {
+        let body = format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\nm\r\n--x--\r\n");
+        let form = MultipartForm::read(body.as_bytes(), "multipart/form-data; boundary=x").unwrap();
+        Extent::of_form(Operation::Transcriptions, &form, 0).is_ok()
+    };
+    assert_eq!([form("model"), form("fallbacks"), form("Models")], [true, false, false]);
+}
+
+#[test]
+fn what_a_message_a_schema_or_the_callers_own_data_names_so_is_no_other_model() {
     for request in [
         r#"{"models":null}"#,
         r#"{"metadata":{"models":"a","preset":"b"}}"#,
         r#"{"tools":[{"type":"function","name":"f","model":"mine"}]}"#,
         r#"{"messages":[{"content":"a","models":["b"]}]}"#,
         r#"{"response_format":{"json_schema":{"schema":{"properties":{"models":{}}}}}}"#,
+        r#"{"model":"m","x":{"is_model":true,"modelling":"a"}}"#,
+        r#"{"documents":[{"data":{"model":"a car"}}]}"#,
+        r#"{"tools":[{"name":"f","input_schema":{"properties":{"model":{}}}}]}"#,
+        r#"{"tools":[{"parameters":{"properties":{"model":{}}},"type":"function","name":"f"}]}"#,
     ] {
         assert!(read(Openai, Chat, request).is_ok(), "{request}");
     }
@@ -310,6 +374,14 @@ fn a_service_that_is_charged_at_more_than_the_prices_is_found() {
         (Openai, r#"{"performanceConfig":{"latency":"optimized"}}"#, true),
         (Openai, r#"{"performanceConfig":{"latency":"standard"}}"#, false),
         (Google, r#"{"serviceTier":"SERVICE_TIER_PRIORITY"}"#, true),
+        (Google, r#"{"serviceTier":"SERVICE_TIER_UNSPECIFIED"}"#, false),
+        (Google, r#"{"serviceTier":3}"#, true),
+        (Google, r#"{"serviceTier":0}"#, false),
+        (Openai, r#"{"service_tier":"priority "}"#, true),
+        (Openai, r#"{"service_tier":["priority"]}"#, true),
+        (Openai, r#"{"service_tier":"a_new_one"}"#, true),
+        (Openai, r#"{"extra_body":[{"service_tier":"priority"}]}"#, true),
+        (Responses, r#"{"tools":[{"type":"image_generation"}]}"#, true),
         (Anthropic, r#"{"speed":"fast"}"#, true),
         (Anthropic, r#"{"inference_geo":"us"}"#, true),
         (Anthropic, r#"{"inference_geo":"global","speed":"standard"}"#, false),
@@ -356,6 +428,15 @@ fn tools_messages_parts_and_choices_have_a_most() {
         let read = |count| read(dialect, Chat, &format!("{before}{}{after}", list(item, count)));
         assert!(read(most).is_ok(), "{before}");
         assert!(read(most + 1).is_err_and(|why| why.contains(" at most ")), "{before}");
+    }
+    // However they are grouped.
+    for (dialect, group, most) in [
+        (Google, format!(r#"{{"functionDeclarations":{}}}"#, list(r#"{"name":"f"}"#, 100)), 20),
+        (Responses, format!(r#"{{"type":"namespace","tools":{}}}"#, list(tool, 100)), 20),
+    ] {
+        let read = |count| read(dialect, Chat, &format!("{{\"tools\":{}}}", list(&group, count)));
+        assert!(read(most).is_ok(), "{dialect:?}");
+        assert!(read(most + 1).is_err_and(|why| why.contains(" at most ")), "{dialect:?}");
     }
     let fields = |count| (0..count).map(|at| format!("\"k{at}\":0")).collect::<Vec<_>>().join(",");
     assert!(read(Openai, Chat, &format!("{{{}}}", fields(2_048))).is_ok());
