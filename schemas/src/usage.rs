@@ -92,6 +92,35 @@ impl Usage {
         }
     }
 
+    /// This claim of a stream, after an earlier one: figures only grow, so where a later one falls behind, the larger of each
+    /// side counts. Input may be put right, by less than half of it: some servers begin with an estimate.
+    #[must_use]
+    pub fn after(self, earlier: Self) -> Self {
+        let larger = |a: Option<u64>, b: Option<u64>| a.max(b);
+        let shrinks = self.output_total() < earlier.output_total();
+        let least = if shrinks { earlier.input_total() } else { earlier.input_total() / 2 };
+        let input = if self.input_total() < least { earlier } else { self };
+        let output = if shrinks { earlier } else { self };
+        Self {
+            input: input.input,
+            cache_read: input.cache_read,
+            cache_write: input.cache_write,
+            cache_write_1h: input.cache_write_1h,
+            input_audio: input.input_audio,
+            input_image: input.input_image,
+            output: output.output,
+            reasoning: output.reasoning,
+            output_audio: output.output_audio,
+            output_image: output.output_image,
+            images: larger(self.images, earlier.images),
+            seconds: larger(self.seconds, earlier.seconds),
+            characters: larger(self.characters, earlier.characters),
+            searches: larger(self.searches, earlier.searches),
+            code_executions: larger(self.code_executions, earlier.code_executions),
+            file_searches: larger(self.file_searches, earlier.file_searches),
+        }
+    }
+
     /// Every class that was used, by the name that it has in SQL.
     pub fn used(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let all = [
@@ -141,6 +170,24 @@ pub enum UsageSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_claims_of_a_stream_the_later_counts_unless_it_falls_behind() {
+        let usage = |json: &str| serde_json::from_str::<Usage>(json).unwrap();
+        for (earlier, later, counts) in [
+            (r#"{"input":10,"output":1}"#, r#"{"input":10,"output":5}"#, r#"{"input":10,"output":5}"#),
+            (r#"{"input":10,"output":5}"#, r#"{"input":1,"output":0}"#, r#"{"input":10,"output":5}"#),
+            (r#"{"input":10,"output":5}"#, r#"{"input":12,"output":0}"#, r#"{"input":12,"output":5}"#),
+            (r#"{"input":10,"output":5}"#, r#"{"input":1,"output":6}"#, r#"{"input":10,"output":6}"#),
+            // An estimate that is put right.
+            (r#"{"input":10,"output":1}"#, r#"{"input":8,"output":6}"#, r#"{"input":8,"output":6}"#),
+            (r#"{"input":10}"#, r#"{"input":1,"cache_read":9}"#, r#"{"input":1,"cache_read":9}"#),
+            (r#"{"output":9}"#, r#"{"output":2,"reasoning":7}"#, r#"{"output":2,"reasoning":7}"#),
+            (r#"{"output":9,"searches":3}"#, r#"{"output":9}"#, r#"{"output":9,"searches":3}"#),
+        ] {
+            assert_eq!(usage(later).after(usage(earlier)), usage(counts), "{earlier} {later}");
+        }
+    }
 
     #[test]
     fn sums_stop_at_the_largest_number() {

@@ -64,6 +64,57 @@ async fn an_answer_of_which_its_provider_claims_no_tokens_at_all_is_counted() {
 }
 
 #[tokio::test]
+async fn what_a_provider_leaves_out_of_its_claim_is_counted_and_a_later_claim_of_less_is_not_believed() {
+    let world = World::start().await;
+    let words = "one two three four five six seven eight nine ten";
+    let whole = |usage: Value| {
+        let choice =
+            json!({ "index": 0, "finish_reason": "stop", "message": { "role": "assistant", "content": words } });
+        let answer =
+            json!({ "id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage });
+        Reply::whole(200, answer.to_string())
+    };
+    let event = |usage: Value| format!("data: {}\n\n", json!({ "id": "c", "choices": [], "usage": usage }));
+    let said = format!(
+        "data: {}\n\n",
+        json!({ "id": "c", "choices": [{ "index": 0, "delta": { "content": words }, "finish_reason": "stop" }] })
+    );
+    let claim = |input: u64, output: u64| json!({ "prompt_tokens": input, "completion_tokens": output });
+    let stream = |claims: &[Value]| {
+        let events = [said.clone()].into_iter().chain(claims.iter().cloned().map(event));
+        Reply::stream(events.chain(["data: [DONE]\n\n".to_owned()]))
+    };
+    let ask = || world.ask("alpha/m").field("max_tokens", json!(50));
+    for claim in [claim(30, 0), claim(0, 10), json!({ "prompt_tokens": 30 })] {
+        world.upstream("alpha").replies(whole(claim)).once();
+        assert_eq!(ask().await.header("x-penstock-usage"), "counted");
+    }
+    for claims in [&[claim(30, 0)][..], &[claim(30, 12), claim(1, 2)], &[claim(30, 12), claim(30, 0)]] {
+        world.upstream("alpha").replies(stream(claims)).once();
+        assert!(ask().stream().await.raw().contains("seven"));
+    }
+    let sql =
+        "SELECT usage_source, input_tokens, output_tokens FROM attempts WHERE outcome = 'served' ORDER BY started_at";
+    let rows = world.sql_until(sql, |rows| rows.len() == 6).await;
+    for (at, row) in rows.iter().enumerate() {
+        let (source, input, output) =
+            (&row["usage_source"], row["input_tokens"].as_u64(), row["output_tokens"].as_u64());
+        if at < 4 {
+            assert_eq!((source, output), (&json!("counted"), Some(10)), "{at} {row}");
+            assert!(input.is_some_and(|input| (1..30).contains(&input)), "{at} {row}");
+        } else {
+            let right = json!(if at == 4 { "provider" } else { "counted" });
+            assert_eq!((source, input, output), (&right, Some(30), Some(12)), "{at} {row}");
+        }
+    }
+    let nothing = json!({ "object": "list", "model": "m", "data": [{ "object": "embedding", "index": 0, "embedding": [0.5] }],
+        "usage": { "prompt_tokens": 0, "total_tokens": 0 } });
+    world.upstream("alpha").replies(Reply::whole(200, nothing.to_string())).once();
+    let answer = world.post("/v1/embeddings", &json!({ "model": "alpha/m", "input": words })).await;
+    assert_eq!((answer.status.as_u16(), answer.header("x-penstock-usage")), (200, "counted"), "{}", answer.raw());
+}
+
+#[tokio::test]
 async fn cached_tokens_beside_the_prompt_are_charged_where_the_total_proves_them() {
     let price = "[[prices]]\nmodel = \"alpha/cached\"\ninput_usd_per_million = \"3\"\ncache_read_usd_per_million = \"0.75\"\noutput_usd_per_million = \"15\"\n";
     let world = World::setup().config(price).start().await;

@@ -31,6 +31,7 @@ pub struct Possible {
     thinks: bool,
     /// Whether it reads and writes tokens.
     is_text: bool,
+    operation: Operation,
 }
 
 impl Possible {
@@ -39,7 +40,7 @@ impl Possible {
         let can_reason = |card: &ModelCard| card.capabilities.iter().any(|capability| capability == "reasoning");
         let is_text = matches!(operation, Operation::Chat | Operation::Completions);
         let thinks = !is_text || extent.thinking > 0 || extent.predicted > 0 || card.is_none_or(can_reason);
-        Self { most: bound::most(card, operation, extent), bytes: extent.bytes, thinks, is_text }
+        Self { most: bound::most(card, operation, extent), bytes: extent.bytes, thinks, is_text, operation }
     }
 
     /// Whether an answer of so many bytes can have used this.
@@ -66,13 +67,27 @@ impl Possible {
             && within(usage.seconds, seconds, SECONDS)
     }
 
-    /// The claim where nothing can be counted: no class is more than it can be.
-    pub fn cut(&self, claim: &Usage) -> Usage {
+    /// Whether an answer that is complete cannot have used so little: nothing that was read, or no tokens for its words.
+    /// Where nothing can be counted, only a claim of nothing at all is no claim.
+    pub fn is_short(&self, usage: &Usage, has_words: bool) -> bool {
+        match self.operation {
+            Operation::Chat | Operation::Completions => {
+                usage.input_total() == 0 || (has_words && usage.output_total() == 0)
+            }
+            Operation::Embeddings => usage.input_total() == 0,
+            Operation::CountTokens | Operation::Moderations | Operation::Realtime => false,
+            _ => usage.used().next().is_none(),
+        }
+    }
+
+    /// The claim where nothing can be counted: no class is more than it can be. `None` for a claim of nothing.
+    pub fn cut(&self, claim: &Usage) -> Option<Usage> {
+        claim.used().next()?;
         let most = |count: Option<u64>, most: Option<u64>| count.map(|count| count.min(most.unwrap_or(0)));
         let input = |count| most(count, self.most.input);
         let output = |count| most(count, self.most.output);
         let units = |count: Option<u64>, limit: Option<u64>| count.map(|count| count.min(limit.unwrap_or(FEW)));
-        Usage {
+        Some(Usage {
             input: input(claim.input),
             cache_read: input(claim.cache_read),
             cache_write: input(claim.cache_write),
@@ -89,7 +104,7 @@ impl Possible {
             searches: units(claim.searches, self.most.searches),
             code_executions: units(claim.code_executions, self.most.searches),
             file_searches: units(claim.file_searches, self.most.searches),
-        }
+        })
     }
 }
 
@@ -141,11 +156,35 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_with_words_has_used_tokens_and_none_is_for_nothing() {
+        use Operation::{Chat, Embeddings, Rerank, Transcriptions};
+        for (operation, claim, has_words, is_short) in [
+            (Chat, r#"{"input":10,"output":5}"#, true, false),
+            (Chat, r#"{"cache_read":10,"reasoning":5}"#, true, false),
+            (Chat, r#"{"input":10,"output":0}"#, true, true),
+            (Chat, r#"{"input":10}"#, true, true),
+            (Chat, r#"{"input":10,"output":0}"#, false, false),
+            (Chat, r#"{"input":0,"output":5}"#, true, true),
+            (Embeddings, r#"{"input":5}"#, false, false),
+            (Embeddings, r#"{"input":0}"#, false, true),
+            (Rerank, r#"{"searches":1}"#, false, false),
+            (Rerank, r#"{"searches":0}"#, false, true),
+            (Transcriptions, r#"{"input":0,"output":0}"#, true, true),
+            (Transcriptions, r#"{"seconds":0}"#, true, true),
+            (Operation::Moderations, r#"{"input":0}"#, true, false),
+        ] {
+            let possible = possible(operation, r#"{"messages":[]}"#, "");
+            assert_eq!(possible.is_short(&usage(claim), has_words), is_short, "{operation} {claim}");
+        }
+        assert_eq!(possible(Rerank, "{}", "").cut(&usage(r#"{"searches":0}"#)), None);
+    }
+
+    #[test]
     fn where_nothing_is_counted_a_claim_is_cut_to_what_can_be() {
         let possible = possible(Operation::Images, r#"{"n":2,"prompt":"abc"}"#, "");
         let claim = usage(r#"{"input":9000000000000000,"output_image":9000000000000000,"images":9000}"#);
         assert!(!possible.holds(&claim, 100));
-        let cut = possible.cut(&claim);
+        let cut = possible.cut(&claim).unwrap();
         assert_eq!(cut, usage(r#"{"input":22,"output_image":16384,"images":2}"#));
         assert!(possible.holds(&cut, 100));
     }

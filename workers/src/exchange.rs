@@ -133,12 +133,13 @@ impl Exchange<'_> {
             strike_failure(failure, report.key.as_ref().map(Secret::reveal));
         }
         let attempt = Attempt::of(result, &report);
-        self.doubt(&mut report);
+        self.doubt(&mut report, None);
         (attempt, report)
     }
 
-    /// Takes a claim that cannot be out of the report: what is counted stands in its place, or as much of it as can be.
-    fn doubt(&self, report: &mut Report) {
+    /// Takes a claim that cannot be out of the report: what is counted stands in its place, or as much of it as can be. Of an
+    /// answer that is complete it is known whether it has words.
+    fn doubt(&self, report: &mut Report, has_words: Option<bool>) {
         let Some(claim) = report.observed.usage else { return };
         let read;
         let extent = match &self.envelope.extent {
@@ -150,11 +151,12 @@ impl Exchange<'_> {
             }
         };
         let possible = Possible::of(self.card, self.wanted.operation, extent);
-        if !possible.holds(&claim, report.length) {
+        let is_short = has_words.is_some_and(|has_words| possible.is_short(&claim, has_words));
+        if is_short || !possible.holds(&claim, report.length) {
             report.observed.usage = None;
             report.claimed = Some(claim);
             if !is_counted(self.wanted.operation) {
-                report.counted = Some(possible.cut(&claim));
+                report.counted = possible.cut(&claim);
             }
         }
     }

@@ -84,6 +84,12 @@ impl Sent {
         Self { raw: answer.clone().into(), words: Words::default() }
     }
 
+    /// Whether there is any word in it.
+    pub fn has_words(&mut self) -> bool {
+        gather_lines(&std::mem::take(&mut self.raw), &mut self.words);
+        self.length() > 0
+    }
+
     /// Tokens of the words, as `count` counts those of a text. Words that were not kept are taken for what the others are.
     pub fn tokens(mut self, count: impl FnOnce(&str) -> u64) -> u64 {
         gather_lines(&self.raw, &mut self.words);

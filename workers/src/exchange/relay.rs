@@ -18,6 +18,7 @@ use penstock_runtime::memory::Reserved;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Payload};
 use penstock_schemas::sse::{self, EVENT_BYTES};
+use penstock_schemas::usage::Usage;
 use reqwest::Response;
 use std::mem;
 use std::pin::Pin;
@@ -59,6 +60,11 @@ struct Relay<'a> {
     /// The attempt's entry in the ledger, until the first content.
     start: Option<Pending>,
     has_content: bool,
+    /// What the provider claims so far to have used, and what it claimed last.
+    claim: Option<Usage>,
+    last_claim: Option<Usage>,
+    /// Whether it has said of itself all that it will.
+    is_observed: bool,
     /// What an unusually long event takes of the process's memory.
     memory: Reserved,
 }
@@ -82,11 +88,14 @@ pub(super) async fn relay(
         out: BytesMut::new(),
         start: Some(start),
         has_content: false,
+        claim: None,
+        last_claim: None,
+        is_observed: false,
         memory: exchange.memory.none(),
     };
     let result = relay.run(sink, report).await;
-    if report.claimed.is_none() {
-        report.observed = relay.reader.observed().clone();
+    if !relay.is_observed {
+        relay.observe(report);
     }
     result
 }
@@ -117,11 +126,19 @@ impl Relay<'_> {
         let last = self.reader.finish().map_err(Stop::Failed)?;
         self.put(&last);
         let head = self.begin(sink, report).await?;
-        report.observed = self.reader.observed().clone();
+        self.observe(report);
+        self.is_observed = true;
         report.length += self.out.len() as u64;
-        self.exchange.doubt(report);
-        if report.observed.usage.is_none() {
-            report.sent.push(&self.out);
+        report.sent.push(&self.out);
+        let says_none = self.last_claim.is_some_and(|usage| usage.output_total() == 0);
+        let has_words = says_none && report.sent.has_words();
+        self.exchange.doubt(report, Some(has_words));
+        if has_words && report.observed.usage.is_some() {
+            // An earlier claim was larger: of a stream's beginning, perhaps.
+            let count = report.count(self.exchange.life, self.exchange.body.clone());
+            sink.wait(count).await.ok_or(Stop::Cancelled)?;
+        }
+        if report.observed.usage.is_none() && report.counted.is_none() {
             let sent = mem::take(&mut report.sent);
             let count = self.exchange.count_served(sent, report);
             sink.wait(count).await.ok_or(Stop::Cancelled)?;
@@ -141,7 +158,9 @@ impl Relay<'_> {
     }
 
     fn take(&mut self, event: &sse::Event) -> Step<()> {
-        match self.reader.read(event).map_err(Stop::Failed)? {
+        let verdict = self.reader.read(event).map_err(Stop::Failed)?;
+        self.note_claim();
+        match verdict {
             Verdict::Hold(bytes) => self.put(&bytes),
             Verdict::Content(bytes) => {
                 self.has_content = true;
@@ -150,6 +169,21 @@ impl Relay<'_> {
             Verdict::Hide => {}
         }
         Ok(())
+    }
+
+    /// A stream may claim several times, and the last claim may fall behind the others.
+    fn note_claim(&mut self) {
+        let Some(claim) = self.reader.observed().usage.filter(|claim| self.last_claim != Some(*claim)) else { return };
+        self.claim = Some(self.claim.map_or(claim, |earlier| claim.after(earlier)));
+        self.last_claim = Some(claim);
+    }
+
+    /// What the stream says of itself.
+    fn observe(&mut self, report: &mut Report) {
+        self.note_claim();
+        report.observed = self.reader.observed().clone();
+        report.observed.usage_mismatch |= self.claim != self.last_claim;
+        report.observed.usage = self.claim;
     }
 
     fn put(&mut self, bytes: &[u8]) {

@@ -54,7 +54,9 @@ impl Exchange<'_> {
         let whole = whole.inspect_err(|_| report.observed = self.adapter.observe_failed(body))?;
         report.observed = whole.observed;
         report.length = whole.bytes.len() as u64;
-        self.doubt(report);
+        let says_none = report.observed.usage.is_some_and(|usage| usage.output_total() == 0);
+        let has_words = says_none && heavy(whole.bytes.len(), || Sent::whole(&whole.bytes).has_words()).await;
+        self.doubt(report, Some(has_words));
         if report.observed.usage.is_none() {
             self.count_served(Sent::whole(&whole.bytes), report).await;
         }

@@ -188,7 +188,9 @@ impl<S: FrameSink> Call<S> {
         let Some(begun) = responses.end(&done.id) else { return };
         let card = self.context.provider.model(&link.target.model);
         let possible = Possible::of(card, Operation::Realtime, &Extent::default());
-        let is_claimed = done.usage.is_some_and(|usage| !possible.holds(&usage, u64::MAX));
+        // What was said was not for nothing.
+        let is_nothing = |usage: &Usage| begun.first_content.is_some() && usage.used().next().is_none();
+        let is_claimed = done.usage.is_some_and(|usage| is_nothing(&usage) || !possible.holds(&usage, u64::MAX));
         let believed = done.usage.filter(|_| !is_claimed);
         let mut report = Report {
             observed: Observed {
@@ -207,7 +209,7 @@ impl<S: FrameSink> Call<S> {
         };
         if is_claimed {
             report.claimed = done.usage;
-            report.counted = done.usage.map(|usage| possible.cut(&usage));
+            report.counted = done.usage.and_then(|usage| possible.cut(&usage));
         }
         responses.add(sum_up(card, report.observed.usage, report.counted));
         let failed = |kind, message: &str| {

@@ -35,6 +35,8 @@ pub(super) fn observe(response: &Value, searches: u64, observed: &mut Observed) 
         usage.searches = (searches > 0).then_some(searches);
         usage.code_executions = of_type("code_interpreter_call");
         usage.file_searches = of_type("file_search_call");
+        // Made by another model, whose prices are none of this one's.
+        usage.images = of_type("image_generation_call");
         (observed.usage, observed.usage_mismatch) = (Some(usage), mismatch);
     }
 }
@@ -69,4 +71,20 @@ fn read(usage: &Value) -> Option<(Usage, bool)> {
     let totals = Usage { input: Some(prompt_tokens), output: Some(counts.completion_tokens), ..Usage::default() };
     let adds_up = counts.total_tokens == 0 || counts.total_tokens == prompt_tokens + counts.completion_tokens;
     Some((classes.unwrap_or(totals), classes.is_none() || !adds_up))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn images_that_a_tool_made_are_counted_beside_the_tokens() {
+        let output = json!([{"type": "image_generation_call"}, {"type": "message"}, {"type": "image_generation_call"}]);
+        let response = json!({"usage": {"input_tokens": 3, "output_tokens": 2}, "output": output});
+        let mut observed = Observed::default();
+        observe(&response, 0, &mut observed);
+        let found = observed.usage.map(|usage| (usage.input, usage.output, usage.images));
+        assert_eq!(found, Some((Some(3), Some(2), Some(2))));
+    }
 }
