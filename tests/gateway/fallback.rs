@@ -117,6 +117,33 @@ async fn a_providers_key_reaches_no_caller_in_an_error_that_comes_with_a_200_nor
 }
 
 #[tokio::test]
+async fn a_providers_key_is_struck_out_however_it_is_spelt_and_stands_in_no_row() {
+    let key = "a/very+secret=key";
+    let world = World::setup().env("BETA_KEY", key).start().await;
+    let answer = |spelt: &str| {
+        format!(
+            r#"{{"id":"{spelt}","object":"chat.completion","created":1,"model":"{spelt}","system_fingerprint":"{spelt}",
+            "choices":[{{"index":0,"finish_reason":"stop","message":{{"role":"assistant","content":"your {spelt}"}}}}]}}"#
+        )
+    };
+    let spelt = [key, r"a\/very+secret=key", r"a/very\u002bsecret\u003dkey", "a%2Fvery%2Bsecret%3Dkey"];
+    for spelt in spelt {
+        world.upstream("beta").replies(Reply::whole(200, answer(spelt))).once();
+        let told = world.ask("beta/m").await;
+        assert!(told.raw().contains("your ***"), "{spelt}: {}", told.raw());
+        assert!(!told.raw().contains("secret"), "{spelt}: {}", told.raw());
+    }
+    let rows = "SELECT model_version, provider_request_id, system_fingerprint FROM attempts WHERE outcome = 'served'";
+    for row in world.sql_until(rows, |rows| rows.len() == spelt.len()).await {
+        assert!(!row.to_string().contains("very"), "{row}");
+    }
+    let sound = Reply::whole(200, "sound").header("content-type", &format!("audio/mpeg; k={key}"));
+    world.upstream("beta").replies(sound).once();
+    let answer = world.post("/v1/audio/speech", &json!({ "model": "beta/m", "input": "a", "voice": "b" })).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, "audio/mpeg; ***"));
+}
+
+#[tokio::test]
 async fn a_provider_that_cannot_be_reached_is_stepped_over() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = format!(

@@ -15,7 +15,7 @@ use penstock_schemas::native_batch::{
     NativeAnswer, NativeCounts, NativeGroup, NativeLine, NativeOutcome, NativeQuestion,
 };
 use penstock_schemas::plan::{Link, Plan};
-use penstock_tests::{BatchKind, BatchUpstream, EXPIRED, LONG, REFUSED, World, until};
+use penstock_tests::{BATCH_KEY, BatchKind, BatchUpstream, EXPIRED, LONG, REFUSED, World, until};
 use serde_json::{Value, json};
 
 const KINDS: [(BatchKind, &str); 4] = [
@@ -34,7 +34,7 @@ async fn world(kind: BatchKind, dialect: &str) -> (World, BatchUpstream, Sender)
          cache_read_usd_per_million = \"0.2\"\nbatch_rate = \"0.5\"\n",
         upstream.url()
     );
-    let world = World::setup().config(&config).env("B_KEY", "sk-of-the-batch").start().await;
+    let world = World::setup().config(&config).env("B_KEY", BATCH_KEY).start().await;
     let sender = Sender::new(&world).await;
     (world, upstream, sender)
 }
@@ -164,6 +164,8 @@ async fn goes_through(kind: BatchKind, dialect: &str) {
         other => panic!("{dialect}: {other:?}"),
     };
     assert_eq!(failed(&calls[10]), (NativeOutcome::Refused, FailureKind::BadRequest), "{dialect}");
+    let refused = format!("{:?}", of(&calls[10]).frame.payload);
+    assert!(refused.contains("no, not with ***") && !refused.contains(BATCH_KEY), "{dialect}: {refused}");
     assert_eq!(failed(&calls[11]), (NativeOutcome::Unrun, FailureKind::Overloaded), "{dialect}");
     assert_eq!(failed(&calls[12]), (NativeOutcome::Unrun, FailureKind::Unsupported), "{dialect}");
     let sums = "SELECT outcome, native_batch, batch_id, count() AS calls, toString(sum(cost_usd)) AS cost

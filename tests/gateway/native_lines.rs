@@ -9,7 +9,7 @@ use penstock_runtime::bus::NatsConfig;
 use penstock_runtime::config::Document;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::native_batch::NativeStage;
-use penstock_tests::{BatchKind, BatchStep, BatchUpstream, EXPIRED, REFUSED, World, until, until_right};
+use penstock_tests::{BATCH_KEY, BatchKind, BatchStep, BatchUpstream, EXPIRED, REFUSED, World, until, until_right};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn world_of((kind, dialect): (BatchKind, &str), more: &str) -> (World, Bat
          cache_read_usd_per_million = \"0.2\"\nbatch_rate = \"0.5\"\n{more}",
         upstream.url()
     );
-    (World::setup().config(&config).env("B_KEY", "sk-of-the-batch").start().await, upstream)
+    (World::setup().config(&config).env("B_KEY", BATCH_KEY).start().await, upstream)
 }
 
 async fn begin(world: &World, content: &str, more: &Value) -> String {
@@ -75,6 +75,8 @@ async fn lines_go_through_their_providers_own_batch_api_and_what_it_does_not_run
     let errors = results(&world, &batch, "error_file_id").await;
     assert_eq!(names(&errors), [REFUSED, "-", "line-0"]);
     assert_eq!(errors[0]["response"]["status_code"], 400, "{errors:?}");
+    let told = errors[0]["response"]["body"]["error"]["message"].as_str().unwrap();
+    assert!(told.contains("***") && !told.contains(BATCH_KEY), "{told}");
     assert_eq!((upstream.batches(), upstream.singles(), upstream.runs().len()), (1, 1, 11));
     let rows = format!(
         "SELECT native_batch, outcome, count() AS rows, uniqExact(attempt_id) AS attempts, toString(sum(cost_usd)) AS cost

@@ -284,6 +284,18 @@ async fn a_response_that_nobody_asked_for_is_ended_where_there_is_no_money_for_i
 }
 
 #[tokio::test]
+async fn a_providers_key_reaches_no_client_of_a_session_in_an_event_nor_at_its_end() {
+    let provider = Provider::start().await;
+    let world = world(&provider).await;
+    let mut client = Client::connect(&world, "model=rt/m", world.key()).await.expect("a session");
+    client.next().await;
+    client.ask("betray").await;
+    let ended = client.end().await;
+    let said = format!("{:?} {}", ended.events, ended.reason);
+    assert!(said.contains("***") && !said.contains("sk-beta"), "{said}");
+}
+
+#[tokio::test]
 async fn an_event_that_is_too_long_or_no_text_ends_the_session() {
     let provider = Provider::start().await;
     let world = world(&provider).await;

@@ -15,7 +15,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use meter::Meter;
 use penstock_dialects::error_details::strike_failure;
 use penstock_dialects::provider::{Form, Wanted};
-use penstock_dialects::strike::strike_bytes;
+use penstock_dialects::strike::{strike, strike_bytes};
 use penstock_runtime::bus::{Desk, Pending};
 use penstock_runtime::memory::Memory;
 use penstock_runtime::{Life, Secret, clock, heavy};
@@ -132,6 +132,7 @@ impl Exchange<'_> {
         if let Err(Stop::Failed(failure)) = &mut result {
             strike_failure(failure, report.key.as_ref().map(Secret::reveal));
         }
+        report.strike_observed();
         let attempt = Attempt::of(result, &report);
         self.doubt(&mut report, None);
         (attempt, report)
@@ -199,7 +200,8 @@ impl Exchange<'_> {
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let is = |wanted: &str| kind.get(..wanted.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(wanted));
         if matches!(self.wanted.operation, Operation::Speech | Operation::Transcriptions | Operation::Translations) {
-            report.content_type = Some(kind.to_owned()).filter(|kind| !kind.is_empty());
+            let kind = strike(kind, report.key.as_ref().map(Secret::reveal));
+            report.content_type = Some(kind).filter(|kind| !kind.is_empty());
         }
         match (self.envelope.delivery.is_stream(), self.wanted.operation) {
             (false, _) => Manner::Whole,

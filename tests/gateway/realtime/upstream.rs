@@ -114,7 +114,9 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
         return;
     }
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
-    let mut session = Session { socket, session: begun(), responses: 0, seen: seen.clone() };
+    let bearer = head.lines().find_map(|line| line.split_once("Bearer ")).map(|(_, key)| key.trim().to_owned());
+    let key = bearer.expect("a provider is asked with its key");
+    let mut session = Session { socket, key, session: begun(), responses: 0, seen: seen.clone() };
     if session.say(json!({ "type": "session.created", "session": session.session })).await {
         while let Some(Ok(message)) = session.socket.next().await {
             let Message::Text(text) = message else { continue };
@@ -135,6 +137,8 @@ fn begun() -> Value {
 
 struct Session {
     socket: Socket,
+    /// What it was asked with.
+    key: String,
     session: Value,
     responses: u32,
     seen: Arc<Mutex<Seen>>,
@@ -206,6 +210,14 @@ impl Session {
         match how {
             "silence" => return self.say(delta).await,
             "vanish" => return false,
+            "betray" => {
+                let key = self.key.clone();
+                let error = json!({ "type": "server_error", "code": key, "message": format!("{key} is bad") });
+                let _ = self.say(json!({ "type": "error", "error": error })).await;
+                let frame = CloseFrame { code: 1011.into(), reason: format!("{key} is bad").into() };
+                let _ = self.socket.send(Message::Close(Some(frame))).await;
+                return false;
+            }
             "close" => {
                 let frame = CloseFrame { code: 1011.into(), reason: "out of order".into() };
                 let _ = self.socket.send(Message::Close(Some(frame))).await;

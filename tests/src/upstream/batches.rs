@@ -23,6 +23,9 @@ use tokio::task::JoinSet;
 /// A line with this in it is refused.
 pub const REFUSED: &str = "please refuse";
 
+/// The key that these are asked with, which they say again where they refuse a line.
+pub const BATCH_KEY: &str = "sk-of-the-batch";
+
 /// A line with this in it is never run: the batch expires before.
 pub const EXPIRED: &str = "please expire";
 

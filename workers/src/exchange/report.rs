@@ -4,6 +4,7 @@ use crate::count::{self, Sent};
 use crate::providers::quota::Left;
 use bytes::Bytes;
 use penstock_dialects::provider::Observed;
+use penstock_dialects::strike::strike_in;
 use penstock_dialects::tool_map::ToolMap;
 use penstock_runtime::{Life, Secret};
 use penstock_schemas::body::SentBody;
@@ -105,6 +106,15 @@ impl Report {
     pub fn may_be_charged(&self, failure: Option<FailureKind>) -> bool {
         let is_refusal = self.status.is_some_and(|status| status != 200) || failure.is_some_and(refuses);
         self.was_sent && !is_refusal
+    }
+
+    /// Strikes the key out of what goes into the ledger of the answer.
+    pub(super) fn strike_observed(&mut self) {
+        let key = self.key.as_ref().map(Secret::reveal);
+        let Observed { model_version, provider_request_id, finish_reason, system_fingerprint, .. } = &mut self.observed;
+        for text in [model_version, provider_request_id, finish_reason, system_fingerprint].into_iter().flatten() {
+            strike_in(text, key);
+        }
     }
 
     /// Counts what was sent.

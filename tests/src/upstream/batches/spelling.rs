@@ -1,6 +1,6 @@
 //! How each provider spells a batch and the answers to its lines. Knows nothing of how a batch goes on.
 
-use super::{BatchKind, EXPIRED, REFUSED, State};
+use super::{BATCH_KEY, BatchKind, EXPIRED, REFUSED, State};
 use crate::upstream::words;
 use serde_json::{Value, json};
 
@@ -74,6 +74,10 @@ impl State {
     }
 }
 
+fn refusal() -> String {
+    format!("no, not with {BATCH_KEY}")
+}
+
 pub(super) fn openai_line(id: &str, request: &Value, is_run: bool) -> Value {
     let text = request.to_string();
     if !is_run || text.contains(EXPIRED) {
@@ -81,7 +85,7 @@ pub(super) fn openai_line(id: &str, request: &Value, is_run: bool) -> Value {
         return json!({ "id": "r", "custom_id": id, "response": null, "error": error });
     }
     let (status, body) = if text.contains(REFUSED) {
-        (400, words::error("no", "invalid_request_error", None, None))
+        (400, words::error(&refusal(), "invalid_request_error", None, None))
     } else {
         (200, serde_json::from_str(&words::whole("from a batch")).expect("the words are JSON"))
     };
@@ -93,7 +97,7 @@ pub(super) fn anthropic_line(id: &str, request: &Value) -> Option<Value> {
     let result = if text.contains(EXPIRED) {
         json!({ "type": "expired" })
     } else if text.contains(REFUSED) {
-        let error = json!({ "type": "invalid_request_error", "message": "no" });
+        let error = json!({ "type": "invalid_request_error", "message": refusal() });
         json!({ "type": "errored", "error": { "type": "error", "error": error } })
     } else {
         let usage = json!({ "input_tokens": 10, "cache_read_input_tokens": 4, "output_tokens": 5 });
@@ -110,7 +114,7 @@ fn google_line(id: &str, request: &Value) -> Option<Value> {
         return None;
     }
     if text.contains(REFUSED) {
-        let error = json!({ "code": 3, "message": "no", "status": "INVALID_ARGUMENT" });
+        let error = json!({ "code": 3, "message": refusal(), "status": "INVALID_ARGUMENT" });
         return Some(json!({ "metadata": metadata, "error": error }));
     }
     let candidate = json!({ "content": { "parts": [{ "text": "from a batch" }], "role": "model" }, "finishReason": "STOP", "index": 0 });
