@@ -34,6 +34,10 @@ impl Sender {
 
     /// Publishes a line of the batch for these targets.
     async fn publish(&self, targets: &[&str]) -> PendingCall {
+        self.publish_request(targets, Bytes::from_static(REQUEST.as_bytes())).await
+    }
+
+    async fn publish_request(&self, targets: &[&str], request: Bytes) -> PendingCall {
         let mut links = targets.iter().map(|text| Link::to(Target::parse(text).unwrap()));
         let envelope = Envelope {
             request_id: clock::request_id(),
@@ -70,7 +74,7 @@ impl Sender {
             body: Body::Inline,
         };
         let mut call = self.inbox.expect(envelope.request_id, envelope.deadline);
-        call.publish(&envelope, &Bytes::from_static(REQUEST.as_bytes()), None).await.unwrap();
+        call.publish(&envelope, &request, None).await.unwrap();
         call
     }
 
@@ -98,6 +102,18 @@ async fn end(call: &mut PendingCall) -> Result<Bytes, Failure> {
             _ => {}
         }
     }
+}
+
+#[tokio::test]
+async fn a_worker_says_that_it_holds_a_large_call_before_it_works_on_it() {
+    let world = World::start().await;
+    world.upstream("alpha").answers("hi").always();
+    let sender = Sender::new(&world).await;
+    let request = REQUEST.replace("Hello!", &"word ".repeat(30_000));
+    let mut call = sender.publish_request(&["alpha/m"], request.into()).await;
+    let first = timeout(LONG, call.next()).await.expect("a call is answered").unwrap();
+    assert!(matches!(first, Payload::Accepted(_)), "{first:?}");
+    assert!(String::from_utf8_lossy(&end(&mut call).await.unwrap()).contains("hi"));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use penstock_runtime::bus::{Alarm, BusError, Desk, Incoming, Journal, PassOn, Re
 use penstock_runtime::health::Health;
 use penstock_runtime::memory::{Memory, Reserved};
 use penstock_runtime::schedule::full_jitter;
-use penstock_runtime::{Life, clock};
+use penstock_runtime::{HEAVY, Life, clock};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::body::SentBody;
 use penstock_schemas::envelope::{Envelope, Traffic};
@@ -127,6 +127,10 @@ impl<S: FrameSink> Call<S> {
             return self.pass_by(Lacking::Memory).await;
         }
         let _running = self.context.metrics.running(&self.context.provider.id, self.envelope.traffic());
+        if self.body.len() >= HEAVY {
+            // To spell it takes a while, and on a busy machine longer than the silence after which a worker is given up.
+            self.sink.accept().await;
+        }
         if let Err(error) = self.work_off().await {
             error!(request_id = %self.envelope.request_id, %error, "the bus failed in the middle of a call");
         }

@@ -13,6 +13,9 @@ pub trait FrameSink: Send {
     /// Does some work while it is known that the call is held; `None` when nobody wants its answer any more.
     fn wait<T: Send>(&mut self, work: impl Future<Output = T> + Send) -> impl Future<Output = Option<T>> + Send;
 
+    /// Says that the call is held, before work in which nothing else can be said for a while.
+    fn accept(&mut self) -> impl Future<Output = ()> + Send;
+
     /// Gives the call to the pool of its plan's next link.
     fn pass_on(
         &mut self,
@@ -43,6 +46,10 @@ impl FrameSink for Replies {
 
     async fn wait<T: Send>(&mut self, work: impl Future<Output = T> + Send) -> Option<T> {
         Replies::wait(self, work).await
+    }
+
+    async fn accept(&mut self) {
+        Replies::accept(self).await;
     }
 
     async fn pass_on(&mut self, envelope: &mut Envelope, body: &Bytes) -> Result<PassOn, BusError> {

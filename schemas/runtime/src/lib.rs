@@ -17,6 +17,6 @@ pub mod telemetry;
 pub mod websocket;
 
 pub use bus::Bus;
-pub use life::{Life, heavy, heavy_at_once};
+pub use life::{HEAVY, Life, heavy, heavy_at_once};
 pub use seal::MasterKey;
 pub use secret::Secret;

@@ -111,7 +111,7 @@ impl Life {
 }
 
 /// The size of an input, in bytes, from which on working on it may hold a runtime's thread for longer than a millisecond.
-const HEAVY: usize = 64 * 1024;
+pub const HEAVY: usize = 64 * 1024;
 
 /// How much of such work runs at once. Each piece holds a thread, and each thread keeps memory of its own: as many as there are
 /// cores are as fast as more.

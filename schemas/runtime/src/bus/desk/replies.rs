@@ -64,14 +64,21 @@ impl Replies {
                 () = cancelled.cancelled() => return None,
                 () = sleep_until(self.taken + MOMENT) => {}
             }
-            if let Err(error) = self.accepted().await {
-                warn!(%error, "the ingress could not be told who holds its call");
-            }
+            self.accept().await;
         }
         tokio::select! {
             biased;
             done = &mut work => Some(done),
             () = cancelled.cancelled() => None,
+        }
+    }
+
+    /// Tells the ingress who holds the call, unless it knows.
+    pub async fn accept(&mut self) {
+        if self.next_seq == self.first_seq
+            && let Err(error) = self.accepted().await
+        {
+            warn!(%error, "the ingress could not be told who holds its call");
         }
     }
 
