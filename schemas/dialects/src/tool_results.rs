@@ -2,6 +2,8 @@
 //! failed, for providers that have no word for it. Knows no provider.
 
 use penstock_schemas::chat::{Content, Message, Part};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// The prefix that marks the result of a failed tool, where a dialect has no field for it.
 const FAILED: &str = "Error: ";
@@ -9,13 +11,22 @@ const FAILED: &str = "Error: ";
 /// The messages with one result for each call: of several behind the same turn, the later ones go on in the first.
 pub(crate) fn joined(messages: Vec<Message>) -> Vec<Message> {
     let mut joined: Vec<Message> = Vec::with_capacity(messages.len());
+    // Where the results of the calls behind the last turn stand.
+    let mut places: HashMap<String, usize> = HashMap::new();
     for message in messages {
-        let run = joined.iter().rposition(|message| message.role != "tool").map_or(0, |last| last + 1);
-        let same = |known: &&mut Message| known.tool_call_id.is_some() && known.tool_call_id == message.tool_call_id;
-        let first = joined[run..].iter_mut().find(same).filter(|_| message.role == "tool");
-        match first {
-            Some(first) => go_on(first, message),
-            None => joined.push(message),
+        let Some(id) = message.tool_call_id.clone().filter(|_| message.role == "tool") else {
+            if message.role != "tool" {
+                places.clear();
+            }
+            joined.push(message);
+            continue;
+        };
+        match places.entry(id) {
+            Entry::Occupied(first) => go_on(&mut joined[*first.get()], message),
+            Entry::Vacant(place) => {
+                place.insert(joined.len());
+                joined.push(message);
+            }
         }
     }
     joined
@@ -25,8 +36,16 @@ fn go_on(first: &mut Message, more: Message) {
     first.is_error = first.is_error.or(more.is_error);
     first.cache_control = first.cache_control.take().or(more.cache_control);
     first.content = match (first.content.take(), more.content) {
-        (Some(Content::Text(first)), Some(Content::Text(more))) => Some(Content::Text(format!("{first}\n{more}"))),
-        (Some(first), Some(more)) => Some(Content::Parts([first.into_parts(), more.into_parts()].concat())),
+        (Some(Content::Text(mut first)), Some(Content::Text(more))) => {
+            first.push('\n');
+            first.push_str(&more);
+            Some(Content::Text(first))
+        }
+        (Some(first), Some(more)) => {
+            let mut parts = first.into_parts();
+            parts.extend(more.into_parts());
+            Some(Content::Parts(parts))
+        }
         (first, more) => first.or(more),
     };
 }

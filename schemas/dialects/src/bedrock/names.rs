@@ -1,6 +1,6 @@
 //! Ids of calls and names of documents, in the characters that Bedrock allows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// The longest id of a call.
 const LONGEST_ID: usize = 64;
@@ -13,7 +13,11 @@ pub(super) fn is_call_id(id: &str) -> bool {
 
 /// The names of one request's documents, no two alike.
 #[derive(Debug, Default)]
-pub(super) struct DocumentNames(HashSet<String>);
+pub(super) struct DocumentNames {
+    taken: HashSet<String>,
+    /// How often each was asked for.
+    asked: HashMap<String, usize>,
+}
 
 impl DocumentNames {
     /// A name like this one. Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_DocumentBlock.html>.
@@ -24,10 +28,14 @@ impl DocumentNames {
         let clean: String = stem.chars().map(|c| if is_allowed(c) { c } else { ' ' }).take(100).collect();
         let words: Vec<&str> = clean.split_whitespace().collect();
         let name = if words.is_empty() { "document".to_owned() } else { words.join(" ") };
-        let numbered = |count: usize| if count == 1 { name.clone() } else { format!("{name} ({count})") };
-        let free = (1..).map(numbered).find(|name| !self.0.contains(name)).unwrap_or(name.clone());
-        self.0.insert(free.clone());
-        free
+        let asked = self.asked.entry(name.clone()).or_default();
+        loop {
+            *asked += 1;
+            let free = if *asked == 1 { name.clone() } else { format!("{name} ({asked})") };
+            if self.taken.insert(free.clone()) {
+                return free;
+            }
+        }
     }
 }
 
