@@ -61,7 +61,8 @@ fn the_readme_leads_to_every_page() {
 fn the_page_on_nats_says_what_each_stream_and_bucket_holds() {
     let names = fs::read_to_string(root().join("schemas/src/subject.rs")).unwrap();
     let page = fs::read_to_string(root().join("deploy/docs/nats.md")).unwrap();
-    let named = |name: &str| page.lines().any(|line| line.starts_with("| `ps_") && line.contains(&format!("`ps_{name}`")));
+    let named =
+        |name: &str| page.lines().any(|line| line.starts_with("| `ps_") && line.contains(&format!("`ps_{name}`")));
     let made: Vec<&str> = names.split("format!(\"{}_").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(made.len() > 20, "{made:?}");
     assert_eq!(made.into_iter().filter(|name| !named(name)).collect::<Vec<_>>(), Vec::<&str>::new());

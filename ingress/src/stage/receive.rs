@@ -193,6 +193,13 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
             return Err(Refusal::Wrong(WrongRequest::WrongHeader { header, why: too_long(most) }));
         }
     }
+    // What is not read would be passed over: a caller without a user, an answer that nobody is told of.
+    for header in ["x-penstock-user", "x-penstock-webhook"] {
+        if headers.get(header).is_some_and(|value| value.to_str().is_err()) {
+            let why = "it must be printable ASCII characters".to_owned();
+            return Err(Refusal::Wrong(WrongRequest::WrongHeader { header, why }));
+        }
+    }
     Ok(())
 }
 
@@ -254,6 +261,16 @@ mod tests {
         let tags = read_tags(&headers("x-penstock-tags", "feature=search, team = web=2,")).unwrap();
         assert_eq!(format!("{tags:?}"), r#"{"feature": "search", "team": "web=2"}"#);
         assert!(read_tags(&headers("x-penstock-tags", "feature")).is_err());
+    }
+
+    #[test]
+    fn a_user_and_a_webhook_that_cannot_be_read_are_refused_and_not_passed_over() {
+        for name in ["x-penstock-user", "x-penstock-webhook"] {
+            assert!(check_headers(&headers(name, "one")).is_ok());
+            let odd = HeaderValue::from_bytes(b"on\xc3\xa9").unwrap();
+            let odd = HeaderMap::from_iter([(http::HeaderName::from_static(name), odd)]);
+            assert!(check_headers(&odd).is_err(), "{name}");
+        }
     }
 
     #[test]
