@@ -94,6 +94,21 @@ mod tests {
     }
 
     #[test]
+    fn as_many_results_as_a_request_may_have_are_joined_in_one_pass() {
+        let result = |id: String, content: &str| Message {
+            role: "tool".to_owned(),
+            tool_call_id: Some(id),
+            content: Some(Content::Text(content.to_owned())),
+            ..Message::default()
+        };
+        let long = "a".repeat(1_000);
+        let of_one = joined((0..20_000).map(|_| result("a".to_owned(), &long)).collect());
+        assert_eq!(of_one.len(), 1);
+        assert_eq!(of_one[0].content.as_ref().unwrap().text().len(), 20_000 * 1_001 - 1);
+        assert_eq!(joined((0..20_000).map(|at| result(format!("c{at}"), "b")).collect()).len(), 20_000);
+    }
+
+    #[test]
     fn a_failure_is_told_once() {
         for (content, told) in [
             (json!("no such file"), json!("Error: no such file")),

@@ -50,4 +50,13 @@ mod tests {
             .map(|name| names.get(name));
         assert_eq!(made, ["Q3 report (final) v2", "document", "Q3 report (final) v2 (2)", "document (2)"]);
     }
+
+    #[test]
+    fn as_many_documents_of_one_name_as_a_request_may_have_each_have_their_own() {
+        let mut names = DocumentNames::default();
+        assert_eq!(names.get(Some("document (3).txt")), "document (3)");
+        let made: HashSet<String> = (0..20_000).map(|_| names.get(None)).collect();
+        assert_eq!(made.len(), 20_000);
+        assert!(made.contains("document (20001)") && !made.contains("document (3)"));
+    }
 }
