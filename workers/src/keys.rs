@@ -19,7 +19,7 @@ const TRIAL: Duration = Duration::from_secs(60);
 
 /// What OpenAI and its copies say of a key whose money is spent.
 /// Source: <https://platform.openai.com/docs/guides/error-codes>.
-const EXHAUSTED: &str = "insufficient_quota";
+const EXHAUSTED: &str = penstock_dialects::account::EXHAUSTED;
 
 /// A key of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

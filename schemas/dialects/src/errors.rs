@@ -3,7 +3,7 @@
 //! prompt is too long: see `crate::overflow`.
 //! Source: <https://platform.openai.com/docs/guides/error-codes>; for the copies, beside each word.
 
-use crate::{error_details, overflow};
+use crate::{account, error_details, overflow};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
@@ -42,13 +42,30 @@ pub fn within(parts: &ErrorParts) -> Failure {
         Some(status) => kind(status, parts),
         None => parts.words().find_map(kind_of_word).unwrap_or(FailureKind::Broken),
     };
-    let kind = overflow::refine(kind, parts.message.as_deref().unwrap_or_default());
+    told(kind, parts)
+}
+
+/// The failure that an error stands for which is of this kind by its status and code.
+pub(crate) fn told(kind: FailureKind, parts: &ErrorParts) -> Failure {
+    let kind = refine(kind, parts);
     let message = match (kind, &parts.message) {
+        (FailureKind::ProviderAuth, _) if account::is_unpaid(parts) => {
+            "the provider's account is not paid up".to_owned()
+        }
         (FailureKind::ProviderAuth, _) => "the provider refused the key".to_owned(),
         (_, Some(message)) => message.clone(),
         (_, None) => "the provider's answer holds an error without a message".to_owned(),
     };
-    Failure { param: parts.param.clone(), provider_code: parts.code.clone(), ..Failure::provider(kind, message) }
+    let code = match (kind, account::is_unpaid(parts)) {
+        (FailureKind::ProviderAuth, true) => Some(account::EXHAUSTED.to_owned()),
+        _ => parts.code.clone(),
+    };
+    Failure { param: parts.param.clone(), provider_code: code, ..Failure::provider(kind, message) }
+}
+
+/// The kind, told more closely by what only the words of some providers tell.
+pub fn refine(kind: FailureKind, parts: &ErrorParts) -> FailureKind {
+    account::refine(overflow::refine(kind, parts.message.as_deref().unwrap_or_default()), parts)
 }
 
 /// The kind of failure that a status stands for. A code can only say more closely what a client's error is about.

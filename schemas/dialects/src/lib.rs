@@ -16,6 +16,7 @@ use penstock_schemas::name::{self, BadName, RequestId};
 use provider::{Form, FormatRequest, ProviderFormat, Spelled};
 use tool_map::ToolMap;
 
+pub mod account;
 pub mod anthropic;
 pub mod bedrock;
 mod braces;
@@ -30,8 +31,10 @@ pub mod data_url;
 mod effort;
 pub mod error_details;
 pub mod errors;
+mod extra_body;
 mod fit;
 pub mod framing;
+mod gathered;
 pub mod google;
 pub mod json;
 pub mod media_kind;
@@ -44,6 +47,7 @@ pub mod provider;
 pub mod responses;
 #[cfg(test)]
 mod robust;
+mod sampling;
 mod settle;
 pub mod strike;
 pub mod surrogates;
@@ -108,6 +112,7 @@ impl Endpoint {
             None => body,
             Some(translate) => translate(&body)?,
         };
+        let body = if self.takes_form() { body } else { extra_body::lifted(body) };
         let asked = match self.dialect {
             Dialect::Openai if self.operation == Operation::Chat => {
                 openai::client::read(self, chat_input::as_chat(body)?, content_type)

@@ -1,6 +1,7 @@
 //! One message of a conversation, in requests and in answers. Knows nothing of how a dialect other than OpenAI's spells it.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// One message of a conversation.
@@ -144,12 +145,22 @@ pub struct FunctionCall {
     /// The function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// JSON as text: never parsed on its way, so that no number in it is rounded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// JSON as text: never parsed on its way, so that no number in it is rounded. Some clients write the object itself, which
+    /// becomes such a text.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "as_text")]
     pub arguments: Option<String>,
     /// What we do not know.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+fn as_text<'de, D: Deserializer<'de>>(arguments: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(arguments)? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        object @ (Value::Object(_) | Value::Array(_)) => Ok(Some(object.to_string())),
+        Value::Bool(_) | Value::Number(_) => Err(D::Error::custom("`arguments` must be a text")),
+    }
 }
 
 /// A piece of what a model thought. Source: <https://openrouter.ai/docs/use-cases/reasoning-tokens>.

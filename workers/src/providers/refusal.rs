@@ -1,9 +1,9 @@
 //! Turns an answer that is not a success into a failure: what kind, what to tell the caller, how long to wait.
 
 use super::{ErrorResponse, retry_after};
+use penstock_dialects::account;
 use penstock_dialects::error_details;
 use penstock_dialects::errors::{self, ErrorParts};
-use penstock_dialects::overflow;
 use penstock_dialects::strike::strike;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
@@ -13,13 +13,14 @@ pub(crate) fn refuse_by(refusal: &ErrorResponse<'_>, kind_of: impl Fn(u16, &Erro
     let ErrorResponse { provider, status, .. } = refusal;
     let json = serde_json::from_slice::<Value>(refusal.body);
     let parts = json.as_ref().map(ErrorParts::of).unwrap_or_default();
-    let kind = overflow::refine(kind_of(*status, &parts), parts.message.as_deref().unwrap_or_default());
+    let kind = errors::refine(kind_of(*status, &parts), &parts);
+    let is_unpaid = kind == FailureKind::ProviderAuth && (*status == 402 || account::is_unpaid(&parts));
     // What comes with a refused key is about the key.
     let details = json.ok().filter(|_| kind != FailureKind::ProviderAuth);
     let details = details.and_then(|json| error_details::of(&json, refusal.key));
     let clean = |text: String| strike(&text, refusal.key);
     let message = match (kind, status, &parts.message) {
-        (_, 402, _) => format!("{provider} refused: its account is not paid up (402)"),
+        _ if is_unpaid => format!("{provider} refused: its account is not paid up ({status})"),
         // The provider's own words may quote the key, and the caller cannot act on them.
         (FailureKind::ProviderAuth, ..) | (_, 401 | 403, _) => format!("{provider} refused the key ({status})"),
         (_, _, Some(message)) => clean(message.clone()),
@@ -29,7 +30,7 @@ pub(crate) fn refuse_by(refusal: &ErrorResponse<'_>, kind_of: impl Fn(u16, &Erro
         retry_after_ms: retry_after::read(*status, refusal.headers, refusal.now)
             .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
         param: parts.param.map(clean),
-        provider_code: parts.code.map(clean),
+        provider_code: if is_unpaid { Some(account::EXHAUSTED.to_owned()) } else { parts.code.map(clean) },
         provider_status: Some(*status),
         details,
         ..Failure::provider(kind, message)
@@ -115,5 +116,17 @@ mod tests {
         }
         let body = r#"{"error":{"message":"Incorrect API key provided: sk-s","code":"invalid_api_key"}}"#;
         assert_eq!(refused(400, body).message, "alpha refused the key (400)");
+    }
+
+    #[test]
+    fn an_account_that_is_not_paid_up_is_the_operators_to_mend_whatever_the_status() {
+        let low = r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}"#;
+        for (status, body) in [(402, ""), (400, low), (500, low)] {
+            let failure = refused(status, body);
+            assert_eq!(failure.kind, FailureKind::ProviderAuth, "{status}");
+            assert_eq!(failure.provider_code.as_deref(), Some("insufficient_quota"), "{status}: the key is set aside");
+            assert_eq!(failure.message, format!("alpha refused: its account is not paid up ({status})"));
+        }
+        assert_eq!(refused(400, r#"{"error":{"message":"`n` is too low"}}"#).kind, FailureKind::BadRequest);
     }
 }

@@ -85,6 +85,16 @@ struct CitedText {
     text: Option<String>,
 }
 
+/// What an answer that is none says of itself.
+pub(super) fn observe(body: &Bytes) -> Observed {
+    let mut observed = Observed::default();
+    let answer = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    if let Some(usage) = answer.get("usage").and_then(|usage| TokenUsage::deserialize(usage).ok()) {
+        usage.observe(&mut observed);
+    }
+    observed
+}
+
 /// The answer in the form that is wanted.
 ///
 /// # Errors

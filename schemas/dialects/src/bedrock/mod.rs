@@ -17,7 +17,9 @@ mod usage;
 mod wire;
 
 use crate::framing::Framing;
-use crate::provider::{FormatRequest, FormatSettings, ProviderFormat, Spelled, StreamReader, ToolRule, Wanted, Whole};
+use crate::provider::{
+    FormatRequest, FormatSettings, Observed, ProviderFormat, Spelled, StreamReader, ToolRule, Wanted, Whole,
+};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 
@@ -42,6 +44,10 @@ impl ProviderFormat for Bedrock {
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
         answer::read_whole(wanted, body)
+    }
+
+    fn observe_failed(&self, body: &Bytes) -> Observed {
+        answer::observe(body)
     }
 
     fn framing(&self) -> Framing {

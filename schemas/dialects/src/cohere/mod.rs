@@ -13,11 +13,13 @@ mod usage;
 use crate::errors::{self, ErrorParts};
 use crate::openai::provider::Openai;
 use crate::provider::{
-    Form, FormatRequest, FormatSettings, ProviderFormat, Spelled, StreamReader, ToolRule, Wanted, Whole, unsupported,
+    Form, FormatRequest, FormatSettings, Observed, ProviderFormat, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    unsupported,
 };
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};
+use serde_json::Value;
 
 /// Cohere.
 #[derive(Debug)]
@@ -45,11 +47,19 @@ impl ProviderFormat for Cohere {
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        if let Some(whole) = crate::gathered::read(self, wanted, body, |_| None)? {
+            return Ok(whole);
+        }
         match wanted.operation {
             Operation::Embeddings => embed::read(body),
             Operation::Rerank => Openai.read_whole(wanted, body),
             _ => answer::read(body),
         }
+    }
+
+    fn observe_failed(&self, body: &Bytes) -> Observed {
+        let answer = serde_json::from_slice::<Value>(body).unwrap_or_default();
+        Observed { usage: answer.get("usage").and_then(usage::read), ..Observed::default() }
     }
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {

@@ -8,7 +8,7 @@ mod stream;
 
 use crate::openai::provider::Openai;
 use crate::provider::{
-    Form, FormatRequest, FormatSettings, ProviderFormat, Quirk, Spelled, StreamReader, Wanted, Whole,
+    Form, FormatRequest, FormatSettings, Observed, ProviderFormat, Quirk, Spelled, StreamReader, Wanted, Whole,
 };
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
@@ -36,10 +36,19 @@ impl ProviderFormat for Mistral {
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+        if wanted.form == Form::Agnostic
+            && let Some(whole) = crate::gathered::read(self, wanted, body, |_| None)?
+        {
+            return Ok(whole);
+        }
         match (wanted.form, wanted.operation) {
             (Form::Agnostic, Operation::Chat) => Openai.read_whole(wanted, &answer::whole(body)?),
             _ => Openai.read_whole(wanted, body),
         }
+    }
+
+    fn observe_failed(&self, body: &Bytes) -> Observed {
+        Openai.observe_failed(body)
     }
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {

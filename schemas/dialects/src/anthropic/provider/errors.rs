@@ -3,7 +3,6 @@
 //! an `invalid_request_error` like others, told apart by its message.
 
 use crate::errors::{self, ErrorParts};
-use crate::overflow;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
@@ -35,11 +34,5 @@ fn kind_of_type(class: &str) -> Option<FailureKind> {
 pub(super) fn within(error: &Value) -> Failure {
     let parts = ErrorParts::of(error);
     let kind = parts.class.as_deref().and_then(kind_of_type).unwrap_or(FailureKind::Broken);
-    let kind = overflow::refine(kind, parts.message.as_deref().unwrap_or_default());
-    let message = match (kind, parts.message) {
-        (FailureKind::ProviderAuth, _) => "the provider refused the key".to_owned(),
-        (_, Some(message)) => message,
-        (_, None) => "the provider's answer holds an error without a message".to_owned(),
-    };
-    Failure { param: parts.param, provider_code: parts.code, ..Failure::provider(kind, message) }
+    errors::told(kind, &parts)
 }

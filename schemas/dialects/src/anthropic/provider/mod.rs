@@ -4,6 +4,7 @@
 mod answer;
 mod content;
 mod errors;
+mod gathered;
 mod messages;
 mod other_way;
 mod request;
@@ -45,7 +46,10 @@ impl ProviderFormat for Anthropic {
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
-        whole::read_whole(wanted, body)
+        match crate::gathered::read(self, wanted, body, gathered::message)? {
+            Some(whole) => Ok(whole),
+            None => whole::read_whole(wanted, body),
+        }
     }
 
     fn observe_failed(&self, body: &Bytes) -> Observed {

@@ -3,6 +3,7 @@
 
 use super::resource::{name, path};
 use super::{Service, errors};
+use crate::data_url::Inline;
 use crate::fit::{Fit, wrong};
 use crate::provider::{Form, FormatRequest, Observed, Spelled, Whole, json_headers};
 use bytes::Bytes;
@@ -14,12 +15,24 @@ use serde_json::{Map, Value, json};
 
 /// What texts are embedded for: the word that others use, and Google's.
 /// Source: <https://ai.google.dev/gemini-api/docs/embeddings#task-types>.
-const TASKS: [(&str, &str); 4] = [
+const TASKS: [(&str, &str); 8] = [
     ("search_document", "RETRIEVAL_DOCUMENT"),
     ("search_query", "RETRIEVAL_QUERY"),
     ("classification", "CLASSIFICATION"),
     ("clustering", "CLUSTERING"),
+    // Jina's: <https://jina.ai/embeddings/>.
+    ("retrieval.passage", "RETRIEVAL_DOCUMENT"),
+    ("retrieval.query", "RETRIEVAL_QUERY"),
+    ("text-matching", "SEMANTIC_SIMILARITY"),
+    ("separation", "CLUSTERING"),
 ];
+
+/// The fields that clients have it in; the first is the agnostic one.
+const TASK_FIELDS: [&str; 4] = ["input_type", "task_type", "taskType", "task"];
+
+/// What stands in the names of models that embed images and sounds too. Source:
+/// <https://ai.google.dev/gemini-api/docs/embeddings#multimodal>.
+const MULTIMODAL: &str = "embedding-2";
 
 /// A request for many texts at once.
 pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled, Failure> {
@@ -31,7 +44,8 @@ pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled
     if dimensions.as_ref().is_some_and(|dimensions| !dimensions.is_u64()) {
         return Err(wrong("dimensions", "it must be a whole number"));
     }
-    let task = task(fields.remove("input_type"))?;
+    let asked = TASK_FIELDS.into_iter().filter_map(|name| Some((name, fields.remove(name)?)));
+    let task = task(asked.filter(|(_, value)| !value.is_null()).last())?;
     for (name, value) in fields {
         match name.as_str() {
             "model" | "encoding_format" => {} // the vectors are always floats: who asked for base64 gets it from the ingress
@@ -66,16 +80,23 @@ fn texts(input: Option<Value>, fit: &mut Fit) -> Result<Vec<String>, Failure> {
     items.into_iter().map(text).collect::<Option<_>>().ok_or_else(|| wrong("input", "it must be a list of texts"))
 }
 
-fn task(asked: Option<Value>) -> Result<Option<String>, Failure> {
-    let Some(asked) = asked.filter(|asked| !asked.is_null()) else { return Ok(None) };
-    let word = asked.as_str().ok_or_else(|| wrong("input_type", "it must be a text"))?;
+fn task(asked: Option<(&str, Value)>) -> Result<Option<String>, Failure> {
+    let Some((field, asked)) = asked else { return Ok(None) };
+    let word = asked.as_str().ok_or_else(|| wrong(field, "it must be a text"))?;
     let known = TASKS.iter().find(|(ours, _)| *ours == word).map_or(word, |(_, theirs)| theirs);
     Ok(Some(known.to_owned()))
 }
 
 fn gemini(model: &str, texts: &[String], dimensions: Option<&Value>, task: Option<&str>) -> Value {
+    let takes_media = model.contains(MULTIMODAL);
     let one = |text: &String| {
-        let mut request = json!({ "model": model, "content": { "parts": [{ "text": text }] } });
+        let media =
+            Some(text).filter(|text| takes_media && text.starts_with("data:")).and_then(|text| Inline::read(text));
+        let part = match &media {
+            Some(media) => json!({ "inlineData": { "mimeType": media.media_type, "data": media.data } }),
+            None => json!({ "text": text }),
+        };
+        let mut request = json!({ "model": model, "content": { "parts": [part] } });
         if let Some(dimensions) = dimensions {
             request["outputDimensionality"] = dimensions.clone();
         }

@@ -4,7 +4,6 @@
 //! <https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto>.
 
 use crate::errors::{self, ErrorParts};
-use crate::overflow;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -15,18 +14,7 @@ pub(super) fn within(error: &Value) -> Failure {
     let parts = ErrorParts::of(&plain(&said));
     let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
     let kind = kind(status.unwrap_or(0), &parts);
-    let kind = overflow::refine(kind, parts.message.as_deref().unwrap_or_default());
-    let message = match (kind, parts.message) {
-        (FailureKind::ProviderAuth, _) => "the provider refused the key".to_owned(),
-        (_, Some(message)) => message,
-        (_, None) => "the provider's answer holds an error without a message".to_owned(),
-    };
-    Failure {
-        provider_code: parts.code,
-        param: parts.param,
-        retry_after_ms: retry_delay(&said),
-        ..Failure::provider(kind, message)
-    }
+    Failure { retry_after_ms: retry_delay(&said), ..errors::told(kind, &parts) }
 }
 
 /// The error with its reason in the place where OpenAI has its code, and its canonical code where OpenAI has its type. A

@@ -10,6 +10,7 @@ mod contents;
 mod count;
 mod embeddings;
 pub mod errors;
+mod gathered;
 mod generation;
 mod media;
 mod own;
@@ -80,7 +81,10 @@ impl ProviderFormat for Service {
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
-        read_whole(wanted, body)
+        match crate::gathered::read(self, wanted, body, gathered::answer)? {
+            Some(whole) => Ok(whole),
+            None => read_whole(wanted, body),
+        }
     }
 
     fn observe_failed(&self, body: &Bytes) -> Observed {

@@ -84,7 +84,8 @@ impl Mender {
             return;
         }
         let Some(Value::Array(calls)) = said.shift_remove("tool_calls") else { return };
-        let mut mended = Vec::with_capacity(calls.len());
+        let mut mended: Vec<Value> = Vec::with_capacity(calls.len());
+        let mut ids = Vec::new();
         for (place, call) in calls.into_iter().enumerate() {
             let Value::Object(mut call) = call else { continue };
             call.retain(|name, value| !matches!(name.as_str(), "id" | "type") || value.is_string());
@@ -97,6 +98,7 @@ impl Mender {
                 mended.extend(self.calls.add(choice, theirs, call));
             } else {
                 call.shift_remove("index");
+                tell_apart(&mut call, &mut ids);
                 mend_halves(&mut call);
                 mended.push(Value::Object(call));
             }
@@ -115,6 +117,18 @@ impl Mender {
         let calls = said.entry("tool_calls").or_insert_with(|| Value::Array(Vec::new()));
         calls.as_array_mut().into_iter().for_each(|calls| calls.extend(nameless.iter().cloned()));
     }
+}
+
+/// A call whose id another call of its answer has gets one of its own: results are told apart by it.
+pub(super) fn tell_apart(call: &mut Map<String, Value>, ids: &mut Vec<String>) -> bool {
+    let Some(id) = call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty()) else { return false };
+    let is_taken = ids.iter().any(|taken| taken == id);
+    let id = if is_taken { format!("{id}_{}", ids.len()) } else { id.to_owned() };
+    if is_taken {
+        call.insert("id".to_owned(), id.as_str().into());
+    }
+    ids.push(id);
+    is_taken
 }
 
 fn mend_function(call: &mut Map<String, Value>) {

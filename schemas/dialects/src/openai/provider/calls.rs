@@ -20,6 +20,8 @@ struct SeenCall {
     /// The index that the client reads.
     ours: u64,
     id: String,
+    /// Its id as the client reads it, where another call of the answer has the provider's.
+    own: Option<String>,
     /// Empty until it came.
     name: String,
     /// Whether a piece of it went out.
@@ -37,9 +39,15 @@ impl Calls {
         let (name, arguments) = (text(&function, "name"), text(&function, "arguments"));
         let is_custom = call.contains_key("custom");
         let at = self.find(choice, theirs, (&id, &name, &arguments));
+        let is_taken = !id.is_empty()
+            && self.0.iter().enumerate().any(|(place, seen)| place != at && seen.choice == choice && seen.id == id);
         let seen = &mut self.0[at];
         if seen.id.is_empty() {
+            seen.own = is_taken.then(|| format!("{id}_{}", seen.ours));
             seen.id = id;
+        }
+        if let (Some(own), true) = (&seen.own, text(&call, "id") == seen.id) {
+            call.insert("id".to_owned(), own.as_str().into());
         }
         seen.arguments.note(&arguments);
         call.insert("index".to_owned(), seen.ours.into());
@@ -48,7 +56,8 @@ impl Calls {
             if let Some(function) = call.get_mut("function").and_then(Value::as_object_mut).filter(|_| seen.is_out) {
                 function.shift_remove("name");
             }
-            if call.get("id").and_then(Value::as_str).is_some_and(|id| id != seen.id) {
+            let own = seen.own.as_ref().unwrap_or(&seen.id);
+            if call.get("id").and_then(Value::as_str).is_some_and(|id| id != own) {
                 call.shift_remove("id");
             }
             seen.is_out = true;
@@ -76,12 +85,12 @@ impl Calls {
             // Some give each piece of a call another id, or the word `null`: without a name it begins nothing.
             let is_more = name.is_empty() && seen.is_out && !seen.arguments.are_closed();
             let is_other_id = !id.is_empty() && !seen.id.is_empty() && seen.id != id && !is_more;
-            let is_next = id.is_empty() && seen.is_followed_by(name, arguments);
+            let is_next = (id.is_empty() || id == seen.id) && seen.is_followed_by(name, arguments);
             if !is_other_id && !is_next {
                 return at;
             }
             let again = self.0.iter().position(|seen| seen.choice == choice && !id.is_empty() && seen.id == id);
-            if let Some(again) = again {
+            if let Some(again) = again.filter(|_| !is_next) {
                 return again;
             }
         }
@@ -90,7 +99,8 @@ impl Calls {
             choice,
             theirs,
             ours,
-            id: id.to_owned(),
+            id: String::new(),
+            own: None,
             name: String::new(),
             is_out: false,
             held: String::new(),
@@ -112,7 +122,7 @@ impl SeenCall {
         self.is_out = true;
         call.insert("index".to_owned(), self.ours.into());
         if !self.id.is_empty() {
-            call.insert("id".to_owned(), self.id.clone().into());
+            call.insert("id".to_owned(), self.own.as_ref().unwrap_or(&self.id).as_str().into());
         }
         call.entry("type").or_insert_with(|| "function".into());
         let function = call.entry("function").or_insert_with(|| Value::Object(Map::new()));
@@ -155,6 +165,16 @@ mod tests {
         let whole = [(0, "", "f", "{\"a\":1}"), (0, "", "f", "{\"a\":2}"), (0, "", "g", "{}")];
         let three = json!([[0, null, "f", "{\"a\":1}"], [1, null, "f", "{\"a\":2}"], [2, null, "g", "{}"]]);
         assert_eq!(out(&whole), three);
+    }
+
+    #[test]
+    fn calls_of_one_id_get_ids_of_their_own() {
+        let two = json!([[0, "call_0", "f", "{\"a\":1}"], [1, "call_0_1", "f", "{\"a\":2}"]]);
+        assert_eq!(out(&[(0, "call_0", "f", "{\"a\":1}"), (1, "call_0", "f", "{\"a\":2}")]), two);
+        assert_eq!(out(&[(0, "call_0", "f", "{\"a\":1}"), (0, "call_0", "f", "{\"a\":2}")]), two);
+        let pieces = [(0, "a", "f", "{"), (1, "a", "f", "{"), (1, "a", "", "}"), (0, "a", "", "}")];
+        let four = json!([[0, "a", "f", "{"], [1, "a_1", "f", "{"], [1, "a_1", null, "}"], [0, "a", null, "}"]]);
+        assert_eq!(out(&pieces), four, "each piece has the id");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::json::{Edit, Fields};
 use crate::provider::{FormatSettings, Quirk};
+use crate::sampling;
 use penstock_schemas::failure::Failure;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -25,6 +26,34 @@ pub(super) fn fit(request: &str, settings: &FormatSettings) -> Result<Option<Str
             Quirk::NoDeveloperRole => change_roles(&mut fields),
             _ => false,
         };
+    }
+    Ok(is_changed.then(|| write(&fields)))
+}
+
+/// The request as a model of OpenAI's own takes it that thinks: with the newer name of the limit, and without sampling of the
+/// caller's, which is named in `dropped`; `None` when it needs no change.
+pub(super) fn fit_thinker(request: &str, model: &str, dropped: &mut Vec<String>) -> Result<Option<String>, Failure> {
+    let mut fields: Vec<(Cow<'_, str>, Cow<'_, str>)> =
+        Fields::read(request)?.into_iter().map(|(name, value)| (name, value.get().into())).collect();
+    let is_null = |value: &str| value == "null";
+    let has_newer = fields.iter().any(|(name, value)| name == "max_completion_tokens" && !is_null(value));
+    let mut is_changed = remove(&mut fields, |name, value| name == "max_tokens" && (has_newer || is_null(value)));
+    for (name, _) in fields.iter_mut().filter(|(name, _)| name == "max_tokens") {
+        *name = "max_completion_tokens".into();
+        is_changed = true;
+    }
+    if is_changed && !has_newer {
+        remove(&mut fields, |name, value| name == "max_completion_tokens" && is_null(value));
+    }
+    let effort = fields.iter().rfind(|(name, _)| name == "reasoning_effort").map(|(_, value)| value.trim_matches('"'));
+    if sampling::is_fixed(model, effort.filter(|effort| !is_null(effort))) {
+        for fixed in sampling::FIXED {
+            let is_other = |value: &str| serde_json::from_str(value).is_ok_and(|value| !sampling::is_default(&value));
+            if remove(&mut fields, |name, value| name == fixed && is_other(value)) {
+                dropped.push(fixed.to_owned());
+                is_changed = true;
+            }
+        }
     }
     Ok(is_changed.then(|| write(&fields)))
 }
@@ -107,6 +136,29 @@ mod tests {
         ] {
             assert_eq!(of(request, &all).as_deref(), sent, "{request}");
             assert_eq!(of(request, &[Quirk::TopK]), None);
+        }
+    }
+
+    #[test]
+    fn a_model_that_thinks_gets_its_own_name_of_the_limit_and_no_sampling_but_its_own() {
+        let fitted = |model: &str, request: &str| {
+            let mut dropped = Vec::new();
+            let sent = fit_thinker(request, model, &mut dropped).unwrap();
+            (sent.unwrap_or_default(), dropped.join(","))
+        };
+        for (model, request, sent, dropped) in [
+            (
+                "gpt-5-mini",
+                r#"{"model":"m","max_tokens":9,"temperature":0.1,"top_p":1}"#,
+                r#"{"model":"m","max_completion_tokens":9,"top_p":1}"#,
+                "temperature",
+            ),
+            ("o3", r#"{"max_tokens":9,"max_completion_tokens":8}"#, r#"{"max_completion_tokens":8}"#, ""),
+            ("o3", r#"{"max_tokens":9,"max_completion_tokens":null}"#, r#"{"max_completion_tokens":9}"#, ""),
+            ("gpt-5.4", r#"{"temperature":0.1,"reasoning_effort":"none"}"#, "", ""),
+            ("gpt-5", r#"{"temperature":1.0,"max_completion_tokens":8}"#, "", ""),
+        ] {
+            assert_eq!(fitted(model, request), (sent.to_owned(), dropped.to_owned()), "{model} {request}");
         }
     }
 }

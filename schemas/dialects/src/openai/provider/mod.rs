@@ -12,6 +12,7 @@ mod glance;
 mod odd;
 mod other;
 pub(crate) mod other_way;
+mod own_calls;
 pub(crate) mod parts;
 mod request;
 mod stream;
@@ -72,7 +73,7 @@ impl ProviderFormat for Openai {
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
         let is_streamed = wanted.operation == Operation::Chat && other_way::is_stream(body);
-        let gathered = if is_streamed { Some(other_way::whole(body)?) } else { None };
+        let gathered = if is_streamed { Some(other_way::completion_of(body)?) } else { None };
         let body = gathered.as_ref().unwrap_or(body);
         let observed = if has_choices(wanted.operation) { whole::read_whole(body) } else { other::read(wanted, body) }?;
         let bytes = match (wanted.form, wanted.operation) {

@@ -35,7 +35,7 @@ pub(crate) fn events(body: &[u8]) -> Vec<sse::Event> {
 ///
 /// # Errors
 /// When the stream ended before it was complete, or a chunk is no JSON.
-pub(super) fn whole(body: &[u8]) -> Result<Bytes, Failure> {
+pub(crate) fn completion_of(body: &[u8]) -> Result<Bytes, Failure> {
     let broken = || Failure::provider(FailureKind::Broken, "the provider's answer is a stream that is cut short");
     let (mut mender, mut made, mut is_done) = (Mender::default(), Completion::default(), false);
     for event in events(body) {

@@ -5,6 +5,7 @@ use super::glance::values;
 use super::{LONGEST_ID, copies};
 use crate::json::{Edit, Fields, text};
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers, unsupported};
+use crate::sampling;
 use crate::tool_ids;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -20,12 +21,13 @@ use std::sync::LazyLock;
 pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let (operation, delivery) = (ask.wanted.operation, ask.wanted.delivery);
     let path = RequestPath::fixed(path(operation)?);
+    let mut dropped = Vec::new();
     let (body, headers) = match operation {
         operation if operation.takes_form() => as_form(ask)?,
-        _ => (json(ask)?, json_headers(delivery)),
+        _ => (json(ask, &mut dropped)?, json_headers(delivery)),
     };
     let headers = if operation == Operation::Speech { of_audio(headers) } else { headers };
-    Ok(Spelled { path, headers, body, dropped: Vec::new() })
+    Ok(Spelled { path, headers, body, dropped })
 }
 
 /// Where an operation is asked for. Rerank is none of OpenAI's: its copies agree on this name, as in
@@ -50,12 +52,17 @@ fn path(operation: Operation) -> Result<&'static str, Failure> {
 }
 
 /// With the model's name put in, and a usage report asked for on every stream of text: the ledger needs it.
-fn json(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
+fn json(ask: &FormatRequest<'_>, dropped: &mut Vec<String>) -> Result<Bytes, Failure> {
     let is_own_chat = ask.wanted.operation == Operation::Chat && ask.settings.has(Quirk::CustomTools);
-    let shortened = is_own_chat.then(|| shorten_ids(ask.body)).flatten();
-    let body = text(shortened.as_ref().unwrap_or(ask.body))?;
+    let written = if ask.wanted.operation == Operation::Chat { write_arguments(ask.body) } else { None };
+    let body = written.as_ref().unwrap_or(ask.body);
+    let shortened = is_own_chat.then(|| shorten_ids(body)).flatten();
+    let body = text(shortened.as_ref().unwrap_or(body))?;
     let fitted = if super::has_choices(ask.wanted.operation) { copies::fit(body, ask.settings)? } else { None };
     let body = fitted.as_deref().unwrap_or(body);
+    let thinks = is_own_chat && sampling::reasons(ask.model.as_str());
+    let settled = if thinks { copies::fit_thinker(body, ask.model.as_str(), dropped)? } else { None };
+    let body = settled.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
     let mut edit = Edit::of(body);
     edit.set(&fields, "model", &serde_json::json!(ask.model.as_str()).to_string());
@@ -68,6 +75,16 @@ fn json(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
         edit.set(&fields, "stream", "false");
     }
     Ok(edit.finish().into())
+}
+
+/// A chat whose calls have objects as arguments, with the texts that OpenAI and its copies take.
+fn write_arguments(body: &Bytes) -> Option<Bytes> {
+    static ARGUMENTS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""arguments""#));
+    if !values(&ARGUMENTS, body).any(|value| value.starts_with(b"{")) {
+        return None;
+    }
+    let request: ChatRequest = serde_json::from_slice(body).ok()?;
+    serde_json::to_vec(&request).ok().map(Bytes::from)
 }
 
 /// A chat whose calls have ids that are longer than OpenAI itself takes, with others: a history that another model wrote.
@@ -168,6 +185,13 @@ mod tests {
         assert_eq!(sent(&id, Vec::new()), request(&id), "a copy may take it");
         let fits = "c".repeat(40);
         assert_eq!(sent(&fits, vec![Quirk::CustomTools]), request(&fits));
+    }
+
+    #[test]
+    fn arguments_that_are_objects_are_sent_as_texts() {
+        let request = r#"{"model":"a","messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":{"n":1}}}]}]}"#;
+        let sent: Value = serde_json::from_str(&spelt(request, Delivery::Whole)).unwrap();
+        assert_eq!(sent["messages"][0]["tool_calls"][0]["function"]["arguments"], "{\"n\":1}");
     }
 
     #[test]

@@ -24,8 +24,10 @@ pub(super) struct Reader {
     observed: Observed,
     /// Where the agnostic form is wanted.
     mender: Option<Mender>,
-    /// Where it is not: the choices that have called a tool.
-    calling: Vec<u64>,
+    /// Where it is not: what is mended in the chunks themselves.
+    streamed: odd::Streamed,
+    /// Whether the event at hand is the first of a choice.
+    opens: bool,
 }
 
 impl StreamReader for Reader {
@@ -33,8 +35,12 @@ impl StreamReader for Reader {
         if event.data.is_empty() && event.raw.trim_ascii_start().starts_with(b"{") {
             return self.take_whole(&event.raw);
         }
+        self.opens = false;
         let step = self.pass(event)?;
-        let Some(mender) = &mut self.mender else { return Ok(spelt_as_openais(step, event, &mut self.calling)) };
+        let opens = self.opens;
+        let Some(mender) = &mut self.mender else {
+            return Ok(spelt_as_openais(step, event, |chunk| self.streamed.mended(chunk, opens)));
+        };
         if !event.data.trim_ascii_start().starts_with(b"{") {
             return Ok(step);
         }
@@ -132,8 +138,17 @@ impl Reader {
     pub(super) fn new(delivery: Delivery, form: Form) -> Self {
         let observed = Observed::default();
         let mender = (form == Form::Agnostic).then(Mender::default);
-        let (choices, calling) = (Vec::new(), Vec::new());
-        Self { delivery, has_content: false, is_done: false, choices, observed, mender, calling }
+        let streamed = odd::Streamed::default();
+        Self {
+            delivery,
+            has_content: false,
+            is_done: false,
+            choices: Vec::new(),
+            observed,
+            mender,
+            streamed,
+            opens: false,
+        }
     }
 
     /// Notes which choices the chunk brings on; whether any of them has content.
@@ -143,7 +158,10 @@ impl Reader {
             let stopped = choice.finish_reason().is_some();
             match self.choices.iter_mut().find(|(index, _)| *index == choice.index()) {
                 Some((_, has_stopped)) => *has_stopped |= stopped,
-                None => self.choices.push((choice.index(), stopped)),
+                None => {
+                    self.opens = true;
+                    self.choices.push((choice.index(), stopped));
+                }
             }
             has_content |= choice.has_content();
         }
@@ -153,8 +171,8 @@ impl Reader {
 }
 
 /// The step with the chunk as OpenAI would spell it, for clients that read it as it comes.
-fn spelt_as_openais(step: Step, event: &sse::Event, calling: &mut Vec<u64>) -> Step {
-    let mut mended = |raw: Bytes| match odd::mended_chunk(event.data.trim_ascii(), calling) {
+fn spelt_as_openais(step: Step, event: &sse::Event, mut mend: impl FnMut(&[u8]) -> Option<Bytes>) -> Step {
+    let mut mended = |raw: Bytes| match mend(event.data.trim_ascii()) {
         Some(json) => [b"data: ".as_slice(), &json, b"\n\n"].concat().into(),
         None => raw,
     };

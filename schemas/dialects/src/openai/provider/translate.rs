@@ -5,6 +5,7 @@ use super::{LONGEST_ID, parts, request, systems};
 use crate::effort::ReasoningWish;
 use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers};
+use crate::sampling;
 use crate::tool_results::joined;
 use crate::{chat_rules, tool_ids};
 use bytes::Bytes;
@@ -76,6 +77,7 @@ pub(super) fn body(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Fail
     ask_for_stream(&mut request, ask);
     name_limit(&mut request, ask);
     settle_reasoning(&mut request, ask, &mut fit);
+    settle_sampling(&mut request, ask, &mut fit);
     chat_rules::check_tools(&request)?;
     settle_tools(&mut request, ask, &mut fit)?;
     chat_rules::name_format(&mut request.response_format);
@@ -163,6 +165,19 @@ fn settle_reasoning(request: &mut ChatRequest, ask: &FormatRequest<'_>, fit: &mu
     let reasons = ask.card.is_none_or(|card| card.capabilities.iter().any(|capability| capability == "reasoning"));
     if !reasons && request.reasoning_effort.take().is_some_and(|effort| effort != "none") {
         fit.omit("reasoning_effort");
+    }
+}
+
+/// OpenAI's own models that think take no sampling but theirs.
+fn settle_sampling(request: &mut ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) {
+    if !is_strict(ask) || !sampling::is_fixed(ask.model.as_str(), request.reasoning_effort.as_deref()) {
+        return;
+    }
+    for name in sampling::FIXED {
+        if request.extra.get(name).is_some_and(|value| !sampling::is_default(value)) {
+            request.extra.shift_remove(name);
+            fit.omit(name);
+        }
     }
 }
 

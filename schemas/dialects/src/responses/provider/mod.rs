@@ -27,7 +27,8 @@ mod whole;
 
 use crate::errors::{self, ErrorParts};
 use crate::provider::{
-    Form, FormatRequest, FormatSettings, ProviderFormat, Search, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    Form, FormatRequest, FormatSettings, Observed, ProviderFormat, Search, Spelled, StreamReader, ToolRule, Wanted,
+    Whole,
 };
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -51,6 +52,12 @@ impl ProviderFormat for Responses {
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
         whole::read_whole(wanted, body)
+    }
+
+    fn observe_failed(&self, body: &Bytes) -> Observed {
+        let mut observed = Observed::default();
+        usage::observe(&serde_json::from_slice(body).unwrap_or_default(), 0, &mut observed);
+        observed
     }
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {

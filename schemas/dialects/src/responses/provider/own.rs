@@ -1,7 +1,7 @@
 //! Reads a stream for a caller of this very dialect: every byte stays, only usage and the end are noted.
 
 use super::answer;
-use super::whole::check;
+use super::whole::check_event;
 use super::{broken, failed, other_way, usage};
 use crate::errors;
 use crate::provider::{Observed, Step, StreamReader};
@@ -103,7 +103,7 @@ impl StreamReader for Reader {
                 let data = json(event)?;
                 let response = data.get("response").unwrap_or(&Value::Null);
                 usage::observe(response, self.searches, &mut self.observed);
-                check(response)?;
+                check_event(&data)?;
                 self.is_done = true;
             }
             // Without a type it is an error that some proxy says in the chat's way.

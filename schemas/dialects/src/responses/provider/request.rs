@@ -9,6 +9,7 @@ use crate::fit::OTHERS_OWN;
 use crate::json::{Edit, Fields, text};
 use crate::openai::provider::parts::{lift_shown, tell_of_others};
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers, unsupported};
+use crate::sampling;
 use crate::tool_results::joined;
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Reasoning};
@@ -28,13 +29,13 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         return Err(unsupported("model", "it answers in the responses dialect alone, and that only chats"));
     }
     let (body, dropped) = match ask.wanted.form {
-        Form::Own => (own(ask)?, Vec::new()),
+        Form::Own => own(ask)?,
         Form::Agnostic => agnostic(ask)?,
     };
     Ok(Spelled { path: RequestPath::fixed("responses"), headers: json_headers(ask.wanted.delivery), body, dropped })
 }
 
-fn own(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
+fn own(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     let body = text(ask.body)?;
     let fields = Fields::read(body)?;
     let mut edit = Edit::of(body);
@@ -44,7 +45,20 @@ fn own(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
     } else if fields.last("stream").is_some() {
         edit.set(&fields, "stream", "false");
     }
-    Ok(edit.finish().into())
+    let effort = fields.last("reasoning").and_then(|reasoning| serde_json::from_str::<Value>(reasoning).ok());
+    let effort = effort.as_ref().and_then(|reasoning| reasoning.get("effort")?.as_str());
+    let mut dropped = Vec::new();
+    if sampling::is_fixed(ask.model.as_str(), effort) {
+        for name in sampling::FIXED {
+            let value = fields.last(name).and_then(|value| serde_json::from_str(value).ok());
+            if value.is_some_and(|value| !sampling::is_default(&value)) {
+                // The default, because a field cannot be taken out of bytes that stay as they are.
+                edit.set(&fields, name, "1");
+                dropped.push(name.to_owned());
+            }
+        }
+    }
+    Ok((edit.finish().into(), dropped))
 }
 
 fn agnostic(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
@@ -90,6 +104,7 @@ fn agnostic(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     if let Some(text) = tools::text(format, verbosity, &mut spelling)? {
         spelling.set("text", text);
     }
+    settle_sampling(&mut request.extra, &mut spelling, ask.model.as_str());
     if let Some(user) = request.user {
         spelling.set("user", user);
     }
@@ -101,6 +116,20 @@ fn agnostic(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     // Chats are not kept at the provider unless somebody says so; here they are by default.
     spelling.out.entry("store").or_insert(Value::Bool(false));
     Ok((Value::Object(spelling.out).to_string().into(), spelling.dropped))
+}
+
+/// Models that think take no sampling but theirs.
+fn settle_sampling(extra: &mut Map<String, Value>, spelling: &mut Spelling, model: &str) {
+    let effort = spelling.out.get("reasoning").and_then(|reasoning| reasoning.get("effort")?.as_str());
+    if !sampling::is_fixed(model, effort) {
+        return;
+    }
+    for name in sampling::FIXED {
+        if extra.get(name).is_some_and(|value| !sampling::is_default(value)) {
+            extra.shift_remove(name);
+            spelling.dropped.push(name.to_owned());
+        }
+    }
 }
 
 /// How much the model thinks; what it thought comes back both to read and for the next turn.

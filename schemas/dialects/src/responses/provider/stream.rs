@@ -4,7 +4,7 @@
 
 use super::answer::{self, Kind, kind, list, text};
 use super::own::{cut, error_of, json, not_a_stream, type_of};
-use super::whole::check;
+use super::whole::check_event;
 use super::{other_way, usage};
 use crate::provider::{Observed, Step, StreamReader};
 use crate::thought_order;
@@ -312,7 +312,7 @@ impl Reader {
     fn end(&mut self, data: &Value) -> Result<Step, Failure> {
         let response = data.get("response").unwrap_or(&Value::Null);
         usage::observe(response, self.searches, &mut self.observed);
-        check(response)?;
+        check_event(data)?;
         let mut out = Vec::new();
         self.role(&mut out);
         if let Step::Hold(bytes) | Step::Content(bytes) = self.untold(response) {

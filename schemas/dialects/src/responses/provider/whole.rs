@@ -54,6 +54,18 @@ pub(super) fn check(response: &Value) -> Result<(), Failure> {
     }
 }
 
+/// The same of an event that ends a stream; some servers have the error beside the response.
+///
+/// # Errors
+/// As above.
+pub(super) fn check_event(event: &Value) -> Result<(), Failure> {
+    let response = event.get("response").unwrap_or(&Value::Null);
+    match event.get("error").filter(|error| !error.is_null()) {
+        Some(error) if response.get("error").is_none_or(Value::is_null) => Err(failed(Some(error))),
+        _ => check(response),
+    }
+}
+
 fn completion(response: &Value, observed: &Observed) -> Completion {
     let (message, logprobs) = message(list(response, "output"));
     let reason = answer::finish_reason(response, message.tool_calls.is_some());

@@ -1,0 +1,101 @@
+//! Whether a provider says that the operator's account with it cannot be charged: out of credits, unpaid, suspended. Most
+//! say 402, which needs no reading; some say 400 as of a bad request, and a caller can mend nothing about it, while another
+//! target can serve. Knows nothing of who asked.
+
+use crate::errors::ErrorParts;
+use penstock_schemas::failure::FailureKind;
+
+/// The code that stands for it in our own failures: a key whose money is spent is set aside by it.
+pub const EXHAUSTED: &str = "insufficient_quota";
+
+/// Codes and types that stand for it, in small letters.
+const WORDS: [&str; 14] = [
+    // OpenAI: <https://platform.openai.com/docs/guides/error-codes>.
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "account_deactivated",
+    // Anthropic: <https://platform.claude.com/docs/en/api/errors>.
+    "billing_error",
+    // Groq.
+    "organization_restricted",
+    // Alibaba: <https://help.aliyun.com/zh/model-studio/error-code>.
+    "arrearage",
+    // Volcengine: <https://www.volcengine.com/docs/82379/1299023>.
+    "accountoverdueerror",
+    // DeepSeek, Moonshot, OpenRouter, Vercel and others.
+    "insufficient_balance",
+    "insufficientbalance",
+    "insufficient balance",
+    "insufficient_credits",
+    "insufficient_funds",
+    "exceeded_current_quota_error",
+    "customer_verification_required",
+];
+
+/// What stands in such messages, in small letters.
+const PHRASES: [&str; 10] = [
+    // Anthropic's is an `invalid_request_error` as any other.
+    "credit balance is too low",
+    "insufficient balance",
+    "insufficient credits",
+    "insufficient account balance",
+    "account balance is insufficient",
+    "balance is not enough",
+    "account is in good standing",
+    "billing hard limit has been reached",
+    "your account is not active, please check your billing",
+    "has been restricted. please reach out",
+];
+
+/// The kind, told more closely by the error's code and message. Only what is about the request itself, or of no certain kind,
+/// is doubted.
+pub fn refine(kind: FailureKind, parts: &ErrorParts) -> FailureKind {
+    let is_open = matches!(
+        kind,
+        FailureKind::BadRequest | FailureKind::Unprocessable | FailureKind::Broken | FailureKind::ServerError
+    );
+    if is_open && is_unpaid(parts) { FailureKind::ProviderAuth } else { kind }
+}
+
+/// Whether the error says so.
+pub fn is_unpaid(parts: &ErrorParts) -> bool {
+    let words = [&parts.code, &parts.class].into_iter().flatten().map(|word| word.to_lowercase());
+    let message = parts.message.as_deref().unwrap_or_default().to_lowercase();
+    words.into_iter().any(|word| WORDS.contains(&word.as_str()))
+        || PHRASES.iter().any(|phrase| message.contains(phrase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(code: &str, message: &str) -> ErrorParts {
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        ErrorParts { code: text(code), message: text(message), ..ErrorParts::default() }
+    }
+
+    #[test]
+    fn an_account_that_cannot_be_charged_is_told_in_each_providers_words() {
+        for (code, message) in [
+            ("", "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."),
+            ("billing_hard_limit_reached", "Billing hard limit has been reached"),
+            ("Arrearage", "Access denied, please make sure your account is in good standing."),
+            ("organization_restricted", "Organization has been restricted."),
+            ("1113", "Insufficient balance or no resource package. Please recharge."),
+        ] {
+            assert_eq!(refine(FailureKind::BadRequest, &parts(code, message)), FailureKind::ProviderAuth, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_bad_request_and_a_rate_stay_what_they_are() {
+        for (kind, code, message) in [
+            (FailureKind::BadRequest, "invalid_value", "`balance` is not a number"),
+            (FailureKind::BadRequest, "", "messages: the credit card number is not allowed"),
+            (FailureKind::RateLimited, "", "Insufficient balance"),
+            (FailureKind::ContextTooLong, "arrearage", ""),
+        ] {
+            assert_eq!(refine(kind, &parts(code, message)), kind, "{message}");
+        }
+    }
+}
