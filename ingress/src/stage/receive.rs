@@ -212,6 +212,8 @@ fn check_content_type(headers: &HeaderMap, endpoint: &Endpoint) -> Result<Option
     if endpoint.takes_form() {
         return if is("multipart/form-data") {
             Ok(value.map(ToOwned::to_owned))
+        } else if endpoint.operation == Operation::ImageEdits && is("application/json") {
+            Ok(None) // its images are in place
         } else {
             Err(Refusal::NoForm(short()))
         };

@@ -112,7 +112,13 @@ impl Endpoint {
             None => body,
             Some(translate) => translate(&body)?,
         };
-        let body = if self.takes_form() { body } else { extra_body::lifted(body) };
+        let (body, content_type) = match content_type {
+            None if self.takes_form() && self.operation == Operation::ImageEdits => {
+                openai::client::edits::form_of(&body).map(|(form, kind)| (form, Some(kind)))?
+            }
+            None => (extra_body::lifted(body), None),
+            Some(_) => (body, content_type),
+        };
         let asked = match self.dialect {
             Dialect::Openai if self.operation == Operation::Chat => {
                 openai::client::read(self, chat_input::as_chat(body)?, content_type)

@@ -190,6 +190,8 @@ pub struct Observed {
     pub system_fingerprint: Option<String>,
     /// Whether the provider says that it served the answer at the price of its slower tier, which OpenAI calls `flex`.
     pub is_flex: bool,
+    /// The media type of an answer that is none of the provider's own bytes, and not JSON.
+    pub media_type: Option<&'static str>,
     /// The tools that the caller is to use, by the names that were sent. Those that the provider used itself are none.
     pub tools: AskedTools,
 }

@@ -7,7 +7,8 @@ use crate::count::Sent;
 use crate::sink::FrameSink;
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
-use penstock_dialects::provider::Form;
+use penstock_dialects::google::provider::speech;
+use penstock_dialects::provider::{Form, Whole};
 use penstock_dialects::surrogates;
 use penstock_runtime::bus::Pending;
 use penstock_runtime::heavy;
@@ -52,6 +53,7 @@ impl Exchange<'_> {
     pub async fn read_whole(&self, body: &Bytes, report: &mut Report) -> Result<Bytes, Failure> {
         let whole = heavy(body.len(), || surrogates::read_whole(self.adapter, self.wanted, body)).await;
         let whole = whole.inspect_err(|_| report.observed = self.adapter.observe_failed(body))?;
+        let whole = self.said_as_asked(whole, report);
         report.observed = whole.observed;
         report.length = whole.bytes.len() as u64;
         let says_none = report.observed.usage.is_some_and(|usage| usage.output_total() == 0);
@@ -72,6 +74,16 @@ impl Exchange<'_> {
         let mut stamped = BytesMut::with_capacity(bytes.len() + 128);
         stamp.put_on(&bytes, &mut stamped);
         Ok(stamped.freeze())
+    }
+
+    /// Speech that the adapter made a file of, in the form that was asked for.
+    fn said_as_asked(&self, whole: Whole, report: &mut Report) -> Whole {
+        if whole.observed.media_type.is_none() {
+            return whole;
+        }
+        let (bytes, kind) = speech::as_asked(&self.body, whole.bytes);
+        report.content_type = Some(kind.to_owned());
+        Whole { bytes, ..whole }
     }
 
     /// Notes that an answer shows what its caller's dialect has no place for: Anthropic's answers hold no images.

@@ -181,6 +181,8 @@ pub(super) fn part(fields: &Fields<'_>, place: &str) -> Result<Part, WrongReques
     let cache_control: Option<Value> = fields.get("cache_control").map(|mark| read(mark, place)).transpose()?;
     let part = match class.as_str() {
         "text" => Part::text(string(fields, "text", place)?),
+        // What Anthropic summed a conversation up to; it is none where that failed.
+        "compaction" => Part::text(fields.text("content")?.unwrap_or_default()),
         "image" => {
             let (here, source) = source(fields, place)?;
             match string(&source, "type", &here)?.as_str() {

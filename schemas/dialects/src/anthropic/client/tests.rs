@@ -284,3 +284,11 @@ fn answers_that_follow_each_other_are_one_so_that_calls_keep_their_results() {
         answer["reasoning_details"].as_array().unwrap().iter().map(|detail| &detail["index"]).collect();
     assert_eq!((json!(ids), json!(places)), (json!(["a", "b"]), json!([0, 1])));
 }
+
+#[test]
+fn a_conversation_that_anthropic_summed_up_goes_on_elsewhere() {
+    let block = json!({ "type": "compaction", "content": "so far so good" });
+    let turns = json!([{ "role": "assistant", "content": [block] }, { "role": "user", "content": "go on" }]);
+    let said = translated(&with("messages", turns))["messages"][0]["content"].to_string();
+    assert!(said.contains("so far so good") && !said.contains("compaction"), "{said}");
+}

@@ -192,6 +192,12 @@ impl Candidate {
     }
 
     /// Whether it brings anything that a client could act on.
+    /// The bytes in its parts.
+    pub(super) fn into_blobs(self) -> impl Iterator<Item = Blob> {
+        let parts = self.content.and_then(|content| content.parts).unwrap_or_default();
+        parts.into_iter().filter_map(|part| part.inline_data)
+    }
+
     pub(super) fn has_content(&self) -> bool {
         self.finish_reason.is_some() || self.parts().iter().any(Part::has_content)
     }

@@ -4,8 +4,10 @@ use super::annotations;
 use super::answer::{Candidate, Finish, FunctionCall, Part};
 use crate::data_url;
 use crate::provider::Observed;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use penstock_schemas::chat::{self, Delta, Issuer, ReasoningDetail, ToolCall};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What is known of one answer of several.
@@ -105,7 +107,9 @@ impl Turn {
             self.text.push_str(&text);
             delta.content.get_or_insert_default().push_str(&text);
         }
-        if let Some(blob) = part.inline_data {
+        if let Some(blob) = part.inline_data.as_ref().filter(|blob| blob.mime_type.starts_with("audio/")) {
+            say(&blob.data, delta);
+        } else if let Some(blob) = part.inline_data {
             // OpenRouter's place for what a chat model paints: https://openrouter.ai/docs/features/multimodal/image-generation
             let url = data_url::write(&blob.mime_type, &blob.data);
             let image = json!({ "type": "image_url", "index": self.images, "image_url": { "url": url } });
@@ -204,6 +208,15 @@ pub(super) fn compact(json: &str) -> String {
         out.push(c);
     }
     out
+}
+
+/// Adds sound where OpenAI has it. Source: <https://platform.openai.com/docs/guides/audio>.
+fn say(base64: &str, delta: &mut Delta) {
+    let audio =
+        delta.extra.entry("audio").or_insert_with(|| json!({ "id": "audio", "transcript": "", "expires_at": 0 }));
+    let said = audio.get("data").and_then(Value::as_str).unwrap_or_default();
+    let bytes = [said, base64].map(|piece| STANDARD.decode(piece).unwrap_or_default()).concat();
+    audio["data"] = STANDARD.encode(bytes).into();
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The `generationConfig`: sampling, limits, shape of the answer.
 //! Source: <https://ai.google.dev/api/generate-content#generationconfig>.
 
+use super::speech::speech_config;
 use super::{schema, thinking};
 use crate::fit::{Fit, is_nothing, wrong};
 use penstock_schemas::chat::ChatRequest;
@@ -59,6 +60,9 @@ pub(super) fn config(request: &mut ChatRequest, model: &str, fit: &mut Fit) -> R
     if let Some(modalities) = modalities(request, fit)? {
         config.insert("responseModalities".to_owned(), modalities);
     }
+    if let Some(voice) = voice(request, fit)? {
+        config.insert("speechConfig".to_owned(), voice);
+    }
     if let Some(format) = request.response_format.take() {
         shape(&format, &mut config, fit)?;
     }
@@ -85,16 +89,29 @@ fn stop(stop: Option<Value>, fit: &mut Fit) -> Result<Option<Value>, Failure> {
     Ok((!all.is_empty()).then_some(Value::Array(all)))
 }
 
-/// Text and images; what the model says aloud has no place in an answer here.
+/// Text, images, or what the model says aloud.
 fn modalities(request: &mut ChatRequest, fit: &mut Fit) -> Result<Option<Value>, Failure> {
     let Some(asked) = request.extra.remove("modalities").filter(|asked| !asked.is_null()) else { return Ok(None) };
     let words = asked.as_array().and_then(|all| all.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
     let words = words.ok_or_else(|| wrong("modalities", "it must be a list of texts"))?;
-    if words.iter().any(|word| !matches!(*word, "text" | "image")) {
-        fit.cannot("modalities", "the provider answers in text and images")?;
+    if words.iter().any(|word| !matches!(*word, "text" | "image" | "audio")) {
+        fit.cannot("modalities", "the provider answers in text, images and audio")?;
+    }
+    // Its models that speak do nothing else.
+    if words.contains(&"audio") {
+        return Ok(Some(json!(["AUDIO"])));
     }
     let has_image = words.contains(&"image");
     Ok(has_image.then(|| if words.contains(&"text") { json!(["TEXT", "IMAGE"]) } else { json!(["IMAGE"]) }))
+}
+
+/// Whose voice it is. What was said comes as samples, which OpenAI calls `pcm16`.
+fn voice(request: &mut ChatRequest, fit: &mut Fit) -> Result<Option<Value>, Failure> {
+    let Some(audio) = request.extra.remove("audio").filter(|audio| !audio.is_null()) else { return Ok(None) };
+    if audio.get("format").is_some_and(|format| format != "pcm16") {
+        fit.cannot("audio.format", "the provider speaks in `pcm16`; `audio/speech` gives `wav` too")?;
+    }
+    audio.get("voice").filter(|voice| !voice.is_null()).map(speech_config).transpose()
 }
 
 /// The shape of the answer.

@@ -18,6 +18,7 @@ mod part;
 mod request;
 pub mod resource;
 mod schema;
+pub mod speech;
 mod stream;
 mod thinking;
 mod tools;
@@ -110,6 +111,7 @@ fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled, Failure> 
         (Form::Agnostic, Operation::Chat) => request::spell(ask, service),
         (Form::Agnostic, Operation::Embeddings) => embeddings::spell(ask, service),
         (Form::Agnostic, Operation::CountTokens) => count::spell(ask, service),
+        (Form::Agnostic, Operation::Speech) => speech::spell(ask, service),
         (
             Form::Agnostic,
             operation @ (Operation::Completions
@@ -117,7 +119,6 @@ fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled, Failure> 
             | Operation::Images
             | Operation::ImageEdits
             | Operation::ImageVariations
-            | Operation::Speech
             | Operation::Transcriptions
             | Operation::Translations
             | Operation::Rerank
@@ -130,6 +131,7 @@ fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
     match wanted.operation {
         Operation::Embeddings => embeddings::read(wanted.form, body),
         Operation::CountTokens => count::read(wanted.form, body),
+        Operation::Speech => speech::read(body),
         _ => whole::read(wanted.form, body),
     }
 }

@@ -2,6 +2,7 @@
 //! the body's bytes travel on untouched. Source: <https://platform.openai.com/docs/api-reference>.
 
 mod chat;
+pub(crate) mod edits;
 pub mod error;
 pub mod lists;
 mod request;

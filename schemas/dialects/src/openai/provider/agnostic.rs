@@ -38,10 +38,14 @@ impl Mender {
         if answer.get("usage").is_some_and(|usage| !usage["prompt_tokens"].is_u64()) {
             answer.shift_remove("usage");
         }
+        let sources = sources(&mut answer);
         let choices = answer.entry("choices").or_insert_with(|| Value::Array(Vec::new()));
         for (place, choice) in choices.as_array_mut().into_iter().flatten().enumerate() {
             if let Value::Object(choice) = choice {
                 self.mend_choice(choice, place as u64);
+                if let Some(sources) = &sources {
+                    cite(choice, sources);
+                }
             }
         }
         serde_json::to_vec(&answer).map(Bytes::from).map_err(|_| broken())
@@ -116,6 +120,43 @@ impl Mender {
         }
         let calls = said.entry("tool_calls").or_insert_with(|| Value::Array(Vec::new()));
         calls.as_array_mut().into_iter().for_each(|calls| calls.extend(nameless.iter().cloned()));
+    }
+}
+
+/// The most sources of one answer.
+const SOURCES: usize = 256;
+
+/// What an answer is drawn from, as Perplexity lists it beside the choices, in every chunk again.
+/// Source: <https://docs.perplexity.ai/api-reference/chat-completions-post>.
+fn sources(answer: &mut Map<String, Value>) -> Option<Value> {
+    let mut take = |name: &str| match answer.shift_remove(name) {
+        Some(Value::Array(list)) if !list.is_empty() => Some(list),
+        _ => None,
+    };
+    let (found, urls) = (take("search_results"), take("citations"));
+    let of = |url: &str, title: &str| {
+        let source = serde_json::json!({ "url": url, "title": title, "start_index": 0, "end_index": 0 });
+        serde_json::json!({ "type": "url_citation", "url_citation": source })
+    };
+    let text = |source: &Value, name: &str| source.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let sources: Vec<Value> = match (found, urls) {
+        (Some(found), _) => found.iter().take(SOURCES).map(|one| of(&text(one, "url"), &text(one, "title"))).collect(),
+        (None, Some(urls)) => urls.iter().take(SOURCES).filter_map(|url| Some(of(url.as_str()?, ""))).collect(),
+        (None, None) => return None,
+    };
+    (!sources.is_empty()).then_some(Value::Array(sources))
+}
+
+/// Adds the sources to a choice that ends, unless it has some of its own.
+fn cite(choice: &mut Map<String, Value>, sources: &Value) {
+    if choice.get("finish_reason").is_none_or(Value::is_null) {
+        return;
+    }
+    for name in ["delta", "message"] {
+        if let Some(Value::Object(said)) = choice.get_mut(name) {
+            said.entry("annotations").or_insert_with(|| sources.clone());
+            return;
+        }
     }
 }
 
@@ -268,6 +309,23 @@ mod tests {
             indexes.push(chunk.choices[0].delta.tool_calls.as_ref().unwrap()[0].index.unwrap());
         }
         assert_eq!(indexes, [0, 0, 1, 1, 0, 2, 2]);
+    }
+
+    #[test]
+    fn sources_that_stand_beside_the_choices_are_annotations_of_what_ends() {
+        let found = json!([{"title": "t", "url": "https://a.example", "date": "2025-01-01"}]);
+        let chunk = |reason: Value| {
+            json!({"citations": ["https://a.example"], "search_results": found, "choices": [{"index": 0,
+                "message": {"role": "assistant", "content": "ab"}, "delta": {"content": "b"}, "finish_reason": reason}]})
+        };
+        let delta = |chunk: Value| -> Value {
+            let mended = Mender::default().mend(&chunk.to_string().into()).unwrap();
+            serde_json::from_slice::<Value>(&mended).unwrap()["choices"][0]["delta"].clone()
+        };
+        assert_eq!(delta(chunk(Value::Null)), json!({"content": "b"}));
+        let ended = delta(chunk(json!("stop")));
+        assert_eq!(ended["annotations"][0]["url_citation"]["url"], "https://a.example");
+        assert_eq!(ended["annotations"].as_array().unwrap().len(), 1);
     }
 
     #[test]

@@ -78,14 +78,19 @@ fn plain(item: Value) -> Option<Value> {
     }
 }
 
-/// The message that a compacted conversation is in a later request.
-pub(super) fn read(item: &Value, place: &str) -> Result<Message, WrongRequest> {
+/// What stands for a summary that only another provider can read.
+const UNREADABLE: &str = "(The conversation up to here was summed up by another model, and its summary cannot be read here. \
+    Ask for what is missing.)";
+
+/// The message that a compacted conversation is in a later request. What another provider sealed is told of in words, so that
+/// the conversation goes on.
+pub(super) fn read(item: &Value) -> Message {
     let opaque = item.get("encrypted_content").and_then(Value::as_str).unwrap_or_default();
-    let Some((_, summary)) = Issuer::unseal(opaque) else {
-        return Err(super::foreign(format!("{place}.encrypted_content")));
+    let text = match Issuer::unseal(opaque) {
+        Some((_, summary)) => format!("{HEAD}{summary}"),
+        None => UNREADABLE.to_owned(),
     };
-    let content = Some(Content::Text(format!("{HEAD}{summary}")));
-    Ok(Message { role: "user".to_owned(), content, ..Message::default() })
+    Message { role: "user".to_owned(), content: Some(Content::Text(text)), ..Message::default() }
 }
 
 /// The item that stands for the conversation whose summary a response holds.
@@ -185,11 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_becomes_a_message_and_anothers_is_refused() {
-        let item = json!({"type": "compaction", "encrypted_content": Issuer::Unknown.seal("All done.")});
-        let message = read(&item, "input[0]").unwrap();
-        assert_eq!((message.role.as_str(), message.content.unwrap().text()), ("user", format!("{HEAD}All done.")));
-        let other = read(&json!({"type": "compaction", "encrypted_content": "gAAA"}), "input[0]").unwrap_err();
-        assert_eq!(other.param(), Some("input[0].encrypted_content"));
+    fn a_summary_that_another_provider_sealed_does_not_end_a_conversation() {
+        let said = |opaque: &str| read(&json!({"type": "compaction", "encrypted_content": opaque})).content;
+        let own = Issuer::Unknown.seal("so far so good");
+        assert_eq!(said(&own), Some(Content::Text(format!("{HEAD}so far so good"))));
+        assert_eq!(said("gAAAAAB"), Some(Content::Text(UNREADABLE.to_owned())));
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn messages(items: Vec<Value>, place: &str, names: &Names) -> Result<
             | "tool_search_output" => {}
             tools::ADDITIONAL => {}
             // The older name of it, which some versions of Codex write.
-            "compaction" | "compaction_summary" => messages.push(compaction::read(&item, &place)?),
+            "compaction" | "compaction_summary" => messages.push(compaction::read(&item)),
             "item_reference" => return Err(wrong(place, "there is no such item here")),
             _ => return Err(foreign(format!("{place}.type"))),
         }
