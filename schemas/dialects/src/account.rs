@@ -2,7 +2,6 @@
 //! say 402, which needs no reading; some say 400 as of a bad request, and a caller can mend nothing about it, while another
 //! target can serve. Knows nothing of who asked.
 
-use crate::errors::ErrorParts;
 use penstock_schemas::failure::FailureKind;
 
 /// The code that stands for it in our own failures: a key whose money is spent is set aside by it.
@@ -47,21 +46,20 @@ const PHRASES: [&str; 10] = [
     "has been restricted. please reach out",
 ];
 
-/// The kind, told more closely by the error's code and message. Only what is about the request itself, or of no certain kind,
-/// is doubted.
-pub fn refine(kind: FailureKind, parts: &ErrorParts) -> FailureKind {
+/// The kind, told more closely by the words of an error, which are its code and type, and by its message. Only what is about
+/// the request itself, or of no certain kind, is doubted.
+pub(crate) fn refine<'a>(kind: FailureKind, words: impl Iterator<Item = &'a str>, message: &str) -> FailureKind {
     let is_open = matches!(
         kind,
         FailureKind::BadRequest | FailureKind::Unprocessable | FailureKind::Broken | FailureKind::ServerError
     );
-    if is_open && is_unpaid(parts) { FailureKind::ProviderAuth } else { kind }
+    if is_open && is_unpaid(words, message) { FailureKind::ProviderAuth } else { kind }
 }
 
 /// Whether the error says so.
-pub fn is_unpaid(parts: &ErrorParts) -> bool {
-    let words = [&parts.code, &parts.class].into_iter().flatten().map(|word| word.to_lowercase());
-    let message = parts.message.as_deref().unwrap_or_default().to_lowercase();
-    words.into_iter().any(|word| WORDS.contains(&word.as_str()))
+pub(crate) fn is_unpaid<'a>(mut words: impl Iterator<Item = &'a str>, message: &str) -> bool {
+    let message = message.to_lowercase();
+    words.any(|word| WORDS.contains(&word.to_lowercase().as_str()))
         || PHRASES.iter().any(|phrase| message.contains(phrase))
 }
 
@@ -69,9 +67,8 @@ pub fn is_unpaid(parts: &ErrorParts) -> bool {
 mod tests {
     use super::*;
 
-    fn parts(code: &str, message: &str) -> ErrorParts {
-        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        ErrorParts { code: text(code), message: text(message), ..ErrorParts::default() }
+    fn refined(kind: FailureKind, code: &str, message: &str) -> FailureKind {
+        refine(kind, std::iter::once(code), message)
     }
 
     #[test]
@@ -83,7 +80,7 @@ mod tests {
             ("organization_restricted", "Organization has been restricted."),
             ("1113", "Insufficient balance or no resource package. Please recharge."),
         ] {
-            assert_eq!(refine(FailureKind::BadRequest, &parts(code, message)), FailureKind::ProviderAuth, "{message}");
+            assert_eq!(refined(FailureKind::BadRequest, code, message), FailureKind::ProviderAuth, "{message}");
         }
     }
 
@@ -95,7 +92,7 @@ mod tests {
             (FailureKind::RateLimited, "", "Insufficient balance"),
             (FailureKind::ContextTooLong, "arrearage", ""),
         ] {
-            assert_eq!(refine(kind, &parts(code, message)), kind, "{message}");
+            assert_eq!(refined(kind, code, message), kind, "{message}");
         }
     }
 }

@@ -49,14 +49,12 @@ pub fn within(parts: &ErrorParts) -> Failure {
 pub(crate) fn told(kind: FailureKind, parts: &ErrorParts) -> Failure {
     let kind = refine(kind, parts);
     let message = match (kind, &parts.message) {
-        (FailureKind::ProviderAuth, _) if account::is_unpaid(parts) => {
-            "the provider's account is not paid up".to_owned()
-        }
+        (FailureKind::ProviderAuth, _) if is_unpaid(parts) => "the provider's account is not paid up".to_owned(),
         (FailureKind::ProviderAuth, _) => "the provider refused the key".to_owned(),
         (_, Some(message)) => message.clone(),
         (_, None) => "the provider's answer holds an error without a message".to_owned(),
     };
-    let code = match (kind, account::is_unpaid(parts)) {
+    let code = match (kind, is_unpaid(parts)) {
         (FailureKind::ProviderAuth, true) => Some(account::EXHAUSTED.to_owned()),
         _ => parts.code.clone(),
     };
@@ -65,7 +63,13 @@ pub(crate) fn told(kind: FailureKind, parts: &ErrorParts) -> Failure {
 
 /// The kind, told more closely by what only the words of some providers tell.
 pub fn refine(kind: FailureKind, parts: &ErrorParts) -> FailureKind {
-    account::refine(overflow::refine(kind, parts.message.as_deref().unwrap_or_default()), parts)
+    let message = parts.message.as_deref().unwrap_or_default();
+    account::refine(overflow::refine(kind, message), parts.words(), message)
+}
+
+/// Whether the error says that the operator's account cannot be charged.
+pub fn is_unpaid(parts: &ErrorParts) -> bool {
+    account::is_unpaid(parts.words(), parts.message.as_deref().unwrap_or_default())
 }
 
 /// The kind of failure that a status stands for. A code can only say more closely what a client's error is about.

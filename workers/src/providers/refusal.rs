@@ -14,7 +14,7 @@ pub(crate) fn refuse_by(refusal: &ErrorResponse<'_>, kind_of: impl Fn(u16, &Erro
     let json = serde_json::from_slice::<Value>(refusal.body);
     let parts = json.as_ref().map(ErrorParts::of).unwrap_or_default();
     let kind = errors::refine(kind_of(*status, &parts), &parts);
-    let is_unpaid = kind == FailureKind::ProviderAuth && (*status == 402 || account::is_unpaid(&parts));
+    let is_unpaid = kind == FailureKind::ProviderAuth && (*status == 402 || errors::is_unpaid(&parts));
     // What comes with a refused key is about the key.
     let details = json.ok().filter(|_| kind != FailureKind::ProviderAuth);
     let details = details.and_then(|json| error_details::of(&json, refusal.key));

@@ -41,6 +41,9 @@ pub enum Quirk {
     /// function of one text, and the allowed tools alone. Source:
     /// <https://platform.openai.com/docs/guides/function-calling#custom-tools>.
     CustomTools,
+    /// Overlooks `reasoning_effort` where a model does not think, as long as it is `low`, `medium` or `high`; others refuse it.
+    /// Source: <https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html>.
+    OverlooksEffort,
     /// Takes images as data URLs only: the worker fetches those that are addresses. Source:
     /// <https://docs.ollama.com/api/openai-compatibility>.
     NoUrls,

@@ -200,3 +200,31 @@ pub(super) fn read(form: Form, body: &Bytes) -> Result<Whole, Failure> {
 fn whole_number(count: f64) -> Option<u64> {
     (0.0..9e15).contains(&count).then_some(count.round() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_known_by_the_words_of_others() {
+        for (field, asked, theirs) in [
+            ("input_type", json!("search_query"), "RETRIEVAL_QUERY"),
+            ("task", json!("retrieval.passage"), "RETRIEVAL_DOCUMENT"),
+            ("task_type", json!("CODE_RETRIEVAL_QUERY"), "CODE_RETRIEVAL_QUERY"),
+        ] {
+            assert_eq!(task(Some((field, asked))).unwrap().as_deref(), Some(theirs));
+        }
+        assert_eq!(task(None).unwrap(), None);
+        assert_eq!(task(Some(("task", json!(7)))).unwrap_err().param.as_deref(), Some("task"));
+    }
+
+    #[test]
+    fn an_image_in_place_is_embedded_as_one_where_the_model_can() {
+        let texts = ["data:image/png;base64,iVBORw0KGgo=".to_owned(), "a".to_owned()];
+        let part =
+            |model: &str, at: usize| gemini(model, &texts, None, None)["requests"][at]["content"]["parts"][0].clone();
+        assert_eq!(part("models/gemini-embedding-2", 0)["inlineData"]["mimeType"], "image/png");
+        assert_eq!(part("models/gemini-embedding-2", 1), json!({"text": "a"}));
+        assert_eq!(part("models/gemini-embedding-001", 0)["text"], texts[0]);
+    }
+}

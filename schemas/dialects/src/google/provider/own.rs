@@ -12,6 +12,8 @@ use serde_json::value::RawValue;
 /// The caller's request, to the model of the target.
 pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled, Failure> {
     let body = text(ask.body)?;
+    let roles = if service == Service::Vertex { with_roles(body)? } else { None };
+    let body = roles.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
     let model = serde_json::json!(name(ask, service)?).to_string();
     let (method, body) = match ask.wanted.operation {
@@ -31,6 +33,25 @@ pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled
     };
     let headers = json_headers(ask.wanted.delivery);
     Ok(Spelled { path: path(ask, service, method)?, headers, body: body.into(), dropped: Vec::new() })
+}
+
+/// The body with the role `user` in contents that have none: Vertex AI refuses them, the Gemini API does not. `None` when each
+/// has one.
+fn with_roles(body: &str) -> Result<Option<String>, Failure> {
+    let fields = Fields::read(body)?;
+    let contents = fields.last("contents").filter(|contents| contents.starts_with('[')).unwrap_or("[]");
+    let contents: Vec<&RawValue> =
+        serde_json::from_str(contents).map_err(|_| wrong("contents", "it must be a list of contents"))?;
+    let mut edit = Edit::of(body);
+    let mut is_changed = false;
+    for content in contents {
+        let Ok(inner) = Fields::read(content.get()) else { continue };
+        if inner.last("role").is_none_or(|role| matches!(role, "null" | "\"\"")) {
+            edit.replace(content.get(), set(content.get(), &inner, "role", "\"user\""));
+            is_changed = true;
+        }
+    }
+    Ok(is_changed.then(|| edit.finish()))
 }
 
 /// The model's name in the place of the caller's, if it is there.
@@ -67,4 +88,21 @@ fn count<'a>(body: &'a str, fields: &Fields<'a>, model: &str, service: Service) 
     let inner_fields = Fields::read(inner).map_err(|_| wrong(name, "it must be an object"))?;
     let inner = set(inner, &inner_fields, "model", model);
     Ok(if service == Service::Vertex { inner } else { set(body, fields, name, &inner) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_without_a_role_are_the_users_at_vertex() {
+        let sent = |body: &str| with_roles(body).unwrap();
+        assert_eq!(
+            sent(r#"{"contents":[{"parts":[{"text":"a"}]},{"role":"model","parts":[]}]}"#).unwrap(),
+            r#"{"contents":[{"parts":[{"text":"a"}],"role":"user"},{"role":"model","parts":[]}]}"#
+        );
+        for stays in [r#"{"contents":[{"role":"user","parts":[]}]}"#, r#"{"contents":{"parts":[]}}"#, "{}"] {
+            assert_eq!(sent(stays), None);
+        }
+    }
 }

@@ -44,10 +44,14 @@ pub(super) fn observe(metadata: &Value, observed: &mut Observed) {
     });
 }
 
-/// The tokens of one modality; `None` when none are listed.
+/// The tokens of one modality, which a gateway between may name twice or in small letters.
 fn modality(metadata: &Value, field: &str, name: &str) -> Option<u64> {
-    let mut counts = metadata.get(field)?.as_array()?.iter();
-    counts.find(|count| count.get("modality").is_some_and(|modality| modality == name))?.get("tokenCount")?.as_u64()
+    let is_named = |count: &&Value| {
+        count.get("modality").and_then(Value::as_str).is_some_and(|modality| modality.eq_ignore_ascii_case(name))
+    };
+    let counts = metadata.get(field)?.as_array()?.iter().filter(is_named);
+    let counts = counts.filter_map(|count| count.get("tokenCount")?.as_u64()).filter(|count| *count < 1 << 50);
+    counts.reduce(|one, other| one.saturating_add(other))
 }
 
 #[cfg(test)]
@@ -101,5 +105,13 @@ mod tests {
         ] {
             assert_eq!(read(&metadata), (classes, mismatch), "{metadata}");
         }
+    }
+
+    #[test]
+    fn a_modality_that_is_named_twice_or_in_small_letters_counts_whole() {
+        let metadata = json!({"d": [{"modality": "TEXT", "tokenCount": 4}, {"modality": "AUDIO", "tokenCount": 2},
+            {"modality": "audio", "tokenCount": 3}]});
+        let of = |name: &str| modality(&metadata, "d", name);
+        assert_eq!((of("AUDIO"), of("TEXT"), of("IMAGE")), (Some(5), Some(4), None));
     }
 }

@@ -163,7 +163,10 @@ fn settle_reasoning(request: &mut ChatRequest, ask: &FormatRequest<'_>, fit: &mu
     request.reasoning = None;
     // A model that does not reason refuses the knob, whichever way it is turned.
     let reasons = ask.card.is_none_or(|card| card.capabilities.iter().any(|capability| capability == "reasoning"));
-    if !reasons && request.reasoning_effort.take().is_some_and(|effort| effort != "none") {
+    // Whether a model of the operator's own thinks is not known: such servers find out themselves.
+    let is_overlooked = ask.settings.has(Quirk::OverlooksEffort)
+        && matches!(request.reasoning_effort.as_deref(), Some("low" | "medium" | "high"));
+    if !reasons && !is_overlooked && request.reasoning_effort.take().is_some_and(|effort| effort != "none") {
         fit.omit("reasoning_effort");
     }
 }
@@ -300,5 +303,31 @@ mod tests {
         }
         let thinking = json!({"model": "x", "messages": [], "reasoning_effort": "high"});
         assert_eq!(spelt(&thinking, &[], Unsupported::Refuse).unwrap().0["reasoning_effort"], "high");
+    }
+
+    #[test]
+    fn an_effort_reaches_a_server_that_overlooks_it_where_its_model_does_not_think() {
+        let card = json!({"model": "m", "mode": "chat", "capabilities": []});
+        let card = serde_json::from_value(card).unwrap();
+        let sent = |effort: &str, quirks: &[Quirk]| {
+            let request = json!({"model": "x", "messages": [], "reasoning_effort": effort}).to_string();
+            let (body, dropped) = body(&FormatRequest {
+                wanted: Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery: Delivery::Whole },
+                body: &request.into(),
+                content_type: None,
+                headers: &std::collections::BTreeMap::new(),
+                model: &ModelId::parse("m").unwrap(),
+                card: Some(&card),
+                settings: &FormatSettings { quirks: quirks.to_vec(), ..FormatSettings::default() },
+                unsupported: Unsupported::Refuse,
+            })
+            .unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            (body["reasoning_effort"].as_str().map(str::to_owned), dropped.join(","))
+        };
+        let word = |word: &str| Some(word.to_owned());
+        assert_eq!(sent("high", &[Quirk::OverlooksEffort]), (word("high"), String::new()));
+        assert_eq!(sent("minimal", &[Quirk::OverlooksEffort]), (None, "reasoning_effort".to_owned()));
+        assert_eq!(sent("high", &[]), (None, "reasoning_effort".to_owned()));
     }
 }

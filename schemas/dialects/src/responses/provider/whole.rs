@@ -135,3 +135,19 @@ fn message(items: &[Value]) -> (Message, Vec<Value>) {
     };
     (message, logprobs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_beside_a_failed_response_is_told_in_its_words() {
+        let event = |error: Value, beside: Value| json!({"type": "response.failed", "response": {"status": "failed", "error": error}, "error": beside});
+        let said = json!({"message": "Upstream provider error", "type": "server_error", "code": "upstream_error"});
+        let own = json!({"message": "own", "code": "server_error"});
+        let told = |event: Value| check_event(&event).unwrap_err().message;
+        assert_eq!(told(event(Value::Null, said.clone())), "Upstream provider error");
+        assert_eq!(told(event(own, said)), "own");
+        assert!(check_event(&json!({"response": {"status": "completed"}, "error": null})).is_ok());
+    }
+}
