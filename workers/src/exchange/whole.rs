@@ -81,7 +81,7 @@ impl Exchange<'_> {
         if whole.observed.media_type.is_none() {
             return whole;
         }
-        let (bytes, kind) = speech::as_asked(&self.body, whole.bytes);
+        let (bytes, kind) = speech::as_asked(self.body, whole.bytes);
         report.content_type = Some(kind.to_owned());
         Whole { bytes, ..whole }
     }

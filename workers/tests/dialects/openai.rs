@@ -44,6 +44,16 @@ fn whole_replies_are_understood() {
     }
 }
 
+/// What an event says, without the role that the first chunk of a stream gets where it has none.
+fn said(event: &[u8]) -> Value {
+    let event = events([event]).into_iter().next().expect("it is an event");
+    let mut chunk: Value = serde_json::from_slice(&event.data).expect("it is a chunk");
+    if let Some(delta) = chunk["choices"][0]["delta"].as_object_mut() {
+        delta.remove("role");
+    }
+    chunk
+}
+
 /// Each event's step in a word, with what passes as it came; and how the stream ends.
 fn read_stream(stream: &[u8], delivery: Delivery) -> Value {
     let mut reader = Openai.stream(wanted(Form::Own, delivery));
@@ -58,7 +68,7 @@ fn read_stream(stream: &[u8], delivery: Delivery) -> Value {
                 return json!({"steps": steps.join(" "), "failure": failure, "so_far": observed(reader.observed())});
             }
         };
-        assert_eq!(bytes, event.raw);
+        assert!(bytes == event.raw || said(&bytes) == said(&event.raw), "{}", String::from_utf8_lossy(&bytes));
         steps.push(word);
     }
     let last = reader.finish();

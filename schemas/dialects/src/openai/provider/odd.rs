@@ -84,7 +84,13 @@ impl Streamed {
         let may_stop = self.calls.is_any() && values(&names.reason, json).any(|value| is(value, "\"stop\""));
         let is_piece = self.calls.are_odd() && values(&names.calls, json).any(|value| is(value, "["));
         if !may_stop && !is_piece && !may_be_odd(json, Piece::Chunk) {
-            return is_open.then(|| with_role(json));
+            if !is_open {
+                return None;
+            }
+            // What came on several lines is written anew, on one.
+            if memchr::memchr(b'\n', json).is_none() {
+                return Some(with_role(json));
+            }
         }
         mend(json, |choice, index, id| self.mend_choice(choice, index, id, is_open))
     }
@@ -343,6 +349,21 @@ mod tests {
         assert_eq!((&sent[0]["choices"][0]["index"], &sent[2]["choices"][0]["index"]), (&json!(0), &json!(0)));
         assert_eq!(sent[1]["choices"][0]["delta"], json!({"content": "b"}));
         assert_eq!(sent[3]["choices"], json!([]));
+    }
+
+    #[test]
+    fn a_chunk_that_came_on_several_lines_gets_its_role_on_one() {
+        let chunk = b"{\"id\": \"x\",\n\"choices\": [{\"index\": 0,\n\"delta\": {\"content\": \"Hi\"}, \"finish_reason\": null}]}";
+        let mended = Streamed::default().mended(chunk, true).unwrap();
+        assert!(!mended.contains(&b'\n'), "{}", String::from_utf8_lossy(&mended));
+        let mended: Value = serde_json::from_slice(&mended).unwrap();
+        assert_eq!(mended["choices"][0]["delta"], json!({"content": "Hi", "role": "assistant"}));
+        let one =
+            Streamed::default().mended(br#"{"choices":[{"index":0,"delta":{},"finish_reason":null}]}"#, true).unwrap();
+        assert_eq!(
+            one,
+            Bytes::from_static(br#"{"choices":[{"index":0,"delta":{"role":"assistant"},"finish_reason":null}]}"#)
+        );
     }
 
     #[test]
