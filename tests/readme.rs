@@ -30,14 +30,16 @@ fn the_questions_in_sql_are_those_that_are_tested() {
 
 /// What a page links to, from its own folder.
 fn links(page: &Path) -> Vec<PathBuf> {
-    let text = fs::read_to_string(page).unwrap();
+    let text = fs::read_to_string(page).expect("the page is there");
     let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-    let folder = page.parent().unwrap();
+    let folder = page.parent().expect("a file has a folder");
     links.filter(|link| !link.is_empty() && !link.starts_with("http")).map(|link| folder.join(link)).collect()
 }
 
 fn pages() -> Vec<PathBuf> {
-    let all = fs::read_dir(root().join("deploy/docs")).unwrap().map(|entry| entry.unwrap().path());
+    let all = fs::read_dir(root().join("deploy/docs"))
+        .expect("it is there")
+        .map(|entry| entry.expect("it can be read").path());
     let pages: Vec<PathBuf> = all.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect();
     assert!(pages.len() > 10, "{pages:?}");
     pages
