@@ -169,7 +169,7 @@ fn may_be_odd(json: &[u8], piece: Piece) -> bool {
             || is_call && indexes < 2 && calls().any(|value| !value[1..].trim_ascii_start().starts_with(b"]")));
     is_without
         || indexes == 0 && some()
-        || calls().any(|value| value.starts_with(b"null"))
+        || is_chunk && calls().any(|value| value.starts_with(b"null"))
         || !values(&names.reason, json).all(is_reason)
         || values(&names.role, json).any(is_empty)
         || values(&names.kind, json).any(is_empty)
