@@ -31,19 +31,13 @@ const WORDS: [&str; 14] = [
     "customer_verification_required",
 ];
 
-/// What stands in such messages, in small letters.
-const PHRASES: [&str; 10] = [
+/// How such messages begin and end, in small letters, where no code tells. Both count: a provider that quotes a caller's words
+/// in an error puts its own before or behind them, and a caller must not be able to have the operator's key set aside.
+const SENTENCES: [(&str, &str); 2] = [
     // Anthropic's is an `invalid_request_error` as any other.
-    "credit balance is too low",
-    "insufficient balance",
-    "insufficient credits",
-    "insufficient account balance",
-    "account balance is insufficient",
-    "balance is not enough",
-    "account is in good standing",
-    "billing hard limit has been reached",
-    "your account is not active, please check your billing",
-    "has been restricted. please reach out",
+    ("your credit balance is too low to access the ", "to upgrade or purchase credits."),
+    // Z.ai: <https://docs.z.ai/api-reference/api-code>.
+    ("insufficient balance or no resource package", "please recharge."),
 ];
 
 /// The kind, told more closely by the words of an error, which are its code and type, and by its message. Only what is about
@@ -58,9 +52,9 @@ pub(crate) fn refine<'a>(kind: FailureKind, words: impl Iterator<Item = &'a str>
 
 /// Whether the error says so.
 pub(crate) fn is_unpaid<'a>(mut words: impl Iterator<Item = &'a str>, message: &str) -> bool {
-    let message = message.to_lowercase();
+    let message = message.trim().to_lowercase();
     words.any(|word| WORDS.contains(&word.to_lowercase().as_str()))
-        || PHRASES.iter().any(|phrase| message.contains(phrase))
+        || SENTENCES.iter().any(|(begin, end)| message.starts_with(begin) && message.ends_with(end))
 }
 
 #[cfg(test)]
@@ -74,7 +68,10 @@ mod tests {
     #[test]
     fn an_account_that_cannot_be_charged_is_told_in_each_providers_words() {
         for (code, message) in [
-            ("", "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."),
+            (
+                "",
+                "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.",
+            ),
             ("billing_hard_limit_reached", "Billing hard limit has been reached"),
             ("Arrearage", "Access denied, please make sure your account is in good standing."),
             ("organization_restricted", "Organization has been restricted."),
@@ -89,6 +86,17 @@ mod tests {
         for (kind, code, message) in [
             (FailureKind::BadRequest, "invalid_value", "`balance` is not a number"),
             (FailureKind::BadRequest, "", "messages: the credit card number is not allowed"),
+            // A caller's own words, as providers quote them.
+            (
+                FailureKind::BadRequest,
+                "",
+                "Invalid value: 'insufficient balance or no resource package, please recharge.'",
+            ),
+            (
+                FailureKind::BadRequest,
+                "",
+                "Insufficient balance or no resource package, please recharge.: Extra inputs are not permitted",
+            ),
             (FailureKind::RateLimited, "", "Insufficient balance"),
             (FailureKind::ContextTooLong, "arrearage", ""),
         ] {

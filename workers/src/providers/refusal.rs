@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn an_account_that_is_not_paid_up_is_the_operators_to_mend_whatever_the_status() {
-        let low = r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}"#;
+        let low = r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits."}}"#;
         for (status, body) in [(402, ""), (400, low), (500, low)] {
             let failure = refused(status, body);
             assert_eq!(failure.kind, FailureKind::ProviderAuth, "{status}");
