@@ -19,7 +19,11 @@ pub(crate) fn lifted(body: Bytes) -> Bytes {
 fn lift(body: &[u8]) -> Option<Vec<u8>> {
     let mut request = RawObject::read(body).ok()?;
     let extra = request.get("extra_body")?.get().to_owned();
-    let extra = Fields::read(&extra).ok().filter(|extra| extra.last("google").is_none())?;
+    let extra = Fields::read(&extra).ok()?;
+    // Another model than the one that is asked for is refused where it stands.
+    if ["google", "model"].iter().any(|name| extra.last(name).is_some()) {
+        return None;
+    }
     request.remove("extra_body");
     for (name, value) in extra.into_iter() {
         if request.get(&name).is_none() {
@@ -46,6 +50,7 @@ mod tests {
         for stays in [
             json!({"model": "m", "extra_body": {"google": {"thinking_config": {"thinking_budget": 0}}}}),
             json!({"model": "m", "extra_body": "text"}),
+            json!({"model": "m", "extra_body": {"model": "other", "top_k": 5}}),
             json!({"model": "m", "messages": [{"role": "user", "content": "\"extra_body\""}]}),
         ] {
             assert_eq!(sent(stays.clone()), stays);
