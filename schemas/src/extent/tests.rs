@@ -351,6 +351,7 @@ fn what_a_message_a_schema_or_the_callers_own_data_names_so_is_no_other_model() 
     for request in [
         r#"{"models":null}"#,
         r#"{"metadata":{"models":"a","preset":"b"}}"#,
+        r#"{"moderation":{"model":"omni-moderation-latest"}}"#,
         r#"{"tools":[{"type":"function","name":"f","model":"mine"}]}"#,
         r#"{"messages":[{"content":"a","models":["b"]}]}"#,
         r#"{"response_format":{"json_schema":{"schema":{"properties":{"models":{}}}}}}"#,
