@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// Calls at once, when a provider's section does not say.
-const CONCURRENCY: usize = 1024;
+const CONCURRENCY: usize = 256;
 
 /// What calls may take of a process's memory together, when the section does not say, in bytes.
 const MEMORY: usize = 1 << 30;
