@@ -193,7 +193,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
             return Err(Refusal::Wrong(WrongRequest::WrongHeader { header, why: too_long(most) }));
         }
     }
-    // What is not read would be passed over: a caller without a user, an answer that nobody is told of.
+    // Refused, not ignored: the ledger would have no user, or no webhook would be told of the answer.
     for header in ["x-penstock-user", "x-penstock-webhook"] {
         if headers.get(header).is_some_and(|value| value.to_str().is_err()) {
             let why = "it must be printable ASCII characters".to_owned();

@@ -48,16 +48,14 @@ pub fn within(parts: &ErrorParts) -> Failure {
 /// The failure that an error stands for which is of this kind by its status and code.
 pub(crate) fn told(kind: FailureKind, parts: &ErrorParts) -> Failure {
     let kind = refine(kind, parts);
+    let is_unpaid = kind == FailureKind::ProviderAuth && is_unpaid(parts);
     let message = match (kind, &parts.message) {
-        (FailureKind::ProviderAuth, _) if is_unpaid(parts) => "the provider's account is not paid up".to_owned(),
+        _ if is_unpaid => "the provider's account is not paid up".to_owned(),
         (FailureKind::ProviderAuth, _) => "the provider refused the key".to_owned(),
         (_, Some(message)) => message.clone(),
         (_, None) => "the provider's answer holds an error without a message".to_owned(),
     };
-    let code = match (kind, is_unpaid(parts)) {
-        (FailureKind::ProviderAuth, true) => Some(account::EXHAUSTED.to_owned()),
-        _ => parts.code.clone(),
-    };
+    let code = if is_unpaid { Some(account::EXHAUSTED.to_owned()) } else { parts.code.clone() };
     Failure { param: parts.param.clone(), provider_code: code, ..Failure::provider(kind, message) }
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn is_fixed(model: &str, effort: Option<&str>) -> bool {
         && !["-codex", "-pro"].iter().any(|more| name.contains(more));
     match effort {
         Some("none") => false,
-        // These do not think unless they are told to.
+        // The default effort of these models is `none`.
         None if is_unthinking => false,
         _ => reasons(model),
     }

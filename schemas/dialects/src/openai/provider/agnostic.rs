@@ -160,7 +160,7 @@ fn cite(choice: &mut Map<String, Value>, sources: &Value) {
     }
 }
 
-/// A call whose id another call of its answer has gets one of its own: results are told apart by it.
+/// Makes a call's id unique within its answer: clients assign the results of tools by it.
 pub(super) fn tell_apart(call: &mut Map<String, Value>, ids: &mut Vec<String>) -> bool {
     let Some(id) = call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty()) else { return false };
     let is_taken = ids.iter().any(|taken| taken == id);

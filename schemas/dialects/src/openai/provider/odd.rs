@@ -1,7 +1,7 @@
 //! What strict clients of OpenAI's dialect cannot read, mended in answers of copies that go on as they came otherwise: empty
 //! or missing roles and types, choices and calls without an index, chunks without choices or a delta, reasons to stop that
-//! OpenAI does not have or that hide a call, and what `OwnCalls` knows of calls. Most answers have nothing of it, which a look at their bytes tells. Knows nothing
-//! of the agnostic form.
+//! OpenAI does not have or that hide a call, and what `OwnCalls` knows of calls. Most answers need none of it, which a look at
+//! their bytes tells. Knows nothing of the agnostic form.
 
 use super::agnostic::finish_reason;
 use super::glance::values;

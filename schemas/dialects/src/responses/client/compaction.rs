@@ -82,8 +82,8 @@ fn plain(item: Value) -> Option<Value> {
 const UNREADABLE: &str = "(The conversation up to here was summed up by another model, and its summary cannot be read here. \
     Ask for what is missing.)";
 
-/// The message that a compacted conversation is in a later request. What another provider sealed is told of in words, so that
-/// the conversation goes on.
+/// Reads a compaction item of a later request as a message. A summary that another provider encrypted cannot be read: a
+/// sentence that says so stands in its place, so that the request is not refused.
 pub(super) fn read(item: &Value) -> Message {
     let opaque = item.get("encrypted_content").and_then(Value::as_str).unwrap_or_default();
     let text = match Issuer::unseal(opaque) {
