@@ -6,6 +6,7 @@ use crate::surrogates;
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 /// What is known of one answer: the calls of tools that were seen.
 #[derive(Debug, Default)]
@@ -89,7 +90,7 @@ impl Mender {
         }
         let Some(Value::Array(calls)) = said.shift_remove("tool_calls") else { return };
         let mut mended: Vec<Value> = Vec::with_capacity(calls.len());
-        let mut ids = Vec::new();
+        let mut ids = HashSet::new();
         for (place, call) in calls.into_iter().enumerate() {
             let Value::Object(mut call) = call else { continue };
             call.retain(|name, value| !matches!(name.as_str(), "id" | "type") || value.is_string());
@@ -161,14 +162,14 @@ fn cite(choice: &mut Map<String, Value>, sources: &Value) {
 }
 
 /// Makes a call's id unique within its answer: clients assign the results of tools by it.
-pub(super) fn tell_apart(call: &mut Map<String, Value>, ids: &mut Vec<String>) -> bool {
+pub(super) fn tell_apart(call: &mut Map<String, Value>, ids: &mut HashSet<String>) -> bool {
     let Some(id) = call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty()) else { return false };
-    let is_taken = ids.iter().any(|taken| taken == id);
+    let is_taken = ids.contains(id);
     let id = if is_taken { format!("{id}_{}", ids.len()) } else { id.to_owned() };
     if is_taken {
         call.insert("id".to_owned(), id.as_str().into());
     }
-    ids.push(id);
+    ids.insert(id);
     is_taken
 }
 

@@ -5,6 +5,7 @@
 use super::agnostic::tell_apart;
 use super::calls::Calls;
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 /// The calls that were seen in one answer.
 #[derive(Debug, Default)]
@@ -12,7 +13,7 @@ pub(super) struct OwnCalls {
     /// The choices that have called a tool.
     calling: Vec<u64>,
     /// The ids of a whole answer.
-    ids: Vec<String>,
+    ids: HashSet<String>,
     /// The calls of a stream that began.
     begun: Vec<Begun>,
     /// Calls that began without an index or an id, told apart by every piece of them.
