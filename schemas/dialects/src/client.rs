@@ -1,8 +1,10 @@
 //! The words in which a client's wire format is spoken of: what a path and a request ask for, what is wrong with it, what
 //! writes the answer. Knows no format: each has its own folder. Knows nothing of HTTP statuses.
 
+use crate::most;
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::chat::CompletionChunk;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::extent::Extent;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -143,6 +145,16 @@ pub trait Writer: Send {
     fn collects(&self) -> bool {
         false
     }
+}
+
+/// One chunk of a stream in the agnostic form.
+///
+/// # Errors
+/// When it cannot be read, or is of one choice or call too many.
+pub(crate) fn read_chunk(json: &[u8]) -> Result<CompletionChunk, Failure> {
+    let chunk = serde_json::from_slice(json).map_err(|error| unreadable(&error))?;
+    most::check(&chunk)?;
+    Ok(chunk)
 }
 
 /// That an answer came which is not of the agnostic form.

@@ -39,6 +39,7 @@ pub mod google;
 pub mod json;
 pub mod media_kind;
 pub mod mistral;
+mod most;
 pub mod ollama;
 pub mod openai;
 mod opening;

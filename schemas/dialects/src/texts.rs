@@ -2,6 +2,7 @@
 //! answers it the text. Knows no provider: it stands around the format of one.
 //! Source: <https://platform.openai.com/docs/api-reference/completions/create>.
 
+use crate::client::read_chunk;
 use crate::errors::ErrorParts;
 use crate::fit::Fit;
 use crate::framing::Framing;
@@ -10,7 +11,7 @@ use crate::provider::{
     unsupported,
 };
 use bytes::Bytes;
-use penstock_schemas::chat::{Completion, CompletionChunk, Content};
+use penstock_schemas::chat::{Completion, Content};
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::sse;
@@ -148,7 +149,7 @@ fn texts(events: &Bytes) -> Result<Bytes, Failure> {
             out.extend_from_slice(&event.raw); // `[DONE]`, and comments
             continue;
         }
-        let chunk: CompletionChunk = serde_json::from_slice(&event.data).map_err(|error| unreadable(&error))?;
+        let chunk = read_chunk(&event.data)?;
         let choices = chunk.choices.into_iter().filter_map(|choice| {
             let text = choice.delta.content.unwrap_or_default();
             let says_something = !text.is_empty() || choice.finish_reason.is_some();

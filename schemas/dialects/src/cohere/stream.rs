@@ -3,6 +3,7 @@
 use super::answer::{annotations, broken, call, finish_reason};
 use super::usage;
 use crate::errors::within_stream;
+use crate::most;
 use crate::provider::{Observed, Step, StreamReader};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChunkChoice, CompletionChunk, CompletionUsage, Delta};
@@ -58,6 +59,9 @@ impl Reader {
         let theirs = event["index"].as_u64().unwrap_or(0);
         let is_start = event["type"] == "tool-call-start";
         if is_start {
+            if self.calls.len() >= most::CALLS {
+                return Err(most::too_many_calls());
+            }
             self.calls.push(theirs);
         }
         let place = self.calls.iter().rposition(|index| *index == theirs).unwrap_or(self.calls.len());

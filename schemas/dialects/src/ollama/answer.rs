@@ -2,9 +2,9 @@
 //! counts and times. Source: <https://docs.ollama.com/api/chat>.
 
 use super::Method;
-use crate::client::Now;
+use crate::client::{Now, read_chunk};
 use penstock_schemas::UnixMicros;
-use penstock_schemas::chat::{Completion, CompletionChunk, CompletionUsage, Content, ToolCall};
+use penstock_schemas::chat::{Completion, CompletionUsage, Content, ToolCall};
 use penstock_schemas::rfc3339;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -163,8 +163,9 @@ impl LineWriter {
         if let Ok(failed) = serde_json::from_slice::<Failed>(data) {
             return self.fail(&failed.error.message, out);
         }
-        let Ok(chunk) = serde_json::from_slice::<CompletionChunk>(data) else {
-            return self.fail("a piece of the answer cannot be read", out);
+        let chunk = match read_chunk(data) {
+            Ok(chunk) => chunk,
+            Err(failure) => return self.fail(&failure.to_string(), out),
         };
         self.model = chunk.model;
         self.usage = chunk.usage.or(self.usage.take());

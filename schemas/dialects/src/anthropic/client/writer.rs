@@ -6,7 +6,7 @@
 use super::lanes::{Lane, Lanes, write};
 use super::thoughts;
 use crate::call_arguments;
-use crate::client::{Writer, unreadable};
+use crate::client::{Writer, read_chunk, unreadable};
 use crate::thought_order::{ThoughtOrText, after, weave};
 use bytes::Bytes;
 use penstock_schemas::chat::{
@@ -143,7 +143,7 @@ impl Writer for Messages {
     }
 
     fn chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
-        let chunk: CompletionChunk = serde_json::from_slice(chunk).map_err(|error| unreadable(&error))?;
+        let chunk = read_chunk(chunk)?;
         self.begin(&chunk, out);
         for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
             let delta = choice.delta;

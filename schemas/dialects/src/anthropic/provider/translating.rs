@@ -3,6 +3,7 @@
 
 use super::answer::{ANSWER_TOOL, Block, Stop, annotation, hidden_thought, read, thought};
 use super::stream::{Event, Known, added, whole};
+use crate::most;
 use crate::openai::provider::other_way::read_all;
 use crate::provider::{Observed, Step, StreamReader};
 use crate::thought_order;
@@ -89,7 +90,7 @@ impl Translating {
         let block: Block<'_> = read(block.get().as_bytes())?;
         block.note_tool(&mut self.known.observed);
         let index = event.index.unwrap_or(0);
-        self.lanes.retain(|(at, _)| *at != index);
+        self.make_room(index)?;
         let (lane, delta) = match block.kind.as_str() {
             "text" => {
                 self.block_start = self.length;
@@ -115,6 +116,7 @@ impl Translating {
                 self.has_answer = true;
                 (Lane::Answer, None)
             }
+            "tool_use" if self.calls as usize >= most::CALLS => return Err(most::too_many_calls()),
             "tool_use" => {
                 let at = self.calls;
                 self.calls += 1;
@@ -125,6 +127,12 @@ impl Translating {
         };
         self.lanes.push((index, lane));
         Ok(delta.map_or(Step::Hide, |delta| self.content(delta)))
+    }
+
+    /// A block that begins ends what its place held.
+    fn make_room(&mut self, index: u64) -> Result<(), Failure> {
+        self.lanes.retain(|(at, _)| *at != index);
+        if self.lanes.len() >= most::BLOCKS { Err(most::too_many_blocks()) } else { Ok(()) }
     }
 
     fn next_thought(&mut self) -> u32 {

@@ -3,9 +3,8 @@
 
 use super::turn::{Response, Turn, usage};
 use super::whole;
-use crate::client::{Writer, unreadable};
+use crate::client::{Writer, read_chunk};
 use bytes::Bytes;
-use penstock_schemas::chat::CompletionChunk;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::frame::Summary;
 use penstock_schemas::name::RequestId;
@@ -36,7 +35,7 @@ impl Writer for Google {
     }
 
     fn chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
-        let chunk: CompletionChunk = serde_json::from_slice(chunk).map_err(|error| unreadable(&error))?;
+        let chunk = read_chunk(chunk)?;
         if self.id.is_empty() {
             self.id = chunk.id;
         }

@@ -5,6 +5,7 @@
 use super::answer::{Answer, Candidate};
 use super::chunks::{CallIdSource, Turn, compact};
 use super::{annotations, errors};
+use crate::most;
 use crate::openai::provider::other_way::{raw_event, read_all};
 use crate::provider::{Form, Observed, Step, StreamReader, Wanted};
 use bytes::Bytes;
@@ -45,7 +46,7 @@ impl StreamReader for Reader {
         }
         answer.observe(&mut self.observed);
         match self.wanted.form {
-            Form::Own => Ok(self.pass(&answer, raw)),
+            Form::Own => self.pass(&answer, raw),
             Form::Agnostic => self.translate(answer),
         }
     }
@@ -74,15 +75,15 @@ impl Reader {
         Self { wanted, has_content: false, is_blocked: false, turns: Vec::new(), observed }
     }
 
-    fn pass(&mut self, answer: &Answer, raw: Bytes) -> Step {
+    fn pass(&mut self, answer: &Answer, raw: Bytes) -> Result<Step, Failure> {
         self.is_blocked |= answer.blocked().is_some();
         let mut has_content = self.is_blocked;
         for candidate in answer.candidates() {
             has_content |= candidate.has_content();
-            self.turn(candidate.index()).note(candidate);
+            self.turn(candidate.index())?.note(candidate);
         }
         self.has_content |= has_content;
-        if has_content { Step::Content(raw) } else { Step::Hold(raw) }
+        Ok(if has_content { Step::Content(raw) } else { Step::Hold(raw) })
     }
 
     fn translate(&mut self, answer: Answer) -> Result<Step, Failure> {
@@ -98,7 +99,7 @@ impl Reader {
         let (mut out, mut has_content) = (Vec::new(), false);
         for candidate in answer.into_candidates() {
             has_content |= candidate.has_content();
-            self.candidate(candidate, &origin, &mut out);
+            self.candidate(candidate, &origin, &mut out)?;
         }
         self.has_content |= has_content;
         Ok(match (out.is_empty(), has_content) {
@@ -108,11 +109,11 @@ impl Reader {
         })
     }
 
-    fn candidate(&mut self, candidate: Candidate, origin: &CallIdSource, out: &mut Vec<u8>) {
+    fn candidate(&mut self, candidate: Candidate, origin: &CallIdSource, out: &mut Vec<u8>) -> Result<(), Failure> {
         let index = candidate.index();
         let is_new = self.turns.iter().all(|turn| turn.index != index);
         let logprobs = candidate.logprobs_result.as_ref().map(annotations::logprobs);
-        let mut delta = self.turn(index).add(candidate, origin);
+        let mut delta = self.turn(index)?.add(candidate, origin);
         if is_new {
             let role = Delta { role: Some("assistant".to_owned()), content: Some(String::new()), ..Delta::default() };
             self.write(vec![ChunkChoice { index, delta: role, ..ChunkChoice::default() }], out);
@@ -138,6 +139,7 @@ impl Reader {
         for piece in pieces {
             self.write(vec![piece], out);
         }
+        Ok(())
     }
 
     /// Why each answer stopped, and the usage. Held back to the end: the provider may say why before it has said all.
@@ -171,12 +173,16 @@ impl Reader {
         out.extend_from_slice(b"\n\n");
     }
 
-    fn turn(&mut self, index: u32) -> &mut Turn {
-        let at = self.turns.iter().position(|turn| turn.index == index).unwrap_or_else(|| {
+    fn turn(&mut self, index: u32) -> Result<&mut Turn, Failure> {
+        let known = self.turns.iter().position(|turn| turn.index == index);
+        if known.is_none() && self.turns.len() >= most::CHOICES {
+            return Err(most::too_many_choices());
+        }
+        let at = known.unwrap_or_else(|| {
             self.turns.push(Turn::new(index));
             self.turns.len() - 1
         });
-        &mut self.turns[at]
+        Ok(&mut self.turns[at])
     }
 }
 

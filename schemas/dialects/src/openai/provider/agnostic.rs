@@ -2,7 +2,7 @@
 //! `penstock_schemas::chat`. Odd spellings of copies are mended here, by their fields. Knows nothing of whose answer it is.
 
 use super::calls::Calls;
-use crate::surrogates;
+use crate::{most, surrogates};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value};
@@ -19,7 +19,7 @@ impl Mender {
     ///
     /// # Errors
     /// When it is not JSON throughout: in a content that stays unread there may be bytes that are no text, or half a
-    /// surrogate pair.
+    /// surrogate pair. When a stream has too many calls.
     pub(crate) fn mend(&mut self, json: &Bytes) -> Result<Bytes, Failure> {
         let broken = || Failure::provider(FailureKind::Broken, "the provider's answer is not JSON");
         let Ok(Value::Object(mut answer)) = serde_json::from_slice(json) else { return Err(broken()) };
@@ -48,6 +48,9 @@ impl Mender {
                     cite(choice, sources);
                 }
             }
+        }
+        if self.calls.are_too_many() {
+            return Err(most::too_many_calls());
         }
         serde_json::to_vec(&answer).map(Bytes::from).map_err(|_| broken())
     }

@@ -2,6 +2,7 @@
 //! each of them whole, or send the name behind the call's beginning. Knows nothing of the answer around them.
 
 use crate::braces::Braces;
+use crate::most;
 use serde_json::{Map, Value};
 
 /// The most of a call's arguments that waits for the call's name, in bytes. A provider that sends more gets no name.
@@ -9,7 +10,11 @@ const HELD: usize = 64 * 1024;
 
 /// The calls that were seen.
 #[derive(Debug, Default)]
-pub(super) struct Calls(Vec<SeenCall>);
+pub(super) struct Calls {
+    seen: Vec<SeenCall>,
+    /// Whether there were more than an answer may have; those are left out.
+    are_too_many: bool,
+}
 
 /// One call.
 #[derive(Debug)]
@@ -32,16 +37,21 @@ struct SeenCall {
 }
 
 impl Calls {
-    /// Takes the next piece of a call. `None` when it waits for the call's name.
+    /// Whether there were more than an answer may have.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.are_too_many
+    }
+
+    /// Takes the next piece of a call. `None` when it waits for the call's name, or is of one call too many.
     pub(super) fn add(&mut self, choice: u64, theirs: u64, mut call: Map<String, Value>) -> Option<Value> {
         let id = text(&call, "id");
         let function = call.get("function").and_then(Value::as_object).cloned().unwrap_or_default();
         let (name, arguments) = (text(&function, "name"), text(&function, "arguments"));
         let is_custom = call.contains_key("custom");
-        let at = self.find(choice, theirs, (&id, &name, &arguments));
+        let at = self.find(choice, theirs, (&id, &name, &arguments))?;
         let is_taken = !id.is_empty()
-            && self.0.iter().enumerate().any(|(place, seen)| place != at && seen.choice == choice && seen.id == id);
-        let seen = &mut self.0[at];
+            && self.seen.iter().enumerate().any(|(place, seen)| place != at && seen.choice == choice && seen.id == id);
+        let seen = &mut self.seen[at];
         if seen.id.is_empty() {
             seen.own = is_taken.then(|| format!("{id}_{}", seen.ours));
             seen.id = id;
@@ -73,29 +83,33 @@ impl Calls {
 
     /// The calls of a choice that has ended whose name never came.
     pub(super) fn nameless(&mut self, choice: u64) -> Vec<Value> {
-        let waiting = self.0.iter_mut().filter(|seen| seen.choice == choice && !seen.is_out);
+        let waiting = self.seen.iter_mut().filter(|seen| seen.choice == choice && !seen.is_out);
         waiting.map(|seen| seen.first(Map::new())).collect()
     }
 
-    /// The place of the call that a piece belongs to, which may be a new one.
-    fn find(&mut self, choice: u64, theirs: u64, (id, name, arguments): (&str, &str, &str)) -> usize {
+    /// The place of the call that a piece belongs to, which may be a new one; `None` for one too many.
+    fn find(&mut self, choice: u64, theirs: u64, (id, name, arguments): (&str, &str, &str)) -> Option<usize> {
         let is_same = |seen: &SeenCall| (seen.choice, seen.theirs) == (choice, theirs);
-        if let Some(at) = self.0.iter().rposition(is_same) {
-            let seen = &self.0[at];
+        if let Some(at) = self.seen.iter().rposition(is_same) {
+            let seen = &self.seen[at];
             // Some give each piece of a call another id, or the word `null`: without a name it begins nothing.
             let is_more = name.is_empty() && seen.is_out && !seen.arguments.are_closed();
             let is_other_id = !id.is_empty() && !seen.id.is_empty() && seen.id != id && !is_more;
             let is_next = (id.is_empty() || id == seen.id) && seen.is_followed_by(name, arguments);
             if !is_other_id && !is_next {
-                return at;
+                return Some(at);
             }
-            let again = self.0.iter().position(|seen| seen.choice == choice && !id.is_empty() && seen.id == id);
+            let again = self.seen.iter().position(|seen| seen.choice == choice && !id.is_empty() && seen.id == id);
             if let Some(again) = again.filter(|_| !is_next) {
-                return again;
+                return Some(again);
             }
         }
-        let ours = self.0.iter().filter(|seen| seen.choice == choice).count() as u64;
-        self.0.push(SeenCall {
+        if self.seen.len() >= most::CALLS {
+            self.are_too_many = true;
+            return None;
+        }
+        let ours = self.seen.iter().filter(|seen| seen.choice == choice).count() as u64;
+        self.seen.push(SeenCall {
             choice,
             theirs,
             ours,
@@ -106,7 +120,7 @@ impl Calls {
             held: String::new(),
             arguments: Braces::default(),
         });
-        self.0.len() - 1
+        Some(self.seen.len() - 1)
     }
 }
 
@@ -175,6 +189,16 @@ mod tests {
         let pieces = [(0, "a", "f", "{"), (1, "a", "f", "{"), (1, "a", "", "}"), (0, "a", "", "}")];
         let four = json!([[0, "a", "f", "{"], [1, "a_1", "f", "{"], [1, "a_1", null, "}"], [0, "a", null, "}"]]);
         assert_eq!(out(&pieces), four, "each piece has the id");
+    }
+
+    #[test]
+    fn a_stream_has_a_limit_of_calls() {
+        let mut calls = Calls::default();
+        let piece = |at: usize| json!({"id": format!("c{at}"), "function": {"name": "f", "arguments": "{}"}});
+        let mut add = |at: usize| calls.add(0, at as u64, piece(at).as_object().unwrap().clone());
+        assert!((0..most::CALLS).all(|at| add(at).is_some()));
+        assert!(add(most::CALLS).is_none());
+        assert!(calls.are_too_many());
     }
 
     #[test]

@@ -76,6 +76,11 @@ pub(super) fn mended(json: &[u8]) -> Option<Bytes> {
 }
 
 impl Streamed {
+    /// Whether the stream has more calls than an answer may have.
+    pub(super) fn has_too_many_calls(&self) -> bool {
+        self.calls.are_too_many()
+    }
+
     /// The same of a chunk; `opens` says whether it is the first of a choice, which has a role.
     pub(super) fn mended(&mut self, json: &[u8], opens: bool) -> Option<Bytes> {
         let names = &*NAMES;

@@ -4,6 +4,7 @@
 
 use super::agnostic::tell_apart;
 use super::calls::Calls;
+use crate::most;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
@@ -18,6 +19,8 @@ pub(super) struct OwnCalls {
     begun: Vec<Begun>,
     /// Calls that began without an index or an id, told apart by every piece of them.
     odd: Option<Calls>,
+    /// Whether more began than an answer may have; those have no place of their own.
+    are_too_many: bool,
 }
 
 #[derive(Debug)]
@@ -42,6 +45,11 @@ impl OwnCalls {
     /// Whether each further piece of a call must be read.
     pub(super) fn are_odd(&self) -> bool {
         self.odd.is_some()
+    }
+
+    /// Whether a stream has more calls than an answer may have.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.are_too_many || self.odd.as_ref().is_some_and(Calls::are_too_many)
     }
 
     /// Mends the calls of a whole message; whether one of them needed it. `id` is a name for the answer.
@@ -92,6 +100,10 @@ impl OwnCalls {
         let own = match known {
             Some(at) if !is_new => self.begun[at].ours,
             _ if !is_new => theirs,
+            _ if self.begun.len() >= most::CALLS => {
+                self.are_too_many = true;
+                theirs
+            }
             _ => {
                 let of_choice = || self.begun.iter().filter(|seen| seen.choice == choice);
                 let is_free = of_choice().all(|seen| seen.ours != theirs);

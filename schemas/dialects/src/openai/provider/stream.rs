@@ -4,6 +4,7 @@
 use super::agnostic::Mender;
 use super::answer::Answer;
 use super::{errors, glance, odd, other_way};
+use crate::most;
 use crate::provider::{Form, Observed, Step, StreamReader};
 use bytes::Bytes;
 use penstock_schemas::envelope::Delivery;
@@ -39,7 +40,8 @@ impl StreamReader for Reader {
         let step = self.pass(event)?;
         let opens = self.opens;
         let Some(mender) = &mut self.mender else {
-            return Ok(spelt_as_openais(step, event, |chunk| self.streamed.mended(chunk, opens)));
+            let step = spelt_as_openais(step, event, |chunk| self.streamed.mended(chunk, opens));
+            return if self.streamed.has_too_many_calls() { Err(most::too_many_calls()) } else { Ok(step) };
         };
         if !event.data.trim_ascii_start().starts_with(b"{") {
             return Ok(step);
@@ -132,7 +134,7 @@ impl Reader {
         if self.mender.is_some() && chunk.is_empty() {
             return Ok(Step::Hide);
         }
-        Ok(if self.note_choices(&chunk) { Step::Content(raw) } else { Step::Hold(raw) })
+        Ok(if self.note_choices(&chunk)? { Step::Content(raw) } else { Step::Hold(raw) })
     }
 
     pub(super) fn new(delivery: Delivery, form: Form) -> Self {
@@ -152,12 +154,14 @@ impl Reader {
     }
 
     /// Notes which choices the chunk brings on; whether any of them has content.
-    fn note_choices(&mut self, chunk: &Answer) -> bool {
+    fn note_choices(&mut self, chunk: &Answer) -> Result<bool, Failure> {
         let mut has_content = false;
         for choice in chunk.choices.as_deref().unwrap_or_default() {
             let stopped = choice.finish_reason().is_some();
+            let is_full = self.choices.len() >= most::CHOICES;
             match self.choices.iter_mut().find(|(index, _)| *index == choice.index()) {
                 Some((_, has_stopped)) => *has_stopped |= stopped,
+                None if is_full => return Err(most::too_many_choices()),
                 None => {
                     self.opens = true;
                     self.choices.push((choice.index(), stopped));
@@ -166,7 +170,7 @@ impl Reader {
             has_content |= choice.has_content();
         }
         self.has_content |= has_content;
-        has_content
+        Ok(has_content)
     }
 }
 

@@ -6,10 +6,10 @@ use super::error_event;
 use super::native::Native;
 use super::stream::Stream;
 use super::trigger;
-use crate::client::{ClientRequest, Now, Purpose, Writer, unreadable};
+use crate::client::{ClientRequest, Now, Purpose, Writer, read_chunk, unreadable};
 use crate::thought_order::{ThoughtOrText, after, weave};
 use bytes::Bytes;
-use penstock_schemas::chat::{Completion, CompletionChunk, Content, Delta};
+use penstock_schemas::chat::{Completion, Content, Delta};
 use penstock_schemas::conversation::hex;
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
@@ -70,7 +70,7 @@ impl Writer for Translated {
     }
 
     fn chunk(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
-        let chunk: CompletionChunk = serde_json::from_slice(chunk).map_err(|error| unreadable(&error))?;
+        let chunk = read_chunk(chunk)?;
         for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
             if choice.finish_reason.is_some() {
                 self.stream.finish_reason = choice.finish_reason;

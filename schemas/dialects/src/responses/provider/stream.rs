@@ -14,7 +14,7 @@ use penstock_schemas::envelope::Delivery;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::sse;
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What is known of one stream.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Reader {
     items: HashMap<u64, Item>,
     calls: u32,
     /// The calls that began, by the ids that their results name.
-    called: Vec<String>,
+    called: HashSet<String>,
     /// Pieces of reasoning, by place of the item, kind and place in it.
     pieces: HashMap<(u64, &'static str, u64), u32>,
     searches: u64,
@@ -93,7 +93,7 @@ impl Reader {
             is_done: false,
             items: HashMap::new(),
             calls: 0,
-            called: Vec::new(),
+            called: HashSet::new(),
             pieces: HashMap::new(),
             searches: 0,
             said: 0,
@@ -299,7 +299,7 @@ impl Reader {
         let mut deltas = Vec::new();
         for (at, item) in list(response, "output").iter().enumerate() {
             let is_call = matches!(kind(item), Kind::Call | Kind::CustomCall);
-            let is_known = text(item, "call_id").is_none_or(|id| self.called.iter().any(|known| known == id));
+            let is_known = text(item, "call_id").is_none_or(|id| self.called.contains(id));
             if is_all || is_call && !is_known {
                 // A place that no item of the stream has.
                 let place = u64::MAX - at as u64;
