@@ -1,6 +1,8 @@
 //! How long the ledger's reader collects events before it inserts them: shortly after a question, longer without one. An insert
 //! costs ClickHouse the same for one row as for a thousand. Knows nothing of events.
 
+#[cfg(doc)]
+use penstock_runtime::bus::UsageReader;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -9,8 +11,8 @@ use tokio::time::{Instant, timeout};
 /// The wait within [`ATTENTION`] after a question, and for the first event after [`QUIET`].
 const READ: Duration = Duration::from_millis(400);
 
-/// The wait otherwise.
-const UNREAD: Duration = Duration::from_secs(2);
+/// The wait otherwise. Less than half of what the ledger waits for an acknowledgement ([`UsageReader::ACK_WAIT`]).
+const UNREAD: Duration = Duration::from_secs(5);
 
 /// How long after a question more questions are expected.
 const ATTENTION: Duration = Duration::from_secs(30);

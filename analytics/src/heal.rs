@@ -2,6 +2,7 @@
 //! workers that are gone are given up, and books of cycles that are long over are removed. Answers what the ledger can
 //! prove. Where a living ingress and the ledger differ though nothing is in flight, somebody is told. Knows no limit.
 
+use crate::freshness::Freshness;
 use crate::metrics::AnalyticsMetrics;
 use crate::proof::{SpentByBook, SpentByLease};
 use crate::warehouse::Warehouse;
@@ -50,6 +51,7 @@ const KEPT: Duration = Duration::from_secs(2 * 24 * 3600);
 pub(crate) struct Healer {
     bus: Bus,
     warehouse: Warehouse,
+    freshness: Freshness,
     metrics: AnalyticsMetrics,
     books: Bucket<Book>,
     leases: Bucket<Lease>,
@@ -67,7 +69,12 @@ struct Known {
 
 impl Healer {
     /// Begins to look after them, as long as the role lives.
-    pub(crate) async fn start(bus: &Bus, warehouse: &Warehouse, metrics: &AnalyticsMetrics) -> Result<(), BusError> {
+    pub(crate) async fn start(
+        bus: &Bus,
+        warehouse: &Warehouse,
+        freshness: Freshness,
+        metrics: &AnalyticsMetrics,
+    ) -> Result<(), BusError> {
         let known = Known {
             books: BTreeMap::new(),
             leases: HashMap::new(),
@@ -77,6 +84,7 @@ impl Healer {
         let healer = Self {
             bus: bus.clone(),
             warehouse: warehouse.clone(),
+            freshness,
             metrics: metrics.clone(),
             books: bus.books().await?,
             leases: bus.leases().await?,
@@ -96,12 +104,7 @@ impl Healer {
         .await?;
         bus.answer_proof(move |wanted| {
             let healer = asked.clone();
-            async move {
-                healer.prove(wanted).await.unwrap_or_else(|error| {
-                    warn!(error, "the ledger cannot prove what was spent of budgets");
-                    Proof::NotYet
-                })
-            }
+            async move { healer.prove(wanted).await }
         })
         .await?;
         bus.life().service("budgets", healer.run());
@@ -144,7 +147,13 @@ impl Healer {
         let books = self.without_ended(books).await?;
         // Whose leases are over is known first: whatever began under them has come into the ledger by the time it is asked.
         let gone = self.gone(&books).await?;
-        if books.is_empty() || !self.is_passed().await? {
+        if books.is_empty() {
+            return Ok(());
+        }
+        if !is_due {
+            self.freshness.ask().await;
+        }
+        if !self.is_passed().await? {
             return Ok(());
         }
         let keys: Vec<&str> = books.keys().map(String::as_str).collect();
@@ -261,7 +270,15 @@ impl Healer {
         }
     }
 
-    async fn prove(&self, wanted: ProofWanted) -> Result<Proof, String> {
+    async fn prove(&self, wanted: ProofWanted) -> Proof {
+        self.freshness.ask().await;
+        self.proof(wanted).await.unwrap_or_else(|error| {
+            warn!(error, "the ledger cannot prove what was spent of budgets");
+            Proof::NotYet
+        })
+    }
+
+    async fn proof(&self, wanted: ProofWanted) -> Result<Proof, String> {
         if !self.is_passed().await? {
             return Ok(Proof::NotYet);
         }

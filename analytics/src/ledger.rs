@@ -7,13 +7,14 @@ use crate::metrics::AnalyticsMetrics;
 use crate::outage::Outage;
 use crate::prepare::Preparation;
 use crate::row_key::RowKey;
-use crate::rows::{AlertLogRow, AttemptRow, RequestRow, Rows, key};
+use crate::rows::{AlertLogRow, AttemptRow, Folding, RequestRow, Rows, key};
 use crate::schema::SchemaError;
 use crate::score::ScoreRow;
 use crate::sift::{Verdict, sift};
 use crate::standing::Standing;
 use crate::traces::Traces;
 use crate::trouble::Trouble;
+use crate::turns::EventTurns;
 use bytes::Bytes;
 use penstock_runtime::bus::{Alarm, Bus, BusError, DeadReason, Letter, UsageBatch, UsageReader};
 use penstock_runtime::{Life, clock, schedule};
@@ -130,6 +131,7 @@ impl Ledger {
         let (mut count, mut bytes) = (batches[0].events.len(), batches[0].bytes());
         let until = Instant::now() + self.freshness.begin();
         let mut asked = std::pin::pin!(self.freshness.asked());
+        let mut turns = EventTurns::default();
         while count < MOST && bytes < MOST_BYTES {
             let next = tokio::select! {
                 next = timeout_at(until, reader.next(1, Duration::ZERO)) => next,
@@ -141,6 +143,7 @@ impl Ledger {
             count += batch.events.len();
             bytes += batch.bytes();
             batches.push(batch);
+            turns.next().await;
         }
         Ok(Some(batches))
     }
@@ -161,11 +164,10 @@ impl Ledger {
     }
 
     /// Inserts until it works, then acknowledges. When the role stops in an outage, the ledger keeps the events.
-    async fn carry(&mut self, mut batches: Vec<UsageBatch>) {
+    async fn carry(&mut self, batches: Vec<UsageBatch>) {
         let mut refused = Refused::new();
         loop {
-            let events = batches.iter().flat_map(|batch| &batch.events);
-            let rows = Rows::fold(events.filter(|event| !refused.contains_key(&key(event))));
+            let rows = fold(&batches, &refused).await;
             let Some(new) = self.store_at_last(&rows, &batches).await else { return };
             if new.is_empty() {
                 break;
@@ -179,11 +181,13 @@ impl Ledger {
         if let Some(oldest) = batches.iter().flat_map(|batch| &batch.events).filter_map(written_at).min() {
             self.metrics.took(clock::now().since(oldest));
         }
-        for batch in &mut batches {
-            self.acknowledge(batch, &refused).await;
-        }
-        if let Some(traces) = &self.traces {
-            traces.take(batches.into_iter().flat_map(|batch| batch.events));
+        let mut turns = EventTurns::default();
+        for mut batch in batches {
+            self.acknowledge(&mut batch, &refused).await;
+            if let Some(traces) = &self.traces {
+                traces.take(batch.events.into_iter());
+            }
+            turns.next().await;
         }
     }
 
@@ -280,6 +284,18 @@ impl Ledger {
         self.standing.taken();
         self.metrics.down.set(0);
     }
+}
+
+/// The rows of all events that ClickHouse does not refuse.
+async fn fold(batches: &[UsageBatch], refused: &Refused) -> Rows {
+    let (mut folding, mut turns) = (Folding::default(), EventTurns::default());
+    for event in batches.iter().flat_map(|batch| &batch.events) {
+        if !refused.contains_key(&key(event)) {
+            folding.add(event);
+        }
+        turns.next().await;
+    }
+    folding.rows()
 }
 
 /// When an event was written, about.

@@ -37,6 +37,7 @@ mod store;
 mod tables;
 mod traces;
 mod trouble;
+mod turns;
 mod warehouse;
 
 pub use address::{Address, BadAddress, BadDatabase, Database};

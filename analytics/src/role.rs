@@ -73,12 +73,12 @@ impl Analytics {
         let life = bus.life().clone();
         let reader = UsageReader::open(bus).await?;
         let counted = AnalyticsMetrics::register(metrics);
-        Box::pin(Healer::start(bus, &warehouse, &counted)).await?;
         let standing = Standing::default();
         life.service("standing", standing.clone().tell(bus.clone(), counted.clone()));
         let traces = config.traces.as_ref().and_then(|settings| Traces::start(settings, &life, &counted.spans));
         let ledger = Ledger::new(bus, standing, preparation, counted.clone()).tracing(traces);
         let (freshness, drift_alarms) = (ledger.freshness(), config.drift_alarms);
+        Box::pin(Healer::start(bus, &warehouse, freshness.clone(), &counted)).await?;
         let asked = LedgerView { warehouse: warehouse.clone(), freshness, drift_alarms };
         life.work(ledger.run(reader));
         life.work(revive::readable(bus.clone(), life.clone()));

@@ -168,40 +168,39 @@ impl AlertLogRow {
     }
 }
 
-impl Rows {
-    /// The rows that `events` make. An attempt whose end is among them makes one row, in the place of its first event.
-    pub(crate) fn fold<'a>(events: impl IntoIterator<Item = &'a UsageEvent>) -> Self {
-        let mut rows = Self::default();
-        let mut places: HashMap<Uuid, usize> = HashMap::new();
-        for event in events {
-            let row = match event {
-                UsageEvent::AttemptStarted(start) => started(start),
-                UsageEvent::AttemptEnded(end) => ended(end),
-                UsageEvent::Request(request) => {
-                    rows.requests.push(requested(request));
-                    continue;
-                }
-                UsageEvent::Alert(alert) => {
-                    rows.alerts.push(raised(alert));
-                    continue;
-                }
-                UsageEvent::Audit(event) => {
-                    rows.audit.push(AuditLogRow::of(event));
-                    continue;
-                }
-                UsageEvent::Score(score) => {
-                    rows.scores.push(ScoreRow::of(score));
-                    continue;
-                }
-            };
-            let place = *places.entry(row.attempt_id).or_insert(rows.attempts.len());
-            match rows.attempts.get_mut(place) {
-                Some(earlier) if earlier.version >= row.version => {}
-                Some(earlier) => *earlier = row,
-                None => rows.attempts.push(row),
-            }
+/// Rows in the making.
+#[derive(Default)]
+pub(crate) struct Folding {
+    rows: Rows,
+    /// The places of attempts.
+    places: HashMap<Uuid, usize>,
+}
+
+impl Folding {
+    /// Adds what an event says. An attempt whose end comes too makes one row, in the place of its first event.
+    pub(crate) fn add(&mut self, event: &UsageEvent) {
+        match event {
+            UsageEvent::AttemptStarted(start) => self.add_attempt(started(start)),
+            UsageEvent::AttemptEnded(end) => self.add_attempt(ended(end)),
+            UsageEvent::Request(request) => self.rows.requests.push(requested(request)),
+            UsageEvent::Alert(alert) => self.rows.alerts.push(raised(alert)),
+            UsageEvent::Audit(event) => self.rows.audit.push(AuditLogRow::of(event)),
+            UsageEvent::Score(score) => self.rows.scores.push(ScoreRow::of(score)),
         }
-        rows
+    }
+
+    fn add_attempt(&mut self, row: AttemptRow) {
+        let place = *self.places.entry(row.attempt_id).or_insert(self.rows.attempts.len());
+        match self.rows.attempts.get_mut(place) {
+            Some(earlier) if earlier.version >= row.version => {}
+            Some(earlier) => *earlier = row,
+            None => self.rows.attempts.push(row),
+        }
+    }
+
+    /// The rows of all events that were added.
+    pub(crate) fn rows(self) -> Rows {
+        self.rows
     }
 }
 

@@ -6,6 +6,7 @@ use crate::row_key::{RowKey, token};
 use crate::rows::{AlertLogRow, AttemptRow, RequestRow};
 use crate::score::ScoreRow;
 use crate::trouble::Trouble;
+use crate::turns::EventTurns;
 use crate::warehouse::Warehouse;
 use clickhouse::error::Error;
 use clickhouse::{RowOwned, RowWrite};
@@ -76,8 +77,10 @@ pub(crate) async fn insert<R: Stored>(warehouse: &Warehouse, rows: &[R]) -> Resu
     }
     insert = insert.with_setting("insert_deduplication_token", token(rows.iter().map(R::key)));
     insert = insert.with_timeouts(Some(SEND), Some(FINISH));
+    let mut turns = EventTurns::default();
     for row in rows {
         insert.write(row).await.map_err(trouble)?;
+        turns.next().await;
     }
     insert.end().await.map_err(trouble)
 }

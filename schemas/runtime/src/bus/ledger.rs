@@ -53,7 +53,7 @@ pub struct UsageBatch {
 
 impl UsageReader {
     /// How long the ledger waits for an acknowledgement or [`UsageBatch::keep`] before it gives a batch again.
-    pub const ACK_WAIT: Duration = Duration::from_secs(10);
+    pub const ACK_WAIT: Duration = Duration::from_secs(15);
 
     /// Opens the ledger for reading.
     ///
