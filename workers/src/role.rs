@@ -69,13 +69,7 @@ impl Workers {
         }
         life.service("the tokenizer's memory", count::forget_when_idle());
         follow_keys(bus, &served, master).await?;
-        let limited = served.clone();
-        let resume = move |Resume { target }: Resume| {
-            for provider in limited.iter().filter(|provider| provider.id == target.provider) {
-                provider.limits.resume(&target.model, clock::now());
-            }
-        };
-        bus.hear_resumes(resume).await?;
+        hear_resumes(bus, served.clone()).await?;
         let alarm = bus.alarm();
         let health = Health::follow(bus, learn_limits(served.clone())).await?;
         for provider in served {
@@ -101,12 +95,7 @@ impl Workers {
             };
             context.metrics.serves(&context.provider);
             Native::serve(&context, bus).await?;
-            let pool = Pool { slots, context };
-            life.work(gossip::tell(pool.clone(), bus.clone()));
-            life.work(pool.clone().run_direct(Traffic::Sync));
-            life.work(pool.clone().run_direct(Traffic::Batch));
-            life.work(probe::watch(pool.clone()));
-            life.work(pool.run());
+            serve(Pool { slots, context }, bus);
         }
         Ok(Self { life: life.clone(), journal })
     }
@@ -134,6 +123,26 @@ async fn serve_own(config: &mut WorkersConfig, life: &Life) -> Result<(), BusErr
     provider.keys = vec![ConfiguredKey::new("own", key.clone())];
     life.service("the local model", local::serve(listener, model, key, life.clone()));
     Ok(())
+}
+
+/// A pause that a provider ordered ends here too, when the operator says so.
+async fn hear_resumes(bus: &Bus, served: Vec<Arc<Provider>>) -> Result<(), BusError> {
+    bus.hear_resumes(move |Resume { target }| {
+        for provider in served.iter().filter(|provider| provider.id == target.provider) {
+            provider.limits.resume(&target.model, clock::now());
+        }
+    })
+    .await
+}
+
+/// Starts the work of a pool.
+fn serve(pool: Pool, bus: &Bus) {
+    let life = bus.life();
+    life.work(gossip::tell(pool.clone(), bus.clone()));
+    life.work(pool.clone().run_direct(Traffic::Sync));
+    life.work(pool.clone().run_direct(Traffic::Batch));
+    life.work(probe::watch(pool.clone()));
+    life.work(pool.run());
 }
 
 /// What the cluster is told of a provider.

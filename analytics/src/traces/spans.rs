@@ -128,6 +128,22 @@ fn of_stages(trace: &TraceContext, request: SpanId, from: UnixMicros, stages: &[
 
 fn of_attempt(ended: &AttemptEnded, trace: &AttemptTrace) -> SpanData {
     let start = &ended.start;
+    let is_failed = matches!(ended.outcome, Outcome::Refused | Outcome::Broken);
+    let context = (&trace.context, SpanId::of_attempt(start.attempt_id));
+    let times = (start.started_at, ended.ended_at);
+    SpanData {
+        parent_span_id: otel_id(SpanId::of_request(start.request_id)),
+        // The worker knows its request from a message.
+        parent_span_is_remote: true,
+        span_kind: SpanKind::Client,
+        status: status(is_failed, ended.failure),
+        attributes: attributes(ended, trace).0,
+        ..span(context, named(start.operation, Some(start.target.model.as_str())), times)
+    }
+}
+
+fn attributes(ended: &AttemptEnded, trace: &AttemptTrace) -> Attributes {
+    let start = &ended.start;
     let mut all = Attributes(Vec::with_capacity(40));
     all.put("gen_ai.operation.name", operation(start.operation));
     all.put("gen_ai.provider.name", trace.provider.clone());
@@ -167,18 +183,7 @@ fn of_attempt(ended: &AttemptEnded, trace: &AttemptTrace) -> SpanData {
     if let Some(reserved) = &start.reserved {
         all.number("penstock.budget.count", Some(reserved.books.len() as u64));
     }
-    let is_failed = matches!(ended.outcome, Outcome::Refused | Outcome::Broken);
-    let context = (&trace.context, SpanId::of_attempt(start.attempt_id));
-    let times = (start.started_at, ended.ended_at);
-    SpanData {
-        parent_span_id: otel_id(SpanId::of_request(start.request_id)),
-        // The worker knows its request from a message.
-        parent_span_is_remote: true,
-        span_kind: SpanKind::Client,
-        status: status(is_failed, ended.failure),
-        attributes: all.0,
-        ..span(context, named(start.operation, Some(start.target.model.as_str())), times)
-    }
+    all
 }
 
 /// Tokens, as the conventions sum them up. What was not reported is not said.

@@ -128,27 +128,35 @@ async fn find(
         let waiting = ingress.metrics.waits();
         let shared = follower.wait(request.deadline).await?;
         drop(waiting);
-        let answer = match shared {
-            SharedAnswer::None(Absent::Left) => continue,
-            SharedAnswer::None(Absent::NotShared) => {
+        let answer = match without_attempts(shared) {
+            Ok(answer) => answer,
+            Err(Absent::Left) => continue,
+            Err(Absent::NotShared) => {
                 return missed(asked, cache.flights().alone(place, request.id, memory()));
             }
-            SharedAnswer::Whole(ended, bytes) => {
-                let head = ended.head.map(|head| Head { attempts: 0, sent: None, ..head });
-                Answer::Whole(Box::new(Ended { head, ..*ended }), bytes)
-            }
-            SharedAnswer::Stream(head, reader) => Answer::Stream(Box::new(Streaming {
-                head: Head { attempts: 0, ..*head },
-                first: Bytes::new(),
-                source: Source::Shared(Box::new(reader)),
-                placed: None,
-            })),
         };
         record.found(CacheResult::Joined, leader, Duration::ZERO);
         if let Some(head) = answer.head() {
             record.first_content(head);
         }
         return Ok(LookedUp::Found(Box::new(Begun::from(answer))));
+    }
+}
+
+/// The answer that another request caused: none of its attempts is this one's.
+fn without_attempts(shared: SharedAnswer) -> Result<Answer, Absent> {
+    match shared {
+        SharedAnswer::None(absent) => Err(absent),
+        SharedAnswer::Whole(ended, bytes) => {
+            let head = ended.head.map(|head| Head { attempts: 0, sent: None, ..head });
+            Ok(Answer::Whole(Box::new(Ended { head, ..*ended }), bytes))
+        }
+        SharedAnswer::Stream(head, reader) => Ok(Answer::Stream(Box::new(Streaming {
+            head: Head { attempts: 0, ..*head },
+            first: Bytes::new(),
+            source: Source::Shared(Box::new(reader)),
+            placed: None,
+        }))),
     }
 }
 

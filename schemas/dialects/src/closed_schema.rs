@@ -116,10 +116,7 @@ fn walk(schema: &Value, place: &str, depth: usize, moved: &mut Vec<String>) -> O
             }
         }
     }
-    let is_object = fields.get("type").is_some_and(|kind| {
-        kind == "object" || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "object"))
-    });
-    if is_object || fields.contains_key("properties") {
+    if is_of_objects(fields) {
         // A map of anything has nothing that could be listed.
         if !fields.contains_key("properties") && fields.get("additionalProperties").is_some_and(is_open) {
             return None;
@@ -128,6 +125,13 @@ fn walk(schema: &Value, place: &str, depth: usize, moved: &mut Vec<String>) -> O
     }
     describe(&mut out, &bounds);
     Some(Value::Object(out))
+}
+
+fn is_of_objects(fields: &Map<String, Value>) -> bool {
+    let has_kind = |kind: &Value| {
+        kind == "object" || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "object"))
+    };
+    fields.contains_key("properties") || fields.get("type").is_some_and(has_kind)
 }
 
 /// An object that may hold more than is listed: closed, it holds what is listed, which is what is asked for.

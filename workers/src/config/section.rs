@@ -78,11 +78,7 @@ pub(super) fn read(
     if concurrency == 0 {
         section.mistake("concurrency", "must be at least 1");
     }
-    let mut setting =
-        |name: &str| section.get(name).or_else(|| entry.as_ref().and_then(|entry| from_environment(entry, name)));
-    let (api_version, region, project) = (setting("api_version"), setting("region"), setting("project"));
-    let quirks = section.get("quirks").or(entry.as_ref().map(|entry| entry.quirks.clone())).unwrap_or_default();
-    let settings = FormatSettings { api_version, region, project, quirks };
+    let settings = read_settings(section, entry.as_ref());
     let also = section.get("also").or(entry.as_ref().map(|entry| entry.also.clone())).unwrap_or_default();
     let of_row = entry.as_ref().and_then(|entry| entry.most_inputs);
     let most_inputs = section.get("most_inputs").or(of_row);
@@ -127,6 +123,14 @@ pub(super) fn read(
         models,
         unknown: None,
     })
+}
+
+/// What the provider's format must know, of the section, the environment or the catalogue.
+fn read_settings(section: &mut Section, entry: Option<&ProviderEntry>) -> FormatSettings {
+    let mut setting = |name: &str| section.get(name).or_else(|| entry.and_then(|entry| from_environment(entry, name)));
+    let (api_version, region, project) = (setting("api_version"), setting("region"), setting("project"));
+    let quirks = section.get("quirks").or(entry.map(|entry| entry.quirks.clone())).unwrap_or_default();
+    FormatSettings { api_version, region, project, quirks }
 }
 
 fn why_no_address(name: &str) -> &'static str {

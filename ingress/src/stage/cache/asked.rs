@@ -77,17 +77,7 @@ impl Asked {
     /// When it has no agnostic form, and needs one.
     pub(super) async fn of(request: &Request, ingress: &Shared, control: &Control) -> Result<Option<Self>, Refusal> {
         let asked = &request.asked;
-        let is_cached = match asked.operation {
-            Operation::Chat => asked.purpose == Purpose::Answer,
-            Operation::Completions | Operation::Embeddings | Operation::Moderations | Operation::Rerank => {
-                !asked.delivery.is_stream()
-            }
-            _ => false,
-        };
-        // Previews of a provider are for requests that pass to it untouched.
-        let is_preview =
-            !request.carried_query.is_empty() || !carried::headers(asked.dialect, &request.headers).is_empty();
-        if !is_cached || is_preview || asked.content_type.is_some() {
+        if !is_keepable(request) {
             return Ok(None);
         }
         let Some(way) = way(request, ingress) else { return Ok(None) };
@@ -134,6 +124,21 @@ impl Asked {
             embedding: None,
         }))
     }
+}
+
+/// Whether answers to such requests are kept at all.
+fn is_keepable(request: &Request) -> bool {
+    let asked = &request.asked;
+    let is_cached = match asked.operation {
+        Operation::Chat => asked.purpose == Purpose::Answer,
+        Operation::Completions | Operation::Embeddings | Operation::Moderations | Operation::Rerank => {
+            !asked.delivery.is_stream()
+        }
+        _ => false,
+    };
+    // Previews of a provider are for requests that pass to it untouched.
+    let is_preview = !request.carried_query.is_empty() || !carried::headers(asked.dialect, &request.headers).is_empty();
+    is_cached && !is_preview && asked.content_type.is_none()
 }
 
 /// The key: no part can be moved into its neighbour, and the first says whose it is.

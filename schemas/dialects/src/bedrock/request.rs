@@ -111,14 +111,7 @@ fn translate(mut request: ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -
     if family.is_claude() {
         without_sampling(claude, thinks, &mut config, &mut fields, fit);
     }
-    let output_config = match &mut shape {
-        Shape::Native(config) => Some(config.take()),
-        Shape::Words(words) => {
-            conversation.system.push(Block::Text(std::mem::take(words)));
-            None
-        }
-        Shape::Free | Shape::Tool(_) => None,
-    };
+    let output_config = ask_for(&mut shape, &mut conversation.system);
     let wish = Wish {
         tools: request.tools.take().unwrap_or_default(),
         choice: request.tool_choice.take(),
@@ -140,6 +133,18 @@ fn translate(mut request: ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) -
         additional_model_request_fields: fields,
         others,
     })
+}
+
+/// Asks for the shape of the answer: in a field of its own, or in words.
+fn ask_for(shape: &mut Shape, system: &mut Vec<Block>) -> Option<Value> {
+    match shape {
+        Shape::Native(config) => Some(config.take()),
+        Shape::Words(words) => {
+            system.push(Block::Text(std::mem::take(words)));
+            None
+        }
+        Shape::Free | Shape::Tool(_) => None,
+    }
 }
 
 /// What the caller wrote for the model itself.

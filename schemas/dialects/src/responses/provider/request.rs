@@ -81,19 +81,7 @@ fn agnostic(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     if request.n.is_some_and(|n| n != 1) {
         spelling.cannot("n".to_owned(), "there is one answer")?;
     }
-    let own = request.tools.unwrap_or_default();
-    let has_own = !own.is_empty();
-    let mut tools = tools::tools(own, &mut spelling)?;
-    tools.extend(request.extra.get("web_search_options").and_then(tools::web_search));
-    let has_tools = !tools.is_empty();
-    if has_tools {
-        spelling.set("tools", tools);
-    }
-    if let Some(choice) =
-        request.tool_choice.filter(|choice| !choice.is_null() && (has_own || has_tools && choice.is_string()))
-    {
-        spelling.set("tool_choice", tools::choice(choice));
-    }
+    set_tools(&mut request, &mut spelling)?;
     if let Some(parallel) = request.parallel_tool_calls {
         spelling.set("parallel_tool_calls", parallel);
     }
@@ -116,6 +104,23 @@ fn agnostic(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     // Chats are not kept at the provider unless somebody says so; here they are by default.
     spelling.out.entry("store").or_insert(Value::Bool(false));
     Ok((Value::Object(spelling.out).to_string().into(), spelling.dropped))
+}
+
+/// The caller's tools, a search among them, and which it is to call.
+fn set_tools(request: &mut ChatRequest, spelling: &mut Spelling) -> Result<(), Failure> {
+    let own = request.tools.take().unwrap_or_default();
+    let has_own = !own.is_empty();
+    let mut tools = tools::tools(own, spelling)?;
+    tools.extend(request.extra.get("web_search_options").and_then(tools::web_search));
+    let has_tools = !tools.is_empty();
+    if has_tools {
+        spelling.set("tools", tools);
+    }
+    let is_spelt = |choice: &Value| !choice.is_null() && (has_own || has_tools && choice.is_string());
+    if let Some(choice) = request.tool_choice.take().filter(is_spelt) {
+        spelling.set("tool_choice", tools::choice(choice));
+    }
+    Ok(())
 }
 
 /// Models that think take no sampling but theirs.
