@@ -120,7 +120,7 @@ class Gateway:
         began = time.monotonic()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=self.environment)
-        ready, _, _ = select.select([self.process.stdout], [], [], 60)
+        ready, _, _ = select.select([self.process.stdout], [], [], 180)
         line = self.process.stdout.readline() if ready else b""
         if not line.startswith(b"Penstock is ready"):
             raise SystemExit(f"load: the gateway did not start:\n{self.log.read_text()[-2000:]}")
