@@ -45,6 +45,23 @@ async fn speech_that_breaks_off_is_broken_off_and_never_looks_complete() {
 }
 
 #[tokio::test]
+async fn a_providers_key_that_comes_in_two_pieces_of_a_sound_reaches_nobody() {
+    let world = World::setup().env("BETA_KEY", "a-secret-of-beta").start().await;
+    let request = json!({"model": "beta/m", "input": "Hi", "voice": "alloy"});
+    for [first, second] in [[&b"one a"[..], &b"-secret-of-betatwo"[..]], [b"one a-secret-of-b", b"etatwo"]] {
+        let gate = Gate::new();
+        let parts = [sound(first), Part::Wait(gate.clone()), sound(second)];
+        world.upstream("beta").replies(speech(parts)).once();
+        let mut answer = world.post("/v1/audio/speech", &request).open().await;
+        assert_eq!(&answer.next().await.unwrap()[..], b"one ", "what cannot be a key does not wait");
+        gate.open();
+        assert_eq!(&answer.rest().await.body[..], b"***two");
+    }
+    world.upstream("beta").replies(speech([sound(b"it ends with a-sec")])).once();
+    assert_eq!(world.post("/v1/audio/speech", &request).await.raw(), "it ends with a-sec");
+}
+
+#[tokio::test]
 async fn speech_is_had_from_elsewhere_while_nothing_has_come() {
     let world = World::start().await;
     world.upstream("alpha").fails(503).once();

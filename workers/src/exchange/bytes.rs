@@ -6,6 +6,7 @@ use super::{Exchange, Step, failed};
 use crate::cost::counted;
 use crate::sink::FrameSink;
 use bytes::Bytes;
+use penstock_runtime::Secret;
 use penstock_runtime::bus::Pending;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::frame::Payload;
@@ -25,17 +26,46 @@ pub(super) async fn pass_on(
     report.first_token = Some(exchange.began.elapsed());
     report.counted = counted(exchange.wanted.operation, exchange.body);
     exchange.wait_for_ledger(start, sink).await?;
-    let head = exchange.head(report);
-    exchange.send(sink, report, Payload::Chunk(Some(head), first)).await?;
+    let mut head = Some(exchange.head(report));
+    let mut held = Held::new(report.key.as_ref());
+    let mut ready = held.pass(first);
     loop {
+        if !ready.is_empty() {
+            exchange.send(sink, report, Payload::Chunk(head.take(), ready)).await?;
+        }
         let until = (Instant::now() + exchange.clocks.idle).min(exchange.total_by());
         match next(exchange, &mut response, until, sink).await? {
-            Some(bytes) => exchange.send(sink, report, Payload::Chunk(None, bytes)).await?,
+            Some(bytes) => ready = held.pass(bytes),
             None => {
-                let ended = exchange.ended(None, report);
-                return exchange.send(sink, report, Payload::End(Box::new(ended), Bytes::new())).await;
+                let ended = exchange.ended(head, report);
+                return exchange.send(sink, report, Payload::End(Box::new(ended), held.rest())).await;
             }
         }
+    }
+}
+
+/// What is not passed on yet, since the key that is struck out may begin in it and end in what comes next.
+struct Held {
+    key: Vec<u8>,
+    bytes: Bytes,
+}
+
+impl Held {
+    fn new(key: Option<&Secret>) -> Self {
+        Self { key: key.map(|key| key.reveal().as_bytes().to_vec()).unwrap_or_default(), bytes: Bytes::new() }
+    }
+
+    /// Takes the next bytes, and gives what can go out.
+    fn pass(&mut self, bytes: Bytes) -> Bytes {
+        let mut all = if self.bytes.is_empty() { bytes } else { [self.bytes.as_ref(), bytes.as_ref()].concat().into() };
+        let longest = all.len().min(self.key.len().saturating_sub(1));
+        let begun = (1..=longest).rev().find(|begun| all.ends_with(&self.key[..*begun])).unwrap_or(0);
+        self.bytes = all.split_off(all.len() - begun);
+        all
+    }
+
+    fn rest(self) -> Bytes {
+        self.bytes
     }
 }
 
@@ -54,5 +84,29 @@ async fn next(
             Some(bytes) if bytes.is_empty() => {}
             read => return Ok(read),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_comes_in_pieces_goes_out_in_one_and_nothing_else_waits_for_it() {
+        let key = Secret::new("abcab1234");
+        for (pieces, out) in [
+            (&["xxabc", "ab1234yy"][..], &["xx", "abcab1234yy", ""][..]),
+            (&["a", "b", "c", "ab1234"], &["", "", "", "abcab1234", ""]),
+            (&["abcabcab", "1234"], &["abc", "abcab1234", ""]),
+            (&["xxabcab12", "xx"], &["xx", "abcab12xx", ""]),
+            (&["xx", "yy", "zza"], &["xx", "yy", "zz", "a"]),
+        ] {
+            let mut held = Held::new(Some(&key));
+            let mut found: Vec<Bytes> =
+                pieces.iter().map(|piece| held.pass(Bytes::from_static(piece.as_bytes()))).collect();
+            found.push(held.rest());
+            assert_eq!(found, out, "{pieces:?}");
+        }
+        assert_eq!(Held::new(None).pass(Bytes::from_static(b"abc")), "abc");
     }
 }
