@@ -163,3 +163,28 @@ async fn a_policy_whose_conditions_the_ledger_cannot_judge_is_refused_and_says_w
     assert!(run(&both, &["--model", "plain"]).await.code == 0);
     assert!(run(&both, &["--model", "ruled"]).await.code != 0);
 }
+
+#[tokio::test]
+async fn a_score_of_a_stranger_counts_nowhere_for_a_request_of_another_project() {
+    let split = SPLIT.replace("model = \"pick\"\n", "model = \"pick\"\nscore = \"good\"\n");
+    let world = World::setup().config(&split).start().await;
+    world.upstream("alpha").answers("a").always();
+    world.upstream("beta").answers("b").always();
+    let stranger = key(&world, &json!({ "project": "strangers" })).await;
+    for user in 0..12 {
+        let answer = world.ask("pick").field("user", json!(format!("user-{user}"))).await;
+        let id = answer.header("x-penstock-request-id").to_owned();
+        let score = |value: u32| json!({ "request_id": id, "name": "good", "value": value });
+        // While a request is too young to stand in ClickHouse, whoever knows its id may score it, in the own project.
+        let strange = world.post("/v1/feedback", &score(0)).key(&stranger).await;
+        assert!([200, 404].contains(&strange.status.as_u16()), "{}", strange.raw());
+        assert_eq!(world.post("/v1/feedback", &score(1)).await.status, 200);
+    }
+    world.sql_until("SELECT 1 FROM scores WHERE project = 'default'", |rows| rows.len() == 12).await;
+    assert!(world.count("SELECT count() FROM scores WHERE project = 'strangers'").await > 0);
+    world.sql_until("SELECT 1 FROM requests WHERE experiment = 'x'", |rows| rows.len() == 12).await;
+    let shown = world.tool(&["experiments", "x"]).await;
+    let arms = shown["data"][0]["arms"].as_array().expect("it has arms").clone();
+    let means: Vec<&Value> = arms.iter().map(|arm| &arm["score"]["mean"]).filter(|mean| !mean.is_null()).collect();
+    assert!(!means.is_empty() && means.iter().all(|mean| **mean == json!(1.0)), "{shown}");
+}

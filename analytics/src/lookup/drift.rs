@@ -231,8 +231,8 @@ async fn scores(warehouse: &Warehouse, day: u32, seen: &VisibleProjects) -> Resu
             SELECT *, {SCOPES} FROM (
                 SELECT day, {DIMENSIONS}, score, (count(), sum(number), sum(number * number)) AS own
                 FROM (SELECT request_id, {DAY_OF_ANSWER}, {DIMENSIONS} FROM attempts WHERE {ANSWERS} AND {VISIBLE}) AS given
-                INNER JOIN (SELECT request_id, toString(name) AS score, assumeNotNull(number) AS number FROM scores
-                    WHERE number IS NOT NULL AND at >= fromUnixTimestamp64Micro(?) AND {VISIBLE}) AS marked USING (request_id)
+                INNER JOIN (SELECT request_id, project, toString(name) AS score, assumeNotNull(number) AS number FROM scores
+                    WHERE number IS NOT NULL AND at >= fromUnixTimestamp64Micro(?) AND {VISIBLE}) AS marked USING (request_id, project)
                 GROUP BY day, {DIMENSIONS}, score
             )
         )

@@ -34,21 +34,21 @@ pub(super) async fn list(warehouse: &Warehouse, page: &LabelPage, seen: &Visible
     Ok(RowReport { data: fetch(query).await?, ..RowReport::default() })
 }
 
-/// Answers that `auto` has chosen, each with the mean of its scores. Answers of the cache are not the target's at that time.
+/// Answers that `auto` has chosen, each with the mean of its scores, which its own project gave. Answers of the cache are not the target's at that time.
 fn joined(columns: &str) -> String {
     format!(
         "SELECT {columns}, scored_at FROM (
-            SELECT request_id, avg(least(1, greatest(0, number))) AS score, max(at) AS scored_at FROM scores
-            WHERE name = ? AND number IS NOT NULL AND at >= now() - INTERVAL {DAYS} DAY AND {VISIBLE} GROUP BY request_id
+            SELECT request_id, project, avg(least(1, greatest(0, number))) AS score, max(at) AS scored_at FROM scores
+            WHERE name = ? AND number IS NOT NULL AND at >= now() - INTERVAL {DAYS} DAY AND {VISIBLE} GROUP BY request_id, project
         ) AS scored
         INNER JOIN (
-            SELECT request_id, received_at, assumeNotNull(target) AS target, route,
+            SELECT request_id, project, received_at, assumeNotNull(target) AS target, route,
                 concat(toString(project), ' ', coalesce(user, end_user, toString(key_id))) AS unit
             FROM requests
             WHERE model = ? AND strategy = 'auto' AND target IS NOT NULL AND outcome = 'served' AND cache IN ('off', 'miss')
                 AND received_at >= now() - INTERVAL {DAYS} DAY
                 AND received_at >= fromUnixTimestamp64Micro(?) AND received_at < fromUnixTimestamp64Micro(?)
-        ) AS asked USING (request_id)"
+        ) AS asked USING (request_id, project)"
     )
 }
 

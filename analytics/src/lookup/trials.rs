@@ -16,10 +16,10 @@ const MEASURED: u32 = 7;
 pub(super) async fn ratings(warehouse: &Warehouse, score: &str, seen: &VisibleProjects) -> Result<RowReport, Error> {
     let sql = format!(
         "SELECT target, count() AS scores, avg(least(1, greatest(0, number))) AS mean
-        FROM (SELECT request_id, number FROM scores
+        FROM (SELECT request_id, project, number FROM scores
             WHERE name = ? AND number IS NOT NULL AND at >= now() - INTERVAL {RATED} DAY AND {VISIBLE}) AS scored
-        INNER JOIN (SELECT request_id, target FROM requests
-            WHERE received_at >= now() - INTERVAL {RATED} DAY AND target IS NOT NULL) AS asked USING (request_id)
+        INNER JOIN (SELECT request_id, project, target FROM requests
+            WHERE received_at >= now() - INTERVAL {RATED} DAY AND target IS NOT NULL) AS asked USING (request_id, project)
         GROUP BY target ORDER BY scores DESC LIMIT ?"
     );
     let query = seen.bind(warehouse.client().query(&sql).bind(score)).bind(MOST_LISTED);
@@ -58,15 +58,15 @@ pub(super) async fn experiment(
         FROM (
             SELECT arm, unit, count() AS asked, avg(is_failed) AS errors, avg(usd) AS cost, avg(ms) AS latency, avg(mark) AS score
             FROM (
-                SELECT request_id, arm, concat(toString(project), ' ', coalesce(end_user, user, nullIf(session, ''), toString(request_id))) AS unit,
+                SELECT request_id, project, arm, concat(toString(project), ' ', coalesce(end_user, user, nullIf(session, ''), toString(request_id))) AS unit,
                     toFloat64(outcome IN ('refused', 'broken') AND failure IS NOT NULL) AS is_failed,
                     toFloat64(cost_usd) AS usd, if(outcome = 'served', total_us / 1000, NULL) AS ms
                 FROM requests WHERE experiment = ? AND received_at >= now() - INTERVAL {RATED} DAY AND {VISIBLE}
             ) AS asked
             LEFT JOIN (
-                SELECT request_id, toNullable(avg(number)) AS mark FROM scores
-                WHERE name = ? AND number IS NOT NULL AND at >= now() - INTERVAL {RATED} DAY GROUP BY request_id
-            ) AS marked USING (request_id)
+                SELECT request_id, project, toNullable(avg(number)) AS mark FROM scores
+                WHERE name = ? AND number IS NOT NULL AND at >= now() - INTERVAL {RATED} DAY GROUP BY request_id, project
+            ) AS marked USING (request_id, project)
             GROUP BY arm, unit
         ) GROUP BY arm ORDER BY arm LIMIT ?",
         sums.join(", ")
