@@ -17,6 +17,7 @@ mod tools;
 pub use cursor::DEEPEST;
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// The most tokens of one image that is made. Source: <https://platform.openai.com/docs/guides/image-generation#cost-and-latency>,
 /// 6,240 for the largest, and one of each look on the way to it.
@@ -81,6 +82,29 @@ pub struct Extent {
     /// Whether it asks for a service that providers charge more for.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_priority: bool,
+    /// Which dearer service it asks for, where that shows in the price of each token.
+    #[serde(skip_serializing_if = "AskedService::is_usual")]
+    pub service: AskedService,
+}
+
+/// The service that a request asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskedService {
+    /// One that the prices are for.
+    #[default]
+    Usual,
+    /// A dearer tier. The provider may have none free, and then says so in its answer.
+    Tier,
+    /// A speed or a place that costs more.
+    Surcharged,
+}
+
+impl AskedService {
+    /// Whether the prices are for it.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::Usual
+    }
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -106,6 +130,13 @@ pub enum BadRequest {
     },
 }
 
+/// Whether a model's name says that its provider searches before each answer.
+/// Sources: <https://openrouter.ai/docs/guides/routing/model-variants/online>, <https://platform.openai.com/docs/guides/tools-web-search>.
+pub fn searches(model: &str) -> bool {
+    model.split(':').skip(1).any(|variant| variant.eq_ignore_ascii_case("online"))
+        || ["-search-preview", "-search-api"].iter().any(|name| model.contains(name))
+}
+
 impl Extent {
     /// A request of which nothing but its length is known: everything counts at its largest.
     pub fn unknown(bytes: usize) -> Self {
@@ -116,6 +147,14 @@ impl Extent {
     pub fn output_within(&self, longest: u64) -> u64 {
         let stated = self.output.unwrap_or(longest).max(self.other_output);
         stated.saturating_add(self.thinking).saturating_add(self.predicted)
+    }
+
+    /// The same at a model whose provider searches before each answer.
+    pub fn at(&self, model: &str) -> Cow<'_, Self> {
+        if searches(model) && self.own_turns == 0 {
+            return Cow::Owned(Self { own_turns: 1, ..self.clone() });
+        }
+        Cow::Borrowed(self)
     }
 
     /// How many answers are made.

@@ -19,6 +19,17 @@ const UNSEEN_OUTPUT: u64 = 16_384;
 /// Images, searches and runs beyond that.
 const FEW: u64 = 64;
 
+/// Bytes of words for which a claim has a token at the least, and bytes beyond that: no language comes to so many.
+const BYTES_A_TOKEN: u64 = 16;
+const FEW_BYTES: u64 = 1_024;
+
+/// A claim is far below what was counted when it is less than such a part of it, and tokens beyond that: tokenizers differ.
+const PART: u64 = 3;
+const FEW_TOKENS: u64 = 64;
+
+/// What a model of embeddings reads of a text at the least: some cut off what is longer, and claim what is left.
+const LEAST_READ: u64 = 256;
+
 /// Characters beyond that; and seconds, of which a file that is mostly silence has more than its length says.
 const CHARACTERS: u64 = 1_024;
 const SECONDS: u64 = 3_600;
@@ -27,6 +38,10 @@ const SECONDS: u64 = 3_600;
 pub struct Possible {
     most: Usage,
     bytes: u64,
+    /// What is read of all its texts at the least, in tokens, where they are that long.
+    least_read: u64,
+    /// Whether an answer may hold words that are no output: those of the request, or what the provider's tools found.
+    has_other_words: bool,
     /// Whether the model may write what is not in its answer.
     thinks: bool,
     /// Whether it reads and writes tokens.
@@ -40,7 +55,16 @@ impl Possible {
         let can_reason = |card: &ModelCard| card.capabilities.iter().any(|capability| capability == "reasoning");
         let is_text = matches!(operation, Operation::Chat | Operation::Completions);
         let thinks = !is_text || extent.thinking > 0 || extent.predicted > 0 || card.is_none_or(can_reason);
-        Self { most: bound::most(card, operation, extent), bytes: extent.bytes, thinks, is_text, operation }
+        let context = card.and_then(|card| card.context).unwrap_or(LEAST_READ);
+        Self {
+            most: bound::most(card, operation, extent),
+            bytes: extent.bytes,
+            least_read: context.saturating_mul(extent.texts.max(1)),
+            has_other_words: extent.own_turns > 0 || operation == Operation::Completions,
+            thinks,
+            is_text,
+            operation,
+        }
     }
 
     /// Whether an answer of so many bytes can have used this.
@@ -78,6 +102,35 @@ impl Possible {
             Operation::CountTokens | Operation::Moderations | Operation::Realtime => false,
             _ => usage.used().next().is_none(),
         }
+    }
+
+    /// Whether a claim has so few tokens for so many bytes of words that they are to be counted; of embeddings it is the
+    /// request that has the words.
+    pub fn is_low(&self, usage: &Usage, words: u64) -> bool {
+        let (tokens, words) = match self.operation {
+            Operation::Chat | Operation::Completions => (self.said(usage), words),
+            Operation::Embeddings => (usage.input_total(), self.bytes),
+            _ => return false,
+        };
+        words > tokens.saturating_mul(BYTES_A_TOKEN).saturating_add(FEW_BYTES)
+    }
+
+    fn said(&self, usage: &Usage) -> u64 {
+        let others = if self.has_other_words { usage.input_total() } else { 0 };
+        usage.output_total().saturating_add(others)
+    }
+
+    /// The claim with what was counted, where it is far below that; never more than it can be.
+    pub fn put_right(&self, usage: &Usage, counted: &Usage) -> Option<Usage> {
+        let is_far_below = |claim: u64, count: u64| claim.saturating_mul(PART).saturating_add(FEW_TOKENS) < count;
+        if self.operation == Operation::Embeddings {
+            let read = counted.input_total().min(self.most.input.unwrap_or(0));
+            let right = Usage { input: Some(read), ..Usage::default() };
+            return is_far_below(usage.input_total(), read.min(self.least_read)).then_some(right);
+        }
+        let output = counted.output_total().min(self.most.output.unwrap_or(0));
+        let right = Usage { output: Some(output), reasoning: None, output_audio: None, ..*usage };
+        is_far_below(self.said(usage), output).then_some(right)
     }
 
     /// The claim where nothing can be counted: no class is more than it can be. `None` for a claim of nothing.
@@ -177,6 +230,49 @@ mod tests {
             assert_eq!(possible.is_short(&usage(claim), has_words), is_short, "{operation} {claim}");
         }
         assert_eq!(possible(Rerank, "{}", "").cut(&usage(r#"{"searches":0}"#)), None);
+    }
+
+    #[test]
+    fn a_claim_far_below_what_was_counted_is_put_right_and_one_that_other_tokenizers_make_is_believed() {
+        use Operation::{Chat, Completions, Embeddings};
+        let searches = r#"{"messages":[],"tools":[{"type":"web_search_20250305","name":"web_search"}]}"#;
+        let (plain, two) = (r#"{"messages":[]}"#, r#"{"input":["a","b"]}"#);
+        let long = format!(r#"{{"input":"{}"}}"#, "word ".repeat(400));
+        for (operation, request, claim, words, counted, right) in [
+            (Chat, plain, r#"{"input":10,"output":1}"#, 2250, 500, Some(r#"{"input":10,"output":500}"#)),
+            (Chat, plain, r#"{"input":10,"output":1}"#, 1040, 500, None),
+            (Chat, plain, r#"{"input":10,"output":70}"#, 2250, 500, Some(r#"{"input":10,"output":500}"#)),
+            (Chat, plain, r#"{"input":10,"output":77}"#, 2250, 500, None),
+            (Chat, plain, r#"{"input":10,"output":200}"#, 9000, 660, None),
+            (Chat, plain, r#"{"input":10,"reasoning":70,"output":1}"#, 2250, 500, Some(r#"{"input":10,"output":500}"#)),
+            (Chat, plain, r#"{"input":10,"output":1}"#, 90_000, 20_000, Some(r#"{"input":10,"output":1000}"#)),
+            (
+                Chat,
+                plain,
+                r#"{"input":9,"output":1,"searches":2}"#,
+                2250,
+                500,
+                Some(r#"{"input":9,"output":500,"searches":2}"#),
+            ),
+            (Chat, searches, r#"{"input":700,"output":10}"#, 9000, 2000, None),
+            (Chat, searches, r#"{"input":10,"output":10}"#, 9000, 2000, Some(r#"{"input":10,"output":1000}"#)),
+            (Completions, plain, r#"{"input":700,"output":1}"#, 9000, 2000, None),
+            (Embeddings, &long, r#"{"input":1}"#, 0, 400, Some(r#"{"input":400}"#)),
+            (Embeddings, &long, r#"{"input":120}"#, 0, 400, None),
+            (Embeddings, two, r#"{"input":1}"#, 0, 2, None),
+        ] {
+            let possible = possible(operation, request, "");
+            let count = Usage { input: Some(counted), output: Some(counted), ..Usage::default() };
+            let claim = usage(claim);
+            let found = possible.is_low(&claim, words).then(|| possible.put_right(&claim, &count)).flatten();
+            assert_eq!(found, right.map(usage), "{operation} {claim:?} {words}");
+        }
+        // A model of which nothing is known may have read no more than this of each of its texts.
+        let extent = Extent::read(Dialect::Openai, Embeddings, long.as_bytes()).unwrap();
+        let possible = Possible::of(None, Embeddings, &extent);
+        let count = Usage { input: Some(400), ..Usage::default() };
+        assert_eq!(possible.put_right(&usage(r#"{"input":64}"#), &count), None);
+        assert!(possible.put_right(&usage(r#"{"input":63}"#), &count).is_some());
     }
 
     #[test]

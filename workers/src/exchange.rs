@@ -1,9 +1,7 @@
 //! One exchange with one provider, from its entry in the ledger to its last byte. Knows the four clocks; knows nothing of
 //! retries and other links, and leaves every word of the provider's language to the adapter.
 
-use crate::claim::Possible;
-use crate::cost::sum_up;
-use crate::count::{self, Sent};
+use crate::count;
 use crate::limits::Pick;
 use crate::provider::Provider;
 use crate::providers::{Adapter, ErrorResponse, quota};
@@ -21,13 +19,11 @@ use penstock_runtime::memory::Memory;
 use penstock_runtime::{Life, Secret, clock, heavy};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Dialect, Envelope, Operation};
-use penstock_schemas::extent::Extent;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Ended, Head, Payload};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::{AttemptId, ProcessId};
 use penstock_schemas::reservation::Reservation;
-use report::is_counted;
 use reqwest::Response;
 use stamp::Stamp;
 use std::time::Duration;
@@ -44,6 +40,7 @@ mod report;
 mod request;
 mod stamp;
 mod unpack;
+mod weigh;
 mod whole;
 
 pub use body::{describe, read_up_to as read_body};
@@ -134,39 +131,10 @@ impl Exchange<'_> {
         }
         report.strike_observed();
         let attempt = Attempt::of(result, &report);
-        self.doubt(&mut report, None);
+        if !matches!(attempt, Attempt::Served) {
+            self.weigh_broken(&attempt, &mut report);
+        }
         (attempt, report)
-    }
-
-    /// Takes a claim that cannot be out of the report: what is counted stands in its place, or as much of it as can be. Of an
-    /// answer that is complete it is known whether it has words.
-    fn doubt(&self, report: &mut Report, has_words: Option<bool>) {
-        let Some(claim) = report.observed.usage else { return };
-        let read;
-        let extent = match &self.envelope.extent {
-            Some(extent) => extent,
-            None => {
-                read = Extent::read(self.envelope.dialect, self.wanted.operation, self.body)
-                    .unwrap_or_else(|_| Extent::unknown(self.body.len()));
-                &read
-            }
-        };
-        let possible = Possible::of(self.card, self.wanted.operation, extent);
-        let is_short = has_words.is_some_and(|has_words| possible.is_short(&claim, has_words));
-        if is_short || !possible.holds(&claim, report.length) {
-            report.observed.usage = None;
-            report.claimed = Some(claim);
-            if !is_counted(self.wanted.operation) {
-                report.counted = possible.cut(&claim);
-            }
-        }
-    }
-
-    /// Counts an answer that is complete, where the provider did not report its usage.
-    async fn count_served(&self, answer: Sent, report: &mut Report) {
-        if report.observed.usage.is_none() && is_counted(self.wanted.operation) {
-            report.counted = count::usage(self.life, self.body.clone(), answer).await;
-        }
     }
 
     async fn answer(&self, mut start: Pending, sink: &mut impl FrameSink, report: &mut Report) -> Step<()> {
@@ -288,7 +256,7 @@ impl Exchange<'_> {
         let model = &self.envelope.plan.current().target.model;
         // Lines of batches have prices of their own, and no tier.
         let card = if report.observed.is_flex { self.provider.model_as_served(model, true) } else { self.card };
-        Ended { head, summary: sum_up(card, report.observed.usage, report.counted) }
+        Ended { head, summary: report.sum_up(card) }
     }
 
     /// Sends a frame; a client that does not read does not hold it up beyond the total time.

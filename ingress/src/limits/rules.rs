@@ -213,7 +213,10 @@ impl<'a> Amounts<'a> {
     fn of(&mut self, mode: Mode) -> &[Worst] {
         let LimitQuery { operation, extent, targets, .. } = *self.asked;
         let each = |bound: fn(Option<&ModelCard>, Operation, &Extent) -> Worst| {
-            targets.iter().map(|(_, card)| bound(card.as_deref(), operation, extent)).collect()
+            targets
+                .iter()
+                .map(|(target, card)| bound(card.as_deref(), operation, &extent.at(target.model.as_str())))
+                .collect()
         };
         match mode {
             Mode::Strict => self.worst.get_or_insert_with(|| each(bound::worst)),

@@ -190,6 +190,10 @@ pub struct Observed {
     pub system_fingerprint: Option<String>,
     /// Whether the provider says that it served the answer at the price of its slower tier, which OpenAI calls `flex`.
     pub is_flex: bool,
+    /// Whether it says that it served the answer at a dearer service than its usual prices are for; `None`: it does not say.
+    pub is_dearer: Option<bool>,
+    /// Whether it cites pages of the web.
+    pub cites_pages: bool,
     /// The media type of an answer that is none of the provider's own bytes, and not JSON.
     pub media_type: Option<&'static str>,
     /// The tools that the caller is to use, by the names that were sent. Those that the provider used itself are none.
@@ -200,6 +204,12 @@ pub struct Observed {
 const FINGERPRINT_BYTES: usize = 64;
 
 impl Observed {
+    /// Notes the tier that OpenAI's dialects say an answer was served at.
+    pub(crate) fn note_tier(&mut self, tier: Option<&str>) {
+        self.is_flex = tier == Some("flex");
+        self.is_dearer = tier.map(|tier| matches!(tier, "priority" | "fast"));
+    }
+
     /// Notes how the provider runs the model, unless it said so before.
     pub(crate) fn note_fingerprint(&mut self, fingerprint: Option<&str>) {
         let is_one =

@@ -3,7 +3,7 @@
 
 use super::cursor::{Cursor, Kind};
 use super::number::whole;
-use super::{BadRequest, Extent};
+use super::{AskedService, BadRequest, Extent};
 
 /// Services that cost what the prices say, or less: each provider's words for them, and those that are paid in advance.
 const USUAL_TIERS: [&str; 12] = [
@@ -24,17 +24,29 @@ const USUAL_TIERS: [&str; 12] = [
 /// Reads the service that is asked for. A list, and a number that stands for a word in protobuf's JSON, are not known.
 pub(super) fn read(cursor: &mut Cursor<'_>, option: &str, found: &mut Extent) -> Result<(), BadRequest> {
     match cursor.kind()? {
-        Kind::Text => found.is_priority |= is_dearer(option, &cursor.text()?),
+        Kind::Text => {
+            let is_dearer = is_dearer(option, &cursor.text()?);
+            note(option, is_dearer, found);
+        }
         Kind::Number if option == "servicetier" => {
-            found.is_priority |= whole(cursor.scalar()?) != Some(0);
+            let is_dearer = whole(cursor.scalar()?) != Some(0);
+            note(option, is_dearer, found);
         }
         Kind::List => {
-            found.is_priority = true;
             cursor.skip()?;
+            note(option, true, found);
         }
         Kind::Object | Kind::Null | Kind::Bool | Kind::Number => cursor.skip()?,
     }
     Ok(())
+}
+
+fn note(option: &str, is_dearer: bool, found: &mut Extent) {
+    if is_dearer {
+        found.is_priority = true;
+        let service = if option == "servicetier" { AskedService::Tier } else { AskedService::Surcharged };
+        found.service = found.service.max(service);
+    }
 }
 
 /// Whether providers charge more than their prices per token for this service. Sources:

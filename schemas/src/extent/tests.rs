@@ -123,7 +123,12 @@ fn everything_that_makes_more_answers_or_longer_ones_is_found_under_each_of_its_
         (Openai, Chat, r#"{"reasoning":{"max_tokens":9}}"#, thinking(9)),
         (Google, Chat, r#"{"generationConfig":{"thinkingConfig":{"thinkingBudget":9}}}"#, thinking(9)),
         (Google, Chat, r#"{"generationConfig":{"thinkingConfig":{"thinkingBudget":-1}}}"#, thinking(0)),
-        (Openai, Chat, r#"{"service_tier":"priority"}"#, Extent { is_priority: true, ..choices(0) }),
+        (
+            Openai,
+            Chat,
+            r#"{"service_tier":"priority"}"#,
+            Extent { is_priority: true, service: AskedService::Tier, ..choices(0) },
+        ),
         (Openai, Chat, r#"{"prediction":"abc"}"#, Extent { predicted: 5, ..choices(0) }),
         (Openai, Speech, r#"{"speed":0.25}"#, Extent { slowness: 4, ..choices(0) }),
         (Openai, Images, r#"{"size":"4096x4096"}"#, Extent { image_tokens: 131_072, ..choices(0) }),
@@ -442,4 +447,30 @@ fn tools_messages_parts_and_choices_have_a_most() {
     let fields = |count| (0..count).map(|at| format!("\"k{at}\":0")).collect::<Vec<_>>().join(",");
     assert!(read(Openai, Chat, &format!("{{{}}}", fields(2_048))).is_ok());
     assert!(read(Openai, Chat, &format!("{{{}}}", fields(2_049))).is_err_and(|why| why.contains("2048 fields")));
+}
+
+#[test]
+fn a_service_that_costs_more_however_it_is_served_is_told_apart_and_a_name_tells_of_a_search() {
+    for (dialect, request, service) in [
+        (Openai, r#"{"service_tier":"priority"}"#, AskedService::Tier),
+        (Openai, r#"{"service_tier":"auto"}"#, AskedService::Usual),
+        (Anthropic, r#"{"speed":"fast"}"#, AskedService::Surcharged),
+        (Anthropic, r#"{"inference_geo":"us","service_tier":"priority"}"#, AskedService::Surcharged),
+        (Responses, r#"{"tools":[{"type":"image_generation"}]}"#, AskedService::Usual),
+    ] {
+        assert_eq!(of(dialect, Chat, request).service, service, "{request}");
+    }
+    let plain = of(Openai, Chat, r#"{"messages":[]}"#);
+    for (model, turns) in [
+        ("openai/gpt-5:online", 1),
+        ("openai/gpt-5:online:floor", 1),
+        ("gpt-4o-search-preview-2025-03-11", 1),
+        ("gpt-5-search-api", 1),
+        ("online", 0),
+        ("openai/gpt-5:nitro", 0),
+    ] {
+        assert_eq!(plain.at(model).own_turns, turns, "{model}");
+    }
+    let searches = of(Openai, Chat, r#"{"messages":[],"web_search_options":{}}"#);
+    assert_eq!(searches.at("gpt-5:online").own_turns, searches.own_turns, "it says more itself");
 }

@@ -62,10 +62,10 @@ impl CallContext {
     /// What an attempt at a link can come to at most.
     pub(crate) fn worst(&self, (envelope, body): (&Envelope, &Bytes), link: &Link) -> Worst {
         link.worst.unwrap_or_else(|| {
-            let card = self.provider.model(&link.target.model);
+            let (card, model) = (self.provider.model(&link.target.model), link.target.model.as_str());
             match &envelope.extent {
-                Some(extent) => bound::worst(card, envelope.operation, extent),
-                None => bound::worst(card, envelope.operation, &extent(envelope, body)),
+                Some(extent) => bound::worst(card, envelope.operation, &extent.at(model)),
+                None => bound::worst(card, envelope.operation, &extent(envelope, body).at(model)),
             }
         })
     }
@@ -116,10 +116,15 @@ impl CallContext {
         } else {
             self.provider.model_as_served(&start.target.model, report.observed.is_flex)
         };
-        let summary = sum_up(card, report.observed.usage, report.counted);
+        let summary = report.sum_up(card);
         let is_known = summary.usage_source != UsageSource::Unknown;
-        let unpriced = Some(cost::unpriced(card, &summary.usage)).filter(|unpriced| *unpriced != Usage::default());
+        let card_of_it = card.filter(|_| !report.is_dearer());
+        let unpriced =
+            Some(cost::unpriced(card_of_it, &summary.usage)).filter(|unpriced| *unpriced != Usage::default());
         let rest = unpriced.and_then(|unpriced| cost::with_rest(card, &summary, &unpriced, start.worst_case));
+        // A dearer service costs no less than the usual one.
+        let usual = sum_up(card, report.observed.usage, report.counted).cost.filter(|_| report.is_dearer());
+        let rest = rest.map(|rest| rest.max(usual.unwrap_or_default()));
         let (charged, charged_tokens) = match (is_known, report.may_be_charged(failure)) {
             (true, _) => (rest, summary.usage.input_total().saturating_add(summary.usage.output_total())),
             (false, true) => (start.worst_case, start.worst_tokens),

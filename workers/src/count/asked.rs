@@ -54,6 +54,9 @@ const WORDLESS: [&str; 33] = [
 const SCHEMAS: [&str; 7] =
     ["tools", "functions", "response_format", "input", "args", "responseSchema", "output_config"];
 
+/// Fields of which a list of numbers is tokens that the caller has counted itself.
+const NUMBERED: [&str; 2] = ["input", "prompt"];
+
 /// How many tokens a request is; `None` when it is not JSON.
 pub(super) fn tokens_of(request: &Bytes) -> Option<u64> {
     let request: Map<String, Value> = serde_json::from_slice(request).ok()?;
@@ -82,6 +85,9 @@ impl Found {
             let is_schema = SCHEMAS.contains(&name) && (value.is_object() || (name != "input" && value.is_array()));
             if is_schema {
                 self.say(&value.to_string());
+            } else if NUMBERED.contains(&name) && value.is_array() {
+                self.besides += numbers(value);
+                self.value(value);
             } else if !WORDLESS.contains(&name) {
                 self.value(value);
             }
@@ -103,6 +109,15 @@ impl Found {
             self.text.push_str(text);
             self.text.push('\n');
         }
+    }
+}
+
+/// Numbers in lists, and in lists of these.
+fn numbers(value: &Value) -> u64 {
+    match value {
+        Value::Number(_) => 1,
+        Value::Array(items) => items.iter().map(numbers).sum(),
+        _ => 0,
     }
 }
 
@@ -144,6 +159,9 @@ mod tests {
             ),
             (json!({"input": ["hello world", "hello world"]}), 6),
             (json!({"input": "hello world"}), 3),
+            (json!({"input": [1, 2, 3]}), 3),
+            (json!({"input": [[1, 2, 3], [4, 5]]}), 5),
+            (json!({"prompt": [1, 2, 3], "stop": [1, 2]}), 3),
             (json!({}), 0),
         ] {
             assert_eq!(tokens_of(&request.to_string().into()), Some(count), "{request}");

@@ -28,12 +28,31 @@ const WORDS: [&[u8]; 11] = [
 /// The names under which a call's arguments stand as an object.
 const OBJECTS: [&[u8]; 2] = [b"input", b"args"];
 
-/// Values that say again what stands elsewhere, or what nobody says.
-const OTHERS: [&[u8]; 4] = [b"reasoning_details", b"logprobs", b"usage", b"error"];
+/// Values that say again what stands elsewhere, or what nobody says: quotations, and what a provider's own tools found.
+const OTHERS: [&[u8]; 16] = [
+    b"reasoning_details",
+    b"logprobs",
+    b"usage",
+    b"error",
+    b"annotations",
+    b"citations",
+    b"citationMetadata",
+    b"documents",
+    b"executed_tools",
+    b"groundingMetadata",
+    b"results",
+    b"search_info",
+    b"search_results",
+    b"sources",
+    b"tools",
+    b"web_search",
+];
 
 /// What was sent of an answer so far.
 #[derive(Debug, Default)]
 pub struct Sent {
+    /// All of an answer in one piece.
+    whole: Bytes,
     raw: BytesMut,
     words: Words,
 }
@@ -81,18 +100,19 @@ impl Sent {
 
     /// Notes a whole answer.
     pub fn whole(answer: &Bytes) -> Self {
-        Self { raw: answer.clone().into(), words: Words::default() }
+        Self { whole: answer.clone(), ..Self::default() }
     }
 
-    /// Whether there is any word in it.
-    pub fn has_words(&mut self) -> bool {
+    /// The length of all words in it, in bytes.
+    pub fn all_words(&mut self) -> u64 {
+        gather_lines(&std::mem::take(&mut self.whole), &mut self.words);
         gather_lines(&std::mem::take(&mut self.raw), &mut self.words);
-        self.length() > 0
+        self.length()
     }
 
     /// Tokens of the words, as `count` counts those of a text. Words that were not kept are taken for what the others are.
     pub fn tokens(mut self, count: impl FnOnce(&str) -> u64) -> u64 {
-        gather_lines(&self.raw, &mut self.words);
+        self.all_words();
         let Words { text, more } = self.words;
         let (counted, length) = (count(&text), text.len() as u64);
         if more == 0 { counted } else { counted.saturating_mul(length + more) / length.max(1) }
@@ -223,6 +243,10 @@ mod tests {
                 "af{}",
             ),
             (r#"{"usage":3,"text":"a"}"#, "a"),
+            (
+                r#"{"content":"a","annotations":[{"url_citation":{"content":"b"}}],"citations":["c"],"refusal":"d"}"#,
+                "ad",
+            ),
             (r#"{"text":"cut"#, ""),
         ] {
             assert_eq!(words(bytes), found, "{bytes}");

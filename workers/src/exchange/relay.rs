@@ -96,6 +96,9 @@ pub(super) async fn relay(
     let result = relay.run(sink, report).await;
     if !relay.is_observed {
         relay.observe(report);
+        if relay.has_content {
+            report.sent.push(&relay.out); // it was said, though it does not go out
+        }
     }
     result
 }
@@ -130,19 +133,11 @@ impl Relay<'_> {
         self.is_observed = true;
         report.length += self.out.len() as u64;
         report.sent.push(&self.out);
-        let says_none = self.last_claim.is_some_and(|usage| usage.output_total() == 0);
-        let has_words = says_none && report.sent.has_words();
-        self.exchange.doubt(report, Some(has_words));
-        if has_words && report.observed.usage.is_some() {
-            // An earlier claim was larger: of a stream's beginning, perhaps.
-            let count = report.count(self.exchange.life, self.exchange.body.clone());
-            sink.wait(count).await.ok_or(Stop::Cancelled)?;
-        }
-        if report.observed.usage.is_none() && report.counted.is_none() {
-            let sent = mem::take(&mut report.sent);
-            let count = self.exchange.count_served(sent, report);
-            sink.wait(count).await.ok_or(Stop::Cancelled)?;
-        }
+        // An earlier claim was larger: of a stream's beginning, perhaps.
+        let takes_back =
+            self.last_claim.is_some_and(|usage| usage.output_total() == 0) && self.claim != self.last_claim;
+        let sent = mem::take(&mut report.sent);
+        sink.wait(self.exchange.weigh(sent, takes_back, report)).await.ok_or(Stop::Cancelled)?;
         let ended = self.exchange.ended(head, report);
         self.exchange.send(sink, report, Payload::End(Box::new(ended), self.out.split().freeze())).await?;
         self.finish_reading().await;

@@ -1,5 +1,6 @@
 //! How an exchange with a provider ended, and what is known of it besides. Knows nothing of how it went.
 
+use crate::cost::sum_up;
 use crate::count::{self, Sent};
 use crate::providers::quota::Left;
 use bytes::Bytes;
@@ -9,7 +10,10 @@ use penstock_dialects::tool_map::ToolMap;
 use penstock_runtime::{Life, Secret};
 use penstock_schemas::body::SentBody;
 use penstock_schemas::envelope::Operation;
+use penstock_schemas::extent::AskedService;
 use penstock_schemas::failure::{Failure, FailureKind};
+use penstock_schemas::frame::Summary;
+use penstock_schemas::model::ModelCard;
 use penstock_schemas::usage::Usage;
 use std::mem;
 use std::time::Duration;
@@ -77,6 +81,10 @@ pub struct Report {
     pub length: u64,
     /// What the provider claims, where that cannot be.
     pub claimed: Option<Usage>,
+    /// The service that was asked for.
+    pub service: AskedService,
+    /// Whether what it claims is far too little for what was sent of it.
+    pub is_low: bool,
     /// The key that it was asked with, which no word of its answer may hold.
     pub key: Option<Secret>,
 }
@@ -97,9 +105,24 @@ impl Report {
     /// Whether the answer was cut off before the provider could say what it comes to, so that it must be counted. Who said
     /// why it stopped has also said that, or never would.
     pub fn is_cut(&self, attempt: &Attempt, operation: Operation) -> bool {
-        let is_known = self.observed.usage.is_some() && self.observed.finish_reason.is_some();
+        let is_known = self.observed.usage.is_some() && self.observed.finish_reason.is_some() && !self.is_low;
         let is_cut = matches!(attempt, Attempt::Broken(_) | Attempt::Cancelled) && self.status == Some(200);
         is_cut && !is_known && is_counted(operation)
+    }
+
+    /// What it came to. At a dearer service than the prices are for that is not known.
+    pub fn sum_up(&self, card: Option<&ModelCard>) -> Summary {
+        let summary = sum_up(card, self.observed.usage, self.counted);
+        Summary { cost: summary.cost.filter(|_| !self.is_dearer()), ..summary }
+    }
+
+    /// Whether each token costs more than the prices say: the provider says so, or was asked for it and does not say that it
+    /// had no room.
+    pub fn is_dearer(&self) -> bool {
+        match (self.observed.is_dearer, self.service) {
+            (Some(true), _) | (_, AskedService::Surcharged) | (None, AskedService::Tier) => true,
+            (Some(false) | None, AskedService::Usual) | (Some(false), AskedService::Tier) => false,
+        }
     }
 
     /// Whether the provider may charge for an attempt of which it has told no usage: not when it refused to do anything.

@@ -56,12 +56,7 @@ impl Exchange<'_> {
         let whole = self.said_as_asked(whole, report);
         report.observed = whole.observed;
         report.length = whole.bytes.len() as u64;
-        let says_none = report.observed.usage.is_some_and(|usage| usage.output_total() == 0);
-        let has_words = says_none && heavy(whole.bytes.len(), || Sent::whole(&whole.bytes).has_words()).await;
-        self.doubt(report, Some(has_words));
-        if report.observed.usage.is_none() {
-            self.count_served(Sent::whole(&whole.bytes), report).await;
-        }
+        self.weigh(Sent::whole(&whole.bytes), false, report).await;
         let bytes = match &report.tools {
             Some(tools) => tools.whole(&whole.bytes),
             None => whole.bytes,

@@ -19,6 +19,8 @@ pub(super) struct Counts {
     thinking: Option<u64>,
     searches: Option<u64>,
     executions: Option<u64>,
+    /// Whether it was served faster, or at a place that costs more.
+    is_dearer: bool,
     /// Of the passes that the other counts do not hold: what they read, read of the cache and wrote into it, and said.
     beside: Option<[u64; 4]>,
 }
@@ -55,6 +57,9 @@ impl Counts {
         set(&mut self.thinking, &["output_tokens_details", "thinking_tokens"]);
         set(&mut self.searches, &["server_tool_use", "web_search_requests"]);
         set(&mut self.executions, &["server_tool_use", "code_execution_requests"]);
+        let word = |name: &str| usage.get(name).and_then(Value::as_str);
+        let is_elsewhere = |place: &str| !matches!(place, "" | "global" | "not_available");
+        self.is_dearer |= word("speed") == Some("fast") || word("inference_geo").is_some_and(is_elsewhere);
         if let Some(passes) = usage.get("iterations").and_then(Value::as_array) {
             self.beside = Some(beside(passes));
         }
@@ -65,6 +70,7 @@ impl Counts {
         if self.input.is_none() && self.output.is_none() {
             return;
         }
+        observed.is_dearer = self.is_dearer.then_some(true);
         let by_age = self.written_5m.unwrap_or(0) + self.written_1h.unwrap_or(0);
         let is_told_by_age = self.written_5m.is_some() || self.written_1h.is_some();
         let ages_agree = !is_told_by_age || self.written.is_none_or(|written| written == by_age);

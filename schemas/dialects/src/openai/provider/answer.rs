@@ -58,6 +58,7 @@ struct Delta {
     reasoning_content: Option<Value>,
     reasoning_details: Option<Value>,
     images: Option<Value>,
+    annotations: Option<Value>,
 }
 
 impl Answer {
@@ -134,8 +135,11 @@ impl Answer {
         observed.note_fingerprint(self.system_fingerprint.as_ref().and_then(Value::as_str));
         for delta in choices.iter().filter_map(|choice| choice.delta.as_ref()) {
             note_calls([delta.tool_calls.as_ref(), delta.function_call.as_ref()], observed);
+            note_citations(delta.annotations.as_ref(), observed);
         }
-        observed.is_flex |= self.service_tier.as_ref().is_some_and(|tier| tier == "flex");
+        if let Some(tier) = text(&self.service_tier) {
+            observed.note_tier(Some(&tier));
+        }
         if observed.finish_reason.is_none() {
             observed.finish_reason = choices.iter().find_map(Choice::finish_reason).map(str::to_owned);
         }
@@ -145,6 +149,7 @@ impl Answer {
         if let Some(read) = usages.flatten().filter_map(usage::read).next_back() {
             (observed.usage, observed.usage_mismatch) = (Some(read.usage), read.mismatch);
         }
+        note_search(observed);
     }
 }
 
@@ -196,6 +201,20 @@ pub(super) fn note_calls([calls, call]: [Option<&Value>; 2], observed: &mut Obse
     let named = calls.filter_map(|call| call.get("function").or_else(|| call.get("custom"))).chain(call);
     for name in named.filter_map(|call| call.get("name")?.as_str()) {
         observed.tools.add(name);
+    }
+}
+
+/// Notes whether an answer cites pages of the web: then its provider searched for it, which usages do not say.
+/// Source: <https://platform.openai.com/docs/guides/tools-web-search?api-mode=chat>, <https://openrouter.ai/docs/guides/features/plugins/web-search>.
+pub(super) fn note_citations(annotations: Option<&Value>, observed: &mut Observed) {
+    let annotations = annotations.and_then(Value::as_array).into_iter().flatten();
+    observed.cites_pages |= annotations.into_iter().any(|annotation| annotation["type"] == "url_citation");
+    note_search(observed);
+}
+
+fn note_search(observed: &mut Observed) {
+    if let Some(usage) = observed.usage.as_mut().filter(|_| observed.cites_pages) {
+        usage.searches = usage.searches.or(Some(1));
     }
 }
 

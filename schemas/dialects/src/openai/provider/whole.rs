@@ -1,6 +1,6 @@
 //! Reads an answer that came in one piece. Its content stays unread, unless it asks for tools.
 
-use super::answer::{Answer, note_calls};
+use super::answer::{Answer, note_calls, note_citations};
 use super::errors;
 use crate::provider::Observed;
 use bytes::Bytes;
@@ -31,9 +31,11 @@ pub(super) fn read_whole(body: &Bytes) -> Result<Observed, Failure> {
     Ok(observed)
 }
 
-/// Whether the fields of calls stand anywhere in it; most answers have none, and need no second look.
+/// Whether the fields of calls, or citations, stand anywhere in it; most answers have none, and need no second look.
 fn has_calls(body: &[u8]) -> bool {
-    ["\"tool_calls\"", "\"function_call\""].iter().any(|field| memmem::find(body, field.as_bytes()).is_some())
+    ["\"tool_calls\"", "\"function_call\"", "\"url_citation\""]
+        .iter()
+        .any(|field| memmem::find(body, field.as_bytes()).is_some())
 }
 
 fn note_tools(body: &[u8], observed: &mut Observed) {
@@ -41,5 +43,6 @@ fn note_tools(body: &[u8], observed: &mut Observed) {
     let choices = answer.get("choices").and_then(Value::as_array).into_iter().flatten();
     for message in choices.filter_map(|choice| choice.get("message")) {
         note_calls([message.get("tool_calls"), message.get("function_call")], observed);
+        note_citations(message.get("annotations"), observed);
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn observe(response: &Value, searches: u64, observed: &mut Observed) 
         observed.model_version = Some(model.to_owned());
     }
     // What was asked for stands there while it runs; the last word counts.
-    observed.is_flex = word("service_tier") == Some("flex");
+    observed.note_tier(word("service_tier"));
     let cut = response.pointer("/incomplete_details/reason").and_then(Value::as_str);
     observed.finish_reason = cut.or(word("status").filter(|status| *status != "in_progress")).map(ToOwned::to_owned);
     list(response, "output").iter().for_each(|item| answer::note_tool(item, observed));
