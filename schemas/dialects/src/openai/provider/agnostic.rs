@@ -56,7 +56,8 @@ impl Mender {
     }
 
     fn mend_choice(&mut self, choice: &mut Map<String, Value>, place: u64) {
-        let index = choice.get("index").and_then(Value::as_u64).unwrap_or(place);
+        let is_one = |index: &u64| u32::try_from(*index).is_ok();
+        let index = choice.get("index").and_then(Value::as_u64).filter(is_one).unwrap_or(place);
         choice.insert("index".to_owned(), index.into());
         let reason = choice.get("finish_reason").and_then(Value::as_str).and_then(finish_reason);
         let reason = reason.map(ToOwned::to_owned);
@@ -330,6 +331,16 @@ mod tests {
         let ended = delta(chunk(json!("stop")));
         assert_eq!(ended["annotations"][0]["url_citation"]["url"], "https://a.example");
         assert_eq!(ended["annotations"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_index_that_no_choice_has_is_its_place() {
+        for index in [json!(4_294_967_296_u64), json!(-1), json!(1.5), json!("1"), Value::Null] {
+            let chunk = json!({"choices": [{"index": 0, "delta": {}}, {"index": index, "delta": {"content": "a"}}]});
+            let mended = Mender::default().mend(&chunk.to_string().into()).unwrap();
+            let chunk: CompletionChunk = serde_json::from_slice(&mended).unwrap();
+            assert_eq!(chunk.choices[1].index, 1, "{index}");
+        }
     }
 
     #[test]
