@@ -26,7 +26,7 @@ fn calls(world: &World) -> usize {
 async fn an_answer_that_no_stream_can_be_made_of_is_not_kept_and_spoils_nothing() {
     let world = World::setup().config(ON).start().await;
     let odd = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop",
-        "message":{"role":"assistant","content":"half \ud800"}}],"usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
+        "message":{"role":"assistant","content":"half \ud800"}}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}"#;
     world.upstream("alpha").replies(Reply::whole(200, odd)).once();
     world.upstream("alpha").answers("hello there").always();
     let ask = world.ask("alpha/m");

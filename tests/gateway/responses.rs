@@ -61,7 +61,8 @@ fn own(text: &str) -> String {
         "id": "resp_of_the_provider", "object": "response", "created_at": 1, "status": "completed", "model": "m-1",
         "output": [{ "id": "msg_p", "type": "message", "status": "completed", "role": "assistant",
             "content": [{ "type": "output_text", "text": text, "annotations": [] }] }],
-        "previous_response_id": null, "x_unknown": [1, 2.50],
+        "previous_response_id": null, "x_unknown": [1, 2.50], "error": null, "incomplete_details": null,
+        "instructions": null, "metadata": {}, "parallel_tool_calls": true, "tool_choice": "auto", "tools": [],
         "usage": { "input_tokens": 10, "input_tokens_details": { "cached_tokens": 4 }, "output_tokens": 5,
             "output_tokens_details": { "reasoning_tokens": 2 }, "total_tokens": 15 },
     })
@@ -272,7 +273,10 @@ async fn a_provider_of_the_same_dialect_gets_what_was_sent_and_says_what_it_says
         format!("event: {kind}\ndata: {event}\n\n")
     };
     let response: Value = serde_json::from_str(&own("hello")).unwrap();
-    let delta = event("response.output_text.delta", 1, json!({ "delta": "hello", "x": 2.5 }));
+    let place = json!({ "item_id": "msg_p", "output_index": 0, "content_index": 0, "logprobs": [] });
+    let mut said = json!({ "delta": "hello", "x": 2.5 });
+    said.as_object_mut().unwrap().extend(place.as_object().unwrap().clone());
+    let delta = event("response.output_text.delta", 1, said);
     let stream = [
         event("response.created", 0, json!({ "response": response })),
         delta.clone(),

@@ -131,6 +131,13 @@ impl Provider {
         }
     }
 
+    /// How to ask for a response where the provider is asked for chats mostly; `None` when it has none.
+    pub fn responding(&self) -> Option<&'static dyn Adapter> {
+        let usual = self.dialects.first().copied().filter(|usual| usual.form() == Dialect::Openai)?;
+        let has = self.dialects.contains(&Dialect::Responses);
+        has.then(|| providers::at(usual, Dialect::Responses)).flatten()
+    }
+
     /// Whether the catalogue or the configuration has this very model.
     pub fn lists(&self, model: &ModelId) -> bool {
         self.models.contains_key(model)

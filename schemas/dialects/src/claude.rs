@@ -74,6 +74,11 @@ const NEW: Claude = Claude {
     goes_on: false,
 };
 
+/// Whether the model is Anthropic's own; others in its dialect are copies'.
+pub(crate) fn is_claude(model: &str) -> bool {
+    model.contains("claude")
+}
+
 impl Claude {
     /// The word for an effort, of those that the model takes.
     pub(crate) fn word(self, effort: Effort) -> &'static str {

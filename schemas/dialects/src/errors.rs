@@ -23,6 +23,23 @@ pub struct ErrorParts {
     pub param: Option<String>,
 }
 
+/// Members that hold an error in an answer of status 200 that holds nothing else.
+const TELLING: [&str; 8] =
+    ["message", "msg", "detail", "errors", "error_msg", "error_code", "base_resp", "errorMessage"];
+
+/// Whether an answer that is not what was asked for says what is wrong. Such a status may say that all is well.
+pub(crate) fn tells(answer: &[u8]) -> bool {
+    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(answer) else { return false };
+    let says = |name: &str| match fields.get(name) {
+        None | Some(Value::Null | Value::Bool(_)) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(Value::Number(number)) => number.as_u64() != Some(0),
+        Some(Value::Object(fields)) => fields.get("status_code").is_none_or(|code| *code != 0),
+    };
+    TELLING.iter().any(|name| says(name))
+}
+
 /// The failure that an error event holds.
 pub fn within_stream(data: &[u8]) -> Failure {
     match serde_json::from_slice::<Value>(data) {
@@ -117,7 +134,10 @@ fn kind_of_word(word: &str) -> Option<FailureKind> {
 
 impl ErrorParts {
     /// The parts of a JSON error. Shapes: `{"error": {…}}`, `{"error": "…"}`, `{"message": …}`, `{"detail": …}`,
-    /// `{"errors": […]}`, a list of any of these, or a text.
+    /// `{"errors": […]}`, `{"base_resp": {"status_code", "status_msg"}}`, `{"error_code", "error_msg"}`, a list of any of
+    /// these, or a text.
+    /// Sources of the last ones: <https://platform.minimax.io/docs/api-reference/errorcode>,
+    /// <https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlmyncueh>.
     pub fn of(value: &Value) -> Self {
         let fields = match value {
             Value::String(text) => return Self { message: Some(tidy(text)), ..Self::default() },
@@ -127,12 +147,13 @@ impl ErrorParts {
         };
         let text = |names: &[&str]| names.iter().find_map(|name| word(fields.get(*name)?));
         let own = Self {
-            message: text(&["message", "msg", "Message"]).map(|message| tidy(&message)),
-            code: text(&["code", "error_code"]).map(|code| tidy(&code)),
+            message: text(&["message", "msg", "Message", "error_msg", "status_msg", "errorMessage"])
+                .map(|message| tidy(&message)),
+            code: text(&["code", "error_code", "status_code", "errorCode"]).map(|code| tidy(&code)),
             class: text(&["type", "error_type"]),
             param: text(&["param"]).or_else(|| place(fields.get("loc")?)).map(|param| tidy(&param)),
         };
-        let inner = ["error", "detail", "errors", "message"].into_iter().find_map(|name| {
+        let inner = ["error", "detail", "errors", "base_resp", "message"].into_iter().find_map(|name| {
             fields.get(name).map(Self::of).filter(|inner| inner.message.is_some() || inner.code.is_some())
         });
         let Some(inner) = inner else { return own };

@@ -45,6 +45,8 @@ pub mod openai;
 mod opening;
 pub mod overflow;
 pub mod provider;
+#[cfg(test)]
+mod recorded;
 pub mod responses;
 #[cfg(test)]
 mod robust;

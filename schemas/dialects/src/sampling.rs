@@ -3,6 +3,7 @@
 //! Sources: <https://platform.openai.com/docs/guides/reasoning>, <https://platform.openai.com/docs/guides/latest-model>,
 //! <https://learn.microsoft.com/en-us/azure/ai-foundry/openai/how-to/reasoning>.
 
+use crate::json::{Fields, items};
 use serde_json::Value;
 
 /// The sampling that such a model fixes, each at 1: another value is a 400 there.
@@ -28,6 +29,23 @@ pub(crate) fn is_fixed(model: &str, effort: Option<&str>) -> bool {
     }
 }
 
+/// Whether OpenAI serves this chat as a response alone: its newest models that think call no functions in a chat.
+/// Source: <https://github.com/BerriAI/litellm/issues/33221>, in OpenAI's own words: "Function tools with reasoning_effort are
+/// not supported for gpt-5.6-sol in /v1/chat/completions. Please use /v1/responses instead."
+pub fn needs_responses(model: &str, chat: &[u8]) -> bool {
+    let Some(version) = bare(model).strip_prefix("gpt-5.").filter(|_| reasons(model)) else { return false };
+    let digits = version.bytes().take_while(u8::is_ascii_digit).count();
+    let minor: u32 = version[..digits].parse().unwrap_or(0);
+    if minor < 4 || memchr::memmem::find(chat, b"\"tools\"").is_none() {
+        return false;
+    }
+    let Some(fields) = std::str::from_utf8(chat).ok().and_then(|chat| Fields::read(chat).ok()) else { return false };
+    let has_tools = fields.get("tools").is_some_and(|tools| !items(tools).is_empty());
+    let effort = fields.last("reasoning_effort").filter(|effort| *effort != "null");
+    // The default effort of the older ones is `none`.
+    has_tools && effort.map_or(minor >= 6, |effort| effort != "\"none\"")
+}
+
 /// Whether this value is what the model would take anyway.
 pub(crate) fn is_default(value: &Value) -> bool {
     value.is_null() || value.as_f64() == Some(1.0)
@@ -45,6 +63,24 @@ fn is_of(name: &str, series: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn newer_models_that_think_call_functions_in_a_response_alone() {
+        let tools = r#""tools":[{"type":"function"}]"#;
+        for (model, chat, needs) in [
+            ("gpt-5.6-sol", format!("{{{tools}}}"), true),
+            ("openai/gpt-5.6", format!("{{{tools},\"reasoning_effort\":\"low\"}}"), true),
+            ("gpt-5.6-sol", format!("{{{tools},\"reasoning_effort\":\"none\"}}"), false),
+            ("gpt-5.4", format!("{{{tools}}}"), false),
+            ("gpt-5.4", format!("{{{tools},\"reasoning_effort\":\"high\"}}"), true),
+            ("gpt-5.2", format!("{{{tools},\"reasoning_effort\":\"high\"}}"), false),
+            ("gpt-5.6-chat-latest", format!("{{{tools}}}"), false),
+            ("gpt-5.6-sol", "{\"tools\":[]}".to_owned(), false),
+            ("gpt-5.6-sol", "{}".to_owned(), false),
+        ] {
+            assert_eq!(needs_responses(model, chat.as_bytes()), needs, "{model} {chat}");
+        }
+    }
 
     #[test]
     fn models_that_think_fix_their_sampling_unless_they_are_told_not_to_think() {

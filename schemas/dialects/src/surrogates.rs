@@ -260,7 +260,7 @@ mod tests {
         let text = said(&[r"\ud83d", r"\ude00"], Form::Own);
         assert!(text.contains(r#""content":"\ud83d""#) && text.contains(r#""content":"\ude00""#), "{text}");
         let wanted = Wanted { operation: Operation::Chat, form: Form::Own, delivery: Delivery::Whole };
-        let body: Bytes = r#"{"choices":[{"index":0,"message":{"content":"\ud83d"}}],"x":"\ude00"}"#.into();
+        let body: Bytes = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"\ud83d"},"finish_reason":"stop"}],"x":"\ude00"}"#.into();
         assert_eq!(read_whole(&Openai, wanted, &body).unwrap().bytes, body);
         let agnostic = Wanted { form: Form::Agnostic, ..wanted };
         let whole = read_whole(&Openai, agnostic, &body).unwrap().bytes;

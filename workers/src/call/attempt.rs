@@ -11,6 +11,7 @@ use crate::providers::Adapter;
 use crate::retry::Policy;
 use crate::sink::FrameSink;
 use bytes::Bytes;
+use penstock_dialects::openai::provider::needs_responses;
 use penstock_dialects::provider::{Form, Quirk, Wanted};
 use penstock_runtime::clock;
 use penstock_runtime::schedule::full_jitter;
@@ -234,6 +235,15 @@ impl CallContext {
         }
     }
 
+    /// A chat that its model only answers as a response, where the provider has these too.
+    fn as_response(&self, envelope: &Envelope, body: &Bytes) -> Option<(&'static dyn Adapter, Bytes)> {
+        let is_open = envelope.operation == Operation::Chat && envelope.dialect.form() != Dialect::Responses;
+        let adapter = self.provider.responding().filter(|_| is_open)?;
+        let chat = envelope.agnostic(body)?;
+        let model = envelope.plan.current().target.model.as_str();
+        needs_responses(model, &chat).then_some((adapter, chat))
+    }
+
     /// How to speak to the provider, and the request in the form for it.
     pub(crate) fn words(
         &self,
@@ -242,6 +252,9 @@ impl CallContext {
         card: Option<&ModelCard>,
     ) -> Option<(&'static dyn Adapter, Form, Bytes)> {
         let native = envelope.native(body);
+        if let Some((adapter, chat)) = self.as_response(envelope, body) {
+            return Some((adapter, Form::Agnostic, chat));
+        }
         let (adapter, form) = self.provider.speak(envelope.dialect, native.is_some(), (envelope.operation, card))?;
         let body = match form {
             Form::Own => native?,

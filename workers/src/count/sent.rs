@@ -139,6 +139,7 @@ fn gather_lines(bytes: &[u8], words: &mut Words) {
 /// Adds the words in a piece of JSON, complete or not.
 fn gather(json: &[u8], words: &mut Words) {
     let mut at = 0;
+    let mut thought: &[u8] = &[];
     while let Some(quote) = memchr(b'"', &json[at..]) {
         let start = at + quote + 1;
         let Some(end) = end_of_text(json, start) else { return };
@@ -150,8 +151,14 @@ fn gather(json: &[u8], words: &mut Words) {
             at = end_of_value(json, value);
         } else if json[value] == b'"' && WORDS.contains(&name) {
             let Some(end) = end_of_text(json, value + 1) else { return };
-            if let Ok(text) = serde_json::from_slice::<String>(&json[value..=end]) {
+            // A thought may stand under both of its names.
+            let (spelled, is_thought) = (&json[value..=end], matches!(name, b"reasoning" | b"reasoning_content"));
+            let is_again = is_thought && spelled == thought;
+            if let Some(text) = serde_json::from_slice::<String>(spelled).ok().filter(|_| !is_again) {
                 words.add(&text);
+            }
+            if is_thought {
+                thought = if is_again { &[] } else { spelled };
             }
             at = end + 1;
         } else if json[value] == b'"' {
@@ -229,6 +236,7 @@ mod tests {
                 "one two",
             ),
             (r#"{"reasoning_content":"a","reasoning_details":[{"text":"a]\"}"}],"content":"b"}"#, "ab"),
+            (r#"{"reasoning":"a","content":null,"reasoning_content":"a"}"#, "a"),
             (
                 "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}\n\n",
                 "hi",

@@ -23,8 +23,6 @@ pub(super) struct Fill {
     object: &'static str,
     created: u64,
     model: String,
-    /// Whether its stream lacks something, which its first event tells.
-    is_needed: Option<bool>,
 }
 
 impl Fill {
@@ -37,7 +35,7 @@ impl Fill {
             _ => return None,
         };
         let (id, created) = (format!("chatcmpl-{id}"), clock::now().0 / 1_000_000);
-        Some(Self { id, object, created, model: model.as_str().to_owned(), is_needed: None })
+        Some(Self { id, object, created, model: model.as_str().to_owned() })
     }
 
     /// A whole answer with what it lacked.
@@ -46,14 +44,11 @@ impl Fill {
     }
 
     /// Writes events of a stream with what they lacked.
-    pub(super) fn put_on(&mut self, events: &[u8], out: &mut BytesMut) {
-        if self.is_needed == Some(false) {
-            return out.extend_from_slice(events);
-        }
+    pub(super) fn put_on(&self, events: &[u8], out: &mut BytesMut) {
         for line in events.split_inclusive(|byte| *byte == b'\n') {
             let json = if line.starts_with(EVENT) { &line[EVENT.len() - 1..] } else { &[] };
-            let is_needed = !json.is_empty() && *self.is_needed.get_or_insert_with(|| lacks(json));
-            match self.filled(json).filter(|_| is_needed) {
+            let is_needed = !json.is_empty() && lacks(json);
+            match is_needed.then(|| self.filled(json)).flatten() {
                 None => out.extend_from_slice(line),
                 Some(filled) => {
                     out.extend_from_slice(b"data: ");
@@ -68,7 +63,9 @@ impl Fill {
     fn filled(&self, json: &[u8]) -> Option<Vec<u8>> {
         let mut answer: Map<String, Value> = serde_json::from_slice(json).ok()?;
         answer.get("choices")?;
-        let is_nothing = |value: Option<&Value>| value.is_none_or(|value| value.is_null() || value == "");
+        let is_nothing =
+            |value: Option<&Value>| value.is_none_or(|value| value.is_null() || value == "" || *value == 0);
+        let before = answer.clone();
         let own: [(&str, Value); 4] = [
             ("id", self.id.as_str().into()),
             ("object", self.object.into()),
@@ -79,6 +76,9 @@ impl Fill {
             if is_nothing(answer.get(name)) {
                 answer.insert(name.to_owned(), value);
             }
+        }
+        if answer == before {
+            return None;
         }
         serde_json::to_vec(&answer).ok()
     }
@@ -94,9 +94,21 @@ impl Exchange<'_> {
     }
 }
 
-/// Whether a part of the head is nowhere. A call in it may have an `id` too: an answer that lacks its id alone passes.
+/// Whether a part of the head is nowhere, or there without a value. What a choice holds may have an `id` too: where choices
+/// come first, an answer that lacks its id alone is looked into.
 fn lacks(json: &[u8]) -> bool {
-    HEAD.iter().any(|name| memmem::find(json, name).is_none())
+    let value = |name: &[u8]| {
+        let at = memmem::find(json, name)?;
+        Some((at, json[at + name.len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start()))
+    };
+    let choices = memmem::find(json, b"\"choices\"").unwrap_or(json.len());
+    HEAD.iter().any(|name| match value(name) {
+        None => true,
+        Some((at, value)) => {
+            let is_calls = *name == HEAD[0] && at > choices && memmem::find(json, b"\"tool_calls\"").is_some();
+            is_calls || [b"\"\"".as_slice(), b"null", b"0,", b"0}"].iter().any(|none| value.starts_with(none))
+        }
+    })
 }
 
 #[cfg(test)]
@@ -106,7 +118,7 @@ mod tests {
 
     fn fill(is_stream: bool) -> Fill {
         let (object, model) = (if is_stream { "chat.completion.chunk" } else { "chat.completion" }, "m".to_owned());
-        Fill { id: "chatcmpl-1".to_owned(), object, created: 7, model, is_needed: None }
+        Fill { id: "chatcmpl-1".to_owned(), object, created: 7, model }
     }
 
     #[test]
@@ -116,6 +128,9 @@ mod tests {
         assert_eq!(whole(complete), complete);
         let filled: Value = serde_json::from_slice(&whole("{\n \"id\": \"c\", \"choices\": [1]}")).unwrap();
         assert_eq!(filled, json!({"id": "c", "choices": [1], "object": "chat.completion", "created": 7, "model": "m"}));
+        let call =
+            r#"{"choices": [{"message": {"tool_calls": [{"id": "a"}]}}], "object": "o", "created": 1, "model": "x"}"#;
+        assert_eq!(serde_json::from_slice::<Value>(&whole(call)).unwrap()["id"], "chatcmpl-1");
         let error = r#"{"error": {"message": "x"}}"#;
         assert_eq!(whole(error), error);
     }
@@ -123,7 +138,7 @@ mod tests {
     #[test]
     fn all_chunks_of_a_stream_that_lacks_something_are_filled() {
         let written = |events: &str| {
-            let (mut fill, mut out) = (fill(true), BytesMut::new());
+            let (fill, mut out) = (fill(true), BytesMut::new());
             fill.put_on(events.as_bytes(), &mut out);
             String::from_utf8(out.to_vec()).unwrap()
         };
@@ -133,7 +148,11 @@ mod tests {
             "data: {{\"choices\":[1],{own},\"model\":\"m\"}}\n\n: x\n\ndata: {{\"choices\":[2],\"model\":\"y\",{own}}}\n\ndata: [DONE]\n\n"
         );
         assert_eq!(written(lacking), expected);
-        let complete = "data: {\"id\": \"c\", \"object\": \"o\", \"created\": 1, \"model\": \"x\", \"choices\": []}\n\ndata: {\"choices\":[2]}\n\n";
-        assert_eq!(written(complete), complete);
+        let complete =
+            "data: {\"id\": \"c\", \"object\": \"o\", \"created\": 1, \"model\": \"x\", \"choices\": []}\n\n";
+        assert_eq!(written(&complete.repeat(2)), complete.repeat(2));
+        let late = "data: {\"id\":\"\",\"object\":\"o\",\"created\":1,\"model\":null,\"choices\":[]}\n\n";
+        let filled = "data: {\"id\":\"chatcmpl-1\",\"object\":\"o\",\"created\":1,\"model\":\"m\",\"choices\":[]}\n\n";
+        assert_eq!(written(&format!("{complete}{late}")), format!("{complete}{filled}"));
     }
 }

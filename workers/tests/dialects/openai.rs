@@ -44,14 +44,16 @@ fn whole_replies_are_understood() {
     }
 }
 
-/// What an event says, without the role that the first chunk of a stream gets where it has none.
+/// What an event adds to the first answer, without the role that the first chunk of a stream gets where it has none. What
+/// stands around that is mended for strict clients, as `schemas/dialects/src/recorded` has it.
 fn said(event: &[u8]) -> Value {
     let event = events([event]).into_iter().next().expect("it is an event");
-    let mut chunk: Value = serde_json::from_slice(&event.data).expect("it is a chunk");
-    if let Some(delta) = chunk["choices"][0]["delta"].as_object_mut() {
+    let chunk: Value = serde_json::from_slice(&event.data).expect("it is a chunk");
+    let mut delta = chunk.pointer("/choices/0/delta").cloned().unwrap_or_default();
+    if let Some(delta) = delta.as_object_mut() {
         delta.remove("role");
     }
-    chunk
+    delta
 }
 
 /// Each event's step in a word, with what passes as it came; and how the stream ends.
@@ -68,7 +70,14 @@ fn read_stream(stream: &[u8], delivery: Delivery) -> Value {
                 return json!({"steps": steps.join(" "), "failure": failure, "so_far": observed(reader.observed())});
             }
         };
-        assert!(bytes == event.raw || said(&bytes) == said(&event.raw), "{}", String::from_utf8_lossy(&bytes));
+        // What the provider left unsaid stands before its last word, and a comment has no blank line.
+        let is_last = reader.is_done() && bytes.ends_with(&event.raw);
+        let is_comment = event.data.is_empty() && event.raw.starts_with(&bytes);
+        assert!(
+            bytes == event.raw || is_last || is_comment || said(&bytes) == said(&event.raw),
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
         steps.push(word);
     }
     let last = reader.finish();

@@ -1,9 +1,10 @@
 //! Reads what Mistral's answers spell otherwise than OpenAI's: content in pieces, thoughts among them.
 //! Source: <https://docs.mistral.ai/capabilities/reasoning/>.
 
+use crate::openai::provider::pieces;
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// A whole answer as OpenAI would give it.
 ///
@@ -24,7 +25,7 @@ pub(super) fn mend(answer: &mut Value) -> Result<(), Failure> {
     for choice in choices.into_iter().flatten().filter_map(Value::as_object_mut) {
         for name in ["message", "delta"] {
             if let Some(Value::Object(said)) = choice.get_mut(name) {
-                mend_content(said);
+                pieces::join(said);
             }
         }
         if choice.get("finish_reason").is_some_and(|reason| reason == "error") {
@@ -33,29 +34,4 @@ pub(super) fn mend(answer: &mut Value) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn mend_content(said: &mut Map<String, Value>) {
-    let Some(Value::Array(pieces)) = said.get("content") else { return };
-    let (mut text, mut thought, mut references) = (String::new(), String::new(), Vec::new());
-    for piece in pieces {
-        match piece["type"].as_str() {
-            Some("thinking") => match &piece["thinking"] {
-                Value::String(thinking) => thought.push_str(thinking),
-                thinking => {
-                    let texts = thinking.as_array().into_iter().flatten().filter_map(|piece| piece["text"].as_str());
-                    thought.extend(texts);
-                }
-            },
-            Some("reference") => references.push(piece.clone()),
-            _ => text.push_str(piece["text"].as_str().unwrap_or_default()),
-        }
-    }
-    said.insert("content".to_owned(), text.into());
-    if !thought.is_empty() {
-        said.insert("reasoning_content".to_owned(), thought.into());
-    }
-    if !references.is_empty() {
-        said.insert("references".to_owned(), references.into());
-    }
 }

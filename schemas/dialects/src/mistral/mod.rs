@@ -43,6 +43,8 @@ impl ProviderFormat for Mistral {
         }
         match (wanted.form, wanted.operation) {
             (Form::Agnostic, Operation::Chat) => Openai.read_whole(wanted, &answer::whole(body)?),
+            // Its own pieces are none that its own clients could not read.
+            (Form::Own, Operation::Chat) => Ok(Whole { bytes: body.clone(), ..Openai.read_whole(wanted, body)? }),
             _ => Openai.read_whole(wanted, body),
         }
     }

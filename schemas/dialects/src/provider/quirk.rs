@@ -47,6 +47,10 @@ pub enum Quirk {
     /// Takes images as data URLs only: the worker fetches those that are addresses. Source:
     /// <https://docs.ollama.com/api/openai-compatibility>.
     NoUrls,
+    /// Gives vectors as lists of numbers alone: asked for base64, it refuses or gives none. They are encoded here. Applied to the
+    /// caller's own bytes. Sources: <https://github.com/plastic-labs/honcho/issues/932>,
+    /// <https://www.alibabacloud.com/help/en/model-studio/embedding-interfaces-compatible-with-openai>.
+    FloatVectors,
     /// Takes `content` as one text only, unless there are images in it.
     TextContent,
 }

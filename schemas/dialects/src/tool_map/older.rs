@@ -42,7 +42,7 @@ mod tests {
         let delta =
             |delta: Value, reason: Value| json!({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]});
         let pieces = [
-            delta(json!({"content": "a"}), Value::Null),
+            delta(json!({"content": "a", "role": "assistant"}), Value::Null),
             delta(json!({"tool_calls": [tool(0, json!("f"), "")]}), Value::Null),
             delta(json!({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}), Value::Null),
             delta(json!({"tool_calls": [tool(1, json!("g"), "{}")]}), Value::Null),
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                (json!({"content": "a"}), Value::Null),
+                (json!({"content": "a", "role": "assistant"}), Value::Null),
                 call(json!({"name": "f", "arguments": ""})),
                 call(json!({"arguments": "{}"})),
                 (json!({}), Value::Null),

@@ -2,6 +2,7 @@
 //! Source: <https://platform.claude.com/docs/en/api/messages>.
 
 mod answer;
+mod cache_marks;
 mod content;
 mod errors;
 mod gathered;

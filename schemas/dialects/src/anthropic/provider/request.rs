@@ -2,8 +2,8 @@
 //! agnostic form. Source: <https://platform.claude.com/docs/en/api/messages/create>.
 
 use super::wire::{Mark, Request};
-use super::{messages, thinking, tools};
-use crate::claude::Claude;
+use super::{cache_marks, messages, thinking, tools};
+use crate::claude::{Claude, is_claude};
 use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
 use crate::json::{Edit, Fields, text};
 use crate::openai::provider::parts::lift_shown;
@@ -44,7 +44,7 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     };
     let mut fit = Fit::new(ask.unsupported);
     let body = match ask.wanted.form {
-        Form::Own => own(ask)?,
+        Form::Own => own(ask, &mut fit)?,
         Form::Agnostic => agnostic(ask, &mut fit)?,
     };
     Ok(Spelled { path: RequestPath::fixed(path), headers: headers(ask)?, body, dropped: fit.dropped() })
@@ -67,8 +67,13 @@ fn headers(ask: &FormatRequest<'_>) -> Result<HeaderMap, Failure> {
 }
 
 /// The caller's bytes, every other one as it came.
-fn own(ask: &FormatRequest<'_>) -> Result<Bytes, Failure> {
+fn own(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
     let body = text(ask.body)?;
+    let unmarked = if is_claude(ask.model.as_str()) { None } else { cache_marks::without_age(body)? };
+    if unmarked.is_some() {
+        fit.omit("cache_control.ttl");
+    }
+    let body = unmarked.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
     let mut edit = Edit::of(body);
     edit.set(&fields, "model", &json!(ask.model.as_str()).to_string());

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 /// What Google's own guide says to send where a call of Gemini 3 or later comes from elsewhere and has no signature.
 /// Source: <https://ai.google.dev/gemini-api/docs/thought-signatures#faqs>.
-const UNSIGNED: &str = "skip_thought_signature_validator";
+pub(super) const UNSIGNED: &str = "skip_thought_signature_validator";
 
 /// One turn.
 #[derive(Debug, Serialize)]

@@ -1,9 +1,11 @@
 //! Requests in the dialect itself: bytes stay as they are, save for the model's name where a body repeats it.
 
 use super::Service;
+use super::contents::UNSIGNED;
 use super::resource::{name, path};
+use super::thinking::Generation;
 use crate::fit::wrong;
-use crate::json::{Edit, Fields, text};
+use crate::json::{Edit, Fields, items, text};
 use crate::provider::{FormatRequest, Spelled, json_headers, unsupported};
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
@@ -14,6 +16,9 @@ pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled
     let body = text(ask.body)?;
     let roles = if service == Service::Vertex { with_roles(body)? } else { None };
     let body = roles.as_deref().unwrap_or(body);
+    let is_signed = ask.wanted.operation == Operation::Chat && Generation::of(ask.model.as_str()).is_signed();
+    let signed = if is_signed { with_signatures(body)? } else { None };
+    let body = signed.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
     let model = serde_json::json!(name(ask, service)?).to_string();
     let (method, body) = match ask.wanted.operation {
@@ -49,6 +54,34 @@ fn with_roles(body: &str) -> Result<Option<String>, Failure> {
         if inner.last("role").is_none_or(|role| matches!(role, "null" | "\"\"")) {
             edit.replace(content.get(), set(content.get(), &inner, "role", "\"user\""));
             is_changed = true;
+        }
+    }
+    Ok(is_changed.then(|| edit.finish()))
+}
+
+/// The body with the word that Google gives for it in the first call of each turn that has no signature: one that another
+/// model made, which Gemini 3 refuses. `None` when each has one.
+fn with_signatures(body: &str) -> Result<Option<String>, Failure> {
+    if !["functionCall", "function_call"].iter().any(|name| body.contains(name)) {
+        return Ok(None);
+    }
+    let fields = Fields::read(body)?;
+    let mut edit = Edit::of(body);
+    let mut is_changed = false;
+    for content in fields.get("contents").into_iter().flat_map(items) {
+        let Ok(content) = Fields::read(content.get()) else { continue };
+        for part in content.get("parts").into_iter().flat_map(items) {
+            let Ok(inner) = Fields::read(part.get()) else { continue };
+            let has = |names: [&str; 2]| names.iter().any(|name| inner.last(name).is_some_and(|value| value != "null"));
+            if !has(["functionCall", "function_call"]) {
+                continue;
+            }
+            if !has(["thoughtSignature", "thought_signature"]) {
+                let word = serde_json::json!(UNSIGNED).to_string();
+                edit.replace(part.get(), set(part.get(), &inner, "thoughtSignature", &word));
+                is_changed = true;
+            }
+            break;
         }
     }
     Ok(is_changed.then(|| edit.finish()))
@@ -93,6 +126,21 @@ fn count<'a>(body: &'a str, fields: &Fields<'a>, model: &str, service: Service) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_call_of_a_turn_that_another_model_made_gets_googles_own_word() {
+        let sent = |parts: &str| {
+            with_signatures(&format!(r#"{{"contents":[{{"role":"model","parts":[{parts}]}}]}}"#)).unwrap()
+        };
+        let call = r#"{"functionCall":{"name":"f","args":{"n":1.50}}}"#;
+        let signed = r#"{"functionCall":{"name":"f","args":{}},"thoughtSignature":"s"}"#;
+        let word =
+            r#"{"functionCall":{"name":"f","args":{"n":1.50}},"thoughtSignature":"skip_thought_signature_validator"}"#;
+        let of = |parts: &str| Some(format!(r#"{{"contents":[{{"role":"model","parts":[{parts}]}}]}}"#));
+        assert_eq!(sent(&format!("{call},{call}")), of(&format!("{word},{call}")));
+        assert_eq!(sent(&format!("{signed},{call}")), None);
+        assert_eq!(sent(r#"{"text":"functionCall"}"#), None);
+    }
 
     #[test]
     fn contents_without_a_role_are_the_users_at_vertex() {

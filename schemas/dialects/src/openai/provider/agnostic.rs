@@ -1,7 +1,9 @@
 //! Answers of OpenAI and its copies in the agnostic form, strictly: whoever reads them on may rely on the types in
 //! `penstock_schemas::chat`. Odd spellings of copies are mended here, by their fields. Knows nothing of whose answer it is.
 
-use super::calls::Calls;
+use super::calls::{self, Calls};
+use super::frame::{self, Piece};
+use super::{likelihoods, pieces};
 use crate::{most, surrogates};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -12,6 +14,8 @@ use std::collections::HashSet;
 #[derive(Debug, Default)]
 pub(crate) struct Mender {
     calls: Calls,
+    /// The choices of a stream that were seen: the first piece of each has a role.
+    opened: Vec<u64>,
 }
 
 impl Mender {
@@ -23,22 +27,16 @@ impl Mender {
     pub(crate) fn mend(&mut self, json: &Bytes) -> Result<Bytes, Failure> {
         let broken = || Failure::provider(FailureKind::Broken, "the provider's answer is not JSON");
         let Ok(Value::Object(mut answer)) = serde_json::from_slice(json) else { return Err(broken()) };
-        for (name, is_right) in [
-            ("id", Value::is_string as fn(&Value) -> bool),
-            ("object", Value::is_string),
-            ("model", Value::is_string),
-            ("created", Value::is_u64),
-            ("choices", Value::is_array),
-            ("usage", Value::is_object),
-        ] {
+        for (name, is_right) in [("object", Value::is_string as fn(&Value) -> bool), ("choices", Value::is_array)] {
             if answer.get(name).is_some_and(|value| !is_right(value)) {
                 answer.shift_remove(name);
             }
         }
-        // The figures travel apart, read and checked; here they could only be misread.
-        if answer.get("usage").is_some_and(|usage| !usage["prompt_tokens"].is_u64()) {
-            answer.shift_remove("usage");
-        }
+        let choices = answer.get("choices").and_then(Value::as_array);
+        let is_whole = choices.is_some_and(|choices| {
+            choices.iter().any(|choice| choice.get("message").is_some() && choice.get("delta").is_none())
+        });
+        frame::mend(&mut answer, if is_whole { Piece::Whole } else { Piece::Chunk });
         let sources = sources(&mut answer);
         let choices = answer.entry("choices").or_insert_with(|| Value::Array(Vec::new()));
         for (place, choice) in choices.as_array_mut().into_iter().flatten().enumerate() {
@@ -59,9 +57,9 @@ impl Mender {
         let is_one = |index: &u64| u32::try_from(*index).is_ok();
         let index = choice.get("index").and_then(Value::as_u64).filter(is_one).unwrap_or(place);
         choice.insert("index".to_owned(), index.into());
+        likelihoods::mend(choice);
         let reason = choice.get("finish_reason").and_then(Value::as_str).and_then(finish_reason);
         let reason = reason.map(ToOwned::to_owned);
-        choice.insert("finish_reason".to_owned(), reason.clone().into());
         // The sequence that ended the answer, as vLLM and SGLang have it; the number of a token is none.
         let met =
             ["stop_reason", "matched_stop"].iter().find_map(|name| choice.get(*name)?.as_str().map(str::to_owned));
@@ -75,11 +73,22 @@ impl Mender {
         }
         if let Value::Object(said) = said {
             mend_text(said, is_delta);
+            if is_delta && !self.opened.contains(&index) {
+                self.opened.push(index);
+                said.entry("role").or_insert_with(|| "assistant".into());
+            }
             self.mend_calls(said, index, is_delta);
             if reason.is_some() && is_delta {
                 self.end_calls(said, index);
             }
         }
+        // Agents go on by this word: one that has called a tool has not merely stopped.
+        let has_called = self.calls.has_called(index) || !is_delta && choice["message"].get("tool_calls").is_some();
+        let reason = match reason {
+            Some(reason) if reason == "stop" && has_called => Some("tool_calls".to_owned()),
+            reason => reason,
+        };
+        choice.insert("finish_reason".to_owned(), reason.into());
     }
 
     fn mend_calls(&mut self, said: &mut Map<String, Value>, choice: u64, is_delta: bool) {
@@ -88,16 +97,16 @@ impl Mender {
             let call = serde_json::json!([{ "index": 0, "type": "function", "function": call }]);
             said.entry("tool_calls").or_insert(call);
         }
-        if !said.get("tool_calls").is_some_and(Value::is_array) {
-            said.shift_remove("tool_calls");
-            return;
-        }
-        let Some(Value::Array(calls)) = said.shift_remove("tool_calls") else { return };
+        let calls = calls::taken(said);
         let mut mended: Vec<Value> = Vec::with_capacity(calls.len());
         let mut ids = HashSet::new();
         for (place, call) in calls.into_iter().enumerate() {
             let Value::Object(mut call) = call else { continue };
-            call.retain(|name, value| !matches!(name.as_str(), "id" | "type") || value.is_string());
+            call.retain(|name, value| match name.as_str() {
+                "id" => value.is_string(),
+                "type" => value.is_string() && value != "",
+                _ => true,
+            });
             let theirs = call.get("index").and_then(Value::as_u64).unwrap_or(place as u64);
             if call.get("id").and_then(Value::as_str).is_some_and(|id| !id.is_empty()) {
                 call.entry("type").or_insert_with(|| "function".into());
@@ -107,9 +116,12 @@ impl Mender {
                 mended.extend(self.calls.add(choice, theirs, call));
             } else {
                 call.shift_remove("index");
-                tell_apart(&mut call, &mut ids);
-                mend_halves(&mut call);
-                mended.push(Value::Object(call));
+                for mut call in calls::unglued(call) {
+                    calls::say_none(&mut call);
+                    tell_apart(&mut call, &mut ids);
+                    mend_halves(&mut call);
+                    mended.push(Value::Object(call));
+                }
             }
         }
         if !mended.is_empty() {
@@ -117,14 +129,15 @@ impl Mender {
         }
     }
 
-    /// The calls of a choice that has ended go out, also those that nobody has named.
+    /// The calls of a choice that has ended go out, also those that nobody has named, and those without arguments have none.
     fn end_calls(&mut self, said: &mut Map<String, Value>, choice: u64) {
-        let nameless = self.calls.nameless(choice);
-        if nameless.is_empty() {
+        let mut last = self.calls.nameless(choice);
+        last.extend(self.calls.without_arguments(choice));
+        if last.is_empty() {
             return;
         }
         let calls = said.entry("tool_calls").or_insert_with(|| Value::Array(Vec::new()));
-        calls.as_array_mut().into_iter().for_each(|calls| calls.extend(nameless.iter().cloned()));
+        calls.as_array_mut().into_iter().for_each(|calls| calls.append(&mut last));
     }
 }
 
@@ -177,7 +190,7 @@ pub(super) fn tell_apart(call: &mut Map<String, Value>, ids: &mut HashSet<String
     is_taken
 }
 
-fn mend_function(call: &mut Map<String, Value>) {
+pub(super) fn mend_function(call: &mut Map<String, Value>) {
     let Some(Value::Object(function)) = call.get_mut("function") else {
         call.shift_remove("function");
         return;
@@ -207,6 +220,7 @@ fn mend_halves(call: &mut Map<String, Value>) {
 }
 
 fn mend_text(said: &mut Map<String, Value>, is_delta: bool) {
+    pieces::join(said);
     // vLLM and OpenRouter call it `reasoning`, as the newer of two names; DeepSeek's is the agnostic one.
     if let Some(thought) = said.shift_remove("reasoning").filter(Value::is_string) {
         let known = said.get("reasoning_content").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
@@ -215,7 +229,7 @@ fn mend_text(said: &mut Map<String, Value>, is_delta: bool) {
         }
     }
     for name in ["role", "refusal", "reasoning_content"] {
-        if said.get(name).is_some_and(|value| !value.is_string()) {
+        if said.get(name).is_some_and(|value| !value.is_string() || name == "role" && value != "assistant") {
             said.shift_remove(name);
         }
     }
@@ -226,10 +240,7 @@ fn mend_text(said: &mut Map<String, Value>, is_delta: bool) {
     if !is_delta {
         said.entry("role").or_insert_with(|| "assistant".into());
     }
-    if let Some(Value::Array(parts)) = said.get("content") {
-        let text: String = parts.iter().filter_map(|part| part["text"].as_str()).collect();
-        said.insert("content".to_owned(), text.into());
-    } else if !said.get("content").is_some_and(Value::is_string) {
+    if !said.get("content").is_some_and(Value::is_string) {
         said.shift_remove("content");
         if !is_delta {
             said.insert("content".to_owned(), Value::Null);
@@ -242,17 +253,27 @@ fn mend_text(said: &mut Map<String, Value>, is_delta: bool) {
 pub(super) fn finish_reason(theirs: &str) -> Option<&str> {
     Some(match theirs.to_ascii_lowercase().as_str() {
         "" => return None,
-        "function_call" | "tool_use" | "tool_call" => "tool_calls",
-        "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" => "stop",
-        "length" | "max_tokens" | "model_length" | "model_context_window_exceeded" => "length",
+        "tool_calls" => "tool_calls",
+        "function_call" | "function_calls" | "tool_use" | "tool_call" => "tool_calls",
+        "stop" | "eos" | "eos_token" | "stop_sequence" | "stop_token" | "stop_str" | "end_turn" | "complete" => "stop",
+        "length"
+        | "max_tokens"
+        | "max_length"
+        | "max_new_tokens"
+        | "model_length"
+        | "model_context_window_exceeded" => "length",
         "content_filter"
         | "sensitive"
         | "guardrail_intervened"
         | "content_filtered"
         | "safety"
         | "recitation"
+        | "blocklist"
+        | "prohibited_content"
+        | "spii"
         | "refusal" => "content_filter",
-        _ => theirs,
+        // A word of the server's own; the ledger has it.
+        _ => "stop",
     })
 }
 
@@ -268,14 +289,14 @@ mod tests {
             (
                 json!({"id": 7, "created": 1.5, "usage": {}, "choices": [{"message": {"reasoning": "hm", "content": null, "tool_calls": [
                     {"function": {"name": "f", "arguments": {"n": 9_007_199_254_740_993_u64}}, "id": "a"}]}, "finish_reason": "tool_use"}]}),
-                json!({"choices": [{"message": {"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [
+                json!({"id": "7", "created": 1, "choices": [{"message": {"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [
                     {"function": {"name": "f", "arguments": "{\"n\":9007199254740993}"}, "id": "a", "type": "function"}]},
                     "finish_reason": "tool_calls", "index": 0}]}),
             ),
             (
                 json!({"choices": [{"message": {"content": [{"type": "text", "text": "a"}], "function_call": {"name": "f", "arguments": ""}}}]}),
                 json!({"choices": [{"index": 0, "finish_reason": null, "message": {"role": "assistant", "content": "a",
-                    "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": ""}}]}}]}),
+                    "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]}}]}),
             ),
         ] {
             let mended = Mender::default().mend(&theirs.to_string().into()).unwrap();
@@ -327,7 +348,7 @@ mod tests {
             let mended = Mender::default().mend(&chunk.to_string().into()).unwrap();
             serde_json::from_slice::<Value>(&mended).unwrap()["choices"][0]["delta"].clone()
         };
-        assert_eq!(delta(chunk(Value::Null)), json!({"content": "b"}));
+        assert_eq!(delta(chunk(Value::Null)), json!({"content": "b", "role": "assistant"}));
         let ended = delta(chunk(json!("stop")));
         assert_eq!(ended["annotations"][0]["url_citation"]["url"], "https://a.example");
         assert_eq!(ended["annotations"].as_array().unwrap().len(), 1);

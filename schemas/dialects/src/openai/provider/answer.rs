@@ -1,9 +1,11 @@
 //! The parts of an answer or of a chunk that the gateway reads. Knows nothing of what clients make of them: content is
 //! looked at only for whether there is any.
 
+use super::frame::{self, Head, Piece};
 use super::usage;
 use crate::errors::{ErrorParts, within};
 use crate::provider::Observed;
+use penstock_schemas::chat::CompletionChunk;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,6 +15,7 @@ use serde_json::error::Category;
 #[derive(Debug, Deserialize)]
 pub(super) struct Answer {
     id: Option<Value>,
+    created: Option<Value>,
     model: Option<Value>,
     system_fingerprint: Option<Value>,
     service_tier: Option<Value>,
@@ -109,6 +112,37 @@ impl Answer {
                 None => Failure::provider(kind, format!("the provider could not finish its answer ({reason})")),
             })
         })
+    }
+
+    /// Whether what stands around its choices is of other types than OpenAI's.
+    pub(super) fn is_odd(&self, piece: Piece) -> bool {
+        let head = Head {
+            id: self.id.as_ref(),
+            object: self.object.as_ref(),
+            created: self.created.as_ref(),
+            model: self.model.as_ref(),
+            service_tier: self.service_tier.as_ref(),
+            system_fingerprint: self.system_fingerprint.as_ref(),
+            usage: self.usage.as_ref(),
+        };
+        frame::is_odd(head, piece) || self.choices.is_none()
+    }
+
+    /// What a chunk of the same stream begins with. What is not known is empty.
+    pub(super) fn head(&self) -> CompletionChunk {
+        let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+        CompletionChunk {
+            id: text(&self.id),
+            object: "chat.completion.chunk".to_owned(),
+            created: self.created.as_ref().and_then(frame::seconds).unwrap_or(0),
+            model: text(&self.model),
+            ..CompletionChunk::default()
+        }
+    }
+
+    /// Whether it reports a usage where OpenAI does.
+    pub(super) fn tells_usage(&self) -> bool {
+        self.usage.as_ref().is_some_and(|usage| usage::read(usage).is_some())
     }
 
     /// Whether it reports a usage and nothing else.

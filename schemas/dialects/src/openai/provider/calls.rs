@@ -31,9 +31,33 @@ struct SeenCall {
     name: String,
     /// Whether a piece of it went out.
     is_out: bool,
+    /// Whether no argument came.
+    is_blank: bool,
     /// Arguments that wait for the name.
     held: String,
     arguments: Braces,
+    said: Said,
+}
+
+/// What arguments were said, to know them again: their length and sum.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    length: usize,
+    sum: crc32fast::Hasher,
+}
+
+impl Said {
+    fn and(mut self, arguments: &str) -> Self {
+        self.length += arguments.len();
+        self.sum.update(arguments.as_bytes());
+        self
+    }
+}
+
+impl PartialEq for Said {
+    fn eq(&self, other: &Self) -> bool {
+        self.length == other.length && self.sum.clone().finalize() == other.sum.clone().finalize()
+    }
 }
 
 impl Calls {
@@ -42,11 +66,74 @@ impl Calls {
         self.are_too_many
     }
 
-    /// Takes the next piece of a call. `None` when it waits for the call's name, or is of one call too many.
-    pub(super) fn add(&mut self, choice: u64, theirs: u64, mut call: Map<String, Value>) -> Option<Value> {
+    /// Takes the next piece of a call, which may be the end of one and the beginning of others. Nothing comes of it while it
+    /// waits for the call's name, nor of calls too many.
+    pub(super) fn add(&mut self, choice: u64, theirs: u64, call: Map<String, Value>) -> Vec<Value> {
+        let pieces = self.cut(choice, theirs, call);
+        pieces.into_iter().filter_map(|piece| self.add_one(choice, theirs, piece)).collect()
+    }
+
+    /// A piece, or several where arguments begin in it behind those that end.
+    fn cut(&self, choice: u64, theirs: u64, call: Map<String, Value>) -> Vec<Map<String, Value>> {
+        let id = text(&call, "id");
+        let known = self.seen.iter().rfind(|seen| (seen.choice, seen.theirs) == (choice, theirs));
+        let is_more = |seen: &&SeenCall| !seen.arguments.are_closed() && (id.is_empty() || id == seen.id);
+        let begun = known.filter(is_more).map(|seen| seen.arguments).unwrap_or_default();
+        let mut pieces = unglued_from(begun, call);
+        let name = pieces[0].get("function").map(|function| text_of(function, "name")).unwrap_or_default();
+        let name = if name.is_empty() { known.map(|seen| seen.name.clone()).unwrap_or_default() } else { name };
+        for piece in &mut pieces[1..] {
+            piece.shift_remove("id");
+            piece["function"]["name"] = name.as_str().into();
+        }
+        pieces
+    }
+
+    /// Whether a piece says all arguments of a complete call once more, which some servers do at the end of it.
+    fn is_repeated(&self, choice: u64, theirs: u64, (id, name, arguments): (&str, &str, &str)) -> bool {
+        let known = self.seen.iter().rfind(|seen| (seen.choice, seen.theirs) == (choice, theirs));
+        let is_same = |seen: &SeenCall| if id.is_empty() { name.is_empty() } else { seen.id == id };
+        known.is_some_and(|seen| {
+            is_same(seen) && seen.is_out && seen.arguments.are_closed() && seen.said == Said::default().and(arguments)
+        })
+    }
+
+    /// The name of a call that is complete, where arguments without a name begin once more: the tool is called again.
+    fn again(&self, choice: u64, theirs: u64, (id, name, arguments): (&str, &str, &str)) -> Option<String> {
+        let known = self.seen.iter().rfind(|seen| (seen.choice, seen.theirs) == (choice, theirs))?;
+        let is_again = name.is_empty()
+            && (id.is_empty() || id == known.id)
+            && known.is_out
+            && known.arguments.are_closed()
+            && arguments.trim_start().starts_with('{');
+        is_again.then(|| known.name.clone())
+    }
+
+    /// Whether the choice has called a tool.
+    pub(super) fn has_called(&self, choice: u64) -> bool {
+        self.seen.iter().any(|seen| seen.choice == choice)
+    }
+
+    /// The calls of a choice to which no arguments came: there are none.
+    pub(super) fn without_arguments(&mut self, choice: u64) -> Vec<Value> {
+        let open = self.seen.iter_mut().filter(|seen| seen.choice == choice && seen.is_out && seen.is_blank);
+        open.map(|seen| {
+            seen.is_blank = false;
+            serde_json::json!({ "index": seen.ours, "function": { "arguments": "{}" } })
+        })
+        .collect()
+    }
+
+    fn add_one(&mut self, choice: u64, theirs: u64, mut call: Map<String, Value>) -> Option<Value> {
         let id = text(&call, "id");
         let function = call.get("function").and_then(Value::as_object).cloned().unwrap_or_default();
-        let (name, arguments) = (text(&function, "name"), text(&function, "arguments"));
+        let (mut name, arguments) = (text(&function, "name"), text(&function, "arguments"));
+        if self.is_repeated(choice, theirs, (&id, &name, &arguments)) {
+            return None;
+        }
+        if let Some(again) = self.again(choice, theirs, (&id, &name, &arguments)) {
+            name = again;
+        }
         let is_custom = call.contains_key("custom");
         let at = self.find(choice, theirs, (&id, &name, &arguments))?;
         let is_taken = !id.is_empty()
@@ -60,15 +147,16 @@ impl Calls {
             call.insert("id".to_owned(), own.as_str().into());
         }
         seen.arguments.note(&arguments);
+        seen.said = std::mem::take(&mut seen.said).and(&arguments);
+        seen.is_blank &= arguments.trim().is_empty() && !is_custom;
         call.insert("index".to_owned(), seen.ours.into());
         if is_custom || seen.is_out {
-            // The name stands in the first piece alone.
-            if let Some(function) = call.get_mut("function").and_then(Value::as_object_mut).filter(|_| seen.is_out) {
-                function.shift_remove("name");
-            }
-            let own = seen.own.as_ref().unwrap_or(&seen.id);
-            if call.get("id").and_then(Value::as_str).is_some_and(|id| id != own) {
+            // Its name and its id stand in the first piece alone: SDKs join the texts of all pieces.
+            if seen.is_out {
                 call.shift_remove("id");
+                if let Some(function) = call.get_mut("function").and_then(Value::as_object_mut) {
+                    function.shift_remove("name");
+                }
             }
             seen.is_out = true;
             return Some(Value::Object(call));
@@ -117,8 +205,10 @@ impl Calls {
             own: None,
             name: String::new(),
             is_out: false,
+            is_blank: true,
             held: String::new(),
             arguments: Braces::default(),
+            said: Said::default(),
         });
         Some(self.seen.len() - 1)
     }
@@ -146,6 +236,51 @@ impl SeenCall {
         }
         Value::Object(call)
     }
+}
+
+/// The calls of a message or a delta, taken out of it; a call that stands there alone is the only one.
+pub(super) fn taken(said: &mut Map<String, Value>) -> Vec<Value> {
+    match said.shift_remove("tool_calls") {
+        Some(Value::Array(calls)) => calls,
+        Some(call @ Value::Object(_)) => vec![call],
+        _ => Vec::new(),
+    }
+}
+
+/// A whole call; several where the arguments of more than one are glued together.
+pub(super) fn unglued(call: Map<String, Value>) -> Vec<Map<String, Value>> {
+    unglued_from(Braces::default(), call)
+}
+
+/// The same of a call of which arguments have come.
+fn unglued_from(begun: Braces, mut call: Map<String, Value>) -> Vec<Map<String, Value>> {
+    let arguments = call.get("function").map(|function| text_of(function, "arguments")).unwrap_or_default();
+    let ends = begun.ends(&arguments, most::CALLS);
+    if ends.is_empty() {
+        return vec![call];
+    }
+    call["function"]["arguments"] = "".into();
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let all = starts.zip(ends.iter().copied().chain([arguments.len()]));
+    all.map(|(start, end)| {
+        let mut one = call.clone();
+        one["function"]["arguments"] = arguments[start..end].trim_ascii_start().into();
+        one
+    })
+    .collect()
+}
+
+/// Arguments of a whole function call that say nothing are an empty object.
+pub(super) fn say_none(call: &mut Map<String, Value>) {
+    let Some(Value::Object(function)) = call.get_mut("function") else { return };
+    let is_blank = |arguments: &Value| arguments.as_str().is_none_or(|text| text.trim().is_empty());
+    if function.get("arguments").is_none_or(is_blank) {
+        function.insert("arguments".to_owned(), "{}".into());
+    }
+}
+
+fn text_of(value: &Value, name: &str) -> String {
+    value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn text(fields: &Map<String, Value>, name: &str) -> String {
@@ -187,8 +322,8 @@ mod tests {
         assert_eq!(out(&[(0, "call_0", "f", "{\"a\":1}"), (1, "call_0", "f", "{\"a\":2}")]), two);
         assert_eq!(out(&[(0, "call_0", "f", "{\"a\":1}"), (0, "call_0", "f", "{\"a\":2}")]), two);
         let pieces = [(0, "a", "f", "{"), (1, "a", "f", "{"), (1, "a", "", "}"), (0, "a", "", "}")];
-        let four = json!([[0, "a", "f", "{"], [1, "a_1", "f", "{"], [1, "a_1", null, "}"], [0, "a", null, "}"]]);
-        assert_eq!(out(&pieces), four, "each piece has the id");
+        let four = json!([[0, "a", "f", "{"], [1, "a_1", "f", "{"], [1, null, null, "}"], [0, null, null, "}"]]);
+        assert_eq!(out(&pieces), four, "each piece had the id");
     }
 
     #[test]
@@ -196,8 +331,9 @@ mod tests {
         let mut calls = Calls::default();
         let piece = |at: usize| json!({"id": format!("c{at}"), "function": {"name": "f", "arguments": "{}"}});
         let mut add = |at: usize| calls.add(0, at as u64, piece(at).as_object().unwrap().clone());
-        assert!((0..most::CALLS).all(|at| add(at).is_some()));
-        assert!(add(most::CALLS).is_none());
+        assert!((0..most::CALLS).all(|at| !add(at).is_empty()));
+        assert!(add(most::CALLS).is_empty());
+        assert!(add(0).is_empty(), "it says again what it has said");
         assert!(calls.are_too_many());
     }
 

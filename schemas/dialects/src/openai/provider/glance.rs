@@ -30,7 +30,7 @@ pub(super) fn is_plain(chunk: &[u8]) -> bool {
 }
 
 /// What stands behind each field of this name.
-pub(super) fn values<'a>(name: &'a Finder<'static>, chunk: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+pub(crate) fn values<'a>(name: &'a Finder<'static>, chunk: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     name.find_iter(chunk).filter_map(|at| {
         let rest = chunk[at + name.needle().len()..].trim_ascii_start();
         Some(rest.strip_prefix(b":")?.trim_ascii_start())

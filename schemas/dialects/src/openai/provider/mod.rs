@@ -8,18 +8,24 @@ mod calls;
 mod copies;
 mod errors;
 mod events;
-mod glance;
+mod frame;
+pub(crate) mod glance;
+mod likelihoods;
 mod odd;
+mod odd_lists;
 mod other;
 pub(crate) mod other_way;
 mod own_calls;
 pub(crate) mod parts;
+pub(crate) mod pieces;
 mod request;
 mod stream;
 pub(crate) mod systems;
 mod translate;
 pub(crate) mod usage;
 mod whole;
+
+pub use crate::sampling::needs_responses;
 
 use crate::provider::{
     Form, FormatRequest, FormatSettings, Observed, ProviderFormat, Quirk, Spelled, StreamReader, ToolRule, Wanted,
@@ -75,10 +81,15 @@ impl ProviderFormat for Openai {
         let is_streamed = wanted.operation == Operation::Chat && other_way::is_stream(body);
         let gathered = if is_streamed { Some(other_way::completion_of(body)?) } else { None };
         let body = gathered.as_ref().unwrap_or(body);
-        let observed = if has_choices(wanted.operation) { whole::read_whole(body) } else { other::read(wanted, body) }?;
+        let is_list = has_choices(wanted.operation);
+        let (observed, is_odd) = if is_list { whole::read_whole(body)? } else { (other::read(wanted, body)?, false) };
         let bytes = match (wanted.form, wanted.operation) {
             (Form::Agnostic, Operation::Chat) => Mender::default().mend(body)?,
-            (Form::Own, Operation::Chat) => odd::mended(body).unwrap_or_else(|| body.clone()),
+            (Form::Own, Operation::Chat) => odd::mended(body, is_odd).unwrap_or_else(|| body.clone()),
+            (Form::Own, Operation::Embeddings) => odd_lists::vectors(body).unwrap_or_else(|| body.clone()),
+            (Form::Own, operation) if operation.makes_images() => {
+                odd_lists::images(body).unwrap_or_else(|| body.clone())
+            }
             (Form::Own | Form::Agnostic, _) => body.clone(),
         };
         Ok(Whole { bytes, observed })
@@ -94,7 +105,7 @@ impl ProviderFormat for Openai {
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
         if has_choices(wanted.operation) {
-            Box::new(stream::Reader::new(wanted.delivery, wanted.form))
+            Box::new(stream::Reader::new(wanted))
         } else {
             Box::new(events::Reader::new(wanted.operation))
         }

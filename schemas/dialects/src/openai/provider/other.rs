@@ -5,6 +5,7 @@
 use super::answer::{Said, is_filled};
 use super::errors;
 use super::usage::{at, whole_number};
+use crate::errors::tells;
 use crate::provider::{Observed, Wanted};
 use bytes::Bytes;
 use penstock_schemas::envelope::Operation;
@@ -63,6 +64,9 @@ pub(super) fn read(wanted: Wanted, body: &Bytes) -> Result<Observed, Failure> {
     let is_error = parts.object.as_ref().is_some_and(|object| object == "error");
     if is_error || (items.is_none() && is_filled(parts.message.as_ref())) {
         return Err(errors::within_success(&Said::Whole, body));
+    }
+    if items.is_none_or(|items| items == 0) && tells(body) {
+        return Err(errors::within_stream(body));
     }
     let items = items.filter(|items| *items > 0).ok_or_else(|| broken("the provider's answer holds no result"))?;
     Ok(parts.observe(wanted.operation, items as u64))

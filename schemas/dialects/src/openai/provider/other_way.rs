@@ -186,6 +186,21 @@ pub(crate) fn event(data: &Value) -> sse::Event {
     raw_event(&data.to_string())
 }
 
+/// An event with a name.
+pub(crate) fn named_event(name: &str, data: &Value) -> sse::Event {
+    let data = data.to_string();
+    let raw = format!("event: {name}\ndata: {data}\n\n").into();
+    sse::Event { raw, event: Some(Bytes::copy_from_slice(name.as_bytes())), data: data.into() }
+}
+
+/// An event without data that is nothing but comments, without its blank line: SDKs take that for the end of an event once
+/// some event had an id. Source: <https://github.com/openai/openai-python/issues/2722>.
+pub(crate) fn comment(raw: &Bytes) -> Option<Bytes> {
+    let is_comment = raw.split(|byte| *byte == b'\n').all(|line| matches!(line, [] | [b'\r'] | [b':', ..]));
+    let end = raw.trim_ascii_end().len();
+    is_comment.then(|| [&raw[..end], b"\n"].concat().into())
+}
+
 /// An event of JSON on one line.
 pub(crate) fn raw_event(data: &str) -> sse::Event {
     let data = data.to_owned();

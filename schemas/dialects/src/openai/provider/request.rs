@@ -66,6 +66,10 @@ fn json(ask: &FormatRequest<'_>, dropped: &mut Vec<String>) -> Result<Bytes, Fai
     let fields = Fields::read(body)?;
     let mut edit = Edit::of(body);
     edit.set(&fields, "model", &serde_json::json!(ask.model.as_str()).to_string());
+    let is_encoded = fields.last("encoding_format") == Some("\"base64\"");
+    if ask.wanted.operation == Operation::Embeddings && is_encoded && ask.settings.has(Quirk::FloatVectors) {
+        edit.set(&fields, "encoding_format", "\"float\"");
+    }
     if super::has_choices(ask.wanted.operation) && ask.wanted.delivery.is_stream() {
         edit.set(&fields, "stream", "true");
         if !ask.settings.has(Quirk::NoStreamOptions) {
@@ -185,6 +189,25 @@ mod tests {
         assert_eq!(sent(&id, Vec::new()), request(&id), "a copy may take it");
         let fits = "c".repeat(40);
         assert_eq!(sent(&fits, vec![Quirk::CustomTools]), request(&fits));
+    }
+
+    #[test]
+    fn vectors_are_asked_for_as_numbers_where_there_are_no_others() {
+        let sent = |quirks: Vec<Quirk>| -> Value {
+            let spelled = spell(&FormatRequest {
+                wanted: Wanted { operation: Operation::Embeddings, form: Form::Own, delivery: Delivery::Whole },
+                body: &Bytes::from_static(br#"{"model":"a","input":"x","encoding_format":"base64"}"#),
+                content_type: None,
+                headers: &std::collections::BTreeMap::new(),
+                model: &ModelId::parse("m").unwrap(),
+                card: None,
+                settings: &FormatSettings { quirks, ..FormatSettings::default() },
+                unsupported: Unsupported::Refuse,
+            });
+            serde_json::from_slice(&spelled.unwrap().body).unwrap()
+        };
+        assert_eq!(sent(vec![Quirk::FloatVectors])["encoding_format"], "float");
+        assert_eq!(sent(Vec::new())["encoding_format"], "base64");
     }
 
     #[test]

@@ -3,11 +3,15 @@
 
 use super::agnostic::Mender;
 use super::answer::Answer;
+use super::frame::Piece;
+use super::odd::Seen;
 use super::{errors, glance, odd, other_way};
+use crate::errors::tells;
 use crate::most;
-use crate::provider::{Form, Observed, Step, StreamReader};
+use crate::provider::{Form, Observed, Step, StreamReader, Wanted};
 use bytes::Bytes;
-use penstock_schemas::envelope::Delivery;
+use penstock_schemas::chat::{CompletionChunk, CompletionUsage};
+use penstock_schemas::envelope::{Delivery, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::sse;
 
@@ -25,10 +29,14 @@ pub(super) struct Reader {
     observed: Observed,
     /// Where the agnostic form is wanted.
     mender: Option<Mender>,
-    /// Where it is not: what is mended in the chunks themselves.
-    streamed: odd::Streamed,
-    /// Whether the event at hand is the first of a choice.
-    opens: bool,
+    /// Where it is not, of a chat: what is mended in the chunks themselves.
+    streamed: Option<odd::Streamed>,
+    /// What was seen of the event at hand.
+    seen: Seen,
+    /// Whether the client got the usage.
+    has_told: bool,
+    /// What chunks of our own begin with, as those of the provider do.
+    head: CompletionChunk,
 }
 
 impl StreamReader for Reader {
@@ -36,12 +44,13 @@ impl StreamReader for Reader {
         if event.data.is_empty() && event.raw.trim_ascii_start().starts_with(b"{") {
             return self.take_whole(&event.raw);
         }
-        self.opens = false;
+        self.seen = Seen::default();
         let step = self.pass(event)?;
-        let opens = self.opens;
+        let seen = self.seen;
         let Some(mender) = &mut self.mender else {
-            let step = spelt_as_openais(step, event, |chunk| self.streamed.mended(chunk, opens));
-            return if self.streamed.has_too_many_calls() { Err(most::too_many_calls()) } else { Ok(step) };
+            let Some(streamed) = &mut self.streamed else { return Ok(step) };
+            let step = spelt_as_openais(step, event, |chunk| streamed.mended(chunk, seen));
+            return if streamed.has_too_many_calls() { Err(most::too_many_calls()) } else { Ok(step) };
         };
         if !event.data.trim_ascii_start().starts_with(b"{") {
             return Ok(step);
@@ -67,7 +76,7 @@ impl StreamReader for Reader {
         }
         match (self.is_done, all_stopped) {
             (true, _) => Ok(Bytes::new()),
-            (false, true) => Ok(DONE),
+            (false, true) => Ok([self.last_words(), DONE].concat().into()),
             (false, false) => {
                 Err(Failure::provider(FailureKind::Broken, "the provider's stream ended before it was complete"))
             }
@@ -101,8 +110,10 @@ impl Reader {
             return Err(errors::within_stream(&event.data));
         }
         if event.data.is_empty() {
-            // Comments keep a connection alive. Before the first content they must not pile up.
-            return Ok(if self.has_content { Step::Hold(raw) } else { Step::Hide });
+            // Comments keep a connection alive. Before the first content they must not pile up. SDKs take any other event
+            // for a chunk, and an empty one is no JSON.
+            let comment = other_way::comment(&raw).filter(|_| self.has_content);
+            return Ok(comment.map_or(Step::Hide, Step::Hold));
         }
         if self.is_done {
             return Ok(Step::Hide);
@@ -115,15 +126,24 @@ impl Reader {
                 return Err(without_answer());
             }
             self.is_done = true;
-            return Ok(Step::Hold(raw));
+            return Ok(Step::Hold([self.last_words(), raw].concat().into()));
         }
         let chunk = Answer::read(&event.data)?;
         if let Some(error) = chunk.error() {
             return Err(errors::within_success(&error, &event.data));
         }
         chunk.observe(&mut self.observed);
+        self.seen.is_odd = chunk.is_odd(Piece::Chunk);
+        self.seen.has_choices = chunk.choices.as_ref().is_some_and(|choices| !choices.is_empty());
+        self.has_told |= chunk.tells_usage();
+        if self.head.object.is_empty() {
+            self.head = chunk.head();
+        }
         if let Some(failure) = chunk.failure() {
             return Err(failure);
+        }
+        if !self.has_content && chunk.choices.is_none() && tells(&event.data) {
+            return Err(errors::within_stream(&event.data));
         }
         if chunk.choices.is_none() && chunk.is_empty() {
             return Ok(Step::Hide); // A note of the server's own, which strict clients would take for a broken chunk.
@@ -137,20 +157,47 @@ impl Reader {
         Ok(if self.note_choices(&chunk)? { Step::Content(raw) } else { Step::Hold(raw) })
     }
 
-    pub(super) fn new(delivery: Delivery, form: Form) -> Self {
+    pub(super) fn new(wanted: Wanted) -> Self {
         let observed = Observed::default();
-        let mender = (form == Form::Agnostic).then(Mender::default);
-        let streamed = odd::Streamed::default();
+        let mender = (wanted.form == Form::Agnostic).then(Mender::default);
+        let is_own_chat = wanted.form == Form::Own && wanted.operation == Operation::Chat;
+        let streamed = is_own_chat.then(odd::Streamed::default);
         Self {
-            delivery,
+            delivery: wanted.delivery,
             has_content: false,
             is_done: false,
             choices: Vec::new(),
             observed,
             mender,
             streamed,
-            opens: false,
+            seen: Seen::default(),
+            has_told: false,
+            head: CompletionChunk::default(),
         }
+    }
+
+    /// What the client was to be told and was not: that a choice has ended, and the usage that it asked for.
+    fn last_words(&mut self) -> Bytes {
+        let mut chunks = Vec::new();
+        for (index, has_stopped) in self.choices.iter_mut().filter(|(_, has_stopped)| !*has_stopped) {
+            *has_stopped = true;
+            let usual = || serde_json::json!({ "index": index, "delta": {}, "finish_reason": "stop" });
+            let choice = self.streamed.as_mut().map_or_else(usual, |streamed| streamed.end(*index));
+            chunks.push(CompletionChunk {
+                choices: serde_json::from_value(choice).into_iter().collect(),
+                ..self.head.clone()
+            });
+        }
+        let usage = self.observed.usage.as_ref().and_then(CompletionUsage::of);
+        if usage.is_some() && self.delivery == Delivery::StreamWithUsage && !self.has_told {
+            chunks.push(CompletionChunk { usage, ..self.head.clone() });
+        }
+        let mut out = Vec::new();
+        for chunk in chunks.iter().filter_map(|chunk| serde_json::to_vec(chunk).ok()).map(Bytes::from) {
+            let mended = self.mender.as_mut().and_then(|mender| mender.mend(&chunk).ok());
+            out.extend_from_slice(&[b"data: ", mended.as_ref().unwrap_or(&chunk).as_ref(), b"\n\n"].concat());
+        }
+        out.into()
     }
 
     /// Notes which choices the chunk brings on; whether any of them has content.
@@ -160,10 +207,13 @@ impl Reader {
             let stopped = choice.finish_reason().is_some();
             let is_full = self.choices.len() >= most::CHOICES;
             match self.choices.iter_mut().find(|(index, _)| *index == choice.index()) {
-                Some((_, has_stopped)) => *has_stopped |= stopped,
+                Some((_, has_stopped)) => {
+                    self.seen.stops_again |= *has_stopped && stopped;
+                    *has_stopped |= stopped;
+                }
                 None if is_full => return Err(most::too_many_choices()),
                 None => {
-                    self.opens = true;
+                    self.seen.opens = true;
                     self.choices.push((choice.index(), stopped));
                 }
             }

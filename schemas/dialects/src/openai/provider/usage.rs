@@ -18,8 +18,9 @@ pub(super) struct Read {
 /// Reads a usage object; `None` when it holds no count of the input.
 pub(super) fn read(value: &Value) -> Option<Read> {
     let count = |places: &[&str]| places.iter().find_map(|place| whole_number(at(value, place)?));
-    let prompt = count(&["prompt_tokens"])?;
-    let completion = count(&["completion_tokens"]).unwrap_or(0);
+    // Gateways in front of others' models hand their words on: https://docs.anthropic.com/en/api/messages.
+    let prompt = count(&["prompt_tokens", "input_tokens"])?;
+    let completion = count(&["completion_tokens", "output_tokens"]).unwrap_or(0);
     let total = count(&["total_tokens"]).filter(|total| *total > 0);
     let reasoning = count(&["completion_tokens_details/reasoning_tokens", "reasoning_tokens"]);
     let cached = count(&[
@@ -59,6 +60,47 @@ pub(super) fn read(value: &Value) -> Option<Read> {
     let adds_up = total.is_none_or(|total| total == usage.input_total() + usage.output_total());
     Some(Read { usage, mismatch: classes.is_none() || !adds_up })
 }
+
+/// Whether a usage has the members and types that OpenAI's has; one that is not there is `null`.
+pub(super) fn is_spelt(usage: &Value) -> bool {
+    let Value::Object(fields) = usage else { return usage.is_null() };
+    let is_count = |name: &&str| fields.get(*name).is_some_and(Value::is_u64);
+    let is_part = |name: &&str| match fields.get(*name) {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(parts)) => parts.values().all(|part| !part.is_null() && !part.is_f64()),
+        Some(_) => false,
+    };
+    COUNTS.iter().all(is_count) && PARTS.iter().all(is_part)
+}
+
+/// A usage with the members and types that OpenAI's has, and what else is in it; `None` when it holds no count.
+pub(super) fn spelt(usage: &Value) -> Option<Value> {
+    let Value::Object(mut fields) = usage.clone() else { return None };
+    let count = |name: &str| fields.get(name).and_then(whole_number);
+    let prompt = count("prompt_tokens").or_else(|| count("input_tokens"))?;
+    let completion = count("completion_tokens").or_else(|| count("output_tokens")).unwrap_or(0);
+    let total = count("total_tokens").unwrap_or(prompt + completion);
+    for (name, tokens) in COUNTS.iter().zip([prompt, completion, total]) {
+        fields.insert((*name).to_owned(), tokens.into());
+    }
+    for name in PARTS {
+        match fields.get_mut(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::Object(parts)) => {
+                parts.retain(|_, part| !part.is_null());
+                for part in parts.values_mut().filter(|part| part.is_f64()) {
+                    *part = whole_number(part).into();
+                }
+            }
+            Some(_) => drop(fields.shift_remove(name)),
+        }
+    }
+    Some(Value::Object(fields))
+}
+
+/// The counts of a usage, and their parts.
+const COUNTS: [&str; 3] = ["prompt_tokens", "completion_tokens", "total_tokens"];
+const PARTS: [&str; 2] = ["prompt_tokens_details", "completion_tokens_details"];
 
 /// The reasoning tokens that `completion` does not hold. OpenAI counts them in it; xAI and Google's copy do not, which
 /// shows in their totals, or in a part that is larger than its whole.

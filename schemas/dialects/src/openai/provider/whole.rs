@@ -2,22 +2,27 @@
 
 use super::answer::{Answer, note_calls, note_citations};
 use super::errors;
+use super::frame::Piece;
+use crate::errors::tells;
 use crate::provider::Observed;
 use bytes::Bytes;
 use memchr::memmem;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
-/// What the answer says besides its content.
+/// What the answer says besides its content, and whether its head is odd.
 ///
 /// # Errors
 /// When it is an error in spite of its status, holds no choice, or is not JSON.
-pub(super) fn read_whole(body: &Bytes) -> Result<Observed, Failure> {
+pub(super) fn read_whole(body: &Bytes) -> Result<(Observed, bool), Failure> {
     let answer = Answer::read(body)?;
     if let Some(error) = answer.error() {
         return Err(errors::within_success(&error, body));
     }
     if answer.choices.as_ref().is_none_or(Vec::is_empty) {
+        if tells(body) {
+            return Err(errors::within_stream(body));
+        }
         return Err(Failure::provider(FailureKind::Broken, "the provider's answer holds no choice"));
     }
     if let Some(failure) = answer.failure() {
@@ -28,7 +33,7 @@ pub(super) fn read_whole(body: &Bytes) -> Result<Observed, Failure> {
     if has_calls(body) {
         note_tools(body, &mut observed);
     }
-    Ok(observed)
+    Ok((observed, answer.is_odd(Piece::Whole)))
 }
 
 /// Whether the fields of calls, or citations, stand anywhere in it; most answers have none, and need no second look.

@@ -16,6 +16,7 @@
 mod answer;
 mod content;
 mod input;
+mod odd;
 mod other_way;
 mod own;
 mod request;

@@ -1,9 +1,11 @@
-//! Reads a stream for a caller of this very dialect: every byte stays, only usage and the end are noted.
+//! Reads a stream for a caller of this very dialect: every byte stays that OpenAI could have written, and usage and the end
+//! are noted.
 
 use super::answer;
 use super::whole::check_event;
-use super::{broken, failed, other_way, usage};
+use super::{broken, failed, odd, other_way, usage};
 use crate::errors;
+use crate::openai::provider::other_way::{comment, read_all};
 use crate::provider::{Observed, Step, StreamReader};
 use bytes::Bytes;
 use penstock_schemas::failure::Failure;
@@ -18,8 +20,10 @@ pub(super) struct Reader {
     is_done: bool,
     searches: u64,
     observed: Observed,
+    events: odd::Events,
 }
 
+/// What of an event is looked at.
 #[derive(Deserialize)]
 struct Typed<'a> {
     #[serde(rename = "type", borrow)]
@@ -68,21 +72,22 @@ pub(super) fn cut() -> Failure {
 
 impl StreamReader for Reader {
     fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
-        let raw = event.raw.clone();
         if event.data.is_empty() {
+            let raw = event.raw.clone();
             if raw.trim_ascii_start().starts_with(b"{") {
                 let events = other_way::events_of(&raw).ok_or_else(|| not_a_stream(&raw))?;
-                for event in &events {
-                    self.read(event)?;
-                }
-                return Ok(Step::Content(events.into_iter().flat_map(|event| event.raw).collect()));
+                return read_all(self, &events);
             }
-            return Ok(if self.has_content { Step::Hold(raw) } else { Step::Hide });
+            return Ok(comment(&raw).filter(|_| self.has_content).map_or(Step::Hide, Step::Hold));
         }
         if self.is_done || event.data.trim_ascii() == b"[DONE]" {
             return Ok(Step::Hide);
         }
-        match type_of(event)?.as_str() {
+        let kind = type_of(event)?;
+        let mended = kind.starts_with("response.").then(|| self.events.mended(&kind, event)).flatten();
+        let event = mended.as_ref().unwrap_or(event);
+        let raw = event.raw.clone();
+        match kind.as_str() {
             "error" => return Err(error_of(event)),
             "response.created" | "response.in_progress" | "response.queued" | "response.content_part.added" => {
                 return Ok(Step::Hold(raw));

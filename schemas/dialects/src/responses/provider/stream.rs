@@ -5,7 +5,7 @@
 use super::answer::{self, Kind, kind, list, text};
 use super::own::{cut, error_of, json, not_a_stream, type_of};
 use super::whole::check_event;
-use super::{other_way, usage};
+use super::{odd, other_way, usage};
 use crate::provider::{Observed, Step, StreamReader};
 use crate::thought_order;
 use bytes::Bytes;
@@ -62,7 +62,7 @@ impl StreamReader for Reader {
         if kind == "error" {
             return Err(error_of(event));
         }
-        let data = json(event)?;
+        let data = odd::with_texts(json(event)?);
         match kind.as_str() {
             "" if data.get("error").is_some_and(|error| !error.is_null()) => Err(error_of(event)),
             "response.created" | "response.in_progress" | "response.queued" => Ok(self.begin(&data)),

@@ -1,7 +1,7 @@
 //! Reads an answer that came in one piece; for a caller of another dialect it becomes a chat completion.
 
 use super::answer::{self, Kind, kind, list, text};
-use super::{broken, failed, other_way, usage};
+use super::{broken, failed, odd, other_way, usage};
 use crate::openai::provider::other_way::is_stream;
 use crate::provider::{Form, Observed, Wanted, Whole};
 use crate::thought_order;
@@ -25,11 +25,16 @@ pub(super) fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>
     if !response.get("output").is_some_and(Value::is_array) {
         return Err(broken("the provider's answer holds no output"));
     }
+    let own = (wanted.form == Form::Own).then(|| odd::mended(&response, body)).flatten();
+    let response = odd::with_texts(response);
     let mut observed = Observed::default();
     usage::observe(&response, answer::searches(list(&response, "output")), &mut observed);
     let bytes = match wanted.form {
-        Form::Own if is_streamed => response.to_string().into(),
-        Form::Own => body.clone(),
+        Form::Own => match own {
+            Some(mended) => mended.to_string().into(),
+            None if is_streamed => response.to_string().into(),
+            None => body.clone(),
+        },
         Form::Agnostic => {
             let completion = completion(&response, &observed);
             serde_json::to_vec(&completion).map_err(|_| broken("the provider's answer cannot be written"))?.into()

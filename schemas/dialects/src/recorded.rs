@@ -1,0 +1,143 @@
+//! Answers as servers that copy OpenAI really give them, one line of `recorded/answers.jsonl` each, with who reported it: a
+//! client of OpenAI's dialect reads each as if OpenAI had written it, member by member. What has no clock here (an answer's id,
+//! its time, its model where there is none) is added by the worker.
+//! Source of what is right: <https://platform.openai.com/docs/api-reference>, as the types of openai-python have it.
+
+use crate::format_of;
+use crate::provider::{Form, Step, Wanted};
+use bytes::Bytes;
+use penstock_schemas::envelope::{Delivery, Dialect, Operation};
+use penstock_schemas::failure::Failure;
+use penstock_schemas::sse;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use strict::check;
+
+mod joined;
+mod strict;
+
+/// One line of the table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Recorded {
+    server: String,
+    source: String,
+    #[serde(default)]
+    op: String,
+    /// A whole answer, or the events of a stream: their data, or an event as it came.
+    whole: Option<Value>,
+    stream: Option<Vec<Value>>,
+    #[serde(default)]
+    asks_usage: bool,
+    /// What must stand where, in the whole answer or in what a stream comes to.
+    is: Map<String, Value>,
+    /// Words of the failure, where it is one.
+    fails: Option<String>,
+}
+
+impl Recorded {
+    fn wanted(&self, form: Form) -> (Dialect, Wanted) {
+        let (dialect, operation) = match self.op.as_str() {
+            "embeddings" => (Dialect::Openai, Operation::Embeddings),
+            "images" => (Dialect::Openai, Operation::Images),
+            "responses" => (Dialect::Responses, Operation::Chat),
+            _ => (Dialect::Openai, Operation::Chat),
+        };
+        let delivery = match (&self.stream, self.asks_usage) {
+            (None, _) => Delivery::Whole,
+            (Some(_), false) => Delivery::Stream,
+            (Some(_), true) => Delivery::StreamWithUsage,
+        };
+        (dialect, Wanted { operation, form, delivery })
+    }
+
+    /// The pieces that a client reads.
+    fn read(&self, form: Form) -> Result<Vec<Value>, Failure> {
+        let (dialect, wanted) = self.wanted(form);
+        let format = format_of(dialect);
+        if let Some(whole) = &self.whole {
+            let whole = format.read_whole(wanted, &Bytes::from(whole.to_string()))?;
+            return Ok(vec![serde_json::from_slice(&whole.bytes).expect("it is JSON")]);
+        }
+        let mut reader = format.stream(wanted);
+        let mut parser = sse::Parser::new(1 << 20);
+        for event in self.stream.iter().flatten() {
+            match event {
+                Value::String(raw) => parser.push(raw.as_bytes()),
+                data => parser.push(format!("data: {data}\n\n").as_bytes()),
+            }
+        }
+        let mut out = Vec::new();
+        let mut take = |step: Step| match step {
+            Step::Hold(bytes) | Step::Content(bytes) => out.extend_from_slice(&bytes),
+            Step::Hide => {}
+        };
+        while let Some(event) = parser.next_event().expect("it is short") {
+            take(reader.read(&event)?);
+        }
+        take(Step::Hold(reader.finish()?));
+        Ok(chunks(&out))
+    }
+
+    /// What is wrong with what a client reads.
+    fn faults(&self, form: Form) -> Vec<String> {
+        let read = match (self.read(form), &self.fails) {
+            (Ok(read), None) => read,
+            (Ok(_), Some(words)) => return vec![format!("it is no failure with {words}")],
+            (Err(failure), Some(words)) if failure.message.contains(words) => return Vec::new(),
+            (Err(failure), _) => return vec![format!("{:?}: {}", failure.kind, failure.message)],
+        };
+        let (is_own, is_chat) = (form == Form::Own, self.op.is_empty());
+        let op = if is_own { self.op.as_str() } else { "" };
+        let checked = read.iter().filter(|_| is_own || is_chat);
+        let mut faults: Vec<String> = checked.flat_map(|piece| check(op, self.stream.is_some(), piece)).collect();
+        let whole = if self.stream.is_some() { joined::whole(op, &read) } else { read[0].clone() };
+        for (place, value) in self.is.iter().filter(|_| is_own || is_chat) {
+            let found = whole.pointer(place).cloned().unwrap_or_default();
+            if found != *value && (is_own || place != "/id") {
+                faults.push(format!("{place} is {found}, not {value}"));
+            }
+        }
+        faults
+    }
+}
+
+/// The data of events, as openai-python reads them: every event that is more than comments has JSON in it.
+fn chunks(stream: &[u8]) -> Vec<Value> {
+    let mut parser = sse::Parser::new(stream.len() + 1);
+    parser.push(stream);
+    let mut chunks = Vec::new();
+    while let Some(event) = parser.next_event().expect("it is short") {
+        if event.data.starts_with(b"[DONE]") {
+            break;
+        }
+        let is_comment = event.data.is_empty()
+            && event.raw.split(|byte| *byte == b'\n').all(|line| line.is_empty() || line.starts_with(b":"));
+        if !is_comment {
+            chunks
+                .push(serde_json::from_slice(&event.data).unwrap_or_else(|_| json!({ "no JSON": event.raw.to_vec() })));
+        }
+    }
+    chunks
+}
+
+#[test]
+fn a_client_of_openais_reads_what_a_copy_wrote_as_if_openai_had() {
+    let mut faults = Vec::new();
+    let (mut lines, mut wrong) = (0, 0);
+    for line in include_str!("recorded/answers.jsonl").lines() {
+        let recorded: Recorded = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        lines += 1;
+        let before = faults.len();
+        for form in [Form::Own, Form::Agnostic] {
+            if form == Form::Agnostic && matches!(recorded.op.as_str(), "embeddings" | "images") {
+                continue;
+            }
+            for fault in recorded.faults(form) {
+                faults.push(format!("{} {} {form:?}: {fault}", recorded.server, recorded.source));
+            }
+        }
+        wrong += usize::from(faults.len() > before);
+    }
+    assert!(faults.is_empty(), "{wrong} of {lines} are wrong:\n{}", faults.join("\n"));
+}
