@@ -15,7 +15,7 @@ use std::collections::HashSet;
 pub(crate) struct Mender {
     calls: Calls,
     /// The choices of a stream that were seen: the first piece of each has a role.
-    opened: Vec<u64>,
+    opened: HashSet<u64>,
 }
 
 impl Mender {
@@ -73,8 +73,7 @@ impl Mender {
         }
         if let Value::Object(said) = said {
             mend_text(said, is_delta);
-            if is_delta && !self.opened.contains(&index) {
-                self.opened.push(index);
+            if is_delta && self.opened.insert(index) {
                 said.entry("role").or_insert_with(|| "assistant".into());
             }
             self.mend_calls(said, index, is_delta);

@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 /// The most of a call's arguments that waits for the call's name, in bytes. A provider that sends more gets no name.
 const HELD: usize = 64 * 1024;
 
+/// The most that a call which is told apart from others takes of their id, type and name, in bytes.
+const WORDS: usize = 1_024;
+
 /// The calls that were seen.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
@@ -77,6 +80,9 @@ impl Calls {
     fn cut(&self, choice: u64, theirs: u64, call: Map<String, Value>) -> Vec<Map<String, Value>> {
         let id = text(&call, "id");
         let known = self.seen.iter().rfind(|seen| (seen.choice, seen.theirs) == (choice, theirs));
+        if known.is_some_and(|seen| seen.name.len() > WORDS) {
+            return vec![call];
+        }
         let is_more = |seen: &&SeenCall| !seen.arguments.are_closed() && (id.is_empty() || id == seen.id);
         let begun = known.filter(is_more).map(|seen| seen.arguments).unwrap_or_default();
         let mut pieces = unglued_from(begun, call);
@@ -105,6 +111,7 @@ impl Calls {
             && (id.is_empty() || id == known.id)
             && known.is_out
             && known.arguments.are_closed()
+            && known.name.len() <= WORDS
             && arguments.trim_start().starts_with('{');
         is_again.then(|| known.name.clone())
     }
@@ -252,22 +259,30 @@ pub(super) fn unglued(call: Map<String, Value>) -> Vec<Map<String, Value>> {
     unglued_from(Braces::default(), call)
 }
 
-/// The same of a call of which arguments have come.
+/// The same of a call of which arguments have come. Those behind the first have its words, unless they are long: there may be
+/// many of them.
 fn unglued_from(begun: Braces, mut call: Map<String, Value>) -> Vec<Map<String, Value>> {
     let arguments = call.get("function").map(|function| text_of(function, "arguments")).unwrap_or_default();
     let ends = begun.ends(&arguments, most::CALLS);
-    if ends.is_empty() {
-        return vec![call];
-    }
-    call["function"]["arguments"] = "".into();
-    let starts = std::iter::once(0).chain(ends.iter().copied());
-    let all = starts.zip(ends.iter().copied().chain([arguments.len()]));
-    all.map(|(start, end)| {
-        let mut one = call.clone();
-        one["function"]["arguments"] = arguments[start..end].trim_ascii_start().into();
-        one
-    })
-    .collect()
+    let (Some(first), Some(mut other)) = (ends.first().copied(), words(&call)) else { return vec![call] };
+    call["function"]["arguments"] = arguments[..first].trim_ascii_start().into();
+    let others = ends.iter().copied().zip(ends.iter().copied().skip(1).chain([arguments.len()]));
+    let others = others.map(|(start, end)| {
+        other["function"]["arguments"] = arguments[start..end].trim_ascii_start().into();
+        other.clone()
+    });
+    std::iter::once(call).chain(others).collect()
+}
+
+/// What a call says besides its arguments; `None` when that is too long to be said again.
+fn words(call: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let known = call.iter().filter(|(name, _)| matches!(name.as_str(), "index" | "id" | "type"));
+    let mut words: Map<String, Value> = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let name = call.get("function").and_then(|function| function.get("name"));
+    let function: Map<String, Value> = name.map(|name| ("name".to_owned(), name.clone())).into_iter().collect();
+    words.insert("function".to_owned(), function.into());
+    let length: usize = words.values().chain(name).filter_map(Value::as_str).map(str::len).sum();
+    (length <= WORDS).then_some(words)
 }
 
 /// Arguments of a whole function call that say nothing are an empty object.
@@ -324,6 +339,16 @@ mod tests {
         let pieces = [(0, "a", "f", "{"), (1, "a", "f", "{"), (1, "a", "", "}"), (0, "a", "", "}")];
         let four = json!([[0, "a", "f", "{"], [1, "a_1", "f", "{"], [1, null, null, "}"], [0, null, null, "}"]]);
         assert_eq!(out(&pieces), four, "each piece had the id");
+    }
+
+    #[test]
+    fn what_glued_calls_have_in_common_is_not_made_long_by_their_number() {
+        let call = |name: &str| json!({"id": "a", "function": {"name": name, "arguments": "{}".repeat(9)}, "x": "x".repeat(99)});
+        let told = unglued(call("f").as_object().unwrap().clone());
+        assert_eq!(told.len(), 9);
+        assert!(told[0].contains_key("x") && !told[8].contains_key("x"));
+        assert_eq!(Value::from(told[8].clone()), json!({"id": "a", "function": {"name": "f", "arguments": "{}"}}));
+        assert_eq!(unglued(call(&"f".repeat(WORDS)).as_object().unwrap().clone()).len(), 1);
     }
 
     #[test]

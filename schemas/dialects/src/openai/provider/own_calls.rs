@@ -11,7 +11,7 @@ use std::collections::HashSet;
 #[derive(Debug, Default)]
 pub(super) struct OwnCalls {
     /// The choices that have called a tool.
-    calling: Vec<u64>,
+    calling: HashSet<u64>,
     /// The ids of a whole answer.
     ids: HashSet<String>,
     /// The calls of a stream.
@@ -39,7 +39,7 @@ impl OwnCalls {
         let Some(theirs) = said.get("tool_calls").cloned() else { return false };
         let mut mended = Vec::new();
         for call in calls::taken(said).into_iter().filter_map(object) {
-            self.note(choice);
+            self.calling.insert(choice);
             let mut call = spelt(call);
             calls::say_none(&mut call);
             for mut call in calls::unglued(call) {
@@ -57,7 +57,7 @@ impl OwnCalls {
         let Some(theirs) = said.get("tool_calls").cloned() else { return false };
         let mut mended = Vec::new();
         for (place, call) in calls::taken(said).into_iter().filter_map(object).enumerate() {
-            self.note(choice);
+            self.calling.insert(choice);
             let call = spelt(call);
             let index = call.get("index").and_then(Value::as_u64).unwrap_or(place as u64);
             for mut piece in self.calls.add(choice, index, call).into_iter().filter_map(object) {
@@ -81,12 +81,6 @@ impl OwnCalls {
         let calls = said.entry("tool_calls").or_insert_with(|| Value::Array(Vec::new()));
         calls.as_array_mut().into_iter().for_each(|calls| calls.append(&mut last));
         true
-    }
-
-    fn note(&mut self, choice: u64) {
-        if !self.calling.contains(&choice) {
-            self.calling.push(choice);
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! `openai/types/responses`.
 
 use super::answer::{Kind, kind, list, text};
+use crate::most;
 use crate::openai::provider::glance::values;
 use crate::openai::provider::other_way::named_event;
 use crate::openai::provider::usage::whole_number;
@@ -48,7 +49,7 @@ pub(super) struct Events {
     next: u64,
     /// Whether the numbers are ours: an event had none.
     is_counted: bool,
-    /// The ids of the items that began, in their order.
+    /// The ids of the items that began, in their order; not of more than a stream may have calls.
     items: Vec<String>,
     /// The finished items as they came, and their bytes.
     done: Vec<Bytes>,
@@ -125,7 +126,7 @@ impl Events {
     fn place(&mut self, kind: &str, event: &mut Map<String, Value>) {
         let of_item = event.get("item").and_then(|item| text(item, "id")).map(str::to_owned);
         let id = event.get("item_id").and_then(Value::as_str).map(str::to_owned).or(of_item).unwrap_or_default();
-        if kind == "response.output_item.added" {
+        if kind == "response.output_item.added" && self.items.len() < most::CALLS {
             self.items.push(id.clone());
         }
         let known = self.items.iter().rposition(|known| *known == id && !id.is_empty());
