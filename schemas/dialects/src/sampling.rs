@@ -33,10 +33,8 @@ pub(crate) fn is_fixed(model: &str, effort: Option<&str>) -> bool {
 /// Source: <https://github.com/BerriAI/litellm/issues/33221>, in OpenAI's own words: "Function tools with reasoning_effort are
 /// not supported for gpt-5.6-sol in /v1/chat/completions. Please use /v1/responses instead."
 pub fn needs_responses(model: &str, chat: &[u8]) -> bool {
-    let Some(version) = bare(model).strip_prefix("gpt-5.").filter(|_| reasons(model)) else { return false };
-    let digits = version.bytes().take_while(u8::is_ascii_digit).count();
-    let minor: u32 = version[..digits].parse().unwrap_or(0);
-    if minor < 4 || memchr::memmem::find(chat, b"\"tools\"").is_none() {
+    let Some(minor) = minor(model).filter(|minor| *minor >= 4) else { return false };
+    if memchr::memmem::find(chat, b"\"tools\"").is_none() {
         return false;
     }
     let Some(fields) = std::str::from_utf8(chat).ok().and_then(|chat| Fields::read(chat).ok()) else { return false };
@@ -44,6 +42,18 @@ pub fn needs_responses(model: &str, chat: &[u8]) -> bool {
     let effort = fields.last("reasoning_effort").filter(|effort| *effort != "null");
     // The default effort of the older ones is `none`.
     has_tools && effort.map_or(minor >= 6, |effort| effort != "\"none\"")
+}
+
+/// Whether some chats of this model are served so.
+pub fn may_need_responses(model: &str) -> bool {
+    minor(model).is_some_and(|minor| minor >= 4)
+}
+
+/// The number behind the point of a GPT-5 that thinks.
+fn minor(model: &str) -> Option<u32> {
+    let version = bare(model).strip_prefix("gpt-5.").filter(|_| reasons(model))?;
+    let digits = version.bytes().take_while(u8::is_ascii_digit).count();
+    version[..digits].parse().ok()
 }
 
 /// Whether this value is what the model would take anyway.

@@ -11,7 +11,7 @@ use crate::providers::Adapter;
 use crate::retry::Policy;
 use crate::sink::FrameSink;
 use bytes::Bytes;
-use penstock_dialects::openai::provider::needs_responses;
+use penstock_dialects::openai::provider::{may_need_responses, needs_responses};
 use penstock_dialects::provider::{Form, Quirk, Wanted};
 use penstock_runtime::clock;
 use penstock_runtime::schedule::full_jitter;
@@ -238,9 +238,9 @@ impl CallContext {
     /// A chat that its model only answers as a response, where the provider has these too.
     fn as_response(&self, envelope: &Envelope, body: &Bytes) -> Option<(&'static dyn Adapter, Bytes)> {
         let is_open = envelope.operation == Operation::Chat && envelope.dialect.form() != Dialect::Responses;
-        let adapter = self.provider.responding().filter(|_| is_open)?;
-        let chat = envelope.agnostic(body)?;
         let model = envelope.plan.current().target.model.as_str();
+        let adapter = self.provider.responding().filter(|_| is_open && may_need_responses(model))?;
+        let chat = envelope.agnostic(body)?;
         needs_responses(model, &chat).then_some((adapter, chat))
     }
 

@@ -25,7 +25,7 @@ mod translate;
 pub(crate) mod usage;
 mod whole;
 
-pub use crate::sampling::needs_responses;
+pub use crate::sampling::{may_need_responses, needs_responses};
 
 use crate::provider::{
     Form, FormatRequest, FormatSettings, Observed, ProviderFormat, Quirk, Spelled, StreamReader, ToolRule, Wanted,
