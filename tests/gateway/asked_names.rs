@@ -135,7 +135,7 @@ async fn thoughts_of_a_prefixed_model_go_back_to_it_signed() {
 async fn answers_that_are_no_chats_name_the_model_as_it_was_asked_for() {
     let world = World::start().await;
     let alpha = world.upstream("alpha");
-    let embedded = r#"{"object":"list","data":[{"index":0,"embedding":[0.5],"model":"no"}],"model":"e-2026","usage":{"prompt_tokens":1,"total_tokens":1}}"#;
+    let embedded = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5],"model":"no"}],"model":"e-2026","usage":{"prompt_tokens":1,"total_tokens":1}}"#;
     let moderated = r#"{"id":"1","model":"e-2026","results":[{"flagged":false}]}"#;
     let completed = r#"{"id":"1","object":"text_completion","created":1,"model":"e-2026","choices":[{"index":0,"text":"x","finish_reason":"stop"}]}"#;
     let list = json!({ "model": "alpha/e", "input": "x" });

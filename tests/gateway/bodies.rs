@@ -72,8 +72,8 @@ async fn a_stream_to_a_caller_who_does_not_read_is_held_back_at_the_provider() {
 
     let answer = open.rest().await;
     let named = |event: String| event.replace("m-2026-11-22", "fast").len();
-    // The provider's first chunk names no role, which OpenAI's does.
-    let role = r#""role":"assistant","#.len();
+    // The provider's first chunk names no role, which OpenAI's does: it is written anew, without two spaces, and 2.50 as 2.5.
+    let role = r#""role":"assistant","#.len() - "  0".len();
     assert_eq!(answer.body.len(), CHUNKS * named(chunk) + named(words::finish()) + words::DONE.len() + role);
     assert!(answer.raw().ends_with(words::DONE));
     assert_eq!(world.attempts(2).await, ["beta 200", "alpha 200"]);
