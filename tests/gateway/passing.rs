@@ -70,14 +70,16 @@ async fn a_stream_ends_with_done_also_where_the_provider_forgets_it() {
 }
 
 #[tokio::test]
-async fn comments_line_ends_and_events_cut_anywhere_pass_as_they_are() {
+async fn line_ends_and_events_cut_anywhere_pass_as_they_are_and_comments_end_no_event() {
     let world = World::start().await;
     let hello = words::content("héllo ☃").replace("\n\n", "\r\n\r\n").replace("data: ", "data:");
     let whole = [words::role(), hello, ": still here\n\n".to_owned(), words::finish(), words::DONE.to_owned()].concat();
     let pieces: Vec<String> = whole.chars().map(String::from).collect();
     world.upstream("alpha").replies(Reply::stream(pieces)).always();
     let answer = world.ask("alpha/m").stream().await;
-    assert_eq!(answer.raw(), words::named(&whole, "alpha/m"));
+    // Behind a comment, openai-python takes an empty line for the end of an event that has no data.
+    let expected = whole.replace(": still here\n\n", ": still here\n");
+    assert_eq!(answer.raw(), words::named(&expected, "alpha/m"));
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ impl Events {
             self.done.push(event.data.clone());
         }
         if self.is_regular(kind, &event.data) {
-            self.next += 1;
+            self.next = self.next.saturating_add(1);
             return None;
         }
         let theirs: Map<String, Value> = serde_json::from_slice(&event.data).ok()?;
@@ -113,11 +113,11 @@ impl Events {
 
     fn number(&mut self, event: &mut Map<String, Value>) {
         match event.get("sequence_number").and_then(Value::as_u64).filter(|_| !self.is_counted) {
-            Some(number) => self.next = number + 1,
+            Some(number) => self.next = number.saturating_add(1),
             None => {
                 self.is_counted = true;
                 event.insert("sequence_number".to_owned(), self.next.into());
-                self.next += 1;
+                self.next = self.next.saturating_add(1);
             }
         }
     }
