@@ -174,7 +174,10 @@ impl Race {
             if is_settled && self.world.waiting().await == Some(0) {
                 return (charged, begun.elapsed());
             }
-            assert!(begun.elapsed() < RECOVERY, "after {RECOVERY:?}: the book has {book:?}, the ledger {charged}");
+            if begun.elapsed() >= RECOVERY {
+                let (late, waiting) = (self.late(name).await, self.world.waiting().await);
+                panic!("after {RECOVERY:?}: the book has {book:?}, the ledger {charged}, {waiting:?} wait: {late:#?}");
+            }
             sleep(Duration::from_millis(200)).await;
         }
     }
