@@ -61,7 +61,11 @@ pub fn read(mut input: Input<'_>) {
 
 fn bounded(operation: Operation, extent: &Extent) {
     let worst = bound::worst(Some(&CARD), operation, extent);
-    assert!(worst.usd.is_some(), "a model with prices has a bound: {extent:?}");
+    assert_eq!(
+        worst.usd.is_none(),
+        extent.is_priority,
+        "only a dearer service has no bound at a model with prices: {extent:?}"
+    );
     let _ = (bound::usual(Some(&CARD), operation, extent), bound::longest_input(None, extent));
     let _ = bound::worst(None, operation, extent);
     let on_the_bus = serde_json::to_vec(extent).expect("an extent has a JSON form");
