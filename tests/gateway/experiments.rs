@@ -175,7 +175,7 @@ async fn a_score_of_a_stranger_counts_nowhere_for_a_request_of_another_project()
         let answer = world.ask("pick").field("user", json!(format!("user-{user}"))).await;
         let id = answer.header("x-penstock-request-id").to_owned();
         let score = |value: u32| json!({ "request_id": id, "name": "good", "value": value });
-        // While a request is too young to stand in ClickHouse, whoever knows its id may score it, in the own project.
+        // Before the request is in ClickHouse its project is not known: a stranger's score is stored, under the stranger's project.
         let strange = world.post("/v1/feedback", &score(0)).key(&stranger).await;
         assert!([200, 404].contains(&strange.status.as_u16()), "{}", strange.raw());
         assert_eq!(world.post("/v1/feedback", &score(1)).await.status, 200);

@@ -28,7 +28,7 @@ const WORDS: [&[u8]; 11] = [
 /// The names under which a call's arguments stand as an object.
 const OBJECTS: [&[u8]; 2] = [b"input", b"args"];
 
-/// Values that say again what stands elsewhere, or what nobody says: quotations, and what a provider's own tools found.
+/// Values that are not counted: copies of other values, quotations, and results of a provider's own tools.
 const OTHERS: [&[u8]; 16] = [
     b"reasoning_details",
     b"logprobs",

@@ -2,7 +2,7 @@
 //! `penstock_schemas::chat`. Odd spellings of copies are mended here, by their fields. Knows nothing of whose answer it is.
 
 use super::calls::{self, Calls};
-use super::frame::{self, Piece};
+use super::frame::{self, AnswerKind};
 use super::{likelihoods, pieces};
 use crate::{most, surrogates};
 use bytes::Bytes;
@@ -36,7 +36,7 @@ impl Mender {
         let is_whole = choices.is_some_and(|choices| {
             choices.iter().any(|choice| choice.get("message").is_some() && choice.get("delta").is_none())
         });
-        frame::mend(&mut answer, if is_whole { Piece::Whole } else { Piece::Chunk });
+        frame::mend(&mut answer, if is_whole { AnswerKind::Whole } else { AnswerKind::Chunk });
         let sources = sources(&mut answer);
         let choices = answer.entry("choices").or_insert_with(|| Value::Array(Vec::new()));
         for (place, choice) in choices.as_array_mut().into_iter().flatten().enumerate() {
@@ -128,7 +128,7 @@ impl Mender {
         }
     }
 
-    /// The calls of a choice that has ended go out, also those that nobody has named, and those without arguments have none.
+    /// Writes what is left of the calls of a choice that ends: calls that never got a name, and `{}` where no arguments came.
     fn end_calls(&mut self, said: &mut Map<String, Value>, choice: u64) {
         let mut last = self.calls.nameless(choice);
         last.extend(self.calls.without_arguments(choice));

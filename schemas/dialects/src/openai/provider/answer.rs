@@ -1,7 +1,7 @@
 //! The parts of an answer or of a chunk that the gateway reads. Knows nothing of what clients make of them: content is
 //! looked at only for whether there is any.
 
-use super::frame::{self, Head, Piece};
+use super::frame::{self, AnswerHead, AnswerKind};
 use super::usage;
 use crate::errors::{ErrorParts, within};
 use crate::provider::Observed;
@@ -115,8 +115,8 @@ impl Answer {
     }
 
     /// Whether what stands around its choices is of other types than OpenAI's.
-    pub(super) fn is_odd(&self, piece: Piece) -> bool {
-        let head = Head {
+    pub(super) fn is_odd(&self, piece: AnswerKind) -> bool {
+        let head = AnswerHead {
             id: self.id.as_ref(),
             object: self.object.as_ref(),
             created: self.created.as_ref(),

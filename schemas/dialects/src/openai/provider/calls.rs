@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 /// The most of a call's arguments that waits for the call's name, in bytes. A provider that sends more gets no name.
 const HELD: usize = 64 * 1024;
 
-/// The most that a call which is told apart from others takes of their id, type and name, in bytes.
+/// Glued calls are separated only if their id, type and name are no longer than this together, in bytes: each gets a copy.
 const WORDS: usize = 1_024;
 
 /// The calls that were seen.

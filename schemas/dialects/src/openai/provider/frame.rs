@@ -11,7 +11,7 @@ const TIERS: [&str; 5] = ["auto", "default", "flex", "scale", "priority"];
 
 /// What an answer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum AnswerKind {
     /// A whole answer.
     #[default]
     Whole,
@@ -21,7 +21,7 @@ pub(super) enum Piece {
 
 /// The members of an answer that are looked at, as they were read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Head<'a> {
+pub(super) struct AnswerHead<'a> {
     pub(super) id: Option<&'a Value>,
     pub(super) object: Option<&'a Value>,
     pub(super) created: Option<&'a Value>,
@@ -32,7 +32,7 @@ pub(super) struct Head<'a> {
 }
 
 /// Whether one of them is of another type than OpenAI's. What is missing is not odd here.
-pub(super) fn is_odd(head: Head<'_>, piece: Piece) -> bool {
+pub(super) fn is_odd(head: AnswerHead<'_>, piece: AnswerKind) -> bool {
     let is = |value: Option<&Value>, is_right: fn(&Value) -> bool| value.is_none_or(is_right);
     !(is(head.id, Value::is_string)
         && is(head.model, Value::is_string)
@@ -44,7 +44,7 @@ pub(super) fn is_odd(head: Head<'_>, piece: Piece) -> bool {
 }
 
 /// Gives them OpenAI's types; whether one of them had another.
-pub(super) fn mend(answer: &mut Map<String, Value>, piece: Piece) -> bool {
+pub(super) fn mend(answer: &mut Map<String, Value>, piece: AnswerKind) -> bool {
     let before = answer.clone();
     for name in ["id", "model"] {
         if let Some(Value::Number(number)) = answer.get(name) {
@@ -79,10 +79,10 @@ fn mend_members(answer: &mut Map<String, Value>) {
     });
 }
 
-fn name(piece: Piece) -> &'static str {
+fn name(piece: AnswerKind) -> &'static str {
     match piece {
-        Piece::Whole => "chat.completion",
-        Piece::Chunk => "chat.completion.chunk",
+        AnswerKind::Whole => "chat.completion",
+        AnswerKind::Chunk => "chat.completion.chunk",
     }
 }
 

@@ -4,7 +4,7 @@
 //! none of it, which a look at their bytes tells. Knows nothing of the agnostic form.
 
 use super::agnostic::finish_reason;
-use super::frame::{self, Piece};
+use super::frame::{self, AnswerKind};
 use super::likelihoods;
 use super::own_calls::OwnCalls;
 use bytes::Bytes;
@@ -45,17 +45,17 @@ pub(super) struct Streamed {
 
 /// A whole answer as OpenAI would spell it; `None` when it is spelt so. `is_odd` says that its head is not.
 pub(super) fn mended(json: &[u8], is_odd: bool) -> Option<Bytes> {
-    if !is_odd && !look::may_be_odd(json, Piece::Whole) {
+    if !is_odd && !look::may_be_odd(json, AnswerKind::Whole) {
         return None;
     }
     let mut calls = OwnCalls::default();
-    mend(json, Piece::Whole, |choice, index, id| {
+    mend(json, AnswerKind::Whole, |choice, index, id| {
         let mut is_mended = false;
         if let Some(Value::Object(said)) = choice.get_mut("message") {
-            is_mended |= said::mend(said, Piece::Whole);
+            is_mended |= said::mend(said, AnswerKind::Whole);
             is_mended |= calls.mend_whole(said, index, id);
         }
-        is_mended | likelihoods::mend(choice) | mend_reason(choice, Piece::Whole, calls.has_called(index))
+        is_mended | likelihoods::mend(choice) | mend_reason(choice, AnswerKind::Whole, calls.has_called(index))
     })
 }
 
@@ -74,11 +74,11 @@ impl Streamed {
             && !seen.opens
             && !seen.stops_again
             && !may_stop
-            && !look::may_be_odd(json, Piece::Chunk)
+            && !look::may_be_odd(json, AnswerKind::Chunk)
         {
             return None;
         }
-        mend(json, Piece::Chunk, |choice, index, id| self.mend_choice(choice, index, id, seen))
+        mend(json, AnswerKind::Chunk, |choice, index, id| self.mend_choice(choice, index, id, seen))
     }
 
     fn mend_choice(&mut self, choice: &mut Map<String, Value>, index: u64, id: &str, seen: Seen) -> bool {
@@ -94,7 +94,7 @@ impl Streamed {
         }
         let is_last = choice.get("finish_reason").and_then(Value::as_str).is_some_and(|reason| !reason.is_empty());
         if let Some(Value::Object(said)) = choice.get_mut("delta") {
-            is_mended |= said::mend(said, Piece::Chunk);
+            is_mended |= said::mend(said, AnswerKind::Chunk);
             if seen.opens && said.get("role").is_none_or(Value::is_null) {
                 said.insert("role".to_owned(), "assistant".into());
                 is_mended = true;
@@ -102,7 +102,7 @@ impl Streamed {
             is_mended |= self.calls.mend_delta(said, index, id);
             is_mended |= is_last && self.calls.end(said, index);
         }
-        is_mended | likelihoods::mend(choice) | mend_reason(choice, Piece::Chunk, self.calls.has_called(index))
+        is_mended | likelihoods::mend(choice) | mend_reason(choice, AnswerKind::Chunk, self.calls.has_called(index))
     }
 
     /// The end of a choice that the provider has ended without a word.
@@ -117,7 +117,7 @@ impl Streamed {
 /// The answer with its choices mended, each with its index and a name for its calls; `None` when there was nothing to do.
 fn mend(
     json: &[u8],
-    piece: Piece,
+    piece: AnswerKind,
     mut mend_choice: impl FnMut(&mut Map<String, Value>, u64, &str) -> bool,
 ) -> Option<Bytes> {
     let mut answer: Map<String, Value> = serde_json::from_slice(json).ok()?;
@@ -141,8 +141,8 @@ fn mend(
 }
 
 /// Why a choice stopped. Agents go on by this word: one that has called a tool has not merely stopped.
-fn mend_reason(choice: &mut Map<String, Value>, piece: Piece, has_called: bool) -> bool {
-    let is_whole = piece == Piece::Whole;
+fn mend_reason(choice: &mut Map<String, Value>, piece: AnswerKind, has_called: bool) -> bool {
+    let is_whole = piece == AnswerKind::Whole;
     let theirs = match choice.get("finish_reason") {
         Some(theirs) => theirs.clone(),
         None if is_whole => Value::Null,

@@ -161,6 +161,21 @@ mod tests {
         String::from_utf8(spelled.body.to_vec()).unwrap()
     }
 
+    /// What is sent of a request of the caller's own to a provider with these quirks.
+    fn own(operation: Operation, request: &Value, quirks: Vec<Quirk>) -> Value {
+        let spelled = spell(&FormatRequest {
+            wanted: Wanted { operation, form: Form::Own, delivery: Delivery::Whole },
+            body: &request.to_string().into(),
+            content_type: None,
+            headers: &std::collections::BTreeMap::new(),
+            model: &ModelId::parse("m").expect("it is a name"),
+            card: None,
+            settings: &FormatSettings { quirks, ..FormatSettings::default() },
+            unsupported: Unsupported::Refuse,
+        });
+        serde_json::from_slice(&spelled.expect("it can be spelt").body).expect("it is JSON")
+    }
+
     #[test]
     fn ids_of_calls_that_another_model_made_fit_openai_itself() {
         let id = format!("functions.f:0|fc_{}", "a".repeat(60));
@@ -170,19 +185,7 @@ mod tests {
             serde_json::json!({"model": "m", "messages": [{"role": "assistant", "tool_calls": [call(id)]},
                 {"role": "tool", "tool_call_id": id, "content": "x"}]})
         };
-        let sent = |id: &str, quirks: Vec<Quirk>| -> Value {
-            let spelled = spell(&FormatRequest {
-                wanted: Wanted { operation: Operation::Chat, form: Form::Own, delivery: Delivery::Whole },
-                body: &request(id).to_string().into(),
-                content_type: None,
-                headers: &std::collections::BTreeMap::new(),
-                model: &ModelId::parse("m").unwrap(),
-                card: None,
-                settings: &FormatSettings { quirks, ..FormatSettings::default() },
-                unsupported: Unsupported::Refuse,
-            });
-            serde_json::from_slice(&spelled.unwrap().body).unwrap()
-        };
+        let sent = |id: &str, quirks| own(Operation::Chat, &request(id), quirks);
         let short = sent(&id, vec![Quirk::CustomTools]);
         let new = short["messages"][1]["tool_call_id"].as_str().unwrap();
         assert!(new.len() == 40 && short["messages"][0]["tool_calls"][0]["id"] == new, "{short}");
@@ -193,19 +196,8 @@ mod tests {
 
     #[test]
     fn vectors_are_asked_for_as_numbers_where_there_are_no_others() {
-        let sent = |quirks: Vec<Quirk>| -> Value {
-            let spelled = spell(&FormatRequest {
-                wanted: Wanted { operation: Operation::Embeddings, form: Form::Own, delivery: Delivery::Whole },
-                body: &Bytes::from_static(br#"{"model":"a","input":"x","encoding_format":"base64"}"#),
-                content_type: None,
-                headers: &std::collections::BTreeMap::new(),
-                model: &ModelId::parse("m").unwrap(),
-                card: None,
-                settings: &FormatSettings { quirks, ..FormatSettings::default() },
-                unsupported: Unsupported::Refuse,
-            });
-            serde_json::from_slice(&spelled.unwrap().body).unwrap()
-        };
+        let request = serde_json::json!({"model": "a", "input": "x", "encoding_format": "base64"});
+        let sent = |quirks| own(Operation::Embeddings, &request, quirks);
         assert_eq!(sent(vec![Quirk::FloatVectors])["encoding_format"], "float");
         assert_eq!(sent(Vec::new())["encoding_format"], "base64");
     }

@@ -3,7 +3,7 @@
 
 use super::agnostic::Mender;
 use super::answer::Answer;
-use super::frame::Piece;
+use super::frame::AnswerKind;
 use super::odd::Seen;
 use super::{errors, glance, odd, other_way};
 use crate::errors::tells;
@@ -133,7 +133,7 @@ impl Reader {
             return Err(errors::within_success(&error, &event.data));
         }
         chunk.observe(&mut self.observed);
-        self.seen.is_odd = chunk.is_odd(Piece::Chunk);
+        self.seen.is_odd = chunk.is_odd(AnswerKind::Chunk);
         self.seen.has_choices = chunk.choices.as_ref().is_some_and(|choices| !choices.is_empty());
         self.has_told |= chunk.tells_usage();
         if self.head.object.is_empty() {

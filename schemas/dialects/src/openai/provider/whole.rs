@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, note_calls, note_citations};
 use super::errors;
-use super::frame::Piece;
+use super::frame::AnswerKind;
 use crate::errors::tells;
 use crate::provider::Observed;
 use bytes::Bytes;
@@ -33,7 +33,7 @@ pub(super) fn read_whole(body: &Bytes) -> Result<(Observed, bool), Failure> {
     if has_calls(body) {
         note_tools(body, &mut observed);
     }
-    Ok((observed, answer.is_odd(Piece::Whole)))
+    Ok((observed, answer.is_odd(AnswerKind::Whole)))
 }
 
 /// Whether the fields of calls, or citations, stand anywhere in it; most answers have none, and need no second look.

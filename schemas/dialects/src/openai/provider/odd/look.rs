@@ -1,6 +1,6 @@
 //! Whether an answer may need mending, by a look at its bytes. Never fooled by what the model writes, as `glance`.
 
-use super::super::frame::Piece;
+use super::super::frame::AnswerKind;
 use super::super::glance::values;
 use super::REASONS;
 use memchr::memmem::Finder;
@@ -40,9 +40,9 @@ pub(super) fn stops(json: &[u8]) -> bool {
 }
 
 /// Whether it is worth the time to read it.
-pub(super) fn may_be_odd(json: &[u8], piece: Piece) -> bool {
+pub(super) fn may_be_odd(json: &[u8], piece: AnswerKind) -> bool {
     let names = &*NAMES;
-    let is_chunk = piece == Piece::Chunk;
+    let is_chunk = piece == AnswerKind::Chunk;
     let some = || values(&names.choices, json).any(|value| !value[1..].trim_ascii_start().starts_with(b"]"));
     // In a chunk nothing has stopped yet where there is no reason; a whole answer has one.
     let is_reason = |value: &[u8]| match value.strip_prefix(b"\"") {
@@ -74,11 +74,11 @@ pub(super) fn may_be_odd(json: &[u8], piece: Piece) -> bool {
 }
 
 /// Whether there are calls, or a word in their place that no chunk has.
-fn is_call(value: &[u8], piece: Piece) -> bool {
+fn is_call(value: &[u8], piece: AnswerKind) -> bool {
     match value {
-        [b'[', rest @ ..] => piece == Piece::Whole || !rest.trim_ascii_start().starts_with(b"]"),
+        [b'[', rest @ ..] => piece == AnswerKind::Whole || !rest.trim_ascii_start().starts_with(b"]"),
         [b'{', ..] => true,
-        _ => piece == Piece::Chunk,
+        _ => piece == AnswerKind::Chunk,
     }
 }
 

@@ -1,25 +1,27 @@
 //! What a choice says, as OpenAI would: who, in one text, and thoughts apart. Knows nothing of calls.
 
-use super::super::frame::Piece;
+use super::super::frame::AnswerKind;
 use super::super::pieces;
 use serde_json::{Map, Value};
 
 /// Mends a message or a delta; whether it needed it.
-pub(super) fn mend(said: &mut Map<String, Value>, piece: Piece) -> bool {
+pub(super) fn mend(said: &mut Map<String, Value>, piece: AnswerKind) -> bool {
     let before = said.len();
     said.retain(|name, value| match name.as_str() {
-        "tool_calls" => !value.is_null() && (piece == Piece::Chunk || !value.as_array().is_some_and(Vec::is_empty)),
-        "role" => piece == Piece::Whole || value != "",
+        "tool_calls" => {
+            !value.is_null() && (piece == AnswerKind::Chunk || !value.as_array().is_some_and(Vec::is_empty))
+        }
+        "role" => piece == AnswerKind::Whole || value != "",
         _ => true,
     });
     let mut is_mended = (said.len() < before) | pieces::join(said);
     if said.get("role").is_some_and(|role| !role.is_null() && role != "assistant")
-        || piece == Piece::Whole && !is_told(said)
+        || piece == AnswerKind::Whole && !is_told(said)
     {
         said.insert("role".to_owned(), "assistant".into());
         is_mended = true;
     }
-    if piece == Piece::Whole && !said.contains_key("content") {
+    if piece == AnswerKind::Whole && !said.contains_key("content") {
         said.insert("content".to_owned(), Value::Null);
         is_mended = true;
     }

@@ -1,3 +1,5 @@
+//! What copies write otherwise, and what a client reads of it; regular answers stay byte for byte.
+
 use super::*;
 use serde_json::json;
 
