@@ -7,7 +7,7 @@ use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::book::Book;
 use penstock_schemas::budget::{Mode, OnExceed, Scope, Unit};
-use penstock_schemas::reservation::{Lease, LeaseId, MoreWanted, Reservation, Settled};
+use penstock_schemas::reservation::{Lease, LeaseId, MoreGiven, MoreWanted, Reservation, Settled};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -119,8 +119,8 @@ impl Counters {
 }
 
 impl State {
-    /// Sets aside in all counters, or in none.
-    pub(super) fn reserve(&mut self, wants: &[Want]) -> Result<(), NotReserved> {
+    /// Sets aside in all counters, or in none. Gives the lease that it is taken under.
+    pub(super) fn reserve(&mut self, wants: &[Want]) -> Result<LeaseId, NotReserved> {
         let needs_lease = wants.iter().any(Want::is_budget);
         if needs_lease && clock::now() >= self.start_by {
             return Err(NotReserved::NoLease);
@@ -139,7 +139,26 @@ impl State {
             }
             counter.touch();
         }
-        Ok(())
+        Ok(self.lease)
+    }
+
+    /// Adds what was taken to a reservation. `None`, and it is free again, when the reservation is settled.
+    pub(super) fn extend(&mut self, wanted: &MoreWanted, taken: &[Want], lease: LeaseId) -> Option<MoreGiven> {
+        if self.lease != lease {
+            return None;
+        }
+        let Some(open) = self.open.get_mut(&wanted.id) else {
+            taken.iter().for_each(|want| self.settle(&want.book, want.amount, 0));
+            return None;
+        };
+        open.start_by = self.start_by;
+        // Added, since the same reservation may have been extended meanwhile: a worker that waited in vain asks again.
+        for (book, reserved) in &mut open.charges {
+            let more = taken.iter().filter(|want| want.book == *book).map(|want| want.amount).sum();
+            *reserved = reserved.saturating_add(more);
+        }
+        let reserved = open.charges.iter().map(|(_, reserved)| *reserved).collect();
+        Some(MoreGiven::Granted { reserved, start_by: self.start_by })
     }
 
     pub(super) fn settle(&mut self, book: &str, reserved: u64, spent: u64) {
@@ -222,5 +241,75 @@ impl Counter {
     fn touch(&mut self) {
         self.active = Instant::now();
         self.is_proven = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOOK: &str = "B=b=1.total";
+
+    fn want(amount: u64) -> Want {
+        let counted =
+            CounterKind::Budget { scope: Box::new(Scope::default()), mode: Mode::Strict, on_exceed: OnExceed::Reject };
+        Want { book: BOOK.to_owned(), label: "b".to_owned(), unit: Unit::Usd, limit: 100, amount, until: None, counted }
+    }
+
+    fn state() -> State {
+        let lease = LeaseId(Uuid::now_v7());
+        let start_by = clock::now().after(std::time::Duration::from_secs(3600));
+        let mut state = State { lease, start_by, counters: HashMap::new(), open: HashMap::new() };
+        let mut counter = Counter::of(&want(0));
+        counter.account.hold(100);
+        state.counters.insert(BOOK.to_owned(), counter);
+        state
+    }
+
+    fn open(state: &mut State, reserved: u64) -> Uuid {
+        let (id, deadline) = (Uuid::now_v7(), state.start_by);
+        assert!(state.reserve(&[want(reserved)]).is_ok());
+        let charges = vec![(BOOK.to_owned(), reserved)];
+        state.open.insert(id, Open { charges, start_by: state.start_by, deadline, over: None });
+        id
+    }
+
+    fn reserved(state: &State) -> u64 {
+        state.counters[BOOK].account.reserved()
+    }
+
+    #[test]
+    fn what_a_worker_asks_for_twice_because_the_first_answer_was_late_is_all_given_back() {
+        let mut state = state();
+        let id = open(&mut state, 10);
+        let asked = [25, 30].map(|needed| MoreWanted { id, needed: vec![needed] });
+        let further = asked.clone().map(|wanted| state.further(&wanted).unwrap());
+        for (wanted, wants) in asked.iter().zip(&further) {
+            let lease = state.reserve(wants).ok().unwrap();
+            let given = state.extend(wanted, wants, lease);
+            let enough = matches!(&given, Some(MoreGiven::Granted { reserved, .. }) if reserved[0] >= wanted.needed[0]);
+            assert!(enough, "{given:?}");
+        }
+        let all = state.open.remove(&id).unwrap().charges[0].1;
+        assert_eq!(all, reserved(&state));
+        state.settle(BOOK, all, 7);
+        assert_eq!((reserved(&state), state.counters[BOOK].account.settled()), (0, 7));
+    }
+
+    #[test]
+    fn what_was_taken_under_a_lease_that_is_over_takes_nothing_from_what_others_have_under_the_next() {
+        let mut state = state();
+        let id = open(&mut state, 10);
+        let wanted = MoreWanted { id, needed: vec![25] };
+        let wants = state.further(&wanted).unwrap();
+        let lease = state.reserve(&wants).ok().unwrap();
+        state.begin_lease();
+        let mut counter = Counter::of(&want(0));
+        counter.account.hold(100);
+        state.counters.insert(BOOK.to_owned(), counter);
+        state.start_by = clock::now().after(std::time::Duration::from_secs(3600));
+        open(&mut state, 40);
+        assert_eq!(state.extend(&wanted, &wants, lease), None);
+        assert_eq!(reserved(&state), 40);
     }
 }

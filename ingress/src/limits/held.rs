@@ -1,7 +1,7 @@
 //! What a request holds of counters while it runs: when it is dropped, it is over here.
 
 use super::counters::Counters;
-use penstock_schemas::reservation::Reservation;
+use penstock_schemas::reservation::{LeaseId, Reservation};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -14,6 +14,7 @@ pub(crate) struct Hold {
 
 /// Places that a request takes among those at once; free again when dropped.
 pub(crate) struct Place {
+    lease: LeaseId,
     books: Vec<String>,
     counters: Arc<Counters>,
 }
@@ -41,15 +42,18 @@ impl Hold {
 }
 
 impl Place {
-    pub(super) fn new(books: Vec<String>, counters: &Arc<Counters>) -> Self {
-        Self { books, counters: counters.clone() }
+    pub(super) fn new(lease: LeaseId, books: Vec<String>, counters: &Arc<Counters>) -> Self {
+        Self { lease, books, counters: counters.clone() }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.counters.state();
-        self.books.iter().for_each(|book| state.settle(book, 1, 0));
+        // Under another lease, those are the places of others.
+        if state.lease == self.lease {
+            self.books.iter().for_each(|book| state.settle(book, 1, 0));
+        }
         drop(state);
         self.counters.changed.notify_waiters();
     }

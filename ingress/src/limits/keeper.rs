@@ -87,23 +87,29 @@ impl Keeper {
 
     /// Sets aside what a call needs. While others have it and may give it back, waits until `until`.
     pub(crate) async fn set_aside(&self, wants: &[Want], deadline: UnixMicros, until: Instant) -> Result<Hold, Short> {
-        self.take(wants, until).await?;
+        let lease = self.take(wants, until).await?;
         let id = Uuid::now_v7();
         let mut state = self.state();
+        if state.lease != lease {
+            return Err(Short::Unknown); // and with the lease, what was taken is gone
+        }
         let charges = wants.iter().map(|want| (want.book.clone(), want.amount)).collect();
         let start_by = state.start_by;
         state.open.insert(id, Open { charges, start_by, deadline, over: None });
         let charges = wants.iter().map(charge).collect();
-        let reservation = Reservation { id, lease: state.lease, start_by: state.start_by, charges };
+        let reservation = Reservation { id, lease, start_by, charges };
         drop(state);
         Ok(Hold::new(reservation, &self.0))
     }
 
     /// Counts a request where it counts as one.
     pub(crate) async fn count(&self, wants: &[Want]) -> Result<Place, Short> {
-        self.take(wants, Instant::now()).await?;
+        let lease = self.take(wants, Instant::now()).await?;
         let mut books = Vec::new();
         let mut state = self.state();
+        if state.lease != lease {
+            return Err(Short::Unknown);
+        }
         for want in wants {
             match want.counted {
                 CounterKind::AtOnce => books.push(want.book.clone()),
@@ -111,15 +117,15 @@ impl Keeper {
             }
         }
         drop(state);
-        Ok(Place::new(books, &self.0))
+        Ok(Place::new(lease, books, &self.0))
     }
 
-    /// Sets aside in all counters, or in none.
-    async fn take(&self, wants: &[Want], until: Instant) -> Result<(), Short> {
+    /// Sets aside in all counters, or in none. Gives the lease that it is taken under.
+    async fn take(&self, wants: &[Want], until: Instant) -> Result<LeaseId, Short> {
         loop {
             let changed = self.0.changed.notified();
             let short = match self.state().reserve(wants) {
-                Ok(()) => return Ok(()),
+                Ok(lease) => return Ok(lease),
                 Err(short) => short,
             };
             let now = Instant::now();
@@ -174,29 +180,14 @@ impl Keeper {
     async fn more(&self, wanted: MoreWanted) -> MoreGiven {
         let gone = || MoreGiven::Refused("what was set aside for this call is settled already".to_owned());
         let Some(wants) = self.state().further(&wanted) else { return gone() };
-        match self.take(&wants, Instant::now()).await {
-            Ok(()) => {}
+        let lease = match self.take(&wants, Instant::now()).await {
+            Ok(lease) => lease,
             Err(Short::Counter(want, _)) => {
                 return MoreGiven::Refused(format!("the budget `{}` has nothing left for this", want.label));
             }
             Err(Short::Unknown) => return MoreGiven::Refused("the budgets cannot be checked now".to_owned()),
-        }
-        let mut state = self.state();
-        let start_by = state.start_by;
-        match state.open.get_mut(&wanted.id) {
-            Some(open) => {
-                open.start_by = start_by;
-                for ((_, reserved), needed) in open.charges.iter_mut().zip(&wanted.needed) {
-                    *reserved = (*reserved).max(*needed);
-                }
-                let reserved = open.charges.iter().map(|(_, reserved)| *reserved).collect();
-                MoreGiven::Granted { reserved, start_by }
-            }
-            None => {
-                wants.iter().for_each(|want| state.settle(&want.book, want.amount, 0));
-                gone()
-            }
-        }
+        };
+        self.state().extend(&wanted, &wants, lease).unwrap_or_else(gone)
     }
 
     /// What became of a reservation, where it is not told over the bus.
