@@ -509,6 +509,23 @@ impl Subjects {
     }
 }
 
+/// A call's reply subject, for what is not a part of its answer: the mark says which question it answers.
+pub fn marked(reply: &str, mark: u32) -> String {
+    format!("{reply}_{mark}")
+}
+
+/// The mark of a reply subject, if it has one.
+pub fn mark(subject: &str) -> Option<u32> {
+    last_token(subject).split_once('_')?.1.parse().ok()
+}
+
+/// The call that a reply subject, marked or not, belongs to.
+pub fn call_of(subject: &str) -> Option<RequestId> {
+    let token = last_token(subject);
+    let id = token.split_once('_').map_or(token, |(id, _)| id);
+    Uuid::parse_str(id).ok().map(RequestId)
+}
+
 /// The last token of a subject: the id of the call in reply and control subjects.
 pub fn last_token(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap_or_default()

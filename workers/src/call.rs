@@ -11,7 +11,7 @@ use crate::provider::Provider;
 use crate::retry::{Decision, History, IsLast, Policy, RetryBudget, RetryBudgets, WAITS, decide};
 use crate::sink::FrameSink;
 use bytes::Bytes;
-use penstock_runtime::bus::{Alarm, BusError, Desk, Incoming, Journal, PassOn, Replies};
+use penstock_runtime::bus::{Alarm, BusError, Desk, Incoming, Journal, PassOn, Recorded, Replies};
 use penstock_runtime::health::Health;
 use penstock_runtime::memory::{Memory, Reserved};
 use penstock_runtime::schedule::full_jitter;
@@ -34,6 +34,7 @@ mod session;
 mod settle;
 
 pub(crate) use ledger::End;
+pub(crate) use settle::all_recorded;
 
 /// What a caller is told to wait when a pool is full, in milliseconds.
 const BUSY_MS: u64 = 1000;
@@ -80,6 +81,8 @@ pub struct Call<S> {
     sink: S,
     /// What was sent in the last attempt, where that is wanted.
     sent: Option<Box<SentBody>>,
+    /// Ends of attempts that the ledger may not have yet.
+    ends: Vec<Recorded>,
     /// Its place in this process's memory; `None`: it cannot be worked on here.
     memory: Option<Reserved>,
 }
@@ -97,7 +100,7 @@ impl Call<Replies> {
     /// One that has come over the bus.
     pub fn of(incoming: Incoming, context: CallContext) -> Self {
         let Incoming { envelope, body, replies, memory } = incoming;
-        Self { context, envelope, body, fetched: None, sink: replies, sent: None, memory }
+        Self { context, envelope, body, fetched: None, sink: replies, sent: None, ends: Vec::new(), memory }
     }
 }
 
@@ -215,6 +218,9 @@ impl<S: FrameSink> Call<S> {
 
     /// Whether the pool of a later link takes the call.
     async fn offer(&mut self, refused: &Failure) -> Result<bool, BusError> {
+        if self.record_ends().await.is_err() {
+            return Ok(false);
+        }
         let now = clock::now();
         let rest = self.envelope.plan.position() + 1;
         let plan = self.envelope.plan.clone().postpone(rest, |link| !self.context.health.is_closed(link, now));
@@ -223,9 +229,13 @@ impl<S: FrameSink> Call<S> {
         while let Some(next) = plan {
             debug!(request_id = %self.envelope.request_id, model = %next.current().target, "passing the call on");
             self.envelope.plan = next;
-            if self.sink.pass_on(&mut self.envelope, &self.body).await? == PassOn::Taken {
-                self.envelope.reservation = None; // it has gone on with the call
-                return Ok(true);
+            match self.sink.pass_on(&mut self.envelope, &self.body).await? {
+                PassOn::NoPool => {}
+                // Where it is not known who has it, its ingress will hear from nobody, and asks another.
+                PassOn::Taken | PassOn::Unknown => {
+                    self.envelope.reservation = None; // it has gone on with the call
+                    return Ok(true);
+                }
             }
             plan = self.envelope.plan.next();
         }

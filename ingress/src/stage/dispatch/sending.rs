@@ -197,7 +197,8 @@ impl<'a> Sending<'a> {
         self.held.extend(held);
         self.envelope.attempts += 1;
         self.envelope.next_seq = self.call.next_seq();
-        while !self.ingress.bus.is_connected() {
+        // What the server says of the first one's messages would be taken for news of the other's.
+        while !self.ingress.bus.is_connected() || !self.call.catch_up().await {
             if clock::now() >= self.envelope.deadline {
                 return Err(lost.into());
             }

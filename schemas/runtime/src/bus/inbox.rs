@@ -18,12 +18,11 @@ use pending_call::PROBES;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::frame::{CLIENT_WINDOW, Control, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT};
 use penstock_schemas::name::{ProcessId, ProjectId, RequestId};
-use penstock_schemas::subject::last_token;
+use penstock_schemas::subject::{call_of, mark, marked};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::warn;
-use uuid::Uuid;
 
 /// Frames that may wait for one call: the credit allows no more.
 const FRAMES: usize = (STREAM_CREDIT / FRAME_COST) as usize + 16;
@@ -41,9 +40,18 @@ pub struct Inbox(Arc<Shared>);
 struct Shared {
     bus: Bus,
     slots: Mutex<HashMap<RequestId, Slot>>,
-    orders: mpsc::Sender<(ProcessId, RequestId, Control)>,
+    orders: mpsc::Sender<Order>,
     /// What projects may keep.
     quota: Option<KeptQuota>,
+}
+
+/// What a worker is told about a call.
+struct Order {
+    worker: ProcessId,
+    request: RequestId,
+    control: Control,
+    /// Where its answer goes, if it is to answer.
+    reply: Option<String>,
 }
 
 enum Slot {
@@ -119,6 +127,7 @@ impl Inbox {
             unpaid: 0,
             done: false,
             probes: PROBES,
+            mark: 0,
             window: Arc::new(Semaphore::new(CLIENT_WINDOW as usize)),
         }
     }
@@ -129,7 +138,7 @@ impl Inbox {
 
     async fn sort(self, mut replies: Arrivals) {
         while let Some(message) = replies.next().await {
-            if let Some(request) = request_of(&message) {
+            if let Some(request) = call_of(&message.subject) {
                 self.hand_over(request, message);
             }
         }
@@ -138,7 +147,7 @@ impl Inbox {
     /// The same for answers that are kept: whether somebody reads them or not, they are counted.
     async fn sort_kept(self, mut replies: Subscriber) {
         while let Some(message) = replies.next().await {
-            let Some(request) = request_of(&message) else { continue };
+            let Some(request) = call_of(&message.subject) else { continue };
             if let Some(quota) = &self.0.quota {
                 let is_last = Frame::is_terminal(&message.payload);
                 quota.count(request, message.payload.len(), is_last);
@@ -164,6 +173,9 @@ impl Inbox {
 
     /// Tells the worker behind a message for an abandoned call to stop. True when there is nothing more to wait for.
     fn stop_abandoned(&self, request: RequestId, message: &Message, farewell: Control) -> bool {
+        if mark(&message.subject).is_some() {
+            return false; // it answers a question, and is nothing that a worker says of itself
+        }
         let Ok(frame) = Frame::decode(&message.payload) else { return true };
         match frame.payload {
             Payload::End(..) | Payload::Failed(_) | Payload::Gone | Payload::Declined(_) => true,
@@ -180,7 +192,18 @@ impl Inbox {
     }
 
     fn order(&self, worker: ProcessId, request: RequestId, control: Control) {
-        if self.0.orders.try_send((worker, request, control)).is_err() {
+        self.send_order(Order { worker, request, control, reply: None });
+    }
+
+    /// Asks a worker whether it still holds a call. The answer is marked.
+    fn probe(&self, worker: ProcessId, request: RequestId, mark: u32) {
+        let reply = marked(&self.0.bus.subjects.reply(self.0.bus.process(), request), mark);
+        self.send_order(Order { worker, request, control: Control::Probe, reply: Some(reply) });
+    }
+
+    fn send_order(&self, order: Order) {
+        let control = order.control;
+        if self.0.orders.try_send(order).is_err() {
             warn!(?control, "an order to a worker was dropped: too many wait for the socket");
         }
     }
@@ -206,15 +229,10 @@ impl Inbox {
     }
 }
 
-fn request_of(message: &Message) -> Option<RequestId> {
-    Uuid::parse_str(last_token(&message.subject)).ok().map(RequestId)
-}
-
-async fn give_orders(bus: Bus, mut orders: mpsc::Receiver<(ProcessId, RequestId, Control)>) {
-    while let Some((worker, request, control)) = orders.recv().await {
+async fn give_orders(bus: Bus, mut orders: mpsc::Receiver<Order>) {
+    while let Some(Order { worker, request, control, reply }) = orders.recv().await {
         let payload = serde_json::to_vec(&control).expect("a control message has a JSON form");
         let subject = bus.subjects.control(&worker, request);
-        let reply = matches!(control, Control::Probe).then(|| bus.subjects.reply(bus.process(), request));
         let near = bus.subjects.controls(&worker);
         let sent = bus.send(Some(&near), subject, reply, payload.into()).await;
         if let Err(error) = sent {

@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Longest wait until a pool says that it has taken a call that was passed on.
-const TAKEN: Duration = Duration::from_secs(1);
+/// Longest wait until a pool says that it has taken a call that was passed on. This worker holds it meanwhile.
+const TAKEN: Duration = Duration::from_secs(5);
 
 /// The most content in one frame; also the most of the credit that one frame can need.
 const FRAME_BYTES: usize = 64 * 1024;
@@ -30,8 +30,10 @@ const MOMENT: Duration = Duration::from_millis(20);
 pub enum PassOn {
     /// Another worker holds it now.
     Taken,
-    /// No worker serves that provider, or none answered in time.
+    /// No worker serves that provider.
     NoPool,
+    /// None has said that it took the call, and one may.
+    Unknown,
 }
 
 /// The way back to the ingress of one call. Dropping it forgets the call here.
@@ -97,7 +99,8 @@ impl Replies {
     /// When the connection is closed for good.
     pub async fn decline(&mut self) -> Result<(), BusError> {
         let declined = Declined { worker: self.desk.bus.process().clone(), reason: DeclineReason::Full };
-        let frame = Frame { seq: 0, payload: Payload::Declined(declined) }.encode().map_err(failed("write a frame"))?;
+        let frame = Frame { seq: self.first_seq, payload: Payload::Declined(declined) };
+        let frame = frame.encode().map_err(failed("write a frame"))?;
         let sent = self.desk.bus.send(self.inbox.as_deref(), self.subject.clone(), None, frame).await;
         sent.map_err(failed("decline a call"))
     }
@@ -188,8 +191,8 @@ impl Replies {
         let message = envelope.encode(inline).map_err(failed("write a call"))?;
         bus.client.publish_with_reply(subject, reply, message).await.map_err(failed("pass a call on"))?;
         tokio::select! {
-            told = told.recv() => Ok(told.unwrap_or(PassOn::NoPool)),
-            () = sleep(TAKEN) => Ok(PassOn::NoPool),
+            told = told.recv() => Ok(told.unwrap_or(PassOn::Unknown)),
+            () = sleep(TAKEN) => Ok(PassOn::Unknown),
         }
     }
 }

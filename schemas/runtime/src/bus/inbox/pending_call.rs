@@ -11,6 +11,7 @@ use penstock_schemas::envelope::{Envelope, Operation, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Control, DeclineReason, Declined, FRAME_COST, Frame, Payload, STREAM_CREDIT, TURN};
 use penstock_schemas::name::{ProcessId, RequestId};
+use penstock_schemas::subject;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -36,8 +37,8 @@ const SESSION_PROBES: u32 = 12;
 const LATE: Duration = Duration::from_millis(25);
 const LATE_WAITS: u32 = 10;
 
-/// How long a message that has come may take to its call.
-const SORTED: Duration = Duration::from_millis(1);
+/// How long the server may take to answer in the middle of a restart. Calls wait for it no longer than for their workers.
+const CAUGHT_UP: Duration = Duration::from_secs(2);
 
 /// A call that is under way. Dropping it before its terminal frame cancels it, at the provider too, unless its answer is
 /// kept.
@@ -57,6 +58,8 @@ pub struct PendingCall {
     pub(super) farewell: Control,
     /// Probes without an answer that the worker may leave.
     pub(super) probes: u32,
+    /// The last question to the server, or to the worker, that is not a part of the call. Answers to earlier ones are stale.
+    pub(super) mark: u32,
     /// How much more the client of a session may say before the worker has read it.
     pub(super) window: Arc<Semaphore>,
 }
@@ -79,11 +82,7 @@ impl PendingCall {
             None => bus.subjects.call(provider, envelope.operation, envelope.traffic()),
             Some(worker) => bus.subjects.direct(worker, provider, envelope.traffic()),
         };
-        let reply = if self.is_kept {
-            bus.subjects.kept_reply(bus.process(), self.request)
-        } else {
-            bus.subjects.reply(bus.process(), self.request)
-        };
+        let reply = self.reply();
         let inline =
             if matches!(envelope.body, penstock_schemas::envelope::Body::Inline) { body } else { &Bytes::new() };
         let call = envelope.encode(inline).map_err(failed("write a call"))?;
@@ -124,7 +123,7 @@ impl PendingCall {
                         return Err(lost("the worker that held the call does not answer"));
                     }
                     if let Some(worker) = self.worker.clone() {
-                        self.inbox.order(worker, self.request, Control::Probe);
+                        self.inbox.probe(worker, self.request, self.mark);
                     }
                 }
             }
@@ -133,42 +132,80 @@ impl PendingCall {
 
     /// Whether a call that was just published has found a pool. Asks the server, since no message says so.
     pub async fn found_pool(&mut self) -> bool {
-        self.inbox.0.bus.round_trip().await;
-        // What the server said before its answer to us is here, or with the task that sorts it.
-        match timeout(SORTED, self.arrivals.recv()).await {
-            Ok(Some(message)) if message.status == Some(StatusCode::NO_RESPONDERS) => false,
-            Ok(message) => {
-                self.peeked = message;
-                true
+        let Ok(mark) = self.ask_server().await else { return true };
+        let answered = timeout(CAUGHT_UP, async {
+            while let Some(message) = self.arrivals.recv().await {
+                match subject::mark(&message.subject) {
+                    Some(answered) if answered == mark => return true,
+                    Some(_) => {}
+                    None if is_nobody(&message) => return false,
+                    None => {
+                        self.peeked = Some(message);
+                        return true;
+                    }
+                }
             }
-            Err(_) => true,
+            true
+        });
+        answered.await.unwrap_or(true)
+    }
+
+    /// Waits until everything has come that the server has to say of what was published so far, and forgets it: nothing of it
+    /// can be taken for an answer to what is published next. False when the server is silent.
+    pub async fn catch_up(&mut self) -> bool {
+        let Ok(mark) = self.ask_server().await else { return false };
+        self.peeked = None;
+        let answered = timeout(CAUGHT_UP, async {
+            while let Some(message) = self.arrivals.recv().await {
+                if subject::mark(&message.subject) == Some(mark) {
+                    return true;
+                }
+            }
+            false
+        });
+        answered.await.unwrap_or(false)
+    }
+
+    /// Asks the server for an answer that comes the way that replies come, and so after those that it has sent before.
+    async fn ask_server(&mut self) -> Result<u32, BusError> {
+        self.mark += 1;
+        let bus = &self.inbox.0.bus;
+        let reply = subject::marked(&self.reply(), self.mark);
+        let asked = bus.client.publish_with_reply(bus.subjects.nobody(), reply, Bytes::new()).await;
+        asked.map_err(failed("ask the server"))?;
+        Ok(self.mark)
+    }
+
+    fn reply(&self) -> String {
+        let bus = &self.inbox.0.bus;
+        if self.is_kept {
+            bus.subjects.kept_reply(bus.process(), self.request)
+        } else {
+            bus.subjects.reply(bus.process(), self.request)
         }
     }
 
     /// What a message says, unless it only says that the worker lives.
     fn read(&mut self, message: &Message) -> Result<Option<Payload>, Failure> {
-        if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return Err(match self.worker {
-                None => Failure::gateway(FailureKind::NoPool, "no worker serves this provider now"),
-                Some(_) => lost("the worker that held the call is gone"),
-            });
+        if let Some(mark) = subject::mark(&message.subject) {
+            return self.read_answer(message, mark);
+        }
+        if is_nobody(message) {
+            // A worker has the call: an earlier one had not, and was asked in vain.
+            let nobody = Failure::gateway(FailureKind::NoPool, "no worker serves this provider now");
+            return if self.worker.is_none() { Err(nobody) } else { Ok(None) };
         }
         let frame = Frame::decode(&message.payload).map_err(|error| {
             Failure::gateway(FailureKind::Internal, format!("a reply frame cannot be read: {error}"))
         })?;
         match &frame.payload {
-            Payload::Alive => return Ok(None),
+            Payload::Alive | Payload::Gone => return Ok(None),
             Payload::Read(cost) => {
                 self.window.add_permits(*cost as usize);
                 return Ok(None);
             }
-            // Of a worker that was given up: stale.
-            Payload::Declined(by) if self.worker.as_ref().is_some_and(|worker| *worker != by.worker) => {
-                return Ok(None);
-            }
+            Payload::Declined(by) if self.is_stale(by, frame.seq) => return Ok(None),
             Payload::Declined(by) => return Err(self.declined(by)),
-            Payload::Gone if self.worker.is_none() => return Ok(None),
-            Payload::Gone => return Err(lost("the worker no longer knows the call")),
             _ if frame.seq / TURN < self.next_seq / TURN => return Ok(None),
             _ if frame.seq != self.next_seq => return Err(lost("a part of the answer was lost on the bus")),
             Payload::Accepted(accepted) => self.worker = Some(accepted.worker.clone()),
@@ -178,6 +215,27 @@ impl PendingCall {
         }
         self.next_seq += 1;
         Ok(Some(frame.payload))
+    }
+
+    /// What the worker, or the server in its place, answers to a probe.
+    fn read_answer(&self, message: &Message, mark: u32) -> Result<Option<Payload>, Failure> {
+        if self.worker.is_none() || mark != self.mark {
+            return Ok(None);
+        }
+        if is_nobody(message) {
+            return Err(lost("the worker that held the call is gone"));
+        }
+        match Frame::decode(&message.payload).map(|frame| frame.payload) {
+            Ok(Payload::Gone) => Err(lost("the worker no longer knows the call")),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the worker that declines was given up before.
+    fn is_stale(&self, by: &Declined, seq: u32) -> bool {
+        let is_another = self.worker.as_ref().is_some_and(|worker| *worker != by.worker);
+        // What cannot be read has no number.
+        is_another || by.reason == DeclineReason::Full && seq / TURN < self.next_seq / TURN
     }
 
     /// Another worker may get the call: of one that is full, any; of one that cannot read it, any other.
@@ -248,6 +306,11 @@ impl Drop for PendingCall {
             self.inbox.clone().abandon(self);
         }
     }
+}
+
+/// Whether the server says that nobody listens.
+fn is_nobody(message: &Message) -> bool {
+    message.status == Some(StatusCode::NO_RESPONDERS)
 }
 
 fn lost(message: &str) -> Failure {
