@@ -112,6 +112,11 @@ impl Reservation {
         self.charges.iter().any(|charge| charge.is_strict).then(|| self.start_by.after(RECORDED))
     }
 
+    /// Whether the ledger proves any of its counters.
+    pub fn is_proven(&self) -> bool {
+        self.charges.iter().any(|charge| charge.is_proven)
+    }
+
     /// Notes what an attempt at `target` has come to.
     pub fn spend(&mut self, target: &Target, amounts: Amounts) {
         for charge in self.charges.iter_mut().filter(|charge| charge.counts(target)) {

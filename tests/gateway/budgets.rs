@@ -59,6 +59,40 @@ async fn what_is_set_aside_comes_back_and_who_waits_gets_it() {
     assert_eq!(texts, ["next", "slow"]);
 }
 
+/// What is settled and what is set aside of the budget `one`, as the admin API tells it.
+async fn stood(world: &World) -> (String, String) {
+    let key = format!("Bearer {}", world.admin_key());
+    let told = world.get("/admin/v1/budgets/one").header("authorization", &key).await.json();
+    let usd = |field: &str| told["windows"][0][field].as_str().unwrap_or_default().to_owned();
+    (usd("settled"), usd("reserved"))
+}
+
+#[tokio::test]
+async fn what_a_call_may_come_to_stays_set_aside_until_the_ledger_has_what_it_came_to() {
+    let world = World::start().await;
+    let gate = Gate::new();
+    world.upstream("alpha").replies(Reply::answer("hello").held(&gate)).once();
+    world.manage(budget("one", "0.01", &json!({})), &[world.address()]).await;
+    let fill_the_ledger = async {
+        world.upstream("alpha").received(1).await;
+        world.limit_ledger(1).await;
+        gate.open();
+    };
+    // The provider was paid, so its answer is given, though nothing can be recorded.
+    let (answer, ()) = tokio::join!(world.ask("alpha/m").field("max_tokens", json!(5)).send(), fill_the_ledger);
+    assert_eq!(answer.text(), "hello");
+    wait::until("the ledger to fail", async || (world.get("/ready").await.status == 503).then_some(())).await;
+    for _ in 0..10 {
+        let (settled, reserved) = stood(&world).await;
+        assert!(settled == "0" && !matches!(&*reserved, "0" | ""), "{settled} settled, {reserved} set aside");
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    world.limit_ledger(1 << 30).await;
+    wait::until("what it came to", async || (stood(&world).await == ("0.00006".into(), "0".into())).then_some(()))
+        .await;
+    assert_eq!(spent(&world).await, "0.00006");
+}
+
 #[tokio::test]
 async fn a_request_that_can_never_fit_is_refused_at_once_and_says_how_it_may() {
     let world = World::start().await;

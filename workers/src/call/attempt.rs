@@ -94,6 +94,9 @@ impl<S: FrameSink> Call<S> {
             Ok(body) => body,
             Err(attempt) => return attempt,
         };
+        if let Err(failure) = self.record_ends().await {
+            return Attempt::Broken(failure);
+        }
         if let Err(failure) = self.afford(link).await {
             return Attempt::Refused(failure);
         }
@@ -143,12 +146,13 @@ impl<S: FrameSink> Call<S> {
         if is_cut {
             // The caller does not wait for the count.
             let (reservation, ingress) = (self.envelope.reservation.take(), self.envelope.ingress.clone());
-            let cut = Cut { report, body, reservation, ingress };
+            let cut = Cut { report, body, reservation, ingress, ends: std::mem::take(&mut self.ends) };
             self.context.life.work(self.context.clone().note_cut(start, end, cut));
         } else {
-            let amounts = self.context.note(start, end, report).await;
+            let noted = self.context.note(start, end, report).await;
+            self.ends.push(noted.recorded);
             if let Some(reservation) = &mut self.envelope.reservation {
-                reservation.spend(&target, amounts);
+                reservation.spend(&target, noted.amounts);
             }
         }
         attempt

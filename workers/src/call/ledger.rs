@@ -4,6 +4,7 @@ use super::CallContext;
 use crate::cost::{self, sum_up};
 use crate::exchange::{self, Attempt, Clocks, Report};
 use bytes::Bytes;
+use penstock_runtime::bus::Recorded;
 use penstock_runtime::clock;
 use penstock_schemas::alert::Alert;
 use penstock_schemas::bound;
@@ -74,15 +75,16 @@ impl CallContext {
     pub(super) async fn note_cut(self, start: AttemptStarted, end: End, mut cut: Cut) {
         cut.report.count(&self.life, cut.body).await;
         let target = start.target.clone();
-        let amounts = self.note(start, end, cut.report).await;
+        let noted = self.note(start, end, cut.report).await;
         if let Some(mut reservation) = cut.reservation {
-            reservation.spend(&target, amounts);
-            self.settle(&cut.ingress, &reservation).await;
+            reservation.spend(&target, noted.amounts);
+            cut.ends.push(noted.recorded);
+            self.settle(&cut.ingress, &reservation, cut.ends).await;
         }
     }
 
     /// Writes the end of an attempt into the ledger: what it has come to.
-    pub(crate) async fn note(&self, start: AttemptStarted, end: End, report: Report) -> Amounts {
+    pub(crate) async fn note(&self, start: AttemptStarted, end: End, report: Report) -> Noted {
         let ended = self.end(start, end, report);
         let usd = ended.event.charged.or(ended.event.cost).map_or(0, |cost| u64::try_from(cost.0).unwrap_or(0));
         let amounts = Amounts { usd, tokens: ended.event.charged_tokens };
@@ -91,8 +93,8 @@ impl CallContext {
             self.metrics.mismatch(&ended.event.start.target.provider);
         }
         self.warn_of(&ended.event);
-        self.journal.note(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
-        amounts
+        let recorded = self.journal.note(UsageEvent::AttemptEnded(Box::new(ended.event))).await;
+        Noted { amounts, recorded }
     }
 
     /// Tells a human of usage that has no price, and of claims that cannot be.
@@ -171,6 +173,15 @@ pub(super) struct Cut {
     pub(super) body: Bytes,
     pub(super) reservation: Option<Reservation>,
     pub(super) ingress: ProcessId,
+    /// Earlier attempts' ends that the ledger may not have yet.
+    pub(super) ends: Vec<Recorded>,
+}
+
+/// What an attempt that is over has come to. As long as its end is not in the ledger, it may still come to its worst case: where
+/// this process is killed, that is what the ledger counts.
+pub(crate) struct Noted {
+    pub(crate) amounts: Amounts,
+    pub(crate) recorded: Recorded,
 }
 
 /// How and when an attempt ended.

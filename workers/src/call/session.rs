@@ -140,7 +140,8 @@ impl<S: FrameSink> Call<S> {
                 let end = End::of(&attempt, began.elapsed(), FailureKind::Cancelled);
                 // Nothing was asked yet.
                 report.was_sent = false;
-                self.context.note(start, end, report).await;
+                let noted = self.context.note(start, end, report).await;
+                self.ends.push(noted.recorded);
                 return attempt;
             }
         };

@@ -2,14 +2,16 @@
 //! what travels with the call, and nothing of budgets.
 
 use super::{Call, CallContext};
+use crate::exchange;
 use crate::sink::FrameSink;
-use penstock_runtime::bus::BusError;
+use penstock_runtime::bus::{BusError, Recorded};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Envelope;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::{ProcessId, Target};
 use penstock_schemas::plan::Link;
 use penstock_schemas::reservation::{Amounts, MoreGiven, MoreWanted, Reservation, Settled};
+use tokio::time::timeout;
 use tracing::warn;
 
 impl<S: FrameSink> Call<S> {
@@ -65,11 +67,37 @@ impl<S: FrameSink> Call<S> {
         }
     }
 
-    /// Tells it at the end of the call, if this pool has it still.
-    pub(super) async fn settle(&mut self) {
-        if let Some(reservation) = self.envelope.reservation.take() {
-            self.context.settle(&self.envelope.ingress, &reservation).await;
+    /// Waits until the ledger has the ends of the attempts so far. Only then may another begin, here or elsewhere: for both at
+    /// their worst case nothing is set aside.
+    pub(super) async fn record_ends(&mut self) -> Result<(), Failure> {
+        let is_bound = self.envelope.reservation.as_ref().is_some_and(Reservation::is_proven);
+        let ends = std::mem::take(&mut self.ends);
+        if ends.is_empty() || !is_bound {
+            return Ok(());
         }
+        let recording = timeout(self.envelope.deadline.since(clock::now()), all_recorded(ends));
+        match self.sink.wait(recording).await {
+            Some(Ok(true)) => Ok(()),
+            None => Err(self.give_up(Failure::gateway(FailureKind::Cancelled, "the caller went away"))),
+            Some(Ok(false) | Err(_)) => Err(self.give_up(exchange::ledger_failed())),
+        }
+    }
+
+    /// What the call has come to is left to the ledger to tell.
+    fn give_up(&mut self, failure: Failure) -> Failure {
+        self.envelope.reservation = None;
+        failure
+    }
+
+    /// Tells it at the end of the call, if this pool has it still. Nobody waits for the ledger.
+    pub(super) async fn settle(&mut self) {
+        let Some(reservation) = self.envelope.reservation.take() else { return };
+        let (ends, ingress) = (std::mem::take(&mut self.ends), self.envelope.ingress.clone());
+        if ends.is_empty() || !reservation.is_proven() {
+            return self.context.tell_settled(&ingress, &reservation).await;
+        }
+        let context = self.context.clone();
+        self.context.life.work(async move { context.settle(&ingress, &reservation, ends).await });
     }
 }
 
@@ -104,6 +132,15 @@ fn take_more(
     }
 }
 
+/// Whether the ledger has got all of them in the end.
+pub(crate) async fn all_recorded(ends: Vec<Recorded>) -> bool {
+    let mut is_all = true;
+    for end in ends {
+        is_all &= end.acknowledged().await;
+    }
+    is_all
+}
+
 impl CallContext {
     /// Makes sure that what a line of a native batch can come to is still set aside: it may have waited for a while.
     ///
@@ -119,8 +156,15 @@ impl CallContext {
         take_more(&mut reservation, target, answer)
     }
 
-    /// Tells the ingress what became of what it had set aside.
-    pub(super) async fn settle(&self, ingress: &ProcessId, reservation: &Reservation) {
+    /// Tells the ingress what became of what it had set aside, once the ledger has the ends of all attempts. Where it never
+    /// will, it says itself what they came to.
+    pub(super) async fn settle(&self, ingress: &ProcessId, reservation: &Reservation, ends: Vec<Recorded>) {
+        if !reservation.is_proven() || all_recorded(ends).await {
+            self.tell_settled(ingress, reservation).await;
+        }
+    }
+
+    async fn tell_settled(&self, ingress: &ProcessId, reservation: &Reservation) {
         let spent = reservation.charges.iter().map(|charge| charge.spent).collect();
         let settled = Settled { id: reservation.id, spent };
         if let Err(error) = self.desk.tell_settled(ingress, &settled).await {

@@ -3,20 +3,21 @@
 
 use super::line::Line;
 use super::{Native, Stopped, Stores};
+use crate::exchange::ledger_failed;
 use crate::limits::Pick;
 use crate::providers::batch_api::{BatchState, LineEnd, Output};
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 use penstock_dialects::strike::{strike, strike_bytes};
 use penstock_runtime::Secret;
-use penstock_runtime::bus::ObjectWriter;
+use penstock_runtime::bus::{ObjectWriter, Recorded};
 use penstock_runtime::memory::{Memory, Reserved};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::native_batch::{
     LINE_BYTES, NativeCounts, NativeGroup, NativeJob, NativeLine, NativeOutcome, NativeStage,
 };
 use reqwest::Response;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::time::timeout;
 use tracing::warn;
@@ -24,11 +25,16 @@ use tracing::warn;
 /// Longest silence in the middle of a file of answers.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// Ends of lines that may be on their way into the ledger.
+const UNRECORDED: usize = 1024;
+
 /// The lines of a group that nothing is known of yet.
 struct Open {
     lines: HashMap<String, Line>,
     counts: NativeCounts,
     answers: ObjectWriter,
+    /// What was noted of the lines and the ledger may not have yet.
+    ends: VecDeque<Recorded>,
     _memory: Reserved,
 }
 
@@ -81,7 +87,7 @@ async fn open(native: &Native, group: &NativeGroup) -> Result<Open, Stopped> {
         lines.insert(line.call().to_string(), line);
     }
     let answers = objects.write(&group.answers_object());
-    Ok(Open { lines, counts: NativeCounts::default(), answers, _memory: memory })
+    Ok(Open { lines, counts: NativeCounts::default(), answers, ends: VecDeque::new(), _memory: memory })
 }
 
 impl Open {
@@ -92,8 +98,26 @@ impl Open {
             warn!(group = group.name(), "a native batch holds an answer to a line that it does not have");
             return Ok(());
         };
-        let ended = native.end(&line, group, told.end).await?;
+        self.end(native, group, &line, told.end).await
+    }
+
+    async fn end(&mut self, native: &Native, group: &NativeGroup, line: &Line, end: LineEnd) -> Result<(), Stopped> {
+        let (ended, recorded) = native.end(line, group, end).await?;
+        self.ends.push_back(recorded);
+        self.record_ends(UNRECORDED).await?;
         self.push(&ended).await
+    }
+
+    /// Waits until the ledger lacks no more than so many ends: the ingress settles by what it is told, and not twice.
+    async fn record_ends(&mut self, most: usize) -> Result<(), Stopped> {
+        while self.ends.len() > most
+            && let Some(end) = self.ends.pop_front()
+        {
+            if !end.acknowledged().await {
+                return Err(ledger_failed().into());
+            }
+        }
+        Ok(())
     }
 
     async fn push(&mut self, line: &NativeLine) -> Result<(), Stopped> {
@@ -109,12 +133,12 @@ impl Open {
     /// Lines that the provider says nothing of were never run; some never reached it.
     async fn finish(mut self, native: &Native, group: &NativeGroup, why: &str) -> Result<NativeStage, Stopped> {
         for (_, line) in std::mem::take(&mut self.lines) {
-            let ended = match native.ready(&line, group) {
-                Ok(_) => native.end(&line, group, LineEnd::Unrun(why.to_owned())).await?,
-                Err(failure) => line.unrun(failure),
-            };
-            self.push(&ended).await?;
+            match native.ready(&line, group) {
+                Ok(_) => self.end(native, group, &line, LineEnd::Unrun(why.to_owned())).await?,
+                Err(failure) => self.push(&line.unrun(failure)).await?,
+            }
         }
+        self.record_ends(0).await?;
         self.answers.finish().await?;
         Ok(NativeStage::Collected(self.counts))
     }

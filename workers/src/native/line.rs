@@ -11,6 +11,7 @@ use crate::providers::{Adapter, ErrorResponse};
 use bytes::Bytes;
 use http::HeaderMap;
 use penstock_dialects::provider::{RequestPath, Wanted};
+use penstock_runtime::bus::Recorded;
 use penstock_runtime::clock;
 use penstock_schemas::envelope::{Delivery, Envelope};
 use penstock_schemas::event::{AttemptStarted, Reserved};
@@ -175,11 +176,16 @@ impl Native {
         }
     }
 
-    /// What came of a line that the provider has, noted in the ledger.
+    /// What came of a line that the provider has, noted for the ledger.
     ///
     /// # Errors
     /// Never for what the provider says; when the line was none of this group.
-    pub(super) async fn end(&self, line: &Line, group: &NativeGroup, end: LineEnd) -> Result<NativeLine, Failure> {
+    pub(super) async fn end(
+        &self,
+        line: &Line,
+        group: &NativeGroup,
+        end: LineEnd,
+    ) -> Result<(NativeLine, Recorded), Failure> {
         let spoken = self.speak(line, group)?;
         let call = self.call(line, &spoken, group);
         let mut report = Report { was_sent: true, ..Report::default() };
@@ -213,7 +219,7 @@ impl Native {
         };
         let total = clock::now().since(group.at);
         let ended = End::of(&attempt, total, FailureKind::Cancelled);
-        let spent = self.context.note(self.start(line, group), ended, report).await;
-        Ok(line.record(outcome, spent, payload))
+        let noted = self.context.note(self.start(line, group), ended, report).await;
+        Ok((line.record(outcome, noted.amounts, payload), noted.recorded))
     }
 }

@@ -3,8 +3,8 @@
 use super::ask::Unanswered;
 use super::line::{Line, Ready};
 use super::{Native, Stopped, Stores};
-use crate::call::End;
-use crate::exchange::{Attempt, LEDGER, Report};
+use crate::call::{End, all_recorded};
+use crate::exchange::{Attempt, LEDGER, Report, ledger_failed};
 use crate::limits::Pick;
 use crate::providers::batch_api::{BatchState, NewBatch, Output, ProviderBatch};
 use bytes::{Bytes, BytesMut};
@@ -81,7 +81,7 @@ pub(super) async fn submit(
     match asking.create(&new, &key).await {
         Ok(ProviderBatch { id, .. }) => Ok(Some(NativeStage::Submitted(job(id, &key)))),
         Err(Unanswered::Refused(failure)) if is_for_good(&failure) => {
-            note_refused(native, group, starts, &failure).await;
+            note_refused(native, group, starts, &failure).await?;
             Ok(Some(NativeStage::Failed(Box::new(failure))))
         }
         Err(unanswered) => Err(unanswered.into_failure().into()),
@@ -154,8 +154,7 @@ async fn note_starts(native: &Native, starts: &[AttemptStarted]) -> Result<(), S
         for start in pending {
             let taken = timeout(LEDGER, start.acknowledged()).await;
             if taken != Ok(true) {
-                let why = "the usage ledger (JetStream) did not take the attempts in time";
-                return Err(Failure::gateway(FailureKind::Ledger, why).into());
+                return Err(ledger_failed().into());
             }
         }
     }
@@ -163,12 +162,22 @@ async fn note_starts(native: &Native, starts: &[AttemptStarted]) -> Result<(), S
 }
 
 /// The attempts of a group that the provider did not take are over.
-async fn note_refused(native: &Native, group: &NativeGroup, starts: Vec<AttemptStarted>, failure: &Failure) {
-    let total = clock::now().since(group.at);
+async fn note_refused(
+    native: &Native,
+    group: &NativeGroup,
+    starts: Vec<AttemptStarted>,
+    failure: &Failure,
+) -> Result<(), Stopped> {
+    let (total, mut ends) = (clock::now().since(group.at), Vec::with_capacity(starts.len()));
     for start in starts {
         let ended = End::of(&Attempt::Refused(failure.clone()), total, FailureKind::Cancelled);
-        native.context.note(start, ended, Report { status: failure.provider_status, ..Report::default() }).await;
+        let report = Report { status: failure.provider_status, ..Report::default() };
+        ends.push(native.context.note(start, ended, report).await.recorded);
     }
+    if !all_recorded(ends).await {
+        return Err(ledger_failed().into());
+    }
+    Ok(())
 }
 
 /// Whether a provider has a group already.

@@ -37,7 +37,7 @@ const IN_FLIGHT: usize = 64;
 const PROBE: Duration = Duration::from_millis(500);
 
 /// How long an event without a waiting request may wait for others, to share a message with them: so much of the ledger is
-/// lost when the process is killed. An attempt's end that is lost so leaves its start, which counts in full.
+/// lost when the process is killed. An attempt's end that is lost so leaves its start, which counts in full: see [`Recorded`].
 const COMPANY: Duration = Duration::from_millis(5);
 
 /// The writing side. Cloning shares it.
@@ -51,8 +51,9 @@ pub struct Journal {
 struct Entry {
     /// The event, as it is written.
     line: Bytes,
-    /// Somebody waits until it is cleared, and until it is acknowledged.
-    waiting: Option<(oneshot::Sender<()>, oneshot::Sender<()>)>,
+    /// Somebody waits until it is cleared: it goes out at once.
+    cleared: Option<oneshot::Sender<()>>,
+    acknowledged: oneshot::Sender<()>,
     /// Its share of [`HELD`].
     held: OwnedSemaphorePermit,
 }
@@ -60,8 +61,11 @@ struct Entry {
 /// An event on its way into the ledger.
 pub struct Pending {
     cleared: oneshot::Receiver<()>,
-    acknowledged: oneshot::Receiver<()>,
+    recorded: Recorded,
 }
+
+/// An event that goes into the ledger with others. Until it is there, killing this process loses it.
+pub struct Recorded(oneshot::Receiver<()>);
 
 impl Pending {
     /// Waits until what the event announces may happen: it has left this process, so that killing it no longer loses the
@@ -73,7 +77,15 @@ impl Pending {
     /// Waits until the ledger has the event. False when it never will, because it cannot be stored or this process is
     /// ending.
     pub async fn acknowledged(self) -> bool {
-        self.acknowledged.await.is_ok()
+        self.recorded.acknowledged().await
+    }
+}
+
+impl Recorded {
+    /// Waits until the ledger has the event. False when it never will, because it cannot be stored or this process is
+    /// ending.
+    pub async fn acknowledged(self) -> bool {
+        self.0.await.is_ok()
     }
 }
 
@@ -98,9 +110,8 @@ impl Journal {
     /// Adds an event that something depends on: it goes out at once. Waits while the journal is full.
     pub async fn append(&self, event: UsageEvent) -> Pending {
         let (cleared, on_cleared) = oneshot::channel();
-        let (acknowledged, on_acknowledged) = oneshot::channel();
-        self.add(&event, Some((cleared, acknowledged))).await;
-        Pending { cleared: on_cleared, acknowledged: on_acknowledged }
+        let recorded = self.add(&event, Some(cleared)).await;
+        Pending { cleared: on_cleared, recorded }
     }
 
     /// How the ledger is, as far as this process knows.
@@ -128,17 +139,19 @@ impl Journal {
 
     /// Adds an event without a waiting request: it goes out with the next event that has one, or after a moment. Waits
     /// while the journal is full.
-    pub async fn note(&self, event: UsageEvent) {
-        self.add(&event, None).await;
+    pub async fn note(&self, event: UsageEvent) -> Recorded {
+        self.add(&event, None).await
     }
 
-    async fn add(&self, event: &UsageEvent, waiting: Option<(oneshot::Sender<()>, oneshot::Sender<()>)>) {
+    async fn add(&self, event: &UsageEvent, cleared: Option<oneshot::Sender<()>>) -> Recorded {
+        let (acknowledged, on_acknowledged) = oneshot::channel();
         let line = Bytes::from(ledger_line::write(event));
         let share = u32::try_from(line.len().min(HELD)).expect("the share is small");
         let held = self.room.clone().acquire_many_owned(share).await.expect("the room is never closed");
-        if self.queue.send(Entry { line, waiting, held }).await.is_err() {
+        if self.queue.send(Entry { line, cleared, acknowledged, held }).await.is_err() {
             error!("the journal has ended: an event is lost");
         }
+        Recorded(on_acknowledged)
     }
 
     /// Waits at most `limit` until the ledger has everything that was written so far. False when it has not.
@@ -166,7 +179,7 @@ async fn write(courier: Courier, mut entries: mpsc::Receiver<Entry>) {
                 if is_first {
                     company_until = Instant::now() + COMPANY;
                 }
-                count == 0 || batch.len() >= BATCH || batch.iter().any(|entry| entry.waiting.is_some())
+                count == 0 || batch.len() >= BATCH || batch.iter().any(|entry| entry.cleared.is_some())
             }
             () = sleep_until(company_until), if has_room && !is_first => true,
             () = sleep(PROBE), if is_first && in_flight.is_empty() && courier.health.failure().is_some() => {
@@ -215,7 +228,8 @@ mod tests {
         let mut batch = Vec::new();
         for length in [10, 60, 30, 500, 1, 99, 1, 100] {
             let held = room.clone().acquire_many_owned(1).await.unwrap();
-            batch.push(Entry { line: vec![b'x'; length].into(), waiting: None, held });
+            let (acknowledged, _) = oneshot::channel();
+            batch.push(Entry { line: vec![b'x'; length].into(), cleared: None, acknowledged, held });
         }
         let cut: Vec<Vec<usize>> =
             cut(batch, 100).iter().map(|message| message.iter().map(|entry| entry.line.len()).collect()).collect();

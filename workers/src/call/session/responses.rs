@@ -144,6 +144,7 @@ impl<S: FrameSink> Call<S> {
     /// # Errors
     /// When the ledger does not take it in time, or nobody waits any more: then it must not begin, and the ledger has that too.
     pub(super) async fn begin_response(&mut self, link: &Link, clocks: &Clocks) -> Result<Begun, Failure> {
+        self.record_ends().await?;
         self.envelope.attempts += 1;
         let start = self.context.start((&self.envelope, &self.body), link, clocks);
         if start.price_id.is_none() {
@@ -174,8 +175,9 @@ impl<S: FrameSink> Call<S> {
     async fn end_response(&mut self, begun: Begun, attempt: Attempt, report: Report) {
         let target = begun.start.target.clone();
         let end = End::of(&attempt, begun.began.elapsed(), FailureKind::Cancelled);
-        let amounts = self.context.note(begun.start, end, report).await;
-        self.spend_on_response(&target, amounts);
+        let noted = self.context.note(begun.start, end, report).await;
+        self.ends.push(noted.recorded);
+        self.spend_on_response(&target, noted.amounts);
     }
 
     /// The provider does not begin what it was asked for, and says why.

@@ -85,10 +85,8 @@ impl Courier {
         for entry in entries {
             lines.push(entry.line);
             held.push(entry.held);
-            if let Some((cleared, acknowledged)) = entry.waiting {
-                on_cleared.push(cleared);
-                on_acknowledged.push(acknowledged);
-            }
+            on_cleared.extend(entry.cleared);
+            on_acknowledged.push(entry.acknowledged);
         }
         let message = Message::new(lines);
         let is_proven = self.is_proven();
