@@ -1,6 +1,7 @@
 //! What a call writes into the ledger: that an attempt begins, and how it ended. Knows the events and the prices.
 
 use super::CallContext;
+use super::settle::settle;
 use crate::cost::{self, sum_up};
 use crate::exchange::{self, Attempt, Clocks, Report};
 use bytes::Bytes;
@@ -79,7 +80,7 @@ impl CallContext {
         if let Some(mut reservation) = cut.reservation {
             reservation.spend(&target, noted.amounts);
             cut.ends.push(noted.recorded);
-            self.settle(&cut.ingress, &reservation, cut.ends).await;
+            settle(&self.desk, &cut.ingress, &reservation, cut.ends).await;
         }
     }
 

@@ -4,7 +4,7 @@
 use super::{Call, CallContext};
 use crate::exchange;
 use crate::sink::FrameSink;
-use penstock_runtime::bus::{BusError, Recorded};
+use penstock_runtime::bus::{BusError, Desk, Recorded};
 use penstock_runtime::clock;
 use penstock_schemas::envelope::Envelope;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -93,11 +93,27 @@ impl<S: FrameSink> Call<S> {
     pub(super) async fn settle(&mut self) {
         let Some(reservation) = self.envelope.reservation.take() else { return };
         let (ends, ingress) = (std::mem::take(&mut self.ends), self.envelope.ingress.clone());
+        let desk = self.context.desk.clone();
         if ends.is_empty() || !reservation.is_proven() {
-            return self.context.tell_settled(&ingress, &reservation).await;
+            return tell_settled(&desk, &ingress, &reservation).await;
         }
-        let context = self.context.clone();
-        self.context.life.work(async move { context.settle(&ingress, &reservation, ends).await });
+        self.context.life.work(async move { settle(&desk, &ingress, &reservation, ends).await });
+    }
+}
+
+/// Tells the ingress what became of what it had set aside, once the ledger has the ends of all attempts. Where it never
+/// will, the ledger says itself what they came to.
+pub(super) async fn settle(desk: &Desk, ingress: &ProcessId, reservation: &Reservation, ends: Vec<Recorded>) {
+    if !reservation.is_proven() || all_recorded(ends).await {
+        tell_settled(desk, ingress, reservation).await;
+    }
+}
+
+async fn tell_settled(desk: &Desk, ingress: &ProcessId, reservation: &Reservation) {
+    let spent = reservation.charges.iter().map(|charge| charge.spent).collect();
+    let settled = Settled { id: reservation.id, spent };
+    if let Err(error) = desk.tell_settled(ingress, &settled).await {
+        warn!(%error, "what was settled could not be told; the ledger will");
     }
 }
 
@@ -154,21 +170,5 @@ impl CallContext {
         }
         let answer = self.desk.ask_more(&envelope.ingress, &more(&reservation, target, worst)).await;
         take_more(&mut reservation, target, answer)
-    }
-
-    /// Tells the ingress what became of what it had set aside, once the ledger has the ends of all attempts. Where it never
-    /// will, it says itself what they came to.
-    pub(super) async fn settle(&self, ingress: &ProcessId, reservation: &Reservation, ends: Vec<Recorded>) {
-        if !reservation.is_proven() || all_recorded(ends).await {
-            self.tell_settled(ingress, reservation).await;
-        }
-    }
-
-    async fn tell_settled(&self, ingress: &ProcessId, reservation: &Reservation) {
-        let spent = reservation.charges.iter().map(|charge| charge.spent).collect();
-        let settled = Settled { id: reservation.id, spent };
-        if let Err(error) = self.desk.tell_settled(ingress, &settled).await {
-            warn!(%error, "what was settled could not be told; the ledger will");
-        }
     }
 }
