@@ -4,7 +4,7 @@
 //! One deviation: a line ends with LF or CRLF. The standard's lone CR is not a line's end here, because whether an LF
 //! follows it would be known only with the next bytes, and an event would wait for the next one to come.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::ops::Range;
 
 /// The longest event of a stream that any process reads, in bytes: an image may be in it.
@@ -13,10 +13,14 @@ pub const EVENT_BYTES: usize = 16 * 1024 * 1024;
 /// Room for a few dozen events of the usual size, so that a stream seldom allocates.
 const ROOM: usize = 8 * 1024;
 
+/// What may stand in front of a text in UTF-8, and is no part of it.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// One event, or a block of comments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its bytes as they came, with the blank line: all events' bytes together are the stream.
+    /// Its bytes as they came, with the blank line: all events' bytes together are the stream. A byte order mark in front
+    /// of the first is left out: clients that do not know it would not see that event.
     pub raw: Bytes,
     /// The `event:` field.
     pub event: Option<Bytes>,
@@ -83,6 +87,7 @@ impl Parser {
     /// # Errors
     /// When an event is longer than the limit, complete or not. The stream cannot be read on.
     pub fn next_event(&mut self) -> Result<Option<Event>, TooLong> {
+        self.pass_mark();
         while let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
             let end = self.searched + at;
             if end >= self.limit {
@@ -119,14 +124,17 @@ impl Parser {
         Ok(Some(self.cut()))
     }
 
+    /// Leaves a byte order mark out, which may come cut.
+    fn pass_mark(&mut self) {
+        if self.at_start && self.buffer.starts_with(BYTE_ORDER_MARK) {
+            self.buffer.advance(BYTE_ORDER_MARK.len());
+            (self.searched, self.at_start) = (0, false);
+        }
+        self.at_start &= BYTE_ORDER_MARK.starts_with(&self.buffer);
+    }
+
     /// Notes what the line that ends at `end` says; whether it is blank.
     fn end_line(&mut self, end: usize) -> bool {
-        if self.at_start {
-            self.at_start = false;
-            if self.buffer.starts_with(b"\xEF\xBB\xBF") {
-                self.line = 3;
-            }
-        }
         let line = &self.buffer[self.line..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let value = |name: &[u8]| {
@@ -191,7 +199,6 @@ mod tests {
             ("data: a\ndata\ndata: b\ndata:\n\n", None, "a\n\nb\n"),
             (": hello\nid: 7\nretry: 10\nevent: ping\ndata: {}\n\n", Some("ping"), "{}"),
             ("event: a\nevent:b\ndata: {}\n\n", Some("b"), "{}"),
-            ("\u{FEFF}data: a\n\n", None, "a"),
             (": only a comment\n\n", None, ""),
             ("dataset: x\neventual: y\n\n", None, ""),
             ("data: a: b\n\n", None, "a: b"),
@@ -202,6 +209,22 @@ mod tests {
             assert_eq!(found[0].event.as_deref(), event.map(str::as_bytes), "{stream:?}");
             assert_eq!(found[0].data, data, "{stream:?}");
             assert_eq!(found[0].raw, stream, "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_stream_wherever_it_is_cut() {
+        let stream = "\u{FEFF}data: a\n\n\u{FEFF}data: b\n\n".as_bytes();
+        for cut in 0..8 {
+            let mut parser = Parser::new(1 << 20);
+            let mut found = Vec::new();
+            for piece in [&stream[..cut], &stream[cut..]] {
+                parser.push(piece);
+                found.extend(all(&mut parser));
+            }
+            let raw: Vec<&[u8]> = found.iter().map(|event| &event.raw[..]).collect();
+            assert_eq!(raw, [b"data: a\n\n", "\u{FEFF}data: b\n\n".as_bytes()], "cut at {cut}");
+            assert_eq!(found[0].data, "a", "cut at {cut}");
         }
     }
 

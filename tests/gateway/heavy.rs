@@ -1,6 +1,6 @@
 //! Large inputs hold up nobody: while one is worked on, others are answered.
 
-use penstock_tests::{Ask, World, words};
+use penstock_tests::{Ask, Reply, World, words};
 use serde_json::{Value, json};
 
 /// How large the requests are, in bytes: large enough to take hundreds of milliseconds.
@@ -32,7 +32,7 @@ fn turns(text: &str, count: usize) -> Vec<Value> {
 #[tokio::test]
 async fn while_large_requests_are_read_translated_and_sent_others_are_answered() {
     let world = World::start().await;
-    world.upstream("alpha").replies(penstock_tests::Reply::whole(200, words::whole("hello"))).always();
+    world.upstream("alpha").replies(Reply::whole(200, words::whole("hello"))).always();
     // As many as a request may have, but for some.
     let many = 19_000;
     let short = "word ".repeat(LARGEST / many / 6);
@@ -51,6 +51,25 @@ async fn while_large_requests_are_read_translated_and_sent_others_are_answered()
         // A runtime's thread that did it all in one go would have answered once or twice.
         assert!(answered >= 20, "{path}: {answered}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_long_to_read_is_asked_for_once() {
+    let world = World::start().await;
+    // It comes at once, so that nobody knows yet which worker holds the call.
+    let call =
+        |at: usize| json!({"id": format!("c{at}"), "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let calls: Vec<Value> = (0..40_000).map(call).collect();
+    let message = json!({"role": "assistant", "content": null, "tool_calls": calls});
+    let choice = json!({"index": 0, "finish_reason": "tool_calls", "message": message});
+    let usage = json!({"prompt_tokens": 10, "completion_tokens": 80_000, "total_tokens": 80_010});
+    let answer = json!({"id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage});
+    world.upstream("alpha").replies(Reply::whole(200, answer.to_string())).always();
+    let tools = json!([{"type": "function", "name": "f", "parameters": {"type": "object"}}]);
+    let asked = json!({"model": "alpha/m", "input": "hi", "store": false, "tools": tools});
+    let answer = world.post("/v1/responses", &asked).await;
+    assert_eq!(answer.status, 200, "{}", answer.raw());
+    assert_eq!(world.upstream("alpha").called(), 1);
 }
 
 #[tokio::test]

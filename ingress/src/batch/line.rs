@@ -103,6 +103,8 @@ impl Line {
             let at = error.valid_up_to() + 1;
             BadLine::new(None, "invalid_utf8", format!("the line is not UTF-8: byte {at} is wrong"), None)
         })?;
+        // Some editors put a byte order mark in front of a file.
+        let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
         let fields: Fields<'_> = serde_json::from_str(text).map_err(|error| unreadable(text, &error))?;
         let custom_id = fields.custom_id.filter(|id| !id.is_empty());
         let wrong =
@@ -199,9 +201,11 @@ mod tests {
     fn a_line_names_its_request() {
         let line =
             r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body": {"model":"m","messages":[]}}"#;
-        let read = Line::read(&Bytes::from_static(line.as_bytes()), CHAT).unwrap();
-        assert_eq!(read.custom_id, "a");
-        assert_eq!(read.body, r#"{"model":"m","messages":[]}"#);
+        for line in [line.to_owned(), format!("\u{FEFF}{line}")] {
+            let read = Line::read(&line.into(), CHAT).unwrap();
+            assert_eq!(read.custom_id, "a");
+            assert_eq!(read.body, r#"{"model":"m","messages":[]}"#);
+        }
     }
 
     #[test]

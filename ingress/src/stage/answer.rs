@@ -154,11 +154,11 @@ impl Begun {
 /// The caller's bytes of an answer that is complete.
 async fn finished(ended: &Ended, bytes: Bytes, record: &mut Record, rewriter: &mut Rewriter) -> Result<Bytes, Failure> {
     let is_stream = record.delivery().is_stream();
-    let bytes = if is_stream {
-        rewriter.end(bytes, &ended.summary)
-    } else {
-        heavy(bytes.len(), || rewriter.whole(bytes, &ended.summary)).await
-    };
+    let bytes = heavy(bytes.len(), || match is_stream {
+        true => rewriter.end(bytes, &ended.summary),
+        false => rewriter.whole(bytes, &ended.summary),
+    });
+    let bytes = bytes.await;
     let bytes = bytes.inspect_err(|failure| record.broken(failure))?;
     record.served(&ended.summary);
     record.sends(&bytes);
@@ -269,11 +269,14 @@ impl Writing {
                     self.record.hold_more(bytes.len() * COLLECTED)?;
                 }
                 let bytes = self.pass(bytes);
-                Ok((self.rewriter.next(bytes)?, false))
+                let length = self.rewriter.waiting() + bytes.len();
+                Ok((heavy(length, || self.rewriter.next(bytes)).await?, false))
             }
             Payload::End(ended, bytes) => {
                 let bytes = self.pass(bytes);
-                let bytes = self.rewriter.end(bytes, &ended.summary)?;
+                // The last event may hold all that was said.
+                let length = self.rewriter.taken() + bytes.len();
+                let bytes = heavy(length, || self.rewriter.end(bytes, &ended.summary)).await?;
                 self.record.served(&ended.summary);
                 conversation::keep(self.memory.take(), &mut self.rewriter, &ended.summary).await;
                 Ok((bytes, true))

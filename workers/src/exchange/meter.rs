@@ -6,8 +6,8 @@ use super::Step;
 use super::report::Stop;
 use crate::count::{self, Sent};
 use crate::sink::FrameSink;
-use penstock_runtime::Life;
 use penstock_runtime::bus::Desk;
+use penstock_runtime::{Life, heavy};
 use penstock_schemas::bound;
 use penstock_schemas::budget::Unit;
 use penstock_schemas::envelope::{Envelope, Operation};
@@ -102,7 +102,7 @@ impl Meter {
     /// # Errors
     /// When it is more than there is money for.
     pub async fn pass(&mut self, bytes: &[u8], life: &Life, sink: &mut impl FrameSink) -> Step<()> {
-        self.sent.gather(bytes);
+        heavy(bytes.len(), || self.sent.gather(bytes)).await;
         if self.counted + self.sent.length() / BYTES_A_TOKEN <= self.allowed {
             return Ok(());
         }

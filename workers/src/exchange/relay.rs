@@ -15,6 +15,7 @@ use penstock_dialects::provider::{Step as Verdict, StreamReader};
 use penstock_dialects::{surrogates, tool_map};
 use penstock_runtime::bus::Pending;
 use penstock_runtime::memory::Reserved;
+use penstock_runtime::{HEAVY, heavy};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Head, Payload};
 use penstock_schemas::sse::{self, EVENT_BYTES};
@@ -113,7 +114,7 @@ impl Relay<'_> {
                 self.hold(piece.len())?;
                 self.cutter.push(&piece);
                 while let Some(event) = self.cutter.next_event().map_err(|error| broken(error.to_string()))? {
-                    self.take(&event)?;
+                    self.take(&event, sink).await?;
                 }
                 if !self.has_content && self.out.len() > HELD_BYTES {
                     return Err(broken(format!("the stream holds no content in its first {HELD_BYTES} bytes")));
@@ -124,7 +125,7 @@ impl Relay<'_> {
             }
         }
         if let Some(event) = self.cutter.finish().map_err(|error| broken(error.to_string()))? {
-            self.take(&event)?;
+            self.take(&event, sink).await?;
         }
         let last = self.reader.finish().map_err(Stop::Failed)?;
         self.put(&last);
@@ -132,7 +133,7 @@ impl Relay<'_> {
         self.observe(report);
         self.is_observed = true;
         report.length += self.out.len() as u64;
-        report.sent.push(&self.out);
+        heavy(self.out.len(), || report.sent.push(&self.out)).await;
         // An earlier claim was larger: of a stream's beginning, perhaps.
         let takes_back =
             self.last_claim.is_some_and(|usage| usage.output_total() == 0) && self.claim != self.last_claim;
@@ -152,7 +153,15 @@ impl Relay<'_> {
         self.memory.grow(lacking).map_err(|_| Stop::Failed(Failure::gateway(FailureKind::Internal, MEMORY_FULL)))
     }
 
-    fn take(&mut self, event: &sse::Event) -> Step<()> {
+    async fn take(&mut self, event: &sse::Event, sink: &mut impl FrameSink) -> Step<()> {
+        if event.raw.len() >= HEAVY {
+            // To read it may take longer than the silence after which a worker that nobody knows is given up.
+            sink.accept().await;
+        }
+        heavy(event.raw.len(), || self.read(event)).await
+    }
+
+    fn read(&mut self, event: &sse::Event) -> Step<()> {
         let verdict = self.reader.read(event).map_err(Stop::Failed)?;
         self.note_claim();
         match verdict {
@@ -232,7 +241,7 @@ impl Relay<'_> {
             meter.pass(&self.out, self.exchange.life, sink).await?;
         }
         let head = self.begin(sink, report).await?;
-        report.sent.push(&self.out);
+        heavy(self.out.len(), || report.sent.push(&self.out)).await;
         report.length += self.out.len() as u64;
         self.exchange.send(sink, report, Payload::Chunk(head, self.out.split().freeze())).await
     }

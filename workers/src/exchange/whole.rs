@@ -11,7 +11,7 @@ use penstock_dialects::google::provider::speech;
 use penstock_dialects::provider::{Form, Whole};
 use penstock_dialects::surrogates;
 use penstock_runtime::bus::Pending;
-use penstock_runtime::heavy;
+use penstock_runtime::{HEAVY, heavy};
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::Failure;
 use penstock_schemas::frame::Payload;
@@ -37,6 +37,10 @@ pub(super) async fn forward(
     let body = sink.wait(read).await.ok_or(Stop::Cancelled)?;
     let body = body.map_err(|_| exchange.late("did not finish its answer in time"))?;
     let body = body.map_err(|error| Stop::Failed(error.into_failure(&exchange.provider.id)))?;
+    if body.len() >= HEAVY {
+        // To read it may take longer than the silence after which a worker that nobody knows is given up.
+        sink.accept().await;
+    }
     // Within `wait`, so that the ingress knows that its call is held while tokens are counted.
     let bytes = sink.wait(exchange.read_whole(&body, report)).await.ok_or(Stop::Cancelled)?.map_err(Stop::Failed)?;
     report.first_token = Some(exchange.began.elapsed());
@@ -45,30 +49,44 @@ pub(super) async fn forward(
     exchange.send(sink, report, payload).await
 }
 
+/// JSON without the byte order mark that may stand in front of it.
+fn without_mark(body: &Bytes) -> Bytes {
+    if body.starts_with(b"\xEF\xBB\xBF{") { body.slice(3..) } else { body.clone() }
+}
+
 impl Exchange<'_> {
     /// What the caller gets of a whole answer; the report has what the answer says of itself, counted where it does not.
     ///
     /// # Errors
     /// When it holds an error or no answer, or cannot be understood.
     pub async fn read_whole(&self, body: &Bytes, report: &mut Report) -> Result<Bytes, Failure> {
-        let whole = heavy(body.len(), || surrogates::read_whole(self.adapter, self.wanted, body)).await;
-        let whole = whole.inspect_err(|_| report.observed = self.adapter.observe_failed(body))?;
-        let whole = self.said_as_asked(whole, report);
+        let body = &without_mark(body);
+        let whole = heavy(body.len(), || {
+            let whole = surrogates::read_whole(self.adapter, self.wanted, body);
+            let whole = whole.inspect_err(|_| report.observed = self.adapter.observe_failed(body))?;
+            Ok(self.said_as_asked(whole, report))
+        });
+        let whole = whole.await?;
         report.observed = whole.observed;
         report.length = whole.bytes.len() as u64;
         self.weigh(Sent::whole(&whole.bytes), false, report).await;
+        Ok(heavy(whole.bytes.len(), || self.as_told(whole.bytes, report)).await)
+    }
+
+    /// An answer with what it lacks, and with the caller's own names of tools.
+    fn as_told(&self, bytes: Bytes, report: &mut Report) -> Bytes {
         let bytes = match &report.tools {
-            Some(tools) => tools.whole(&whole.bytes),
-            None => whole.bytes,
+            Some(tools) => tools.whole(&bytes),
+            None => bytes,
         };
         self.note_images(&bytes, report);
         let counted = report.counted.and_then(|counted| counted.input);
         let Some(mut stamp) = self.stamp().map(|stamp| stamp.counted(counted)) else {
-            return Ok(self.fill().map_or_else(|| bytes.clone(), |fill| fill.whole(bytes.clone())));
+            return self.fill().map_or_else(|| bytes.clone(), |fill| fill.whole(bytes.clone()));
         };
         let mut stamped = BytesMut::with_capacity(bytes.len() + 128);
         stamp.put_on(&bytes, &mut stamped);
-        Ok(stamped.freeze())
+        stamped.freeze()
     }
 
     /// Speech that the adapter made a file of, in the form that was asked for.

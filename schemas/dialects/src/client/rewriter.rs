@@ -23,6 +23,8 @@ pub struct Rewriter {
     copy: Option<Vec<Bytes>>,
     /// How vectors are to be written, where the answer holds some.
     vectors: Option<Encoding>,
+    /// The bytes of a stream so far.
+    taken: usize,
 }
 
 impl Rewriter {
@@ -32,7 +34,7 @@ impl Rewriter {
         let copy = asked.is_stored_chat().then(Vec::new);
         let vectors = (asked.dialect == Dialect::Openai && asked.operation == Operation::Embeddings)
             .then(|| Encoding::of(&asked.body));
-        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers, copy, vectors }
+        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers, copy, vectors, taken: 0 }
     }
 
     /// Notes in which form the answer comes: the caller's own needs no writer.
@@ -93,7 +95,18 @@ impl Rewriter {
         }
     }
 
+    /// The bytes that wait for the end of their event.
+    pub fn waiting(&self) -> usize {
+        self.events.waiting()
+    }
+
+    /// The bytes of a stream so far.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
     fn rewrite(&mut self, bytes: Bytes) -> Result<Bytes, Failure> {
+        self.taken += bytes.len();
         let Some(writer) = &mut self.writer else {
             return Ok(match &mut self.name {
                 None => bytes,
