@@ -3,6 +3,7 @@
 
 use super::raw::{head, raw};
 use penstock_tests::{Ask, LONG, Part, Reply, World, words};
+use serde_json::json;
 use std::future::Future;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -46,6 +47,33 @@ async fn bodies_that_are_only_announced_hold_no_memory() {
         held.push(sent(&world, format!("{known}{{").as_bytes()).await);
     }
     assert_eq!(world.ask("fast").await.text(), "served");
+}
+
+#[tokio::test]
+async fn no_path_waits_for_the_body_of_somebody_without_a_key() {
+    let world = World::start().await;
+    let document = world.get("/openapi.json").key(world.admin_key()).await.json();
+    let mut tried = 0;
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let path = path.replace(['{', '}', '*'], "");
+        for method in
+            methods.as_object().expect("methods").keys().filter(|name| ["post", "put", "patch"].contains(&&***name))
+        {
+            for kind in ["application/json", "multipart/form-data; boundary=b"] {
+                let method = method.to_uppercase();
+                let head = format!(
+                    "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: 30000000\r\n\r\n{{"
+                );
+                let refused = rest(sent(&world, head.as_bytes()).await).await;
+                assert!(refused.starts_with("HTTP/1.1 4"), "{method} {path}: {refused}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 100, "{tried}");
+    // Who logs in is not known before the body is read.
+    let login = json!({ "token": "x".repeat(100_000) });
+    assert_eq!(world.post("/dashboard/session", &login).await.status, 413);
 }
 
 #[tokio::test]

@@ -42,29 +42,23 @@ struct Judge {
 /// Takes a score.
 pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentials, body: Body) -> Response {
     let id = clock::request_id();
-    let read = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await;
-    let (body, _memory) = match read {
-        Ok(read) => read,
-        Err(refusal) => return reply::refuse(Dialect::Openai, &refusal, id),
-    };
-    if let Some(report) = WrongHit::read(&body) {
-        return match report.take(&ingress, &credentials).await {
-            Ok(shown) => reply::json(&shown, id),
-            Err(refusal) => reply::refuse(Dialect::Openai, &refusal, id),
-        };
-    }
-    match score(&ingress, &credentials, &body, id).await {
-        Ok(score) => {
-            let shown =
-                json!({ "id": score.id, "object": "feedback", "request_id": score.request_id, "name": score.name });
-            reply::json(&shown, id)
+    let taken = async {
+        // Who asks comes first: nothing of a stranger's body is held.
+        let judge = judge(&ingress, &credentials, id).await?;
+        let (body, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
+        if let Some(report) = WrongHit::read(&body) {
+            return report.take(&ingress, &credentials).await;
         }
+        let score = score(&ingress, judge, &body, id).await?;
+        Ok(json!({ "id": score.id, "object": "feedback", "request_id": score.request_id, "name": score.name }))
+    };
+    match taken.await {
+        Ok(shown) => reply::json(&shown, id),
         Err(refusal) => reply::refuse(Dialect::Openai, &refusal, id),
     }
 }
 
-async fn score(ingress: &Shared, credentials: &Credentials, body: &[u8], id: RequestId) -> Result<Score, Refusal> {
-    let judge = judge(ingress, credentials, id).await?;
+async fn score(ingress: &Shared, judge: Judge, body: &[u8], id: RequestId) -> Result<Score, Refusal> {
     let feedback: Feedback =
         serde_json::from_slice(body).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
     if let Some((field, why)) = feedback.mistake() {

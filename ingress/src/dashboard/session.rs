@@ -2,7 +2,7 @@
 //! then on, on every ingress. A cookie opens nothing by itself: requests must also carry a header that only our own pages send,
 //! so that another site cannot use it.
 
-use crate::http::body::{header, read_json};
+use crate::http::body::{header, read_short_json};
 use crate::http::reply;
 use crate::manage::{Holder, hash};
 use crate::refusal::Refusal;
@@ -77,7 +77,7 @@ pub(crate) async fn log_out(State(ingress): State<Shared>, headers: HeaderMap) -
 
 async fn begin(ingress: &Shared, request: Request) -> Result<String, Refusal> {
     let (parts, body) = request.into_parts();
-    let (bytes, _memory) = read_json(&parts.headers, body, &ingress.config, &ingress.memory).await?;
+    let bytes = read_short_json(&parts.headers, body, ingress.config.head_timeout).await?;
     let login: Login =
         serde_json::from_slice(&bytes).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
     let token_sha256 = hash(login.token.get(..LONGEST).unwrap_or(&login.token).trim());

@@ -4,13 +4,14 @@
 use super::unpack::BodyEncoding;
 use crate::config::IngressConfig;
 use crate::refusal::Refusal;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use penstock_runtime::memory::{Memory, MemoryFull, Reserved};
 use penstock_schemas::frame::STREAM_CREDIT;
+use std::time::Duration;
 use tokio::time::timeout;
 
 /// How often a request's body may be held at once: as it came, in its agnostic form, on its way to the bus.
@@ -19,6 +20,9 @@ const COPIES: usize = 3;
 /// What a request takes besides its body, in bytes: what may wait of its answer, on the bus and at the socket, and its own
 /// small parts.
 const ANSWER: usize = STREAM_CREDIT as usize + 128 * 1024;
+
+/// The longest body of somebody who is not known yet, in bytes.
+const SHORT: usize = 8 * 1024;
 
 /// A header's value, when it is text.
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -54,6 +58,19 @@ pub(crate) async fn read_json(
 ) -> Result<(Bytes, Reserved), Refusal> {
     check_encoding(headers)?;
     check_length(headers, config)?;
+    check_json(headers)?;
+    read_body(headers, body, config, memory).await
+}
+
+/// Reads the JSON of somebody who is not known yet: it must be short, and takes nothing of the memory for requests.
+pub(crate) async fn read_short_json(headers: &HeaderMap, body: Body, wait: Duration) -> Result<Bytes, Refusal> {
+    refuse_encoded(headers)?;
+    check_json(headers)?;
+    let read = timeout(wait, to_bytes(body, SHORT)).await.map_err(|_| Refusal::SlowBody(wait))?;
+    read.map_err(|_| Refusal::BodyTooLarge { limit: SHORT })
+}
+
+fn check_json(headers: &HeaderMap) -> Result<(), Refusal> {
     let value = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default()).unwrap_or("application/json");
     let essence = value.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json")
@@ -61,7 +78,7 @@ pub(crate) async fn read_json(
     {
         return Err(Refusal::WrongContentType(value.chars().take(100).collect()));
     }
-    read_body(headers, body, config, memory).await
+    Ok(())
 }
 
 /// What a request takes whose body is here already.
