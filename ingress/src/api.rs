@@ -40,7 +40,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use futures_util::stream::{self, Stream, StreamExt};
@@ -48,6 +48,7 @@ use penstock_dialects::client::{Endpoint, Purpose};
 use penstock_dialects::ollama::Method;
 use penstock_runtime::clock;
 use penstock_schemas::envelope::{Dialect, Operation};
+use percent_encoding::percent_decode_str;
 use std::io;
 use tokio::select;
 
@@ -230,6 +231,7 @@ fn finish(open: Router<Shared>, api: Router<Shared>, ingress: Shared) -> Router 
     let api = api
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
+        .layer(from_fn(refuse_unreadable_path))
         .layer(from_fn_with_state(ingress.clone(), refuse_while_stopping));
     let all = open.merge(api);
     if ingress.config.cors.is_empty() {
@@ -268,6 +270,12 @@ async fn refuse_while_stopping(State(ingress): State<Shared>, request: Request, 
     let mut response = reply::refuse(dialect, &Refusal::Draining, clock::request_id());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+/// Names in paths are text: where they are none, there is nothing.
+async fn refuse_unreadable_path(request: Request, next: Next) -> Response {
+    let is_text = percent_decode_str(request.uri().path()).decode_utf8().is_ok();
+    if is_text { next.run(request).await } else { unknown_path(request).await }
 }
 
 async fn unknown_path(request: Request) -> Response {

@@ -198,7 +198,7 @@ fn read_head(head: &[u8]) -> Option<PartHead> {
     let mut lines = values("content-disposition");
     let line = lines.next()?;
     // Another reader may take the other name of two.
-    if lines.next().is_some() || parameter(line, "name*").is_some() {
+    if lines.next().is_some() || parameter(line, "name*").is_some() || named(line, "name").nth(1).is_some() {
         return None;
     }
     let encoded = || parameter(line, "filename*").map(|value| decoded(&value));
@@ -233,9 +233,18 @@ fn decoded(value: &str) -> String {
 
 /// A parameter of a header's value: `b` of `a/b; boundary=b`, quoted or not.
 fn parameter(value: &str, wanted: &str) -> Option<String> {
-    let mut rest = value.split_once(';')?.1;
-    loop {
-        let (name, after) = rest.split_once('=')?;
+    named(value, wanted).next()
+}
+
+/// All parameters of this name.
+fn named<'a>(value: &'a str, wanted: &'a str) -> impl Iterator<Item = String> {
+    parameters(value).filter(move |(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, text)| text)
+}
+
+fn parameters(value: &str) -> impl Iterator<Item = (&str, String)> {
+    let mut rest = value.split_once(';').map(|(_, rest)| rest);
+    std::iter::from_fn(move || {
+        let (name, after) = rest?.split_once('=')?;
         let name = name.trim_start_matches([';', ' ', '\t']).trim_end();
         let after = after.trim_start();
         let (text, left) = match after.strip_prefix('"') {
@@ -245,11 +254,9 @@ fn parameter(value: &str, wanted: &str) -> Option<String> {
                 (after[..end].trim_end().to_owned(), &after[end..])
             }
         };
-        if name.eq_ignore_ascii_case(wanted) {
-            return Some(text);
-        }
-        rest = left;
-    }
+        rest = Some(left);
+        Some((name, text))
+    })
 }
 
 /// What stands before the closing quote, and what behind it.
@@ -332,7 +339,7 @@ mod tests {
         assert_eq!(read("--x--", "multipart/form-data; boundary=x"), BadForm::Empty);
         assert_eq!(read("--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--", "a/b; boundary=x"), BadForm::NoName);
         assert_eq!(read("--x\r\n\r\na\r\n--x--", "a/b; boundary=x"), BadForm::NoName);
-        for more in ["\r\nContent-Disposition: form-data; name=model", "; name*=UTF-8''model"] {
+        for more in ["\r\nContent-Disposition: form-data; name=model", "; name*=UTF-8''model", "; NAME=\"model\""] {
             let two = format!("--x\r\nContent-Disposition: form-data; name=other{more}\r\n\r\na\r\n--x--");
             assert_eq!(read(&two, "a/b; boundary=x"), BadForm::NoName);
         }

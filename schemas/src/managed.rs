@@ -231,6 +231,14 @@ mod tests {
     }
 
     #[test]
+    fn of_an_object_of_mistakes_alone_a_hundred_are_told() {
+        let value: Value = (0..100_000).map(|at| (format!("f{at}"), json!(1))).collect();
+        for kind in [Kind::Key, Kind::Budget, Kind::Limit] {
+            assert_eq!(Object::read(kind, &value).err().map(|mistakes| mistakes.len() <= 110), Some(true));
+        }
+    }
+
+    #[test]
     fn lists_of_an_object_have_an_end() {
         let models = vec!["openai/*"; 501];
         let budgets: Vec<Value> = (0..33).map(|at| json!({"name": format!("b{at}"), "limit_usd": "1"})).collect();

@@ -224,6 +224,8 @@ async fn an_unknown_path_and_a_wrong_method_are_refused() {
     let answer = world.ask("fast").method(Method::PUT).await;
     assert_eq!(answer.error(), "405 invalid_request_error method_not_allowed");
     assert_eq!(world.get("/v3").await.error(), "404 invalid_request_error unknown_url");
+    let no_text = world.get("/v1/files/%ff").key(world.key()).await;
+    assert_eq!(no_text.error(), "404 invalid_request_error unknown_url", "{}", no_text.raw());
 }
 
 #[tokio::test]

@@ -37,6 +37,21 @@ const TRACEPARENT: usize = 128;
 /// The longest time of a session. OpenAI's own. Source: <https://developers.openai.com/blog/realtime-api>.
 const SESSION: Duration = Duration::from_secs(60 * 60);
 
+/// Headers of which one alone can count.
+const ONCE: [&str; 11] = [
+    "idempotency-key",
+    "x-penstock-cache",
+    "x-penstock-cache-namespace",
+    "x-penstock-explain",
+    "x-penstock-resumable",
+    "x-penstock-run-at",
+    "x-penstock-session",
+    "x-penstock-tags",
+    "x-penstock-timeout-ms",
+    "x-penstock-user",
+    "x-penstock-webhook",
+];
+
 /// What is said of a header that makes sense for nothing else.
 const FOR_ASYNC: &str = "it is for requests with `Prefer: respond-async`";
 
@@ -61,6 +76,7 @@ pub(crate) fn read_head(
 ) -> Result<RequestHead, Refusal> {
     let at = clock::now();
     let headers = &parts.headers;
+    check_once(headers)?;
     check_encoding(headers)?;
     check_length(headers, config)?;
     let content_type = check_content_type(headers, &endpoint)?;
@@ -187,6 +203,22 @@ pub(super) fn check_user(asked: &ClientRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Of a header that comes twice with two values nobody can tell which is meant: a proxy and a caller may mean two users.
+fn check_once(headers: &HeaderMap) -> Result<(), Refusal> {
+    let differs = |name: &&str| {
+        let mut values = headers.get_all(*name).iter();
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    match ONCE.into_iter().find(differs) {
+        None => Ok(()),
+        Some(header) => {
+            let why = "it stands twice, with different values".to_owned();
+            Err(Refusal::Wrong(WrongRequest::WrongHeader { header, why }))
+        }
+    }
+}
+
 fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
     for (header, most) in [("x-penstock-user", USER), ("traceparent", TRACEPARENT)] {
         if headers.get(header).is_some_and(|value| value.len() > most) {
@@ -272,6 +304,17 @@ mod tests {
             let odd = HeaderValue::from_bytes(b"on\xc3\xa9").unwrap();
             let odd = HeaderMap::from_iter([(http::HeaderName::from_static(name), odd)]);
             assert!(check_headers(&odd).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_ours_that_comes_with_two_values_is_refused() {
+        for name in ONCE {
+            let mut sent = headers(name, "one");
+            sent.append(name, HeaderValue::from_static("one"));
+            assert!(check_once(&sent).is_ok(), "{name}");
+            sent.append(name, HeaderValue::from_static("two"));
+            assert!(check_once(&sent).is_err(), "{name}");
         }
     }
 

@@ -17,5 +17,7 @@ pub(super) const OTHER_MODEL: &str = "it leads to another model than `model`, wh
 
 /// Whether what has this name, without underscores and case, may be another model. A switch is none.
 pub(super) fn names_model(plain: &str, kind: Kind) -> bool {
+    // Readers of forms take `model[]` for a list of the name.
+    let plain = plain.split('[').next().unwrap_or(plain);
     matches!(kind, Kind::Text | Kind::List | Kind::Object) && OTHER_MODELS.iter().any(|end| plain.ends_with(end))
 }

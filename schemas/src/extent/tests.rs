@@ -348,7 +348,8 @@ fn a_field_that_leads_to_another_model_is_refused_by_name() {
         let form = MultipartForm::read(body.as_bytes(), "multipart/form-data; boundary=x").unwrap();
         Extent::of_form(Operation::Transcriptions, &form, 0).is_ok()
     };
-    assert_eq!([form("model"), form("fallbacks"), form("Models")], [true, false, false]);
+    let names = ["model", "fallbacks", "Models", "model[]", "models[0]", "metadata[model]"];
+    assert_eq!(names.map(form), [true, false, false, false, false, true]);
 }
 
 #[test]

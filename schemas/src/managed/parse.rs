@@ -37,6 +37,9 @@ fn is_same_form(given: &Value, read: &Value) -> bool {
     }
 }
 
+/// Mistakes of one object that are told; the rest is not looked at.
+const MOST: usize = 100;
+
 /// What fits of a value, and a mistake for each field that does not, by its form alone.
 pub(super) fn parsed<T: DeserializeOwned + Serialize>(value: &Value) -> (Option<T>, Vec<Mistake>) {
     let wrong = |field: &str, message: String| Mistake { field: field.to_owned(), message, is_rule: false };
@@ -45,6 +48,9 @@ pub(super) fn parsed<T: DeserializeOwned + Serialize>(value: &Value) -> (Option<
     };
     let (mut fit, mut mistakes) = (Map::new(), Vec::new());
     for (field, value) in &map {
+        if mistakes.len() == MOST {
+            break;
+        }
         let alone = Value::Object(Map::from_iter([(field.clone(), value.clone())]));
         match serde_path_to_error::deserialize::<_, T>(&alone) {
             Ok(read) => {
