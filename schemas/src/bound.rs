@@ -38,7 +38,7 @@ const TOKENS_A_SECOND: u64 = 10;
 
 /// Documents of one search, and the bytes from which one counts as several: at least one a token, of which 500.
 /// Source: <https://docs.cohere.com/docs/how-does-cohere-pricing-work>.
-const DOCUMENTS_A_SEARCH: u64 = 100;
+pub const DOCUMENTS_A_SEARCH: u64 = 100;
 const BYTES_A_DOCUMENT: u64 = 500;
 
 /// What a text of so many bytes usually is in tokens; and an answer of which nothing is known.

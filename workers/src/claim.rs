@@ -46,6 +46,8 @@ pub struct Possible {
     thinks: bool,
     /// Whether it reads and writes tokens.
     is_text: bool,
+    /// Searches at the least: so many documents are more than fewer can rank.
+    least_searches: u64,
     operation: Operation,
 }
 
@@ -63,6 +65,7 @@ impl Possible {
             has_other_words: extent.own_turns > 0 || operation == Operation::Completions,
             thinks,
             is_text,
+            least_searches: extent.documents.div_ceil(bound::DOCUMENTS_A_SEARCH),
             operation,
         }
     }
@@ -100,6 +103,7 @@ impl Possible {
             }
             Operation::Embeddings => usage.input_total() == 0,
             Operation::CountTokens | Operation::Moderations | Operation::Realtime => false,
+            Operation::Rerank if usage.searches.is_some_and(|searches| searches < self.least_searches) => true,
             _ => usage.used().next().is_none(),
         }
     }
@@ -154,7 +158,7 @@ impl Possible {
             images: units(claim.images, self.most.images),
             seconds: units(claim.seconds, self.most.seconds),
             characters: units(claim.characters, Some(self.bytes)),
-            searches: units(claim.searches, self.most.searches),
+            searches: units(claim.searches, self.most.searches).map(|searches| searches.max(self.least_searches)),
             code_executions: units(claim.code_executions, self.most.searches),
             file_searches: units(claim.file_searches, self.most.searches),
         })
@@ -273,6 +277,20 @@ mod tests {
         let count = Usage { input: Some(400), ..Usage::default() };
         assert_eq!(possible.put_right(&usage(r#"{"input":64}"#), &count), None);
         assert!(possible.put_right(&usage(r#"{"input":63}"#), &count).is_some());
+    }
+
+    #[test]
+    fn documents_are_ranked_by_as_many_searches_as_they_need_whatever_is_claimed() {
+        let request = format!(r#"{{"query":"q","documents":[{}"d"]}}"#, r#""d","#.repeat(249));
+        let possible = possible(Operation::Rerank, &request, "");
+        for (claim, is_short) in [
+            (r#"{"searches":2}"#, true),
+            (r#"{"searches":3}"#, false),
+            (r#"{"input":40}"#, false), // by tokens
+        ] {
+            assert_eq!(possible.is_short(&usage(claim), false), is_short, "{claim}");
+        }
+        assert_eq!(possible.cut(&usage(r#"{"searches":1}"#)), Some(usage(r#"{"searches":3}"#)));
     }
 
     #[test]
