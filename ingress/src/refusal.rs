@@ -195,7 +195,7 @@ impl Refusal {
             Self::OverRate(over) => Some(over.wait),
             Self::TooManyBadKeys { wait } => Some(*wait),
             Self::OverBudget(over) => over.resets.map(|(_, wait)| wait),
-            Self::Failed(failure) => failure.retry_after_ms.map(Duration::from_millis),
+            Self::Failed(failure) => failure.retry_after(),
             Self::Manage(refused) if matches!(**refused, ManageError::Unavailable(_)) => Some(Duration::from_secs(1)),
             _ => None,
         }

@@ -3,6 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// The longest wait that a provider's word is believed for.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// What went wrong. A closed set: who handles a failure matches on it without a catch-all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -131,6 +135,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// How long to wait before another try, when the provider said so: of what it says an hour is believed.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_ms.map(|wait| Duration::from_millis(wait).min(LONGEST_WAIT))
+    }
+
     /// A failure of ours.
     pub fn gateway(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::new(kind, Origin::Gateway, message)
@@ -159,6 +168,14 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_the_wait_that_a_provider_asks_for_an_hour_is_believed() {
+        for (asked, believed) in [(None, None), (Some(1_500), Some(1_500)), (Some(u64::MAX), Some(3_600_000))] {
+            let failure = Failure { retry_after_ms: asked, ..Failure::provider(FailureKind::RateLimited, "") };
+            assert_eq!(failure.retry_after(), believed.map(Duration::from_millis));
+        }
+    }
 
     #[test]
     fn a_kind_is_spelt_the_same_on_the_wire_and_in_sql() {

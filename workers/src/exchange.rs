@@ -7,7 +7,6 @@ use crate::provider::Provider;
 use crate::providers::{Adapter, ErrorResponse, quota};
 use crate::sink::FrameSink;
 use ::bytes::Bytes;
-use body::read_up_to;
 use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use meter::Meter;
@@ -43,7 +42,7 @@ mod unpack;
 mod weigh;
 mod whole;
 
-pub use body::{describe, read_up_to as read_body};
+pub use body::{describe, read_refusal, read_up_to as read_body};
 pub use report::{Attempt, Report, Stop};
 
 /// Longest wait, before a provider is called, until the ledger takes the start of the attempt; never beyond the caller's
@@ -53,9 +52,6 @@ pub const LEDGER: Duration = Duration::from_secs(30);
 /// How long before the caller's deadline an answer that was paid goes out though the ledger has not acknowledged its attempt
 /// yet: time enough to reach the caller.
 const IN_TIME: Duration = Duration::from_secs(1);
-
-/// The most of a refusal's body that is read, in bytes.
-const REFUSAL_BYTES: usize = 64 * 1024;
 
 const MEMORY_FULL: &str = "the worker's memory for answers is in use ([workers] memory)";
 
@@ -190,9 +186,8 @@ impl Exchange<'_> {
         let mut headers = request.headers;
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(unpack::ACCEPTED));
         let request = client.post(request.url).headers(headers).body(request.body);
-        let until = if self.envelope.delivery.is_stream() { self.first_token_by() } else { self.total_by() };
         report.was_sent = true;
-        let response = sink.wait(timeout_at(until, request.send())).await.ok_or(Stop::Cancelled)?;
+        let response = sink.wait(timeout_at(self.head_by(), request.send())).await.ok_or(Stop::Cancelled)?;
         let response = response.map_err(|_| self.late("did not begin to answer in time"))?;
         let response = response.map_err(|error| {
             report.was_sent = !error.is_connect();
@@ -208,9 +203,8 @@ impl Exchange<'_> {
 
     async fn refusal(&self, response: Response, key: Option<&Secret>, sink: &mut impl FrameSink) -> Step<Failure> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let mut memory = self.memory.none();
-        let read = timeout_at(self.total_by(), read_up_to(response, REFUSAL_BYTES, &mut memory));
-        let body = sink.wait(read).await.ok_or(Stop::Cancelled)?.ok().and_then(Result::ok).unwrap_or_default();
+        let read = timeout_at(self.head_by(), read_refusal(response));
+        let body = sink.wait(read).await.ok_or(Stop::Cancelled)?.unwrap_or_default();
         let (provider, key) = (&self.provider.id, key.map(Secret::reveal));
         let refusal = ErrorResponse { provider, key, status, headers: &headers, body: &body, now: clock::now() };
         Ok(self.adapter.refuse(&refusal))
@@ -264,8 +258,8 @@ impl Exchange<'_> {
         report.has_begun = true;
         let key = report.key.as_ref().map(Secret::reveal);
         let payload = match payload {
-            Payload::Chunk(head, bytes) => Payload::Chunk(head, strike_bytes(bytes, key)),
-            Payload::End(ended, bytes) => Payload::End(ended, strike_bytes(bytes, key)),
+            Payload::Chunk(head, bytes) => Payload::Chunk(head, struck(bytes, key).await),
+            Payload::End(ended, bytes) => Payload::End(ended, struck(bytes, key).await),
             other => other,
         };
         match timeout_at(self.total_by(), sink.send(payload)).await {
@@ -295,6 +289,11 @@ impl Exchange<'_> {
         (self.began + self.clocks.first_token).min(self.total_by())
     }
 
+    /// When the provider is to have begun its answer.
+    fn head_by(&self) -> Instant {
+        if self.envelope.delivery.is_stream() { self.first_token_by() } else { self.total_by() }
+    }
+
     fn total_by(&self) -> Instant {
         self.began + self.clocks.total
     }
@@ -318,6 +317,11 @@ impl Exchange<'_> {
         };
         failed(kind, format!("{target} {what}: {}", describe(error)))
     }
+}
+
+/// The answer without the key.
+async fn struck(bytes: Bytes, key: Option<&str>) -> Bytes {
+    heavy(bytes.len(), || strike_bytes(bytes, key)).await
 }
 
 /// That the ledger does not take an attempt.

@@ -6,6 +6,7 @@ mod standing;
 use crate::keys::Key;
 use crate::providers::quota::Left;
 use penstock_schemas::UnixMicros;
+use penstock_schemas::failure::LONGEST_WAIT;
 use penstock_schemas::name::ModelId;
 use penstock_schemas::pool::{Quota, Resumed};
 use standing::{Standing, is_current, stand};
@@ -17,8 +18,8 @@ use std::time::Duration;
 /// Keys and models whose limits are remembered at once; names of models come from callers.
 const QUOTAS: usize = 1024;
 
-/// The longest pause that is believed: a provider that asks for more is asked again after this.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// A provider that asks for a longer pause is asked again after this.
+const LONGEST: Duration = LONGEST_WAIT;
 
 /// Of a limit, in thousandths: as long as so much is left, weights say which key is used.
 const ENOUGH: u64 = 250;

@@ -158,8 +158,8 @@ pub fn decide(policy: &Policy, history: History, refused: &Failure, now: UnixMic
         return move_on;
     }
     // What the provider asks for is a floor. A wait that the caller cannot afford is no wait.
-    let wait = history.drawn.max(Duration::from_millis(refused.retry_after_ms.unwrap_or(0)));
-    let asked = Duration::from_millis(refused.retry_after_ms.unwrap_or(0));
+    let asked = refused.retry_after().unwrap_or_default();
+    let wait = history.drawn.max(asked);
     let is_worth_it = now.after(wait) < history.deadline && (asked <= policy.patience || move_on == Decision::Stop);
     if is_worth_it && wait <= policy.longest_wait() { Decision::Again(wait) } else { move_on }
 }

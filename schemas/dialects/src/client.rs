@@ -184,7 +184,7 @@ impl<'a> ClientError<'a> {
             message: failure.to_string(),
             param: failure.param.as_deref(),
             details: failure.details.as_deref(),
-            retry_after: failure.retry_after_ms.map(Duration::from_millis),
+            retry_after: failure.retry_after(),
             request_id,
         }
     }

@@ -6,9 +6,15 @@ use penstock_runtime::memory::Reserved;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::ProviderId;
 use reqwest::Response;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// How often a whole answer may be held at once: as it came, in the agnostic form, and on its way to the bus.
 const ANSWER_COPIES: usize = 3;
+
+/// The most of a refusal's body that is read, in bytes, and the longest wait for it: the status has said what counts.
+const REFUSAL_BYTES: usize = 64 * 1024;
+const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
 /// The innermost reason, which says most; never the URL, which may hold what the operator keeps for himself.
 pub fn describe(error: &reqwest::Error) -> String {
@@ -40,6 +46,21 @@ impl Unread {
     }
 }
 
+/// The beginning of a refusal's body. One that is longer, breaks off or does not end says what has come of it.
+pub async fn read_refusal(mut response: Response) -> Bytes {
+    let mut body = BytesMut::new();
+    let read = async {
+        while body.len() < REFUSAL_BYTES
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            body.extend_from_slice(&chunk[..chunk.len().min(REFUSAL_BYTES - body.len())]);
+        }
+    };
+    // What it has not said by then is not waited for.
+    let _ = timeout(REFUSAL_TIME, read).await;
+    body.freeze()
+}
+
 /// Each piece has its place in the memory before it is kept.
 pub async fn read_up_to(mut response: Response, limit: usize, memory: &mut Reserved) -> Result<Bytes, Unread> {
     let mut body = BytesMut::new();
@@ -54,4 +75,27 @@ pub async fn read_up_to(mut response: Response, limit: usize, memory: &mut Reser
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{Stream, StreamExt, stream};
+    use std::io;
+
+    fn refusal(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response {
+        http::Response::builder().status(500).body(reqwest::Body::wrap_stream(pieces)).unwrap().into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_that_is_long_breaks_off_or_does_not_end_says_what_came_of_it() {
+        let piece = || Ok(Bytes::from_static(b"no room"));
+        let broken = stream::iter([piece(), Err(io::ErrorKind::ConnectionReset.into())]);
+        assert_eq!(read_refusal(refusal(broken)).await, "no room");
+        let silent = stream::iter([piece()]).chain(stream::pending());
+        assert_eq!(read_refusal(refusal(silent)).await, "no room");
+        let endless = stream::repeat_with(piece);
+        let read = read_refusal(refusal(endless)).await;
+        assert_eq!((read.len(), read.starts_with(b"no room")), (REFUSAL_BYTES, true));
+    }
 }

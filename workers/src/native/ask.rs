@@ -1,7 +1,7 @@
 //! One question to a provider's batch API, there and back: with the key that it is for, within bounds of time and length.
 //! Knows HTTP; leaves every word to the API and the adapter.
 
-use crate::exchange::{describe, read_body};
+use crate::exchange::{describe, read_body, read_refusal};
 use crate::keys::Key;
 use crate::limits::Pick;
 use crate::provider::Provider;
@@ -28,9 +28,6 @@ const UPLOAD: Duration = Duration::from_secs(600);
 
 /// The longest answer in one piece, in bytes.
 const ANSWER_BYTES: usize = 64 << 20;
-
-/// The most of a refusal's body that is read, in bytes.
-const REFUSAL_BYTES: usize = 64 * 1024;
 
 /// The means to ask.
 pub(super) struct Asking<'a> {
@@ -179,9 +176,7 @@ impl Asking<'_> {
 
     async fn refusal(&self, adapter: &'static dyn Adapter, response: Response, secret: Option<Secret>) -> Unanswered {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let mut memory = self.memory.none();
-        let read = timeout(ANSWER, read_body(response, REFUSAL_BYTES, &mut memory)).await;
-        let body = read.ok().and_then(Result::ok).unwrap_or_default();
+        let body = read_refusal(response).await;
         let (provider, key) = (&self.provider.id, secret.as_ref().map(Secret::reveal));
         let failure =
             adapter.refuse(&ErrorResponse { provider, key, status, headers: &headers, body: &body, now: clock::now() });

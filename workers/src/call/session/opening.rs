@@ -3,7 +3,7 @@
 
 use super::super::Call;
 use super::super::attempt::cannot_speak;
-use crate::exchange::{Attempt, Clocks, Report, Stop, describe, read_body};
+use crate::exchange::{Attempt, Clocks, Report, Stop, describe, read_refusal};
 use crate::limits::Pick;
 use crate::providers::{Adapter, ErrorResponse, Outgoing, quota};
 use crate::sink::FrameSink;
@@ -23,9 +23,6 @@ use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-
-/// The most of a refusal's body that is read, in bytes.
-const REFUSAL_BYTES: usize = 64 * 1024;
 
 /// A connection to the provider.
 pub(super) type Socket = WebSocketStream<Upgraded>;
@@ -107,9 +104,8 @@ impl<S: FrameSink> Call<S> {
         until: Instant,
     ) -> Result<Failure, Stop> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let mut memory = self.context.memory.none();
-        let read = timeout_at(until, read_body(response, REFUSAL_BYTES, &mut memory));
-        let body = self.sink.wait(read).await.ok_or(Stop::Cancelled)?.ok().and_then(Result::ok).unwrap_or_default();
+        let read = timeout_at(until, read_refusal(response));
+        let body = self.sink.wait(read).await.ok_or(Stop::Cancelled)?.unwrap_or_default();
         if status < 300 {
             let why = format!("{} answers where a WebSocket was to open", self.context.provider.id);
             return Ok(Failure::provider(FailureKind::NotFound, why));
