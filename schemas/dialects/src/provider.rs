@@ -18,11 +18,13 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 mod path;
+mod per_model;
 mod quirk;
 mod tool_rule;
 
 pub use path::RequestPath;
 pub(crate) use path::bad_model;
+pub use per_model::PerModel;
 pub use quirk::Quirk;
 pub use tool_rule::{Search, ToolRule};
 
@@ -149,6 +151,11 @@ pub struct FormatSettings {
     pub project: Option<String>,
     /// In what it differs from the dialect it copies.
     pub quirks: Vec<Quirk>,
+    /// In what some of its models do.
+    pub model_quirks: PerModel<Quirk>,
+    /// The fields that some of its models refuse: `stop`, `messages.name`. Lists are walked through, and `*` is every field of a
+    /// message that OpenAI's have not.
+    pub lacks: PerModel<String>,
 }
 
 /// A request as the provider wants it.

@@ -58,13 +58,25 @@ pub fn spell(mut input: Input<'_>) {
     let quirks = match options >> 3 & 3 {
         0 => vec![],
         1 => vec![Quirk::MaxTokens, Quirk::TopK],
+        2 => vec![
+            Quirk::LeadingSystem,
+            Quirk::InTurn,
+            Quirk::SomeContent,
+            Quirk::TextContent,
+            Quirk::SomeParameters,
+            Quirk::ChoiceInWords,
+            Quirk::SchemaOnly,
+            Quirk::ForcedUnthinking,
+            Quirk::ThinksInStreams,
+            Quirk::OneThought,
+        ],
         _ => vec![Quirk::MaxCompletionTokens],
     };
     let settings = FormatSettings {
         region: Some("us-east-1".to_owned()),
         project: Some("acme".to_owned()),
         quirks,
-        api_version: None,
+        ..FormatSettings::default()
     };
     let body = input.bytes();
     let asked = serde_json::from_slice::<Value>(&body).ok();

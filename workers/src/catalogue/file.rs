@@ -4,7 +4,7 @@ use super::ProviderEntry;
 use crate::providers::batch_api::BatchDialect;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use penstock_dialects::provider::Quirk;
+use penstock_dialects::provider::{PerModel, Quirk};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
@@ -27,6 +27,10 @@ struct RawProvider {
     setting_env: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     quirks: Vec<Quirk>,
+    #[serde(default)]
+    model_quirks: PerModel<Quirk>,
+    #[serde(default)]
+    lacks: PerModel<String>,
     priced_on: Date,
     #[serde(default)]
     fees: Fees,
@@ -171,6 +175,8 @@ pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
         key_env: raw.key_env.iter().map(|names| names.split(" + ").map(str::to_owned).collect()).collect(),
         setting_env: raw.setting_env,
         quirks: raw.quirks,
+        model_quirks: raw.model_quirks,
+        lacks: raw.lacks,
         models: models.collect::<Result<_, _>>()?,
     })
 }

@@ -7,7 +7,7 @@ mod file;
 mod checks;
 
 use crate::providers::batch_api::BatchDialect;
-use penstock_dialects::provider::Quirk;
+use penstock_dialects::provider::{PerModel, Quirk};
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::model::{ModelCard, PriceRow};
 use penstock_schemas::name::{ProviderId, Target};
@@ -38,6 +38,10 @@ pub struct ProviderEntry {
     pub setting_env: BTreeMap<String, Vec<String>>,
     /// In what it differs from the dialect it copies.
     pub quirks: Vec<Quirk>,
+    /// In what some of its models do.
+    pub model_quirks: PerModel<Quirk>,
+    /// The fields that some of its models refuse.
+    pub lacks: PerModel<String>,
     /// Its models, sorted by name.
     pub models: Vec<ModelCard>,
 }

@@ -29,7 +29,7 @@ fn can_be_served(entry: &ProviderEntry) -> bool {
         api_version: from_environment(entry, "api_version"),
         region: from_environment(entry, "region"),
         project: from_environment(entry, "project"),
-        quirks: Vec::new(),
+        ..FormatSettings::default()
     };
     let url = entry.base_url.as_ref().map(|url| fill(url, &settings));
     providers::of(entry.dialect).is_some() && url.is_some_and(|url| !url.contains('{'))
@@ -130,7 +130,9 @@ fn read_settings(section: &mut Section, entry: Option<&ProviderEntry>) -> Format
     let mut setting = |name: &str| section.get(name).or_else(|| entry.and_then(|entry| from_environment(entry, name)));
     let (api_version, region, project) = (setting("api_version"), setting("region"), setting("project"));
     let quirks = section.get("quirks").or(entry.map(|entry| entry.quirks.clone())).unwrap_or_default();
-    FormatSettings { api_version, region, project, quirks }
+    let of_models = section.get("model_quirks").or(entry.map(|entry| entry.model_quirks.clone()));
+    let lacks = section.get("lacks").or(entry.map(|entry| entry.lacks.clone())).unwrap_or_default();
+    FormatSettings { api_version, region, project, quirks, model_quirks: of_models.unwrap_or_default(), lacks }
 }
 
 fn why_no_address(name: &str) -> &'static str {

@@ -11,6 +11,7 @@ mod crossed;
 #[path = "../../../schemas/tests/support/mutate.rs"]
 mod mutate;
 mod openai;
+mod requests;
 mod robust;
 mod streams;
 mod support;

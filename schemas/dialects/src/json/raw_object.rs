@@ -33,9 +33,24 @@ impl RawObject {
         }
     }
 
+    /// Whether the field is there, if only as null.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
+    /// The names of its fields.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Takes the field away.
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(key, _)| key != name);
+    }
+
+    /// The object as text.
+    pub(crate) fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("fields have a JSON form")
     }
 
     /// The object.

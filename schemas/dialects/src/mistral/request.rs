@@ -70,7 +70,7 @@ pub(super) fn chat(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let settings = FormatSettings { quirks, ..FormatSettings::default() };
     request.messages = fit_messages(systems::lead(messages), &settings, &mut fit)?;
     leave_out_videos(&mut request.messages, &mut fit)?;
-    finish_messages(&mut request.messages);
+    finish_messages(&mut request.messages, &mut fit);
     let thinks = ask.model.as_str().starts_with("magistral") || ask.card.is_some_and(is_reasoning);
     request.messages.iter_mut().for_each(|message| put_thought(message, thinks));
     request.messages.retain(|message| !is_silent(message));
@@ -214,8 +214,11 @@ fn fit_documents(mut message: Message) -> Message {
 }
 
 /// The last word may not be an assistant's, unless it is to be gone on with; results of tools have a name field, not more.
-fn finish_messages(messages: &mut [Message]) {
-    for message in messages.iter_mut() {
+fn finish_messages(messages: &mut [Message], fit: &mut Fit) {
+    for (at, message) in messages.iter_mut().enumerate() {
+        if message.role != "tool" && message.extra.get("name").is_some_and(|name| !name.is_null()) {
+            fit.omit(format!("messages[{at}].name"));
+        }
         message.refusal = None;
         // It refuses members that it does not know, and clients give back whatever an answer held.
         message.extra.retain(|name, _| message.role == "tool" && name == "name");

@@ -51,13 +51,53 @@ pub enum Quirk {
     /// caller's own bytes. Sources: <https://github.com/plastic-labs/honcho/issues/932>,
     /// <https://www.alibabacloud.com/help/en/model-studio/embedding-interfaces-compatible-with-openai>.
     FloatVectors,
-    /// Takes `content` as one text only, unless there are images in it.
+    /// Takes `content` as one text only, unless there are images in it. Applied to the caller's own bytes too, as are all below.
+    /// Sources: <https://github.com/huggingface/smolagents/issues/1158>,
+    /// <https://github.com/musistudio/claude-code-router/issues/965>.
     TextContent,
+    /// Takes one message of the system at the beginning; more are joined there, which says the same. Templates of open models:
+    /// <https://github.com/suitenumerique/conversations/issues/197>.
+    OneSystem,
+    /// Takes words of the system at the beginning alone: later ones are said with the user's.
+    /// Sources: <https://github.com/MiniMax-AI/MiniMax-M2/issues/51>, <https://github.com/codexu/note-gen/issues/918>.
+    LeadingSystem,
+    /// Wants the user and the assistant in turn. Source: <https://github.com/perplexityai/api-discussion/issues/265>.
+    InTurn,
+    /// Refuses an assistant's message without content.
+    /// Sources: <https://github.com/sgl-project/sglang/issues/3637>,
+    /// <https://github.com/SAIL-Research-Lab/cheetahclaws/issues/71>.
+    SomeContent,
+    /// Refuses a function without `parameters`. Source: <https://github.com/zhangyang-crazy-one/tabby-ai-assistant/issues/13>.
+    SomeParameters,
+    /// Takes `tool_choice` as a word alone: a function that is named is the only one, and some call is required.
+    /// Source: <https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/670>.
+    ChoiceInWords,
+    /// Knows JSON by its schema alone, as `json_schema`.
+    /// Source: <https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/189>.
+    SchemaOnly,
+    /// Calls what it must call only while it does not think, which it does unless `thinking` says `disabled`.
+    /// Sources: <https://github.com/deepseek-ai/DeepSeek-V3/issues/1376>, <https://github.com/can1357/oh-my-pi/issues/1077>.
+    ForcedUnthinking,
+    /// The same, as `enable_thinking`. Source: <https://github.com/QwenLM/qwen-code/issues/7659>.
+    ForcedNotEnabled,
+    /// Thinks in streams alone, and refuses a whole answer unless `enable_thinking` is false.
+    /// Source: <https://github.com/langchain4j/langchain4j/issues/3974>.
+    ThinksInStreams,
+    /// Refuses `reasoning_effort` beside `thinking`. Source: <https://github.com/HKUDS/nanobot/issues/3939>.
+    OneThought,
+    /// Serves OpenAI's own models among others, and these take what they take at OpenAI.
+    /// Source: <https://github.com/actions/ai-inference/issues/116>.
+    OpenaiModels,
 }
 
 impl FormatSettings {
     /// Whether the server differs so.
     pub fn has(&self, quirk: Quirk) -> bool {
         self.quirks.contains(&quirk)
+    }
+
+    /// Whether the server, or this model of it, differs so.
+    pub fn has_at(&self, quirk: Quirk, model: &str) -> bool {
+        self.has(quirk) || self.model_quirks.of(model).any(|known| *known == quirk)
     }
 }

@@ -24,8 +24,8 @@ pub struct Azure;
 
 impl ProviderFormat for Azure {
     fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
-        let mut settings = FormatSettings { quirks: ask.settings.quirks.clone(), ..FormatSettings::default() };
-        settings.quirks.extend([Quirk::MaxCompletionTokens, Quirk::CustomTools]);
+        let mut settings = ask.settings.clone();
+        settings.quirks.extend(quirks(ask.settings.api_version.as_deref()));
         let spelled = Openai.spell(&FormatRequest { settings: &settings, ..*ask })?;
         let path = match &ask.settings.api_version {
             None => RequestPath::fixed("openai/v1").join(&spelled.path),
@@ -60,6 +60,21 @@ impl ProviderFormat for Azure {
     /// The first chunk tells what the content filter makes of the prompt, and holds no choice: it waits for the content.
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
         Openai.stream(wanted)
+    }
+}
+
+/// The first version that knows `stream_options`, `max_completion_tokens` and `parallel_tool_calls`; earlier ones refuse them.
+/// Sources: <https://learn.microsoft.com/azure/ai-services/openai/whats-new>,
+/// <https://github.com/openai/openai-python/issues/1469>, <https://github.com/Azure/azure-sdk-for-net/issues/45719>.
+const NEWER: &str = "2024-09-01";
+
+/// In what this version of the API differs from a copy of OpenAI.
+fn quirks(api_version: Option<&str>) -> &'static [Quirk] {
+    match api_version {
+        Some(version) if version < NEWER => {
+            &[Quirk::CustomTools, Quirk::NoStreamOptions, Quirk::NoParallelToolCalls, Quirk::MaxTokens]
+        }
+        _ => &[Quirk::CustomTools, Quirk::MaxCompletionTokens],
     }
 }
 

@@ -6,7 +6,8 @@ use crate::providers::{Adapter, Outgoing};
 use bytes::Bytes;
 use penstock_dialects::errors::ErrorParts;
 use penstock_dialects::provider::{
-    FormatRequest, FormatSettings, ProviderFormat, RequestPath, Search, Spelled, StreamReader, ToolRule, Wanted, Whole,
+    FormatRequest, FormatSettings, ProviderFormat, Quirk, RequestPath, Search, Spelled, StreamReader, ToolRule, Wanted,
+    Whole,
 };
 use penstock_dialects::responses::provider::Responses;
 use penstock_schemas::UnixMicros;
@@ -18,7 +19,9 @@ pub struct AzureResponses;
 
 impl ProviderFormat for AzureResponses {
     fn spell(&self, ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
-        let spelled = Responses.spell(ask)?;
+        let mut settings = ask.settings.clone();
+        settings.quirks.push(Quirk::CustomTools);
+        let spelled = Responses.spell(&FormatRequest { settings: &settings, ..*ask })?;
         // The deployment stands in the request, whatever the version.
         let path = match &ask.settings.api_version {
             None => RequestPath::fixed("openai/v1").join(&spelled.path),

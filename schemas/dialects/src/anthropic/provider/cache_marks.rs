@@ -1,8 +1,9 @@
-//! Marks for the cache in a request of the caller's own, as copies of Anthropic take them: without the age that only Anthropic
-//! knows, which its own agents write and strict copies refuse. Knows no copy by its name.
+//! Marks for the cache in a request of the caller's own, as copies of Anthropic take them: without the age and the scope that
+//! only Anthropic knows, which its own agents write and strict copies refuse. Knows no copy by its name.
 //! Sources: <https://platform.claude.com/docs/en/build-with-claude/prompt-caching#1-hour-cache-duration>,
-//! <https://github.com/BYK/loreai/pull/560>.
+//! <https://github.com/BYK/loreai/pull/560>, <https://github.com/caozhiyuan/copilot-api/issues/145>.
 
+use crate::fit::Fit;
 use crate::json::{Edit, Fields, items};
 use penstock_schemas::failure::Failure;
 use serde_json::value::RawValue;
@@ -10,12 +11,15 @@ use serde_json::value::RawValue;
 /// The mark that every copy knows.
 const PLAIN: &str = r#"{"type":"ephemeral"}"#;
 
+/// What they do not know of one.
+const ANTHROPICS: [&str; 2] = ["ttl", "scope"];
+
 /// How deep blocks of results stand within blocks.
 const DEEPEST: usize = 2;
 
 /// The request with plain marks; `None` when all are.
-pub(super) fn without_age(body: &str) -> Result<Option<String>, Failure> {
-    if !body.contains("\"ttl\"") {
+pub(super) fn plain(body: &str, fit: &mut Fit) -> Result<Option<String>, Failure> {
+    if !["\"ttl\"", "\"scope\""].iter().any(|name| body.contains(name)) {
         return Ok(None);
     }
     let fields = Fields::read(body)?;
@@ -26,13 +30,18 @@ pub(super) fn without_age(body: &str) -> Result<Option<String>, Failure> {
     }
     fields.get("messages").into_iter().flat_map(items).for_each(|message| marks(message, DEEPEST + 1, &mut found));
     let mut edit = Edit::of(body);
-    let aged = found.iter().filter(|mark| Fields::read(mark.get()).is_ok_and(|mark| mark.get("ttl").is_some()));
-    let mut is_changed = false;
-    for mark in aged {
-        edit.replace(mark.get(), PLAIN.to_owned());
-        is_changed = true;
+    let mut named = [false; ANTHROPICS.len()];
+    for mark in found {
+        let fields = Fields::of(mark);
+        let said = ANTHROPICS.map(|name| fields.get(name).is_some());
+        if said.contains(&true) {
+            edit.replace(mark.get(), PLAIN.to_owned());
+            named = [named[0] || said[0], named[1] || said[1]];
+        }
     }
-    Ok(is_changed.then(|| edit.finish()))
+    let names = ANTHROPICS.iter().zip(named).filter(|(_, is_named)| *is_named);
+    names.for_each(|(name, _)| fit.omit(format!("cache_control.{name}")));
+    Ok(named.contains(&true).then(|| edit.finish()))
 }
 
 /// The marks of a block, and of the blocks in its content. What a tool is called with is no content.
@@ -47,9 +56,10 @@ fn marks<'a>(block: &'a RawValue, depth: usize, found: &mut Vec<&'a RawValue>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use penstock_schemas::envelope::Unsupported;
 
     #[test]
-    fn marks_lose_their_age_and_no_other_byte_changes() {
+    fn marks_lose_what_only_anthropic_knows_and_no_other_byte_changes() {
         let request = |mark: &str| {
             format!(
                 r#"{{"system":[ {{"type":"text","text":"\"ttl\"","cache_control":{mark}}}],"tools":[{{"name":"f","cache_control":{mark}}}],
@@ -57,9 +67,16 @@ mod tests {
                 {{"role":"assistant","content":[{{"type":"tool_use","input":{{"cache_control":{{"ttl":"1h"}},"n":1.50}}}}]}}]}}"#
             )
         };
+        let plain = |body: &str| {
+            let mut fit = Fit::new(Unsupported::Refuse);
+            (plain(body, &mut fit).unwrap(), fit.dropped().join(" "))
+        };
+        let none = || (None, String::new());
         let aged = request(r#"{"type": "ephemeral", "ttl": "1h"}"#);
-        assert_eq!(without_age(&aged).unwrap(), Some(request(PLAIN)));
-        assert_eq!(without_age(&request(PLAIN)).unwrap(), None);
-        assert_eq!(without_age(r#"{"system":"\"ttl\"","messages":"x"}"#).unwrap(), None);
+        assert_eq!(plain(&aged), (Some(request(PLAIN)), "cache_control.ttl".to_owned()));
+        let wide = request(r#"{"type": "ephemeral", "scope": "global"}"#);
+        assert_eq!(plain(&wide), (Some(request(PLAIN)), "cache_control.scope".to_owned()));
+        assert_eq!(plain(&request(PLAIN)), none());
+        assert_eq!(plain(r#"{"system":"\"ttl\"","messages":"x"}"#), none());
     }
 }

@@ -8,6 +8,7 @@ mod errors;
 mod gathered;
 mod messages;
 mod other_way;
+mod own;
 mod request;
 mod stream;
 mod thinking;

@@ -2,7 +2,7 @@
 //! agnostic form. Source: <https://platform.claude.com/docs/en/api/messages/create>.
 
 use super::wire::{Mark, Request};
-use super::{cache_marks, messages, thinking, tools};
+use super::{cache_marks, messages, own, thinking, tools};
 use crate::claude::{Claude, is_claude};
 use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
 use crate::json::{Edit, Fields, text};
@@ -44,7 +44,7 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     };
     let mut fit = Fit::new(ask.unsupported);
     let body = match ask.wanted.form {
-        Form::Own => own(ask, &mut fit)?,
+        Form::Own => as_it_came(ask, &mut fit)?,
         Form::Agnostic => agnostic(ask, &mut fit)?,
     };
     Ok(Spelled { path: RequestPath::fixed(path), headers: headers(ask)?, body, dropped: fit.dropped() })
@@ -67,14 +67,17 @@ fn headers(ask: &FormatRequest<'_>) -> Result<HeaderMap, Failure> {
 }
 
 /// The caller's bytes, every other one as it came.
-fn own(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
+fn as_it_came(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
     let body = text(ask.body)?;
-    let unmarked = if is_claude(ask.model.as_str()) { None } else { cache_marks::without_age(body)? };
-    if unmarked.is_some() {
-        fit.omit("cache_control.ttl");
-    }
+    let is_claude = is_claude(ask.model.as_str());
+    let unmarked = if is_claude { None } else { cache_marks::plain(body, fit)? };
     let body = unmarked.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
+    let taken = if is_claude { own::fitted(body, &fields, ask.model.as_str(), fit)? } else { None };
+    let (body, fields) = match &taken {
+        Some(taken) => (taken.as_str(), Fields::read(taken)?),
+        None => (body, fields),
+    };
     let mut edit = Edit::of(body);
     edit.set(&fields, "model", &json!(ask.model.as_str()).to_string());
     if ask.wanted.operation == Operation::Chat {

@@ -5,7 +5,7 @@ use super::contents::UNSIGNED;
 use super::resource::{name, path};
 use super::thinking::Generation;
 use crate::fit::wrong;
-use crate::json::{Edit, Fields, items, text};
+use crate::json::{Edit, Fields, RawObject, items, text};
 use crate::provider::{FormatRequest, Spelled, json_headers, unsupported};
 use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
@@ -19,6 +19,9 @@ pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled
     let is_signed = ask.wanted.operation == Operation::Chat && Generation::of(ask.model.as_str()).is_signed();
     let signed = if is_signed { with_signatures(body)? } else { None };
     let body = signed.as_deref().unwrap_or(body);
+    let unlabelled = if service == Service::Gemini { without_labels(body)? } else { None };
+    let dropped = unlabelled.iter().map(|_| "labels".to_owned()).collect();
+    let body = unlabelled.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
     let model = serde_json::json!(name(ask, service)?).to_string();
     let (method, body) = match ask.wanted.operation {
@@ -37,7 +40,18 @@ pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled
         other => return Err(unsupported(other.as_str(), "this dialect has no such endpoint")),
     };
     let headers = json_headers(ask.wanted.delivery);
-    Ok(Spelled { path: path(ask, service, method)?, headers, body: body.into(), dropped: Vec::new() })
+    Ok(Spelled { path: path(ask, service, method)?, headers, body: body.into(), dropped })
+}
+
+/// The body without notes for the bill, which only Vertex AI takes; `None` when there are none.
+/// Source: <https://github.com/googleapis/python-genai/issues/2296>.
+fn without_labels(body: &str) -> Result<Option<String>, Failure> {
+    if !body.contains("\"labels\"") || Fields::read(body)?.last("labels").is_none() {
+        return Ok(None);
+    }
+    let mut request = RawObject::read(body.as_bytes()).map_err(|error| wrong("labels", &error.to_string()))?;
+    request.remove("labels");
+    Ok(Some(request.to_text()))
 }
 
 /// The body with the role `user` in contents that have none: Vertex AI refuses them, the Gemini API does not. `None` when each

@@ -5,23 +5,28 @@
 pub(crate) mod agnostic;
 mod answer;
 mod calls;
+mod choices;
 mod copies;
 mod errors;
 mod events;
 mod frame;
 pub(crate) mod glance;
+mod lacking;
 mod likelihoods;
 mod odd;
 mod odd_lists;
 mod other;
 pub(crate) mod other_way;
 mod own_calls;
+pub(crate) mod own_models;
 pub(crate) mod parts;
 pub(crate) mod pieces;
 mod request;
+pub(crate) mod servers;
 mod stream;
 pub(crate) mod systems;
 mod translate;
+mod turns;
 pub(crate) mod usage;
 mod whole;
 

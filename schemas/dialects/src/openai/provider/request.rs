@@ -2,10 +2,9 @@
 //! as it came.
 
 use super::glance::values;
-use super::{LONGEST_ID, copies};
+use super::{LONGEST_ID, copies, own_models, servers};
 use crate::json::{Edit, Fields, text};
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers, unsupported};
-use crate::sampling;
 use crate::tool_ids;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -60,10 +59,15 @@ fn json(ask: &FormatRequest<'_>, dropped: &mut Vec<String>) -> Result<Bytes, Fai
     let body = text(shortened.as_ref().unwrap_or(body))?;
     let fitted = if super::has_choices(ask.wanted.operation) { copies::fit(body, ask.settings)? } else { None };
     let body = fitted.as_deref().unwrap_or(body);
-    let thinks = is_own_chat && sampling::reasons(ask.model.as_str());
+    let thinks = ask.wanted.operation == Operation::Chat && own_models::thinks(ask.settings, ask.model.as_str());
     let settled = if thinks { copies::fit_thinker(body, ask.model.as_str(), dropped)? } else { None };
     let body = settled.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
+    let taken = servers::fit(body, &fields, ask, dropped)?;
+    let (body, fields) = match &taken {
+        Some(taken) => (taken.as_str(), Fields::read(taken)?),
+        None => (body, fields),
+    };
     let mut edit = Edit::of(body);
     edit.set(&fields, "model", &serde_json::json!(ask.model.as_str()).to_string());
     let is_encoded = fields.last("encoding_format") == Some("\"base64\"");

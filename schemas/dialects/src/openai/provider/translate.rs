@@ -1,9 +1,10 @@
 //! Spells a request out of the agnostic form for OpenAI and its copies: the named extensions that the server does not take
 //! are struck out, and what it spells otherwise is spelt so. Knows the copies by their quirks alone.
 
-use super::{LONGEST_ID, parts, request, systems};
+use super::{LONGEST_ID, own_models, parts, request, servers, systems};
 use crate::effort::ReasoningWish;
 use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
+use crate::json::Fields;
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers};
 use crate::sampling;
 use crate::tool_results::joined;
@@ -102,8 +103,10 @@ pub(super) fn body(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Fail
         messages = systems::as_one(systems::lead(messages));
     }
     request.messages = parts::fit_messages(messages, ask.settings, &mut fit)?;
-    let body = serde_json::to_vec(&request).map_err(|error| wrong("messages", &error.to_string()))?;
-    Ok((body.into(), fit.dropped()))
+    let body = serde_json::to_string(&request).map_err(|error| wrong("messages", &error.to_string()))?;
+    let mut dropped = fit.dropped();
+    let taken = servers::fit(&body, &Fields::read(&body)?, ask, &mut dropped)?;
+    Ok((taken.unwrap_or(body).into(), dropped))
 }
 
 /// Whether it is OpenAI itself, which refuses what copies overlook.
@@ -145,7 +148,7 @@ fn ask_for_stream(request: &mut ChatRequest, ask: &FormatRequest<'_>) {
 fn name_limit(request: &mut ChatRequest, ask: &FormatRequest<'_>) {
     let limit = request.max_completion_tokens.take().or(request.max_tokens.take());
     request.max_tokens = None;
-    if ask.settings.has(Quirk::MaxCompletionTokens) {
+    if ask.settings.has(Quirk::MaxCompletionTokens) || own_models::thinks(ask.settings, ask.model.as_str()) {
         request.max_completion_tokens = limit;
     } else {
         request.max_tokens = limit;
@@ -173,7 +176,8 @@ fn settle_reasoning(request: &mut ChatRequest, ask: &FormatRequest<'_>, fit: &mu
 
 /// OpenAI's own models that think take no sampling but theirs.
 fn settle_sampling(request: &mut ChatRequest, ask: &FormatRequest<'_>, fit: &mut Fit) {
-    if !is_strict(ask) || !sampling::is_fixed(ask.model.as_str(), request.reasoning_effort.as_deref()) {
+    let thinks = own_models::thinks(ask.settings, ask.model.as_str());
+    if !thinks || !sampling::is_fixed(ask.model.as_str(), request.reasoning_effort.as_deref()) {
         return;
     }
     for name in sampling::FIXED {

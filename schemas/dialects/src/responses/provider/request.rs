@@ -6,8 +6,9 @@ use super::{input, tools};
 use crate::chat_rules;
 use crate::effort::ReasoningWish;
 use crate::fit::OTHERS_OWN;
-use crate::json::{Edit, Fields, text};
+use crate::json::{Edit, Fields, RawObject, items, text};
 use crate::openai::provider::parts::{lift_shown, tell_of_others};
+use crate::openai::provider::{own_models, servers};
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers, unsupported};
 use crate::sampling;
 use crate::tool_results::joined;
@@ -38,6 +39,18 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
 fn own(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     let body = text(ask.body)?;
     let fields = Fields::read(body)?;
+    let mut dropped = Vec::new();
+    let plain = without_seals(&fields, ask).map(|request| request.to_text());
+    dropped.extend(plain.iter().map(|_| "include".to_owned()));
+    let (body, fields) = match &plain {
+        Some(plain) => (plain.as_str(), Fields::read(plain)?),
+        None => (body, fields),
+    };
+    let taken = servers::fit(body, &fields, ask, &mut dropped)?;
+    let (body, fields) = match &taken {
+        Some(taken) => (taken.as_str(), Fields::read(taken)?),
+        None => (body, fields),
+    };
     let mut edit = Edit::of(body);
     edit.set(&fields, "model", &json!(ask.model.as_str()).to_string());
     if ask.wanted.delivery.is_stream() {
@@ -47,7 +60,6 @@ fn own(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     }
     let effort = fields.last("reasoning").and_then(|reasoning| serde_json::from_str::<Value>(reasoning).ok());
     let effort = effort.as_ref().and_then(|reasoning| reasoning.get("effort")?.as_str());
-    let mut dropped = Vec::new();
     if sampling::is_fixed(ask.model.as_str(), effort) {
         for name in sampling::FIXED {
             let value = fields.last(name).and_then(|value| serde_json::from_str(value).ok());
@@ -59,6 +71,23 @@ fn own(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
         }
     }
     Ok((edit.finish().into(), dropped))
+}
+
+/// The request of a model that never thinks, without asking for its sealed thoughts: it refuses that.
+/// Source: <https://github.com/pydantic/pydantic-ai/issues/2865>.
+fn without_seals(fields: &Fields<'_>, ask: &FormatRequest<'_>) -> Option<RawObject> {
+    let include = fields.get("include").filter(|_| own_models::never_thinks(ask.settings, ask.model.as_str()))?;
+    let all = items(include);
+    let rest: Vec<_> = all.iter().filter(|one| one.get() != "\"reasoning.encrypted_content\"").collect();
+    if rest.len() == all.len() {
+        return None;
+    }
+    let mut request = RawObject::read(ask.body).ok()?;
+    match rest.is_empty() {
+        true => request.remove("include"),
+        false => request.set("include", &rest),
+    }
+    Some(request)
 }
 
 fn agnostic(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
