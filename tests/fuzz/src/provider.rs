@@ -69,6 +69,9 @@ pub fn spell(mut input: Input<'_>) {
             Quirk::ForcedUnthinking,
             Quirk::ThinksInStreams,
             Quirk::OneThought,
+            Quirk::NoEmptyTurns,
+            Quirk::ThoughtsKept,
+            Quirk::ThreeEfforts,
         ],
         _ => vec![Quirk::MaxCompletionTokens],
     };

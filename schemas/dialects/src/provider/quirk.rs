@@ -67,6 +67,14 @@ pub enum Quirk {
     /// Sources: <https://github.com/sgl-project/sglang/issues/3637>,
     /// <https://github.com/SAIL-Research-Lab/cheetahclaws/issues/71>.
     SomeContent,
+    /// Refuses an assistant's message that says nothing and calls nothing.
+    /// Source: <https://github.com/AstrBotDevs/AstrBot/issues/7200>.
+    NoEmptyTurns,
+    /// Refuses, where there are tools and it thinks, an assistant's message without `reasoning_content` or with an empty one: a
+    /// space stands for thoughts that nobody kept.
+    /// Sources: <https://github.com/esengine/DeepSeek-Reasonix/issues/6173>,
+    /// <https://github.com/NousResearch/hermes-agent/pull/18263>.
+    ThoughtsKept,
     /// Refuses a function without `parameters`. Source: <https://github.com/zhangyang-crazy-one/tabby-ai-assistant/issues/13>.
     SomeParameters,
     /// Takes `tool_choice` as a word alone: a function that is named is the only one, and some call is required.
@@ -83,6 +91,9 @@ pub enum Quirk {
     /// Thinks in streams alone, and refuses a whole answer unless `enable_thinking` is false.
     /// Source: <https://github.com/langchain4j/langchain4j/issues/3974>.
     ThinksInStreams,
+    /// Knows the efforts `low`, `medium` and `high`, and thinks unless `thinking` says `disabled`.
+    /// Source: <https://github.com/lidge-jun/opencodex/issues/1483>.
+    ThreeEfforts,
     /// Refuses `reasoning_effort` beside `thinking`. Source: <https://github.com/HKUDS/nanobot/issues/3939>.
     OneThought,
     /// Serves OpenAI's own models among others, and these take what they take at OpenAI.

@@ -110,6 +110,30 @@ fn describe(schema: &mut Map<String, Value>, bounds: &[String]) {
     schema.insert("description".to_owned(), description.into());
 }
 
+/// Tells in words which fields are required that no property describes: the provider refuses to hear of them otherwise.
+/// Source: <https://github.com/probelabs/probe/issues/569>.
+pub(super) fn require_known(schema: &mut Value) {
+    let fields = match schema {
+        Value::Object(fields) => fields,
+        Value::Array(items) => return items.iter_mut().for_each(require_known),
+        _ => return,
+    };
+    let known = fields.get("properties").and_then(Value::as_object);
+    let required = fields.get("required").and_then(Value::as_array);
+    if let (Some(known), Some(required)) = (known, required) {
+        let is_known = |name: &Value| name.as_str().is_some_and(|name| known.contains_key(name));
+        let (of_known, others): (Vec<Value>, Vec<Value>) = required.iter().cloned().partition(is_known);
+        if !others.is_empty() {
+            fields.insert("required".to_owned(), of_known.into());
+            describe(fields, &[format!("required: {}", Value::from(others))]);
+        }
+    }
+    // What a value may be is no schema.
+    let inner =
+        fields.iter_mut().filter(|(name, _)| !matches!(name.as_str(), "enum" | "const" | "default" | "examples"));
+    inner.for_each(|(_, value)| require_known(value));
+}
+
 /// Puts what a reference leads to in the place of one that stands beside other words, which the provider refuses; a
 /// reference into itself becomes the only choice of one.
 ///
@@ -207,5 +231,17 @@ mod tests {
         let mut schema = json!({"$ref": "#/$defs/D0", "title": "x", "$defs": defs});
         alone(&mut schema, "s").unwrap();
         assert!(schema.to_string().len() < 100_000);
+    }
+
+    #[test]
+    fn what_is_required_but_described_nowhere_is_told_in_words() {
+        let mut schema = json!({"type": "object", "properties": {"action": {"type": "string"}, "inner": {
+            "type": "object", "description": "Where.", "properties": {"x": {}}, "required": ["x", "y"]
+        }}, "required": ["action", "label"], "anyOf": [{"required": ["action"]}]});
+        require_known(&mut schema);
+        let expected = json!({"type": "object", "properties": {"action": {"type": "string"}, "inner": {
+            "type": "object", "description": "Where.\n\n{required: [\"y\"]}", "properties": {"x": {}}, "required": ["x"]
+        }}, "required": ["action"], "anyOf": [{"required": ["action"]}], "description": "{required: [\"label\"]}"});
+        assert_eq!(schema, expected);
     }
 }

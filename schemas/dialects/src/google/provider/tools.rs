@@ -65,6 +65,7 @@ fn declaration(tool: Tool, at: usize, fit: &mut Fit) -> Result<Value, Failure> {
             schema["type"] = "object".into();
             // All of JSON Schema may be sent here: what the model does not know is passed over.
             schema::alone(&mut schema, &place)?;
+            schema::require_known(&mut schema);
             declaration.insert("parametersJsonSchema".to_owned(), schema);
         }
         Some(_) => return Err(wrong(format!("tools[{at}].function.parameters"), "it must be a JSON schema")),

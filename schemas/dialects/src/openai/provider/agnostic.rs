@@ -81,10 +81,11 @@ impl Mender {
                 self.end_calls(said, index);
             }
         }
-        // Agents go on by this word: one that has called a tool has not merely stopped.
+        // Agents go on by this word: who has called a tool has not merely stopped, and who has called none waits for nothing.
         let has_called = self.calls.has_called(index) || !is_delta && choice["message"].get("tool_calls").is_some();
         let reason = match reason {
             Some(reason) if reason == "stop" && has_called => Some("tool_calls".to_owned()),
+            Some(reason) if reason == "tool_calls" && !has_called => Some("stop".to_owned()),
             reason => reason,
         };
         choice.insert("finish_reason".to_owned(), reason.into());
@@ -334,6 +335,20 @@ mod tests {
             indexes.push(chunk.choices[0].delta.tool_calls.as_ref().unwrap()[0].index.unwrap());
         }
         assert_eq!(indexes, [0, 0, 1, 1, 0, 2, 2]);
+    }
+
+    #[test]
+    fn who_has_called_nothing_has_stopped() {
+        let nothing = json!([{"index": 0, "id": "", "type": "function", "function": {"name": "", "arguments": ""}}]);
+        for (calls, reason) in [(nothing, "stop"), (json!([]), "tool_calls"), (Value::Null, "tool_calls")] {
+            for said in ["delta", "message"] {
+                let calls = if said == "message" { json!([]) } else { calls.clone() };
+                let choice = json!({"index": 0, said: {"content": "a", "tool_calls": calls}, "finish_reason": reason});
+                let mended = Mender::default().mend(&json!({"choices": [choice]}).to_string().into()).unwrap();
+                let choice = &serde_json::from_slice::<Value>(&mended).unwrap()["choices"][0];
+                assert_eq!((&choice["finish_reason"], choice[said].get("tool_calls")), (&json!("stop"), None));
+            }
+        }
     }
 
     #[test]

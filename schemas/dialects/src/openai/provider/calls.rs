@@ -142,6 +142,10 @@ impl Calls {
             name = again;
         }
         let is_custom = call.contains_key("custom");
+        let says_nothing = !is_custom && id.is_empty() && name.is_empty() && arguments.is_empty();
+        if says_nothing && !self.seen.iter().any(|seen| (seen.choice, seen.theirs) == (choice, theirs)) {
+            return None;
+        }
         let at = self.find(choice, theirs, (&id, &name, &arguments))?;
         let is_taken = !id.is_empty()
             && self.seen.iter().enumerate().any(|(place, seen)| place != at && seen.choice == choice && seen.id == id);
@@ -374,6 +378,12 @@ mod tests {
         let pieces = [(0, "a", "f", ""), (0, "null", "", "{\"x\":"), (0, "b", "", "1}"), (0, "c", "g", "{}")];
         let two = json!([[0, "a", "f", ""], [0, null, null, "{\"x\":"], [0, null, null, "1}"], [1, "c", "g", "{}"]]);
         assert_eq!(out(&pieces), two);
+    }
+
+    #[test]
+    fn a_piece_that_says_nothing_begins_no_call() {
+        assert_eq!(out(&[(0, "", "", "")]), json!([]));
+        assert_eq!(out(&[(0, "", "", ""), (0, "a", "f", "{}")]), json!([[0, "a", "f", "{}"]]));
     }
 
     #[test]

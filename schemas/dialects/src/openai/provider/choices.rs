@@ -1,6 +1,7 @@
 //! What a copy takes of the choice of a tool, of a form of the answer and of thoughts, in words that mean the same. Knows no
 //! server by its name.
 
+use crate::effort::Effort;
 use crate::json::{Fields, RawObject, items};
 use crate::provider::Quirk;
 use penstock_schemas::envelope::Delivery;
@@ -17,6 +18,9 @@ pub(super) fn fit(
     let mut is_changed = false;
     if has(Quirk::OneThought) && request.get("thinking").is_some() {
         is_changed |= leave_effort(request, dropped);
+    }
+    if has(Quirk::ThreeEfforts) {
+        is_changed |= choose_of_three(request);
     }
     if request.get("tool_choice").is_some_and(is_forced) {
         if has(Quirk::ForcedUnthinking) {
@@ -49,6 +53,22 @@ pub(super) fn fit(
 /// Whether some tool must be called.
 fn is_forced(choice: &RawValue) -> bool {
     choice.get() == "\"required\"" || choice.get().starts_with('{')
+}
+
+/// The nearest effort that it knows; a word that is none stays for it to refuse.
+fn choose_of_three(request: &mut RawObject) -> bool {
+    let word: Option<String> = request.get("reasoning_effort").and_then(|word| serde_json::from_str(word.get()).ok());
+    let Some(word) = word else { return false };
+    if word == "none" {
+        request.remove("reasoning_effort");
+        request.set("thinking", &json!({ "type": "disabled" }));
+        return true;
+    }
+    let nearest = Effort::parse(&word).map(Effort::of_three).filter(|nearest| *nearest != word);
+    if let Some(nearest) = nearest {
+        request.set("reasoning_effort", &nearest);
+    }
+    nearest.is_some()
 }
 
 /// There is no room for thoughts.

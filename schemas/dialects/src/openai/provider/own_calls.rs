@@ -57,7 +57,6 @@ impl OwnCalls {
         let Some(theirs) = said.get("tool_calls").cloned() else { return false };
         let mut mended = Vec::new();
         for (place, call) in calls::taken(said).into_iter().filter_map(object).enumerate() {
-            self.calling.insert(choice);
             let call = spelt(call);
             let index = call.get("index").and_then(Value::as_u64).unwrap_or(place as u64);
             for mut piece in self.calls.add(choice, index, call).into_iter().filter_map(object) {
@@ -67,6 +66,9 @@ impl OwnCalls {
                 }
                 mended.push(Value::Object(piece));
             }
+        }
+        if self.calls.has_called(choice) {
+            self.calling.insert(choice);
         }
         put(said, mended, &theirs)
     }

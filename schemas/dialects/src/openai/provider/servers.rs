@@ -8,7 +8,7 @@ use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::{Failure, FailureKind};
 
 /// The quirks that more than messages are changed for.
-const OF_CHOICES: [Quirk; 7] = [
+const OF_CHOICES: [Quirk; 8] = [
     Quirk::SomeParameters,
     Quirk::ChoiceInWords,
     Quirk::SchemaOnly,
@@ -16,6 +16,7 @@ const OF_CHOICES: [Quirk; 7] = [
     Quirk::ForcedNotEnabled,
     Quirk::ThinksInStreams,
     Quirk::OneThought,
+    Quirk::ThreeEfforts,
 ];
 
 /// The request as it takes it, with what was left out added to `dropped`; `None` when it takes it as it is.
@@ -30,7 +31,10 @@ pub(crate) fn fit(
 ) -> Result<Option<String>, Failure> {
     let listed = lacking::listed(fields, ask);
     let is_chat = ask.wanted.operation == Operation::Chat && fields.last("messages").is_some();
-    let has = |quirk| is_chat && ask.settings.has_at(quirk, ask.model.as_str());
+    let has = |quirk| {
+        let matters = quirk != Quirk::ThoughtsKept || keeps_thoughts(fields);
+        is_chat && matters && ask.settings.has_at(quirk, ask.model.as_str())
+    };
     let may_choose = OF_CHOICES.into_iter().any(has);
     let may_turn = turns::OF_MESSAGES.into_iter().any(has);
     let is_whole = !ask.wanted.delivery.is_stream() && fields.last("stream_options").is_some();
@@ -52,4 +56,12 @@ pub(crate) fn fit(
     }
     is_changed |= may_choose && choices::fit(&mut request, has, ask.wanted.delivery, dropped);
     Ok(is_changed.then(|| request.to_text()))
+}
+
+/// Whether the conversation has tools, and the model thinks in it.
+fn keeps_thoughts(fields: &Fields<'_>) -> bool {
+    let is_off =
+        fields.get("thinking").is_some_and(|thinking| Fields::of(thinking).last("type") == Some("\"disabled\""));
+    let has_calls = || fields.last("messages").is_some_and(|messages| messages.contains("\"tool_calls\""));
+    !is_off && (fields.last("tools").is_some() || has_calls())
 }

@@ -8,14 +8,33 @@ use penstock_schemas::chat::{Content, Message, Part};
 use serde_json::value::RawValue;
 
 /// The quirks that messages are changed for.
-pub(super) const OF_MESSAGES: [Quirk; 5] =
-    [Quirk::OneSystem, Quirk::LeadingSystem, Quirk::InTurn, Quirk::SomeContent, Quirk::TextContent];
+pub(super) const OF_MESSAGES: [Quirk; 7] = [
+    Quirk::OneSystem,
+    Quirk::LeadingSystem,
+    Quirk::InTurn,
+    Quirk::SomeContent,
+    Quirk::NoEmptyTurns,
+    Quirk::ThoughtsKept,
+    Quirk::TextContent,
+];
 
 /// What is looked at before any message is read whole.
 struct Glance<'a> {
     role: &'a str,
     content: Option<&'a RawValue>,
     calls: bool,
+    thinks: bool,
+}
+
+impl Glance<'_> {
+    fn is_assistant(&self) -> bool {
+        self.role == "assistant"
+    }
+
+    fn says_nothing(&self) -> bool {
+        let is_empty = |content: &RawValue| matches!(content.get(), "\"\"" | "null" | "[]");
+        self.is_assistant() && !self.calls && !self.thinks && self.content.is_none_or(is_empty)
+    }
 }
 
 /// The messages as a server with these quirks takes them; `None` when it takes them as they are.
@@ -26,6 +45,10 @@ pub(super) fn fit(messages: &RawValue, has: impl Fn(Quirk) -> bool) -> Option<Ve
         return None;
     }
     let mut messages: Vec<Message> = serde_json::from_str(messages.get()).ok()?;
+    if has(Quirk::NoEmptyTurns) {
+        let mut glances = glances.iter();
+        messages.retain(|_| glances.next().is_none_or(|glance| !glance.says_nothing()));
+    }
     if has(Quirk::LeadingSystem) {
         messages = systems::lead(messages);
     }
@@ -39,6 +62,10 @@ pub(super) fn fit(messages: &RawValue, has: impl Fn(Quirk) -> bool) -> Option<Ve
         if has(Quirk::SomeContent) && message.role == "assistant" && message.content.is_none() {
             message.content = Some(Content::Text(String::new()));
         }
+        if has(Quirk::ThoughtsKept) && message.role == "assistant" {
+            let thoughts = message.reasoning_content.take().filter(|thoughts| !thoughts.is_empty());
+            message.reasoning_content = Some(thoughts.unwrap_or_else(|| " ".to_owned()));
+        }
         if has(Quirk::TextContent) {
             message.content = message.content.take().map(as_text);
         }
@@ -48,7 +75,8 @@ pub(super) fn fit(messages: &RawValue, has: impl Fn(Quirk) -> bool) -> Option<Ve
 
 fn glance<'a>(message: &'a Fields<'_>) -> Glance<'a> {
     let role = message.last("role").unwrap_or_default().trim_matches('"');
-    Glance { role, content: message.get("content"), calls: message.get("tool_calls").is_some() }
+    let has = |name: &str| message.get(name).is_some_and(|value| !matches!(value.get(), "\"\"" | "null" | "[]"));
+    Glance { role, content: message.get("content"), calls: has("tool_calls"), thinks: has("reasoning_content") }
 }
 
 fn needs(quirk: Quirk, messages: &[Glance<'_>]) -> bool {
@@ -58,7 +86,9 @@ fn needs(quirk: Quirk, messages: &[Glance<'_>]) -> bool {
         Quirk::OneSystem => leading > 1,
         Quirk::LeadingSystem => leading > 1 || messages[leading..].iter().any(is_system),
         Quirk::InTurn => messages.windows(2).any(|pair| may_join(&pair[0], &pair[1])),
-        Quirk::SomeContent => messages.iter().any(|one| one.role == "assistant" && one.content.is_none()),
+        Quirk::SomeContent => messages.iter().any(|one| one.is_assistant() && one.content.is_none()),
+        Quirk::NoEmptyTurns => messages.iter().any(Glance::says_nothing),
+        Quirk::ThoughtsKept => messages.iter().any(|one| one.is_assistant() && !one.thinks),
         Quirk::TextContent => messages.iter().filter_map(|one| one.content).any(is_all_text),
         _ => false,
     }
