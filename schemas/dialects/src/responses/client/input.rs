@@ -31,6 +31,16 @@ pub(super) fn messages(items: Vec<Value>, place: &str, names: &Names) -> Result<
                 content: Some(output(item.get("output"), &format!("{place}.output"))?),
                 ..Message::default()
             }),
+            "tool_search_call" if item["call_id"].is_string() => {
+                let call = search(&item, &place)?;
+                assistant(&mut messages).tool_calls.get_or_insert_default().push(call);
+            }
+            "tool_search_output" if item["call_id"].is_string() => messages.push(Message {
+                role: "tool".to_owned(),
+                tool_call_id: Some(text(&item, "call_id", &place)?),
+                content: Some(Content::Text(names.found(item["tools"].as_array().map_or(&[], Vec::as_slice)))),
+                ..Message::default()
+            }),
             // What a provider did on its own; what came of it stands in the message behind it.
             "web_search_call"
             | "file_search_call"
@@ -94,6 +104,15 @@ fn call(item: &Value, place: &str, names: &Names) -> Result<ToolCall, WrongReque
         let extra = Map::from_iter([("custom".to_owned(), json!({ "name": name, "input": input }))]);
         return Ok(ToolCall { id, kind: Some("custom".to_owned()), extra, ..ToolCall::default() });
     }
+    function_call(id, name, (item, place))
+}
+
+/// The call of a search for tools that the client makes.
+fn search(item: &Value, place: &str) -> Result<ToolCall, WrongRequest> {
+    function_call(Some(text(item, "call_id", place)?), tools::SEARCH.to_owned(), (item, place))
+}
+
+fn function_call(id: Option<String>, name: String, (item, place): (&Value, &str)) -> Result<ToolCall, WrongRequest> {
     // Some agents give them back read.
     let read = item.get("arguments").filter(|arguments| arguments.is_object()).map(Value::to_string);
     let arguments = Some(read.map_or_else(|| text(item, "arguments", place), Ok)?);

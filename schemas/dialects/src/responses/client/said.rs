@@ -151,6 +151,8 @@ pub(super) struct Call {
     /// Arguments, or the text of a custom tool's call.
     input: String,
     is_custom: bool,
+    /// Whether the client looks for tools then.
+    is_search: bool,
 }
 
 impl Call {
@@ -161,6 +163,7 @@ impl Call {
             None => piece.function.as_ref().and_then(|function| function.name.as_deref()),
         };
         let name = name.unwrap_or_default();
+        let is_search = custom.is_none() && names.is_search(name);
         let (namespace, name) = match names.own(name) {
             Some((space, name)) => (Some(space.to_owned()), name),
             None => (None, name),
@@ -174,11 +177,19 @@ impl Call {
             namespace,
             input: String::new(),
             is_custom: custom.is_some(),
+            is_search,
         }
     }
 
     /// The item, as far as it is.
     pub(super) fn item(&self, status: &str) -> Value {
+        if self.is_search {
+            let arguments: Value = serde_json::from_str(&self.input).unwrap_or_else(|_| json!({}));
+            return json!({
+                "id": self.id, "type": "tool_search_call", "status": status, "call_id": self.call_id,
+                "execution": "client", "arguments": arguments,
+            });
+        }
         let (kind, input) = if self.is_custom { ("custom_tool_call", "input") } else { ("function_call", "arguments") };
         let mut item = json!({
             "id": self.id, "type": kind, "status": status, "call_id": self.call_id, "name": self.name, input: self.input,
@@ -201,6 +212,9 @@ impl Call {
         };
         let more = more.filter(|more| !more.is_empty())?;
         self.input.push_str(more);
+        if self.is_search {
+            return None;
+        }
         let kind = if self.is_custom {
             "response.custom_tool_call_input.delta"
         } else {
@@ -211,6 +225,9 @@ impl Call {
 
     /// That no more of it comes.
     pub(super) fn close(&self) -> NamedEvents {
+        if self.is_search {
+            return NamedEvents::new();
+        }
         if self.is_custom {
             return vec![("response.custom_tool_call_input.done", self.event("input", &self.input))];
         }

@@ -237,3 +237,36 @@ fn no_request_and_no_answer_makes_it_panic() {
         }
     }
 }
+
+#[test]
+fn a_client_that_looks_for_tools_itself_is_called_to_and_what_it_finds_can_be_called() {
+    let body = r#"{"model":"m","input":[{"role":"user","content":"Hi"},
+        {"type":"tool_search_call","call_id":"s","execution":"client","status":"completed","arguments":{"query":"files"}},
+        {"type":"tool_search_output","call_id":"s","execution":"client","status":"completed","tools":[
+            {"type":"namespace","name":"mcp__fs","tools":[{"type":"function","name":"read","parameters":{"type":"object"}}]}]},
+        {"type":"tool_search_call","call_id":null,"execution":"server","arguments":{"paths":["crm"]}}],
+        "tools":[{"type":"tool_search","execution":"client","description":"Finds.","parameters":{"type":"object"}}]}"#;
+    let chat = serde_json::to_value(chat(body)).unwrap();
+    let call = json!({ "id": "s", "type": "function", "function": { "name": "tool_search", "arguments": "{\"query\":\"files\"}" } });
+    let expected = json!([
+        { "role": "user", "content": "Hi" },
+        { "role": "assistant", "tool_calls": [call] },
+        { "role": "tool", "content": "Found: mcp__fs__read.", "tool_call_id": "s" },
+    ]);
+    assert_eq!(chat["messages"], expected);
+    let search = json!({ "name": "tool_search", "description": "Finds.", "parameters": { "type": "object" } });
+    assert_eq!(chat["tools"][0]["function"], search);
+    assert_eq!(chat["tools"][1]["function"]["name"], "mcp__fs__read");
+    let mut writer = writer_of(body);
+    let mut out = Vec::new();
+    let chunk =
+        json!({ "choices": [{ "index": 0, "delta": { "tool_calls": [call] }, "finish_reason": "tool_calls" }] });
+    writer.chunk(chunk.to_string().as_bytes(), &mut out).unwrap();
+    writer.end(&summary(), &mut out);
+    let (kept, _) = writer.kept().unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    let item = json!({ "id": kept["output"][0]["id"], "type": "tool_search_call", "status": "completed", "call_id": "s",
+        "execution": "client", "arguments": { "query": "files" } });
+    assert_eq!(kept["output"], json!([item]));
+    assert!(!String::from_utf8(out).unwrap().contains("function_call"));
+}

@@ -12,6 +12,12 @@ use std::collections::HashMap;
 /// The kind of an input item that brings tools.
 pub(super) const ADDITIONAL: &str = "additional_tools";
 
+/// The kind of an input item that tells which tools a client's search has found.
+const FOUND: &str = "tool_search_output";
+
+/// The kind of a tool that finds others. Where the client looks for them, a chat has a function of this name.
+pub(super) const SEARCH: &str = "tool_search";
+
 /// What the functions of a request are called in a chat.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -19,12 +25,15 @@ pub(super) struct Names {
     flat: HashMap<(String, String), String>,
     /// Namespace and name by that.
     own: HashMap<String, (String, String)>,
+    /// Whether the client looks for tools when it is called to.
+    has_search: bool,
 }
 
 impl Names {
     /// Of all functions that a request names, in its tools and in its history: the same each time.
     pub(super) fn of(request: &Map<String, Value>) -> Self {
-        let mut names = Self::default();
+        let has_search = lists(request).flatten().any(is_search);
+        let mut names = Self { has_search, ..Self::default() };
         let mut plain = Vec::new();
         let mut nested = Vec::new();
         for tool in lists(request).flatten() {
@@ -65,6 +74,27 @@ impl Names {
         known.cloned().unwrap_or_else(|| join(space, name))
     }
 
+    /// Whether a call of this function is one for the client's search.
+    pub(super) fn is_search(&self, flat: &str) -> bool {
+        self.has_search && flat == SEARCH
+    }
+
+    /// What was found, in words for the model, which sees the tools themselves among the others.
+    pub(super) fn found(&self, tools: &[Value]) -> String {
+        let mut found = Vec::new();
+        for tool in tools {
+            let name = text(tool, "name").unwrap_or_default();
+            match tool.get("tools").and_then(Value::as_array) {
+                Some(inner) => {
+                    let inner = inner.iter().filter_map(|one| text(one, "name"));
+                    found.extend(inner.map(|one| self.flat(Some(name), one)));
+                }
+                None => found.push(name.to_owned()),
+            }
+        }
+        if found.is_empty() { "No tools were found.".to_owned() } else { format!("Found: {}.", found.join(", ")) }
+    }
+
     /// Namespace and name of a function by what it is called in a chat, where it has a namespace.
     pub(super) fn own(&self, flat: &str) -> Option<(&str, &str)> {
         self.own.get(flat).map(|(space, name)| (space.as_str(), name.as_str()))
@@ -88,9 +118,13 @@ fn items(request: &Map<String, Value>) -> impl Iterator<Item = &Value> {
     request.get("input").and_then(Value::as_array).into_iter().flatten()
 }
 
+fn is_search(tool: &Value) -> bool {
+    text(tool, "type") == Some(SEARCH) && text(tool, "execution") == Some("client")
+}
+
 /// Every list of tools: the request's, and those of its items, in their order.
 fn lists(request: &Map<String, Value>) -> impl Iterator<Item = &Vec<Value>> {
-    let of_items = items(request).filter(|item| text(item, "type") == Some(ADDITIONAL));
+    let of_items = items(request).filter(|item| matches!(text(item, "type"), Some(ADDITIONAL | FOUND)));
     let of_items = of_items.filter_map(|item| item.get("tools").and_then(Value::as_array));
     request.get("tools").and_then(Value::as_array).into_iter().chain(of_items)
 }
@@ -157,8 +191,19 @@ fn add(
             let extra = Map::from_iter([(kind.to_owned(), Value::Object(custom))]);
             all.push(Tool { kind: kind.to_owned(), extra, ..Tool::default() });
         }
-        // It finds tools that were not loaded; here all of them are.
-        "tool_search" => {}
+        SEARCH if is_search(tool) => {
+            let query =
+                json!({ "type": "object", "properties": { "query": { "type": "string" } }, "required": ["query"] });
+            let function = Function {
+                name: SEARCH.to_owned(),
+                description: text(tool, "description").map(str::to_owned),
+                parameters: Some(tool.get("parameters").filter(|said| said.is_object()).cloned().unwrap_or(query)),
+                ..Function::default()
+            };
+            all.push(Tool { kind: "function".to_owned(), function: Some(function), ..Tool::default() });
+        }
+        // The provider would find tools that were not loaded; here all of them are.
+        SEARCH => {}
         _ => {
             let mut extra = fields.clone();
             extra.shift_remove("type");
