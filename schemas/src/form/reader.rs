@@ -1,7 +1,8 @@
 //! Forms that are read while they arrive, in pieces cut anywhere: for values that are too long to be held. Takes the same
 //! forms as [`MultipartForm`](super::MultipartForm), with the same limits. Knows nothing of what the parts mean.
 
-use super::{BadForm, LONGEST_BOUNDARY, LONGEST_HEAD, MOST_PARTS, PartHead, parameter, read_head};
+use super::parameters::parameter;
+use super::{BadForm, LONGEST_BOUNDARY, LONGEST_HEAD, MOST_PARTS, PartHead, read_head};
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::{Finder, find};
 
