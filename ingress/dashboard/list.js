@@ -19,11 +19,19 @@ export function useFilters(of, search, usual) {
 /** Fields to filter by. */
 export function Filters({ label, of, filters, onChange, children }) {
   return html`<form class="filters" onSubmit=${(event) => event.preventDefault()} role="search" aria-label=${label}>
-    ${of.map(([name, title]) => html`<label class="field">${title}
-      <input name=${name} value=${filters[name]} onChange=${(event) => onChange(name, event.target.value)} maxlength="256" size="12" />
-    </label>`)}
+    ${of.map(([name, title]) => html`<${FilterField} key=${name} name=${name} title=${title} value=${filters[name]} onChange=${onChange} />`)}
     ${children}
   </form>`;
+}
+
+/** A filter takes effect when it is left; what is typed until then stays, whatever comes in on the page meanwhile. */
+function FilterField({ name, title, value, onChange }) {
+  const [text, setText] = useState(value);
+  useEffect(() => { setText(value); }, [value]);
+  return html`<label class="field">${title}
+    <input name=${name} value=${text} maxlength="256" size="12"
+      onInput=${(event) => setText(event.target.value)} onChange=${(event) => onChange(name, event.target.value)} />
+  </label>`;
 }
 
 /** The pages of a list, one at a time. The first is asked for anew every `every` milliseconds; those behind it stand still. */

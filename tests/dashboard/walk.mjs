@@ -72,6 +72,12 @@ await until('a request is counted without asking again', async () => (await coun
 
 await goTo('requests');
 await until('requests are listed', async () => (await page.locator('.scroll tbody tr').count()) >= 2);
+const rows = page.locator('.scroll tbody tr');
+const listed = await rows.count();
+await page.getByLabel('Model', { exact: true }).fill('tea');
+await chat({});
+await until('a request is listed while a filter is typed', async () => (await rows.count()) > listed);
+assert.equal(await page.getByLabel('Model', { exact: true }).inputValue(), 'tea');
 await page.getByLabel('Model', { exact: true }).fill('team');
 await page.getByLabel('Model', { exact: true }).press('Tab');
 await until('a filter leaves what is like it', async () => {
