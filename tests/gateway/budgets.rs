@@ -82,6 +82,7 @@ async fn what_a_call_may_come_to_stays_set_aside_until_the_ledger_has_what_it_ca
     let (answer, ()) = tokio::join!(world.ask("alpha/m").field("max_tokens", json!(5)).send(), fill_the_ledger);
     assert_eq!(answer.text(), "hello");
     wait::until("the ledger to fail", async || (world.get("/ready").await.status == 503).then_some(())).await;
+    // For longer than an ingress waits before it tells the book what is spent.
     for _ in 0..10 {
         let (settled, reserved) = stood(&world).await;
         assert!(settled == "0" && !matches!(&*reserved, "0" | ""), "{settled} settled, {reserved} set aside");

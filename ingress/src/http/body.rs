@@ -21,7 +21,7 @@ const COPIES: usize = 3;
 /// small parts.
 const ANSWER: usize = STREAM_CREDIT as usize + 128 * 1024;
 
-/// The longest body of somebody who is not known yet, in bytes.
+/// The longest body that is read before its sender is authenticated, in bytes.
 const SHORT: usize = 8 * 1024;
 
 /// A header's value, when it is text.
@@ -62,7 +62,8 @@ pub(crate) async fn read_json(
     read_body(headers, body, config, memory).await
 }
 
-/// Reads the JSON of somebody who is not known yet: it must be short, and takes nothing of the memory for requests.
+/// Reads JSON before its sender is authenticated, as at a login: at most [`SHORT`] bytes, which the memory for requests does
+/// not count.
 pub(crate) async fn read_short_json(headers: &HeaderMap, body: Body, wait: Duration) -> Result<Bytes, Refusal> {
     refuse_encoded(headers)?;
     check_json(headers)?;

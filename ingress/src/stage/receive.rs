@@ -203,7 +203,7 @@ pub(super) fn check_user(asked: &ClientRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Of a header that comes twice with two values nobody can tell which is meant: a proxy and a caller may mean two users.
+/// Refuses a header that is sent twice with different values: it is not known which counts. A proxy may have added its own.
 fn check_once(headers: &HeaderMap) -> Result<(), Refusal> {
     let differs = |name: &&str| {
         let mut values = headers.get_all(*name).iter();

@@ -37,7 +37,7 @@ fn is_same_form(given: &Value, read: &Value) -> bool {
     }
 }
 
-/// Mistakes of one object that are told; the rest is not looked at.
+/// The most mistakes of one object that are told. Its other fields are not read then.
 const MOST: usize = 100;
 
 /// What fits of a value, and a mistake for each field that does not, by its form alone.

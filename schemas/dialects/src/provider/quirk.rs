@@ -70,8 +70,8 @@ pub enum Quirk {
     /// Refuses an assistant's message that says nothing and calls nothing.
     /// Source: <https://github.com/AstrBotDevs/AstrBot/issues/7200>.
     NoEmptyTurns,
-    /// Refuses, where there are tools and it thinks, an assistant's message without `reasoning_content` or with an empty one: a
-    /// space stands for thoughts that nobody kept.
+    /// Refuses, where there are tools and it thinks, an assistant's message without `reasoning_content` or with an empty one: where
+    /// the caller sends none, a space is sent.
     /// Sources: <https://github.com/esengine/DeepSeek-Reasonix/issues/6173>,
     /// <https://github.com/NousResearch/hermes-agent/pull/18263>.
     ThoughtsKept,

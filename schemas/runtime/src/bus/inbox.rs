@@ -45,7 +45,7 @@ struct Shared {
     quota: Option<KeptQuota>,
 }
 
-/// What a worker is told about a call.
+/// A control message on its way to a worker.
 struct Order {
     worker: ProcessId,
     request: RequestId,

@@ -1,5 +1,5 @@
-//! A request in OpenAI's words as this very server, and this model of it, takes it, whoever spelt it. Knows the servers by
-//! their quirks and by the fields that they lack.
+//! Fits a request in OpenAI's dialect to what its server, and this model there, accepts: the caller's own bytes and what was
+//! translated alike. Knows the servers by their quirks and by the fields that they lack.
 
 use super::{choices, lacking, turns};
 use crate::json::{Fields, RawObject};

@@ -191,7 +191,7 @@ impl PendingCall {
             return self.read_answer(message, mark);
         }
         if is_nobody(message) {
-            // A worker has the call: an earlier one had not, and was asked in vain.
+            // With a worker known, it answers an earlier publishing of the call: stale.
             let nobody = Failure::gateway(FailureKind::NoPool, "no worker serves this provider now");
             return if self.worker.is_none() { Err(nobody) } else { Ok(None) };
         }
@@ -308,7 +308,7 @@ impl Drop for PendingCall {
     }
 }
 
-/// Whether the server says that nobody listens.
+/// Whether nats-server answers, with its status 503, that the subject has no subscriber.
 fn is_nobody(message: &Message) -> bool {
     message.status == Some(StatusCode::NO_RESPONDERS)
 }
