@@ -6,11 +6,12 @@ use crate::body::SentBody;
 use crate::envelope::{Dialect, Malformed};
 use crate::failure::Failure;
 use crate::money::Picodollars;
-use crate::name::{ProcessId, Target};
+use crate::name::{ProcessId, RequestId, Target};
 use crate::usage::{Usage, UsageSource};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 const VERSION: u8 = 1;
 const HEADER: usize = 10;
@@ -216,6 +217,17 @@ pub enum Control {
     Taken,
     /// Do you still hold this call? Answered by [`Payload::Alive`] or [`Payload::Gone`].
     Probe,
+}
+
+/// What stands in a call's place in a probe that asks whether the worker lives, for all calls that it holds. Any answer says
+/// that: workers before 2026-12 answer [`Payload::Gone`].
+pub fn pulse_id(number: u64) -> RequestId {
+    RequestId(Uuid::from_u64_pair(0, number))
+}
+
+/// Whether it stands for no call: ids of calls begin with the time.
+pub fn is_pulse(id: RequestId) -> bool {
+    id.0.as_u64_pair().0 == 0
 }
 
 /// Each time a call is given to another worker, its frames are numbered from the next multiple of this on: so frames of

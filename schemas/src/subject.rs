@@ -526,6 +526,12 @@ pub fn call_of(subject: &str) -> Option<RequestId> {
     Uuid::parse_str(id).ok().map(RequestId)
 }
 
+/// The inbox that a reply subject belongs to.
+pub fn inbox_of(reply: &str) -> String {
+    let own = reply.rsplit_once('.').map_or(reply, |(inbox, _)| inbox);
+    format!("{own}.*")
+}
+
 /// The last token of a subject: the id of the call in reply and control subjects.
 pub fn last_token(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap_or_default()

@@ -13,8 +13,11 @@ use penstock_runtime::bus::{Desk, Inbox, NatsConfig};
 use penstock_runtime::config::Document;
 use penstock_runtime::memory::Memory;
 use penstock_schemas::envelope::Traffic;
+use penstock_schemas::frame::Payload;
 use penstock_schemas::name::ProviderId;
 use server::Server;
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// An ingress and a worker.
 async fn roles(server: &Server) -> (Bus, Bus) {
@@ -65,4 +68,26 @@ async fn roles_of_one_process_need_no_nats_for_a_call_unless_told_to() {
     let server = Server::start();
     assert_eq!(messages_over_nats(&server, "").await, 0);
     assert_eq!(messages_over_nats(&server, "[nats]\nin_memory = false\n").await, 2);
+}
+
+#[tokio::test]
+async fn a_call_within_a_process_outlives_nats_server() {
+    let mut server = Server::start();
+    let (ingress, worker) = roles(&server).await;
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let mut calls = desk.calls(&ProviderId::parse("a").unwrap(), Traffic::Sync).await.unwrap();
+    let envelope = cases::envelope(&ingress, &["a/m"]);
+    let mut call = inbox.expect(envelope.request_id, envelope.deadline);
+    call.publish(&envelope, &Bytes::from_static(b"request"), None).await.unwrap();
+    let mut incoming = calls.next().await.unwrap().read(&Memory::new(1 << 30)).await.unwrap();
+    incoming.replies.accept().await;
+    call.next().await.unwrap();
+    server.kill();
+    // A worker that does not answer is given up after 450 ms.
+    let answer = async {
+        sleep(Duration::from_secs(2)).await;
+        incoming.replies.send(cases::end(b"answer")).await.unwrap();
+    };
+    let (answered, ()) = tokio::join!(call.next(), answer);
+    assert!(matches!(answered.unwrap(), Payload::End(_, bytes) if bytes == "answer"));
 }

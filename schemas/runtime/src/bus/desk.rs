@@ -16,11 +16,11 @@ use bytes::Bytes;
 use penstock_schemas::envelope::{Body, Envelope, Operation, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
-    ClientPiece, Control, DeclineReason, Declined, Failed, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT, TURN,
+    ClientPiece, Control, DeclineReason, Declined, Failed, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT, TURN, is_pulse,
 };
 use penstock_schemas::name::{ProcessId, ProviderId, RequestId};
 use penstock_schemas::reservation::{MoreGiven, MoreWanted, Settled};
-use penstock_schemas::subject::{QUEUE_GROUP, last_token};
+use penstock_schemas::subject::{QUEUE_GROUP, inbox_of, last_token};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -197,9 +197,13 @@ impl Desk {
 
     async fn answer_probe(&self, request: RequestId, probe: Message) {
         let Some(reply) = probe.reply else { return };
-        let payload = if self.held().contains_key(&request) { Payload::Alive } else { Payload::Gone };
+        let lives = is_pulse(request) || self.held().contains_key(&request);
+        // That it lives goes the shortest way, so that calls within a process outlive a nats-server that is gone. That it knows
+        // no such call goes over NATS always: the call's last frame may have gone there, and must come first.
+        let inbox = lives.then(|| inbox_of(&reply));
+        let payload = if lives { Payload::Alive } else { Payload::Gone };
         let frame = Frame { seq: 0, payload }.encode().expect("frames have a wire form");
-        if let Err(error) = self.bus.client.publish(reply, frame).await {
+        if let Err(error) = self.bus.send(inbox.as_deref(), reply.to_string(), None, frame).await {
             warn!(%error, "a probe could not be answered");
         }
     }

@@ -3,6 +3,7 @@
 //! async-nats's own request multiplexer takes one reply per request and never forgets one that timed out, hence this one.
 
 mod pending_call;
+mod pulse;
 mod pusher;
 
 pub use pending_call::PendingCall;
@@ -12,13 +13,14 @@ use super::kept_quota::KeptQuota;
 use super::shortcut::Arrivals;
 use super::{Bus, BusError, failed};
 use crate::clock;
-use async_nats::{Message, Subscriber};
+use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
 use pending_call::PROBES;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::frame::{CLIENT_WINDOW, Control, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT};
 use penstock_schemas::name::{ProcessId, ProjectId, RequestId};
 use penstock_schemas::subject::{call_of, mark, marked};
+use pulse::{Pulse, Pulses};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, mpsc};
@@ -40,6 +42,8 @@ pub struct Inbox(Arc<Shared>);
 struct Shared {
     bus: Bus,
     slots: Mutex<HashMap<RequestId, Slot>>,
+    /// Locked before the slots.
+    pulses: Mutex<Pulses>,
     orders: mpsc::Sender<Order>,
     /// What projects may keep.
     quota: Option<KeptQuota>,
@@ -59,6 +63,8 @@ enum Slot {
     Open(mpsc::Sender<Message>),
     /// The client went away before anyone knew the worker: whoever names itself is told to stop. Forgotten at the deadline.
     Abandoned(UnixMicros, Control),
+    /// No call, but what a worker answers when it is asked whether it lives.
+    Pulse(Arc<Pulse>),
 }
 
 impl Inbox {
@@ -85,7 +91,13 @@ impl Inbox {
         let kept = bus.client.subscribe(bus.subjects.kept_replies(bus.process())).await;
         let kept = kept.map_err(failed("open the inbox"))?;
         let (orders, to_send) = mpsc::channel(ORDERS);
-        let inbox = Self(Arc::new(Shared { bus: bus.clone(), slots: Mutex::default(), orders, quota }));
+        let inbox = Self(Arc::new(Shared {
+            bus: bus.clone(),
+            slots: Mutex::default(),
+            pulses: Mutex::default(),
+            orders,
+            quota,
+        }));
         bus.life.service("inbox", inbox.clone().sort(replies));
         bus.life.service("inbox of kept answers", inbox.clone().sort_kept(kept));
         bus.life.service("orders to workers", give_orders(bus.clone(), to_send));
@@ -123,6 +135,7 @@ impl Inbox {
             arrivals,
             peeked: None,
             worker: None,
+            pulse: None,
             next_seq: 0,
             unpaid: 0,
             done: false,
@@ -164,6 +177,10 @@ impl Inbox {
             Some(Slot::Open(arrive)) => arrive.try_send(message).is_err(),
             Some(Slot::Abandoned(until, farewell)) => {
                 *until < clock::now() || self.stop_abandoned(request, &message, *farewell)
+            }
+            Some(Slot::Pulse(pulse)) => {
+                pulse.hear(&message);
+                false
             }
         };
         if over {
@@ -227,6 +244,11 @@ impl Inbox {
         slots.retain(|_, slot| !matches!(slot, Slot::Abandoned(until, _) if *until < now));
         slots.insert(call.request, Slot::Abandoned(call.deadline, call.farewell));
     }
+}
+
+/// Whether nats-server answers, with its status 503, that the subject has no subscriber.
+fn is_nobody(message: &Message) -> bool {
+    message.status == Some(StatusCode::NO_RESPONDERS)
 }
 
 async fn give_orders(bus: Bus, mut orders: mpsc::Receiver<Order>) {

@@ -1,5 +1,7 @@
 //! A call there and back, pushed back, cancelled, passed on, and lost: the same over NATS and in memory.
 
+mod silent;
+
 use super::roles;
 use super::server::Server;
 use bytes::Bytes;
@@ -11,9 +13,9 @@ use penstock_runtime::{Bus, clock};
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Traffic, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
-    Accepted, DeclineReason, Declined, Ended, Failed, Frame, Head, Payload, STREAM_CREDIT, Summary, TURN,
+    DeclineReason, Declined, Ended, Failed, Frame, Head, Payload, STREAM_CREDIT, Summary, TURN,
 };
-use penstock_schemas::name::{BatchId, KeyId, ProcessId, ProjectId, ProviderId, Target};
+use penstock_schemas::name::{BatchId, KeyId, ProjectId, ProviderId, Target};
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::usage::{Usage, UsageSource};
 use std::time::Duration;
@@ -357,38 +359,6 @@ async fn a_pool_that_closes_leaves_no_call_unanswered() {
 }
 
 #[tokio::test]
-async fn a_worker_that_forgets_a_call_is_found_out() {
-    let server = Server::start();
-    let (ingress, worker) = roles(&server).await;
-    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
-    let (mut incoming, mut call) = take(&worker, &desk, publish(&inbox, &envelope(&ingress, &["a/m"]))).await;
-    incoming.replies.send(Payload::Chunk(Some(head(&worker)), Bytes::from_static(b"one"))).await.unwrap();
-    next(&mut call).await;
-    drop(incoming);
-    let failure = timeout(LONG, call.next()).await.unwrap().unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Lost);
-}
-
-#[tokio::test]
-async fn a_batch_waits_longer_for_a_silent_worker_than_a_caller() {
-    let server = Server::start();
-    let (ingress, worker) = roles(&server).await;
-    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
-    let _sync = subscribe(&worker, &desk, "a").await;
-    let _batch = desk.calls(&ProviderId::parse("a").unwrap(), Traffic::Batch).await.unwrap();
-    worker.keys().await.unwrap();
-    let mut of_batch = publish(&inbox, &of_batch(envelope(&ingress, &["a/m"]))).await;
-    let mut of_caller = publish(&inbox, &envelope(&ingress, &["a/m"])).await;
-    let mut waiting = Box::pin(of_batch.next());
-    tokio::select! {
-        biased;
-        early = &mut waiting => panic!("{early:?}"),
-        lost = of_caller.next() => assert_eq!(lost.unwrap_err().kind, FailureKind::Lost),
-    }
-    assert_eq!(timeout(LONG, waiting).await.unwrap().unwrap_err().kind, FailureKind::Lost);
-}
-
-#[tokio::test]
 async fn a_pool_that_closes_gives_what_was_under_way() {
     let server = Server::start();
     let (ingress, worker) = roles(&server).await;
@@ -475,48 +445,6 @@ async fn that_nobody_took_a_call_when_it_was_published_says_nothing_of_the_next_
     envelope.plan = envelope.plan.next().unwrap();
     call.publish(&envelope, &Bytes::from_static(b"request"), None).await.unwrap();
     let mut incoming = timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.unwrap();
-    incoming.replies.send(end(b"b")).await.unwrap();
-    assert!(matches!(next(&mut call).await, Payload::End(..)));
-}
-
-#[tokio::test]
-async fn what_a_worker_that_was_given_up_says_late_says_nothing_of_the_one_that_has_the_call() {
-    let server = Server::start();
-    let (ingress, worker) = roles(&server).await;
-    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
-    let mut envelope = envelope(&ingress, &["a/m"]);
-    // The first worker: it names itself, and answers nothing.
-    let client = server.client().await;
-    let mut taken = client.subscribe("ps.call.a.*").await.unwrap();
-    let mut probes = client.subscribe("ps.worker.first.*").await.unwrap();
-    let is_known = client.request("ps.nobody", Bytes::new()).await;
-    assert!(is_known.is_err(), "nobody is there, and the server knows what was subscribed to before");
-    let mut call = publish(&inbox, &envelope).await;
-    let reply = timeout(LONG, taken.next()).await.unwrap().unwrap().reply.unwrap();
-    let first = ProcessId::parse("first").unwrap();
-    let say = async |to: async_nats::Subject, payload: Payload| {
-        let frame = Frame { seq: 0, payload }.encode().unwrap();
-        client.publish(to, frame).await.unwrap();
-        client.flush().await.unwrap();
-    };
-    say(reply.clone(), Payload::Accepted(Accepted { worker: first.clone() })).await;
-    assert!(matches!(next(&mut call).await, Payload::Accepted(_)));
-    assert_eq!(call.next().await.unwrap_err().kind, FailureKind::Lost);
-    let probe = timeout(LONG, probes.next()).await.unwrap().unwrap().reply.unwrap();
-    taken.unsubscribe().await.unwrap();
-    assert!(client.request("ps.nobody", Bytes::new()).await.is_err());
-
-    let mut calls = subscribe(&worker, &desk, "a").await;
-    assert_eq!(call.give_up_worker(), Some(first.clone()));
-    assert!(timeout(LONG, call.catch_up()).await.unwrap());
-    envelope.next_seq = call.next_seq();
-    call.publish(&envelope, &Bytes::from_static(b"request"), None).await.unwrap();
-    let mut incoming = timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.unwrap();
-    say(reply, Payload::Declined(Declined { worker: first, reason: DeclineReason::Full })).await;
-    say(probe.clone(), Payload::Gone).await;
-    incoming.replies.send(Payload::Chunk(Some(head(&worker)), Bytes::from_static(b"a"))).await.unwrap();
-    assert!(matches!(next(&mut call).await, Payload::Chunk(..)));
-    say(probe, Payload::Gone).await;
     incoming.replies.send(end(b"b")).await.unwrap();
     assert!(matches!(next(&mut call).await, Payload::End(..)));
 }

@@ -47,6 +47,12 @@ impl Server {
         async_nats::connect(&self.url).await.unwrap()
     }
 
+    #[allow(dead_code, reason = "not every test file that has this module needs it")]
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// A connection, as soon as the server answers.
     pub(crate) async fn bus(&self, role: &str) -> Bus {
         let config = NatsConfig::read(&mut Document::read("test", "", []).unwrap());

@@ -1,10 +1,11 @@
 //! One call that is under way: published, followed frame by frame, and given up when its worker is silent for too long. Knows
 //! nothing of other calls.
 
-use super::{Inbox, Pusher};
+use super::pulse::{BEAT, Pulse, Vital};
+use super::{Inbox, Pusher, is_nobody};
 use crate::bus::{BusError, failed};
 use crate::clock;
-use async_nats::{Message, StatusCode};
+use async_nats::Message;
 use bytes::Bytes;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Envelope, Operation, Traffic};
@@ -15,12 +16,9 @@ use penstock_schemas::subject;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-/// Silence after which the worker is asked whether it still holds the call.
-const PROBE: Duration = Duration::from_millis(150);
-
-/// Probes without an answer after which the worker is given up: 450 ms of silence in all. Each is a wait of its own, so
+/// Questions without an answer after which the worker is given up: 450 ms of silence in all. Each is a wait of its own, so
 /// that a machine that stands still for a while gives up nobody.
 pub(super) const PROBES: u32 = 2;
 
@@ -37,6 +35,9 @@ const SESSION_PROBES: u32 = 12;
 const LATE: Duration = Duration::from_millis(25);
 const LATE_WAITS: u32 = 10;
 
+/// A worker that lives is asked whether it still holds a call after 1, 2, 4, 8, 16 waits without content, and each 16th then.
+const OWN_PROBES: u32 = 16;
+
 /// How long the server may take to answer in the middle of a restart. Calls wait for it no longer than for their workers.
 const CAUGHT_UP: Duration = Duration::from_secs(2);
 
@@ -50,13 +51,15 @@ pub struct PendingCall {
     /// What has come and was looked at, but not read.
     pub(super) peeked: Option<Message>,
     pub(super) worker: Option<ProcessId>,
+    /// That of the worker, once it was silent.
+    pub(super) pulse: Option<Arc<Pulse>>,
     pub(super) next_seq: u32,
     pub(super) unpaid: u32,
     pub(super) done: bool,
     pub(super) is_kept: bool,
     /// What the worker is told when nobody waits any more.
     pub(super) farewell: Control,
-    /// Probes without an answer that the worker may leave.
+    /// Questions that the worker may leave without an answer.
     pub(super) probes: u32,
     /// The last question to the server, or to the worker, that is not a part of the call. Answers to earlier ones are stale.
     pub(super) mark: u32,
@@ -97,36 +100,47 @@ impl PendingCall {
     /// `NoPool` when nobody serves the provider that the call was published for; `Deadline`; `Lost` when the worker that
     /// holds the call is gone or a frame is missing.
     pub async fn next(&mut self) -> Result<Payload, Failure> {
-        let (mut unanswered, mut late_waits) = (0, 0);
+        let (mut waits, mut silent_waits, mut late_waits) = (0, 0, 0);
+        let mut heard_at = Instant::now();
         loop {
-            let began = clock::now();
-            let left = self.deadline.since(began);
+            let (began, left) = (Instant::now(), self.deadline.since(clock::now()));
             let next = async {
                 match self.peeked.take() {
                     Some(message) => Some(message),
                     None => self.arrivals.recv().await,
                 }
             };
-            match timeout(left.min(PROBE), next).await {
+            match timeout(left.min(BEAT), next).await {
                 Ok(Some(message)) => {
-                    unanswered = 0;
+                    (silent_waits, heard_at) = (0, Instant::now());
                     if let Some(payload) = self.read(&message)? {
                         return Ok(payload);
                     }
                 }
                 Ok(None) => return Err(lost("the answer came faster than it was read")),
-                Err(_) if left <= PROBE => return Err(late()),
+                Err(_) if left <= BEAT => return Err(late()),
                 Err(_) => {
-                    let is_late = clock::now().since(began) > PROBE + LATE && late_waits < LATE_WAITS;
-                    *(if is_late { &mut late_waits } else { &mut unanswered }) += 1;
-                    if unanswered > self.probes {
-                        return Err(lost("the worker that held the call does not answer"));
-                    }
-                    if let Some(worker) = self.worker.clone() {
-                        self.inbox.probe(worker, self.request, self.mark);
-                    }
+                    waits += 1;
+                    let is_late = began.elapsed() > BEAT + LATE && late_waits < LATE_WAITS;
+                    *(if is_late { &mut late_waits } else { &mut silent_waits }) += 1;
+                    self.look_after_worker(waits, silent_waits > self.probes, heard_at)?;
                 }
             }
+        }
+    }
+
+    /// After a wait without a word: whether the worker lives, and now and then, whether it still holds the call.
+    fn look_after_worker(&mut self, waits: u32, is_silent: bool, heard_at: Instant) -> Result<(), Failure> {
+        let silent = || lost("the worker that held the call does not answer");
+        let Some(worker) = &self.worker else { return if is_silent { Err(silent()) } else { Ok(()) } };
+        if waits.is_power_of_two() || waits.is_multiple_of(OWN_PROBES) {
+            self.inbox.probe(worker.clone(), self.request, self.mark);
+        }
+        let pulse = self.pulse.get_or_insert_with(|| self.inbox.pulse(worker));
+        match pulse.feel(&self.inbox, heard_at) {
+            Vital::Gone => Err(gone()),
+            Vital::Unanswered(count) if is_silent && count >= self.probes => Err(silent()),
+            Vital::Unanswered(_) => Ok(()),
         }
     }
 
@@ -208,13 +222,19 @@ impl PendingCall {
             Payload::Declined(by) => return Err(self.declined(by)),
             _ if frame.seq / TURN < self.next_seq / TURN => return Ok(None),
             _ if frame.seq != self.next_seq => return Err(lost("a part of the answer was lost on the bus")),
-            Payload::Accepted(accepted) => self.worker = Some(accepted.worker.clone()),
-            Payload::Chunk(Some(head), _) => self.worker = Some(head.worker.clone()),
+            Payload::Accepted(accepted) => self.is_held_by(&accepted.worker),
+            Payload::Chunk(Some(head), _) => self.is_held_by(&head.worker),
             Payload::Chunk(None, _) => {}
             Payload::End(..) | Payload::Failed(_) => self.finish(),
         }
         self.next_seq += 1;
         Ok(Some(frame.payload))
+    }
+
+    fn is_held_by(&mut self, worker: &ProcessId) {
+        if self.worker.as_ref() != Some(worker) {
+            (self.worker, self.pulse) = (Some(worker.clone()), None);
+        }
     }
 
     /// What the worker, or the server in its place, answers to a probe.
@@ -223,7 +243,7 @@ impl PendingCall {
             return Ok(None);
         }
         if is_nobody(message) {
-            return Err(lost("the worker that held the call is gone"));
+            return Err(gone());
         }
         match Frame::decode(&message.payload).map(|frame| frame.payload) {
             Ok(Payload::Gone) => Err(lost("the worker no longer knows the call")),
@@ -246,7 +266,7 @@ impl PendingCall {
                 Failure::gateway(FailureKind::NoPool, "the worker that got the call has no slot for it")
             }
             DeclineReason::Unreadable => {
-                self.worker = Some(by.worker.clone());
+                self.is_held_by(&by.worker);
                 lost("a worker cannot read this call: is it older than this ingress?")
             }
         }
@@ -308,9 +328,8 @@ impl Drop for PendingCall {
     }
 }
 
-/// Whether nats-server answers, with its status 503, that the subject has no subscriber.
-fn is_nobody(message: &Message) -> bool {
-    message.status == Some(StatusCode::NO_RESPONDERS)
+fn gone() -> Failure {
+    lost("the worker that held the call is gone")
 }
 
 fn lost(message: &str) -> Failure {
