@@ -15,6 +15,7 @@ mod tests;
 mod tools;
 
 pub use cursor::DEEPEST;
+pub use read::check_names;
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

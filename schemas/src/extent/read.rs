@@ -12,6 +12,14 @@ use crate::form::MultipartForm;
 /// Source: <https://console.groq.com/docs/speech-to-text>.
 const FETCHED_FILE: u64 = 100 * 1024 * 1024;
 
+/// Checks that no name stands twice in one object of a JSON text, at any depth.
+///
+/// # Errors
+/// With the place of the first that does, or when it is no JSON.
+pub fn check_names(body: &str) -> Result<(), BadRequest> {
+    Cursor::new(body).skip()
+}
+
 impl Extent {
     /// Reads a request that is JSON.
     ///

@@ -112,6 +112,8 @@ mod tests {
             let refusal = read(&body.to_string().into()).unwrap_err();
             assert_eq!(refusal.param(), place, "{body}: {refusal}");
         }
+        let twice = br#"{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}"#;
+        assert_eq!(chat(&Bytes::from_static(twice)).unwrap_err().param(), Some("messages[0].content"));
     }
 
     #[test]

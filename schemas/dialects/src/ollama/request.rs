@@ -2,9 +2,10 @@
 //! `keep_alive`) is left out: it is no wish about the answer. Source: <https://docs.ollama.com/api/chat>.
 
 use crate::client::WrongRequest;
-use crate::client::fields::{text, wrong};
+use crate::client::fields::{text, unmeasured, wrong};
 use crate::data_url;
 use bytes::Bytes;
+use penstock_schemas::extent::check_names;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -120,10 +121,13 @@ pub fn embeddings(body: &Bytes) -> Result<Bytes, WrongRequest> {
 }
 
 fn read(body: &Bytes) -> Result<Fields, WrongRequest> {
-    serde_json::from_str(text(body)?).map_err(|error| {
+    let text = text(body)?;
+    let fields = serde_json::from_str(text).map_err(|error| {
         let what = if error.is_data() { "it must be an object".to_owned() } else { error.to_string() };
         WrongRequest::InvalidJson(what)
-    })
+    })?;
+    check_names(text).map_err(unmeasured)?;
+    Ok(fields)
 }
 
 fn take<T: DeserializeOwned>(fields: &Fields, name: &str) -> Result<Option<T>, WrongRequest> {
