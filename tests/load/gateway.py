@@ -58,6 +58,28 @@ cycle = "{cycle}"
     for cycle in ("daily", "weekly", "monthly", "total")
 )
 
+# Two budgets and rates for what is measured, beside the key and the ledger, which are always on.
+EVERYTHING_ON = """
+[[prices]]
+model = "mock/mock-model~d20000"
+input_usd_per_million = "0.15"
+output_usd_per_million = "0.60"
+[[budgets]]
+name = "compared-daily"
+match = { provider = "mock" }
+limit_usd = "900000"
+cycle = "daily"
+[[budgets]]
+name = "compared-monthly"
+match = { provider = "mock" }
+limit_usd = "900000"
+cycle = "monthly"
+[[limits]]
+name = "compared"
+match = { provider = "mock" }
+rates = { requests_per_minute = 10000000, tokens_per_minute = 1000000000000, concurrent_requests = 100000 }
+"""
+
 
 def tools_environment(checkout, say):
     """What `deploy/setup run` fetched: the variables that `penstock up` wants."""
