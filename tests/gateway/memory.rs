@@ -119,3 +119,25 @@ async fn what_a_response_goes_on_from_counts_as_memory_of_its_request_and_within
     let again = next(&third["id"], 10).await;
     assert_eq!(again.status, 200, "what was held is given back: {}", again.raw());
 }
+
+#[tokio::test]
+async fn items_that_a_request_refers_to_count_as_its_memory_each_time_that_they_are_named() {
+    let world =
+        World::setup().env("PENSTOCK_INGRESS_BODY_LIMIT", "12MB").env("PENSTOCK_INGRESS_MEMORY", "12MB").start().await;
+    world.upstream("alpha").answers(&"x".repeat(100_000)).once();
+    world.upstream("alpha").answers("hello").always();
+    let ask = async |input: Value| {
+        let body = json!({ "model": "alpha/m", "input": input }).to_string();
+        world.ask("alpha/m").path("/v1/responses").body(body).await
+    };
+    let said = ask(json!("Hi")).await.json();
+    let reference = json!({ "type": "item_reference", "id": said["output"][0]["id"] });
+    let refer = async |times: usize| ask(json!(vec![&reference; times])).await;
+    assert_eq!(refer(5).await.status, 200);
+    // Three times 6 MB are more than there is, and 13 MB more than a request may say.
+    let full = refer(60).await;
+    assert!(full.status == 503 && full.message().contains("memory"), "{}", full.raw());
+    let long = refer(130).await;
+    assert!([413, 503].contains(&long.status.as_u16()), "{}", long.raw());
+    assert_eq!(refer(5).await.status, 200, "what was held is given back");
+}

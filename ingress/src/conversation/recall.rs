@@ -18,6 +18,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::session::{Session, SessionSource};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 /// The longest conversation, in responses.
@@ -55,16 +56,18 @@ pub(crate) async fn recall(request: &mut Request, ingress: &Shared) -> Result<Op
     }
     let shelf = Shelf::new(ingress, &request.key);
     let mut input = items(&fields)?;
-    let has_references = resolve(&mut input, &shelf).await?;
+    let mut memory = SaidMemory { bytes: 0, limit: ingress.config.body_limit, reserved: ingress.memory.none() };
+    let has_references = resolve(&mut input, &shelf, &mut memory).await?;
     let previous: Option<String> = value(&fields, "previous_response_id")?;
     let conversation = conversation(&fields)?;
     let (mut before, mut history, mut point) = (Vec::new(), Vec::new(), None);
     match (&previous, conversation) {
         (Some(_), Some(_)) => return Err(both()),
-        (Some(id), None) => (before, history, request.recalled) = self::history(id, &shelf, ingress).await?,
+        (Some(id), None) => (before, history, memory) = self::history(id, &shelf, memory).await?,
         (None, Some(id)) => (history, point) = so_far(id, &shelf).await?,
         (None, None) => {}
     }
+    request.recalled = Some(memory.reserved);
     if request.session.is_none() && (is_kept || previous.is_some()) {
         let first = before.first().or(previous.as_ref()).cloned().unwrap_or_else(|| response_id(request.id));
         request.session = Session::parse(&first, SessionSource::Response).map(Box::new);
@@ -131,8 +134,11 @@ struct SaidMemory {
 
 impl SaidMemory {
     /// Makes room for a response and what it was asked, as soon as they are here.
-    fn grow(&mut self, response: &KeptResponse, asked: &KeptInput) -> Result<(), Refusal> {
-        let bytes = response.response.get().len() + asked.iter().map(|item| item.get().len()).sum::<usize>();
+    fn take(&mut self, response: &KeptResponse, asked: &KeptInput) -> Result<(), Refusal> {
+        self.grow(response.response.get().len() + asked.iter().map(|item| item.get().len()).sum::<usize>())
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.bytes += bytes;
         if self.bytes > self.limit {
             return Err(Refusal::BodyTooLarge { limit: self.limit });
@@ -142,20 +148,15 @@ impl SaidMemory {
 }
 
 /// Everything up to a response: the names of all responses on the way, what was said, and its place in the memory.
-async fn history(
-    id: &str,
-    shelf: &Shelf,
-    ingress: &Shared,
-) -> Result<(Vec<String>, KeptInput, Option<Reserved>), Refusal> {
+async fn history(id: &str, shelf: &Shelf, memory: SaidMemory) -> Result<(Vec<String>, KeptInput, SaidMemory), Refusal> {
     const PARAM: &str = "previous_response_id";
     let now = clock::now();
-    let memory = SaidMemory { bytes: 0, limit: ingress.config.body_limit, reserved: ingress.memory.none() };
     let memory = Mutex::new(memory);
     let fetch = |id: String| {
         let memory = &memory;
         async move {
             let ((response, _), asked) = tokio::try_join!(shelf.get(&id, PARAM, now), shelf.input(&id))?;
-            memory.lock().unwrap_or_else(PoisonError::into_inner).grow(&response, &asked)?;
+            memory.lock().unwrap_or_else(PoisonError::into_inner).take(&response, &asked)?;
             Ok::<_, Refusal>((response, asked))
         }
     };
@@ -177,8 +178,7 @@ async fn history(
         None => Vec::new(),
     };
     said.extend(turns.into_iter().flat_map(|(response, input)| input.into_iter().chain(output(&response))));
-    let memory = memory.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok((names, said, Some(memory.reserved)))
+    Ok((names, said, memory.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// The items of a response, for it to be said again. An id that we gave means nothing to a provider; those of reasoning
@@ -200,10 +200,11 @@ struct Reference {
     id: Option<String>,
 }
 
-/// Puts items of ours in the place of references to them; a provider's own it knows itself. Whether there were any.
-async fn resolve(input: &mut KeptInput, shelf: &Shelf) -> Result<bool, Refusal> {
+/// Puts items of ours in the place of references to them; a provider's own it knows itself. Whether there were any. A response
+/// is read once, however often it is referred to; an item takes its room each time.
+async fn resolve(input: &mut KeptInput, shelf: &Shelf, memory: &mut SaidMemory) -> Result<bool, Refusal> {
     let mut found = false;
-    let mut last: Option<(String, KeptResponse)> = None;
+    let mut known: HashMap<String, ItemsById> = HashMap::new();
     for (at, item) in input.iter_mut().enumerate() {
         // Most items are none, and some are large.
         if item.get().len() > 1024 || !item.get().contains("item_reference") {
@@ -212,22 +213,28 @@ async fn resolve(input: &mut KeptInput, shelf: &Shelf) -> Result<bool, Refusal> 
         let Ok(Reference { kind: Some(kind), id: Some(id) }) = serde_json::from_str(item.get()) else { continue };
         let Some(response_id) = response_of_item(&id).filter(|_| kind == "item_reference") else { continue };
         let param = format!("input[{at}].id");
-        if last.as_ref().is_none_or(|(known, _)| *known != response_id) {
+        if !known.contains_key(&response_id) {
             let (response, _) = shelf.get(&response_id, &param, clock::now()).await?;
-            last = Some((response_id.clone(), response));
+            let bytes = response.response.get().len();
+            memory.grow(bytes)?;
+            known.insert(response_id.clone(), heavy(bytes, || items_by_id(&response)).await);
         }
-        let Some((_, response)) = &last else { continue };
-        *item = item_of(response, &id).ok_or_else(|| unknown(&response_id, &param))?;
+        let named = known.get(&response_id).and_then(|items| items.get(&id));
+        let named = named.ok_or_else(|| unknown(&response_id, &param))?;
+        memory.grow(named.get().len())?;
+        item.clone_from(named);
         found = true;
     }
     Ok(found)
 }
 
-fn item_of(response: &KeptResponse, id: &str) -> Option<Box<RawValue>> {
-    let fields = RawObject::read(response.response.get().as_bytes()).ok()?;
-    let items: KeptInput = serde_json::from_str(fields.get("output")?.get()).ok()?;
-    let is_it = |item: &RawValue| {
-        serde_json::from_str::<Reference>(item.get()).is_ok_and(|found| found.id.as_deref() == Some(id))
-    };
-    items.iter().find(|item| is_it(item)).map(|item| nameless(item))
+/// What a response says, by the ids of its items.
+type ItemsById = HashMap<String, Box<RawValue>>;
+
+fn items_by_id(response: &KeptResponse) -> ItemsById {
+    let fields = RawObject::read(response.response.get().as_bytes()).unwrap_or_default();
+    let items: Option<KeptInput> = fields.get("output").and_then(|output| serde_json::from_str(output.get()).ok());
+    let with_id =
+        |item: Box<RawValue>| Some((serde_json::from_str::<Reference>(item.get()).ok()?.id?, nameless(&item)));
+    items.unwrap_or_default().into_iter().filter_map(with_id).collect()
 }
