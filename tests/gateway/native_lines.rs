@@ -4,12 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use crate::batches::{create, line, names, over, results, upload};
+use http::Method;
 use penstock_runtime::Bus;
 use penstock_runtime::bus::NatsConfig;
 use penstock_runtime::config::Document;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::native_batch::NativeStage;
-use penstock_tests::{BATCH_KEY, BatchKind, BatchStep, BatchUpstream, EXPIRED, REFUSED, World, until, until_right};
+use penstock_tests::{
+    BATCH_KEY, BatchKind, BatchStep, BatchUpstream, EXPIRED, GARBLED, REFUSED, World, until, until_right,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -244,6 +247,45 @@ async fn what_lines_may_cost_is_set_aside_before_they_are_sent_and_settled_at_th
     assert_eq!(batch["penstock"]["cost_usd"], "0.0003", "{batch}");
     assert_eq!((upstream.batches(), upstream.singles()), (2, 0));
     is_spent(&world, 600_000_000).await;
+}
+
+#[tokio::test]
+async fn a_line_whose_answer_cannot_be_read_is_asked_again_and_charged_and_the_others_have_their_answers() {
+    let (world, upstream) = world(BUDGET).await;
+    let id = begin(&world, &format!("{}{}", lines(3), line(GARBLED, "b/m")), &always()).await;
+    let batch = over(&world, &id).await;
+    assert_eq!(batch["request_counts"], json!({ "total": 4, "completed": 4, "failed": 0 }), "{batch}");
+    assert_eq!((upstream.batches(), upstream.singles(), upstream.runs().len()), (1, 1, 4));
+    let answers = results(&world, &batch, "output_file_id").await;
+    assert_eq!(answers.iter().filter(|result| text(result) == "from a batch").count(), 3);
+    // It may have been run, so it counts as all that it can have come to.
+    let rows = format!(
+        "SELECT native_batch, outcome, charged_usd > 0 AS is_charged, count() AS rows FROM attempts
+         WHERE batch_id = '{id}' GROUP BY ALL ORDER BY native_batch, outcome"
+    );
+    let row = |native: bool, outcome: &str, rows: u32| json!({ "native_batch": native, "outcome": outcome, "is_charged": 1, "rows": rows });
+    let expected = [row(false, "served", 1), row(true, "refused", 1), row(true, "served", 3)];
+    world.sql_until(&rows, |rows| rows == expected).await;
+}
+
+#[tokio::test]
+async fn a_batch_whose_file_is_removed_while_its_provider_has_it_ends_and_is_paid() {
+    let (world, upstream) = world(BUDGET).await;
+    let gate = upstream.holds(BatchStep::Poll);
+    let id = begin(&world, &lines(5), &always()).await;
+    until("the group to be at its provider", async || (upstream.holding() > 0).then_some(())).await;
+    let file = world.get(&format!("/v1/batches/{id}")).key(world.key()).await.json()["input_file_id"].clone();
+    let path = format!("/v1/files/{}", file.as_str().unwrap());
+    assert_eq!(world.get(&path).method(Method::DELETE).key(world.key()).await.status, 200);
+    gate.open();
+    let batch = over(&world, &id).await;
+    assert_eq!(
+        (&batch["status"], &batch["errors"]["data"][0]["code"]),
+        (&json!("failed"), &json!("file_not_found")),
+        "{batch}"
+    );
+    assert_eq!((upstream.batches(), upstream.singles()), (1, 0));
+    is_spent(&world, 150_000_000).await;
 }
 
 #[tokio::test]

@@ -46,7 +46,8 @@ pub use setup::Setup;
 pub use skewed_clock::SkewedClock;
 pub use small_disk::SmallDisk;
 pub use upstream::{
-    BATCH_KEY, BatchKind, BatchStep, BatchUpstream, Call, EXPIRED, End, Gate, Part, REFUSED, Reply, Upstream, words,
+    BATCH_KEY, BatchKind, BatchStep, BatchUpstream, Call, EXPIRED, End, GARBLED, Gate, Part, REFUSED, Reply, Upstream,
+    words,
 };
 pub use wait::{LONG, until, until_right};
 pub use world::World;

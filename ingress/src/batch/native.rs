@@ -76,6 +76,8 @@ pub(super) struct Ended {
     queued: u64,
     /// Whether the provider has run none of it.
     is_unrun: bool,
+    /// Whether the file of its lines was removed.
+    is_orphaned: bool,
 }
 
 /// From when on nothing more is left to the providers' own batch APIs.
@@ -148,6 +150,9 @@ impl Lanes {
             Turned::Ended(ended) => {
                 note_end(lead, at, &ended);
                 lead.save().await?;
+                if ended.is_orphaned {
+                    return Err(Halt::File(format!("the file {} was removed", lead.batch.input_file)));
+                }
                 wait = Duration::ZERO;
             }
         }

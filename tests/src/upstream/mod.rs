@@ -7,7 +7,7 @@ mod call;
 mod script;
 pub mod words;
 
-pub use batches::{BATCH_KEY, BatchKind, BatchStep, BatchUpstream, EXPIRED, REFUSED};
+pub use batches::{BATCH_KEY, BatchKind, BatchStep, BatchUpstream, EXPIRED, GARBLED, REFUSED};
 pub use call::{Call, End};
 pub use script::{Gate, Part, Reply};
 

@@ -32,6 +32,8 @@ const UNRECORDED: usize = 1024;
 struct Open {
     lines: HashMap<String, Line>,
     counts: NativeCounts,
+    /// Whether the provider has written lines of which nobody knows what they answer.
+    has_unreadable: bool,
     answers: ObjectWriter,
     /// What was noted of the lines and the ledger may not have yet.
     ends: VecDeque<Recorded>,
@@ -87,13 +89,25 @@ async fn open(native: &Native, group: &NativeGroup) -> Result<Open, Stopped> {
         lines.insert(line.call().to_string(), line);
     }
     let answers = objects.write(&group.answers_object());
-    Ok(Open { lines, counts: NativeCounts::default(), answers, ends: VecDeque::new(), _memory: memory })
+    let (counts, ends) = (NativeCounts::default(), VecDeque::new());
+    Ok(Open { lines, counts, has_unreadable: false, answers, ends, _memory: memory })
 }
 
 impl Open {
     /// What the provider says of a line; of one that is none of ours, or was told of before, it is passed over.
     async fn take(&mut self, native: &Native, group: &NativeGroup, line: &[u8]) -> Result<(), Stopped> {
-        let told = native.api.read_line(line)?;
+        let told = match native.api.read_line(line) {
+            Ok(told) => told,
+            Err(failure) => {
+                warn!(
+                    group = group.name(),
+                    reason = failure.message,
+                    "a line of a native batch's answers is passed over"
+                );
+                self.has_unreadable = true;
+                return Ok(());
+            }
+        };
         let Some(line) = self.lines.remove(&told.id) else {
             warn!(group = group.name(), "a native batch holds an answer to a line that it does not have");
             return Ok(());
@@ -130,10 +144,12 @@ impl Open {
         Ok(self.answers.push(&record).await?)
     }
 
-    /// Lines that the provider says nothing of were never run; some never reached it.
+    /// Lines that the provider says nothing of were never run, unless that stands where it cannot be read; some never reached
+    /// it.
     async fn finish(mut self, native: &Native, group: &NativeGroup, why: &str) -> Result<NativeStage, Stopped> {
         for (_, line) in std::mem::take(&mut self.lines) {
             match native.ready(&line, group) {
+                Ok(_) if self.has_unreadable => self.end(native, group, &line, LineEnd::Unread).await?,
                 Ok(_) => self.end(native, group, &line, LineEnd::Unrun(why.to_owned())).await?,
                 Err(failure) => self.push(&line.unrun(failure)).await?,
             }

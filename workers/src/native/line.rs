@@ -209,6 +209,12 @@ impl Native {
                 let payload = line.failed(failure.clone(), call.number);
                 (Attempt::Refused(failure), NativeOutcome::Refused, payload)
             }
+            LineEnd::Unread => {
+                let failure =
+                    Failure::provider(FailureKind::Broken, "the provider's answer to the line cannot be read");
+                let payload = line.failed(failure.clone(), call.number);
+                (Attempt::Refused(failure), NativeOutcome::Unrun, payload)
+            }
             LineEnd::Unrun(why) => {
                 report.was_sent = false;
                 let why = format!("the provider's batch API did not run the line: {why}");

@@ -189,6 +189,8 @@ pub enum LineEnd {
     Answered(u16, Bytes),
     /// It was never run: why, in the provider's word.
     Unrun(String),
+    /// It may have been run, and its answer cannot be read.
+    Unread,
 }
 
 /// Reads JSON of a provider's.
@@ -196,7 +198,8 @@ pub enum LineEnd {
 /// # Errors
 /// When it is none of this type.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| {
+    // Some servers put a byte order mark in front of a file.
+    serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).map_err(|error| {
         Failure::provider(
             FailureKind::Broken,
             format!("the provider's batch API answered what cannot be read: {error}"),

@@ -27,8 +27,11 @@ struct Open {
 impl Lanework {
     /// Takes in a group that is over; one that is unrun has no answers.
     pub(super) async fn collect(&self, lane: &NativeLane, group: &LaneGroup, is_unrun: bool) -> Result<Ended, Halt> {
-        let mut open = self.open(lane, group).await?;
-        let mut ended = Ended { number: group.group.number, done: 0, queued: 0, is_unrun };
+        let opened = self.open(lane, group).await?;
+        let mut ended =
+            Ended { number: group.group.number, done: 0, queued: 0, is_unrun, is_orphaned: opened.is_none() };
+        // Without the file nobody knows whose answers they are; what they cost counts all the same.
+        let mut open = opened.unwrap_or_else(|| Open { lines: HashMap::new(), _memory: self.ingress.memory.none() });
         let answers = match is_unrun {
             true => None,
             false => self.objects().await?.read(&group.group.answers_object()).await?,
@@ -53,11 +56,12 @@ impl Lanework {
         Ok(ended)
     }
 
-    async fn open(&self, lane: &NativeLane, group: &LaneGroup) -> Result<Open, Halt> {
+    /// `None` when the file was removed.
+    async fn open(&self, lane: &NativeLane, group: &LaneGroup) -> Result<Option<Open>, Halt> {
         let full = |_| Halt::File("the memory is in use ([ingress] memory)".to_owned());
         let (mut found, mut memory) = (HashMap::new(), self.ingress.memory.none());
         let Some(file) = input_from(&self.ingress, &self.batch, group.offset).await? else {
-            return Err(Halt::File(format!("the file {} was removed", self.batch.input_file)));
+            return Ok(None);
         };
         let mut lines = Lines::behind(file, self.ingress.config.body_limit, (group.after, group.offset));
         while lines.place().0 < group.to {
@@ -69,7 +73,7 @@ impl Lanework {
                 found.insert(group.group.request_id(number), (number, text));
             }
         }
-        Ok(Open { lines: found, _memory: memory })
+        Ok(Some(Open { lines: found, _memory: memory }))
     }
 
     /// Gives a line its result. False when it is to be queued instead.
