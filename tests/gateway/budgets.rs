@@ -266,6 +266,18 @@ async fn a_stream_that_comes_to_more_than_its_budget_has_is_stopped_with_a_typed
 }
 
 #[tokio::test]
+async fn a_budget_that_sends_requests_down_in_a_circle_refuses_them_as_spent() {
+    let world = World::start().await;
+    let down = json!({ "on_exceed": { "downgrade": "beta/m" } });
+    world.manage(budget("round", "0.000001", &down), &[world.address()]).await;
+    for model in ["alpha/m", "beta/m"] {
+        let answer = world.ask(model).await;
+        assert_eq!(answer.error(), "429 insufficient_quota budget_exceeded", "{model}");
+        assert!(answer.message().contains("`round`"), "{}", answer.message());
+    }
+}
+
+#[tokio::test]
 async fn a_budget_of_what_is_expected_takes_what_a_strict_one_would_refuse() {
     let world = World::start().await;
     world.upstream("alpha").answers("hi").always();

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Models that one request is sent down to at most.
-const DOWN: u32 = 3;
+const DOWN: usize = 3;
 
 /// A request that may come, has a plan and can be paid for. Only this file makes one, and only it can be sent.
 pub(crate) struct Funded {
@@ -40,7 +40,8 @@ pub(crate) async fn reserve(
     record: &mut Record,
 ) -> Result<Funded, Refusal> {
     record.enter(Stage::Reserve);
-    for _ in 0..=DOWN {
+    let mut asked = vec![request.asked.model.clone()];
+    loop {
         let (wanted, worst) = wants(&request, &route.plan, ingress, record)?;
         if wanted.is_empty() {
             return Ok(Funded { request, route, hold: None, _admitted: admitted });
@@ -51,14 +52,18 @@ pub(crate) async fn reserve(
                 return Ok(Funded { request, route, hold: Some(hold), _admitted: admitted });
             }
             Err(NoMoney::Refused(refusal)) => return Err(refusal),
-            Err(NoMoney::Down(budget, model)) => {
+            // A way that leads back, or does not end soon, leads nowhere.
+            Err(NoMoney::Down(_, model, refusal)) if asked.contains(&model) || asked.len() > DOWN => {
+                return Err(refusal);
+            }
+            Err(NoMoney::Down(budget, model, _)) => {
+                asked.push(model.clone());
                 record.sent_down(&budget, &model);
                 route = route::send_down(&mut request, &model, ingress).await?;
                 record.routed(&route, &request);
             }
         }
     }
-    Err(Refusal::NotReady("the budgets send this request down from model to model without end"))
 }
 
 type Wanted = (Vec<Want>, Option<Vec<Worst>>);
@@ -66,8 +71,8 @@ type Wanted = (Vec<Want>, Option<Vec<Worst>>);
 /// Why nothing was set aside.
 enum NoMoney {
     Refused(Refusal),
-    /// This budget sends it to this model.
-    Down(String, String),
+    /// This budget sends it to this model; and how it is refused where that is no way.
+    Down(String, String, Refusal),
 }
 
 /// What is wanted of the counters, and what the request comes to at most at each link of the plan, where that is needed.
@@ -97,7 +102,10 @@ async fn set_aside(wanted: &[Want], deadline: UnixMicros, ingress: &Shared) -> R
         Err(Short::Unknown) => Err(NoMoney::Refused(Refusal::NotReady("the budgets cannot be checked"))),
         Err(Short::Counter(want, _)) if !want.is_budget() => Err(NoMoney::Refused(over(&want, now))),
         Err(Short::Counter(want, stood)) => match want.on_exceed() {
-            OnExceed::Downgrade(model) => Err(NoMoney::Down(want.label, model)),
+            OnExceed::Downgrade(model) => {
+                let refusal = refused(&want, stood, now);
+                Err(NoMoney::Down(want.label, model, refusal))
+            }
             OnExceed::Reject | OnExceed::Alert => {
                 tell_spent(ingress, &want, stood, now);
                 Err(NoMoney::Refused(refused(&want, stood, now)))
