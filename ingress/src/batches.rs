@@ -19,6 +19,13 @@ use uuid::Uuid;
 /// Batches of one project that are not over.
 const OPEN: usize = 500;
 
+/// What is known of all batches of one project, in bytes: every ingress has it in its memory, and to make one that is over soon
+/// costs nothing.
+const KEPT: usize = 32 << 20;
+
+/// What a batch takes besides its texts.
+const BATCH: usize = 1024;
+
 /// How long a batch is shown after it was last changed.
 pub const SHOWN: Duration = Duration::from_secs(90 * 24 * 3600);
 
@@ -82,15 +89,19 @@ impl Batches {
         self.known().values().filter(|batch| !batch.status.is_final()).cloned().collect()
     }
 
-    /// Begins a batch.
+    /// Begins a batch. Where the project has many, its oldest that are over are forgotten.
     ///
     /// # Errors
     /// When too many of the project are open, or the store does not answer.
     pub(crate) async fn create(&self, batch: Batch) -> Result<Batch, Refusal> {
-        let is_open = |other: &&Arc<Batch>| other.caller.project == batch.caller.project && !other.status.is_final();
-        if self.known().values().filter(is_open).count() >= OPEN {
+        let (open, old) = room(&self.known(), &batch.caller.project);
+        if open >= OPEN {
             let why = format!("{OPEN} batches of this project are not over: wait for one, or cancel one");
             return Err(Failure::gateway(FailureKind::RateLimited, why).into());
+        }
+        for id in old {
+            self.jobs.batches().delete(id.as_str()).await.map_err(|error| unavailable(&error))?;
+            self.see(Change::Deleted(id.to_string()));
         }
         self.jobs.batches().put(batch.id.as_str(), &batch).await.map_err(|error| unavailable(&error))?;
         self.see(Change::Put(batch.id.to_string(), batch.clone()));
@@ -200,6 +211,31 @@ impl Batches {
     }
 }
 
+/// How many batches of a project are not over, and which of the others must go so that there is room for one more.
+fn room(known: &BTreeMap<BatchId, Arc<Batch>>, project: &ProjectId) -> (usize, Vec<BatchId>) {
+    let of_project = || known.values().filter(|batch| batch.caller.project == *project);
+    let open = of_project().filter(|batch| !batch.status.is_final()).count();
+    let mut kept = BATCH + of_project().map(|batch| size(batch)).sum::<usize>();
+    let mut old = Vec::new();
+    // The oldest first: an id begins with its time.
+    for batch in of_project().filter(|batch| batch.status.is_final()) {
+        if kept <= KEPT {
+            break;
+        }
+        kept -= size(batch);
+        old.push(batch.id.clone());
+    }
+    (open, old)
+}
+
+/// About what a process holds of a batch, in bytes.
+fn size(batch: &Batch) -> usize {
+    let models = batch.models.iter().chain(batch.native.iter().map(|lane| &lane.model)).map(String::len);
+    let notes = batch.metadata.iter().map(|(name, value)| name.len() + value.len());
+    let errors = batch.errors.iter().map(|error| error.message.len() + error.code.len());
+    BATCH + models.chain(notes).chain(errors).sum::<usize>()
+}
+
 /// Whether a batch is of this project, and made through this API: only then it is shown there.
 pub(crate) fn made_through(project: &ProjectId, api: Dialect) -> impl Fn(&Batch) -> bool {
     move |batch| batch.caller.project == *project && batch.api == api
@@ -223,4 +259,37 @@ fn unknown(id: &str) -> Refusal {
 fn unavailable(error: &BusError) -> Refusal {
     warn!(%error, "the store of batches failed");
     Refusal::NotReady("the store of batches does not answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use penstock_schemas::UnixMicros;
+    use penstock_schemas::envelope::Caller;
+    use penstock_schemas::name::KeyId;
+
+    fn batch(number: usize, project: &str, status: BatchStatus, note: usize) -> (BatchId, Arc<Batch>) {
+        let id = BatchId::parse(format!("batch_{number:032x}")).unwrap();
+        let (project, key_id) = (ProjectId::parse(project).unwrap(), KeyId::parse("k").unwrap());
+        let caller = Caller { project, key_id, user: None, end_user: None, tags: BTreeMap::new() };
+        let window = ("24h".to_owned(), UnixMicros(0), UnixMicros(1));
+        let batch = Batch::asked_for(id.clone(), (caller, None), String::new(), String::new(), window);
+        let metadata = BTreeMap::from([("note".to_owned(), "x".repeat(note))]);
+        (id, Arc::new(Batch { status, metadata, ..batch }))
+    }
+
+    #[test]
+    fn the_oldest_batches_of_a_project_that_are_over_make_room_for_others_of_it() {
+        const MANY: usize = KEPT / 4 / (BATCH * 2);
+        let status = |number: usize| if number == 0 { BatchStatus::InProgress } else { BatchStatus::Completed };
+        let own = (0..2 * MANY).map(|number| batch(number, "own", status(number), BATCH));
+        let others = (0..3 * MANY).map(|number| batch(10 * MANY + number, "other", BatchStatus::Failed, BATCH));
+        let mut known: BTreeMap<BatchId, Arc<Batch>> = own.chain(others).collect();
+        let project = ProjectId::parse("own").unwrap();
+        assert_eq!(room(&known, &project), (1, vec![]));
+        known.extend((2 * MANY..4 * MANY + 2).map(|number| batch(number, "own", BatchStatus::Completed, BATCH)));
+        let (open, old) = room(&known, &project);
+        let oldest: Vec<BatchId> = known.keys().skip(1).take(old.len()).cloned().collect();
+        assert!(open == 1 && (3..100).contains(&old.len()) && old == oldest, "{} go", old.len());
+    }
 }
