@@ -54,6 +54,13 @@ fn only_the_runtime_spawns_tasks() {
 }
 
 #[test]
+fn only_the_common_clock_makes_ids_that_hold_a_time() {
+    let except = ["schemas/runtime/src/clock.rs"];
+    let why = "the ledger is searched by the time in an id: a machine's clock may be a day off, `clock::id` is not";
+    nowhere(&ALL, &except, why, |line| has_word(line, "now_v7"));
+}
+
+#[test]
 fn the_names_on_the_bus_stand_in_one_file() {
     const FILE: &str = "schemas/src/subject.rs";
     let names = sources("schemas").into_iter().find(|source| source.path == FILE).expect("subject.rs is there");

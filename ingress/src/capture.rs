@@ -20,7 +20,6 @@ use penstock_schemas::spend::ReportReply;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::debug;
-use uuid::Uuid;
 
 /// Bytes behind the limit that are read and then left out: a secret that the limit cuts is seen whole, up to this length.
 const MARGIN: usize = 1024;
@@ -193,7 +192,7 @@ impl Capture {
         let found = heavy(length, || checking::check(&check.asked, &self.answer)).await;
         for Finding { name, value, comment } in found {
             let score = Score {
-                id: Uuid::now_v7(),
+                id: clock::id(),
                 at: clock::now(),
                 request_id: body.request_id,
                 project: body.caller.project.clone(),

@@ -41,7 +41,6 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::time::timeout;
 use tracing::info;
-use uuid::Uuid;
 use wish::resolve;
 
 /// Longest wait for the ledger to confirm the record of a change.
@@ -321,7 +320,7 @@ impl Changed {
     fn event(&self, actor: &Actor) -> Option<AuditEvent> {
         let object = self.after.as_ref().or(self.before.as_ref())?;
         Some(AuditEvent {
-            id: Uuid::now_v7(),
+            id: clock::id(),
             at: clock::now(),
             actor: actor.name.clone(),
             role: actor.role,

@@ -253,6 +253,7 @@ mod tests {
             kv(names_of.kept_sizes_bucket()),
             kv(names_of.books_bucket()),
             kv(names_of.rates_bucket()),
+            kv(names_of.day_rates_bucket()),
             kv(names_of.leases_bucket()),
             kv(names_of.directory_bucket()),
             kv(names_of.keys_bucket()),

@@ -19,6 +19,14 @@ pub const RECORDED: Duration = Duration::from_secs(5);
 #[serde(transparent)]
 pub struct LeaseId(pub Uuid);
 
+impl LeaseId {
+    /// When it was made.
+    pub fn made_at(&self) -> UnixMicros {
+        let (seconds, nanos) = self.0.get_timestamp().map_or((0, 0), |made| made.to_unix());
+        UnixMicros(seconds.saturating_mul(1_000_000).saturating_add(u64::from(nanos / 1_000)))
+    }
+}
+
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.hyphenated().fmt(f)

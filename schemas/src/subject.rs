@@ -418,6 +418,11 @@ impl Subjects {
         format!("{}_RATES", self.prefix)
     }
 
+    /// The bucket of the books of rates of a day.
+    pub fn day_rates_bucket(&self) -> String {
+        format!("{}_DAY_RATES", self.prefix)
+    }
+
     /// The bucket of the leases that live.
     pub fn leases_bucket(&self) -> String {
         format!("{}_LEASES", self.prefix)

@@ -16,9 +16,15 @@ struct Skewed {
 
 impl Skewed {
     async fn start() -> Self {
+        Self::by(90).await
+    }
+
+    /// So many seconds.
+    async fn by(seconds: i64) -> Self {
         let mut world = World::setup().apart().start().await;
         let (mut clocks, mut processes, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
-        for (role, seconds) in [("worker", 90), ("worker", -90), ("ingress", 90), ("ingress", -90)] {
+        for (role, seconds) in [("worker", seconds), ("worker", -seconds), ("ingress", seconds), ("ingress", -seconds)]
+        {
             let clock = SkewedClock::new(world.folder(), &format!("{role}{seconds}"), seconds);
             let (process, line) = world.role_with(role, &clock.environment()).await;
             addresses
@@ -106,6 +112,31 @@ async fn a_key_ends_at_its_time_whatever_the_clock_of_an_ingress_says() {
     let ask = async |address: &str, key: &str| world.ask("alpha/m").at(address).key(key).await.status.as_u16();
     wait::until("the key to be known", async || (ask(&skewed.ahead, &long).await == 200).then_some(())).await;
     wait::until("its end", async || (ask(&skewed.behind, &short).await == 401).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_the_ledger_says_of_a_budget_holds_at_an_ingress_whose_clock_is_a_day_ahead() {
+    let skewed = Skewed::by(24 * 3600).await;
+    let world = &skewed.world;
+    world.upstream("alpha").answers("hi").always();
+    let budget = json!({ "name": "team", "limit_usd": "0.005", "cycle": "total" });
+    world.manage(json!({ "budgets": { "team": budget } }), &[&skewed.ahead, &skewed.behind]).await;
+    loop {
+        let (_, refused) = skewed.ask(12).await;
+        if !refused.is_empty() {
+            assert!(refused.iter().all(|answer| answer.contains("budget_exceeded")), "{refused:?}");
+            break;
+        }
+    }
+    // When nothing is in flight for a few seconds, each ingress asks the ledger what was spent, and believes it.
+    for _ in 0..40 {
+        let (served, refused) = skewed.ask(2).await;
+        assert!(refused.iter().all(|answer| answer.contains("budget_exceeded")), "{refused:?}");
+        // A last one may have fitted in.
+        let spent = world.count("SELECT toUInt64(sum(charged_usd) * 1000000) FROM attempts").await;
+        assert!(spent <= 5_000, "{spent} of 5000 millionths are spent, and {served} more are served");
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
 }
 
 fn dollars(millionths: u64) -> String {

@@ -91,6 +91,7 @@ mod pauses;
 mod preset;
 mod probe;
 mod provider_keys;
+mod rate_books;
 mod raw;
 mod realtime;
 mod reload;

@@ -38,6 +38,16 @@ impl World {
         info.expect("NATS answers").expect("NATS answers")["state"]["messages"].as_u64().expect("a stream has a state")
     }
 
+    /// Removes all messages of a stream.
+    ///
+    /// # Panics
+    /// When NATS does not do that.
+    pub async fn empty_stream(&self, stream: &str) {
+        let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
+        let emptied = timeout(crate::wait::LONG, ask(&url, &format!("$JS.API.STREAM.PURGE.{stream}"), "")).await;
+        assert!(emptied.is_ok_and(|said| said.is_some_and(|said| said["success"] == true)), "NATS empties {stream}");
+    }
+
     /// A value in a bucket.
     ///
     /// # Panics

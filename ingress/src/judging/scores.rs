@@ -10,7 +10,6 @@ use penstock_schemas::score::{Score, ScoreSource, ScoreValue};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
-use uuid::Uuid;
 
 /// The longest reason that is kept, in characters.
 const REASON: usize = 1_000;
@@ -52,7 +51,7 @@ async fn score(ingress: &Shared, answer: &AnswerToJudge) -> bool {
         return false;
     };
     let score = Score {
-        id: Uuid::now_v7(),
+        id: clock::id(),
         at: clock::now(),
         request_id: of,
         project: answer.project.clone(),

@@ -38,7 +38,7 @@ impl Account {
         if self.missing(amount) > 0 {
             return false;
         }
-        self.reserved += amount;
+        self.reserved = self.reserved.saturating_add(amount);
         true
     }
 

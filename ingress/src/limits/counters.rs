@@ -1,7 +1,7 @@
 //! The counters of this ingress in memory, and what is set aside in them. Knows nothing of how shares of them come and go.
 
 use super::account::Account;
-use super::rules::{CounterKind, Want};
+use super::rules::{CounterKind, CounterSort, TOKENS_A_DAY, Want};
 use penstock_runtime::bus::{Bucket, Bus};
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
@@ -20,6 +20,7 @@ pub(super) struct Counters {
     pub(super) bus: Bus,
     pub(super) budgets: Bucket<Book>,
     pub(super) rates: Bucket<Book>,
+    pub(super) day_rates: Bucket<Book>,
     pub(super) leases: Bucket<Lease>,
     pub(super) state: Mutex<State>,
     /// Something was given back, here or elsewhere.
@@ -45,7 +46,7 @@ pub(super) struct Counter {
     pub(super) limit: u64,
     pub(super) until: Option<UnixMicros>,
     pub(super) label: String,
-    pub(super) is_rate: bool,
+    pub(super) sort: CounterSort,
     on_exceed: OnExceed,
     /// The book as it was last seen.
     pub(super) seen: Book,
@@ -57,6 +58,9 @@ pub(super) struct Counter {
     pub(super) told: u64,
     /// When something was last set aside or settled.
     pub(super) active: Instant,
+    /// When the book was last looked at in vain, and when our share was last written into it.
+    pub(super) looked: Option<Instant>,
+    pub(super) written: Instant,
     /// Whether the ledger has agreed since.
     pub(super) is_proven: bool,
     /// One change of the book at a time.
@@ -205,13 +209,15 @@ impl Counter {
             limit: want.limit,
             until: want.until,
             label: want.label.clone(),
-            is_rate: !want.is_budget(),
+            sort: want.sort(),
             on_exceed: want.on_exceed(),
             seen: Book::default(),
             to_give: 0,
             has_share: false,
             told: 0,
             active: Instant::now(),
+            looked: None,
+            written: Instant::now(),
             is_proven: true,
             turn: Arc::default(),
         }
@@ -220,13 +226,20 @@ impl Counter {
     /// More of the same counter. Who goes over it is refused, whatever it does with whole requests.
     fn want(&self, book: &str, amount: u64) -> Option<Want> {
         let scope = Scope::default();
-        let counted = if self.is_rate {
-            CounterKind::Rate("tokens")
-        } else {
-            CounterKind::Budget { scope: Box::new(scope), mode: Mode::Strict, on_exceed: self.on_exceed.clone() }
+        let counted = match self.sort {
+            CounterSort::DayRate => CounterKind::Rate(TOKENS_A_DAY),
+            CounterSort::Rate | CounterSort::AtOnce => CounterKind::Rate("tokens"),
+            CounterSort::Budget => {
+                CounterKind::Budget { scope: Box::new(scope), mode: Mode::Strict, on_exceed: self.on_exceed.clone() }
+            }
         };
         let (book, label) = (book.to_owned(), self.label.clone());
         Some(Want { book, label, unit: self.unit, limit: self.limit, amount, until: self.until, counted })
+    }
+
+    /// Whether it is a rate, of whichever time.
+    pub(super) fn is_rate(&self) -> bool {
+        self.sort != CounterSort::Budget
     }
 
     /// Where more is set aside in all than the limit, which was lowered, nothing of what is free here may be used: it is
@@ -245,8 +258,13 @@ impl Counter {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A counter of such a sort that ends never.
+    pub(in crate::limits) fn counter(sort: CounterSort, limit: u64) -> Counter {
+        Counter { sort, limit, ..Counter::of(&want(0)) }
+    }
 
     const BOOK: &str = "B=b=1.total";
 
@@ -257,7 +275,7 @@ mod tests {
     }
 
     fn state() -> State {
-        let lease = LeaseId(Uuid::now_v7());
+        let lease = LeaseId(clock::id());
         let start_by = clock::now().after(std::time::Duration::from_secs(3600));
         let mut state = State { lease, start_by, counters: HashMap::new(), open: HashMap::new() };
         let mut counter = Counter::of(&want(0));
@@ -267,7 +285,7 @@ mod tests {
     }
 
     fn open(state: &mut State, reserved: u64) -> Uuid {
-        let (id, deadline) = (Uuid::now_v7(), state.start_by);
+        let (id, deadline) = (clock::id(), state.start_by);
         assert!(state.reserve(&[want(reserved)]).is_ok());
         let charges = vec![(BOOK.to_owned(), reserved)];
         state.open.insert(id, Open { charges, start_by: state.start_by, deadline, over: None });

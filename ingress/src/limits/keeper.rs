@@ -5,6 +5,7 @@ use super::counters::{Counters, NotReserved, Open, State, Stood};
 use super::held::{Hold, Place};
 use super::rules::{CounterKind, Want};
 use penstock_runtime::bus::{Bus, BusError};
+use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::budget::{Mode, OnExceed};
 use penstock_schemas::reservation::{Charge, LeaseId, MoreGiven, MoreWanted, Reservation, Settled};
@@ -14,7 +15,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
-use uuid::Uuid;
 
 /// Longest pause between two looks while a request waits for what others may give back.
 const LOOK: Duration = Duration::from_millis(100);
@@ -47,7 +47,7 @@ impl Keeper {
     /// When JetStream does not answer, or a bucket has other settings.
     pub(crate) async fn start(bus: &Bus) -> Result<Self, BusError> {
         let state = State {
-            lease: LeaseId(Uuid::now_v7()),
+            lease: LeaseId(clock::id()),
             start_by: UnixMicros(0),
             counters: HashMap::new(),
             open: HashMap::new(),
@@ -56,6 +56,7 @@ impl Keeper {
             bus: bus.clone(),
             budgets: bus.books().await?,
             rates: bus.rates().await?,
+            day_rates: bus.day_rates().await?,
             leases: bus.leases().await?,
             state: Mutex::new(state),
             changed: Notify::new(),
@@ -75,7 +76,7 @@ impl Keeper {
 
     fn begin(&self) {
         let life = self.0.bus.life();
-        for bucket in [&self.0.budgets, &self.0.rates] {
+        for bucket in [&self.0.budgets, &self.0.rates, &self.0.day_rates] {
             let keeper = self.clone();
             bucket.follow(move |change| keeper.see(change));
         }
@@ -88,7 +89,7 @@ impl Keeper {
     /// Sets aside what a call needs. While others have it and may give it back, waits until `until`.
     pub(crate) async fn set_aside(&self, wants: &[Want], deadline: UnixMicros, until: Instant) -> Result<Hold, Short> {
         let lease = self.take(wants, until).await?;
-        let id = Uuid::now_v7();
+        let id = clock::id();
         let mut state = self.state();
         if state.lease != lease {
             return Err(Short::Unknown); // and with the lease, what was taken is gone

@@ -25,15 +25,23 @@ const LOST: Duration = Duration::from_secs(10);
 impl Keeper {
     /// Renews the lease, for ever.
     pub(super) async fn renew(&self) {
-        let mut renewed = Instant::now();
+        let (mut renewed, mut last) = (Instant::now(), clock::now());
         loop {
-            if renewed.elapsed() > LOST {
+            let at = clock::now();
+            let why = match () {
+                () if renewed.elapsed() > LOST => Some("this ingress could not say that it lives"),
+                // The ledger looks for nothing that was spent under a lease before that was made.
+                () if at < last => Some("the common time was set back"),
+                () => None,
+            };
+            if let Some(why) = why {
                 let lease = self.state().lease;
-                warn!("this ingress could not say that it lives: it begins under a new lease");
+                warn!(why, "this ingress begins under a new lease");
                 self.begin_lease(lease);
                 renewed = Instant::now();
             }
-            let (lease, at) = (self.state().lease, clock::now());
+            last = at;
+            let lease = self.state().lease;
             let record = Lease { ingress: self.counters().bus.process().clone(), at };
             let pause = match self.counters().leases.put(&lease.to_string(), &record).await {
                 Ok(()) if renewed.elapsed() <= LOST => {

@@ -63,7 +63,7 @@ impl State {
         let late = self.open.iter().filter(|(_, open)| is_over(open) && open.start_by.after(BEGINNING) < wall);
         let quiet = self.counters.iter().filter(|(_, counter)| {
             let is_idle = counter.account.reserved() == 0 && now.duration_since(counter.active) > QUIET;
-            !counter.is_rate && !counter.is_proven && is_idle
+            !counter.is_rate() && !counter.is_proven && is_idle
         });
         ProofWanted {
             lease: self.lease,
@@ -110,7 +110,7 @@ impl State {
             let Some(counter) = self.counters.get(book) else { continue };
             let spent = match proven.iter().find(|proven| proven.book == *book) {
                 Some(proven) => proven.settled.of(counter.unit),
-                None if counter.is_rate => *reserved,
+                None if counter.is_rate() => *reserved,
                 None => 0,
             };
             self.settle(book, *reserved, spent);

@@ -22,6 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// Keys whose own rules are kept ready; of others they are made anew.
 const OWN_RULES: usize = 10_000;
 
+/// The rates that hold for a day.
+pub(super) const REQUESTS_A_DAY: &str = "requests_per_day";
+pub(super) const TOKENS_A_DAY: &str = "tokens_per_day";
+
 /// What a request is, as far as limits look at it.
 pub(crate) struct LimitQuery<'a> {
     pub(crate) caller: &'a Caller,
@@ -63,7 +67,26 @@ pub(crate) enum CounterKind {
     AtOnce,
 }
 
+/// Where the book of a counter lies, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CounterSort {
+    Budget,
+    /// Of a minute.
+    Rate,
+    DayRate,
+    AtOnce,
+}
+
 impl Want {
+    pub(super) fn sort(&self) -> CounterSort {
+        match self.counted {
+            CounterKind::Budget { .. } => CounterSort::Budget,
+            CounterKind::Rate(REQUESTS_A_DAY | TOKENS_A_DAY) => CounterSort::DayRate,
+            CounterKind::Rate(_) => CounterSort::Rate,
+            CounterKind::AtOnce => CounterSort::AtOnce,
+        }
+    }
+
     /// Whether it is refused when there is no more.
     pub(crate) fn is_hard(&self) -> bool {
         !matches!(&self.counted, CounterKind::Budget { on_exceed: OnExceed::Alert, .. })
@@ -311,13 +334,13 @@ impl RateRule {
         };
         let requests = [
             ("requests_per_minute", rates.requests_per_minute, &minute),
-            ("requests_per_day", rates.requests_per_day, &day),
+            (REQUESTS_A_DAY, rates.requests_per_day, &day),
         ];
         for (what, limit, window) in requests {
             wanted.requests.extend(limit.map(|limit| want(what, Unit::Requests, limit, 1, window)));
         }
         let tokens =
-            [("tokens_per_minute", rates.tokens_per_minute, &minute), ("tokens_per_day", rates.tokens_per_day, &day)];
+            [("tokens_per_minute", rates.tokens_per_minute, &minute), (TOKENS_A_DAY, rates.tokens_per_day, &day)];
         if tokens.iter().any(|(_, limit, _)| limit.is_some()) {
             let each = asked
                 .targets

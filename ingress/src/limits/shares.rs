@@ -3,7 +3,7 @@
 
 use super::counters::{Counter, State};
 use super::keeper::Keeper;
-use super::rules::Want;
+use super::rules::{CounterSort, Want};
 use penstock_runtime::bus::{Bucket, BusError, Change};
 use penstock_runtime::clock;
 use penstock_runtime::schedule::full_jitter;
@@ -14,7 +14,6 @@ use std::time::Duration;
 use tokio::select;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
-use uuid::Uuid;
 
 /// The part of what is left that one ingress takes at once, beside as many others as have a share.
 const SLICES: u64 = 8;
@@ -34,6 +33,12 @@ const AFTER_END: Duration = Duration::from_secs(900);
 /// How old a rate's book may become unchanged, while somebody has a place in it: see the bucket's age limit.
 const REFRESH: Duration = Duration::from_secs(60);
 
+/// Between two looks at who holds all places: those of an ingress that is gone are free again, and nobody says so.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Silence after which an ingress is gone. One that cannot be heard takes itself for gone sooner.
+const GONE: Duration = Duration::from_secs(15);
+
 impl Keeper {
     /// Takes more of a counter, so that what is wanted fits; false when there is not enough.
     pub(super) async fn fund(&self, want: &Want) -> Result<bool, BusError> {
@@ -48,7 +53,11 @@ impl Keeper {
             if draft.is_waiting && unneeded == 0 {
                 return Ok(false);
             }
-            let Some((mut book, revision)) = self.read(want.is_budget(), &want.book, &draft).await? else { continue };
+            let Some((mut book, revision)) = self.read(want.sort(), &want.book, &draft).await? else { continue };
+            let before = book.clone();
+            if want.sort() == CounterSort::AtOnce && book.left(want.limit) < draft.missing {
+                self.free_places_of_gone(&mut book, draft.lease).await?;
+            }
             let slice = book.left(want.limit) / (SLICES * book.shares.len().max(1) as u64);
             book.tell(draft.lease, draft.settled, unneeded);
             let mut taken = book.take(draft.lease, draft.missing, slice, want.limit);
@@ -57,6 +66,10 @@ impl Keeper {
                 taken = draft.missing;
             }
             (book.label, book.unit) = (want.label.clone(), Some(want.unit));
+            if taken == 0 && book == before {
+                self.look_again_later(&want.book);
+                return Ok(false);
+            }
             if self.write(&want.book, book, revision, &draft).await? {
                 return Ok(taken > 0 || draft.missing == 0);
             }
@@ -70,12 +83,12 @@ impl Keeper {
         let Some(turn) = self.turn(key) else { return Ok(()) };
         let _turn = turn.lock().await;
         let let_go = |counter: &mut Counter| {
-            (counter.account.let_go(keep).saturating_add(std::mem::take(&mut counter.to_give)), counter.is_rate)
+            (counter.account.let_go(keep).saturating_add(std::mem::take(&mut counter.to_give)), counter.sort)
         };
-        let Some((unneeded, is_rate)) = self.state().counters.get_mut(key).map(let_go) else { return Ok(()) };
+        let Some((unneeded, sort)) = self.state().counters.get_mut(key).map(let_go) else { return Ok(()) };
         for attempt in 1..=TRIES {
             let Some(draft) = self.draft(key, 0) else { return Ok(()) };
-            let Some((mut book, revision)) = self.read(!is_rate, key, &draft).await? else { return Ok(()) };
+            let Some((mut book, revision)) = self.read(sort, key, &draft).await? else { return Ok(()) };
             book.tell(draft.lease, draft.settled, unneeded);
             if draft.missing > 0 {
                 book.take_anyway(draft.lease, draft.missing);
@@ -104,25 +117,50 @@ impl Keeper {
         let counter = state.counters.get(key)?;
         let missing = counter.account.missing(amount);
         let share = counter.seen.shares.get(&state.lease);
-        let is_waiting =
-            share.is_some_and(|share| share.wanted >= missing) && counter.seen.left(counter.limit) < missing;
+        let is_waiting = share.is_some_and(|share| share.wanted >= missing)
+            && counter.seen.left(counter.limit) < missing
+            && !counter.must_look();
         let (lease, settled, must_have_share) = (state.lease, counter.account.settled(), counter.has_share);
         Some(Draft { lease, settled, missing, must_have_share, is_waiting })
     }
 
-    fn bucket(&self, is_budget: bool) -> &Bucket<Book> {
-        if is_budget { &self.counters().budgets } else { &self.counters().rates }
+    fn bucket(&self, sort: CounterSort) -> &Bucket<Book> {
+        match sort {
+            CounterSort::Budget => &self.counters().budgets,
+            CounterSort::Rate | CounterSort::AtOnce => &self.counters().rates,
+            CounterSort::DayRate => &self.counters().day_rates,
+        }
+    }
+
+    /// Frees the places that ingresses had which are gone: their requests are over.
+    async fn free_places_of_gone(&self, book: &mut Book, own: LeaseId) -> Result<(), BusError> {
+        let others: Vec<LeaseId> = book.shares.keys().copied().filter(|lease| *lease != own).collect();
+        for lease in others {
+            let written = self.counters().leases.get(&lease.to_string()).await?;
+            // One that has just begun may not have said so yet.
+            let heard = written.map_or_else(|| lease.made_at(), |written| written.at);
+            if clock::now().since(heard) >= GONE {
+                book.shares.remove(&lease);
+            }
+        }
+        Ok(())
+    }
+
+    fn look_again_later(&self, key: &str) {
+        if let Some(counter) = self.state().counters.get_mut(key) {
+            counter.looked = Some(Instant::now());
+        }
     }
 
     /// The book and its revision. `None` when our share is gone from it: others took us for dead, and we begin anew.
-    async fn read(&self, is_budget: bool, key: &str, draft: &Draft) -> Result<Option<(Book, u64)>, BusError> {
-        let found = self.bucket(is_budget).get_with_revision(key).await?;
+    async fn read(&self, sort: CounterSort, key: &str, draft: &Draft) -> Result<Option<(Book, u64)>, BusError> {
+        let found = self.bucket(sort).get_with_revision(key).await?;
         let (book, revision) = match found {
             Some(found) => found,
-            None => (self.former_book(is_budget, key).await?, 0),
+            None => (self.former_book(sort, key).await?, 0),
         };
         if draft.must_have_share && !book.shares.contains_key(&draft.lease) {
-            if is_budget {
+            if sort == CounterSort::Budget {
                 warn!(book = key, "this ingress was taken for dead: it begins under a new lease");
                 self.begin_lease(draft.lease);
             } else if let Some(counter) = self.state().counters.get_mut(key) {
@@ -137,16 +175,16 @@ impl Keeper {
 
     /// What is counted in a book's place that was written by an earlier version: all of it is taken for spent, until the
     /// ledger says how much it is.
-    async fn former_book(&self, is_budget: bool, key: &str) -> Result<Book, BusError> {
+    async fn former_book(&self, sort: CounterSort, key: &str) -> Result<Book, BusError> {
         let Some((former, _)) = book::former(key) else { return Ok(Book::default()) };
-        let found = self.bucket(is_budget).get_with_revision(&former).await?;
+        let found = self.bucket(sort).get_with_revision(&former).await?;
         Ok(found.map(|(book, _)| Book { past: book.total(), ..Book::default() }).unwrap_or_default())
     }
 
     /// Writes a book; true when nobody was quicker.
     async fn write(&self, key: &str, book: Book, revision: u64, draft: &Draft) -> Result<bool, BusError> {
-        let is_rate = self.state().counters.get(key).is_some_and(|counter| counter.is_rate);
-        let bucket = self.bucket(!is_rate);
+        let sort = self.state().counters.get(key).map_or(CounterSort::Budget, |counter| counter.sort);
+        let bucket = self.bucket(sort);
         let written = match revision {
             0 => bucket.create(key, &book).await?,
             revision => bucket.update(key, &book, revision).await?,
@@ -162,6 +200,7 @@ impl Keeper {
             counter.account.hold(share.held);
             counter.has_share = true;
             counter.told = share.settled;
+            (counter.written, counter.looked) = (Instant::now(), Some(Instant::now()));
             counter.seen = book;
             // What was let go meanwhile is in the book still, and so in what is held.
             counter.to_give = 0;
@@ -244,7 +283,7 @@ struct Draft {
 
 impl State {
     pub(super) fn begin_lease(&mut self) {
-        self.lease = LeaseId(Uuid::now_v7());
+        self.lease = LeaseId(clock::id());
         self.start_by = penstock_schemas::UnixMicros(0);
         self.open.clear();
         self.counters.clear();
@@ -254,7 +293,7 @@ impl State {
     fn due(&mut self, now: Instant) -> Vec<(String, u64)> {
         let lease = self.lease;
         let wall = clock::now();
-        self.counters.retain(|_, counter| !counter.is_over(wall));
+        self.counters.retain(|_, counter| !counter.is_over(wall) && !counter.is_unused(now));
         let due = self.counters.iter().filter_map(|(key, counter)| Some((key.clone(), counter.keep(lease, now)?)));
         due.collect()
     }
@@ -263,9 +302,20 @@ impl State {
 impl Counter {
     fn is_over(&self, now: penstock_schemas::UnixMicros) -> bool {
         let has_ended = self.until.is_some_and(|until| until.after(AFTER_END) < now);
-        let is_done = self.account.reserved() == 0 && (self.is_rate || self.told == self.account.settled());
-        let rate_ended = self.is_rate && self.until.is_some_and(|until| until < now);
+        let is_done = self.account.reserved() == 0 && (self.is_rate() || self.told == self.account.settled());
+        let rate_ended = self.is_rate() && self.until.is_some_and(|until| until < now);
         is_done && (has_ended || rate_ended)
+    }
+
+    /// Whether nobody has had a place for a while, and none is kept: there may be as many such counters as users.
+    fn is_unused(&self, now: Instant) -> bool {
+        let is_held = self.account.free() > 0 || self.account.reserved() > 0 || self.to_give > 0;
+        self.sort == CounterSort::AtOnce && !is_held && now.duration_since(self.active) > REFRESH
+    }
+
+    /// Whether the book is to be looked at, though others know that we wait.
+    fn must_look(&self) -> bool {
+        self.sort == CounterSort::AtOnce && self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN)
     }
 
     /// How much is kept of what is free; `None` when there is nothing to tell.
@@ -275,17 +325,61 @@ impl Counter {
             return Some(0);
         }
         let idle = now.duration_since(self.active);
-        let has_window = self.until.is_some();
-        if self.is_rate && has_window {
+        if self.is_rate() && self.until.is_some() {
             return None; // it is over soon, and nobody waits for it
         }
-        if self.is_rate && self.account.reserved() > 0 && idle > REFRESH {
+        let is_held = free > 0 || self.account.reserved() > 0;
+        if self.is_rate() && is_held && now.duration_since(self.written) > REFRESH {
             return Some(free); // so that the book does not grow old
         }
         let slice = self.seen.left(self.limit) / (SLICES * self.seen.shares.len().max(1) as u64);
         let keep = if idle > IDLE { 0 } else { slice };
         let is_much = free > keep.saturating_mul(2);
-        let has_news = !self.is_rate && self.told != self.account.settled();
+        let has_news = !self.is_rate() && self.told != self.account.settled();
         (is_much || has_news || self.account.missing(0) > 0).then_some(keep.min(free))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::counters::tests::counter;
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn a_book_with_places_is_written_again_each_minute_and_no_more_often() {
+        let (lease, begun) = (LeaseId(clock::id()), Instant::now());
+        let mut counter = counter(CounterSort::AtOnce, 8);
+        counter.account.hold(1);
+        assert!(counter.account.reserve(1));
+        (counter.active, counter.written) = (begun, begun);
+        let later = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!([later(59), later(61)].map(|now| counter.keep(lease, now)), [None, Some(0)]);
+        counter.written = later(61);
+        assert_eq!([later(62), later(122)].map(|now| counter.keep(lease, now)), [None, Some(0)]);
+        counter.account.settle(1, 0);
+        counter.account.hold(0);
+        assert_eq!(counter.keep(lease, later(600)), None, "nobody has a place in it");
+    }
+
+    #[test]
+    fn counters_of_requests_at_once_are_forgotten_when_nobody_has_a_place_in_them() {
+        let begun = Instant::now();
+        let (used, unused) = (counter(CounterSort::AtOnce, 8), counter(CounterSort::AtOnce, 8));
+        let mut counters = HashMap::from([("used".to_owned(), used), ("unused".to_owned(), unused)]);
+        counters.values_mut().for_each(|counter| counter.active = begun);
+        let used = counters.get_mut("used").unwrap();
+        used.account.hold(1);
+        assert!(used.account.reserve(1));
+        counters.insert("budget".to_owned(), counter(CounterSort::Budget, 8));
+        let lease = LeaseId(clock::id());
+        let start_by = penstock_schemas::UnixMicros(0);
+        let mut state = State { lease, start_by, counters, open: HashMap::new() };
+        state.due(begun + Duration::from_secs(59));
+        assert_eq!(state.counters.len(), 3);
+        state.due(begun + Duration::from_secs(61));
+        let mut left: Vec<&str> = state.counters.keys().map(String::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["budget", "used"]);
     }
 }

@@ -6,7 +6,6 @@ use penstock_runtime::clock;
 use penstock_schemas::audit::{Action, AuditEvent};
 use penstock_schemas::kind::Kind;
 use serde_json::json;
-use uuid::Uuid;
 
 impl Objects {
     /// Writes down that a batch of a project is cancelled.
@@ -16,7 +15,7 @@ impl Objects {
     pub async fn record_cancel(&self, actor: &Actor, project: &str, batch: &str) -> Result<(), ManageError> {
         actor.must_own(project)?;
         let event = AuditEvent {
-            id: Uuid::now_v7(),
+            id: clock::id(),
             at: clock::now(),
             actor: actor.name.clone(),
             role: actor.role,

@@ -8,7 +8,6 @@ use penstock_schemas::audit::{Action, AuditEvent};
 use penstock_schemas::body::{BodyDeleted, BodyDeletion};
 use penstock_schemas::kind::Kind;
 use penstock_schemas::spend::ReportReply;
-use uuid::Uuid;
 
 impl Objects {
     /// Deletes what is kept of the requests and answers of a user; an owner those of a project.
@@ -26,7 +25,7 @@ impl Objects {
             None => must_manage(actor)?,
         }
         let event = AuditEvent {
-            id: Uuid::now_v7(),
+            id: clock::id(),
             at: clock::now(),
             actor: actor.name.clone(),
             role: actor.role,

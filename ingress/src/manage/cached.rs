@@ -7,7 +7,6 @@ use penstock_schemas::audit::{Action, AuditEvent};
 use penstock_schemas::cache::CacheMark;
 use penstock_schemas::kind::Kind;
 use penstock_schemas::name::ProjectId;
-use uuid::Uuid;
 
 impl Objects {
     /// Removes the cached answers of a project, or of one of its namespaces, in every ingress.
@@ -24,7 +23,7 @@ impl Objects {
         actor.must_own(project)?;
         let id = ProjectId::parse(project).map_err(|error| ManageError::rule("project", error.to_string()))?;
         let event = AuditEvent {
-            id: Uuid::now_v7(),
+            id: clock::id(),
             at: clock::now(),
             actor: actor.name.clone(),
             role: actor.role,

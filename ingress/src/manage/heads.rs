@@ -8,7 +8,6 @@ use penstock_schemas::audit::{Action, AuditEvent};
 use penstock_schemas::head::{HeadsChange, ModelHeads};
 use penstock_schemas::kind::Kind;
 use serde_json::json;
-use uuid::Uuid;
 
 impl Objects {
     /// Does that with the heads of a virtual model, in every ingress.
@@ -23,7 +22,7 @@ impl Objects {
     ) -> Result<ModelHeads, ManageError> {
         super::provider_keys::must_manage(actor)?;
         let event = AuditEvent {
-            id: Uuid::now_v7(),
+            id: clock::id(),
             at: clock::now(),
             actor: actor.name.clone(),
             role: actor.role,

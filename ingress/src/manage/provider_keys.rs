@@ -8,7 +8,6 @@ use penstock_schemas::audit::{Action, AuditEvent};
 use penstock_schemas::kind::{Kind, Role};
 use penstock_schemas::name::ProviderId;
 use penstock_schemas::provider_key::{NewProviderKey, ProviderKey, ProviderKeyChange, ProviderKeyShown};
-use uuid::Uuid;
 
 /// How a key was before, and how it is now.
 type Turn = (Option<ProviderKey>, Option<ProviderKey>);
@@ -109,7 +108,7 @@ impl Objects {
         };
         if before != after {
             let event = AuditEvent {
-                id: Uuid::now_v7(),
+                id: clock::id(),
                 at: clock::now(),
                 actor: actor.name.clone(),
                 role: actor.role,

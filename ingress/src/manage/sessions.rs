@@ -11,7 +11,6 @@ use penstock_schemas::rfc3339;
 use penstock_schemas::session::{Session, SessionSource};
 use serde_json::json;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// How long a session stays stopped. An agent that ran away has given up by then.
 const STOPPED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -54,7 +53,7 @@ impl Objects {
         until: Option<UnixMicros>,
     ) -> Result<(), ManageError> {
         let event = AuditEvent {
-            id: Uuid::now_v7(),
+            id: clock::id(),
             at: clock::now(),
             actor: actor.name.clone(),
             role: actor.role,

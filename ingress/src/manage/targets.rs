@@ -8,7 +8,6 @@ use penstock_schemas::kind::Kind;
 use penstock_schemas::name::Target;
 use penstock_schemas::pool::Resume;
 use serde_json::json;
-use uuid::Uuid;
 
 impl Objects {
     /// Tells all workers to call a target again, though its provider asked for a pause.
@@ -22,7 +21,7 @@ impl Objects {
             return Err(ManageError::Unknown { kind: Kind::Target, name: target.to_string() });
         }
         let event = AuditEvent {
-            id: Uuid::now_v7(),
+            id: clock::id(),
             at: clock::now(),
             actor: actor.name.clone(),
             role: actor.role,

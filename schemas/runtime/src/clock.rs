@@ -5,9 +5,9 @@
 
 use penstock_schemas::UnixMicros;
 use penstock_schemas::name::{AttemptId, ProcessId, RequestId};
-use std::sync::{LazyLock, PoisonError, RwLock};
+use std::sync::{LazyLock, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use uuid::Uuid;
+use uuid::{ContextV7, Timestamp, Uuid};
 
 /// A difference is caught up with by this part of the time that passes, so that no deadline is skipped and all processes,
 /// which learn of it within seconds of each other, stay within a quarter of a second.
@@ -88,19 +88,45 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// An id that says when it was made, by the common time: UUIDv7. Those of one process are in the order in which they were
+/// made, unless the time was set back.
+pub fn id() -> Uuid {
+    IDS.lock().unwrap_or_else(PoisonError::into_inner).make(now)
+}
+
 /// An id for a request that begins now.
 pub fn request_id() -> RequestId {
-    RequestId(Uuid::now_v7())
+    RequestId(id())
 }
 
 /// An id for an attempt that begins now.
 pub fn attempt_id() -> AttemptId {
-    AttemptId(Uuid::now_v7())
+    AttemptId(id())
 }
 
 /// A name for this process, unique in the cluster.
 pub fn process_id() -> ProcessId {
-    ProcessId::parse(Uuid::now_v7().simple().to_string()).expect("hexadecimal digits are a name")
+    ProcessId::parse(id().simple().to_string()).expect("hexadecimal digits are a name")
+}
+
+static IDS: Mutex<IdMaker> = Mutex::new(IdMaker { order: ContextV7::new(), last: UnixMicros(0) });
+
+struct IdMaker {
+    order: ContextV7,
+    last: UnixMicros,
+}
+
+impl IdMaker {
+    fn make(&mut self, time: impl FnOnce() -> UnixMicros) -> Uuid {
+        let now = time();
+        if now < self.last {
+            // It would stay at the latest time that it has seen.
+            self.order = ContextV7::new();
+        }
+        self.last = now;
+        let nanos = u32::try_from(now.0 % 1_000_000 * 1_000).expect("a second has a billion of them");
+        Uuid::new_v7(Timestamp::from_unix(&self.order, now.0 / 1_000_000, nanos))
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +161,20 @@ mod tests {
         let turned = course.steered(100 * SECOND, -10 * SECOND);
         assert_eq!((turned.offset(100 * SECOND), turned.to), (5 * SECOND, -5 * SECOND));
         assert_eq!(course.steered(100 * SECOND, 3600 * SECOND).offset(100 * SECOND), 3605 * SECOND);
+    }
+
+    #[test]
+    fn ids_say_the_common_time_in_order_and_go_back_with_it() {
+        let mut ids = IdMaker { order: ContextV7::new(), last: UnixMicros(0) };
+        let mut at = |micros: u64| {
+            let id = ids.make(|| UnixMicros(micros));
+            let (seconds, nanos) = id.get_timestamp().map(|made| made.to_unix()).unwrap();
+            (id, seconds * 1_000 + u64::from(nanos / 1_000_000))
+        };
+        let (later, day) = (1_800_086_400_000_000, 86_400_000_000);
+        let (first, second) = (at(later), at(later));
+        assert_eq!((first.1, second.1, first.0 < second.0), (later / 1_000, later / 1_000, true));
+        assert_eq!(at(later - day).1, (later - day) / 1_000);
     }
 
     #[test]

@@ -10,7 +10,6 @@ use penstock_schemas::name::ProjectId;
 use penstock_schemas::place;
 use std::time::Duration;
 use tracing::debug;
-use uuid::Uuid;
 
 /// How long a value lives: as long as OpenAI keeps a response.
 /// Source: <https://platform.openai.com/docs/guides/your-data>.
@@ -185,7 +184,7 @@ impl Kept {
         if value.len() < self.piece {
             return Ok(Some([&[WHOLE], &value[..]].concat().into()));
         }
-        let name = place::version(key, Uuid::now_v7());
+        let name = place::version(key, crate::clock::id());
         let pieces: Vec<Bytes> = value.chunks(self.piece).map(|piece| value.slice_ref(piece)).collect();
         let count = pieces.len();
         let put = async |(at, piece): (usize, Bytes)| {

@@ -33,6 +33,7 @@ impl Bus {
         self.thresholds().await?;
         self.books().await?;
         self.rates().await?;
+        self.day_rates().await?;
         self.leases().await?;
         self.key_value(&self.subjects.directory_bucket()).await?;
         self.native_groups().await?;

@@ -15,6 +15,9 @@ const LEASE_AGE: Duration = Duration::from_secs(120);
 /// How long a rate's book lives that nobody changes: longer than its minute, and than the pause between two renewals.
 const RATE_AGE: Duration = Duration::from_secs(300);
 
+/// The same for the book of a day's rate.
+const DAY_RATE_AGE: Duration = Duration::from_secs(25 * 3_600);
+
 /// Longest wait for an ingress's answer.
 const MORE: Duration = Duration::from_secs(2);
 
@@ -29,6 +32,15 @@ impl Bus {
     pub async fn rates(&self) -> Result<Bucket<Book>, BusError> {
         let name = self.subjects.rates_bucket();
         Ok(Bucket::of(self, self.key_value_for(&name, RATE_AGE).await?))
+    }
+
+    /// The books of rates of a day: gone soon after the day that they are for.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn day_rates(&self) -> Result<Bucket<Book>, BusError> {
+        let name = self.subjects.day_rates_bucket();
+        Ok(Bucket::of(self, self.key_value_for(&name, DAY_RATE_AGE).await?))
     }
 
     /// The leases that live, by their ids.

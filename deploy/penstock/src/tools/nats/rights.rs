@@ -160,6 +160,7 @@ fn rights_of_ingress(names: &Subjects) -> Rights {
         names.files_bucket(),
         names.books_bucket(),
         names.rates_bucket(),
+        names.day_rates_bucket(),
         names.leases_bucket(),
     ];
     let values = [names.models_bucket(), names.native_groups_bucket()];

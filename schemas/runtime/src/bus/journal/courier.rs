@@ -54,7 +54,7 @@ struct Published {
 
 impl Message {
     fn new(lines: Vec<Bytes>) -> Self {
-        Self { id: Uuid::now_v7(), lines }
+        Self { id: clock::id(), lines }
     }
 
     fn payload(&self) -> Bytes {
