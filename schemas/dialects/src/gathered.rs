@@ -22,15 +22,14 @@ pub(crate) fn read(
     if wanted.operation != Operation::Chat || !is_stream(body) {
         return Ok(None);
     }
-    let events = events(body);
     let mut reader = format.stream(Wanted { delivery: Delivery::StreamWithUsage, ..wanted });
     let mut chunks = Vec::new();
-    for event in &events {
+    for event in &events(body) {
         add(reader.read(event)?, &mut chunks);
     }
     chunks.extend_from_slice(&reader.finish()?);
     let bytes = match wanted.form {
-        Form::Own => own(&events).map(|answer| Bytes::from(answer.to_string())).ok_or_else(broken)?,
+        Form::Own => own(&events(&chunks)).map(|answer| Bytes::from(answer.to_string())).ok_or_else(broken)?,
         Form::Agnostic => completion_of(&chunks)?,
     };
     Ok(Some(Whole { bytes, observed: reader.observed().clone() }))

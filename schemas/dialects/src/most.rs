@@ -104,7 +104,9 @@ mod tests {
         assert_eq!(read(Dialect::Openai, Form::Own, without_ids), (CALLS, calls.clone()));
         assert_eq!(read(Dialect::Cohere, Form::Agnostic, cohere), (CALLS, calls.clone()));
         assert_eq!(read(Dialect::Anthropic, Form::Agnostic, closed), (2 * CALLS, calls));
-        assert_eq!(read(Dialect::Anthropic, Form::Agnostic, block("thinking")), (BLOCKS, too_many_blocks().message));
+        for form in [Form::Own, Form::Agnostic] {
+            assert_eq!(read(Dialect::Anthropic, form, block("tool_use")), (BLOCKS, too_many_blocks().message));
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Answers as servers that copy OpenAI really give them, one line of `recorded/answers.jsonl` each, with who reported it: a
-//! client of OpenAI's dialect reads each as if OpenAI had written it, member by member. What has no clock here (an answer's id,
-//! its time, its model where there is none) is added by the worker.
-//! Source of what is right: <https://platform.openai.com/docs/api-reference>, as the types of openai-python have it.
+//! Answers as servers that copy OpenAI, Anthropic or Google really give them, one line of a table each, with who reported it: a
+//! client of the dialect reads each as if its maker had written it, member by member, and a client of OpenAI's reads what it is
+//! translated to. What has no clock here (an answer's id, its time, its model where there is none) is added by the worker.
+//! Sources of what is right: <https://platform.openai.com/docs/api-reference>, as the types of openai-python have it, and what
+//! the modules of the other dialects name.
 
 use crate::format_of;
 use crate::provider::{Form, Step, Wanted};
@@ -13,7 +14,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use strict::check;
 
+mod google;
 mod joined;
+mod messages;
 mod strict;
 
 /// One line of the table.
@@ -31,8 +34,12 @@ struct Recorded {
     asks_usage: bool,
     /// What must stand where, in the whole answer or in what a stream comes to.
     is: Map<String, Value>,
+    /// The same of the translation to OpenAI's, where the dialect is another.
+    chat: Option<Map<String, Value>>,
     /// Words of the failure, where it is one.
     fails: Option<String>,
+    /// The same, where only the translation is one.
+    chat_fails: Option<String>,
 }
 
 impl Recorded {
@@ -41,6 +48,8 @@ impl Recorded {
             "embeddings" => (Dialect::Openai, Operation::Embeddings),
             "images" => (Dialect::Openai, Operation::Images),
             "responses" => (Dialect::Responses, Operation::Chat),
+            "messages" => (Dialect::Anthropic, Operation::Chat),
+            "google" => (Dialect::Google, Operation::Chat),
             _ => (Dialect::Openai, Operation::Chat),
         };
         let delivery = match (&self.stream, self.asks_usage) {
@@ -51,19 +60,22 @@ impl Recorded {
         (dialect, Wanted { operation, form, delivery })
     }
 
-    /// The pieces that a client reads.
-    fn read(&self, form: Form) -> Result<Vec<Value>, Failure> {
+    /// What a client reads.
+    fn read(&self, form: Form) -> Result<Bytes, Failure> {
         let (dialect, wanted) = self.wanted(form);
         let format = format_of(dialect);
         if let Some(whole) = &self.whole {
-            let whole = format.read_whole(wanted, &Bytes::from(whole.to_string()))?;
-            return Ok(vec![serde_json::from_slice(&whole.bytes).expect("it is JSON")]);
+            return Ok(format.read_whole(wanted, &Bytes::from(whole.to_string()))?.bytes);
         }
         let mut reader = format.stream(wanted);
         let mut parser = sse::Parser::new(1 << 20);
         for event in self.stream.iter().flatten() {
             match event {
                 Value::String(raw) => parser.push(raw.as_bytes()),
+                data if dialect == Dialect::Anthropic => {
+                    parser.push(format!("event: {}\n", data["type"].as_str().unwrap_or_default()).as_bytes());
+                    parser.push(format!("data: {data}\n\n").as_bytes());
+                }
                 data => parser.push(format!("data: {data}\n\n").as_bytes()),
             }
         }
@@ -75,31 +87,49 @@ impl Recorded {
         while let Some(event) = parser.next_event().expect("it is short") {
             take(reader.read(&event)?);
         }
+        if let Some(event) = parser.finish().expect("it is short") {
+            take(reader.read(&event)?);
+        }
         take(Step::Hold(reader.finish()?));
-        Ok(chunks(&out))
+        Ok(out.into())
     }
 
     /// What is wrong with what a client reads.
     fn faults(&self, form: Form) -> Vec<String> {
-        let read = match (self.read(form), &self.fails) {
+        let words = self.fails.as_ref().or(self.chat_fails.as_ref().filter(|_| form == Form::Agnostic));
+        let read = match (self.read(form), words) {
             (Ok(read), None) => read,
             (Ok(_), Some(words)) => return vec![format!("it is no failure with {words}")],
             (Err(failure), Some(words)) if failure.message.contains(words) => return Vec::new(),
             (Err(failure), _) => return vec![format!("{:?}: {}", failure.kind, failure.message)],
         };
-        let (is_own, is_chat) = (form == Form::Own, self.op.is_empty());
-        let op = if is_own { self.op.as_str() } else { "" };
-        let checked = read.iter().filter(|_| is_own || is_chat);
-        let mut faults: Vec<String> = checked.flat_map(|piece| check(op, self.stream.is_some(), piece)).collect();
-        let whole = if self.stream.is_some() { joined::whole(op, &read) } else { read[0].clone() };
-        for (place, value) in self.is.iter().filter(|_| is_own || is_chat) {
-            let found = whole.pointer(place).cloned().unwrap_or_default();
+        let is_own = form == Form::Own;
+        let is_stream = self.stream.is_some();
+        let (mut faults, answer) = match (self.op.as_str(), form) {
+            ("messages", Form::Own) => messages::read(&read, is_stream),
+            ("google", Form::Own) => google::read(&read, is_stream),
+            ("messages" | "google", Form::Agnostic) => as_openais("", &read, is_stream),
+            (op, Form::Own) => as_openais(op, &read, is_stream),
+            ("", Form::Agnostic) => as_openais("", &read, is_stream),
+            (_, Form::Agnostic) => return Vec::new(),
+        };
+        let wanted = self.chat.as_ref().filter(|_| !is_own).unwrap_or(&self.is);
+        for (place, value) in wanted {
+            let found = answer.pointer(place).cloned().unwrap_or_default();
             if found != *value && (is_own || place != "/id") {
                 faults.push(format!("{place} is {found}, not {value}"));
             }
         }
         faults
     }
+}
+
+/// What is wrong with an answer in OpenAI's dialect, and what it comes to.
+fn as_openais(op: &str, read: &[u8], is_stream: bool) -> (Vec<String>, Value) {
+    let pieces = if is_stream { chunks(read) } else { vec![serde_json::from_slice(read).expect("it is JSON")] };
+    let faults = pieces.iter().flat_map(|piece| check(op, is_stream, piece)).collect();
+    let whole = if is_stream { joined::whole(op, &pieces) } else { pieces.into_iter().next().unwrap_or_default() };
+    (faults, whole)
 }
 
 /// The data of events, as openai-python reads them: every event that is more than comments has JSON in it.
@@ -121,11 +151,11 @@ fn chunks(stream: &[u8]) -> Vec<Value> {
     chunks
 }
 
-#[test]
-fn a_client_of_openais_reads_what_a_copy_wrote_as_if_openai_had() {
+/// What is wrong with the answers of a table.
+fn check_all(table: &str) {
     let mut faults = Vec::new();
     let (mut lines, mut wrong) = (0, 0);
-    for line in include_str!("recorded/answers.jsonl").lines() {
+    for line in table.lines() {
         let recorded: Recorded = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         lines += 1;
         let before = faults.len();
@@ -140,4 +170,14 @@ fn a_client_of_openais_reads_what_a_copy_wrote_as_if_openai_had() {
         wrong += usize::from(faults.len() > before);
     }
     assert!(faults.is_empty(), "{wrong} of {lines} are wrong:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn a_client_of_openais_reads_what_a_copy_wrote_as_if_openai_had() {
+    check_all(include_str!("recorded/answers.jsonl"));
+}
+
+#[test]
+fn a_client_of_anthropics_or_googles_reads_what_a_copy_wrote_as_if_they_had_and_one_of_openais_its_translation() {
+    check_all(include_str!("recorded/messages.jsonl"));
 }

@@ -5,7 +5,7 @@ use super::usage::Counts;
 use crate::provider::Observed;
 use penstock_schemas::chat::{Issuer, ReasoningDetail};
 use penstock_schemas::failure::{Failure, FailureKind};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -19,20 +19,43 @@ pub(super) const ANSWER_TOOL: &str = "structured_answer__";
 pub(super) struct Message<'a> {
     #[serde(rename = "type")]
     pub(super) kind: Option<Value>,
+    pub(super) role: Option<Value>,
     pub(super) id: Option<Value>,
     pub(super) model: Option<Value>,
     #[serde(borrow)]
     pub(super) content: Option<Vec<&'a RawValue>>,
     pub(super) stop_reason: Option<Value>,
+    #[serde(default, deserialize_with = "even_null")]
     pub(super) stop_sequence: Option<Value>,
     pub(super) stop_details: Option<Value>,
     pub(super) usage: Option<Value>,
 }
 
+/// Tells a member that is null from one that is missing.
+pub(super) fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// What a `content_block_delta` or a `message_delta` adds.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Added {
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+    pub(super) text: Option<String>,
+    pub(super) thinking: Option<String>,
+    pub(super) signature: Option<String>,
+    pub(super) partial_json: Option<String>,
+    pub(super) citation: Option<Value>,
+    pub(super) stop_reason: Option<Value>,
+    #[serde(default, deserialize_with = "even_null")]
+    pub(super) stop_sequence: Option<Value>,
+    pub(super) stop_details: Option<Value>,
+}
+
 /// A block of an answer, whole or as it begins in a stream.
 #[derive(Debug, Deserialize)]
 pub(super) struct Block<'a> {
-    #[serde(rename = "type")]
+    #[serde(default, rename = "type")]
     pub(super) kind: String,
     pub(super) text: Option<String>,
     pub(super) citations: Option<Vec<Value>>,
@@ -122,9 +145,10 @@ impl Stop {
         Self { reason: word, extra, refusal }
     }
 
-    /// With the word for an answer whose only call was the answer itself.
-    pub(super) fn unless_called(mut self, has_answer: bool, calls: u32) -> Self {
-        if has_answer && calls == 0 && self.reason == "tool_calls" {
+    /// With the word for an answer that calls nothing: its only call was the answer itself, or there was none.
+    /// Source: <https://github.com/earendil-works/pi/issues/9681>.
+    pub(super) fn unless_called(mut self, calls: u32) -> Self {
+        if calls == 0 && self.reason == "tool_calls" {
             self.reason = "stop";
         }
         self

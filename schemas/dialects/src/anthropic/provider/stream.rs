@@ -1,10 +1,11 @@
 //! Reads a stream event by event, and passes it on as it is for a caller of the same dialect.
 //! Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 
-use super::answer::{Block, Message, Stop, read, text};
+use super::answer::{Added, Block, Message, Stop, read, text};
+use super::order::Order;
 use super::usage::Counts;
 use super::{errors, other_way};
-use crate::openai::provider::other_way::read_all;
+use crate::openai::provider::other_way::{comment, read_all};
 use crate::provider::{Observed, Step, StreamReader};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -23,7 +24,7 @@ const DONE: &[u8] = b"[DONE]";
 #[derive(Debug, Deserialize)]
 pub(super) struct Event<'a> {
     #[serde(rename = "type")]
-    pub(super) kind: String,
+    pub(super) kind: Option<String>,
     #[serde(borrow)]
     pub(super) message: Option<Message<'a>>,
     #[serde(borrow)]
@@ -32,21 +33,40 @@ pub(super) struct Event<'a> {
     #[serde(borrow)]
     pub(super) delta: Option<&'a RawValue>,
     pub(super) usage: Option<Value>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
-/// What a `content_block_delta` or a `message_delta` adds.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Added {
-    #[serde(rename = "type")]
-    pub(super) kind: Option<String>,
-    pub(super) text: Option<String>,
-    pub(super) thinking: Option<String>,
-    pub(super) signature: Option<String>,
-    pub(super) partial_json: Option<String>,
-    pub(super) citation: Option<Value>,
-    pub(super) stop_reason: Option<Value>,
-    pub(super) stop_sequence: Option<Value>,
-    pub(super) stop_details: Option<Value>,
+/// An event, read once.
+#[derive(Debug)]
+pub(super) struct Seen<'a> {
+    /// What its data say that it is, or else its name.
+    pub(super) kind: String,
+    pub(super) event: Event<'a>,
+    /// The block of a `content_block_start`.
+    pub(super) block: Option<Block<'a>>,
+    /// What a `content_block_delta` or a `message_delta` adds.
+    pub(super) added: Added,
+}
+
+impl<'a> Seen<'a> {
+    /// Reads an event.
+    ///
+    /// # Errors
+    /// When it is an error, or no event.
+    pub(super) fn of(event: &'a sse::Event) -> Result<Self, Failure> {
+        let read_event: Event<'_> = read(&event.data)?;
+        let name = || event.event.as_deref().map(|name| String::from_utf8_lossy(name).into_owned());
+        let kind = read_event.kind.clone().or_else(name).unwrap_or_default();
+        if kind == "error" || (kind.is_empty() && read_event.error.is_some()) {
+            return Err(errors::within(&read(&event.data)?));
+        }
+        let block = read_event.content_block.filter(|_| kind == "content_block_start");
+        let block = block.map(|block| read(block.get().as_bytes())).transpose()?;
+        let delta = read_event.delta.filter(|_| matches!(kind.as_str(), "content_block_delta" | "message_delta"));
+        let added = delta.map_or_else(|| Ok(Added::default()), |delta| read(delta.get().as_bytes()))?;
+        Ok(Self { kind, event: read_event, block, added })
+    }
 }
 
 /// What is known of one stream, in whichever form it goes on.
@@ -61,38 +81,49 @@ pub(super) struct Known {
 
 impl Known {
     /// The event, unless there is none in it or the stream is over.
-    pub(super) fn event<'a>(&self, event: &'a sse::Event) -> Result<Option<Event<'a>>, Failure> {
+    pub(super) fn see<'a>(&self, event: &'a sse::Event) -> Result<Option<Seen<'a>>, Failure> {
         if event.data.is_empty() || self.is_done || event.data.trim_ascii() == DONE {
             return Ok(None);
         }
         if event.event.as_deref() == Some(b"error") {
             return Err(errors::within(&read(&event.data)?));
         }
-        let read_event: Event<'_> = read(&event.data)?;
-        match read_event.kind.as_str() {
-            "error" => Err(errors::within(&read(&event.data)?)),
-            _ => Ok(Some(read_event)),
+        match Seen::of(event) {
+            Err(_) if self.has_stopped => Ok(None), // the last word, cut short
+            seen => seen.map(Some),
         }
     }
 
-    pub(super) fn start(&mut self, message: Option<&Message<'_>>) {
-        if let Some(message) = message {
-            message.observe(&mut self.counts, &mut self.observed);
+    /// Notes what the provider says of its answer.
+    pub(super) fn observe(&mut self, seen: &Seen<'_>) {
+        match seen.kind.as_str() {
+            "message_start" => {
+                if let Some(message) = &seen.event.message {
+                    message.observe(&mut self.counts, &mut self.observed);
+                }
+            }
+            "content_block_start" => {
+                if let Some(block) = &seen.block {
+                    block.note_tool(&mut self.observed);
+                }
+            }
+            "message_delta" => {
+                if let Some(usage) = &seen.event.usage {
+                    self.counts.note(usage);
+                    self.counts.observe(&mut self.observed);
+                }
+                self.observed.finish_reason =
+                    text(seen.added.stop_reason.as_ref()).or_else(|| self.observed.finish_reason.take());
+            }
+            _ => {}
         }
     }
 
-    /// Notes a `message_delta`; why the answer ended, once it says so.
-    pub(super) fn delta(&mut self, event: &Event<'_>) -> Result<Option<Stop>, Failure> {
-        if let Some(usage) = &event.usage {
-            self.counts.note(usage);
-            self.counts.observe(&mut self.observed);
-        }
-        let added = added(event)?;
-        let Some(reason) = text(added.stop_reason.as_ref()) else { return Ok(None) };
-        let stop = Stop::of(&reason, added.stop_sequence.as_ref(), added.stop_details.as_ref());
-        self.observed.finish_reason = Some(reason);
+    /// Why the answer ended, once a `message_delta` says so.
+    pub(super) fn stop(&mut self, added: &Added) -> Option<Stop> {
+        let reason = text(added.stop_reason.as_ref())?;
         self.has_stopped = true;
-        Ok(Some(stop))
+        Some(Stop::of(&reason, added.stop_sequence.as_ref(), added.stop_details.as_ref()))
     }
 
     /// Whether the stream is complete.
@@ -106,8 +137,27 @@ impl Known {
     }
 }
 
-pub(super) fn added(event: &Event<'_>) -> Result<Added, Failure> {
-    event.delta.map_or_else(|| Ok(Added::default()), |delta| read(delta.get().as_bytes()))
+/// Passes on the events that stand in the place of one.
+///
+/// # Errors
+/// Those of `pass`.
+pub(super) fn pass_all(
+    events: &[sse::Event],
+    mut pass: impl FnMut(Seen<'_>, Bytes) -> Result<Step, Failure>,
+) -> Result<Step, Failure> {
+    let (mut out, mut has_content) = (Vec::new(), false);
+    for event in events {
+        let step = pass(Seen::of(event)?, event.raw.clone())?;
+        has_content |= matches!(step, Step::Content(_));
+        if let Step::Hold(bytes) | Step::Content(bytes) = step {
+            out.extend_from_slice(&bytes);
+        }
+    }
+    Ok(match (has_content, out.is_empty()) {
+        (true, _) => Step::Content(out.into()),
+        (false, true) => Step::Hide,
+        (false, false) => Step::Hold(out.into()),
+    })
 }
 
 /// An answer in one piece as the events of a stream, where it is one; `None` where the event is no such answer.
@@ -134,49 +184,27 @@ fn not_a_stream(body: &[u8]) -> Failure {
     }
 }
 
-/// Passes a stream on as it is.
+/// Passes a stream on as it is, save for what strict clients cannot read.
 #[derive(Debug, Default)]
 pub(super) struct Passing {
     known: Known,
+    order: Order,
     has_pinged: bool,
 }
 
-impl StreamReader for Passing {
-    fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
-        if let Some(events) = whole(event)? {
-            return read_all(self, &events);
-        }
-        let raw = event.raw.clone();
-        if self.known.has_content && event.event.as_deref() == Some(b"content_block_delta") {
-            return Ok(Step::Content(raw));
-        }
-        if event.data.trim_ascii() == DONE {
-            return Ok(Step::Hide);
-        }
-        let Some(read_event) = self.known.event(event)? else {
-            // Comments keep a connection alive. Before the first content they must not pile up.
-            return Ok(if self.known.has_content && !self.known.is_done { Step::Hold(raw) } else { Step::Hide });
-        };
-        let has_content = match read_event.kind.as_str() {
-            "message_start" => {
-                self.known.start(read_event.message.as_ref());
-                false
-            }
+impl Passing {
+    fn pass(&mut self, seen: &Seen<'_>, raw: Bytes) -> Result<Step, Failure> {
+        let has_content = match seen.kind.as_str() {
             "ping" if !self.known.has_content && std::mem::replace(&mut self.has_pinged, true) => {
                 return Ok(Step::Hide);
             }
             // An empty text or thought is no content yet.
-            "content_block_start" => match read_event.content_block {
-                None => false,
-                Some(block) => {
-                    let block: Block<'_> = read(block.get().as_bytes())?;
-                    block.note_tool(&mut self.known.observed);
-                    !matches!(block.kind.as_str(), "text" | "thinking")
-                        || block.text.is_some_and(|text| !text.is_empty())
-                }
-            },
+            "content_block_start" => seen.block.as_ref().is_some_and(|block| {
+                !matches!(block.kind.as_str(), "text" | "thinking")
+                    || block.text.as_ref().is_some_and(|text| !text.is_empty())
+            }),
             "content_block_delta" => true,
-            "message_delta" => self.known.delta(&read_event)?.is_some(),
+            "message_delta" => self.known.stop(&seen.added).is_some(),
             "message_stop" => {
                 self.known.finish()?;
                 self.known.is_done = true;
@@ -186,6 +214,27 @@ impl StreamReader for Passing {
         };
         self.known.has_content |= has_content;
         Ok(if has_content { Step::Content(raw) } else { Step::Hold(raw) })
+    }
+}
+
+impl StreamReader for Passing {
+    fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
+        if let Some(events) = whole(event)? {
+            return read_all(self, &events);
+        }
+        if self.known.has_content && self.order.is_plain(event) {
+            return Ok(Step::Content(event.raw.clone()));
+        }
+        let Some(seen) = self.known.see(event)? else {
+            // Comments keep a connection alive. Before the first content they must not pile up.
+            let is_passed = self.known.has_content && !self.known.is_done && comment(&event.raw).is_some();
+            return Ok(if is_passed { Step::Hold(event.raw.clone()) } else { Step::Hide });
+        };
+        self.known.observe(&seen);
+        match self.order.mend(event, &seen)? {
+            None => self.pass(&seen, event.raw.clone()),
+            Some(events) => pass_all(&events, |seen, raw| self.pass(&seen, raw)),
+        }
     }
 
     fn is_done(&self) -> bool {

@@ -1,8 +1,9 @@
 //! Turns a stream into agnostic chunks: blocks become pieces of text, of reasoning and of calls, each call with an index of
 //! its own. Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 
-use super::answer::{ANSWER_TOOL, Block, Stop, annotation, hidden_thought, read, thought};
-use super::stream::{Event, Known, added, whole};
+use super::answer::{ANSWER_TOOL, Added, Block, Stop, annotation, hidden_thought, thought};
+use super::order::Order;
+use super::stream::{Known, Seen, pass_all, whole};
 use crate::most;
 use crate::openai::provider::other_way::read_all;
 use crate::provider::{Observed, Step, StreamReader};
@@ -22,8 +23,8 @@ enum Lane {
     Text,
     /// Its place among the reasoning's pieces.
     Thought(u32),
-    /// Its place among the calls, whether any arguments came, and what came with its beginning.
-    Call(u32, bool, String),
+    /// Its place among the calls, and whether any arguments came.
+    Call(u32, bool),
     /// The answer itself, as a tool's arguments.
     Answer,
     /// Nothing that a caller of another dialect could understand.
@@ -36,11 +37,12 @@ enum Lane {
 pub(super) struct Translating {
     delivery: Delivery,
     known: Known,
+    order: Order,
     /// The blocks under way, by their index: one at a time by the book.
     lanes: Vec<(u64, Lane)>,
     thoughts: u32,
     calls: u32,
-    has_answer: bool,
+    has_ended: bool,
     /// The text's length so far, in characters; and where the current block's begins.
     length: usize,
     block_start: usize,
@@ -51,10 +53,11 @@ impl Translating {
         Self {
             delivery,
             known: Known::default(),
+            order: Order::default(),
             lanes: Vec::new(),
             thoughts: 0,
             calls: 0,
-            has_answer: false,
+            has_ended: false,
             length: 0,
             block_start: 0,
         }
@@ -85,11 +88,8 @@ impl Translating {
         self.lanes.iter().find(|(at, _)| *at == index).map(|(_, lane)| lane.clone()).unwrap_or_default()
     }
 
-    fn begin(&mut self, event: &Event<'_>) -> Result<Step, Failure> {
-        let Some(block) = event.content_block else { return Ok(Step::Hide) };
-        let block: Block<'_> = read(block.get().as_bytes())?;
-        block.note_tool(&mut self.known.observed);
-        let index = event.index.unwrap_or(0);
+    fn begin(&mut self, index: Option<u64>, block: Block<'_>) -> Result<Step, Failure> {
+        let index = index.unwrap_or(0);
         self.make_room(index)?;
         let (lane, delta) = match block.kind.as_str() {
             "text" => {
@@ -113,15 +113,13 @@ impl Translating {
                 (Lane::Hidden, Some(reasoning(None, detail)))
             }
             "tool_use" if block.name.as_deref().is_some_and(|name| name.starts_with(ANSWER_TOOL)) => {
-                self.has_answer = true;
                 (Lane::Answer, None)
             }
             "tool_use" if self.calls as usize >= most::CALLS => return Err(most::too_many_calls()),
             "tool_use" => {
                 let at = self.calls;
                 self.calls += 1;
-                let input = block.input.map_or("{}", |input| input.get()).to_owned();
-                (Lane::Call(at, false, input), Some(call(at, block.id, block.name, "")))
+                (Lane::Call(at, false), Some(call(at, block.id, block.name, "")))
             }
             _ => (Lane::Hidden, None),
         };
@@ -140,16 +138,15 @@ impl Translating {
         self.thoughts - 1
     }
 
-    fn add(&mut self, event: &Event<'_>) -> Result<Step, Failure> {
-        let added = added(event)?;
-        let delta = match (self.lane(event.index), added.kind.as_deref()) {
+    fn add(&mut self, index: Option<u64>, added: Added) -> Step {
+        let delta = match (self.lane(index), added.kind.as_deref()) {
             (Lane::Text, Some("text_delta")) => {
                 let text = added.text.unwrap_or_default();
                 self.length += text.chars().count();
                 Delta { content: Some(text), ..Delta::default() }
             }
             (Lane::Text, Some("citations_delta")) => {
-                let Some(citation) = added.citation else { return Ok(Step::Hide) };
+                let Some(citation) = added.citation else { return Step::Hide };
                 let annotation = annotation(&citation, (self.block_start, self.length));
                 let extra = Map::from_iter([("annotations".to_owned(), Value::Array(vec![annotation]))]);
                 Delta { extra, ..Delta::default() }
@@ -157,40 +154,40 @@ impl Translating {
             (Lane::Thought(at), Some("thinking_delta")) => thinking(at, added.thinking.unwrap_or_default()),
             (Lane::Thought(at), Some("signature_delta")) => reasoning(None, thought(at, None, added.signature)),
             (Lane::Call(at, ..), Some("input_json_delta")) => {
-                let Some(json) = added.partial_json.filter(|json| !json.is_empty()) else { return Ok(Step::Hide) };
-                self.note_arguments(event.index);
+                let Some(json) = added.partial_json.filter(|json| !json.is_empty()) else { return Step::Hide };
+                self.note_arguments(index);
                 call(at, None, None, &json)
             }
             (Lane::Answer, Some("input_json_delta")) => {
                 Delta { content: Some(added.partial_json.unwrap_or_default()), ..Delta::default() }
             }
-            _ => return Ok(Step::Hide),
+            _ => return Step::Hide,
         };
-        Ok(self.content(delta))
+        self.content(delta)
     }
 
     fn note_arguments(&mut self, index: Option<u64>) {
         let lane = self.lanes.iter_mut().find(|(at, _)| Some(*at) == index);
-        if let Some((_, Lane::Call(_, has_arguments, _))) = lane {
+        if let Some((_, Lane::Call(_, has_arguments))) = lane {
             *has_arguments = true;
         }
     }
 
-    /// A call without arguments, or with all of them at its beginning, gets them at its end.
-    fn close(&mut self, event: &Event<'_>) -> Step {
-        let lane = self.lane(event.index);
-        self.lanes.retain(|(at, _)| Some(*at) != event.index);
+    /// A call without arguments has an empty object of them.
+    fn close(&mut self, index: Option<u64>) -> Step {
+        let lane = self.lane(index);
+        self.lanes.retain(|(at, _)| Some(*at) != index);
         match lane {
-            Lane::Call(at, false, input) => {
-                let delta = call(at, None, None, &input);
-                self.content(delta)
-            }
+            Lane::Call(at, false) => self.content(call(at, None, None, "{}")),
             _ => Step::Hide,
         }
     }
 
     fn end(&mut self, stop: Stop) -> Step {
-        let stop = stop.unless_called(self.has_answer, self.calls);
+        if std::mem::replace(&mut self.has_ended, true) {
+            return Step::Hide; // said again
+        }
+        let stop = stop.unless_called(self.calls);
         let mut out = Vec::new();
         if let Some(refusal) = stop.refusal {
             out.extend(self.bytes(Delta { refusal: Some(refusal), ..Delta::default() }));
@@ -200,6 +197,26 @@ impl Translating {
         out.extend(event(&self.chunk(vec![last])));
         self.known.has_content = true;
         Step::Content(out.into())
+    }
+
+    fn pass(&mut self, seen: Seen<'_>) -> Result<Step, Failure> {
+        let index = seen.event.index;
+        match (seen.kind.as_str(), seen.block) {
+            ("message_start", _) => {
+                let role = Some("assistant".to_owned());
+                Ok(Step::Hold(self.bytes(Delta { role, ..Delta::default() }).into()))
+            }
+            ("content_block_start", Some(block)) => self.begin(index, block),
+            ("content_block_delta", _) => Ok(self.add(index, seen.added)),
+            ("content_block_stop", _) => Ok(self.close(index)),
+            ("message_delta", _) => Ok(self.known.stop(&seen.added).map_or(Step::Hide, |stop| self.end(stop))),
+            ("message_stop", _) => {
+                self.known.finish()?;
+                self.known.is_done = true;
+                Ok(Step::Hide)
+            }
+            _ => Ok(Step::Hide),
+        }
     }
 
     fn closing(&self) -> Bytes {
@@ -219,23 +236,14 @@ impl StreamReader for Translating {
         if let Some(events) = whole(event)? {
             return read_all(self, &events);
         }
-        let Some(event) = self.known.event(event)? else { return Ok(Step::Hide) };
-        match event.kind.as_str() {
-            "message_start" => {
-                self.known.start(event.message.as_ref());
-                let role = Some("assistant".to_owned());
-                Ok(Step::Hold(self.bytes(Delta { role, ..Delta::default() }).into()))
-            }
-            "content_block_start" => self.begin(&event),
-            "content_block_delta" => self.add(&event),
-            "content_block_stop" => Ok(self.close(&event)),
-            "message_delta" => Ok(self.known.delta(&event)?.map_or(Step::Hide, |stop| self.end(stop))),
-            "message_stop" => {
-                self.known.finish()?;
-                self.known.is_done = true;
-                Ok(Step::Hide)
-            }
-            _ => Ok(Step::Hide),
+        let Some(seen) = self.known.see(event)? else { return Ok(Step::Hide) };
+        self.known.observe(&seen);
+        if self.order.is_plain(event) {
+            return self.pass(seen);
+        }
+        match self.order.mend(event, &seen)? {
+            None => self.pass(seen),
+            Some(events) => pass_all(&events, |seen, _| self.pass(seen)),
         }
     }
 

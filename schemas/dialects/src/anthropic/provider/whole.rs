@@ -1,8 +1,8 @@
 //! Reads an answer that came in one piece: as it is for a caller of the same dialect, else in the agnostic form.
 
 use super::answer::{ANSWER_TOOL, Block, Message, Stop, annotation, hidden_thought, read, text, thought};
-use super::errors;
 use super::usage::Counts;
+use super::{errors, odd, other_dialect};
 use crate::provider::{Form, Observed, Wanted, Whole};
 use crate::thought_order;
 use bytes::Bytes;
@@ -28,31 +28,43 @@ pub(super) fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>
     if message.kind.as_ref().is_some_and(|kind| kind == "error") {
         return Err(errors::within(&read(body)?));
     }
-    let Some(content) = &message.content else {
+    if let Some(whole) = other_dialect::read(wanted, &message, body) {
+        return whole;
+    }
+    // Without content but with an end, it is an answer that says nothing.
+    if message.content.is_none() && text(message.stop_reason.as_ref()).is_none() {
         return Err(match read::<Value>(body)? {
             error if error.get("error").is_some() => errors::within(&error),
             _ => Failure::provider(FailureKind::Broken, "the provider's answer holds no content"),
         });
-    };
+    }
+    let content = message.content.as_deref().unwrap_or_default();
     let mut observed = Observed::default();
     message.observe(&mut Counts::default(), &mut observed);
+    let mut has_called = false;
     for block in content.iter().filter(|block| memmem::find(block.get().as_bytes(), b"\"tool_use\"").is_some()) {
         // A block that cannot be read is no failure to a caller of the same dialect.
         if let Ok(block) = read::<Block<'_>>(block.get().as_bytes()) {
             block.note_tool(&mut observed);
+            has_called |= block.kind == "tool_use";
         }
     }
-    let bytes = match wanted.form {
-        Form::Own => body.clone(),
-        Form::Agnostic => {
-            let mut said = Saying::default();
-            for block in content {
-                said.add(read(block.get().as_bytes())?);
-            }
-            said.finish(&message, &observed)?
-        }
+    let bytes = match (odd::whole(&message, body, has_called), wanted.form) {
+        (None, Form::Own) => body.clone(),
+        (None, Form::Agnostic) => agnostic(&message, &observed)?,
+        (Some(spelt), Form::Own) => spelt.into(),
+        (Some(spelt), Form::Agnostic) => agnostic(&read(&spelt)?, &observed)?,
     };
     Ok(Whole { bytes, observed })
+}
+
+/// The message in the agnostic form.
+fn agnostic(message: &Message<'_>, observed: &Observed) -> Result<Bytes, Failure> {
+    let mut said = Saying::default();
+    for block in message.content.iter().flatten() {
+        said.add(read(block.get().as_bytes())?);
+    }
+    said.finish(message, observed)
 }
 
 /// What an answer that is none says of itself.
@@ -89,7 +101,6 @@ struct Saying {
     reasoning: String,
     details: Vec<ReasoningDetail>,
     calls: Vec<ToolCall>,
-    has_answer: bool,
 }
 
 impl Saying {
@@ -106,7 +117,6 @@ impl Saying {
             "tool_use" => {
                 let arguments = block.input.map_or("{}", |input| input.get());
                 if block.name.as_deref().is_some_and(|name| name.starts_with(ANSWER_TOOL)) {
-                    self.has_answer = true;
                     self.add_text(arguments, Vec::new());
                 } else {
                     self.add_call(block.id, block.name, arguments);
@@ -143,7 +153,7 @@ impl Saying {
         let reason = text(message.stop_reason.as_ref()).unwrap_or_default();
         let calls = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
         let stop = Stop::of(&reason, message.stop_sequence.as_ref(), message.stop_details.as_ref());
-        let stop = stop.unless_called(self.has_answer, calls);
+        let stop = stop.unless_called(calls);
         let mut extra = Map::new();
         if !self.annotations.is_empty() {
             extra.insert("annotations".to_owned(), self.annotations.into());

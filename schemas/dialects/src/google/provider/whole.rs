@@ -3,6 +3,7 @@
 use super::answer::{Answer, Candidate};
 use super::chunks::{CallIdSource, Turn};
 use super::{annotations, errors};
+use crate::json::{RawObject, items};
 use crate::provider::{Form, Observed, Whole};
 use bytes::Bytes;
 use penstock_schemas::chat::{Choice, Completion, CompletionUsage, Content, Message};
@@ -24,7 +25,9 @@ pub(super) fn read(form: Form, body: &Bytes) -> Result<Whole, Failure> {
         if answer.candidates().is_empty() && answer.blocked().is_none() {
             return Err(nothing());
         }
-        return Ok(Whole { bytes: body.clone(), observed });
+        let is_cut = |candidate: &Candidate| candidate.finish_reason.as_deref().is_none_or(str::is_empty);
+        let ended = answer.candidates().iter().any(is_cut).then(|| with_reasons(body)).flatten();
+        return Ok(Whole { bytes: ended.unwrap_or_else(|| body.clone()), observed });
     }
     if answer.candidates().is_empty() {
         return Err(answer.refusal().unwrap_or_else(nothing));
@@ -45,6 +48,22 @@ pub(super) fn read(form: Form, body: &Bytes) -> Result<Whole, Failure> {
     };
     let bytes = serde_json::to_vec(&completion).expect("an answer has a JSON form").into();
     Ok(Whole { bytes, observed })
+}
+
+/// The answer with a reason to stop in each candidate: strict clients wait for one, which proxies leave out.
+/// Source: <https://github.com/router-for-me/CLIProxyAPI/pull/5230>.
+fn with_reasons(body: &Bytes) -> Option<Bytes> {
+    let mut answer = RawObject::read(body).ok()?;
+    let mut candidates = Vec::new();
+    for candidate in items(answer.get("candidates")?) {
+        let mut candidate = RawObject::read(candidate.get().as_bytes()).ok()?;
+        if candidate.get("finishReason").is_none_or(|reason| reason.get() == "\"\"") {
+            candidate.set("finishReason", &"STOP");
+        }
+        candidates.push(candidate);
+    }
+    answer.set("candidates", &candidates);
+    Some(answer.to_vec().into())
 }
 
 fn nothing() -> Failure {
