@@ -1,7 +1,9 @@
-//! What Anthropic's own models refuse in a request of the caller's own that they all took once: sampling that newer ones fix,
-//! blocks of text without text, marks for the cache on thoughts. Everything else stays as it came.
+//! What Anthropic's own models refuse in a request of the caller's own that they all took once, or that other models answered
+//! before: sampling that newer ones fix, blocks of text without text, thoughts that nobody signed, marks for the cache on
+//! thoughts. Everything else stays as it came.
 //! Sources: <https://platform.claude.com/docs/en/about-claude/models/migration-guide>,
-//! <https://github.com/anthropics/claude-code/issues/54013>, <https://github.com/Wei-Shaw/sub2api/issues/225>.
+//! <https://github.com/anthropics/claude-code/issues/54013>, <https://github.com/Wei-Shaw/sub2api/issues/225>,
+//! <https://github.com/diegosouzapw/OmniRoute/issues/2454>, <https://github.com/ENTERPILOT/GoModel/pull/964>.
 
 use crate::claude::{Claude, Sampling};
 use crate::fit::Fit;
@@ -15,7 +17,7 @@ use std::sync::LazyLock;
 /// The request as this model takes it; `None` when it takes it as it is.
 pub(super) fn fitted(body: &str, fields: &Fields<'_>, model: &str, fit: &mut Fit) -> Result<Option<String>, Failure> {
     let fixed = fixed(fields, model);
-    let has_odd_blocks = has_empty_text(body) || has_marked_thoughts(body);
+    let has_odd_blocks = has_empty_text(body) || has_marked_thoughts(body) || has_unsigned_thoughts(body);
     if fixed.is_empty() && !has_odd_blocks {
         return Ok(None);
     }
@@ -58,6 +60,18 @@ fn has_marked_thoughts(body: &str) -> bool {
     has("\"signature\"") && has("\"cache_control\"")
 }
 
+/// Whether there are more thoughts than signatures.
+fn has_unsigned_thoughts(body: &str) -> bool {
+    static THOUGHT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""thinking""#));
+    static TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""type""#));
+    static SIGNATURE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""signature""#));
+    let body = body.as_bytes();
+    let is_signed = |value: &&[u8]| value.starts_with(b"\"") && !value.starts_with(b"\"\"");
+    THOUGHT.find(body).is_some()
+        && values(&TYPE, body).filter(|value| value.starts_with(b"\"thinking\"")).count()
+            > values(&SIGNATURE, body).filter(is_signed).count()
+}
+
 fn messages_without(messages: &RawValue, fit: &mut Fit) -> Option<Vec<Box<RawValue>>> {
     let (mut is_changed, mut was_marked) = (false, false);
     let mut out = Vec::new();
@@ -79,13 +93,16 @@ fn messages_without(messages: &RawValue, fit: &mut Fit) -> Option<Vec<Box<RawVal
     is_changed.then_some(out)
 }
 
-/// The blocks that say something, thoughts without marks; `None` when all are so, or nothing would be left.
+/// The blocks that say something, thoughts that are signed, without marks; `None` when all are so, or nothing would be left.
 fn blocks_without(content: &RawValue, was_marked: &mut bool) -> Option<Vec<Box<RawValue>>> {
     let (mut is_changed, mut out) = (false, Vec::new());
     for block in items(content) {
         let fields = Fields::of(block);
         match fields.last("type") {
             Some("\"text\"") if fields.last("text") == Some("\"\"") => is_changed = true,
+            Some("\"thinking\"") if matches!(fields.last("signature"), None | Some("\"\"" | "null")) => {
+                is_changed = true;
+            }
             Some("\"thinking\"" | "\"redacted_thinking\"") if fields.get("cache_control").is_some() => {
                 let mut thought = RawObject::read(block.get().as_bytes()).ok()?;
                 thought.remove("cache_control");
@@ -109,5 +126,26 @@ mod tests {
         let body = r#"{"messages":[{"role":"user","content":[{"type":"text","text":""}]},{"role":"user","content":"\"text\":\"\""}]}"#;
         let fields = Fields::read(body).unwrap();
         assert_eq!(fitted(body, &fields, "claude-opus-4-8", &mut fit).unwrap(), None);
+    }
+
+    #[test]
+    fn a_thought_that_nobody_signed_is_left_out_and_one_that_is_signed_stays() {
+        let of = |thought: &str| {
+            let turn =
+                |blocks: &str| format!(r#"{{"role":"assistant","content":[{blocks}{{"type":"text","text":"b"}}]}}"#);
+            let request =
+                |blocks: &str| format!(r#"{{"thinking":{{"type":"enabled"}},"messages":[{}]}}"#, turn(blocks));
+            let body = request(thought);
+            let mut fit = Fit::new(Unsupported::Refuse);
+            let sent = fitted(&body, &Fields::read(&body).unwrap(), "claude-opus-4-8", &mut fit).unwrap();
+            assert!(sent.as_deref().is_none_or(|sent| sent == request("")), "{sent:?}");
+            sent.is_none()
+        };
+        assert!(of(""));
+        assert!(of(r#"{"type":"thinking","thinking":"hm","signature":"Er=="},"#));
+        assert!(of(r#"{"type":"redacted_thinking","data":"Er=="},"#));
+        for unsigned in ["", r#","signature":"""#, r#","signature":null"#] {
+            assert!(!of(&format!(r#"{{"type":"thinking","thinking":"hm"{unsigned}}},"#)), "{unsigned}");
+        }
     }
 }
