@@ -128,6 +128,37 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::{Form, FormatRequest, FormatSettings, Wanted};
+    use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
+    use penstock_schemas::name::ModelId;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_pdf_that_stands_where_an_image_does_is_a_document_for_every_provider() {
+        let image = json!({ "type": "image_url", "image_url": { "url": "data:application/pdf;base64,JVBERi0xLjQK" } });
+        let said = json!([{ "role": "user", "content": [{ "type": "text", "text": "What?" }, image] }]);
+        let body = bytes::Bytes::from(json!({ "model": "m", "messages": said }).to_string());
+        for (dialect, model, place, expected) in [
+            (Dialect::Anthropic, "claude-sonnet-4-5", "/messages/0/content/1/type", "document"),
+            (Dialect::Bedrock, "anthropic.claude-sonnet-4-5-v1:0", "/messages/0/content/1/document/format", "pdf"),
+            (Dialect::Google, "gemini-2.5-flash", "/contents/0/parts/1/inlineData/mimeType", "application/pdf"),
+            (Dialect::Responses, "gpt-5", "/input/0/content/1/type", "input_file"),
+        ] {
+            let ask = FormatRequest {
+                wanted: Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery: Delivery::Whole },
+                body: &body,
+                content_type: None,
+                headers: &std::collections::BTreeMap::new(),
+                model: &ModelId::parse(model).unwrap(),
+                card: None,
+                settings: &FormatSettings::default(),
+                unsupported: Unsupported::Refuse,
+            };
+            let (spelled, _) = crate::spell(crate::format_of(dialect), &ask).unwrap();
+            let sent: Value = serde_json::from_slice(&spelled.body).unwrap();
+            assert_eq!(sent.pointer(place), Some(&json!(expected)), "{dialect:?} {sent}");
+        }
+    }
 
     #[test]
     fn bytes_tell_what_they_are_and_names_only_where_they_do_not() {

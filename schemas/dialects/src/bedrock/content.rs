@@ -56,6 +56,10 @@ impl Blocks<'_> {
                 }
                 let place = format!("{place}.image_url.url");
                 let inline = data(&image.url, &place)?;
+                if inline.is_pdf() {
+                    let file = FilePart { file_data: Some(image.url), ..FilePart::default() };
+                    return self.document(file, &place).map(Some);
+                }
                 let format = inline.media_type.strip_prefix("image/").filter(|_| inline.is_image());
                 let format =
                     format.ok_or_else(|| unsupported(&place, "Bedrock takes PNG, JPEG, GIF and WebP images"))?;

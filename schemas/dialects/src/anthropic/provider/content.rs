@@ -76,7 +76,7 @@ fn block(part: Part, side: Side, place: &str, fit: &mut Fit) -> Result<Option<Va
             if image.detail.as_deref().is_some_and(|detail| detail != "auto") {
                 fit.omit(format!("{place}.image_url.detail"));
             }
-            Ok(Some(marked(json!({ "type": "image", "source": image_source(&image, place)? }), mark)))
+            Ok(Some(marked(picture(&image, place)?, mark)))
         }
         "file" if side.has_media() => {
             let file = part.file.ok_or_else(|| missing("file"))?;
@@ -104,17 +104,21 @@ fn block(part: Part, side: Side, place: &str, fit: &mut Fit) -> Result<Option<Va
     }
 }
 
-fn image_source(image: &ImageUrl, place: &str) -> Result<Value, Failure> {
+/// An image, or a PDF in its place: where a dialect has one kind of part for both, callers write them so.
+/// Source: <https://github.com/expectedparrot/edsl/issues/2057>.
+fn picture(image: &ImageUrl, place: &str) -> Result<Value, Failure> {
     let place = format!("{place}.image_url.url");
     if is_address(&image.url) {
-        return Ok(json!({ "type": "url", "url": image.url }));
+        return Ok(json!({ "type": "image", "source": { "type": "url", "url": image.url } }));
     }
     let inline = Inline::read(&image.url);
     let inline = inline.ok_or_else(|| wrong(&place, "it must be an http(s) address or a base64 data URL"))?;
-    if !inline.is_image() {
-        return Err(unsupported(place, "the provider takes PNG, JPEG, GIF and WebP images"));
-    }
-    Ok(in_place(&inline))
+    let kind = match (inline.is_image(), inline.is_pdf()) {
+        (true, _) => "image",
+        (false, true) => "document",
+        (false, false) => return Err(unsupported(place, "the provider takes PNG, JPEG, GIF and WebP images")),
+    };
+    Ok(json!({ "type": kind, "source": in_place(&inline) }))
 }
 
 fn is_address(text: &str) -> bool {

@@ -2,7 +2,8 @@
 //! Source: <https://platform.openai.com/docs/api-reference/responses/create#responses-create-input>.
 
 use super::spelling::{Spelling, wrong};
-use penstock_schemas::chat::{Content, Part};
+use crate::data_url::Inline;
+use penstock_schemas::chat::{Content, FilePart, Part};
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
 
@@ -53,6 +54,11 @@ pub(super) fn output_text(text: &str) -> Value {
 
 fn image(part: Part, place: &str) -> Result<Value, Failure> {
     let image = part.image_url.ok_or_else(|| wrong(format!("{place}.image_url"), "it is missing"))?;
+    // Some write files so.
+    if image.url.starts_with("data:") && Inline::read(&image.url).is_some_and(|inline| inline.is_pdf()) {
+        let pdf = FilePart { file_data: Some(image.url), ..FilePart::default() };
+        return file(Part { file: Some(pdf), ..Part::default() }, place);
+    }
     let detail = image.detail.unwrap_or_else(|| "auto".to_owned());
     Ok(json!({ "type": "input_image", "image_url": image.url, "detail": detail }))
 }
