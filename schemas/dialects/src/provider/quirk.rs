@@ -8,7 +8,8 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quirk {
-    /// Wants `max_completion_tokens`, and refuses `max_tokens` for some models, as OpenAI does for those that reason.
+    /// Wants `max_completion_tokens`, and refuses `max_tokens` for some models, as OpenAI does for those that reason, and
+    /// beside it for all. Where both stand in the caller's own bytes, the older one is left out.
     /// Source: <https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_tokens>.
     MaxCompletionTokens,
     /// Knows `max_tokens` alone, and would overlook a limit under its newer name. Applied to the caller's own bytes too.

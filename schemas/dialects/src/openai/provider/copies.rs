@@ -19,6 +19,7 @@ pub(super) fn fit(request: &str, settings: &FormatSettings) -> Result<Option<Str
     for quirk in &settings.quirks {
         is_changed |= match quirk {
             Quirk::MaxTokens => rename_limit(&mut fields),
+            Quirk::MaxCompletionTokens => leave_older_limit(&mut fields),
             Quirk::NoStreamOptions => remove(&mut fields, |name, _| name == "stream_options"),
             Quirk::NoParallelToolCalls => {
                 remove(&mut fields, |name, value| name == "parallel_tool_calls" && value != "false")
@@ -66,7 +67,13 @@ fn remove(fields: &mut Vec<Field<'_>>, is_unwanted: impl Fn(&str, &str) -> bool)
     fields.len() < before
 }
 
-/// The newer name counts where both stand, as it does at OpenAI.
+/// OpenAI refuses a request that names both. Source: <https://github.com/smallmain/vscode-unify-chat-provider/issues/279>.
+fn leave_older_limit(fields: &mut Vec<Field<'_>>) -> bool {
+    let has_newer = fields.iter().any(|(name, value)| name == "max_completion_tokens" && value != "null");
+    has_newer && remove(fields, |name, _| name == "max_tokens")
+}
+
+/// The newer name counts where both stand.
 fn rename_limit(fields: &mut Vec<Field<'_>>) -> bool {
     let newer = |(name, value): &Field<'_>| name == "max_completion_tokens" && value != "null";
     if !fields.iter().any(newer) {
@@ -136,6 +143,12 @@ mod tests {
         ] {
             assert_eq!(of(request, &all).as_deref(), sent, "{request}");
             assert_eq!(of(request, &[Quirk::TopK]), None);
+        }
+        for (request, sent) in [
+            (r#"{"max_completion_tokens":5,"max_tokens":7,"x":1.50}"#, Some(r#"{"max_completion_tokens":5,"x":1.50}"#)),
+            (r#"{"max_completion_tokens":null,"max_tokens":7}"#, None),
+        ] {
+            assert_eq!(of(request, &[Quirk::MaxCompletionTokens]).as_deref(), sent, "{request}");
         }
     }
 
