@@ -8,6 +8,7 @@ use crate::json::{Fields, JsonKind, RawObject, items, kind};
 use crate::provider::{FormatRequest, Quirk};
 use memchr::memmem;
 use penstock_schemas::envelope::Unsupported;
+use penstock_schemas::form::MultipartForm;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
@@ -51,11 +52,33 @@ const OF_MESSAGES: [&str; 10] = [
 /// Thoughts as most copies give them, and as some take them back alone.
 const THOUGHTS: &str = "messages.reasoning_content";
 
-/// The fields that this model lacks and the request has.
-pub(super) fn listed<'a>(fields: &Fields<'_>, ask: &FormatRequest<'a>) -> Vec<&'a str> {
+/// The fields that this model lacks.
+fn lacked<'a>(ask: &FormatRequest<'a>) -> Vec<&'a str> {
     let model = ask.model.as_str();
     let mut all: Vec<&str> = ask.settings.lacks.of(model).map(String::as_str).collect();
     own_models::lacks(ask.settings, model).for_each(|own| all.push(own));
+    all
+}
+
+/// The parts of a form that this model lacks and that are left out.
+/// Source: <https://github.com/agentscope-ai/QwenPaw/issues/7575>.
+pub(super) fn parts<'a>(form: &MultipartForm<'_>, ask: &FormatRequest<'a>, dropped: &mut Vec<String>) -> Vec<&'a str> {
+    let mut all = lacked(ask);
+    all.retain(|name| {
+        let Some(value) = form.value(name).map(String::from_utf8_lossy) else { return false };
+        let says_nothing = says_nothing(name, &value.into());
+        if !says_nothing && (HARMLESS.contains(name) || ask.unsupported != Unsupported::Refuse) {
+            dropped.push((*name).to_owned());
+            return true;
+        }
+        says_nothing
+    });
+    all
+}
+
+/// The fields that this model lacks and the request has.
+pub(super) fn listed<'a>(fields: &Fields<'_>, ask: &FormatRequest<'a>) -> Vec<&'a str> {
+    let mut all = lacked(ask);
     all.retain(|path| {
         let (name, inner) = path.split_once('.').unwrap_or((path, ""));
         let inner = inner.rsplit('.').next().unwrap_or_default();

@@ -2,7 +2,7 @@
 //! as it came.
 
 use super::glance::values;
-use super::{LONGEST_ID, copies, own_models, servers};
+use super::{LONGEST_ID, copies, lacking, own_models, servers};
 use crate::json::{Edit, Fields, text};
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers, unsupported};
 use crate::tool_ids;
@@ -22,7 +22,7 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     let path = RequestPath::fixed(path(operation)?);
     let mut dropped = Vec::new();
     let (body, headers) = match operation {
-        operation if operation.takes_form() => as_form(ask)?,
+        operation if operation.takes_form() => as_form(ask, &mut dropped)?,
         _ => (json(ask, &mut dropped)?, json_headers(delivery)),
     };
     let headers = if operation == Operation::Speech { of_audio(headers) } else { headers };
@@ -107,18 +107,30 @@ fn shorten_ids(body: &Bytes) -> Option<Bytes> {
     serde_json::to_vec(&request).ok().map(Bytes::from)
 }
 
-/// A form with the model's name put in.
-fn as_form(ask: &FormatRequest<'_>) -> Result<(Bytes, HeaderMap), Failure> {
-    let bad = |why: String| Failure::gateway(FailureKind::BadRequest, format!("the request is not a form: {why}"));
+/// A form with the model's name put in, and without what the model lacks.
+fn as_form(ask: &FormatRequest<'_>, dropped: &mut Vec<String>) -> Result<(Bytes, HeaderMap), Failure> {
     let content_type = ask.content_type.unwrap_or_default();
-    let form = form::MultipartForm::read(ask.body, content_type).map_err(|error| bad(error.to_string()))?;
-    let body = form.with("model", ask.model.as_str());
+    let form = form_of(ask.body, content_type)?;
+    let mut body = form.with("model", ask.model.as_str());
+    for name in lacking::parts(&form, ask, dropped) {
+        let left = form_of(&body, content_type)?.without(name);
+        body = left;
+    }
     let mut headers = json_headers(ask.wanted.delivery);
     if ask.wanted.delivery == Delivery::Whole {
         headers.insert(ACCEPT, HeaderValue::from_static("*/*")); // subtitles are text
     }
-    headers.insert(CONTENT_TYPE, HeaderValue::from_str(content_type).map_err(|error| bad(error.to_string()))?);
+    let content_type = HeaderValue::from_str(content_type).map_err(|error| no_form(&error.to_string()))?;
+    headers.insert(CONTENT_TYPE, content_type);
     Ok((body.into(), headers))
+}
+
+fn form_of<'a>(body: &'a [u8], content_type: &str) -> Result<form::MultipartForm<'a>, Failure> {
+    form::MultipartForm::read(body, content_type).map_err(|error| no_form(&error.to_string()))
+}
+
+fn no_form(why: &str) -> Failure {
+    Failure::gateway(FailureKind::BadRequest, format!("the request is not a form: {why}"))
 }
 
 fn of_audio(mut headers: HeaderMap) -> HeaderMap {
