@@ -2,7 +2,7 @@
 //! Knows nothing of options. Source: <https://platform.openai.com/docs/api-reference/responses/create>.
 
 use super::tools::{self, Names};
-use super::{compaction, foreign, reasoning, wrong};
+use super::{compaction, foreign, reasoning, shell_calls, wrong};
 use crate::client::WrongRequest;
 use crate::thought_order;
 use penstock_schemas::chat::{Content, FilePart, FunctionCall, ImageUrl, InputAudio, Message, Part, ToolCall};
@@ -54,7 +54,11 @@ pub(super) fn messages(items: Vec<Value>, place: &str, names: &Names) -> Result<
             // The older name of it, which some versions of Codex write.
             "compaction" | "compaction_summary" => messages.push(compaction::read(&item)),
             "item_reference" => return Err(wrong(place, "there is no such item here")),
-            _ => return Err(foreign(format!("{place}.type"))),
+            _ => match (shell_calls::call(&item, &place), shell_calls::result(&item, &place)) {
+                (Some(call), _) => assistant(&mut messages).tool_calls.get_or_insert_default().push(call?),
+                (None, Some(result)) => messages.push(result?),
+                (None, None) => return Err(foreign(format!("{place}.type"))),
+            },
         }
     }
     Ok(messages)

@@ -9,6 +9,7 @@ mod reasoning;
 pub mod replay;
 mod request;
 mod said;
+mod shell_calls;
 mod stream;
 #[cfg(test)]
 mod tests;

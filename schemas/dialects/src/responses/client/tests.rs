@@ -270,3 +270,29 @@ fn a_client_that_looks_for_tools_itself_is_called_to_and_what_it_finds_can_be_ca
     assert_eq!(kept["output"], json!([item]));
     assert!(!String::from_utf8(out).unwrap().contains("function_call"));
 }
+
+#[test]
+fn a_shell_and_patches_that_another_model_asked_for_go_on_as_calls_of_functions_with_their_results() {
+    let body = r#"{"model":"m","input":[{"role":"user","content":"Hi"},
+        {"type":"local_shell_call","id":"lsh_1","call_id":"a","status":"completed","action":{"type":"exec","command":["ls"],"env":{}}},
+        {"type":"shell_call","call_id":"b","action":{"commands":["pwd"],"timeout_ms":9007199254740993}},
+        {"type":"apply_patch_call","call_id":"c","status":"completed","operation":{"type":"delete_file","path":"x"}},
+        {"type":"local_shell_call_output","id":"a","output":"{\"output\":\"x\"}"},
+        {"type":"shell_call_output","call_id":"b","output":[{"stdout":"/","stderr":"","outcome":{"type":"exit","exit_code":0}}]},
+        {"type":"apply_patch_call_output","call_id":"c","status":"failed"}]}"#;
+    let call = |id: &str, name: &str, arguments: &str| json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } });
+    let expected = json!([
+        { "role": "user", "content": "Hi" },
+        { "role": "assistant", "tool_calls": [
+            call("a", "local_shell", r#"{"type":"exec","command":["ls"],"env":{}}"#),
+            call("b", "shell", r#"{"commands":["pwd"],"timeout_ms":9007199254740993}"#),
+            call("c", "apply_patch", r#"{"type":"delete_file","path":"x"}"#),
+        ] },
+        { "role": "tool", "content": r#"{"output":"x"}"#, "tool_call_id": "a" },
+        { "role": "tool", "content": r#"[{"stdout":"/","stderr":"","outcome":{"type":"exit","exit_code":0}}]"#, "tool_call_id": "b" },
+        { "role": "tool", "content": "failed", "tool_call_id": "c", "is_error": true },
+    ]);
+    assert_eq!(serde_json::to_value(chat(body)).unwrap()["messages"], expected);
+    let broken = r#"{"model":"m","input":[{"type":"shell_call","call_id":"b","action":"pwd"}]}"#;
+    assert!(agnostic(broken.as_bytes()).is_err());
+}
