@@ -32,8 +32,8 @@ const LONGEST_USER: usize = 256;
 /// The most marks for the cache. Source: <https://platform.claude.com/docs/en/build-with-claude/prompt-caching>.
 const MOST_MARKS: usize = 4;
 
-/// Callers' headers that go along.
-const CARRIED: [&str; 1] = ["anthropic-beta"];
+/// The previews that are switched on. Those of a caller of the dialect go along.
+const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
 /// The request for `v1/messages`, or for `v1/messages/count_tokens`.
 pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
@@ -43,14 +43,15 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
         other => return Err(unsupported("model", &format!("this provider has no {other}"))),
     };
     let mut fit = Fit::new(ask.unsupported);
-    let body = match ask.wanted.form {
-        Form::Own => as_it_came(ask, &mut fit)?,
+    let (body, previews) = match ask.wanted.form {
+        Form::Own => (as_it_came(ask, &mut fit)?, Vec::new()),
         Form::Agnostic => agnostic(ask, &mut fit)?,
     };
-    Ok(Spelled { path: RequestPath::fixed(path), headers: headers(ask)?, body, dropped: fit.dropped() })
+    let headers = headers(ask, &previews)?;
+    Ok(Spelled { path: RequestPath::fixed(path), headers, body, dropped: fit.dropped() })
 }
 
-fn headers(ask: &FormatRequest<'_>) -> Result<HeaderMap, Failure> {
+fn headers(ask: &FormatRequest<'_>, previews: &[&str]) -> Result<HeaderMap, Failure> {
     let mut headers = json_headers(ask.wanted.delivery);
     let value = |text: &str| {
         HeaderValue::from_str(text)
@@ -58,12 +59,32 @@ fn headers(ask: &FormatRequest<'_>) -> Result<HeaderMap, Failure> {
     };
     let version = ask.settings.api_version.as_deref().unwrap_or(VERSION);
     headers.insert(HeaderName::from_static("anthropic-version"), value(version)?);
-    for name in CARRIED {
-        if let Some(carried) = ask.headers.get(name) {
-            headers.insert(HeaderName::from_static(name), value(carried)?);
-        }
+    let carried = ask.headers.get(BETA.as_str()).map(String::as_str);
+    let new = previews.iter().filter(|preview| !carried.is_some_and(|carried| carried.contains(**preview)));
+    let all: Vec<&str> = carried.into_iter().chain(new.copied()).collect();
+    if !all.is_empty() {
+        headers.insert(BETA, value(&all.join(","))?);
     }
     Ok(headers)
+}
+
+/// The previews that fields of a request need, which callers of other dialects cannot switch on: the fields are refused as
+/// unknown without. Sources: <https://github.com/BerriAI/litellm/pull/27593>,
+/// <https://github.com/experientiallabs/experiential/pull/679>, <https://platform.claude.com/docs/en/build-with-claude/context-editing>.
+fn previews(rest: &Map<String, Value>) -> Vec<&'static str> {
+    let edits = rest.get("context_management").and_then(|management| management.get("edits")?.as_array());
+    let compacts = |edit: &Value| edit["type"].as_str().is_some_and(|kind| kind.starts_with("compact"));
+    let mut previews = Vec::new();
+    if edits.is_some_and(|edits| edits.iter().any(compacts)) {
+        previews.push("compact-2026-01-12");
+    }
+    if rest.contains_key("context_management") && !edits.is_some_and(|edits| edits.iter().all(compacts)) {
+        previews.push("context-management-2025-06-27");
+    }
+    if rest.get("speed").is_some_and(|speed| speed == "fast") {
+        previews.push("fast-mode-2026-02-01");
+    }
+    previews
 }
 
 /// The caller's bytes, every other one as it came.
@@ -90,7 +111,8 @@ fn as_it_came(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Bytes, Failure> 
     Ok(edit.finish().into())
 }
 
-fn agnostic(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
+/// What the request comes to, and the previews that it needs.
+fn agnostic(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<(Bytes, Vec<&'static str>), Failure> {
     let mut chat: ChatRequest = serde_json::from_slice(ask.body)
         .map_err(|error| Failure::gateway(FailureKind::BadRequest, format!("the request cannot be read: {error}")))?;
     let claude = Claude::of(ask.model.as_str());
@@ -124,8 +146,10 @@ fn agnostic(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Bytes, Failure> {
         request.max_tokens = None;
         request.rest.retain(|name, _| name == "cache_control");
     }
+    let previews = previews(&request.rest);
     let bytes = serde_json::to_vec(&request);
-    bytes.map(Bytes::from).map_err(|error| Failure::gateway(FailureKind::Internal, error.to_string()))
+    let bytes = bytes.map_err(|error| Failure::gateway(FailureKind::Internal, error.to_string()))?;
+    Ok((bytes.into(), previews))
 }
 
 /// Takes the first marks for the cache away where there are too many: the last ones cover the most. The provider counts
