@@ -22,7 +22,8 @@ pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled
     struct Within {
         generate_content_request: request::Request,
     }
-    let (request, dropped) = request::translate(ask)?;
+    let (mut request, dropped) = request::translate(ask)?;
+    request.take_tier();
     let body = match service {
         // The contents alone would leave the system instruction and the tools uncounted.
         Service::Gemini => {

@@ -8,6 +8,7 @@ use crate::fit::{Fit, is_nothing, wrong};
 use crate::openai::provider::parts::tell_of_others;
 use crate::provider::{FormatRequest, Spelled, json_headers};
 use crate::tool_results::joined;
+use http::{HeaderName, HeaderValue};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde::Serialize;
@@ -31,6 +32,12 @@ const WITHOUT_MEANING: [&str; 11] = [
 /// Google's own fields, which its own clients may bring along.
 const OWN: [(&str, &str); 2] = [("safety_settings", "safetySettings"), ("cached_content", "cachedContent")];
 
+/// The tiers that both services have, and where each is asked for one: the Gemini API in the request, Vertex AI in its head.
+/// Sources: <https://ai.google.dev/gemini-api/docs/priority-inference>, <https://github.com/theopenco/llmgateway/pull/2549>.
+const TIERS: [&str; 2] = ["flex", "priority"];
+const TIER: &str = "serviceTier";
+const TIER_HEADER: HeaderName = HeaderName::from_static("x-vertex-ai-llm-shared-request-type");
+
 /// The request as Google has it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,14 +59,19 @@ pub(super) struct Request {
 
 /// The request, and where it goes.
 pub(super) fn spell(ask: &FormatRequest<'_>, service: Service) -> Result<Spelled, Failure> {
-    let (request, dropped) = translate(ask)?;
+    let (mut request, dropped) = translate(ask)?;
+    let mut headers = json_headers(ask.wanted.delivery);
+    if service == Service::Vertex {
+        let tier = request.take_tier().and_then(|tier| HeaderValue::from_str(tier.as_str()?).ok());
+        headers.extend(tier.map(|tier| (TIER_HEADER, tier)));
+    }
     let path = if ask.wanted.delivery.is_stream() {
         path(ask, service, ":streamGenerateContent?alt=sse")?
     } else {
         path(ask, service, ":generateContent")?
     };
     let body = serde_json::to_vec(&request).expect("a request has a JSON form").into();
-    Ok(Spelled { path, headers: json_headers(ask.wanted.delivery), body, dropped })
+    Ok(Spelled { path, headers, body, dropped })
 }
 
 /// The request in Google's words, and what was left out.
@@ -96,6 +108,8 @@ fn leftovers(request: ChatRequest, fit: &mut Fit) -> Result<Map<String, Value>, 
         let theirs = OWN.iter().find(|(word, theirs)| name == *word || name == *theirs);
         if let Some((_, theirs)) = theirs {
             own.insert((*theirs).to_owned(), value);
+        } else if name == "service_tier" && TIERS.iter().any(|tier| value == *tier) {
+            own.insert(TIER.to_owned(), value);
         } else if WITHOUT_MEANING.contains(&name.as_str()) {
             fit.omit(name);
         } else if !is_nothing(&name, &value) {
@@ -106,6 +120,11 @@ fn leftovers(request: ChatRequest, fit: &mut Fit) -> Result<Map<String, Value>, 
 }
 
 impl Request {
+    /// Without the tier, which it returns.
+    pub(super) fn take_tier(&mut self) -> Option<Value> {
+        self.own.shift_remove(TIER)
+    }
+
     /// With the model's name in it, as a request within a request wants it.
     pub(super) fn of_model(mut self, model: String) -> Self {
         self.model = Some(model);

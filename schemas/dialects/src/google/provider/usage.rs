@@ -8,6 +8,9 @@ use serde_json::Value;
 
 /// Notes the counts; a stream's last ones are the whole stream's.
 pub(super) fn observe(metadata: &Value, observed: &mut Observed) {
+    if let Some(tier) = tier(metadata) {
+        observed.note_tier(Some(tier));
+    }
     let count = |name: &str| metadata.get(name).and_then(Value::as_u64).filter(|count| *count < 1 << 50);
     let Some(prompt) = count("promptTokenCount") else { return };
     let (tools, cached) = (count("toolUsePromptTokenCount"), count("cachedContentTokenCount"));
@@ -42,6 +45,18 @@ pub(super) fn observe(metadata: &Value, observed: &mut Observed) {
             ..Usage::default()
         }
     });
+}
+
+/// The tier that it was served at, in OpenAI's words.
+/// Sources: <https://github.com/vercel/ai/pull/15488>, <https://github.com/theopenco/llmgateway/pull/2549>.
+fn tier(metadata: &Value) -> Option<&'static str> {
+    let said = ["serviceTier", "trafficType"].iter().find_map(|name| metadata.get(name)?.as_str())?;
+    let said = said.to_ascii_lowercase();
+    Some(match said.trim_start_matches("service_tier_").trim_start_matches("on_demand_") {
+        "flex" => "flex",
+        "priority" => "priority",
+        _ => "default",
+    })
 }
 
 /// The tokens of one modality, which a gateway between may name twice or in small letters.
@@ -104,6 +119,23 @@ mod tests {
             (json!({"totalTokenCount": 99}), json!(null), false),
         ] {
             assert_eq!(read(&metadata), (classes, mismatch), "{metadata}");
+        }
+    }
+
+    #[test]
+    fn the_tier_that_an_answer_was_served_at_is_noted_and_costs_what_it_does() {
+        for (name, said, is_flex, is_dearer) in [
+            ("serviceTier", "flex", true, Some(false)),
+            ("serviceTier", "SERVICE_TIER_PRIORITY", false, Some(true)),
+            ("serviceTier", "standard", false, Some(false)),
+            ("trafficType", "ON_DEMAND_FLEX", true, Some(false)),
+            ("trafficType", "ON_DEMAND_PRIORITY", false, Some(true)),
+            ("trafficType", "ON_DEMAND", false, Some(false)),
+            ("other", "flex", false, None),
+        ] {
+            let mut observed = Observed::default();
+            observe(&json!({"promptTokenCount": 1, name: said}), &mut observed);
+            assert_eq!((observed.is_flex, observed.is_dearer), (is_flex, is_dearer), "{name} {said}");
         }
     }
 
