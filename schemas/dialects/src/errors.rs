@@ -154,7 +154,10 @@ impl ErrorParts {
             param: text(&["param"]).or_else(|| place(fields.get("loc")?)).map(|param| tidy(&param)),
         };
         let inner = ["error", "detail", "errors", "base_resp", "message"].into_iter().find_map(|name| {
-            fields.get(name).map(Self::of).filter(|inner| inner.message.is_some() || inner.code.is_some())
+            let inner = fields.get(name).map(Self::of);
+            inner
+                .map(|inner| if name == "base_resp" { inner.of_minimax() } else { inner })
+                .filter(|inner| inner.message.is_some() || inner.code.is_some())
         });
         let Some(inner) = inner else { return own };
         Self {
@@ -163,6 +166,21 @@ impl ErrorParts {
             class: inner.class.or(own.class),
             param: inner.param.or(own.param),
         }
+    }
+
+    /// With the word for MiniMax's number, which others have for other things.
+    fn of_minimax(mut self) -> Self {
+        let word = match self.code.as_deref().unwrap_or_default() {
+            "1002" | "1039" | "1041" | "2045" => "rate_limit_error",
+            "1004" | "2049" => "authentication_error",
+            "1008" => "insufficient_balance",
+            "1026" | "1027" => "content_policy_violation",
+            "2013" => "invalid_request_error",
+            "1000" | "1024" | "1033" => "server_error",
+            _ => return self,
+        };
+        self.class = Some(word.to_owned());
+        self
     }
 
     /// What a kind can be told by: the code, then the type.
@@ -230,6 +248,25 @@ mod tests {
             (json!({"message": "m", "error": {}}), json!(["m", null, null, null])),
         ] {
             assert_eq!(parts(&error), found, "{error}");
+        }
+    }
+
+    #[test]
+    fn minimaxs_numbers_in_an_answer_of_status_200_are_the_kinds_that_they_stand_for() {
+        for (code, kind) in [
+            (1002, FailureKind::RateLimited),
+            (1004, FailureKind::ProviderAuth),
+            (1008, FailureKind::ProviderAuth),
+            (1026, FailureKind::ContentRefused),
+            (2013, FailureKind::BadRequest),
+            (1033, FailureKind::ServerError),
+            (9999, FailureKind::Broken),
+        ] {
+            let answer = json!({"choices": null, "base_resp": {"status_code": code, "status_msg": "m"}});
+            assert!(tells(answer.to_string().as_bytes()), "{code}");
+            assert_eq!(within(&ErrorParts::of(&answer)).kind, kind, "{code}");
+            let others = json!({"error": {"code": code, "message": "m"}});
+            assert_eq!(within(&ErrorParts::of(&others)).kind, FailureKind::Broken, "{code}");
         }
     }
 

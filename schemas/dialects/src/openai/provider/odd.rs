@@ -8,6 +8,7 @@ use super::frame::{self, AnswerKind};
 use super::likelihoods;
 use super::own_calls::OwnCalls;
 use bytes::Bytes;
+use penstock_schemas::sse;
 use serde_json::{Map, Value};
 
 mod look;
@@ -112,6 +113,23 @@ impl Streamed {
         let reason = if self.calls.has_called(choice) { "tool_calls" } else { "stop" };
         serde_json::json!({ "index": choice, "delta": delta, "finish_reason": reason })
     }
+}
+
+/// A chunk whose choices have messages where OpenAI's have deltas, with those; `None` when it is none.
+/// Sources: <https://github.com/MetaGLM/zhipuai-sdk-java-v4/issues/40>, <https://github.com/Amm1rr/WebAI-to-API/issues/55>.
+pub(super) fn with_deltas(event: &sse::Event) -> Option<sse::Event> {
+    if !look::has_messages_alone(&event.data) {
+        return None;
+    }
+    let mut chunk: Map<String, Value> = serde_json::from_slice(&event.data).ok()?;
+    for choice in chunk.get_mut("choices")?.as_array_mut()? {
+        let choice = choice.as_object_mut()?;
+        let message = choice.shift_remove("message")?;
+        choice.insert("delta".to_owned(), message);
+    }
+    chunk.insert("object".to_owned(), "chat.completion.chunk".into());
+    let data = serde_json::to_vec(&chunk).ok()?;
+    Some(sse::Event { raw: [b"data: ", &data[..], b"\n\n"].concat().into(), event: None, data: data.into() })
 }
 
 /// The answer with its choices mended, each with its index and a name for its calls; `None` when there was nothing to do.

@@ -35,6 +35,8 @@ pub(super) struct Reader {
     seen: Seen,
     /// Whether the client got the usage.
     has_told: bool,
+    /// Whether its chunks have messages where OpenAI's have deltas.
+    has_messages: bool,
     /// What chunks of our own begin with, as those of the provider do.
     head: CompletionChunk,
 }
@@ -43,6 +45,11 @@ impl StreamReader for Reader {
     fn read(&mut self, event: &sse::Event) -> Result<Step, Failure> {
         if event.data.is_empty() && event.raw.trim_ascii_start().starts_with(b"{") {
             return self.take_whole(&event.raw);
+        }
+        let may_have_messages = !self.has_content || self.has_messages;
+        if let Some(chunk) = may_have_messages.then(|| odd::with_deltas(event)).flatten() {
+            self.has_messages = true;
+            return self.read(&chunk);
         }
         self.seen = Seen::default();
         let step = self.pass(event)?;
@@ -172,6 +179,7 @@ impl Reader {
             streamed,
             seen: Seen::default(),
             has_told: false,
+            has_messages: false,
             head: CompletionChunk::default(),
         }
     }
@@ -247,6 +255,7 @@ pub(super) fn not_a_stream(body: &[u8]) -> Failure {
         Err(failure) => failure,
         Ok(answer) => match answer.error() {
             Some(error) => errors::within_success(&error, body),
+            None if answer.choices.is_none() && tells(body) => errors::within_stream(body),
             None => Failure::provider(
                 FailureKind::Broken,
                 "the provider answered in one piece where a stream was asked for",

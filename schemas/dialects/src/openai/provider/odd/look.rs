@@ -12,6 +12,7 @@ struct Names {
     reason: Finder<'static>,
     calls: Finder<'static>,
     delta: Finder<'static>,
+    message: Finder<'static>,
     choices: Finder<'static>,
     index: Finder<'static>,
     content: Finder<'static>,
@@ -26,6 +27,7 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
     reason: Finder::new(r#""finish_reason""#),
     calls: Finder::new(r#""tool_calls""#),
     delta: Finder::new(r#""delta""#),
+    message: Finder::new(r#""message""#),
     choices: Finder::new(r#""choices""#),
     index: Finder::new(r#""index""#),
     content: Finder::new(r#""content""#),
@@ -37,6 +39,12 @@ static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
 /// Whether a choice has a reason to stop.
 pub(super) fn stops(json: &[u8]) -> bool {
     values(&NAMES.reason, json).any(|value| value.starts_with(b"\""))
+}
+
+/// Whether it has a message, and no delta.
+pub(super) fn has_messages_alone(json: &[u8]) -> bool {
+    let has = |name| values(name, json).any(|value| value.starts_with(b"{"));
+    !has(&NAMES.delta) && has(&NAMES.message)
 }
 
 /// Whether it is worth the time to read it.
