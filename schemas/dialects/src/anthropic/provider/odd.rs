@@ -238,6 +238,7 @@ fn whole_block(raw: &RawValue, id: impl FnOnce() -> String) -> Option<Box<RawVal
     let is_usual = match block.kind.as_str() {
         "text" => block.text.is_some(),
         "thinking" => block.thinking.is_some() && block.signature.is_some(),
+        "" => block.text.is_none(),
         kind if kind.ends_with(CALL) => has_id(&block) && block.input.is_some_and(is_object),
         _ => true,
     };
@@ -247,6 +248,7 @@ fn whole_block(raw: &RawValue, id: impl FnOnce() -> String) -> Option<Box<RawVal
     let mut spelt = RawObject::read(raw.get().as_bytes()).ok()?;
     match block.kind.as_str() {
         "text" => spelt.set("text", &""),
+        "" => spelt.set("type", &"text"),
         "thinking" => {
             spelt.set("thinking", &block.thinking.unwrap_or_default());
             spelt.set("signature", &block.signature.unwrap_or_default());
