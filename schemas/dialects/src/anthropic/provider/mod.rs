@@ -13,6 +13,7 @@ mod other_dialect;
 mod other_way;
 mod own;
 mod request;
+mod seen;
 mod stream;
 mod thinking;
 mod tools;

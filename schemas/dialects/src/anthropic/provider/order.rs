@@ -5,7 +5,7 @@
 
 use super::answer::text;
 use super::odd;
-use super::stream::Seen;
+use super::seen::Seen;
 use crate::claude::is_claude;
 use crate::json::RawObject;
 use crate::most;

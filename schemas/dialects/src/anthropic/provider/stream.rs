@@ -1,8 +1,9 @@
 //! Reads a stream event by event, and passes it on as it is for a caller of the same dialect.
 //! Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 
-use super::answer::{Added, Block, Message, Stop, read, text};
+use super::answer::{Added, Stop, read, text};
 use super::order::Order;
+use super::seen::Seen;
 use super::usage::Counts;
 use super::{errors, other_way};
 use crate::openai::provider::other_way::{comment, read_all};
@@ -10,64 +11,13 @@ use crate::provider::{Observed, Step, StreamReader};
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::sse;
-use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 /// The last event of a stream, for copies that forget it.
 const STOP: Bytes = Bytes::from_static(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
 
 /// OpenAI's last word, which some copies say.
 const DONE: &[u8] = b"[DONE]";
-
-/// An event's data.
-#[derive(Debug, Deserialize)]
-pub(super) struct Event<'a> {
-    #[serde(rename = "type")]
-    pub(super) kind: Option<String>,
-    #[serde(borrow)]
-    pub(super) message: Option<Message<'a>>,
-    #[serde(borrow)]
-    pub(super) content_block: Option<&'a RawValue>,
-    pub(super) index: Option<u64>,
-    #[serde(borrow)]
-    pub(super) delta: Option<&'a RawValue>,
-    pub(super) usage: Option<Value>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
-/// An event, read once.
-#[derive(Debug)]
-pub(super) struct Seen<'a> {
-    /// What its data say that it is, or else its name.
-    pub(super) kind: String,
-    pub(super) event: Event<'a>,
-    /// The block of a `content_block_start`.
-    pub(super) block: Option<Block<'a>>,
-    /// What a `content_block_delta` or a `message_delta` adds.
-    pub(super) added: Added,
-}
-
-impl<'a> Seen<'a> {
-    /// Reads an event.
-    ///
-    /// # Errors
-    /// When it is an error, or no event.
-    pub(super) fn of(event: &'a sse::Event) -> Result<Self, Failure> {
-        let read_event: Event<'_> = read(&event.data)?;
-        let name = || event.event.as_deref().map(|name| String::from_utf8_lossy(name).into_owned());
-        let kind = read_event.kind.clone().or_else(name).unwrap_or_default();
-        if kind == "error" || (kind.is_empty() && read_event.error.is_some()) {
-            return Err(errors::within(&read(&event.data)?));
-        }
-        let block = read_event.content_block.filter(|_| kind == "content_block_start");
-        let block = block.map(|block| read(block.get().as_bytes())).transpose()?;
-        let delta = read_event.delta.filter(|_| matches!(kind.as_str(), "content_block_delta" | "message_delta"));
-        let added = delta.map_or_else(|| Ok(Added::default()), |delta| read(delta.get().as_bytes()))?;
-        Ok(Self { kind, event: read_event, block, added })
-    }
-}
 
 /// What is known of one stream, in whichever form it goes on.
 #[derive(Debug, Default)]

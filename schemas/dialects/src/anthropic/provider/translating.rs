@@ -3,7 +3,8 @@
 
 use super::answer::{ANSWER_TOOL, Added, Block, Stop, annotation, hidden_thought, thought};
 use super::order::Order;
-use super::stream::{Known, Seen, pass_all, whole};
+use super::seen::Seen;
+use super::stream::{Known, pass_all, whole};
 use crate::most;
 use crate::openai::provider::other_way::read_all;
 use crate::provider::{Observed, Step, StreamReader};

@@ -4,12 +4,13 @@
 use crate::json::{Edit, Fields};
 use crate::provider::{FormatSettings, Quirk};
 use crate::sampling;
+use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// The request as this copy takes it; `None` when it needs no change.
-pub(super) fn fit(request: &str, settings: &FormatSettings) -> Result<Option<String>, Failure> {
+pub(super) fn fit(request: &str, operation: Operation, settings: &FormatSettings) -> Result<Option<String>, Failure> {
     if settings.quirks.is_empty() {
         return Ok(None);
     }
@@ -19,7 +20,8 @@ pub(super) fn fit(request: &str, settings: &FormatSettings) -> Result<Option<Str
     for quirk in &settings.quirks {
         is_changed |= match quirk {
             Quirk::MaxTokens => rename_limit(&mut fields),
-            Quirk::MaxCompletionTokens => leave_older_limit(&mut fields),
+            // Completions know the older name alone.
+            Quirk::MaxCompletionTokens if operation == Operation::Chat => leave_older_limit(&mut fields),
             Quirk::NoStreamOptions => remove(&mut fields, |name, _| name == "stream_options"),
             Quirk::NoParallelToolCalls => {
                 remove(&mut fields, |name, value| name == "parallel_tool_calls" && value != "false")
@@ -126,7 +128,8 @@ mod tests {
     #[test]
     fn a_copy_gets_what_it_takes_and_no_other_byte_changes() {
         let of = |request: &str, quirks: &[Quirk]| {
-            fit(request, &FormatSettings { quirks: quirks.to_vec(), ..FormatSettings::default() }).unwrap()
+            let settings = FormatSettings { quirks: quirks.to_vec(), ..FormatSettings::default() };
+            fit(request, Operation::Chat, &settings).unwrap()
         };
         let all = [Quirk::MaxTokens, Quirk::NoStreamOptions, Quirk::NoDeveloperRole, Quirk::NoParallelToolCalls];
         for (request, sent) in [
@@ -150,6 +153,9 @@ mod tests {
         ] {
             assert_eq!(of(request, &[Quirk::MaxCompletionTokens]).as_deref(), sent, "{request}");
         }
+        let settings = FormatSettings { quirks: vec![Quirk::MaxCompletionTokens], ..FormatSettings::default() };
+        let of_completions = r#"{"max_completion_tokens":5,"max_tokens":7}"#;
+        assert_eq!(fit(of_completions, Operation::Completions, &settings).unwrap(), None);
     }
 
     #[test]

@@ -57,7 +57,8 @@ fn json(ask: &FormatRequest<'_>, dropped: &mut Vec<String>) -> Result<Bytes, Fai
     let body = written.as_ref().unwrap_or(ask.body);
     let shortened = is_own_chat.then(|| shorten_ids(body)).flatten();
     let body = text(shortened.as_ref().unwrap_or(body))?;
-    let fitted = if super::has_choices(ask.wanted.operation) { copies::fit(body, ask.settings)? } else { None };
+    let operation = ask.wanted.operation;
+    let fitted = if super::has_choices(operation) { copies::fit(body, operation, ask.settings)? } else { None };
     let body = fitted.as_deref().unwrap_or(body);
     let thinks = ask.wanted.operation == Operation::Chat && own_models::thinks(ask.settings, ask.model.as_str());
     let settled = if thinks { copies::fit_thinker(body, ask.model.as_str(), dropped)? } else { None };
