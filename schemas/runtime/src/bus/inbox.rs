@@ -23,7 +23,7 @@ use penstock_schemas::subject::{call_of, mark, marked};
 use pulse::{Pulse, Pulses};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tracing::warn;
 
 /// Frames that may wait for one call: the credit allows no more.
@@ -44,6 +44,8 @@ struct Shared {
     slots: Mutex<HashMap<RequestId, Slot>>,
     /// Locked before the slots.
     pulses: Mutex<Pulses>,
+    /// A call has asked for a pulse.
+    pulse_wanted: Notify,
     orders: mpsc::Sender<Order>,
     /// What projects may keep.
     quota: Option<KeptQuota>,
@@ -95,12 +97,14 @@ impl Inbox {
             bus: bus.clone(),
             slots: Mutex::default(),
             pulses: Mutex::default(),
+            pulse_wanted: Notify::new(),
             orders,
             quota,
         }));
         bus.life.service("inbox", inbox.clone().sort(replies));
         bus.life.service("inbox of kept answers", inbox.clone().sort_kept(kept));
         bus.life.service("orders to workers", give_orders(bus.clone(), to_send));
+        bus.life.service("pulses of workers", inbox.clone().ask_workers());
         bus.round_trip().await;
         Ok(inbox)
     }

@@ -1,7 +1,7 @@
 //! One call that is under way: published, followed frame by frame, and given up when its worker is silent for too long. Knows
 //! nothing of other calls.
 
-use super::pulse::{BEAT, Pulse, Vital};
+use super::pulse::{BEAT, LATE, LATE_WAITS, Pulse, Trouble};
 use super::{Inbox, Pusher, is_nobody};
 use crate::bus::{BusError, failed};
 use crate::clock;
@@ -13,6 +13,7 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Control, DeclineReason, Declined, FRAME_COST, Frame, Payload, STREAM_CREDIT, TURN};
 use penstock_schemas::name::{ProcessId, RequestId};
 use penstock_schemas::subject;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -30,13 +31,9 @@ const BATCH_PROBES: u32 = 19;
 /// it cannot be given to another worker; that a worker has died, the server says at the first probe.
 const SESSION_PROBES: u32 = 12;
 
-/// A wait that ends so much too late says that this machine is short of time, and a worker on it may be too: such waits
-/// do not count, up to so many of them.
-const LATE: Duration = Duration::from_millis(25);
-const LATE_WAITS: u32 = 10;
-
-/// A worker that lives is asked whether it still holds a call after 1, 2, 4, 8, 16 waits without content, and each 16th then.
-const OWN_PROBES: u32 = 16;
+/// The longest wait between two questions to a worker that lives, whether it still holds a call. The first comes after a beat
+/// without a word, and each wait is twice the one before.
+const OWN_PROBE: Duration = Duration::from_millis(2400);
 
 /// How long the server may take to answer in the middle of a restart. Calls wait for it no longer than for their workers.
 const CAUGHT_UP: Duration = Duration::from_secs(2);
@@ -73,8 +70,8 @@ impl PendingCall {
     /// # Errors
     /// When the connection is closed for good.
     pub async fn publish(&mut self, envelope: &Envelope, body: &Bytes, to: Option<&ProcessId>) -> Result<(), BusError> {
+        self.forget_worker();
         let bus = &self.inbox.0.bus;
-        self.worker = None;
         self.probes = match (envelope.traffic(), envelope.operation) {
             (Traffic::Batch, _) => BATCH_PROBES,
             (Traffic::Sync, Operation::Realtime) => SESSION_PROBES,
@@ -100,47 +97,54 @@ impl PendingCall {
     /// `NoPool` when nobody serves the provider that the call was published for; `Deadline`; `Lost` when the worker that
     /// holds the call is gone or a frame is missing.
     pub async fn next(&mut self) -> Result<Payload, Failure> {
-        let (mut waits, mut silent_waits, mut late_waits) = (0, 0, 0);
-        let mut heard_at = Instant::now();
+        let (mut silent_waits, mut late_waits) = (0, 0);
+        let (mut heard_at, mut wait) = (Instant::now(), BEAT);
         loop {
             let (began, left) = (Instant::now(), self.deadline.since(clock::now()));
-            let next = async {
-                match self.peeked.take() {
-                    Some(message) => Some(message),
-                    None => self.arrivals.recv().await,
-                }
-            };
-            match timeout(left.min(BEAT), next).await {
-                Ok(Some(message)) => {
+            match timeout(left.min(wait), self.arrival(heard_at)).await {
+                Ok(message) => {
+                    let message = message?;
                     (silent_waits, heard_at) = (0, Instant::now());
                     if let Some(payload) = self.read(&message)? {
                         return Ok(payload);
                     }
                 }
-                Ok(None) => return Err(lost("the answer came faster than it was read")),
-                Err(_) if left <= BEAT => return Err(late()),
+                Err(_) if left <= wait => return Err(late()),
                 Err(_) => {
-                    waits += 1;
+                    if let Some(worker) = &self.worker {
+                        self.inbox.probe(worker.clone(), self.request, self.mark);
+                        self.pulse.get_or_insert_with(|| self.inbox.pulse(worker));
+                        wait = OWN_PROBE.min(wait * 2);
+                        continue;
+                    }
                     let is_late = began.elapsed() > BEAT + LATE && late_waits < LATE_WAITS;
                     *(if is_late { &mut late_waits } else { &mut silent_waits }) += 1;
-                    self.look_after_worker(waits, silent_waits > self.probes, heard_at)?;
+                    if silent_waits > self.probes {
+                        return Err(silent());
+                    }
                 }
             }
         }
     }
 
-    /// After a wait without a word: whether the worker lives, and now and then, whether it still holds the call.
-    fn look_after_worker(&mut self, waits: u32, is_silent: bool, heard_at: Instant) -> Result<(), Failure> {
-        let silent = || lost("the worker that held the call does not answer");
-        let Some(worker) = &self.worker else { return if is_silent { Err(silent()) } else { Ok(()) } };
-        if waits.is_power_of_two() || waits.is_multiple_of(OWN_PROBES) {
-            self.inbox.probe(worker.clone(), self.request, self.mark);
+    /// Waits for the next message. Of a worker that was silent before, it fails when that one is in trouble.
+    async fn arrival(&mut self, heard_at: Instant) -> Result<Message, Failure> {
+        if let Some(message) = self.peeked.take() {
+            return Ok(message);
         }
-        let pulse = self.pulse.get_or_insert_with(|| self.inbox.pulse(worker));
-        match pulse.feel(&self.inbox, heard_at) {
-            Vital::Gone => Err(gone()),
-            Vital::Unanswered(count) if is_silent && count >= self.probes => Err(silent()),
-            Vital::Unanswered(_) => Ok(()),
+        let trouble = async {
+            match &self.pulse {
+                Some(pulse) => pulse.trouble(heard_at, self.probes).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            message = self.arrivals.recv() => message.ok_or_else(|| lost("the answer came faster than it was read")),
+            trouble = trouble => Err(match trouble {
+                Trouble::Silent => silent(),
+                Trouble::Gone => gone(),
+            }),
         }
     }
 
@@ -237,6 +241,11 @@ impl PendingCall {
         }
     }
 
+    fn forget_worker(&mut self) -> Option<ProcessId> {
+        self.pulse = None;
+        self.worker.take()
+    }
+
     /// What the worker, or the server in its place, answers to a probe.
     fn read_answer(&self, message: &Message, mark: u32) -> Result<Option<Payload>, Failure> {
         if self.worker.is_none() || mark != self.mark {
@@ -262,7 +271,7 @@ impl PendingCall {
     fn declined(&mut self, by: &Declined) -> Failure {
         match by.reason {
             DeclineReason::Full => {
-                self.worker = None;
+                self.forget_worker();
                 Failure::gateway(FailureKind::NoPool, "the worker that got the call has no slot for it")
             }
             DeclineReason::Unreadable => {
@@ -286,7 +295,7 @@ impl PendingCall {
     /// Gives up the worker that holds the call; what it still says is ignored. Gives its name, if it ever told it.
     pub fn give_up_worker(&mut self) -> Option<ProcessId> {
         self.next_seq = (self.next_seq / TURN).saturating_add(1).saturating_mul(TURN);
-        let worker = self.worker.take()?;
+        let worker = self.forget_worker()?;
         self.inbox.order(worker.clone(), self.request, Control::GiveUp(self.next_seq));
         Some(worker)
     }
@@ -326,6 +335,10 @@ impl Drop for PendingCall {
             self.inbox.clone().abandon(self);
         }
     }
+}
+
+fn silent() -> Failure {
+    lost("the worker that held the call does not answer")
 }
 
 fn gone() -> Failure {

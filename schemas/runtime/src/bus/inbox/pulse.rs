@@ -1,5 +1,5 @@
-//! Whether a worker lives: asked once for all calls that it holds, since most calls wait for seconds and there may be thousands.
-//! Knows nothing of the calls.
+//! Whether a worker lives: asked once for all calls that wait for it, since most wait for seconds and there may be thousands. A
+//! call sleeps meanwhile, and is woken when its worker is in trouble. Knows nothing of the calls.
 
 use super::{Inbox, Slot, is_nobody};
 use async_nats::Message;
@@ -7,17 +7,26 @@ use penstock_schemas::frame::pulse_id;
 use penstock_schemas::name::{ProcessId, RequestId};
 use penstock_schemas::subject;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
-/// Between two questions to a worker, and how long a call hears nothing before it asks.
+/// Between two questions to a worker, and how long a call hears nothing before it wants to know.
 pub(super) const BEAT: Duration = Duration::from_millis(150);
 
-/// Timers are not exact: a question that is due in so short a time is asked now.
+/// A wait that ends so much too late says that this machine is short of time, and a worker on it may be too: such waits
+/// do not count, up to so many of them.
+pub(super) const LATE: Duration = Duration::from_millis(25);
+pub(super) const LATE_WAITS: u32 = 10;
+
+/// Fewer questions without an answer than this are no trouble.
+const TROUBLE: u32 = 2;
+
+/// Timers are not exact: what is due in so short a time is due.
 const EARLY: Duration = Duration::from_millis(10);
 
-/// The workers that the calls of an ingress have asked about.
+/// The workers that the calls of an ingress wait for.
 #[derive(Default)]
 pub(super) struct Pulses {
     made: u64,
@@ -29,76 +38,137 @@ pub(super) struct Pulse {
     worker: ProcessId,
     /// Stands for a call in what is asked and answered.
     id: RequestId,
-    state: Mutex<State>,
+    questions: Mutex<Questions>,
+    vitals: watch::Sender<Vitals>,
 }
 
 #[derive(Default)]
-struct State {
-    /// The number of the last question, and of the last one that was answered.
+struct Questions {
+    /// The number of the last one, and of the last one that was answered.
     asked: u32,
     answered: u32,
-    asked_at: Option<Instant>,
+    /// Beats since the last answer; those that were late are counted apart.
+    unanswered: u32,
+    late: u32,
+}
+
+/// What is told to who waits. Of questions without an answer, only when there is trouble.
+#[derive(Clone, Copy, Default)]
+struct Vitals {
+    unanswered: u32,
     /// When the server said that nobody listens there.
     gone_at: Option<Instant>,
 }
 
-/// What is known of a worker.
-pub(super) enum Vital {
-    /// So many questions to it have no answer.
-    Unanswered(u32),
+/// Why nobody need wait for a worker any longer.
+pub(super) enum Trouble {
+    /// It does not answer.
+    Silent,
     /// Its process has ended, or has lost its connection.
     Gone,
 }
 
 impl Pulse {
-    /// What is known of the worker by somebody who last heard from it at `heard_at`. Asks it again when that is due.
-    pub(super) fn feel(&self, inbox: &Inbox, heard_at: Instant) -> Vital {
-        let now = Instant::now();
-        let (unanswered, due) = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.gone_at.is_some_and(|at| at > heard_at) {
-                return Vital::Gone;
+    /// Waits until there is no hope for who last heard from the worker at `heard_at`, and bears so many questions without an
+    /// answer.
+    pub(super) async fn trouble(&self, heard_at: Instant, patience: u32) -> Trouble {
+        let mut vitals = self.vitals.subscribe();
+        loop {
+            let Vitals { unanswered, gone_at } = *vitals.borrow_and_update();
+            if gone_at.is_some_and(|at| at > heard_at) {
+                return Trouble::Gone;
             }
-            let unanswered = state.asked.wrapping_sub(state.answered);
-            let is_due = state.asked_at.is_none_or(|at| now.duration_since(at) + EARLY >= BEAT);
-            if is_due {
-                state.asked = state.asked.wrapping_add(1);
-                state.asked_at = Some(now);
+            if unanswered >= patience && heard_at.elapsed() + EARLY >= BEAT * (patience + 1) {
+                return Trouble::Silent;
             }
-            (unanswered, is_due.then_some(state.asked))
-        };
-        if let Some(number) = due {
-            inbox.probe(self.worker.clone(), self.id, number);
+            vitals.changed().await.expect("this pulse has the sender");
         }
-        Vital::Unanswered(unanswered)
+    }
+
+    /// Asks the worker, and counts whether it has answered the question before.
+    fn beat(&self, inbox: &Inbox, is_late: bool) {
+        let mut questions = self.questions();
+        if questions.asked != questions.answered {
+            let is_excused = is_late && questions.late < LATE_WAITS;
+            *(if is_excused { &mut questions.late } else { &mut questions.unanswered }) += 1;
+        }
+        questions.asked = questions.asked.wrapping_add(1);
+        let (number, unanswered) = (questions.asked, questions.unanswered);
+        drop(questions);
+        if unanswered >= TROUBLE {
+            self.vitals.send_modify(|vitals| vitals.unanswered = unanswered);
+        }
+        inbox.probe(self.worker.clone(), self.id, number);
     }
 
     /// Takes the answer of the worker, or of the server in its place.
     pub(super) fn hear(&self, message: &Message) {
         let Some(number) = subject::mark(&message.subject) else { return };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_nobody(message) && number == state.asked {
-            state.gone_at = Some(Instant::now());
-        }
+        let mut questions = self.questions();
+        let is_gone = is_nobody(message) && number == questions.asked;
+        let was_in_trouble = questions.unanswered >= TROUBLE;
         // Answers come in the order of the questions, or not at all.
-        state.answered = number;
+        *questions = Questions { asked: questions.asked, answered: number, ..Questions::default() };
+        drop(questions);
+        if is_gone || was_in_trouble {
+            self.vitals.send_modify(|vitals| {
+                vitals.unanswered = 0;
+                vitals.gone_at = is_gone.then(Instant::now).or(vitals.gone_at);
+            });
+        }
+    }
+
+    fn questions(&self) -> MutexGuard<'_, Questions> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a call has it: the list of pulses and the slot for its answers do always.
+    fn is_wanted(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 2
     }
 }
 
 impl Inbox {
-    /// The pulse of a worker, which all calls that it holds share.
+    /// The pulse of a worker, which all calls that it holds share. It beats while one of them has it.
     pub(super) fn pulse(&self, worker: &ProcessId) -> Arc<Pulse> {
-        let mut pulses = self.0.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pulses = self.pulses();
+        self.0.pulse_wanted.notify_one();
         if let Some(pulse) = pulses.by_worker.get(worker) {
             return pulse.clone();
         }
         let mut slots = self.slots();
-        // Those that no call has are known here and to their slot alone.
-        pulses.by_worker.retain(|_, pulse| Arc::strong_count(pulse) > 2 || slots.remove(&pulse.id).is_none());
+        pulses.by_worker.retain(|_, pulse| pulse.is_wanted() || slots.remove(&pulse.id).is_none());
         pulses.made += 1;
-        let pulse = Arc::new(Pulse { worker: worker.clone(), id: pulse_id(pulses.made), state: Mutex::default() });
+        let pulse = Arc::new(Pulse {
+            worker: worker.clone(),
+            id: pulse_id(pulses.made),
+            questions: Mutex::default(),
+            vitals: watch::Sender::default(),
+        });
         slots.insert(pulse.id, Slot::Pulse(pulse.clone()));
         pulses.by_worker.insert(worker.clone(), pulse.clone());
         pulse
+    }
+
+    /// Asks the workers that calls wait for, for ever.
+    pub(super) async fn ask_workers(self) {
+        let mut last: Option<Instant> = None;
+        loop {
+            let wanted: Vec<_> = self.pulses().by_worker.values().filter(|pulse| pulse.is_wanted()).cloned().collect();
+            if wanted.is_empty() {
+                self.0.pulse_wanted.notified().await;
+                last = None;
+                continue;
+            }
+            let is_late = last.is_some_and(|last| last.elapsed() > BEAT + LATE);
+            last = Some(Instant::now());
+            wanted.iter().for_each(|pulse| pulse.beat(&self, is_late));
+            drop(wanted);
+            sleep(BEAT).await;
+        }
+    }
+
+    fn pulses(&self) -> MutexGuard<'_, Pulses> {
+        self.0.pulses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
