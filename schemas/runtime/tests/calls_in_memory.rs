@@ -83,7 +83,7 @@ async fn a_call_within_a_process_outlives_nats_server() {
     incoming.replies.accept().await;
     call.next().await.unwrap();
     server.kill();
-    // A worker that does not answer is given up after 450 ms.
+    // A worker that does not answer is given up within 600 ms.
     let answer = async {
         sleep(Duration::from_secs(2)).await;
         incoming.replies.send(cases::end(b"answer")).await.unwrap();

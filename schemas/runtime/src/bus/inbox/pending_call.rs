@@ -19,8 +19,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
-/// Questions without an answer after which the worker is given up: 450 ms of silence in all. Each is a wait of its own, so
-/// that a machine that stands still for a while gives up nobody.
+/// Questions without an answer after which the worker is given up: 450 to 600 ms of silence in all. Each is a wait of its own,
+/// so that a machine that stands still for a while gives up nobody.
 pub(super) const PROBES: u32 = 2;
 
 /// The same for calls of batches: 3 s of silence in all. No caller waits, a batch may take all the time that a machine has, and
