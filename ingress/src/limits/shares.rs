@@ -33,7 +33,7 @@ const AFTER_END: Duration = Duration::from_secs(900);
 /// How old a rate's book may become unchanged, while somebody has a place in it: see the bucket's age limit.
 const REFRESH: Duration = Duration::from_secs(60);
 
-/// Between two looks at who holds all places: those of an ingress that is gone are free again, and nobody says so.
+/// While all places are taken, the book is read again this often: places of an ingress that is gone expire without a message.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Silence after which an ingress is gone. One that cannot be heard takes itself for gone sooner.
@@ -307,7 +307,7 @@ impl Counter {
         is_done && (has_ended || rate_ended)
     }
 
-    /// Whether nobody has had a place for a while, and none is kept: there may be as many such counters as users.
+    /// Whether the counter has been idle for a while and holds no place, so that it can be dropped: there is one for each user.
     fn is_unused(&self, now: Instant) -> bool {
         let is_held = self.account.free() > 0 || self.account.reserved() > 0 || self.to_give > 0;
         self.sort == CounterSort::AtOnce && !is_held && now.duration_since(self.active) > REFRESH

@@ -30,7 +30,7 @@ impl Lanework {
         let opened = self.open(lane, group).await?;
         let mut ended =
             Ended { number: group.group.number, done: 0, queued: 0, is_unrun, is_orphaned: opened.is_none() };
-        // Without the file nobody knows whose answers they are; what they cost counts all the same.
+        // Without the file, answers cannot be matched to lines. Their cost is still charged.
         let mut open = opened.unwrap_or_else(|| Open { lines: HashMap::new(), _memory: self.ingress.memory.none() });
         let answers = match is_unrun {
             true => None,

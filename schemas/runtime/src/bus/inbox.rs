@@ -20,7 +20,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::frame::{CLIENT_WINDOW, Control, FRAME_COST, Frame, KEPT_CREDIT, Payload, STREAM_CREDIT};
 use penstock_schemas::name::{ProcessId, ProjectId, RequestId};
 use penstock_schemas::subject::{call_of, mark, marked};
-use pulse::{Pulse, Pulses};
+use pulse::{Pulses, WorkerPulse};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -66,7 +66,7 @@ enum Slot {
     /// The client went away before anyone knew the worker: whoever names itself is told to stop. Forgotten at the deadline.
     Abandoned(UnixMicros, Control),
     /// No call, but what a worker answers when it is asked whether it lives.
-    Pulse(Arc<Pulse>),
+    Pulse(Arc<WorkerPulse>),
 }
 
 impl Inbox {

@@ -10,7 +10,7 @@ use penstock_schemas::chat::FunctionCall;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
-/// A call's block begins so, and whole ones are told by it: `tool_use`, `server_tool_use`, `mcp_tool_use`.
+/// The types of blocks that are calls end in this: `tool_use`, `server_tool_use`, `mcp_tool_use`.
 const CALL: &str = "tool_use";
 
 const COUNTS: [&str; 4] = ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"];

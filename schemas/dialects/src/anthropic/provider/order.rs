@@ -5,7 +5,7 @@
 
 use super::answer::text;
 use super::odd;
-use super::seen::Seen;
+use super::seen::SeenEvent;
 use crate::claude::is_claude;
 use crate::json::RawObject;
 use crate::most;
@@ -67,7 +67,7 @@ struct Open {
 
 /// What is known of the order of one stream.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(super) struct EventOrder {
     /// The id of the message, once it has begun.
     message: Option<String>,
     blocks: Vec<Open>,
@@ -84,7 +84,7 @@ pub(super) struct Order {
     output: u64,
 }
 
-impl Order {
+impl EventOrder {
     /// Whether an event adds to the block that is open what a block of its kind takes, by how it begins.
     pub(super) fn is_plain(&self, event: &sse::Event) -> bool {
         let open = self.blocks.last().filter(|open| open.ours == open.theirs && open.input.is_none());
@@ -109,7 +109,11 @@ impl Order {
     ///
     /// # Errors
     /// When the provider begins another answer, or more blocks than may be open at once.
-    pub(super) fn mend(&mut self, event: &sse::Event, seen: &Seen<'_>) -> Result<Option<Vec<sse::Event>>, Failure> {
+    pub(super) fn mend(
+        &mut self,
+        event: &sse::Event,
+        seen: &SeenEvent<'_>,
+    ) -> Result<Option<Vec<sse::Event>>, Failure> {
         let mut out = Vec::new();
         if self.message.is_none() && !matches!(seen.kind.as_str(), "message_start" | "ping" | "") {
             self.message = Some(String::new());
@@ -132,7 +136,7 @@ impl Order {
         Ok((!is_same).then_some(out))
     }
 
-    fn start(&mut self, event: &sse::Event, seen: &Seen<'_>, out: &mut Vec<sse::Event>) -> Result<(), Failure> {
+    fn start(&mut self, event: &sse::Event, seen: &SeenEvent<'_>, out: &mut Vec<sse::Event>) -> Result<(), Failure> {
         let message = seen.event.message.as_ref();
         let id = message.and_then(|message| text(message.id.as_ref())).unwrap_or_default();
         match &self.message {
@@ -154,7 +158,7 @@ impl Order {
         Ok(())
     }
 
-    fn open(&mut self, event: &sse::Event, seen: &Seen<'_>, out: &mut Vec<sse::Event>) -> Result<(), Failure> {
+    fn open(&mut self, event: &sse::Event, seen: &SeenEvent<'_>, out: &mut Vec<sse::Event>) -> Result<(), Failure> {
         let (Some(block), Some(raw)) = (&seen.block, seen.event.content_block) else { return Ok(()) };
         let theirs = seen.event.index.unwrap_or(self.next);
         // One at a time, save for calls, which some servers write side by side.
@@ -215,7 +219,7 @@ impl Order {
         }
     }
 
-    fn end(&mut self, event: &sse::Event, seen: &Seen<'_>, out: &mut Vec<sse::Event>) {
+    fn end(&mut self, event: &sse::Event, seen: &SeenEvent<'_>, out: &mut Vec<sse::Event>) {
         let theirs = seen.event.index.or_else(|| Some(self.blocks.last()?.theirs));
         let is_it = |open: &Open| Some(open.theirs) == theirs;
         if self.blocks.iter().filter(|open| is_it(open)).count() != 1 {
@@ -229,7 +233,7 @@ impl Order {
         }
     }
 
-    fn add(&mut self, event: &sse::Event, seen: &Seen<'_>, out: &mut Vec<sse::Event>) -> Result<(), Failure> {
+    fn add(&mut self, event: &sse::Event, seen: &SeenEvent<'_>, out: &mut Vec<sse::Event>) -> Result<(), Failure> {
         let kind = odd::kind_of_delta(&seen.added);
         let (lane, index) = (Lane::of_delta(kind), seen.event.index);
         let is_there = |open: &Open| index.is_none_or(|index| index == open.theirs);
@@ -286,7 +290,7 @@ impl Order {
         Ok(self.blocks.len() - 1)
     }
 
-    fn last(&mut self, event: &sse::Event, seen: &Seen<'_>, out: &mut Vec<sse::Event>) {
+    fn last(&mut self, event: &sse::Event, seen: &SeenEvent<'_>, out: &mut Vec<sse::Event>) {
         let said = text(seen.added.stop_reason.as_ref());
         if let Some(said) = said.as_deref() {
             self.stop = Some(odd::reason(Some(said), self.has_called).to_owned());
@@ -303,7 +307,7 @@ impl Order {
     }
 
     /// The last word says that the answer is complete, also where nothing said why.
-    fn stop(&mut self, event: &sse::Event, seen: &Seen<'_>, out: &mut Vec<sse::Event>) {
+    fn stop(&mut self, event: &sse::Event, seen: &SeenEvent<'_>, out: &mut Vec<sse::Event>) {
         if self.stop.is_none() && self.next > 0 {
             self.close(|_| true, out);
             let reason = odd::reason(None, self.has_called);
@@ -350,16 +354,16 @@ fn addition(ours: u64, delta: &impl serde::Serialize) -> sse::Event {
 }
 
 /// The event with its name.
-fn as_it_came(event: &sse::Event, seen: &Seen<'_>) -> sse::Event {
+fn as_it_came(event: &sse::Event, seen: &SeenEvent<'_>) -> sse::Event {
     changed(event, seen, None)
 }
 
 /// The event with its name, and the number of its block.
-fn numbered(event: &sse::Event, seen: &Seen<'_>, ours: u64) -> sse::Event {
+fn numbered(event: &sse::Event, seen: &SeenEvent<'_>, ours: u64) -> sse::Event {
     changed(event, seen, Some(ours).filter(|_| seen.event.index != Some(ours)))
 }
 
-fn changed(event: &sse::Event, seen: &Seen<'_>, index: Option<u64>) -> sse::Event {
+fn changed(event: &sse::Event, seen: &SeenEvent<'_>, index: Option<u64>) -> sse::Event {
     let is_named = event.event.as_deref() == Some(seen.kind.as_bytes());
     if is_named && seen.event.kind.is_some() && index.is_none() {
         return event.clone();

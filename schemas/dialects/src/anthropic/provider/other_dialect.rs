@@ -1,4 +1,4 @@
-//! A whole answer in OpenAI's dialect where a message was asked for, as some routers answer whoever asks. Knows nothing of
+//! A whole answer in OpenAI's dialect to a request for a message: some routers write no other. Knows nothing of
 //! streams. Source: <https://github.com/decolua/9router/issues/3199>.
 
 use super::answer::{Message, read as read_json};

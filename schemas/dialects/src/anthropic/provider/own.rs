@@ -1,6 +1,5 @@
-//! What Anthropic's own models refuse in a request of the caller's own that they all took once, or that other models answered
-//! before: sampling that newer ones fix, blocks of text without text, thoughts that nobody signed, marks for the cache on
-//! thoughts. Everything else stays as it came.
+//! Removes from a caller's own request what Anthropic's newer models refuse: sampling parameters, empty text blocks, unsigned
+//! thoughts, and cache marks on thoughts. Older models, or those of others, took or wrote them. The rest is unchanged.
 //! Sources: <https://platform.claude.com/docs/en/about-claude/models/migration-guide>,
 //! <https://github.com/anthropics/claude-code/issues/54013>, <https://github.com/Wei-Shaw/sub2api/issues/225>,
 //! <https://github.com/diegosouzapw/OmniRoute/issues/2454>, <https://github.com/ENTERPILOT/GoModel/pull/964>.

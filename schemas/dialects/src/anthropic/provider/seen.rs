@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 /// An event's data.
 #[derive(Debug, Deserialize)]
-pub(super) struct Event<'a> {
+pub(super) struct EventData<'a> {
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
     #[serde(borrow)]
@@ -27,23 +27,23 @@ pub(super) struct Event<'a> {
 
 /// An event, read once.
 #[derive(Debug)]
-pub(super) struct Seen<'a> {
+pub(super) struct SeenEvent<'a> {
     /// What its data say that it is, or else its name.
     pub(super) kind: String,
-    pub(super) event: Event<'a>,
+    pub(super) event: EventData<'a>,
     /// The block of a `content_block_start`.
     pub(super) block: Option<Block<'a>>,
     /// What a `content_block_delta` or a `message_delta` adds.
     pub(super) added: Added,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> SeenEvent<'a> {
     /// Reads an event.
     ///
     /// # Errors
     /// When it is an error, or no event.
     pub(super) fn of(event: &'a sse::Event) -> Result<Self, Failure> {
-        let read_event: Event<'_> = read(&event.data)?;
+        let read_event: EventData<'_> = read(&event.data)?;
         let name = || event.event.as_deref().map(|name| String::from_utf8_lossy(name).into_owned());
         let kind = read_event.kind.clone().or_else(name).unwrap_or_default();
         if kind == "error" || (kind.is_empty() && read_event.error.is_some()) {

@@ -2,8 +2,8 @@
 //! Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 
 use super::answer::{Added, Stop, read, text};
-use super::order::Order;
-use super::seen::Seen;
+use super::order::EventOrder;
+use super::seen::SeenEvent;
 use super::usage::Counts;
 use super::{errors, other_way};
 use crate::openai::provider::other_way::{comment, read_all};
@@ -31,21 +31,21 @@ pub(super) struct Known {
 
 impl Known {
     /// The event, unless there is none in it or the stream is over.
-    pub(super) fn see<'a>(&self, event: &'a sse::Event) -> Result<Option<Seen<'a>>, Failure> {
+    pub(super) fn see<'a>(&self, event: &'a sse::Event) -> Result<Option<SeenEvent<'a>>, Failure> {
         if event.data.is_empty() || self.is_done || event.data.trim_ascii() == DONE {
             return Ok(None);
         }
         if event.event.as_deref() == Some(b"error") {
             return Err(errors::within(&read(&event.data)?));
         }
-        match Seen::of(event) {
+        match SeenEvent::of(event) {
             Err(_) if self.has_stopped => Ok(None), // the last word, cut short
             seen => seen.map(Some),
         }
     }
 
     /// Notes what the provider says of its answer.
-    pub(super) fn observe(&mut self, seen: &Seen<'_>) {
+    pub(super) fn observe(&mut self, seen: &SeenEvent<'_>) {
         match seen.kind.as_str() {
             "message_start" => {
                 if let Some(message) = &seen.event.message {
@@ -93,11 +93,11 @@ impl Known {
 /// Those of `pass`.
 pub(super) fn pass_all(
     events: &[sse::Event],
-    mut pass: impl FnMut(Seen<'_>, Bytes) -> Result<Step, Failure>,
+    mut pass: impl FnMut(SeenEvent<'_>, Bytes) -> Result<Step, Failure>,
 ) -> Result<Step, Failure> {
     let (mut out, mut has_content) = (Vec::new(), false);
     for event in events {
-        let step = pass(Seen::of(event)?, event.raw.clone())?;
+        let step = pass(SeenEvent::of(event)?, event.raw.clone())?;
         has_content |= matches!(step, Step::Content(_));
         if let Step::Hold(bytes) | Step::Content(bytes) = step {
             out.extend_from_slice(&bytes);
@@ -138,12 +138,12 @@ fn not_a_stream(body: &[u8]) -> Failure {
 #[derive(Debug, Default)]
 pub(super) struct Passing {
     known: Known,
-    order: Order,
+    order: EventOrder,
     has_pinged: bool,
 }
 
 impl Passing {
-    fn pass(&mut self, seen: &Seen<'_>, raw: Bytes) -> Result<Step, Failure> {
+    fn pass(&mut self, seen: &SeenEvent<'_>, raw: Bytes) -> Result<Step, Failure> {
         let has_content = match seen.kind.as_str() {
             "ping" if !self.known.has_content && std::mem::replace(&mut self.has_pinged, true) => {
                 return Ok(Step::Hide);

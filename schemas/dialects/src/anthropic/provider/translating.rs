@@ -2,8 +2,8 @@
 //! its own. Source: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 
 use super::answer::{ANSWER_TOOL, Added, Block, Stop, annotation, hidden_thought, thought};
-use super::order::Order;
-use super::seen::Seen;
+use super::order::EventOrder;
+use super::seen::SeenEvent;
 use super::stream::{Known, pass_all, whole};
 use crate::most;
 use crate::openai::provider::other_way::read_all;
@@ -38,7 +38,7 @@ enum Lane {
 pub(super) struct Translating {
     delivery: Delivery,
     known: Known,
-    order: Order,
+    order: EventOrder,
     /// The blocks under way, by their index: one at a time by the book.
     lanes: Vec<(u64, Lane)>,
     thoughts: u32,
@@ -54,7 +54,7 @@ impl Translating {
         Self {
             delivery,
             known: Known::default(),
-            order: Order::default(),
+            order: EventOrder::default(),
             lanes: Vec::new(),
             thoughts: 0,
             calls: 0,
@@ -200,7 +200,7 @@ impl Translating {
         Step::Content(out.into())
     }
 
-    fn pass(&mut self, seen: Seen<'_>) -> Result<Step, Failure> {
+    fn pass(&mut self, seen: SeenEvent<'_>) -> Result<Step, Failure> {
         let index = seen.event.index;
         match (seen.kind.as_str(), seen.block) {
             ("message_start", _) => {

@@ -1,7 +1,7 @@
 //! One call that is under way: published, followed frame by frame, and given up when its worker is silent for too long. Knows
 //! nothing of other calls.
 
-use super::pulse::{BEAT, LATE, LATE_WAITS, Pulse, Trouble};
+use super::pulse::{BEAT, LATE, LATE_WAITS, WorkerPulse, WorkerTrouble};
 use super::{Inbox, Pusher, is_nobody};
 use crate::bus::{BusError, failed};
 use crate::clock;
@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
 /// Questions without an answer after which the worker is given up: 450 to 600 ms of silence in all. Each is a wait of its own,
-/// so that a machine that stands still for a while gives up nobody.
+/// so that no worker is given up because this machine was suspended.
 pub(super) const PROBES: u32 = 2;
 
 /// The same for calls of batches: 3 s of silence in all. No caller waits, a batch may take all the time that a machine has, and
@@ -49,7 +49,7 @@ pub struct PendingCall {
     pub(super) peeked: Option<Message>,
     pub(super) worker: Option<ProcessId>,
     /// That of the worker, once it was silent.
-    pub(super) pulse: Option<Arc<Pulse>>,
+    pub(super) pulse: Option<Arc<WorkerPulse>>,
     pub(super) next_seq: u32,
     pub(super) unpaid: u32,
     pub(super) done: bool,
@@ -142,8 +142,8 @@ impl PendingCall {
             biased;
             message = self.arrivals.recv() => message.ok_or_else(|| lost("the answer came faster than it was read")),
             trouble = trouble => Err(match trouble {
-                Trouble::Silent => silent(),
-                Trouble::Gone => gone(),
+                WorkerTrouble::Silent => silent(),
+                WorkerTrouble::Gone => gone(),
             }),
         }
     }

@@ -30,11 +30,11 @@ const EARLY: Duration = Duration::from_millis(10);
 #[derive(Default)]
 pub(super) struct Pulses {
     made: u64,
-    by_worker: HashMap<ProcessId, Arc<Pulse>>,
+    by_worker: HashMap<ProcessId, Arc<WorkerPulse>>,
 }
 
 /// What one ingress knows of one worker.
-pub(super) struct Pulse {
+pub(super) struct WorkerPulse {
     worker: ProcessId,
     /// Stands for a call in what is asked and answered.
     id: RequestId,
@@ -52,7 +52,7 @@ struct Questions {
     late: u32,
 }
 
-/// What is told to who waits. Of questions without an answer, only when there is trouble.
+/// What waiting calls are told. `unanswered` is updated only from [`TROUBLE`] on.
 #[derive(Clone, Copy, Default)]
 struct Vitals {
     unanswered: u32,
@@ -61,25 +61,25 @@ struct Vitals {
 }
 
 /// Why nobody need wait for a worker any longer.
-pub(super) enum Trouble {
+pub(super) enum WorkerTrouble {
     /// It does not answer.
     Silent,
     /// Its process has ended, or has lost its connection.
     Gone,
 }
 
-impl Pulse {
+impl WorkerPulse {
     /// Waits until there is no hope for who last heard from the worker at `heard_at`, and bears so many questions without an
     /// answer.
-    pub(super) async fn trouble(&self, heard_at: Instant, patience: u32) -> Trouble {
+    pub(super) async fn trouble(&self, heard_at: Instant, patience: u32) -> WorkerTrouble {
         let mut vitals = self.vitals.subscribe();
         loop {
             let Vitals { unanswered, gone_at } = *vitals.borrow_and_update();
             if gone_at.is_some_and(|at| at > heard_at) {
-                return Trouble::Gone;
+                return WorkerTrouble::Gone;
             }
             if unanswered >= patience && heard_at.elapsed() + EARLY >= BEAT * (patience + 1) {
-                return Trouble::Silent;
+                return WorkerTrouble::Silent;
             }
             vitals.changed().await.expect("this pulse has the sender");
         }
@@ -130,7 +130,7 @@ impl Pulse {
 
 impl Inbox {
     /// The pulse of a worker, which all calls that it holds share. It beats while one of them has it.
-    pub(super) fn pulse(&self, worker: &ProcessId) -> Arc<Pulse> {
+    pub(super) fn pulse(&self, worker: &ProcessId) -> Arc<WorkerPulse> {
         let mut pulses = self.pulses();
         self.0.pulse_wanted.notify_one();
         if let Some(pulse) = pulses.by_worker.get(worker) {
@@ -139,7 +139,7 @@ impl Inbox {
         let mut slots = self.slots();
         pulses.by_worker.retain(|_, pulse| pulse.is_wanted() || slots.remove(&pulse.id).is_none());
         pulses.made += 1;
-        let pulse = Arc::new(Pulse {
+        let pulse = Arc::new(WorkerPulse {
             worker: worker.clone(),
             id: pulse_id(pulses.made),
             questions: Mutex::default(),
