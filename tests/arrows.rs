@@ -12,7 +12,7 @@ type Arrows = BTreeMap<(Module, Module), BTreeSet<String>>;
 /// The circles of a package: of the files and folders that stand in one folder, those that take names from each other, with
 /// every arrow between them, the one in the fewest places first. What a file takes from the folder that it stands in, and
 /// that from it, is no arrow.
-pub fn circles(package: &str) -> Vec<String> {
+pub(crate) fn circles(package: &str) -> Vec<String> {
     let modules = modules(package);
     let arrows = arrows(&modules);
     let folders: BTreeSet<Module> = modules.keys().filter_map(|module| Some(module.split_last()?.1.to_vec())).collect();

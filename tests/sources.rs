@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 /// One file of Rust.
-pub struct Source {
+pub(crate) struct Source {
     /// Its path in the checkout.
     pub path: String,
     /// All of it.
@@ -14,7 +14,7 @@ pub struct Source {
 
 impl Source {
     /// Its lines of code with their numbers: neither comments nor what is only built for tests, which stands last.
-    pub fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         let end = self.text.find("#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
         let lines = self.text[..end].lines().enumerate().map(|(at, line)| (at + 1, line));
         lines.filter_map(|(at, line)| {
@@ -25,12 +25,12 @@ impl Source {
 }
 
 /// The root of the checkout.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// Every file of Rust below a folder of the checkout, but for those of tests.
-pub fn sources(folder: &str) -> Vec<Source> {
+pub(crate) fn sources(folder: &str) -> Vec<Source> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -52,13 +52,13 @@ pub fn sources(folder: &str) -> Vec<Source> {
 }
 
 /// The texts in quotes in a line of code.
-pub fn literals(line: &str) -> Vec<String> {
+pub(crate) fn literals(line: &str) -> Vec<String> {
     let line = line.replace("\\\"", "'").replace("'\"'", "");
     line.split('"').skip(1).step_by(2).map(ToOwned::to_owned).collect()
 }
 
 /// A package of the workspace.
-pub struct Package {
+pub(crate) struct Package {
     /// Its folder in the checkout.
     pub path: String,
     /// What it is built from; not what its tests are.
@@ -66,7 +66,7 @@ pub struct Package {
 }
 
 /// Every package of the workspace.
-pub fn packages() -> Vec<Package> {
+pub(crate) fn packages() -> Vec<Package> {
     let workspace = manifest(".");
     let members = workspace["workspace"]["members"].as_array().expect("the workspace has members").clone();
     let package = |member: &Value| {

@@ -11,18 +11,19 @@ mod route_rule;
 mod strategy;
 mod virtual_model;
 
-pub use bodies::BodyPolicy;
-pub use caching::{CacheConfig, CacheJudge};
-pub use checks::CheckPolicy;
+pub(crate) use bodies::BodyPolicy;
+pub(crate) use caching::{CacheConfig, CacheJudge};
+pub(crate) use checks::CheckPolicy;
 pub use declared::{Declared, DeclaredKey};
-pub use edge::{CertificateConfig, ClientCertificates, EdgeConfig, TlsConfig};
+pub(crate) use edge::{CertificateConfig, ClientCertificates, EdgeConfig, TlsConfig};
 #[cfg(test)]
-pub use experiment::ExperimentArm;
-pub use experiment::{Experiment, ShadowArm};
-pub use judges::JudgeConfig;
-pub use route_rule::{Modality, RouteHours, RouteRule, RouteTraits};
+pub(crate) use experiment::ExperimentArm;
+pub(crate) use experiment::{Experiment, ShadowArm};
+pub(crate) use judges::JudgeConfig;
+pub(crate) use route_rule::{Modality, RouteHours, RouteRule, RouteTraits};
 pub use strategy::Strategy;
-pub use virtual_model::{Hedge, ModelLink, OnBreak, Routing, Sticky, VirtualModel};
+pub use virtual_model::VirtualModel;
+pub(crate) use virtual_model::{Hedge, ModelLink, OnBreak, Routing, Sticky};
 
 use crate::identity::IssuerConfig;
 use penstock_runtime::bus::FileLimits;

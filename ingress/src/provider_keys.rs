@@ -8,7 +8,7 @@ use penstock_schemas::provider_key::{HEAVIEST, KeySource, ProviderKey, hint, mis
 
 /// What a new key is to be.
 #[derive(Clone, Debug)]
-pub struct ProviderKeyWish {
+pub(crate) struct ProviderKeyWish {
     /// Its name; one is made when it is absent.
     pub id: Option<String>,
     /// The key, or where workers find it.
@@ -19,7 +19,7 @@ pub struct ProviderKeyWish {
 
 /// How a key is given.
 #[derive(Clone, Debug)]
-pub enum Given {
+pub(crate) enum Given {
     /// Itself: it is sealed before it goes anywhere.
     Secret(Secret),
     /// `env:NAME` or `file:PATH`, as the workers see it.
@@ -49,7 +49,7 @@ pub enum Unmanaged {
 ///
 /// # Errors
 /// When it cannot be.
-pub fn prepare(
+pub(crate) fn prepare(
     provider: &ProviderId,
     wish: ProviderKeyWish,
     master: Option<&MasterKey>,
@@ -85,7 +85,11 @@ pub fn prepare(
 ///
 /// # Errors
 /// When there is one of its name.
-pub fn add(directory: &mut Directory, provider: &ProviderId, key: ProviderKey) -> Result<ProviderKey, Unmanaged> {
+pub(crate) fn add(
+    directory: &mut Directory,
+    provider: &ProviderId,
+    key: ProviderKey,
+) -> Result<ProviderKey, Unmanaged> {
     let keys = directory.provider_keys.entry(provider.to_string()).or_default();
     if keys.iter().any(|there| there.id == key.id) {
         return Err(Unmanaged::Duplicate(provider.clone(), key.id));
@@ -99,7 +103,7 @@ pub fn add(directory: &mut Directory, provider: &ProviderId, key: ProviderKey) -
 ///
 /// # Errors
 /// When there is none of this name.
-pub fn change(
+pub(crate) fn change(
     directory: &mut Directory,
     provider: &ProviderId,
     id: &str,
@@ -130,7 +134,7 @@ pub fn change(
 ///
 /// # Errors
 /// When there is none of this name.
-pub fn remove(directory: &mut Directory, provider: &ProviderId, id: &str) -> Result<ProviderKey, Unmanaged> {
+pub(crate) fn remove(directory: &mut Directory, provider: &ProviderId, id: &str) -> Result<ProviderKey, Unmanaged> {
     let unknown = || Unmanaged::Unknown(provider.clone(), id.to_owned());
     let keys = directory.provider_keys.get_mut(provider.as_str()).ok_or_else(unknown)?;
     let at = keys.iter().position(|key| key.id == id).ok_or_else(unknown)?;

@@ -15,7 +15,7 @@ const TURNS: u64 = 10;
 
 /// A provider, by what it speaks.
 #[derive(Clone, Copy, Debug)]
-pub struct Provider {
+pub(crate) struct Provider {
     /// Its dialect.
     pub dialect: Dialect,
     /// Whether it is a copy that reads names in any case, and numbers in texts.
@@ -31,19 +31,19 @@ struct Used {
 
 impl Provider {
     /// All that are tried.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         let of = |dialect| Self { dialect, is_copy: false };
         let all = [Dialect::Openai, Dialect::Anthropic, Dialect::Google, Dialect::Responses, Dialect::Bedrock];
         all.map(of).into_iter().chain([Self { dialect: Dialect::Openai, is_copy: true }])
     }
 
     /// Whether it is asked for this: all of them for chats.
-    pub fn takes(self, operation: Operation) -> bool {
+    pub(crate) fn takes(self, operation: Operation) -> bool {
         operation == Operation::Chat || self.dialect == Dialect::Openai
     }
 
     /// The dearest answer to what it was sent; `None` when it cannot read that.
-    pub fn dearest(self, operation: Operation, sent: &Bytes, card: &ModelCard) -> Option<Value> {
+    pub(crate) fn dearest(self, operation: Operation, sent: &Bytes, card: &ModelCard) -> Option<Value> {
         let sent: Value = serde_json::from_slice(sent).ok()?;
         let used = self.used(operation, &sent, card);
         Some(match (operation, self.dialect) {

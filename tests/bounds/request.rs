@@ -4,16 +4,16 @@
 use penstock_schemas::envelope::{Dialect, Operation};
 
 /// Numbers that look random and are the same on every run.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// Those of a case.
-    pub fn new(case: u64) -> Self {
+    pub(crate) fn new(case: u64) -> Self {
         Self((case + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
     /// A number below `bound`, which is at least 1.
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -135,7 +135,7 @@ const PARTS: [&str; 10] = [
 ];
 
 /// A request that may be spoilt, as text: an object of it may hold a name twice.
-pub fn mutated(dice: &mut Dice) -> (Dialect, Operation, String) {
+pub(crate) fn mutated(dice: &mut Dice) -> (Dialect, Operation, String) {
     let (dialect, operation, mut fields) = base(dice);
     for _ in 0..dice.below(5) {
         match dice.below(9) {

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 const CHAT: &str = "/v1/chat/completions";
 
 /// A line that asks a model.
-pub fn line(name: &str, model: &str) -> String {
+pub(crate) fn line(name: &str, model: &str) -> String {
     let body =
         json!({ "model": model, "messages": [{ "role": "user", "content": name }], "max_completion_tokens": 10 });
     json!({ "custom_id": name, "method": "POST", "url": CHAT, "body": body }).to_string()
@@ -31,14 +31,14 @@ fn form(purpose: &str, content: &[u8]) -> Vec<u8> {
     body
 }
 
-pub async fn upload(world: &World, content: impl AsRef<[u8]>) -> String {
+pub(crate) async fn upload(world: &World, content: impl AsRef<[u8]>) -> String {
     let ask = world.post("/v1/files", &json!({})).header("content-type", "multipart/form-data; boundary=b");
     let file = ask.body(form("batch", content.as_ref())).await;
     assert_eq!(file.status, 200, "{}", file.raw());
     file.json()["id"].as_str().expect("a file has an id").to_owned()
 }
 
-pub fn create(world: &World, file: &str, more: &Value) -> Ask {
+pub(crate) fn create(world: &World, file: &str, more: &Value) -> Ask {
     let mut body = json!({ "input_file_id": file, "endpoint": CHAT, "completion_window": "24h" });
     for (name, value) in more.as_object().expect("it is an object") {
         body[name] = value.clone();
@@ -54,12 +54,12 @@ async fn begin(world: &World, content: impl AsRef<[u8]>) -> String {
     batch.json()["id"].as_str().expect("a batch has an id").to_owned()
 }
 
-pub async fn show(world: &World, id: &str) -> Value {
+pub(crate) async fn show(world: &World, id: &str) -> Value {
     world.get(&format!("/v1/batches/{id}")).key(world.key()).await.json()
 }
 
 /// The batch, as soon as it is over.
-pub async fn over(world: &World, id: &str) -> Value {
+pub(crate) async fn over(world: &World, id: &str) -> Value {
     let is_over = |batch: &Value| {
         ["completed", "failed", "expired", "cancelled"].iter().any(|status| batch["status"] == **status)
     };
@@ -71,14 +71,14 @@ pub async fn over(world: &World, id: &str) -> Value {
 }
 
 /// The lines of a file of a batch.
-pub async fn results(world: &World, batch: &Value, file: &str) -> Vec<Value> {
+pub(crate) async fn results(world: &World, batch: &Value, file: &str) -> Vec<Value> {
     let Some(id) = batch[file].as_str() else { return Vec::new() };
     let content = world.get(&format!("/v1/files/{id}/content")).key(world.key()).await;
     assert_eq!(content.status, 200, "{}", content.raw());
     content.raw().lines().map(|line| serde_json::from_str(line).expect("a result is JSON")).collect()
 }
 
-pub fn names(results: &[Value]) -> Vec<&str> {
+pub(crate) fn names(results: &[Value]) -> Vec<&str> {
     results.iter().map(|result| result["custom_id"].as_str().unwrap_or("-")).collect()
 }
 
@@ -110,7 +110,7 @@ async fn a_file_for_several_models_is_answered_in_its_order_and_each_line_is_in_
 }
 
 /// The file with the answers to a batch of one line, made with this key.
-pub async fn answers(world: &World, key: &str, model: &str) -> String {
+pub(crate) async fn answers(world: &World, key: &str, model: &str) -> String {
     let ask = world.post("/v1/files", &json!({})).header("content-type", "multipart/form-data; boundary=b").key(key);
     let file = ask.body(form("batch", line("one", model).as_bytes())).await.json();
     let file = file["id"].as_str().unwrap_or_else(|| panic!("{file}")).to_owned();
@@ -267,7 +267,7 @@ async fn lines_that_a_provider_refuses_for_good_stand_in_the_error_file_and_thos
 }
 
 /// A number from the environment, for the long runs of `tests/soak`.
-pub fn soak(name: &str, usual: usize) -> usize {
+pub(crate) fn soak(name: &str, usual: usize) -> usize {
     std::env::var(name).map_or(usual, |text| text.parse().expect("it is a number"))
 }
 

@@ -137,7 +137,7 @@ async fn an_upload_that_was_given_up_is_cleaned_up_by_another_process() {
 }
 
 /// What a process has held at most so far, in bytes.
-pub fn peak_of(pid: u32) -> u64 {
+pub(crate) fn peak_of(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of a running process");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("it tells the peak");
     line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("it is a number") << 10

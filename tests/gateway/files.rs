@@ -5,7 +5,7 @@ use penstock_tests::{Answer, Ask, World, until};
 use serde_json::{Value, json};
 
 /// A form: each part with its name, its file's name, and its value.
-pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
+pub(crate) fn form(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, file, value) in parts {
         let kind = |file: &str| if file.ends_with(".pdf") { "application/pdf" } else { "text/plain" };
@@ -19,27 +19,27 @@ pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
     body
 }
 
-pub fn post(world: &World, path: &str, body: impl Into<bytes::Bytes>) -> Ask {
+pub(crate) fn post(world: &World, path: &str, body: impl Into<bytes::Bytes>) -> Ask {
     world.post(path, &Value::Null).header("content-type", "multipart/form-data; boundary=b0").body(body)
 }
 
 /// Keeps a file, and gives its id.
-pub async fn kept(world: &World, purpose: &str, name: &str, content: &[u8]) -> String {
+pub(crate) async fn kept(world: &World, purpose: &str, name: &str, content: &[u8]) -> String {
     let body = form(&[("purpose", None, purpose.as_bytes()), ("file", Some(name), content)]);
     let answer = post(world, "/v1/files", body).await;
     assert_eq!(answer.status, 200, "{}", answer.raw());
     answer.json()["id"].as_str().expect("a file has an id").to_owned()
 }
 
-pub fn get(world: &World, path: &str) -> Ask {
+pub(crate) fn get(world: &World, path: &str) -> Ask {
     world.get(path).key(world.key())
 }
 
-pub fn delete(world: &World, path: &str) -> Ask {
+pub(crate) fn delete(world: &World, path: &str) -> Ask {
     get(world, path).method(http::Method::DELETE)
 }
 
-pub async fn ids(world: &World, query: &str) -> (Vec<String>, bool) {
+pub(crate) async fn ids(world: &World, query: &str) -> (Vec<String>, bool) {
     let page = get(world, &format!("/v1/files{query}")).await.json();
     let ids = page["data"].as_array().expect("a list has data").iter();
     let ids: Vec<String> = ids.map(|file| file["id"].as_str().expect("a file has an id").to_owned()).collect();
@@ -201,7 +201,7 @@ async fn every_odd_upload_is_refused_with_its_reason() {
 }
 
 /// The head of an upload that announces so many bytes, and no byte of its body.
-pub fn head(world: &World, key: &str, length: u64) -> String {
+pub(crate) fn head(world: &World, key: &str, length: u64) -> String {
     let address = world.address();
     format!(
         "POST /v1/files HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\ncontent-length: {length}\r\n\

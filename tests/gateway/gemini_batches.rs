@@ -28,7 +28,7 @@ async fn over(world: &World, key: &str, name: &str) -> Value {
 }
 
 /// The id of a batch of one request, made with this key and over.
-pub async fn ended(world: &World, key: &str, model: &str) -> String {
+pub(crate) async fn ended(world: &World, key: &str, model: &str) -> String {
     let input = json!({ "requests": { "requests": [{ "request": request("one") }] } });
     let begun = create(world, model, key, &input).await;
     over(world, key, name(&begun)).await;

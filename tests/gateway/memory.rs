@@ -16,7 +16,7 @@ const MB: u64 = 1 << 20;
 const STREAM: u64 = (384 + 896) << 10;
 
 /// The most that `up` has held so far, in bytes.
-pub fn peak(world: &mut World) -> u64 {
+pub(crate) fn peak(world: &mut World) -> u64 {
     let pid = world.up().pid();
     let status = read_to_string(format!("/proc/{pid}/status")).expect("Linux tells of a running process");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("it tells the peak");

@@ -26,7 +26,7 @@ async fn over(world: &World, key: &str, id: &str) -> Value {
 }
 
 /// A batch of one request, made with this key and over.
-pub async fn ended(world: &World, key: &str, model: &str) -> String {
+pub(crate) async fn ended(world: &World, key: &str, model: &str) -> String {
     let begun = create(world, &[request("one", model)]).key(key).await.json();
     let id = begun["id"].as_str().unwrap_or_else(|| panic!("{begun}")).to_owned();
     over(world, key, &id).await;

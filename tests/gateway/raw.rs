@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// The head of a chat request with the world's key and these headers.
-pub fn head(world: &World, headers: &[&str]) -> String {
+pub(crate) fn head(world: &World, headers: &[&str]) -> String {
     let key = world.key();
     let more: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     format!(
@@ -17,7 +17,7 @@ pub fn head(world: &World, headers: &[&str]) -> String {
 }
 
 /// Sends these bytes and no more, and reads the answer until the gateway closes the connection or it is complete.
-pub async fn raw(world: &World, request: String) -> Answer {
+pub(crate) async fn raw(world: &World, request: String) -> Answer {
     let address = world.url().strip_prefix("http://").expect("the URL begins so");
     let mut stream = TcpStream::connect(address).await.expect("the gateway takes connections");
     // A refusal may come before everything is written.
@@ -26,7 +26,7 @@ pub async fn raw(world: &World, request: String) -> Answer {
 }
 
 /// Reads the answer until the gateway closes the connection or it is complete.
-pub async fn read(stream: &mut TcpStream) -> Answer {
+pub(crate) async fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     let read = async {

@@ -44,7 +44,7 @@ const RETRIES: u32 = 2;
 
 /// What calls of one provider need of this process. Cloning shares it.
 #[derive(Clone)]
-pub struct CallContext {
+pub(crate) struct CallContext {
     /// Who is called.
     pub provider: Arc<Provider>,
     /// The way to the ingresses.
@@ -72,7 +72,7 @@ pub struct CallContext {
 }
 
 /// A call that a pool has.
-pub struct Call<S> {
+pub(crate) struct Call<S> {
     context: CallContext,
     envelope: Envelope,
     body: Bytes,
@@ -89,7 +89,7 @@ pub struct Call<S> {
 
 /// What there is too little of for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lacking {
+pub(crate) enum Lacking {
     /// Memory.
     Memory,
     /// A slot.
@@ -98,7 +98,7 @@ pub enum Lacking {
 
 impl Call<Replies> {
     /// One that has come over the bus.
-    pub fn of(incoming: Incoming, context: CallContext) -> Self {
+    pub(crate) fn of(incoming: Incoming, context: CallContext) -> Self {
         let Incoming { envelope, body, replies, memory } = incoming;
         Self { context, envelope, body, fetched: None, sink: replies, sent: None, ends: Vec::new(), memory }
     }
@@ -125,7 +125,7 @@ impl CallContext {
 
 impl<S: FrameSink> Call<S> {
     /// Works it off, if there is memory for it here.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         if self.memory.is_none() {
             return self.pass_by(Lacking::Memory).await;
         }
@@ -142,7 +142,7 @@ impl<S: FrameSink> Call<S> {
 
     /// A call that there is no slot or no memory for here: another link may have both. A batch's goes back: it has time to
     /// wait for the target that it is meant for. So does one that only lacks a slot, with its money: its ingress lets it wait.
-    pub async fn pass_by(mut self, lacking: Lacking) {
+    pub(crate) async fn pass_by(mut self, lacking: Lacking) {
         if let Err(error) = self.turn_away(lacking).await {
             error!(request_id = %self.envelope.request_id, %error, "a call could not be turned away");
         }

@@ -35,7 +35,7 @@ const CHARACTERS: u64 = 1_024;
 const SECONDS: u64 = 3_600;
 
 /// The most that can be used of one answer.
-pub struct Possible {
+pub(crate) struct Possible {
     most: Usage,
     bytes: u64,
     /// What is read of all its texts at the least, in tokens, where they are that long.
@@ -53,7 +53,7 @@ pub struct Possible {
 
 impl Possible {
     /// For a request to a model.
-    pub fn of(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -> Self {
+    pub(crate) fn of(card: Option<&ModelCard>, operation: Operation, extent: &Extent) -> Self {
         let can_reason = |card: &ModelCard| card.capabilities.iter().any(|capability| capability == "reasoning");
         let is_text = matches!(operation, Operation::Chat | Operation::Completions);
         let thinks = !is_text || extent.thinking > 0 || extent.predicted > 0 || card.is_none_or(can_reason);
@@ -71,7 +71,7 @@ impl Possible {
     }
 
     /// Whether an answer of so many bytes can have used this.
-    pub fn holds(&self, usage: &Usage, answer: u64) -> bool {
+    pub(crate) fn holds(&self, usage: &Usage, answer: u64) -> bool {
         let beyond = |most: u64, margin: u64| most.saturating_mul(TIMES).saturating_add(margin);
         let within = |count: Option<u64>, most: Option<u64>, margin: u64| {
             count.is_none_or(|count| count <= beyond(most.unwrap_or(0), margin))
@@ -96,7 +96,7 @@ impl Possible {
 
     /// Whether an answer that is complete cannot have used so little: nothing that was read, or no tokens for its words.
     /// Where nothing can be counted, only a claim of nothing at all is no claim.
-    pub fn is_short(&self, usage: &Usage, has_words: bool) -> bool {
+    pub(crate) fn is_short(&self, usage: &Usage, has_words: bool) -> bool {
         match self.operation {
             Operation::Chat | Operation::Completions => {
                 usage.input_total() == 0 || (has_words && usage.output_total() == 0)
@@ -110,7 +110,7 @@ impl Possible {
 
     /// Whether a claim has so few tokens for so many bytes of words that they are to be counted; of embeddings it is the
     /// request that has the words.
-    pub fn is_low(&self, usage: &Usage, words: u64) -> bool {
+    pub(crate) fn is_low(&self, usage: &Usage, words: u64) -> bool {
         let (tokens, words) = match self.operation {
             Operation::Chat | Operation::Completions => (self.said(usage), words),
             Operation::Embeddings => (usage.input_total(), self.bytes),
@@ -125,7 +125,7 @@ impl Possible {
     }
 
     /// The claim with what was counted, where it is far below that; never more than it can be.
-    pub fn put_right(&self, usage: &Usage, counted: &Usage) -> Option<Usage> {
+    pub(crate) fn put_right(&self, usage: &Usage, counted: &Usage) -> Option<Usage> {
         let is_far_below = |claim: u64, count: u64| claim.saturating_mul(PART).saturating_add(FEW_TOKENS) < count;
         if self.operation == Operation::Embeddings {
             let read = counted.input_total().min(self.most.input.unwrap_or(0));
@@ -138,7 +138,7 @@ impl Possible {
     }
 
     /// The claim where nothing can be counted: no class is more than it can be. `None` for a claim of nothing.
-    pub fn cut(&self, claim: &Usage) -> Option<Usage> {
+    pub(crate) fn cut(&self, claim: &Usage) -> Option<Usage> {
         claim.used().next()?;
         let most = |count: Option<u64>, most: Option<u64>| count.map(|count| count.min(most.unwrap_or(0)));
         let input = |count| most(count, self.most.input);

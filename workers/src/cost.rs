@@ -14,7 +14,7 @@ struct Spoken {
 }
 
 /// What can be counted in the request, where no provider counts it in its answer: the characters that are spoken.
-pub fn counted(operation: Operation, request: &[u8]) -> Option<Usage> {
+pub(crate) fn counted(operation: Operation, request: &[u8]) -> Option<Usage> {
     if operation != Operation::Speech {
         return None;
     }
@@ -23,7 +23,7 @@ pub fn counted(operation: Operation, request: &[u8]) -> Option<Usage> {
 }
 
 /// What the usage cost that the provider reported, else the one that was counted here. Not known means unknown, never free.
-pub fn sum_up(card: Option<&ModelCard>, reported: Option<Usage>, counted: Option<Usage>) -> Summary {
+pub(crate) fn sum_up(card: Option<&ModelCard>, reported: Option<Usage>, counted: Option<Usage>) -> Summary {
     let (usage, usage_source) = match (reported, counted) {
         (Some(usage), counted) => {
             let characters = usage.characters.or(counted.and_then(|counted| counted.characters));
@@ -42,13 +42,13 @@ pub fn sum_up(card: Option<&ModelCard>, reported: Option<Usage>, counted: Option
 }
 
 /// What of this usage has no price at the model.
-pub fn unpriced(card: Option<&ModelCard>, usage: &Usage) -> Usage {
+pub(crate) fn unpriced(card: Option<&ModelCard>, usage: &Usage) -> Usage {
     card.and_then(|card| card.price.as_ref()).map_or(*usage, |price| price.prices.charge(usage).unpriced)
 }
 
 /// What usage with a rest that has no price counts as in budgets: its cost and the rest at the ceiling, though the rest as no
 /// more than the attempt could come to. `None` for a model without any price, of which budgets of money know nothing.
-pub fn with_rest(
+pub(crate) fn with_rest(
     card: Option<&ModelCard>,
     summary: &Summary,
     rest: &Usage,

@@ -7,7 +7,7 @@
 mod asked;
 mod sent;
 
-pub use sent::Sent;
+pub(crate) use sent::Sent;
 
 use bytes::Bytes;
 use penstock_runtime::Life;
@@ -55,7 +55,7 @@ impl Vocabulary {
 }
 
 /// Gives the vocabulary's memory back whenever nothing was counted for a while. Goes on for ever.
-pub async fn forget_when_idle() {
+pub(crate) async fn forget_when_idle() {
     loop {
         sleep(LOOK).await;
         O200K.forget_unused_for(IDLE);
@@ -103,7 +103,7 @@ fn end_of_piece(text: &str) -> usize {
 
 /// What a request and what was sent of its answer come to. `None` when nobody waits for it any more, or the request cannot
 /// be read.
-pub async fn usage(life: &Life, request: Bytes, answer: Sent) -> Option<Usage> {
+pub(crate) async fn usage(life: &Life, request: Bytes, answer: Sent) -> Option<Usage> {
     apart(life, move || {
         let input = asked::tokens_of(&request)?;
         Some(Usage { input: Some(input), output: Some(answer.tokens(tokens)), ..Usage::default() })
@@ -112,17 +112,17 @@ pub async fn usage(life: &Life, request: Bytes, answer: Sent) -> Option<Usage> {
 }
 
 /// How many tokens the words of an answer are.
-pub async fn sent(life: &Life, answer: Sent) -> Option<u64> {
+pub(crate) async fn sent(life: &Life, answer: Sent) -> Option<u64> {
     apart(life, move || Some(answer.tokens(tokens))).await
 }
 
 /// How many tokens a request is.
-pub async fn input(life: &Life, request: Bytes) -> Option<u64> {
+pub(crate) async fn input(life: &Life, request: Bytes) -> Option<u64> {
     apart(life, move || asked::tokens_of(&request)).await
 }
 
 /// The same without waiting for it.
-pub fn begin(life: &Life, request: Bytes) -> oneshot::Receiver<Option<u64>> {
+pub(crate) fn begin(life: &Life, request: Bytes) -> oneshot::Receiver<Option<u64>> {
     let (give, take) = oneshot::channel();
     let own = life.clone();
     life.work(async move {
@@ -141,7 +141,7 @@ async fn apart<T: Send + 'static>(life: &Life, count: impl FnOnce() -> Option<T>
 
 /// The figures of an answer that was cut off: what the provider had reported by then is of its beginning, so the larger
 /// output counts.
-pub fn larger(reported: Option<Usage>, counted: Usage) -> Usage {
+pub(crate) fn larger(reported: Option<Usage>, counted: Usage) -> Usage {
     let Some(reported) = reported else { return counted };
     let missing = counted.output_total().saturating_sub(reported.output_total());
     let input = if reported.input_total() > 0 { reported.input } else { counted.input };

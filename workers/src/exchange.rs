@@ -42,12 +42,12 @@ mod unpack;
 mod weigh;
 mod whole;
 
-pub use body::{describe, read_refusal, read_up_to as read_body};
-pub use report::{Attempt, Report, Stop};
+pub(crate) use body::{describe, read_refusal, read_up_to as read_body};
+pub(crate) use report::{Attempt, Report, Stop};
 
 /// Longest wait, before a provider is called, until the ledger takes the start of the attempt; never beyond the caller's
 /// deadline. Longer than an election of nats-servers (4 to 9 s) or a restart; what lasts longer is an outage.
-pub const LEDGER: Duration = Duration::from_secs(30);
+pub(crate) const LEDGER: Duration = Duration::from_secs(30);
 
 /// How long before the caller's deadline an answer that was paid goes out though the ledger has not acknowledged its attempt
 /// yet: time enough to reach the caller.
@@ -64,7 +64,7 @@ enum Manner {
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
-pub struct Clocks {
+pub(crate) struct Clocks {
     /// For the connection; `None`: the provider's default.
     pub connect: Option<Duration>,
     /// For the first content of a stream.
@@ -76,7 +76,7 @@ pub struct Clocks {
 }
 
 /// One attempt that is to be made.
-pub struct Exchange<'a> {
+pub(crate) struct Exchange<'a> {
     /// Who is called.
     pub provider: &'a Provider,
     /// What calls may take of this process's memory.
@@ -119,7 +119,7 @@ fn failed(kind: FailureKind, message: impl Into<String>) -> Stop {
 impl Exchange<'_> {
     /// Makes the attempt; the answer goes out through `sink` as it comes. `start` is its entry in the ledger: it must
     /// be cleared before the provider is called, and acknowledged before the first byte goes out.
-    pub async fn make(&self, start: Pending, sink: &mut impl FrameSink) -> (Attempt, Report) {
+    pub(crate) async fn make(&self, start: Pending, sink: &mut impl FrameSink) -> (Attempt, Report) {
         let mut report = Report::default();
         let mut result = self.answer(start, sink, &mut report).await;
         if let Err(Stop::Failed(failure)) = &mut result {
@@ -325,11 +325,11 @@ async fn struck(bytes: Bytes, key: Option<&str>) -> Bytes {
 }
 
 /// That the ledger does not take an attempt.
-pub fn ledger_failed() -> Failure {
+pub(crate) fn ledger_failed() -> Failure {
     Failure::gateway(FailureKind::Ledger, "the usage ledger (JetStream) did not take the attempt in time")
 }
 
 /// When an attempt that begins now is over at the latest.
-pub fn deadline(envelope: &Envelope, clocks: &Clocks, now: UnixMicros) -> UnixMicros {
+pub(crate) fn deadline(envelope: &Envelope, clocks: &Clocks, now: UnixMicros) -> UnixMicros {
     now.after(clocks.total).min(envelope.deadline)
 }

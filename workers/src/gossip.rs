@@ -17,7 +17,7 @@ const BEAT: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(50);
 
 /// Tells how a pool is, as long as it takes calls, and that it leaves.
-pub async fn tell(pool: Pool, bus: Bus) {
+pub(crate) async fn tell(pool: Pool, bus: Bus) {
     while !pool.life.is_stopping() {
         send(&pool, &bus).await;
         tokio::select! {

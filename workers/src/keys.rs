@@ -49,7 +49,7 @@ impl ConfiguredKey {
 }
 
 /// One key and how it stands.
-pub struct Key {
+pub(crate) struct Key {
     /// Its name, for people.
     pub id: String,
     /// The key itself.
@@ -74,7 +74,7 @@ struct Aside {
 
 /// What a provider has against a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyFault {
+pub(crate) enum KeyFault {
     /// It does not take it.
     Refused,
     /// Its money is spent.
@@ -83,7 +83,7 @@ pub enum KeyFault {
 
 impl KeyFault {
     /// What a failure says against the key that was used; `None`: nothing.
-    pub fn of(failure: &Failure) -> Option<Self> {
+    pub(crate) fn of(failure: &Failure) -> Option<Self> {
         match (failure.kind, failure.provider_code.as_deref()) {
             (_, Some(EXHAUSTED)) => Some(Self::Exhausted),
             (FailureKind::ProviderAuth, _) => Some(Self::Refused),
@@ -92,7 +92,7 @@ impl KeyFault {
     }
 
     /// The word that stands for it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "refused",
             Self::Exhausted => "exhausted",
@@ -102,7 +102,7 @@ impl KeyFault {
 
 impl Key {
     /// A key that nothing is known against.
-    pub fn new(key: ConfiguredKey, takes_tokens: bool) -> Self {
+    pub(crate) fn new(key: ConfiguredKey, takes_tokens: bool) -> Self {
         Self {
             digest: digest(key.secret.reveal()),
             tokens: takes_tokens.then(|| Tokens::of(&key.secret)),
@@ -114,7 +114,7 @@ impl Key {
     }
 
     /// Its last four characters: what tells an operator which one it is.
-    pub fn hint(&self) -> String {
+    pub(crate) fn hint(&self) -> String {
         hint(self.secret.reveal()).map_or_else(String::new, |last| format!("…{last}"))
     }
 
@@ -123,13 +123,13 @@ impl Key {
     }
 
     /// Whether calls may use it.
-    pub fn is_open(&self, now: UnixMicros) -> bool {
+    pub(crate) fn is_open(&self, now: UnixMicros) -> bool {
         let aside = self.aside();
         aside.count == 0 || aside.until <= now
     }
 
     /// Notes that a call uses it: while it is in doubt, no other does.
-    pub fn take(&self, now: UnixMicros) {
+    pub(crate) fn take(&self, now: UnixMicros) {
         let mut aside = self.aside();
         if aside.count > 0 && aside.until <= now {
             (aside.until, aside.is_tried) = (now.after(TRIAL), true);
@@ -137,12 +137,12 @@ impl Key {
     }
 
     /// Notes that the provider took it.
-    pub fn is_good(&self) {
+    pub(crate) fn is_good(&self) {
         self.aside().count = 0;
     }
 
     /// Sets it aside; says for how long. `None` when it was already: calls that began before are over now too.
-    pub fn set_aside(&self, now: UnixMicros) -> Option<Duration> {
+    pub(crate) fn set_aside(&self, now: UnixMicros) -> Option<Duration> {
         let mut aside = self.aside();
         if aside.count > 0 && aside.until > now && !aside.is_tried {
             return None;
@@ -161,7 +161,7 @@ impl fmt::Debug for Key {
 
 /// The keys of a provider: those of the configuration, but for those that a managed one of the same name stands for; and
 /// those that are managed and enabled. `open` gives a managed key's secret; what it says against one is in the second list.
-pub fn merged(
+pub(crate) fn merged(
     configured: &[ConfiguredKey],
     managed: &[ProviderKey],
     open: impl Fn(&ProviderKey) -> Result<Secret, String>,
@@ -179,7 +179,7 @@ pub fn merged(
 }
 
 /// The new keys; those that were there before keep what is known of them.
-pub fn renewed(old: &[Arc<Key>], new: Vec<ConfiguredKey>, takes_tokens: bool) -> Vec<Arc<Key>> {
+pub(crate) fn renewed(old: &[Arc<Key>], new: Vec<ConfiguredKey>, takes_tokens: bool) -> Vec<Arc<Key>> {
     let kept = |key: &ConfiguredKey| {
         let same = |old: &&Arc<Key>| old.id == key.id && old.weight == key.weight && old.secret == key.secret;
         old.iter().find(same).cloned()

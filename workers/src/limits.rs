@@ -26,7 +26,7 @@ const ENOUGH: u64 = 250;
 
 /// One provider's keys and their limits.
 #[derive(Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     keys: RwLock<Arc<Keys>>,
     turn: AtomicU64,
     /// By a key's digest; of a provider without keys, by none.
@@ -46,7 +46,7 @@ struct Keys {
 
 /// Which key a call may use.
 #[derive(Clone, Debug)]
-pub enum Pick {
+pub(crate) enum Pick {
     /// The provider wants none.
     NoKey,
     /// This one.
@@ -57,7 +57,7 @@ pub enum Pick {
 
 impl Pick {
     /// The key, if there is one.
-    pub fn key(&self) -> Option<&Arc<Key>> {
+    pub(crate) fn key(&self) -> Option<&Arc<Key>> {
         match self {
             Self::Key(key) => Some(key),
             Self::NoKey | Self::Wait(_) => None,
@@ -91,7 +91,7 @@ impl Keys {
 
 impl Limits {
     /// Keys without a known limit.
-    pub fn new(keys: Vec<Arc<Key>>) -> Self {
+    pub(crate) fn new(keys: Vec<Arc<Key>>) -> Self {
         Self {
             keys: RwLock::new(Arc::new(Keys::new(keys))),
             turn: AtomicU64::new(0),
@@ -109,23 +109,23 @@ impl Limits {
     }
 
     /// The keys that new calls choose from.
-    pub fn keys(&self) -> Vec<Arc<Key>> {
+    pub(crate) fn keys(&self) -> Vec<Arc<Key>> {
         self.current().list.clone()
     }
 
     /// New calls choose from these; those that are under way finish with the key that they have.
-    pub fn replace(&self, keys: Vec<Arc<Key>>) {
+    pub(crate) fn replace(&self, keys: Vec<Arc<Key>>) {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Keys::new(keys));
     }
 
     /// Whether a call that was refused because of its key can be made with another.
-    pub fn has_open(&self, now: UnixMicros) -> bool {
+    pub(crate) fn has_open(&self, now: UnixMicros) -> bool {
         self.current().list.iter().any(|key| key.is_open(now))
     }
 
     /// The key that has most left for a call of about so many tokens, among those that nothing is known against; in turn
     /// and by weight, where nothing is known of what is left.
-    pub fn pick(&self, model: &ModelId, tokens: u64, now: UnixMicros) -> Pick {
+    pub(crate) fn pick(&self, model: &ModelId, tokens: u64, now: UnixMicros) -> Pick {
         let keys = self.current();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let (first, count) = (keys.first(turn), keys.list.len());
@@ -166,14 +166,14 @@ impl Limits {
     }
 
     /// Any key that is open, for a question that no limit counts.
-    pub fn any(&self, now: UnixMicros) -> Pick {
+    pub(crate) fn any(&self, now: UnixMicros) -> Pick {
         let keys = self.current();
         let key = keys.list.iter().find(|key| key.is_open(now)).or(keys.list.first());
         key.map_or(Pick::NoKey, |key| Pick::Key(key.clone()))
     }
 
     /// Notes what an answer said. True when it closes the key for a while, which others should know at once.
-    pub fn learn(&self, pick: &Pick, model: &ModelId, left: Left, now: UnixMicros) -> bool {
+    pub(crate) fn learn(&self, pick: &Pick, model: &ModelId, left: Left, now: UnixMicros) -> bool {
         if left == Left::default() {
             return false;
         }
@@ -189,7 +189,7 @@ impl Limits {
     }
 
     /// Takes in what another worker tells.
-    pub fn hear(&self, quota: Quota, now: UnixMicros) {
+    pub(crate) fn hear(&self, quota: Quota, now: UnixMicros) {
         let keys = self.current();
         let is_without = keys.list.is_empty() && quota.key.is_empty();
         if is_without || keys.list.iter().any(|key| key.digest == quota.key) {
@@ -202,7 +202,7 @@ impl Limits {
     }
 
     /// Forgets what was known of a model's limits up to then: an operator says that calls are to be made again.
-    pub fn resume(&self, model: &ModelId, at: UnixMicros) {
+    pub(crate) fn resume(&self, model: &ModelId, at: UnixMicros) {
         let mut lifted = self.lifted();
         if lifted.len() >= QUOTAS && !lifted.contains_key(model) {
             lifted.clear();
@@ -213,14 +213,14 @@ impl Limits {
     }
 
     /// The pauses that were lifted within the longest time that one can last, for workers that have not heard it.
-    pub fn resumed(&self, now: UnixMicros) -> Vec<Resumed> {
+    pub(crate) fn resumed(&self, now: UnixMicros) -> Vec<Resumed> {
         let mut lifted = self.lifted();
         lifted.retain(|_, at| now.since(*at) < LONGEST);
         lifted.iter().map(|(model, at)| Resumed { model: model.clone(), at: *at }).collect()
     }
 
     /// Until when the provider asked for no calls of a model, of all keys that it asked so.
-    pub fn asked_pause(&self, model: &ModelId, now: UnixMicros) -> Option<UnixMicros> {
+    pub(crate) fn asked_pause(&self, model: &ModelId, now: UnixMicros) -> Option<UnixMicros> {
         let quotas = self.quotas();
         let pauses = quotas.iter().filter(|((_, of), _)| of == model).filter_map(|(_, quota)| quota.paused_until);
         pauses.filter(|until| *until > now).max()
@@ -243,7 +243,7 @@ impl Limits {
     }
 
     /// What others are told.
-    pub fn tell(&self, now: UnixMicros) -> Vec<Quota> {
+    pub(crate) fn tell(&self, now: UnixMicros) -> Vec<Quota> {
         let mut quotas = self.quotas();
         quotas.retain(|_, quota| is_current(quota, now));
         quotas.values().cloned().collect()

@@ -47,7 +47,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// Fetches what requests name by address. Cloning shares its connections.
 #[derive(Clone)]
-pub struct Media {
+pub(crate) struct Media {
     guard: Guard,
     /// Made when it is first needed.
     client: Arc<OnceLock<Client>>,
@@ -55,7 +55,7 @@ pub struct Media {
 
 /// Which addresses are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Addresses {
+pub(crate) enum Addresses {
     /// Images and documents.
     All,
     /// Documents alone: the provider fetches images itself.
@@ -64,12 +64,12 @@ pub enum Addresses {
 
 impl Media {
     /// One that fetches from public addresses alone, unless `allow_private` says otherwise.
-    pub fn new(guard: Guard) -> Self {
+    pub(crate) fn new(guard: Guard) -> Self {
         Self { guard, client: Arc::default() }
     }
 
     /// Whether a chat request names something by its address.
-    pub fn is_named_in(request: &Bytes, wanted: Addresses) -> bool {
+    pub(crate) fn is_named_in(request: &Bytes, wanted: Addresses) -> bool {
         penstock_dialects::json::text(request).is_ok_and(|text| !address::find(text, wanted).is_empty())
     }
 
@@ -77,7 +77,7 @@ impl Media {
     ///
     /// # Errors
     /// When one cannot be fetched, or is not what it should be: it is named by its place.
-    pub async fn inline(
+    pub(crate) async fn inline(
         &self,
         request: &Bytes,
         wanted: Addresses,
@@ -162,7 +162,7 @@ impl Media {
     }
 }
 
-pub use guard::Guard as MediaGuard;
+pub(crate) use guard::Guard as MediaGuard;
 
 /// What the images and documents of one request may still take.
 #[derive(Clone)]
@@ -190,7 +190,7 @@ fn lock(reserved: &Mutex<Reserved>) -> MutexGuard<'_, Reserved> {
 }
 
 /// A request with its images and documents in it.
-pub struct Fetched {
+pub(crate) struct Fetched {
     /// The request.
     pub body: Bytes,
     /// What it takes of the process's memory besides the request as it came.
@@ -199,7 +199,7 @@ pub struct Fetched {
 
 impl Fetched {
     /// One that named none.
-    pub fn nothing(body: Bytes) -> Self {
+    pub(crate) fn nothing(body: Bytes) -> Self {
         Self { body, _memory: None }
     }
 }

@@ -145,7 +145,7 @@ impl ConventionalMetrics {
 
 /// The workers' metrics. Cloning shares them.
 #[derive(Clone)]
-pub struct WorkerMetrics {
+pub(crate) struct WorkerMetrics {
     attempts: Family<ByOutcome, Counter>,
     mismatches: Family<ByProvider, Counter>,
     running: Family<ByProvider, Gauge>,
@@ -161,7 +161,7 @@ pub struct WorkerMetrics {
 }
 
 /// A call in flight, as long as it is held.
-pub struct Running(Gauge, Option<Gauge>);
+pub(crate) struct Running(Gauge, Option<Gauge>);
 
 impl Running {
     fn gauges(&self) -> impl Iterator<Item = &Gauge> {
@@ -171,7 +171,7 @@ impl Running {
 
 impl WorkerMetrics {
     /// Registers them.
-    pub fn register(metrics: &Metrics) -> Self {
+    pub(crate) fn register(metrics: &Metrics) -> Self {
         let times = || Times::new_with_constructor(|| Histogram::new(SECONDS));
         Self {
             attempts: metrics.register("attempts", "Calls to providers by outcome", Family::default()),
@@ -210,7 +210,7 @@ impl WorkerMetrics {
     }
 
     /// Counts a call as in flight.
-    pub fn running(&self, provider: &ProviderId, traffic: Traffic) -> Running {
+    pub(crate) fn running(&self, provider: &ProviderId, traffic: Traffic) -> Running {
         let labels = ByProvider { provider: provider.to_string() };
         let of_batches = (traffic == Traffic::Batch).then(|| self.running_of_batches.get_or_create_owned(&labels));
         let running = Running(self.running.get_or_create_owned(&labels), of_batches);
@@ -221,31 +221,31 @@ impl WorkerMetrics {
     }
 
     /// Counts a key that is not used for a while.
-    pub fn key_set_aside(&self, provider: &ProviderId, fault: KeyFault) {
+    pub(crate) fn key_set_aside(&self, provider: &ProviderId, fault: KeyFault) {
         let labels = ByReason { provider: provider.to_string(), reason: fault.as_str() };
         self.keys_set_aside.get_or_create(&labels).inc();
     }
 
     /// Counts a probe.
-    pub fn probed(&self, provider: &ProviderId, failure: Option<FailureKind>) {
+    pub(crate) fn probed(&self, provider: &ProviderId, failure: Option<FailureKind>) {
         let outcome = if failure.is_none() { "served" } else { "refused" };
         let failure = failure.map_or("", FailureKind::as_str);
         self.probes.get_or_create(&ByOutcome { provider: provider.to_string(), outcome, failure }).inc();
     }
 
     /// Counts an answer whose usage figures contradict each other.
-    pub fn mismatch(&self, provider: &ProviderId) {
+    pub(crate) fn mismatch(&self, provider: &ProviderId) {
         self.mismatches.get_or_create(&ByProvider { provider: provider.to_string() }).inc();
     }
 
     /// Notes how many calls a pool takes at once.
-    pub fn serves(&self, provider: &Provider) {
+    pub(crate) fn serves(&self, provider: &Provider) {
         let slots = i64::try_from(provider.concurrency).unwrap_or(i64::MAX);
         self.slots.get_or_create(&ByProvider { provider: provider.id.to_string() }).set(slots);
     }
 
     /// Counts an attempt that has ended.
-    pub fn count(&self, event: &AttemptEnded, called: &Provider) {
+    pub(crate) fn count(&self, event: &AttemptEnded, called: &Provider) {
         let model = if called.lists(&event.start.target.model) { event.start.target.model.as_str() } else { OTHER };
         self.conventional.count(event, called, model);
         for (class, count) in event.usage.used() {

@@ -43,7 +43,7 @@ const GONE: Duration = Duration::from_secs(60);
 
 /// One provider's native batches in this process. Cloning shares it.
 #[derive(Clone)]
-pub struct Native {
+pub(crate) struct Native {
     context: CallContext,
     api: &'static dyn BatchApi,
     bus: Bus,
@@ -91,7 +91,7 @@ impl Native {
     ///
     /// # Errors
     /// When the connection is closed for good.
-    pub async fn serve(context: &CallContext, bus: &Bus) -> Result<(), BusError> {
+    pub(crate) async fn serve(context: &CallContext, bus: &Bus) -> Result<(), BusError> {
         let Some(dialect) = context.provider.batch_api else { return Ok(()) };
         let native = Self {
             context: context.clone(),

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 /// What one pool has to tell.
 #[derive(Debug, Default)]
-pub struct News {
+pub(crate) struct News {
     /// What became of its last calls.
     pub vitals: Mutex<Vitals>,
     changed: Notify,
@@ -14,12 +14,12 @@ pub struct News {
 
 impl News {
     /// Waits until others should know at once.
-    pub async fn urgent(&self) {
+    pub(crate) async fn urgent(&self) {
         self.changed.notified().await;
     }
 
     /// That others should know at once.
-    pub fn is_urgent(&self) {
+    pub(crate) fn is_urgent(&self) {
         self.changed.notify_one();
     }
 }

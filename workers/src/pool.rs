@@ -10,7 +10,7 @@ mod taking;
 
 /// One provider's pool in this process. Cloning shares it.
 #[derive(Clone)]
-pub struct Pool {
+pub(crate) struct Pool {
     /// Its slots: one call each.
     pub slots: Slots,
     /// What its calls need.

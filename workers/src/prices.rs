@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// The operator's row over the catalogue's: each class and fee that it does not state is the catalogue's, and so are the
 /// tiers, unless it states some of its own or a price of a class that they change.
-pub fn over(own: &PriceRow, catalogue: Option<&PriceRow>) -> PriceRow {
+pub(crate) fn over(own: &PriceRow, catalogue: Option<&PriceRow>) -> PriceRow {
     let Some(catalogue) = catalogue else { return own.clone() };
     let (ours, theirs) = (&own.prices, &catalogue.prices);
     let tiers = if ours.tiers.is_empty() && ours.base == TokenPrices::default() { &theirs.tiers } else { &ours.tiers };
@@ -29,7 +29,7 @@ pub fn over(own: &PriceRow, catalogue: Option<&PriceRow>) -> PriceRow {
 }
 
 /// What usage without a price is charged at; `None` when the operator does not say.
-pub fn read_ceiling(section: &mut Section) -> Option<Ceiling> {
+pub(crate) fn read_ceiling(section: &mut Section) -> Option<Ceiling> {
     let per_million = section.get::<String>("unpriced_usd_per_million").and_then(|text| {
         let price = PerMillion::parse(&text);
         price.map_err(|error| section.mistake("unpriced_usd_per_million", &error.to_string())).ok()
@@ -83,7 +83,7 @@ fn read_batch(section: &mut Section) -> Option<BatchRates> {
 }
 
 /// Reads one row of `[[prices]]`.
-pub fn read(mut section: Section) -> Option<(Target, PriceRow)> {
+pub(crate) fn read(mut section: Section) -> Option<(Target, PriceRow)> {
     let model: Option<String> = section.get("model");
     let mut price = |class: &str| {
         let key = format!("{class}_usd_per_million");

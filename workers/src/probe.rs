@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("penstock/", env!("CARGO_PKG_VERSION"), " (probe)"));
 
 /// Watches over one pool's provider until the role stops.
-pub async fn watch(pool: Pool) {
+pub(crate) async fn watch(pool: Pool) {
     let Some(path) = pool.provider.listing() else { return };
     while !pool.life.is_stopping() {
         tokio::select! {

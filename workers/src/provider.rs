@@ -26,7 +26,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 16;
 
 /// A provider and the means to call it.
-pub struct Provider {
+pub(crate) struct Provider {
     /// Its name.
     pub id: ProviderId,
     /// The formats it speaks; the first, unless the caller or the model wants another.
@@ -79,7 +79,7 @@ struct Managed {
 
 impl Provider {
     /// The provider that `config` describes.
-    pub fn new(config: ProviderConfig) -> Self {
+    pub(crate) fn new(config: ProviderConfig) -> Self {
         let takes_tokens = providers::of(config.dialect).is_some_and(Adapter::takes_tokens);
         Self {
             limits: Limits::new(keys::renewed(&[], config.keys.clone(), takes_tokens)),
@@ -111,7 +111,7 @@ impl Provider {
     ///
     /// # Errors
     /// When this version does not speak it.
-    pub fn speak(
+    pub(crate) fn speak(
         &self,
         caller: Dialect,
         native: bool,
@@ -132,34 +132,34 @@ impl Provider {
     }
 
     /// How to ask for a response where the provider is asked for chats mostly; `None` when it has none.
-    pub fn responding(&self) -> Option<&'static dyn Adapter> {
+    pub(crate) fn responding(&self) -> Option<&'static dyn Adapter> {
         let usual = self.dialects.first().copied().filter(|usual| usual.form() == Dialect::Openai)?;
         let has = self.dialects.contains(&Dialect::Responses);
         has.then(|| providers::at(usual, Dialect::Responses)).flatten()
     }
 
     /// Whether the catalogue or the configuration has this very model.
-    pub fn lists(&self, model: &ModelId) -> bool {
+    pub(crate) fn lists(&self, model: &ModelId) -> bool {
         self.models.contains_key(model)
     }
 
     /// Its host and port.
-    pub fn server(&self) -> (&str, u16) {
+    pub(crate) fn server(&self) -> (&str, u16) {
         (&self.server.0, self.server.1)
     }
 
     /// What is known of a model.
-    pub fn model(&self, model: &ModelId) -> Option<&ModelCard> {
+    pub(crate) fn model(&self, model: &ModelId) -> Option<&ModelCard> {
         self.models.get(model).or(self.unknown.as_ref())
     }
 
     /// What is known of a model as a line of a batch: with the prices of the batch API, where these are known.
-    pub fn model_in_batch(&self, model: &ModelId) -> Option<&ModelCard> {
+    pub(crate) fn model_in_batch(&self, model: &ModelId) -> Option<&ModelCard> {
         self.in_batch.get(model).or_else(|| self.model(model))
     }
 
     /// What is known of a model as it was served: with the prices of the provider's slower tier, where it says so.
-    pub fn model_as_served(&self, model: &ModelId, is_flex: bool) -> Option<&ModelCard> {
+    pub(crate) fn model_as_served(&self, model: &ModelId, is_flex: bool) -> Option<&ModelCard> {
         self.in_flex.get(model).filter(|_| is_flex).or_else(|| self.model(model))
     }
 
@@ -167,7 +167,7 @@ impl Provider {
     ///
     /// # Errors
     /// When no token is to be had.
-    pub async fn secret(&self, pick: &Pick) -> Result<Option<Secret>, Failure> {
+    pub(crate) async fn secret(&self, pick: &Pick) -> Result<Option<Secret>, Failure> {
         let Some(key) = pick.key() else { return Ok(None) };
         let Some(tokens) = &key.tokens else { return Ok(Some(key.secret.clone())) };
         let client = self.client(None).map_err(|error| Failure::gateway(FailureKind::Internal, error.to_string()))?;
@@ -176,7 +176,7 @@ impl Provider {
 
     /// Where the provider lists its models, which costs nothing; `None` when it has no such list, or the operator wants no
     /// probes.
-    pub fn listing(&self) -> Option<&'static str> {
+    pub(crate) fn listing(&self) -> Option<&'static str> {
         let adapter = self.dialects.first().and_then(|dialect| providers::of(*dialect))?;
         adapter.listing().filter(|_| self.is_probed)
     }
@@ -184,7 +184,11 @@ impl Provider {
     /// Takes the keys that the operator manages, beside those of the configuration; those that stand in files are read
     /// again. `open` gives the secret of a managed one. Gives those that cannot be used, and why; nothing when that was said
     /// before.
-    pub fn take_keys(&self, managed: &[ProviderKey], open: impl Fn(&ProviderKey) -> Result<Secret, String>) -> Closed {
+    pub(crate) fn take_keys(
+        &self,
+        managed: &[ProviderKey],
+        open: impl Fn(&ProviderKey) -> Result<Secret, String>,
+    ) -> Closed {
         let mut known = self.managed.lock().unwrap_or_else(PoisonError::into_inner);
         let is_in_file = |key: &ProviderKey| matches!(key.source, KeySource::File(_));
         let configured: Vec<ConfiguredKey> = self.configured.iter().map(ConfiguredKey::read_again).collect();
@@ -203,7 +207,7 @@ impl Provider {
     }
 
     /// Renews the tokens ahead of their end, for ever.
-    pub async fn keep_tokens_fresh(&self) {
+    pub(crate) async fn keep_tokens_fresh(&self) {
         let Ok(client) = self.client(None) else { return };
         loop {
             let keys = self.limits.keys();
@@ -218,12 +222,12 @@ impl Provider {
     }
 
     /// Whether its keys are exchanged for tokens.
-    pub fn has_tokens(&self) -> bool {
+    pub(crate) fn has_tokens(&self) -> bool {
         self.takes_tokens
     }
 
     /// Where a relative path leads.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.base_url)
     }
 
@@ -231,7 +235,7 @@ impl Provider {
     ///
     /// # Errors
     /// When the machine's certificate store cannot be read.
-    pub fn client(&self, connect: Option<Duration>) -> Result<reqwest::Client, reqwest::Error> {
+    pub(crate) fn client(&self, connect: Option<Duration>) -> Result<reqwest::Client, reqwest::Error> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = connect.unwrap_or(CONNECT);
         let connect = if clients.len() < CLIENTS || clients.contains_key(&wanted) { wanted } else { CONNECT };
@@ -247,7 +251,7 @@ impl Provider {
     ///
     /// # Errors
     /// When the machine's certificate store cannot be read.
-    pub fn session_client(&self) -> Result<reqwest::Client, reqwest::Error> {
+    pub(crate) fn session_client(&self) -> Result<reqwest::Client, reqwest::Error> {
         let mut client = self.session_client.lock().unwrap_or_else(PoisonError::into_inner);
         match &*client {
             Some(client) => Ok(client.clone()),

@@ -9,14 +9,14 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 /// The first wait before a repetition, and the longest that we choose by ourselves.
-pub const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
+pub(crate) const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
 
 /// The longest wait for a provider's limit when other links are there to be asked instead, and the longest of a batch's call.
 const IMPATIENT: Duration = Duration::from_secs(1);
 
 /// How patient a link is.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Attempts after the first.
     pub retries: u32,
     /// The failures that move on to the next link; `None`: those that another provider may not have.
@@ -31,7 +31,7 @@ pub struct Policy {
 
 impl Policy {
     /// The policy of a link; a link that is not the last need not wait long, and a call of a batch waits where it came from.
-    pub fn of(link: &Link, retries: u32, is_last: IsLast, traffic: Traffic) -> Self {
+    pub(crate) fn of(link: &Link, retries: u32, is_last: IsLast, traffic: Traffic) -> Self {
         let patience = match (is_last, traffic) {
             (IsLast::Yes, Traffic::Sync) => WAITS.1,
             (IsLast::No, _) | (_, Traffic::Batch) => IMPATIENT,
@@ -48,7 +48,7 @@ impl Policy {
     }
 
     /// What happens when this link is not tried again.
-    pub fn move_on(&self, kind: FailureKind) -> Decision {
+    pub(crate) fn move_on(&self, kind: FailureKind) -> Decision {
         match &self.on {
             Some(kinds) if kinds.contains(&kind) => Decision::Next,
             Some(_) => Decision::Stop,
@@ -62,14 +62,14 @@ impl Policy {
 
 /// The budgets of both kinds of traffic: a batch that is refused again and again leaves sync calls their retries.
 #[derive(Debug, Default)]
-pub struct RetryBudgets {
+pub(crate) struct RetryBudgets {
     sync: Mutex<RetryBudget>,
     batch: Mutex<RetryBudget>,
 }
 
 impl RetryBudgets {
     /// The budget of one kind.
-    pub fn of(&self, traffic: Traffic) -> &Mutex<RetryBudget> {
+    pub(crate) fn of(&self, traffic: Traffic) -> &Mutex<RetryBudget> {
         match traffic {
             Traffic::Sync => &self.sync,
             Traffic::Batch => &self.batch,
@@ -79,7 +79,7 @@ impl RetryBudgets {
 
 /// Whether other links follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IsLast {
+pub(crate) enum IsLast {
     /// None.
     Yes,
     /// Some.
@@ -89,7 +89,7 @@ pub enum IsLast {
 /// Retries as a share of traffic, so that a provider in trouble is not given more of it: one retry for every ten calls,
 /// and a few for quiet times. Source of the idea: <https://sre.google/sre-book/handling-overload/>.
 #[derive(Debug)]
-pub struct RetryBudget {
+pub(crate) struct RetryBudget {
     /// In tenths of a retry.
     tenths: u64,
     refilled: UnixMicros,
@@ -106,12 +106,12 @@ impl Default for RetryBudget {
 
 impl RetryBudget {
     /// A call that is no retry.
-    pub fn earn(&mut self) {
+    pub(crate) fn earn(&mut self) {
         self.tenths = (self.tenths + 1).min(BUDGET.0 * 10);
     }
 
     /// Whether one more retry is within the budget; if so, it is taken out of it.
-    pub fn spend(&mut self, now: UnixMicros) -> bool {
+    pub(crate) fn spend(&mut self, now: UnixMicros) -> bool {
         let seconds = now.since(self.refilled).as_secs();
         if self.refilled == UnixMicros(0) {
             self.refilled = now;
@@ -127,7 +127,7 @@ impl RetryBudget {
 
 /// What has happened at this link so far.
 #[derive(Clone, Copy, Debug)]
-pub struct History {
+pub(crate) struct History {
     /// Attempts that were made here.
     pub attempts: u32,
     /// The wait that the schedule has drawn for the next one.
@@ -138,7 +138,7 @@ pub struct History {
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Try this link again after this wait.
     Again(Duration),
     /// Pass the call on to the next link.
@@ -149,7 +149,7 @@ pub enum Decision {
 
 /// Decides after an attempt that failed before anything reached the client. A broken attempt, of which something did, is
 /// not accepted here: falling back after the first token cannot be written by accident.
-pub fn decide(policy: &Policy, history: History, refused: &Failure, now: UnixMicros) -> Decision {
+pub(crate) fn decide(policy: &Policy, history: History, refused: &Failure, now: UnixMicros) -> Decision {
     if now >= history.deadline {
         return Decision::Stop;
     }

@@ -6,7 +6,7 @@ use penstock_schemas::envelope::Envelope;
 use penstock_schemas::frame::Payload;
 
 /// What takes the frames of one call, in their order.
-pub trait FrameSink: Send {
+pub(crate) trait FrameSink: Send {
     /// Takes a frame; waits while it is read more slowly than it is written.
     fn send(&mut self, payload: Payload) -> impl Future<Output = Result<(), BusError>> + Send;
 

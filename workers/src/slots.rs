@@ -49,7 +49,7 @@ impl BatchShare {
 
 /// All slots of one pool. Cloning shares them.
 #[derive(Clone)]
-pub struct Slots(Arc<Shared>);
+pub(crate) struct Slots(Arc<Shared>);
 
 struct Shared {
     all: Arc<Semaphore>,
@@ -63,7 +63,7 @@ struct Shared {
 }
 
 /// A slot that a call has, until it is dropped.
-pub struct Slot {
+pub(crate) struct Slot {
     _permit: OwnedSemaphorePermit,
     given: Option<(Traffic, Slots)>,
 }
@@ -96,31 +96,31 @@ impl CallerSlots {
 
 /// Since when no calls of batches are taken, and until when they are not in any case.
 #[derive(Clone, Copy)]
-pub struct Pause {
+pub(crate) struct Pause {
     since: Instant,
     least: Duration,
 }
 
 impl Pause {
     /// Calls of batches have all slots that they may have.
-    pub fn at_share() -> Self {
+    pub(crate) fn at_share() -> Self {
         Self { since: Instant::now(), least: Duration::ZERO }
     }
 
     /// The pool was full: sync traffic goes first.
-    pub fn after_full() -> Self {
+    pub(crate) fn after_full() -> Self {
         Self { least: SYNC_FIRST, ..Self::at_share() }
     }
 
     /// So long at least.
-    pub fn of(least: Duration) -> Self {
+    pub(crate) fn of(least: Duration) -> Self {
         Self { least, ..Self::at_share() }
     }
 }
 
 impl Slots {
     /// So many, all free.
-    pub fn new(count: usize, share: BatchShare) -> Self {
+    pub(crate) fn new(count: usize, share: BatchShare) -> Self {
         let all = Arc::new(Semaphore::new(count));
         let callers = Mutex::new(CallerSlots { now: 0, most: [0, 0], since: Instant::now() });
         let (most, batch, batch_freed) = (share.of(count), AtomicUsize::new(0), Notify::new());
@@ -128,7 +128,7 @@ impl Slots {
     }
 
     /// How many are free.
-    pub fn free(&self) -> usize {
+    pub(crate) fn free(&self) -> usize {
         self.0.all.available_permits()
     }
 
@@ -137,13 +137,13 @@ impl Slots {
     }
 
     /// How many calls of batches may have at most, now: one at least, so that they come to an end.
-    pub fn most_of_batches(&self) -> usize {
+    pub(crate) fn most_of_batches(&self) -> usize {
         let callers = self.callers().most(Instant::now());
         self.0.most.min(self.0.count.saturating_sub(callers + callers / MORE)).max(1)
     }
 
     /// How many of the free ones calls of batches may have.
-    pub fn free_for_batches(&self) -> usize {
+    pub(crate) fn free_for_batches(&self) -> usize {
         self.left().min(self.free())
     }
 
@@ -153,17 +153,17 @@ impl Slots {
     }
 
     /// Whether calls of batches may have another one.
-    pub fn has_share(&self) -> bool {
+    pub(crate) fn has_share(&self) -> bool {
         self.left() > 0
     }
 
     /// Waits until one is free.
-    pub async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         drop(self.0.all.acquire().await.expect("the slots are never closed"));
     }
 
     /// Takes one for a call, if there is one for it.
-    pub fn take(&self, traffic: Traffic) -> Option<Slot> {
+    pub(crate) fn take(&self, traffic: Traffic) -> Option<Slot> {
         let slot = self.reserve()?;
         match traffic {
             Traffic::Sync => Some(self.give_to_caller(slot)),
@@ -172,19 +172,19 @@ impl Slots {
     }
 
     /// Takes one for the next call, whosever it is.
-    pub fn reserve(&self) -> Option<Slot> {
+    pub(crate) fn reserve(&self) -> Option<Slot> {
         Some(Slot { _permit: self.0.all.clone().try_acquire_owned().ok()?, given: None })
     }
 
     /// Makes a slot one of a caller's call.
-    pub fn give_to_caller(&self, mut slot: Slot) -> Slot {
+    pub(crate) fn give_to_caller(&self, mut slot: Slot) -> Slot {
         self.callers().add(Instant::now());
         slot.given = Some((Traffic::Sync, self.clone()));
         slot
     }
 
     /// Makes a slot one of a batch's call; `None` when these have all that they may have.
-    pub fn give_to_batch(&self, mut slot: Slot) -> Option<Slot> {
+    pub(crate) fn give_to_batch(&self, mut slot: Slot) -> Option<Slot> {
         let most = self.most_of_batches();
         let more = |taken: usize| (taken < most).then_some(taken + 1);
         self.0.batch.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
@@ -193,7 +193,7 @@ impl Slots {
     }
 
     /// Waits until calls of batches are to be taken again.
-    pub async fn batch_again(&self, pause: Pause) {
+    pub(crate) async fn batch_again(&self, pause: Pause) {
         sleep_until(pause.since + pause.least).await;
         let settled = pause.since + SETTLE;
         loop {

@@ -40,7 +40,7 @@ const METADATA: &str = "http://metadata.google.internal/computeMetadata/v1/insta
 
 /// Credentials, and the token that they were last exchanged for.
 #[derive(Debug)]
-pub struct Tokens {
+pub(crate) struct Tokens {
     source: Result<Source, String>,
     current: Mutex<Option<Token>>,
     /// One exchange at a time.
@@ -100,7 +100,7 @@ fn usual_address() -> String {
 
 impl Tokens {
     /// Reads credentials: their JSON, the path of a file with it, `metadata` for the machine's own, or else a token.
-    pub fn of(key: &Secret) -> Self {
+    pub(crate) fn of(key: &Secret) -> Self {
         let source = Source::read(key.reveal());
         Self { source, current: Mutex::default(), turnstile: Semaphore::new(1) }
     }
@@ -109,7 +109,7 @@ impl Tokens {
     ///
     /// # Errors
     /// When the credentials cannot be read, or are not taken.
-    pub async fn current(&self, client: &reqwest::Client) -> Result<Secret, Failure> {
+    pub(crate) async fn current(&self, client: &reqwest::Client) -> Result<Secret, Failure> {
         if let Some(token) = self.kept(MARGIN) {
             return Ok(token.secret);
         }
@@ -117,7 +117,7 @@ impl Tokens {
     }
 
     /// Renews the token ahead of its end, for ever.
-    pub async fn keep_fresh(&self, client: &reqwest::Client) {
+    pub(crate) async fn keep_fresh(&self, client: &reqwest::Client) {
         let mut failures = 0;
         loop {
             match self.renew(client, AHEAD).await {

@@ -14,7 +14,7 @@ const TIMES: usize = 200;
 
 /// The last calls of one pool.
 #[derive(Debug, Default)]
-pub struct Vitals {
+pub(crate) struct Vitals {
     models: HashMap<ModelId, Model>,
     /// Calls that ended in this second and in the one before.
     ended: [(u64, u32); 2],
@@ -29,7 +29,7 @@ struct Model {
 }
 
 /// Whether a failure says that the provider is not well. What it says of a request or of a limit does not.
-pub fn speaks_against(kind: FailureKind) -> bool {
+pub(crate) fn speaks_against(kind: FailureKind) -> bool {
     match kind {
         FailureKind::Overloaded
         | FailureKind::ServerError
@@ -61,7 +61,7 @@ pub fn speaks_against(kind: FailureKind) -> bool {
 
 impl Vitals {
     /// Notes how a call ended, and the milliseconds to its first content. True when it speaks against the provider.
-    pub fn note(
+    pub(crate) fn note(
         &mut self,
         model: &ModelId,
         failure: Option<FailureKind>,
@@ -117,14 +117,14 @@ impl Vitals {
     }
 
     /// Calls that ended within the last second, about.
-    pub fn ended_per_second(&self, now: UnixMicros) -> u32 {
+    pub(crate) fn ended_per_second(&self, now: UnixMicros) -> u32 {
         let second = now.0 / 1_000_000;
         let recent = self.ended.iter().filter(|(at, _)| second.saturating_sub(*at) <= 1);
         recent.map(|(_, count)| *count).max().unwrap_or(0)
     }
 
     /// What is told of the models that were called within the window.
-    pub fn tell(&mut self, now: UnixMicros) -> Vec<TargetState> {
+    pub(crate) fn tell(&mut self, now: UnixMicros) -> Vec<TargetState> {
         self.forget(now.0 / 1_000_000);
         let tell = |(model, entry): (&ModelId, &Model)| TargetState {
             model: model.clone(),

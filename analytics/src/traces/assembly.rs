@@ -21,7 +21,7 @@ const ATTEMPTS: usize = 64;
 
 /// What is exported of a trace whatever was drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keep {
+pub(super) struct Keep {
     /// Requests and attempts that took at least so long.
     pub slow: Duration,
     /// Those that cost at least so much.

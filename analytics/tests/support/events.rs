@@ -12,19 +12,19 @@ use penstock_schemas::name::{KeyId, ProjectId, Target};
 use penstock_schemas::usage::{Usage, UsageSource};
 use std::time::Duration;
 
-pub const SECOND: u64 = 1_000_000;
-pub const HOUR: u64 = 3600 * SECOND;
-pub const DAY: u64 = 24 * HOUR;
+pub(crate) const SECOND: u64 = 1_000_000;
+pub(crate) const HOUR: u64 = 3600 * SECOND;
+pub(crate) const DAY: u64 = 24 * HOUR;
 
-pub fn now() -> UnixMicros {
+pub(crate) fn now() -> UnixMicros {
     clock::now()
 }
 
-pub fn ago(micros: u64) -> UnixMicros {
+pub(crate) fn ago(micros: u64) -> UnixMicros {
     UnixMicros(clock::now().0 - micros)
 }
 
-pub fn caller(project: &str) -> Caller {
+pub(crate) fn caller(project: &str) -> Caller {
     Caller {
         project: ProjectId::parse(project).unwrap(),
         key_id: KeyId::parse(format!("{project}-key")).unwrap(),
@@ -34,7 +34,7 @@ pub fn caller(project: &str) -> Caller {
     }
 }
 
-pub fn start(project: &str, target: &str, at: UnixMicros) -> AttemptStarted {
+pub(crate) fn start(project: &str, target: &str, at: UnixMicros) -> AttemptStarted {
     AttemptStarted {
         attempt_id: clock::attempt_id(),
         request_id: clock::request_id(),
@@ -58,7 +58,7 @@ pub fn start(project: &str, target: &str, at: UnixMicros) -> AttemptStarted {
     }
 }
 
-pub fn end(start: &AttemptStarted, outcome: Outcome, usage: Usage, cost: &str) -> AttemptEnded {
+pub(crate) fn end(start: &AttemptStarted, outcome: Outcome, usage: Usage, cost: &str) -> AttemptEnded {
     AttemptEnded {
         start: start.clone(),
         ended_at: start.started_at.after(Duration::from_secs(2)),
@@ -82,7 +82,7 @@ pub fn end(start: &AttemptStarted, outcome: Outcome, usage: Usage, cost: &str) -
     }
 }
 
-pub fn request(start: &AttemptStarted, cache: CacheResult) -> RequestEvent {
+pub(crate) fn request(start: &AttemptStarted, cache: CacheResult) -> RequestEvent {
     RequestEvent {
         request_id: start.request_id,
         received_at: start.started_at,
@@ -110,31 +110,31 @@ pub fn request(start: &AttemptStarted, cache: CacheResult) -> RequestEvent {
     }
 }
 
-pub fn tokens(input: u64, output: u64) -> Usage {
+pub(crate) fn tokens(input: u64, output: u64) -> Usage {
     Usage { input: Some(input), output: Some(output), ..Usage::default() }
 }
 
-pub fn usd(text: &str) -> Picodollars {
+pub(crate) fn usd(text: &str) -> Picodollars {
     Picodollars::parse(text).unwrap()
 }
 
-pub fn price(target: &str, id: &str, from: UnixMicros, json: &str) -> (Target, PriceRow) {
+pub(crate) fn price(target: &str, id: &str, from: UnixMicros, json: &str) -> (Target, PriceRow) {
     let prices = serde_json::from_str(json).unwrap();
     (Target::parse(target).unwrap(), PriceRow { price_id: id.to_owned(), valid_from: from, prices })
 }
 
-pub fn started(start: &AttemptStarted) -> UsageEvent {
+pub(crate) fn started(start: &AttemptStarted) -> UsageEvent {
     UsageEvent::AttemptStarted(Box::new(start.clone()))
 }
 
-pub fn ended(end: AttemptEnded) -> UsageEvent {
+pub(crate) fn ended(end: AttemptEnded) -> UsageEvent {
     UsageEvent::AttemptEnded(Box::new(end))
 }
 
-pub fn raised(alert: &Alert) -> UsageEvent {
+pub(crate) fn raised(alert: &Alert) -> UsageEvent {
     UsageEvent::Alert(Box::new(alert.clone()))
 }
 
-pub fn requested(request: RequestEvent) -> UsageEvent {
+pub(crate) fn requested(request: RequestEvent) -> UsageEvent {
     UsageEvent::Request(Box::new(request))
 }

@@ -4,8 +4,8 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test, though clippy cannot see it")]
 
-pub mod events;
-pub mod receiver;
+pub(crate) mod events;
+pub(crate) mod receiver;
 
 use penstock_analytics::{
     Address, Analytics, AnalyticsConfig, AnalyticsError, Database, Retention, Runaway, SqlFormat, Warehouse,
@@ -35,7 +35,7 @@ const TOKEN: &str = "a-token-for-tests-only";
 const ENGINE: &str = "PENSTOCK_TEST_ENGINE";
 
 /// What `#[test] fn engine_process()` of each file calls: does nothing, unless the file was started to be the engine.
-pub fn be_engine() {
+pub(crate) fn be_engine() {
     let Ok(arguments) = std::env::var(ENGINE) else { return };
     let (listen, data) = arguments.split_once(' ').unwrap();
     let mut settings = Settings::new(variable("PENSTOCK_CHDB"), data, Token::parse(TOKEN).unwrap());
@@ -54,16 +54,16 @@ fn variable(name: &str) -> String {
 }
 
 /// A folder that is removed at the end.
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let path = std::env::temp_dir().join(format!("penstock-analytics-{}", clock::process_id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -90,14 +90,14 @@ fn read_on(mut output: impl Read + Send + 'static) {
 }
 
 /// The ClickHouse engine.
-pub struct Engine {
+pub(crate) struct Engine {
     process: Process,
     listen: SocketAddr,
 }
 
 impl Engine {
     /// Starts it on `data`, and waits until it answers. Port 0: any.
-    pub fn start(data: &Path, listen: SocketAddr) -> Self {
+    pub(crate) fn start(data: &Path, listen: SocketAddr) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "engine_process", "--nocapture"]);
         command.env(ENGINE, format!("{listen} {}", data.display()));
@@ -111,16 +111,16 @@ impl Engine {
         Self { process, listen }
     }
 
-    pub fn address(&self) -> Address {
+    pub(crate) fn address(&self) -> Address {
         Address::parse(&format!("http://default:{TOKEN}@{}", self.listen)).unwrap()
     }
 
-    pub fn listen(&self) -> SocketAddr {
+    pub(crate) fn listen(&self) -> SocketAddr {
         self.listen
     }
 
     /// Ends it as a crash would.
-    pub fn kill(mut self) -> SocketAddr {
+    pub(crate) fn kill(mut self) -> SocketAddr {
         self.process.0.kill().unwrap();
         self.process.0.wait().unwrap();
         self.listen
@@ -128,14 +128,14 @@ impl Engine {
 }
 
 /// A nats-server.
-pub struct Nats {
+pub(crate) struct Nats {
     _process: Process,
     pub url: String,
     monitor: SocketAddr,
 }
 
 impl Nats {
-    pub fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         let mut command = Command::new(variable("PENSTOCK_NATS_SERVER"));
         std::fs::create_dir_all(data).unwrap();
         // The limits of the streams are reserved: whatever this machine's disk has free, they fit.
@@ -162,7 +162,7 @@ impl Nats {
     }
 
     /// Messages that the ledger holds.
-    pub fn messages(&self) -> u64 {
+    pub(crate) fn messages(&self) -> u64 {
         let mut stream = TcpStream::connect(self.monitor).unwrap();
         stream.write_all(b"GET /jsz HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -173,7 +173,7 @@ impl Nats {
 }
 
 /// All parts, and a journal to write events with.
-pub struct World {
+pub(crate) struct World {
     pub nats: Nats,
     pub engine: Option<Engine>,
     pub folder: Folder,
@@ -185,7 +185,7 @@ pub struct World {
 
 impl World {
     /// NATS and the engine; the role is not started.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         // As the program does before anything else; each test of a file tries to.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = Folder::new();
@@ -207,21 +207,21 @@ impl World {
         Self { nats, engine: Some(engine), folder, bus, journal, config, metrics }
     }
 
-    pub async fn start(&self, prices: Vec<(Target, PriceRow)>) -> Result<Analytics, AnalyticsError> {
+    pub(crate) async fn start(&self, prices: Vec<(Target, PriceRow)>) -> Result<Analytics, AnalyticsError> {
         // The role ends with its connection's life: each start has one of its own.
         let bus = connect(&self.nats.url, "ps").await;
         Analytics::start(&self.config, &bus, &self.metrics, prices).await
     }
 
     /// Writes events into the ledger, each as a message of its own, in this order.
-    pub async fn write(&self, events: impl IntoIterator<Item = UsageEvent>) {
+    pub(crate) async fn write(&self, events: impl IntoIterator<Item = UsageEvent>) {
         for event in events {
             assert!(self.journal.append(event).await.acknowledged().await);
         }
     }
 
     /// Writes many events into the ledger, as busy roles do: many in a message.
-    pub async fn write_together(&self, events: impl IntoIterator<Item = UsageEvent>) {
+    pub(crate) async fn write_together(&self, events: impl IntoIterator<Item = UsageEvent>) {
         let mut last = None;
         for event in events {
             last = Some(self.journal.append(event).await);
@@ -230,17 +230,17 @@ impl World {
     }
 
     /// Writes bytes into the ledger as one message, as a process of another version would.
-    pub async fn write_raw(&self, payload: Vec<u8>) {
+    pub(crate) async fn write_raw(&self, payload: Vec<u8>) {
         let jetstream = async_nats::jetstream::new(async_nats::connect(&self.nats.url).await.unwrap());
         jetstream.publish("ps.usage", payload.into()).await.unwrap().await.unwrap();
     }
 
-    pub fn warehouse(&self) -> Warehouse {
+    pub(crate) fn warehouse(&self) -> Warehouse {
         Warehouse::connect(self.config.clickhouse.as_ref().unwrap(), &self.config.database)
     }
 
     /// The rows that `sql` gives.
-    pub async fn rows(&self, sql: &str) -> Vec<Value> {
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<Value> {
         let warehouse = self.warehouse();
         let answer =
             warehouse.sql(sql, SqlFormat::Json).unwrap().collect().await.unwrap_or_else(|e| panic!("{sql}: {e}"));
@@ -248,7 +248,7 @@ impl World {
     }
 
     /// The only value that `sql` gives, as text.
-    pub async fn value(&self, sql: &str) -> String {
+    pub(crate) async fn value(&self, sql: &str) -> String {
         let rows = self.rows(sql).await;
         assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
         match rows[0].as_object().unwrap().values().next().unwrap() {
@@ -258,7 +258,7 @@ impl World {
     }
 
     /// Carries out a statement that writes, as an operator would.
-    pub async fn execute(&self, sql: &str) {
+    pub(crate) async fn execute(&self, sql: &str) {
         let address = self.config.clickhouse.as_ref().unwrap();
         let (user, password) = address.login().unwrap();
         let client = clickhouse::Client::default().with_url(address.url()).with_user(user);
@@ -267,7 +267,7 @@ impl World {
     }
 
     /// Waits until `sql` gives `wanted`.
-    pub async fn until(&self, sql: &str, wanted: &str) {
+    pub(crate) async fn until(&self, sql: &str, wanted: &str) {
         let begun = Instant::now();
         let mut last;
         loop {
@@ -282,7 +282,7 @@ impl World {
     }
 
     /// Waits until the metrics hold this line.
-    pub async fn until_metric(&self, line: &str) {
+    pub(crate) async fn until_metric(&self, line: &str) {
         let begun = Instant::now();
         while !self.metrics.text().lines().any(|found| found == line) {
             assert!(begun.elapsed() < PATIENCE, "{line} never came: {}", self.metrics.text());
@@ -291,7 +291,7 @@ impl World {
     }
 
     /// Waits until the ledger holds this many messages.
-    pub async fn until_left(&self, wanted: u64) {
+    pub(crate) async fn until_left(&self, wanted: u64) {
         let begun = Instant::now();
         while self.nats.messages() != wanted {
             assert!(begun.elapsed() < PATIENCE, "the ledger holds {} messages, not {wanted}", self.nats.messages());
@@ -301,7 +301,7 @@ impl World {
 }
 
 /// A connection to the bus under a prefix of its own.
-pub async fn connect(url: &str, prefix: &str) -> Bus {
+pub(crate) async fn connect(url: &str, prefix: &str) -> Bus {
     let mut document = Document::read("test", &format!("[nats]\nprefix = \"{prefix}\""), []).unwrap();
     Bus::connect(&NatsConfig::read(&mut document), url, "test").await.unwrap()
 }

@@ -8,32 +8,32 @@ use std::time::{Duration, Instant};
 
 /// A post that came.
 #[derive(Debug)]
-pub struct Received {
+pub(crate) struct Received {
     pub path: String,
     headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl Received {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(found, _)| found == name);
         found.map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("{name} is not in {:?}", self.headers))
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
 
 /// The running receiver; it ends with the process of the test.
-pub struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     received: Arc<Mutex<VecDeque<Received>>>,
 }
 
 impl Receiver {
     /// Answers with these statuses, one after the other, and with the last one for ever.
-    pub fn start(statuses: &'static [u16]) -> Self {
+    pub(crate) fn start(statuses: &'static [u16]) -> Self {
         let statuses = Mutex::new((statuses.iter().copied(), 200));
         Self::serve(move |stream| {
             let mut statuses = statuses.lock().unwrap();
@@ -43,7 +43,7 @@ impl Receiver {
     }
 
     /// Never answers. Connections stay open until the sender closes them.
-    pub fn hanging() -> Self {
+    pub(crate) fn hanging() -> Self {
         Self::serve(|stream| {
             let _ = stream.read_to_end(&mut Vec::new());
         })
@@ -72,12 +72,12 @@ impl Receiver {
         Self { address, received }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// Waits for the next post.
-    pub async fn next(&self) -> Received {
+    pub(crate) async fn next(&self) -> Received {
         let begun = Instant::now();
         loop {
             let post = self.received.lock().unwrap().pop_front();
@@ -90,7 +90,7 @@ impl Receiver {
     }
 
     /// What else has come.
-    pub fn rest(&self) -> Vec<Received> {
+    pub(crate) fn rest(&self) -> Vec<Received> {
         self.received.lock().unwrap().drain(..).collect()
     }
 }

@@ -21,7 +21,7 @@ const PURGE_DELAY: mi_option_t = 15;
 /// Measured on 2 cores with 16 callers who send bodies of 1 MB for 6 s, from 62 MB on: 391 MB twenty seconds later without this,
 /// 106 MB with it, at the same CPU per request; a delay of 0 leaves 69 MB and costs a quarter more CPU for large bodies.
 #[expect(unsafe_code, reason = "the options of the allocator have an interface in C alone")]
-pub fn keep_little() {
+pub(crate) fn keep_little() {
     // SAFETY: both numbers are options of this version (a test reads them), which any thread may set at any time.
     unsafe {
         mi_option_set_default(ABANDONED_PAGE_PURGE, 1);
@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_secs(15);
 
 /// Collects what threads that have ended left. To be polled by the main thread: mimalloc takes it in there alone.
 #[expect(unsafe_code, reason = "as above")]
-pub async fn collect() -> ! {
+pub(crate) async fn collect() -> ! {
     loop {
         sleep(PAUSE).await;
         // SAFETY: it takes no pointers, and any thread may call it at any time.

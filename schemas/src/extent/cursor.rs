@@ -11,13 +11,13 @@ use std::fmt::Write;
 pub const DEEPEST: usize = 127;
 
 /// Messages, their parts and calls of one request, together: what a turn holds is compared with each other in places.
-pub const MOST_PARTS: usize = 20_000;
+pub(super) const MOST_PARTS: usize = 20_000;
 
 /// Calls of tools of one request.
-pub const MOST_CALLS: usize = 5_000;
+pub(super) const MOST_CALLS: usize = 5_000;
 
 /// Fields of a request itself.
-pub const MOST_FIELDS: usize = 2_048;
+pub(super) const MOST_FIELDS: usize = 2_048;
 
 /// Names of one object that are compared one by one; with more, they are hashed.
 const FEW_NAMES: usize = 24;

@@ -22,7 +22,7 @@ const CALLERS: [&str; 10] = [
 ];
 
 /// Tools of one request, and names in the choice among them: each is compared with the others.
-pub const MOST_TOOLS: usize = 2_048;
+pub(super) const MOST_TOOLS: usize = 2_048;
 
 /// That the provider may work by itself; so many times, where the request says so.
 pub(super) fn own(found: &mut Extent, times: u64) {

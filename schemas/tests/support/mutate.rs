@@ -4,11 +4,11 @@
 use serde_json::{Value, json};
 
 /// Numbers that look random and are the same on every run.
-pub struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
     /// From a text, such as a file's name.
-    pub fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         let seed = text
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -16,7 +16,7 @@ impl Dice {
     }
 
     /// A number below `bound`, which is at least 1.
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -25,7 +25,7 @@ impl Dice {
 }
 
 /// The bytes with one thing wrong: a bit, a hole, a repetition, an end that comes too early, something in between.
-pub fn bytes(good: &[u8], dice: &mut Dice) -> Vec<u8> {
+pub(super) fn bytes(good: &[u8], dice: &mut Dice) -> Vec<u8> {
     let mut bad = good.to_vec();
     let from = dice.below(good.len());
     let to = (from + dice.below(40)).min(good.len());
@@ -45,7 +45,7 @@ pub fn bytes(good: &[u8], dice: &mut Dice) -> Vec<u8> {
 }
 
 /// The value with one place in it made something else, or taken away; `None` when it has no such place.
-pub fn json(good: &Value, dice: &mut Dice) -> Option<Value> {
+pub(super) fn json(good: &Value, dice: &mut Dice) -> Option<Value> {
     let mut places = Vec::new();
     list(good, String::new(), &mut places);
     let place = places.get(dice.below(places.len()))?;

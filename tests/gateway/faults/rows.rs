@@ -5,7 +5,7 @@ use penstock_tests::{Gate, Part, Reply, words};
 use std::time::Duration;
 
 /// One fault.
-pub struct Row {
+pub(super) struct Row {
     pub fault: &'static str,
     pub streamed: bool,
     /// `None`: nobody listens where the first link should be.
@@ -15,7 +15,7 @@ pub struct Row {
 
 /// What is to come of it.
 #[derive(Clone, Copy)]
-pub enum Expected {
+pub(super) enum Expected {
     /// The next link answers; this is recorded of the first one.
     Elsewhere(&'static str),
     /// The same, and the first one's answer says what it used.
@@ -29,7 +29,7 @@ pub enum Expected {
 use Expected::{Broken, Elsewhere, Paid, Served};
 
 /// Every fault, whole and streamed where it can be both.
-pub fn all() -> Vec<Row> {
+pub(super) fn all() -> Vec<Row> {
     let mut rows = before_the_answer();
     rows.extend(refusals());
     rows.extend(nonsense());

@@ -6,7 +6,7 @@ use crate::weights::Weights;
 use pulp::{Arch, NullaryFnOnce};
 
 /// Numbers per token.
-pub const HIDDEN: usize = 384;
+pub(crate) const HIDDEN: usize = 384;
 
 const HEADS: usize = 12;
 
@@ -22,7 +22,7 @@ const WIDE: usize = 1536;
 const PLACES: usize = 512;
 
 /// The model's weights, packed for this CPU.
-pub struct Bert {
+pub(crate) struct Bert {
     arch: Arch,
     words: Vec<i16>,
     /// What a word's numbers are multiplied with: 16 bits each and a scale keep five digits in half the memory.
@@ -48,7 +48,7 @@ impl Bert {
     ///
     /// # Errors
     /// When some are missing or of another shape.
-    pub fn load(weights: &Weights<'_>) -> Result<Self, String> {
+    pub(crate) fn load(weights: &Weights<'_>) -> Result<Self, String> {
         let table = "embeddings.word_embeddings.weight";
         let (words, scales) = packed(&weights.of(table, &[weights.rows(table)?, HIDDEN])?);
         let kind = weights.of("embeddings.token_type_embeddings.weight", &[2, HIDDEN])?;
@@ -63,12 +63,12 @@ impl Bert {
     }
 
     /// How many words it knows.
-    pub fn words(&self) -> usize {
+    pub(crate) fn words(&self) -> usize {
         self.scales.len()
     }
 
     /// The vector of a text, of length 1. `ids` are at most [`MAX_TOKENS`], each below [`Bert::words`].
-    pub fn embed(&self, ids: &[u32]) -> Vec<f32> {
+    pub(crate) fn embed(&self, ids: &[u32]) -> Vec<f32> {
         let mut rows = Vec::with_capacity(ids.len() * HIDDEN);
         for (id, place) in ids.iter().zip(self.places.chunks_exact(HIDDEN)) {
             let at = usize::try_from(*id).expect("an id fits");

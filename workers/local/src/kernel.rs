@@ -10,7 +10,7 @@ const PANEL: usize = 32;
 const ROWS: usize = 6;
 
 /// A linear layer: weights in the order in which they are read, and what is added.
-pub struct Linear {
+pub(crate) struct Linear {
     /// For each panel of columns, for each input, a number per column.
     panels: Vec<f32>,
     bias: Vec<f32>,
@@ -19,7 +19,7 @@ pub struct Linear {
 
 impl Linear {
     /// A layer of weights that lie output by output.
-    pub fn new(weights: &[f32], bias: Vec<f32>) -> Self {
+    pub(crate) fn new(weights: &[f32], bias: Vec<f32>) -> Self {
         let outputs = bias.len();
         let inputs = weights.len() / outputs;
         assert_eq!(outputs % PANEL, 0, "layers have whole panels");
@@ -33,7 +33,7 @@ impl Linear {
     }
 
     /// The layer's outputs for each row of inputs.
-    pub fn apply(&self, arch: Arch, rows: &[f32]) -> Vec<f32> {
+    pub(crate) fn apply(&self, arch: Arch, rows: &[f32]) -> Vec<f32> {
         let count = rows.len() / self.inputs;
         let mut result = vec![0.0; count * self.bias.len()];
         let tiles = rows.chunks(self.inputs * ROWS).map(|tile| transposed(tile, self.inputs)).collect::<Vec<_>>();
@@ -119,7 +119,7 @@ fn multiply<S: Simd, const N: usize>(
 }
 
 /// The scale and shift of a layer norm.
-pub struct Norm {
+pub(crate) struct Norm {
     /// What each number is multiplied with.
     pub scale: Vec<f32>,
     /// What is added to each then.
@@ -131,7 +131,7 @@ impl Norm {
     const LEAST: f32 = 1e-12;
 
     /// Normalises each row in place.
-    pub fn apply(&self, arch: Arch, rows: &mut [f32]) {
+    pub(crate) fn apply(&self, arch: Arch, rows: &mut [f32]) {
         arch.dispatch(
             #[inline(always)]
             || {
@@ -156,7 +156,7 @@ impl Norm {
 
 /// The sum of what is made of each number, in sixteen sums side by side.
 #[inline(always)]
-pub fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0.0; 16];
     let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {
@@ -168,7 +168,7 @@ pub fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 }
 
 /// GELU of each number in place, in the exact form, with erf.
-pub fn gelu(arch: Arch, values: &mut [f32]) {
+pub(crate) fn gelu(arch: Arch, values: &mut [f32]) {
     arch.dispatch(
         #[inline(always)]
         || {
@@ -200,7 +200,7 @@ fn erf(x: f32) -> f32 {
 
 /// Makes the numbers positive with the sum 1.
 #[inline(always)]
-pub fn softmax(values: &mut [f32]) {
+pub(crate) fn softmax(values: &mut [f32]) {
     let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     values.iter_mut().for_each(|value| *value = exp(*value - largest));
     let factor = 1.0 / sum(values, |value| value);
@@ -223,7 +223,7 @@ fn exp(x: f32) -> f32 {
 }
 
 /// A count as a number; counts here are far below 2^16.
-pub fn number(count: usize) -> f32 {
+pub(crate) fn number(count: usize) -> f32 {
     f32::from(u16::try_from(count).unwrap_or(u16::MAX))
 }
 

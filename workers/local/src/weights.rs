@@ -3,14 +3,14 @@
 use safetensors::{Dtype, SafeTensors};
 
 /// A parsed file.
-pub struct Weights<'a>(SafeTensors<'a>);
+pub(crate) struct Weights<'a>(SafeTensors<'a>);
 
 impl<'a> Weights<'a> {
     /// Reads the file's table of contents.
     ///
     /// # Errors
     /// When it is no such file, or tensors lie outside it.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, String> {
         SafeTensors::deserialize(bytes).map(Self).map_err(|error| error.to_string())
     }
 
@@ -18,7 +18,7 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     /// When there is none, or it has another shape or other numbers than `f32`.
-    pub fn of(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+    pub(crate) fn of(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
         let tensor = self.0.tensor(name).map_err(|error| error.to_string())?;
         if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
             return Err(format!("{name} is {:?} of {:?}, not F32 of {shape:?}", tensor.dtype(), tensor.shape()));
@@ -31,7 +31,7 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     /// When there is none.
-    pub fn rows(&self, name: &str) -> Result<usize, String> {
+    pub(crate) fn rows(&self, name: &str) -> Result<usize, String> {
         let tensor = self.0.tensor(name).map_err(|error| error.to_string())?;
         Ok(tensor.shape().first().copied().unwrap_or_default())
     }

@@ -50,7 +50,7 @@ const OTHERS: [&[u8]; 16] = [
 
 /// What was sent of an answer so far.
 #[derive(Debug, Default)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// All of an answer in one piece.
     whole: Bytes,
     raw: BytesMut,
@@ -79,7 +79,7 @@ impl Words {
 
 impl Sent {
     /// Notes bytes that were sent.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.raw.extend_from_slice(bytes);
         if self.raw.len() > KEPT
             && let Some(line) = memchr::memrchr(b'\n', &self.raw)
@@ -89,29 +89,29 @@ impl Sent {
     }
 
     /// Notes bytes that were sent, which are whole events, and gathers their words at once.
-    pub fn gather(&mut self, bytes: &[u8]) {
+    pub(crate) fn gather(&mut self, bytes: &[u8]) {
         gather_lines(bytes, &mut self.words);
     }
 
     /// The length of the words that were gathered, in bytes.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.words.text.len() as u64 + self.words.more
     }
 
     /// Notes a whole answer.
-    pub fn whole(answer: &Bytes) -> Self {
+    pub(crate) fn whole(answer: &Bytes) -> Self {
         Self { whole: answer.clone(), ..Self::default() }
     }
 
     /// The length of all words in it, in bytes.
-    pub fn all_words(&mut self) -> u64 {
+    pub(crate) fn all_words(&mut self) -> u64 {
         gather_lines(&std::mem::take(&mut self.whole), &mut self.words);
         gather_lines(&std::mem::take(&mut self.raw), &mut self.words);
         self.length()
     }
 
     /// Tokens of the words, as `count` counts those of a text. Words that were not kept are taken for what the others are.
-    pub fn tokens(mut self, count: impl FnOnce(&str) -> u64) -> u64 {
+    pub(crate) fn tokens(mut self, count: impl FnOnce(&str) -> u64) -> u64 {
         self.all_words();
         let Words { text, more } = self.words;
         let (counted, length) = (count(&text), text.len() as u64);

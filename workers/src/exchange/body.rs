@@ -17,7 +17,7 @@ const REFUSAL_BYTES: usize = 64 * 1024;
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
 /// The innermost reason, which says most; never the URL, which may hold what the operator keeps for himself.
-pub fn describe(error: &reqwest::Error) -> String {
+pub(crate) fn describe(error: &reqwest::Error) -> String {
     let mut reason: &dyn std::error::Error = error;
     while let Some(source) = reason.source() {
         reason = source;
@@ -26,7 +26,7 @@ pub fn describe(error: &reqwest::Error) -> String {
 }
 
 /// Why a whole answer could not be read.
-pub enum Unread {
+pub(crate) enum Unread {
     Broken,
     TooLong,
     /// Paid for and not held: there is no memory for it.
@@ -34,7 +34,7 @@ pub enum Unread {
 }
 
 impl Unread {
-    pub fn into_failure(self, provider: &ProviderId) -> Failure {
+    pub(crate) fn into_failure(self, provider: &ProviderId) -> Failure {
         match self {
             Self::Broken => Failure::provider(FailureKind::Broken, format!("{provider} broke its answer off")),
             Self::TooLong => {
@@ -47,7 +47,7 @@ impl Unread {
 }
 
 /// The beginning of a refusal's body. One that is longer, breaks off or does not end says what has come of it.
-pub async fn read_refusal(mut response: Response) -> Bytes {
+pub(crate) async fn read_refusal(mut response: Response) -> Bytes {
     let mut body = BytesMut::new();
     let read = async {
         while body.len() < REFUSAL_BYTES
@@ -62,7 +62,7 @@ pub async fn read_refusal(mut response: Response) -> Bytes {
 }
 
 /// Each piece has its place in the memory before it is kept.
-pub async fn read_up_to(mut response: Response, limit: usize, memory: &mut Reserved) -> Result<Bytes, Unread> {
+pub(crate) async fn read_up_to(mut response: Response, limit: usize, memory: &mut Reserved) -> Result<Bytes, Unread> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|_| Unread::Broken)? {
         if body.is_empty() && response.content_length() == Some(chunk.len() as u64) {

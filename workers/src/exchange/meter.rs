@@ -29,7 +29,7 @@ const SLACK: u64 = 8;
 const LEAST: u64 = 64;
 
 /// The meter of one stream.
-pub struct Meter {
+pub(super) struct Meter {
     desk: Desk,
     envelope: Envelope,
     reservation: Reservation,
@@ -46,7 +46,7 @@ pub struct Meter {
 
 impl Meter {
     /// A meter, where a budget is to hold.
-    pub fn new(desk: &Desk, envelope: &Envelope, card: Option<&ModelCard>, bytes: usize) -> Option<Self> {
+    pub(super) fn new(desk: &Desk, envelope: &Envelope, card: Option<&ModelCard>, bytes: usize) -> Option<Self> {
         let reservation = envelope.reservation.clone()?;
         let target = envelope.plan.current().target.clone();
         let is_chat = matches!(envelope.operation, Operation::Chat | Operation::Completions);
@@ -101,7 +101,7 @@ impl Meter {
     ///
     /// # Errors
     /// When it is more than there is money for.
-    pub async fn pass(&mut self, bytes: &[u8], life: &Life, sink: &mut impl FrameSink) -> Step<()> {
+    pub(super) async fn pass(&mut self, bytes: &[u8], life: &Life, sink: &mut impl FrameSink) -> Step<()> {
         heavy(bytes.len(), || self.sent.gather(bytes)).await;
         if self.counted + self.sent.length() / BYTES_A_TOKEN <= self.allowed {
             return Ok(());

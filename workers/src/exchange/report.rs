@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 /// How an attempt ended.
 #[derive(Debug)]
-pub enum Attempt {
+pub(crate) enum Attempt {
     /// The answer is complete and with the client.
     Served,
     /// Nothing reached the client.
@@ -34,7 +34,7 @@ pub enum Attempt {
 
 /// Why an exchange went no further.
 #[derive(Debug)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// It failed.
     Failed(Failure),
     /// The client went away.
@@ -49,7 +49,7 @@ impl From<Failure> for Stop {
 
 /// What is known of an attempt besides its end.
 #[derive(Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// What the answer said of itself.
     pub observed: Observed,
     /// From the start to the first content.
@@ -104,21 +104,21 @@ impl Attempt {
 impl Report {
     /// Whether the answer was cut off before the provider could say what it comes to, so that it must be counted. Who said
     /// why it stopped has also said that, or never would.
-    pub fn is_cut(&self, attempt: &Attempt, operation: Operation) -> bool {
+    pub(crate) fn is_cut(&self, attempt: &Attempt, operation: Operation) -> bool {
         let is_known = self.observed.usage.is_some() && self.observed.finish_reason.is_some() && !self.is_low;
         let is_cut = matches!(attempt, Attempt::Broken(_) | Attempt::Cancelled) && self.status == Some(200);
         is_cut && !is_known && is_counted(operation)
     }
 
     /// What it came to. At a dearer service than the prices are for that is not known.
-    pub fn sum_up(&self, card: Option<&ModelCard>) -> Summary {
+    pub(crate) fn sum_up(&self, card: Option<&ModelCard>) -> Summary {
         let summary = sum_up(card, self.observed.usage, self.counted);
         Summary { cost: summary.cost.filter(|_| !self.is_dearer()), ..summary }
     }
 
     /// Whether each token costs more than the prices say: the provider says so, or was asked for it and does not say that it
     /// had no room.
-    pub fn is_dearer(&self) -> bool {
+    pub(crate) fn is_dearer(&self) -> bool {
         match (self.observed.is_dearer, self.service) {
             (Some(true), _) | (_, AskedService::Surcharged) | (None, AskedService::Tier) => true,
             (Some(false) | None, AskedService::Usual) | (Some(false), AskedService::Tier) => false,
@@ -126,7 +126,7 @@ impl Report {
     }
 
     /// Whether the provider may charge for an attempt of which it has told no usage: not when it refused to do anything.
-    pub fn may_be_charged(&self, failure: Option<FailureKind>) -> bool {
+    pub(crate) fn may_be_charged(&self, failure: Option<FailureKind>) -> bool {
         let is_refusal = self.status.is_some_and(|status| status != 200) || failure.is_some_and(refuses);
         self.was_sent && !is_refusal
     }
@@ -141,7 +141,7 @@ impl Report {
     }
 
     /// Counts what was sent.
-    pub async fn count(&mut self, life: &Life, request: Bytes) {
+    pub(crate) async fn count(&mut self, life: &Life, request: Bytes) {
         if let Some(counted) = count::usage(life, request, mem::take(&mut self.sent)).await {
             self.counted = Some(count::larger(self.observed.usage.take(), counted));
         }

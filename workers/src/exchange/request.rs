@@ -14,7 +14,7 @@ use penstock_schemas::trace::SpanId;
 
 impl Exchange<'_> {
     /// The request in the provider's words.
-    pub fn words(&self, report: &mut Report) -> Result<Spelled, Failure> {
+    pub(crate) fn words(&self, report: &mut Report) -> Result<Spelled, Failure> {
         let (mut spelled, tools) = penstock_dialects::spell(
             self.adapter,
             &FormatRequest {

@@ -59,7 +59,7 @@ impl Exchange<'_> {
     ///
     /// # Errors
     /// When it holds an error or no answer, or cannot be understood.
-    pub async fn read_whole(&self, body: &Bytes, report: &mut Report) -> Result<Bytes, Failure> {
+    pub(crate) async fn read_whole(&self, body: &Bytes, report: &mut Report) -> Result<Bytes, Failure> {
         let body = &without_mark(body);
         let whole = heavy(body.len(), || {
             let whole = surrogates::read_whole(self.adapter, self.wanted, body);
@@ -108,7 +108,7 @@ impl Exchange<'_> {
     }
 
     /// The only frame of an answer in one piece.
-    pub fn whole_answer(&self, bytes: Bytes, report: &Report) -> Payload {
+    pub(crate) fn whole_answer(&self, bytes: Bytes, report: &Report) -> Payload {
         Payload::End(Box::new(self.ended(Some(self.head(report)), report)), bytes)
     }
 }

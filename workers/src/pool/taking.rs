@@ -39,7 +39,7 @@ impl BatchCalls {
 
 impl Pool {
     /// Takes calls until the role stops: only while a slot is free, so that calls go to workers that have one.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let mut batch = BatchCalls::Shut(Pause::at_share());
         while !self.life.is_stopping() {
             tokio::select! {
@@ -58,7 +58,7 @@ impl Pool {
     }
 
     /// Takes the calls that are given to this very worker because another one is gone.
-    pub async fn run_direct(self, traffic: Traffic) {
+    pub(crate) async fn run_direct(self, traffic: Traffic) {
         let mut calls = match self.desk.direct_calls(&self.provider.id, traffic).await {
             Ok(calls) => calls,
             Err(error) => return error!(provider = %self.provider.id, %error, "no calls can be given to this worker"),

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 /// The events of a stream that comes in these pieces, as its framing tells them apart, and what is wrong with the rest of it.
-pub fn cut<'a>(framing: Framing, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Option<Failure>) {
+pub(crate) fn cut<'a>(framing: Framing, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Option<Failure>) {
     let mut cutter = framing.cutter(1 << 20);
     let mut events = Vec::new();
     let result = take_all(&mut cutter, pieces, &mut events);
@@ -35,7 +35,7 @@ fn take_all<'a>(
 
 /// The bytes of a golden stream. One of Amazon's is kept as lines of JSON and encoded here: `{"event", "data"}`,
 /// `{"exception", "data"}`, `{"error", "message"}`, or `{"cut": n}` for the first bytes of the message before it.
-pub fn golden_stream(path: &Path) -> Vec<u8> {
+pub(crate) fn golden_stream(path: &Path) -> Vec<u8> {
     let file = fs::read(path).unwrap();
     if path.extension().is_none_or(|extension| extension != "eventstream") {
         return file;

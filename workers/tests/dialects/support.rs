@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// 2026-11-22T10:00:00Z.
-pub const NOW: UnixMicros = UnixMicros(1_795_341_600_000_000);
+pub(crate) const NOW: UnixMicros = UnixMicros(1_795_341_600_000_000);
 
 /// What the operator says of every provider here.
 static SETTINGS: std::sync::LazyLock<FormatSettings> = std::sync::LazyLock::new(|| FormatSettings {
@@ -28,12 +28,12 @@ static SETTINGS: std::sync::LazyLock<FormatSettings> = std::sync::LazyLock::new(
 static HEADERS: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
 
 /// The folder of a dialect.
-pub fn golden(dialect: &str) -> PathBuf {
+pub(crate) fn golden(dialect: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(dialect)
 }
 
 /// The golden files of a dialect's folder with this ending, by name; none when there is no such folder.
-pub fn files(dialect: &str, folder: &str, ending: &str) -> Vec<PathBuf> {
+pub(crate) fn files(dialect: &str, folder: &str, ending: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(golden(dialect).join(folder)) else { return Vec::new() };
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.to_str().unwrap().ends_with(ending) && !path.to_str().unwrap().contains(".expected."));
@@ -42,7 +42,7 @@ pub fn files(dialect: &str, folder: &str, ending: &str) -> Vec<PathBuf> {
 }
 
 /// Compares with the file `NAME.expected.json` beside `path`.
-pub fn expect(path: &Path, found: &Value) {
+pub(crate) fn expect(path: &Path, found: &Value) {
     let beside = path.with_extension("expected.json");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&beside, format!("{found:#}\n")).unwrap();
@@ -52,7 +52,7 @@ pub fn expect(path: &Path, found: &Value) {
 }
 
 /// What an answer says besides its content.
-pub fn observed(observed: &Observed) -> Value {
+pub(crate) fn observed(observed: &Observed) -> Value {
     let mut found = json!({
         "usage": observed.usage,
         "usage_mismatch": observed.usage_mismatch,
@@ -70,17 +70,17 @@ pub fn observed(observed: &Observed) -> Value {
 }
 
 /// That, or why there is no answer.
-pub fn verdict(result: Result<Observed, Failure>) -> Value {
+pub(crate) fn verdict(result: Result<Observed, Failure>) -> Value {
     result.map_or_else(|failure| json!({ "failure": failure }), |known| json!({ "observed": observed(&known) }))
 }
 
 /// A chat answer.
-pub fn wanted(form: Form, delivery: Delivery) -> Wanted {
+pub(crate) fn wanted(form: Form, delivery: Delivery) -> Wanted {
     Wanted { operation: Operation::Chat, form, delivery }
 }
 
 /// A request with nothing known of the model.
-pub fn ask<'a>(body: &'a Bytes, model: &'a ModelId, wanted: Wanted) -> FormatRequest<'a> {
+pub(crate) fn ask<'a>(body: &'a Bytes, model: &'a ModelId, wanted: Wanted) -> FormatRequest<'a> {
     FormatRequest {
         wanted,
         body,
@@ -94,7 +94,7 @@ pub fn ask<'a>(body: &'a Bytes, model: &'a ModelId, wanted: Wanted) -> FormatReq
 }
 
 /// The events of a stream that comes in these pieces.
-pub fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
+pub(crate) fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
     let mut parser = Parser::new(1 << 20);
     let mut events = Vec::new();
     for piece in pieces {
@@ -108,7 +108,7 @@ pub fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
 }
 
 /// Compares what becomes of each error of a dialect.
-pub fn errors_of(adapter: &dyn Adapter, dialect: &str) {
+pub(crate) fn errors_of(adapter: &dyn Adapter, dialect: &str) {
     let provider = ProviderId::parse(dialect).unwrap();
     for path in files(dialect, "errors", ".http") {
         let text = fs::read_to_string(&path).unwrap();

@@ -33,7 +33,7 @@ impl Default for Threshold {
 
 /// What all workers together tell of a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TargetOutcomes {
+pub(super) struct TargetOutcomes {
     /// Calls that ended well.
     pub succeeded: u32,
     /// Calls that did not.
@@ -48,7 +48,7 @@ pub struct TargetOutcomes {
 
 impl TargetOutcomes {
     /// Sums up what ended after second `since`.
-    pub fn sum<'a>(states: impl Iterator<Item = &'a TargetState>, since: u64, now: UnixMicros) -> Self {
+    pub(super) fn sum<'a>(states: impl Iterator<Item = &'a TargetState>, since: u64, now: UnixMicros) -> Self {
         let mut seen = Self::default();
         let from = since.max((now.0 / 1_000_000).saturating_sub(WINDOW_SECONDS));
         for state in states {
@@ -87,7 +87,7 @@ impl TargetOutcomes {
 
 /// The circuit of one target.
 #[derive(Clone, Debug)]
-pub struct Circuit {
+pub(super) struct Circuit {
     state: CircuitState,
     since: UnixMicros,
     cooldown: Duration,
@@ -97,13 +97,13 @@ pub struct Circuit {
 
 impl Circuit {
     /// A closed one.
-    pub fn new(now: UnixMicros) -> Self {
+    pub(super) fn new(now: UnixMicros) -> Self {
         let (state, cooldown) = (CircuitState::Closed, COOLDOWN.0);
         Self { state, since: now, cooldown, reason: None, last_trial: UnixMicros(0) }
     }
 
     /// The second after which outcomes count: those before the last change have had their effect.
-    pub fn counts_from(&self) -> u64 {
+    pub(super) fn counts_from(&self) -> u64 {
         match self.state {
             CircuitState::Closed if self.reason.is_none() => 0,
             _ => self.since.0 / 1_000_000,
@@ -111,7 +111,7 @@ impl Circuit {
     }
 
     /// Takes in what is seen now; `seen` holds what ended after [`Circuit::counts_from`].
-    pub fn update(&mut self, seen: &TargetOutcomes, threshold: Threshold, now: UnixMicros) {
+    pub(super) fn update(&mut self, seen: &TargetOutcomes, threshold: Threshold, now: UnixMicros) {
         match self.state {
             CircuitState::Closed => {
                 if let Some(reason) = seen.trouble(threshold) {
@@ -142,7 +142,7 @@ impl Circuit {
     }
 
     /// Whether a call may go there: always when closed, once in a while when half open.
-    pub fn admits(&mut self, now: UnixMicros) -> bool {
+    pub(super) fn admits(&mut self, now: UnixMicros) -> bool {
         match self.state {
             CircuitState::Closed => true,
             CircuitState::Open => false,
@@ -157,7 +157,7 @@ impl Circuit {
     }
 
     /// Its state, since when, and why.
-    pub fn report(&self) -> (CircuitState, UnixMicros, Option<&str>) {
+    pub(super) fn report(&self) -> (CircuitState, UnixMicros, Option<&str>) {
         let reason = self.reason.as_deref().filter(|_| self.state != CircuitState::Closed);
         (self.state, self.since, reason)
     }

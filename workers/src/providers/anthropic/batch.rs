@@ -23,7 +23,7 @@ const PATH: &str = "v1/messages/batches";
 
 /// Anthropic's Message Batches.
 #[derive(Debug)]
-pub struct AnthropicBatch;
+pub(crate) struct AnthropicBatch;
 
 #[derive(Deserialize)]
 struct RawBatch {

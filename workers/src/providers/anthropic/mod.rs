@@ -9,7 +9,7 @@ use penstock_dialects::provider::FormatSettings;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::Failure;
 
-pub use batch::AnthropicBatch;
+pub(super) use batch::AnthropicBatch;
 
 impl Adapter for Anthropic {
     /// Source: <https://platform.claude.com/docs/en/api/overview#authentication>.

@@ -23,7 +23,7 @@ const LINES: u32 = 1000;
 
 /// Gemini's Batch API.
 #[derive(Debug)]
-pub struct GeminiBatch;
+pub(crate) struct GeminiBatch;
 
 /// A long-running operation.
 #[derive(Deserialize)]

@@ -14,7 +14,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
 
-pub use batch::GeminiBatch;
+pub(super) use batch::GeminiBatch;
 
 impl Adapter for Service {
     fn authorize(

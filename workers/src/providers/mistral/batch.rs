@@ -25,7 +25,7 @@ const PAGE: usize = 100;
 
 /// Mistral's batch jobs.
 #[derive(Debug)]
-pub struct MistralBatch;
+pub(crate) struct MistralBatch;
 
 #[derive(Deserialize)]
 struct Job {

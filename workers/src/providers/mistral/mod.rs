@@ -5,7 +5,7 @@ mod batch;
 use super::Adapter;
 use penstock_dialects::mistral::Mistral;
 
-pub use batch::MistralBatch;
+pub(super) use batch::MistralBatch;
 
 impl Adapter for Mistral {
     fn listing(&self) -> Option<&'static str> {

@@ -25,7 +25,7 @@ const BOUNDARY: &str = "penstock-group-of-lines";
 
 /// OpenAI's Batch API.
 #[derive(Debug)]
-pub struct OpenaiBatch;
+pub(crate) struct OpenaiBatch;
 
 #[derive(Deserialize)]
 struct RawBatch {

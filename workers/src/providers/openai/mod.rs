@@ -5,7 +5,7 @@ mod batch;
 use super::Adapter;
 use penstock_dialects::openai::provider::Openai;
 
-pub use batch::OpenaiBatch;
+pub(super) use batch::OpenaiBatch;
 
 impl Adapter for Openai {
     fn listing(&self) -> Option<&'static str> {
