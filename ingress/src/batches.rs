@@ -104,8 +104,14 @@ impl Batches {
             self.see(Change::Deleted(id.to_string()));
         }
         self.jobs.batches().put(batch.id.as_str(), &batch).await.map_err(|error| unavailable(&error))?;
-        self.see(Change::Put(batch.id.to_string(), batch.clone()));
+        self.note(&batch);
         Ok(batch)
+    }
+
+    /// Takes over what this process has written, unless it has heard of a later state meanwhile.
+    fn note(&self, batch: &Batch) {
+        note(&mut self.known(), batch);
+        self.changed.send_replace(());
     }
 
     /// A batch of a project that was made through this API.
@@ -204,10 +210,18 @@ impl Batches {
             let updated =
                 self.jobs.batches().update(id, &batch, revision).await.map_err(|error| unavailable(&error))?;
             if updated.is_some() {
-                self.see(Change::Put(id.to_owned(), batch.clone()));
+                self.note(&batch);
                 return Ok(batch);
             }
         }
+    }
+}
+
+/// A batch that was just written: what was heard of one that begins is as new or newer, and nothing comes after the end.
+fn note(known: &mut BTreeMap<BatchId, Arc<Batch>>, written: &Batch) {
+    let heard = known.get(&written.id);
+    if heard.is_none_or(|heard| !heard.status.is_final() && written.status != BatchStatus::Validating) {
+        known.insert(written.id.clone(), Arc::new(written.clone()));
     }
 }
 
@@ -276,6 +290,22 @@ mod tests {
         let batch = Batch::asked_for(id.clone(), (caller, None), String::new(), String::new(), window);
         let metadata = BTreeMap::from([("note".to_owned(), "x".repeat(note))]);
         (id, Arc::new(Batch { status, metadata, ..batch }))
+    }
+
+    #[test]
+    fn what_was_heard_of_a_batch_is_not_set_back_by_what_was_written_before() {
+        use BatchStatus::{Cancelled, Cancelling, InProgress, Validating};
+        for (heard, written, stays) in [
+            (None, Validating, Validating),
+            (Some(InProgress), Validating, InProgress),
+            (Some(InProgress), Cancelling, Cancelling),
+            (Some(Cancelled), Cancelling, Cancelled),
+        ] {
+            let mut known: BTreeMap<_, _> = heard.map(|heard| batch(1, "own", heard, 0)).into_iter().collect();
+            let (id, written) = batch(1, "own", written, 0);
+            note(&mut known, &written);
+            assert_eq!(known[&id].status, stays, "{heard:?} {:?}", written.status);
+        }
     }
 
     #[test]

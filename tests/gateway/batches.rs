@@ -361,6 +361,25 @@ async fn a_batch_that_cannot_be_paid_for_is_refused_with_the_sum() {
 }
 
 #[tokio::test]
+async fn what_a_call_in_flight_has_set_aside_fails_no_batch() {
+    let world = World::setup().config(DOLLARS).start().await;
+    allow(&world, "10").await;
+    let (alpha, gate) = (world.upstream("alpha"), Gate::new());
+    alpha.replies(Reply::answer("hello").held(&gate)).once();
+    alpha.answers("hello").always();
+    let ask = world.ask("alpha/m").field("max_tokens", json!(80));
+    let (answer, batch) = tokio::join!(ask.send(), async {
+        until("the call to hold most of the budget", async || (alpha.calls().len() == 1).then_some(())).await;
+        let id = begin(&world, lines(3, "alpha/m")).await;
+        until("the lines to be read", async || (show(&world, &id).await["status"] != "validating").then_some(())).await;
+        gate.open();
+        over(&world, &id).await
+    });
+    assert_eq!(answer.text(), "hello");
+    assert_eq!(batch["request_counts"], json!({ "total": 3, "completed": 3, "failed": 0 }), "{batch}");
+}
+
+#[tokio::test]
 async fn a_batch_whose_budget_runs_out_goes_on_when_there_is_more() {
     let world = World::setup().config(DOLLARS).start().await;
     allow(&world, "4.5").await;

@@ -187,10 +187,10 @@ impl Sum {
         }
     }
 
-    /// Why it cannot be paid for.
+    /// Why it cannot be paid for. What calls in flight have set aside counts as left: most of it comes back.
     fn short(&self, ingress: &Shared) -> Option<String> {
-        let short = self.0.values().find(|want| want.amount > ingress.keeper.remaining(want))?;
-        let amounts = [short.amount, short.limit, ingress.keeper.remaining(short)];
+        let short = self.0.values().find(|want| want.amount > ingress.keeper.unspent(want))?;
+        let amounts = [short.amount, short.limit, ingress.keeper.unspent(short)];
         let [needed, limit, left] = amounts.map(|amount| short.unit.write(amount));
         let label = &short.label;
         Some(format!(

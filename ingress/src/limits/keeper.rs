@@ -167,6 +167,11 @@ impl Keeper {
         counter.seen.left(want.limit).saturating_add(counter.account.free())
     }
 
+    /// What would be left of a counter if all that is set aside came back.
+    pub(crate) fn unspent(&self, want: &Want) -> u64 {
+        want.limit.saturating_sub(self.state().stood(want).settled)
+    }
+
     /// Sets aside the same once more, for another call of the same request.
     pub(crate) async fn set_aside_again(&self, reservation: &Reservation, deadline: UnixMicros) -> Result<Hold, Short> {
         let wants = self.state().again(reservation).ok_or(Short::Unknown)?;
