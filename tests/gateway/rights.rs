@@ -2,7 +2,7 @@
 //! is not its own is refused by the server.
 
 use http::Method;
-use penstock_tests::{Ask, LONG, Process, World, address_in, objection, tool, until};
+use penstock_tests::{Ask, LONG, Process, World, address_in, objection, tool, until, until_right};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use tokio::process::Command;
@@ -82,9 +82,9 @@ async fn batch(world: &World, at: impl Fn(Ask) -> Ask) -> Value {
     let wish = json!({ "input_file_id": file["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h" });
     let batch = at(world.post("/v1/batches", &wish)).await.json();
     let path = format!("/v1/batches/{}", batch["id"].as_str().unwrap_or_else(|| panic!("{batch} of {file}")));
-    until("the batch to be over", async || {
+    until_right("the batch to be over", async || {
         let batch = at(world.get(&path)).await.json();
-        (batch["status"] == "completed").then_some(batch)
+        if batch["status"] == "completed" { Ok(batch) } else { Err(batch.to_string()) }
     })
     .await
 }

@@ -173,7 +173,11 @@ impl Process {
 }
 
 impl Drop for Process {
+    #[expect(clippy::print_stderr, reason = "a test that failed shows what its processes said")]
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.tail());
+        }
         if self.child.id().is_none() {
             return;
         }

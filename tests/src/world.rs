@@ -370,11 +370,7 @@ async fn ready(up: &mut Process, folder: &Folder) -> (String, String, String) {
 }
 
 impl Drop for World {
-    #[expect(clippy::print_stderr, reason = "a test that failed shows what the gateway said")]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.up.tail());
-        }
         let ours = self.folder.path().to_string_lossy();
         if let Some(orphan) = self.orphan.filter(|pid| command_line(*pid).contains(&*ours)) {
             kill(orphan);
