@@ -1,6 +1,7 @@
 //! `penstock up`: every role in this process, a NATS server and the embedded ClickHouse as its children. Composes and
 //! waits; knows nothing of requests.
 
+mod apart;
 pub(crate) mod child;
 pub(crate) mod clickhouse;
 pub(crate) mod data;
@@ -15,6 +16,7 @@ use crate::reload::Reload;
 use crate::roles::{code, connect_soon, prices, wait_for_stop};
 use crate::{Place, config, handles};
 use anyhow::{Context, anyhow};
+use apart::ApartRuntime;
 use child::Children;
 pub(crate) use data::{DataDir, RunFile};
 use disk::DiskWatch;
@@ -54,6 +56,7 @@ struct Running {
     ingress: Ingress,
     workers: Workers,
     analytics: Analytics,
+    apart: ApartRuntime,
     children: Children,
     demo: Life,
     /// The lives of ingress, workers and analytics: when one ends by itself, so does everything.
@@ -148,8 +151,13 @@ async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::R
     }
     let metrics = Metrics::default();
     let prices = prices(&config)?;
-    let analytics_bus = connect_soon(&config.nats, &nats, "analytics", NATS_START).await?;
-    let analytics = Analytics::start(&config.analytics, &analytics_bus, &metrics, prices).await?;
+    let apart = ApartRuntime::start("analytics")?;
+    let (settings, at, counted) = ((config.nats.clone(), config.analytics), nats.clone(), metrics.clone());
+    let analytics = async move {
+        let bus = connect_soon(&settings.0, &at, "analytics", NATS_START).await?;
+        Ok((Analytics::start(&settings.1, &bus, &counted, prices).await?, bus))
+    };
+    let (analytics, analytics_bus) = apart.run(analytics).await?;
     let worker_bus = connect_soon(&config.nats, &nats, "worker", NATS_START).await?;
     let workers = Workers::start(config.workers, config.master_key, &worker_bus, &metrics).await?;
     let bus = connect_soon(&config.nats, &nats, "ingress", NATS_START).await?.beside(&worker_bus, &config.nats);
@@ -165,7 +173,7 @@ async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::R
     bus.life().service("disk", watch.run());
     let run_file = RunFile { url: ingress.url(), nats, clickhouse, pid: std::process::id() };
     let lives = [bus, worker_bus, analytics_bus].map(|bus| bus.life().clone());
-    Ok((Running { ingress, workers, analytics, children, demo, lives }, run_file))
+    Ok((Running { ingress, workers, analytics, apart, children, demo, lives }, run_file))
 }
 
 async fn start_demo(life: &Life) -> anyhow::Result<SocketAddr> {
@@ -194,6 +202,7 @@ impl Running {
         let mut is_fine = self.ingress.drain().await;
         is_fine &= self.workers.drain(REST).await;
         is_fine &= self.analytics.drain(REST).await;
+        drop(self.apart);
         self.demo.drain(Duration::from_secs(1)).await;
         self.children.stop().await;
         is_fine
