@@ -148,7 +148,7 @@ impl Slots {
     }
 
     /// How many more calls of batches may have, whether they are free or not.
-    fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.most_of_batches().saturating_sub(self.0.batch.load(Ordering::Acquire))
     }
 

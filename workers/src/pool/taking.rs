@@ -3,8 +3,9 @@
 
 use super::Pool;
 use crate::slots::Pause;
-use penstock_runtime::bus::{Arrived, Calls};
+use penstock_runtime::bus::{Arrived, BusError, Calls};
 use penstock_schemas::envelope::Traffic;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{error, warn};
@@ -46,7 +47,7 @@ impl Pool {
                 () = self.slots.wait() => {}
                 () = self.life.stopping() => break,
             }
-            match self.desk.calls(&self.provider.id, Traffic::Sync).await {
+            match self.open(Traffic::Sync).await {
                 Ok(sync) => batch = self.take_while_free(sync, batch).await,
                 Err(error) => {
                     warn!(provider = %self.provider.id, %error, "the pool could not subscribe; trying again");
@@ -100,12 +101,24 @@ impl Pool {
             }
         }
         batch = self.shut(batch, Pause::after_full());
-        self.take_leftovers(sync, Traffic::Sync).await;
+        self.take_beside(sync, Traffic::Sync);
         batch
     }
 
+    /// Begins to take calls. Callers of this process give no more than there are slots: a call that finds none costs both sides
+    /// much.
+    async fn open(&self, traffic: Traffic) -> Result<Calls, BusError> {
+        let slots = self.slots.clone();
+        // One is kept free for whatever comes next.
+        let room = move || match traffic {
+            Traffic::Sync => slots.free() + 1,
+            Traffic::Batch => slots.left().min(slots.free() + 1),
+        };
+        self.desk.calls(&self.provider.id, traffic, Arc::new(room)).await
+    }
+
     async fn open_batch(&self) -> BatchCalls {
-        match self.desk.calls(&self.provider.id, Traffic::Batch).await {
+        match self.open(Traffic::Batch).await {
             Ok(calls) => BatchCalls::Open(Box::new(calls)),
             Err(error) => {
                 warn!(provider = %self.provider.id, %error, "the pool could not subscribe to batches; trying again");
@@ -114,13 +127,19 @@ impl Pool {
         }
     }
 
-    /// Takes no more calls of batches. Those that were on their way are taken beside: sync calls do not wait for them.
+    /// Takes no more calls of batches.
     fn shut(&self, batch: BatchCalls, pause: Pause) -> BatchCalls {
         if let BatchCalls::Open(calls) = batch {
-            let pool = self.clone();
-            self.life.work(async move { pool.take_leftovers(*calls, Traffic::Batch).await });
+            self.take_beside(*calls, Traffic::Batch);
         }
         BatchCalls::Shut(pause)
+    }
+
+    /// Takes no more calls of these, and what was on its way in a task of its own.
+    fn take_beside(&self, mut calls: Calls, traffic: Traffic) {
+        calls.shut();
+        let pool = self.clone();
+        self.life.work(async move { pool.take_leftovers(calls, traffic).await });
     }
 
     async fn take_leftovers(&self, calls: Calls, traffic: Traffic) {

@@ -271,16 +271,19 @@ impl<'a> Sending<'a> {
                 while !self.is_served(&provider) && clock::now() < wake_until {
                     sleep(LOOK).await;
                 }
-                self.publish().await?;
-                if self.call.found_pool().await {
-                    drop(turn);
-                    return Ok(());
+                if !self.call.is_pool_full(&provider) {
+                    self.publish().await?;
+                    if self.call.found_pool().await {
+                        drop(turn);
+                        return Ok(());
+                    }
+                    self.may_be_held = false;
                 }
-                self.may_be_held = false;
                 if !self.is_served(&provider) && clock::now() >= wake_until {
                     return Err(self.explain(unserved()).into());
                 }
-                sleep(LOOK).await;
+                // Another process's pool can only be tried again; one of this process says when it has room.
+                let _ = timeout(LOOK, self.call.pool_nearby(&provider)).await;
             }
         });
         let waited = waited.await;

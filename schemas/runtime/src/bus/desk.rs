@@ -8,7 +8,7 @@ pub use pieces::{ClientPieces, Heard};
 pub use replies::{PassOn, Replies};
 
 use self::pieces::PieceSender;
-use super::shortcut::Arrivals;
+use super::shortcut::{Arrivals, Room};
 use super::{Bus, BusError, failed};
 use crate::memory::{Memory, Reserved};
 use async_nats::{Message, StatusCode, Subject};
@@ -90,20 +90,22 @@ impl Desk {
         let subject = bus.subjects.controls(bus.process());
         let controls = bus.client.subscribe(subject.clone()).await.map_err(failed("listen for control messages"))?;
         let desk = Self { bus: bus.clone(), held: Arc::default(), passers: Arc::default() };
-        bus.life.service("control messages", desk.clone().obey(bus.shortcut.join(subject, controls)));
+        bus.life.service("control messages", desk.clone().obey(bus.shortcut.join(subject, controls, None)));
         Ok(desk)
     }
 
-    /// Begins to take calls for a provider: only while there is a free slot for one.
+    /// Begins to take calls for a provider: only while there is a free slot for one. From this process come no more than there is
+    /// `room` for.
     ///
     /// # Errors
     /// When the subscription cannot be made.
-    pub async fn calls(&self, provider: &ProviderId, traffic: Traffic) -> Result<Calls, BusError> {
+    pub async fn calls(&self, provider: &ProviderId, traffic: Traffic, room: Room) -> Result<Calls, BusError> {
         let subject = self.bus.subjects.calls(provider, traffic);
         let subscriber = self.bus.client.queue_subscribe(subject.clone(), QUEUE_GROUP.to_owned()).await;
         let subscriber = subscriber.map_err(failed("subscribe to calls"))?;
+        let arrivals = self.bus.shortcut.join(subject, subscriber, Some(room));
         self.bus.round_trip().await;
-        Ok(Calls { desk: self.clone(), arrivals: self.bus.shortcut.join(subject, subscriber) })
+        Ok(Calls { desk: self.clone(), arrivals })
     }
 
     /// Begins to take the calls that are given to this very worker, past the queue.
@@ -223,13 +225,18 @@ impl HeldCall {
 impl Calls {
     /// Waits for the next call. `None` when the subscription has ended. Nothing is lost when the wait is given up.
     pub async fn next(&mut self) -> Option<Arrived> {
-        let message = self.arrivals.next().await?;
+        let message = self.arrivals.next_fairly().await?;
         Some(Arrived { desk: self.desk.clone(), message })
+    }
+
+    /// From this process come no more calls.
+    pub fn shut(&mut self) {
+        self.arrivals.close_shortcut();
     }
 
     /// Takes no more calls, and gives those that were already on their way.
     pub async fn close(mut self) -> Vec<Arrived> {
-        self.arrivals.close_shortcut();
+        self.shut();
         if let Err(error) = self.arrivals.subscriber().unsubscribe_after(AT_ONCE).await {
             warn!(%error, "a subscription could not be closed");
         }

@@ -10,7 +10,7 @@ pub use pending_call::PendingCall;
 pub use pusher::Pusher;
 
 use super::kept_quota::KeptQuota;
-use super::shortcut::Arrivals;
+use super::shortcut::{Arrivals, Way};
 use super::{Bus, BusError, failed};
 use crate::clock;
 use async_nats::{Message, StatusCode, Subscriber};
@@ -89,7 +89,7 @@ impl Inbox {
     async fn begin(bus: &Bus, quota: Option<KeptQuota>) -> Result<Self, BusError> {
         let subject = bus.subjects.replies(bus.process());
         let replies = bus.client.subscribe(subject.clone()).await.map_err(failed("open the inbox"))?;
-        let replies = bus.shortcut.join(subject, replies);
+        let replies = bus.shortcut.join(subject, replies, None);
         let kept = bus.client.subscribe(bus.subjects.kept_replies(bus.process())).await;
         let kept = kept.map_err(failed("open the inbox"))?;
         let (orders, to_send) = mpsc::channel(ORDERS);
@@ -143,6 +143,7 @@ impl Inbox {
             next_seq: 0,
             unpaid: 0,
             done: false,
+            way: Way::Nats,
             probes: PROBES,
             mark: 0,
             window: Arc::new(Semaphore::new(CLIENT_WINDOW as usize)),

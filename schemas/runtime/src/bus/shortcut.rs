@@ -7,15 +7,42 @@ use async_nats::{Message, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// Messages that may wait for one listener; what does not fit goes over NATS. As many as a subscription holds.
 const WAITING: usize = 65_536;
 
-/// Who listens in this process, by the subject of the subscription. Cloning shares it.
+/// How many more messages a listener has room for, those that wait for it included.
+pub type Room = Arc<dyn Fn() -> usize + Send + Sync>;
+
+/// Who listens in this process. Cloning shares it.
 #[derive(Clone, Default)]
-pub(super) struct Shortcut(Arc<RwLock<HashMap<String, mpsc::Sender<Message>>>>);
+pub(super) struct Shortcut(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// By the subject of the subscription.
+    listeners: RwLock<HashMap<String, Listener>>,
+    /// Another one has come.
+    joined: Notify,
+}
+
+struct Listener {
+    messages: mpsc::Sender<Message>,
+    room: Option<Room>,
+}
+
+/// Which way a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To a listener of this process.
+    Near,
+    /// To NATS.
+    Nats,
+}
 
 /// A subscription, and what comes for it from this process.
 pub(super) struct Arrivals {
@@ -32,14 +59,14 @@ struct Near {
 }
 
 impl Bus {
-    /// Hands a message to who has the subscription `near` in this process; publishes it when nobody has.
+    /// Hands a message to who has the subscription `near` in this process, if there is room for it; publishes it when nobody has.
     pub(super) async fn send(
         &self,
         near: Option<&str>,
         subject: String,
         reply: Option<String>,
         payload: Bytes,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Way, PublishError> {
         let mut message = Message {
             subject: subject.into(),
             reply: reply.map(Into::into),
@@ -51,30 +78,62 @@ impl Bus {
         };
         if let Some(near) = near {
             match self.shortcut.hand_over(near, message) {
-                None => return Ok(()),
+                None => return Ok(Way::Near),
                 Some(left) => message = left,
             }
         }
         match message.reply {
-            Some(reply) => self.client.publish_with_reply(message.subject, reply, message.payload).await,
-            None => self.client.publish(message.subject, message.payload).await,
+            Some(reply) => self.client.publish_with_reply(message.subject, reply, message.payload).await?,
+            None => self.client.publish(message.subject, message.payload).await?,
         }
+        Ok(Way::Nats)
+    }
+}
+
+impl Listener {
+    fn has_room(&self) -> bool {
+        let waiting = || self.messages.max_capacity() - self.messages.capacity();
+        self.room.as_ref().is_none_or(|room| waiting() < room())
     }
 }
 
 impl Shortcut {
-    /// Gives the message back when nobody listens, or when too many messages wait.
-    fn hand_over(&self, subscription: &str, message: Message) -> Option<Message> {
-        let listeners = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(listener) = listeners.get(subscription) else { return Some(message) };
-        listener.try_send(message).err().map(TrySendError::into_inner)
+    fn listeners(&self) -> RwLockReadGuard<'_, HashMap<String, Listener>> {
+        self.0.listeners.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds to a subscription what comes for it from this process.
-    pub(super) fn join(&self, subject: String, subscriber: Subscriber) -> Arrivals {
+    /// Gives the message back when nobody listens, or too many messages wait.
+    fn hand_over(&self, subscription: &str, message: Message) -> Option<Message> {
+        match self.listeners().get(subscription).filter(|listener| listener.has_room()) {
+            None => Some(message),
+            Some(listener) => listener.messages.try_send(message).err().map(TrySendError::into_inner),
+        }
+    }
+
+    /// Whether who listens in this process has room; `None` when nobody listens.
+    pub(super) fn room(&self, subscription: &str) -> Option<bool> {
+        self.listeners().get(subscription).map(Listener::has_room)
+    }
+
+    /// Waits until somebody in this process listens who has room.
+    pub(super) async fn has_room(&self, subscription: &str) {
+        loop {
+            let mut joined = pin!(self.0.joined.notified());
+            joined.as_mut().enable();
+            if self.room(subscription) == Some(true) {
+                return;
+            }
+            joined.await;
+        }
+    }
+
+    /// Adds to a subscription what comes for it from this process, as far as there is room.
+    pub(super) fn join(&self, subject: String, subscriber: Subscriber, room: Option<Room>) -> Arrivals {
         let (listener, messages) = mpsc::channel(WAITING);
         let own = listener.downgrade();
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(subject.clone(), listener);
+        let listener = Listener { messages: listener, room };
+        self.0.listeners.write().unwrap_or_else(PoisonError::into_inner).insert(subject.clone(), listener);
+        self.0.joined.notify_waiters();
         Arrivals { subscriber, near: Some(Near { shortcut: self.clone(), subject, own, messages }) }
     }
 }
@@ -82,15 +141,15 @@ impl Shortcut {
 impl Near {
     /// From now on nothing comes any more, except what was handed over before.
     fn close(&mut self) {
-        let mut listeners = self.shortcut.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = self.shortcut.0.listeners.write().unwrap_or_else(PoisonError::into_inner);
         // Another one may have taken its place.
         if listeners.get(&self.subject).is_some_and(|listener| self.is_own(listener)) {
             listeners.remove(&self.subject);
         }
     }
 
-    fn is_own(&self, listener: &mpsc::Sender<Message>) -> bool {
-        self.own.upgrade().is_some_and(|own| own.same_channel(listener))
+    fn is_own(&self, listener: &Listener) -> bool {
+        self.own.upgrade().is_some_and(|own| own.same_channel(&listener.messages))
     }
 }
 
@@ -110,6 +169,17 @@ impl Arrivals {
     pub(super) async fn next(&mut self) -> Option<Message> {
         let Some(near) = &mut self.near else { return self.subscriber.next().await };
         tokio::select! {
+            message = self.subscriber.next() => message,
+            Some(message) = near.messages.recv() => Some(message),
+        }
+    }
+
+    /// The same, but what came over NATS goes first: it found its way here while there was room, and comes seldom when there is
+    /// little, while those of this process learn of all room at once.
+    pub(super) async fn next_fairly(&mut self) -> Option<Message> {
+        let Some(near) = &mut self.near else { return self.subscriber.next().await };
+        tokio::select! {
+            biased;
             message = self.subscriber.next() => message,
             Some(message) = near.messages.recv() => Some(message),
         }

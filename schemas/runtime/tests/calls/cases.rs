@@ -18,6 +18,7 @@ use penstock_schemas::frame::{
 use penstock_schemas::name::{BatchId, KeyId, ProjectId, ProviderId, Target};
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::usage::{Usage, UsageSource};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -72,9 +73,14 @@ async fn publish(inbox: &Inbox, envelope: &Envelope) -> PendingCall {
     call
 }
 
+/// A pool with room for any number of calls.
+pub(crate) async fn open(desk: &Desk, provider: &ProviderId, traffic: Traffic) -> Calls {
+    desk.calls(provider, traffic, Arc::new(|| usize::MAX)).await.unwrap()
+}
+
 /// A subscription that the server knows of: it answers a question that came after it on the same connection.
 async fn subscribe(bus: &Bus, desk: &Desk, provider: &str) -> Calls {
-    let calls = desk.calls(&ProviderId::parse(provider).unwrap(), Traffic::Sync).await.unwrap();
+    let calls = open(desk, &ProviderId::parse(provider).unwrap(), Traffic::Sync).await;
     bus.keys().await.unwrap();
     calls
 }
@@ -139,7 +145,7 @@ async fn calls_of_batches_reach_those_who_take_them_and_nobody_else_also_past_th
     let (ingress, worker) = roles(&server).await;
     let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
     let provider = ProviderId::parse("a").unwrap();
-    let mut sync = desk.calls(&provider, Traffic::Sync).await.unwrap();
+    let mut sync = open(&desk, &provider, Traffic::Sync).await;
     let direct = desk.direct_calls(&provider, Traffic::Sync).await.unwrap();
     worker.keys().await.unwrap();
     let to = Some(worker.process());
@@ -149,7 +155,7 @@ async fn calls_of_batches_reach_those_who_take_them_and_nobody_else_also_past_th
         call.publish(&envelope, &Bytes::from_static(b"request"), to).await.unwrap();
         assert_eq!(call.next().await.unwrap_err().kind, FailureKind::NoPool, "{to:?}");
     }
-    let mut batch = desk.calls(&provider, Traffic::Batch).await.unwrap();
+    let mut batch = open(&desk, &provider, Traffic::Batch).await;
     let mut direct_batch = desk.direct_calls(&provider, Traffic::Batch).await.unwrap();
     worker.keys().await.unwrap();
     for (to, from) in [(None, &mut batch), (to, &mut direct_batch)] {
@@ -171,7 +177,7 @@ async fn a_call_of_a_batch_is_passed_on_as_one() {
     let (ingress, worker) = roles(&server).await;
     let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
     let of = async |provider: &str, traffic| {
-        let calls = desk.calls(&ProviderId::parse(provider).unwrap(), traffic).await.unwrap();
+        let calls = open(&desk, &ProviderId::parse(provider).unwrap(), traffic).await;
         worker.keys().await.unwrap();
         calls
     };
@@ -306,7 +312,7 @@ async fn a_call_may_be_passed_on_to_another_pool_of_the_same_process() {
     let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
     let envelope = envelope(&ingress, &["a/m", "b/m"]);
     let (mut incoming, mut call) = take(&worker, &desk, publish(&inbox, &envelope)).await;
-    let mut calls = desk.calls(&ProviderId::parse("b").unwrap(), Traffic::Sync).await.unwrap();
+    let mut calls = open(&desk, &ProviderId::parse("b").unwrap(), Traffic::Sync).await;
     let mut slip = incoming.envelope;
     slip.plan = slip.plan.next().unwrap();
     let take = async { timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.unwrap() };

@@ -59,7 +59,7 @@ async fn a_batch_waits_longer_for_a_silent_worker_than_a_caller() {
     let (ingress, worker) = roles(&server).await;
     let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
     let _sync = subscribe(&worker, &desk, "a").await;
-    let _batch = desk.calls(&ProviderId::parse("a").unwrap(), Traffic::Batch).await.unwrap();
+    let _batch = open(&desk, &ProviderId::parse("a").unwrap(), Traffic::Batch).await;
     worker.keys().await.unwrap();
     let mut of_batch = publish(&inbox, &of_batch(envelope(&ingress, &["a/m"]))).await;
     let mut of_caller = publish(&inbox, &envelope(&ingress, &["a/m"])).await;

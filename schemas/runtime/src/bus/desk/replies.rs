@@ -102,7 +102,7 @@ impl Replies {
         let frame = Frame { seq: self.first_seq, payload: Payload::Declined(declined) };
         let frame = frame.encode().map_err(failed("write a frame"))?;
         let sent = self.desk.bus.send(self.inbox.as_deref(), self.subject.clone(), None, frame).await;
-        sent.map_err(failed("decline a call"))
+        sent.map(drop).map_err(failed("decline a call"))
     }
 
     /// What the client of a session says; `None` where the call is none, and the second time.
@@ -117,7 +117,7 @@ impl Replies {
     pub async fn read(&mut self, cost: u32) -> Result<(), BusError> {
         let frame = Frame { seq: 0, payload: Payload::Read(cost) }.encode().map_err(failed("write a frame"))?;
         let sent = self.desk.bus.send(self.inbox.as_deref(), self.subject.clone(), None, frame).await;
-        sent.map_err(failed("send a frame"))
+        sent.map(drop).map_err(failed("send a frame"))
     }
 
     /// Whether the ingress has given the call up.
@@ -172,7 +172,7 @@ impl Replies {
         let frame = Frame { seq: self.next_seq, payload }.encode().map_err(failed("write a frame"))?;
         self.next_seq += 1;
         let sent = self.desk.bus.send(self.inbox.as_deref(), self.subject.clone(), None, frame).await;
-        sent.map_err(failed("send a frame"))
+        sent.map(drop).map_err(failed("send a frame"))
     }
 
     /// Passes the call on to the pool of its plan's current link.

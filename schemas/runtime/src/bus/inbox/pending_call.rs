@@ -3,6 +3,7 @@
 
 use super::pulse::{BEAT, LATE, LATE_WAITS, WorkerPulse, WorkerTrouble};
 use super::{Inbox, Pusher, is_nobody};
+use crate::bus::shortcut::Way;
 use crate::bus::{BusError, failed};
 use crate::clock;
 use async_nats::Message;
@@ -11,7 +12,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Envelope, Operation, Traffic};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Control, DeclineReason, Declined, FRAME_COST, Frame, Payload, STREAM_CREDIT, TURN};
-use penstock_schemas::name::{ProcessId, RequestId};
+use penstock_schemas::name::{ProcessId, ProviderId, RequestId};
 use penstock_schemas::subject;
 use std::future::pending;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct PendingCall {
     pub(super) next_seq: u32,
     pub(super) unpaid: u32,
     pub(super) done: bool,
+    /// Which way it was published.
+    pub(super) way: Way,
     pub(super) is_kept: bool,
     /// What the worker is told when nobody waits any more.
     pub(super) farewell: Control,
@@ -88,7 +91,20 @@ impl PendingCall {
         let call = envelope.encode(inline).map_err(failed("write a call"))?;
         let pool = bus.subjects.calls(provider, envelope.traffic());
         let near = to.is_none().then_some(pool.as_str());
-        bus.send(near, subject, Some(reply), call).await.map_err(failed("publish a call"))
+        self.way = bus.send(near, subject, Some(reply), call).await.map_err(failed("publish a call"))?;
+        Ok(())
+    }
+
+    /// Whether this process has a pool for sync calls, without room for one.
+    pub fn is_pool_full(&self, provider: &ProviderId) -> bool {
+        let bus = &self.inbox.0.bus;
+        bus.shortcut.room(&bus.subjects.calls(provider, Traffic::Sync)) == Some(false)
+    }
+
+    /// Waits until a pool of this process has room for a sync call.
+    pub async fn pool_nearby(&self, provider: &ProviderId) {
+        let bus = &self.inbox.0.bus;
+        bus.shortcut.has_room(&bus.subjects.calls(provider, Traffic::Sync)).await;
     }
 
     /// Waits for what the worker says next, at most until the call's deadline.
@@ -148,8 +164,11 @@ impl PendingCall {
         }
     }
 
-    /// Whether a call that was just published has found a pool. Asks the server, since no message says so.
+    /// Whether a call that was just published has found a pool. Asks the server where it went there, since no message says so.
     pub async fn found_pool(&mut self) -> bool {
+        if self.way == Way::Near {
+            return true;
+        }
         let Ok(mark) = self.ask_server().await else { return true };
         let answered = timeout(CAUGHT_UP, async {
             while let Some(message) = self.arrivals.recv().await {

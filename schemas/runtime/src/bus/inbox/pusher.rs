@@ -52,6 +52,6 @@ impl Pusher {
         let piece = ClientPiece { seq: self.next_seq, bytes }.encode();
         self.next_seq += 1;
         let sent = self.bus.send(Some(&self.near), self.subject.clone(), None, piece).await;
-        sent.map_err(failed("send what a client says"))
+        sent.map(drop).map_err(failed("send what a client says"))
     }
 }
