@@ -179,6 +179,42 @@ class Gateway:
         self.stop()
 
 
+class WithWorkers(Gateway):
+    """`penstock up`, and further processes with workers beside it."""
+
+    def __init__(self, further, *arguments):
+        self.workers = []
+        super().__init__(*arguments)
+        nats = json.loads((self.data / "run.json").read_text())["nats"]
+        try:
+            for _ in range(further):
+                self.workers.append(self.start_worker(nats))
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_worker(self, nats):
+        log = self.log.with_name(f"worker-{len(self.workers)}")
+        with open(log, "wb") as file:
+            command = [self.binary, "worker", "--config", self.config]
+            process = subprocess.Popen(command, stderr=file, env={**self.environment, "PENSTOCK_NATS_URL": nats})
+        until = time.monotonic() + 60
+        while "the workers are ready" not in log.read_text():
+            if process.poll() is not None or time.monotonic() > until:
+                end(process, 5)
+                raise SystemExit(f"load: a worker did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.1)
+        return process
+
+    def pids(self):
+        return {**super().pids(), **{f"worker {number}": process.pid for number, process in enumerate(self.workers)}}
+
+    def stop(self):
+        for process in self.workers:
+            end(process, 20)
+        super().stop()
+
+
 def is_foreign(name):
     return name.startswith("PENSTOCK_") or name.endswith(("_API_KEY", "_TOKEN", "_PROXY", "_proxy"))
 
