@@ -1,7 +1,6 @@
 //! `penstock up`: every role in this process, a NATS server and the embedded ClickHouse as its children. Composes and
 //! waits; knows nothing of requests.
 
-mod apart;
 pub(crate) mod child;
 pub(crate) mod clickhouse;
 pub(crate) mod data;
@@ -14,16 +13,15 @@ mod traffic;
 use crate::config::Config;
 use crate::reload::Reload;
 use crate::roles::{code, connect_soon, prices, wait_for_stop};
-use crate::{Place, config, handles};
+use crate::{IDLE_THREAD, Place, config, handles};
 use anyhow::{Context, anyhow};
-use apart::ApartRuntime;
 use child::Children;
 pub(crate) use data::{DataDir, RunFile};
 use disk::DiskWatch;
 use penstock_analytics::{Address, Analytics};
 use penstock_ingress::{Ingress, keys};
 use penstock_runtime::metrics::Metrics;
-use penstock_runtime::{Life, MasterKey, Secret};
+use penstock_runtime::{ApartRuntime, Life, MasterKey, Secret};
 use penstock_workers::{ServedProviders, Workers, demo};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -151,11 +149,11 @@ async fn start(mut config: Config, data: &DataDir, with_demo: bool) -> anyhow::R
     }
     let metrics = Metrics::default();
     let prices = prices(&config)?;
-    let apart = ApartRuntime::start("analytics")?;
+    let apart = ApartRuntime::start("analytics", IDLE_THREAD).context("analytics gets no thread")?;
     let (settings, at, counted) = ((config.nats.clone(), config.analytics), nats.clone(), metrics.clone());
     let analytics = async move {
         let bus = connect_soon(&settings.0, &at, "analytics", NATS_START).await?;
-        Ok((Analytics::start(&settings.1, &bus, &counted, prices).await?, bus))
+        anyhow::Ok((Analytics::start(&settings.1, &bus, &counted, prices).await?, bus))
     };
     let (analytics, analytics_bus) = apart.run(analytics).await?;
     let worker_bus = connect_soon(&config.nats, &nats, "worker", NATS_START).await?;

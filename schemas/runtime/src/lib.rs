@@ -1,6 +1,7 @@
 //! What every role runs on: the bus, process life, telemetry, config loading. The only package that names NATS and the
 //! only one that spawns tasks. Knows nothing of HTTP, providers or ClickHouse.
 
+pub mod apart;
 pub mod bus;
 pub mod clock;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod secret;
 pub mod telemetry;
 pub mod websocket;
 
+pub use apart::ApartRuntime;
 pub use bus::Bus;
 pub use life::{HEAVY, Life, heavy, heavy_at_once};
 pub use seal::MasterKey;
