@@ -1,5 +1,6 @@
 //! What Google's errors are: `{"error": {"code", "message", "status", "details"}}`. Kinds come from the status, the
-//! canonical code and the reason in the details, not from the words of a message, save for `crate::overflow`.
+//! canonical code and the reason in the details, not from the words of a message, save for `crate::overflow` and where one
+//! code has two meanings.
 //! Sources: <https://google.aip.dev/193>, <https://ai.google.dev/gemini-api/docs/troubleshooting>,
 //! <https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto>.
 
@@ -51,6 +52,7 @@ pub fn kind(status: u16, parts: &ErrorParts) -> FailureKind {
     let said = words.into_iter().flatten().find_map(kind_of_word);
     match (said, status) {
         // A wrong key is a 400 there.
+        (Some(FailureKind::BadRequest), 0 | 400) if is_operators(parts) => FailureKind::ProviderAuth,
         (Some(kind), 0 | 400) => kind,
         (_, 499) => FailureKind::ServerError, // it cancelled the call by itself
         (_, 504) => FailureKind::Timeout,
@@ -71,15 +73,43 @@ fn kind_of_word(word: &str) -> Option<FailureKind> {
         | "CONSUMER_INVALID"
         | "UNAUTHENTICATED"
         | "PERMISSION_DENIED" => FailureKind::ProviderAuth,
-        // The free tier is not available where the project is: the operator must pay.
-        "FAILED_PRECONDITION" => FailureKind::ProviderAuth,
         "RATE_LIMIT_EXCEEDED" | "RESOURCE_QUOTA_EXCEEDED" | "RESOURCE_EXHAUSTED" => FailureKind::RateLimited,
         "NOT_FOUND" => FailureKind::NotFound,
         "ABORTED" | "ALREADY_EXISTS" => FailureKind::Conflict,
         "UNAVAILABLE" => FailureKind::Overloaded,
         "DEADLINE_EXCEEDED" => FailureKind::Timeout,
         "INTERNAL" | "UNKNOWN" | "DATA_LOSS" | "CANCELLED" => FailureKind::ServerError,
-        "INVALID_ARGUMENT" | "OUT_OF_RANGE" | "UNIMPLEMENTED" => FailureKind::BadRequest,
+        "INVALID_ARGUMENT" | "OUT_OF_RANGE" | "UNIMPLEMENTED" | PRECONDITION => FailureKind::BadRequest,
         _ => return None,
     })
+}
+
+/// Said of a file that is not ready yet or of a model that a project may not use, which are the caller's to mend, and of
+/// where the project is. Sources: <https://github.com/yym68686/uni-api/issues/41>,
+/// <https://ai.google.dev/gemini-api/docs/troubleshooting>.
+const PRECONDITION: &str = "FAILED_PRECONDITION";
+
+/// Whether only the operator can mend it: the free tier is not available where the project is, or no one is served there.
+fn is_operators(parts: &ErrorParts) -> bool {
+    let message = parts.message.as_deref().unwrap_or_default();
+    let is_told = [&parts.code, &parts.class].into_iter().flatten().any(|word| word == PRECONDITION);
+    is_told && ["location is not supported", "free tier", "enable billing"].iter().any(|words| message.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_precondition_takes_no_key_out_of_use_unless_it_is_about_the_project() {
+        for (message, expected) in [
+            ("User location is not supported for the API use.", FailureKind::ProviderAuth),
+            ("Gemini API free tier is not available in your country.", FailureKind::ProviderAuth),
+            ("The File abc is not in an ACTIVE state and usage is not allowed.", FailureKind::BadRequest),
+            ("Project `p` is not allowed to use Publisher Model `m`", FailureKind::BadRequest),
+        ] {
+            let said = json!([{ "error": { "code": 400, "message": message, "status": PRECONDITION } }]);
+            assert_eq!(kind(400, &ErrorParts::of(&plain(&said))), expected, "{message}");
+        }
+    }
 }
