@@ -139,7 +139,7 @@ async fn a_file_belongs_to_its_project_alone() {
 #[tokio::test]
 async fn every_odd_upload_is_refused_with_its_reason() {
     let world = World::setup().env("PENSTOCK_FILES_MAX_BYTES", "1MB").start().await;
-    let ok: (&str, Option<&str>, &[u8]) = ("file", Some("a.txt"), b"x");
+    let ok: (&str, Option<&str>, &[u8]) = ("file", Some("a.jsonl"), b"x");
     let purpose: (&str, Option<&str>, &[u8]) = ("purpose", None, b"batch");
     let (long_name, long_field) = ("n".repeat(1 << 20), "p".repeat(5000));
     let name = "n".repeat(501);
@@ -147,7 +147,7 @@ async fn every_odd_upload_is_refused_with_its_reason() {
     let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
         ("no file", form(&[purpose]), 400, "file"),
         ("a file that is none", form(&[purpose, ("file", None, b"x")]), 400, "filename"),
-        ("an empty file", form(&[purpose, ("file", Some("a.txt"), b"")]), 400, "empty"),
+        ("an empty file", form(&[purpose, ("file", Some("a.jsonl"), b"")]), 400, "empty"),
         ("two files", form(&[purpose, ok, ok]), 400, "twice"),
         ("no purpose", form(&[ok]), 400, "purpose"),
         ("two purposes", form(&[purpose, purpose, ok]), 400, "twice"),

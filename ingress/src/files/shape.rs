@@ -67,6 +67,9 @@ pub(crate) fn read_description(dialect: Dialect, asking: Asking<'_>) -> Result<F
         name => name.ok_or(Refusal::Wrong(WrongRequest::MissingField("filename")))?,
     };
     check_name(filename)?;
+    if purpose == FilePurpose::Batch && !may_hold_lines(filename) {
+        return Err(wrong("file", "a file of a batch must be a `.jsonl`: one JSON object a line"));
+    }
     let content_type = asking.content_type.filter(|kind| !kind.is_empty()).map(ToOwned::to_owned);
     if content_type.as_ref().is_some_and(|kind| kind.len() > LONGEST_TYPE || kind.chars().any(char::is_control)) {
         return Err(wrong("mime_type", format!("it must be a media type of at most {LONGEST_TYPE} bytes")));
@@ -91,6 +94,11 @@ pub(super) fn unknown_purpose(word: &str) -> String {
     let known: Vec<String> = FilePurpose::GIVEN.iter().map(|purpose| format!("`{}`", purpose.as_str())).collect();
     let word: String = word.chars().take(64).collect();
     format!("`{word}` is none: use {}", known.join(", "))
+}
+
+/// Whether a name is not that of another kind of file. Source: <https://platform.openai.com/docs/api-reference/files/create>.
+fn may_hold_lines(filename: &str) -> bool {
+    filename.rsplit_once('.').is_none_or(|(_, kind)| kind.eq_ignore_ascii_case("jsonl"))
 }
 
 fn check_name(filename: &str) -> Result<(), Refusal> {
