@@ -20,6 +20,7 @@ pub mod file_references;
 mod model_name;
 mod number;
 pub mod own_words;
+mod rankings;
 mod rewriter;
 mod vectors;
 mod wrong_request;

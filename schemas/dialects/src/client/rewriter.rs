@@ -1,6 +1,7 @@
 //! Turns answers into the caller's dialect as they come, whole or cut anywhere. Knows no dialect: the request has the writer.
 
 use super::model_name::ModelName;
+use super::rankings::Rankings;
 use super::vectors::Encoding;
 use super::{ClientRequest, Now, Numbers, Writer, unreadable};
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub struct Rewriter {
     copy: Option<Vec<Bytes>>,
     /// How vectors are to be written, where the answer holds some.
     vectors: Option<Encoding>,
+    /// How many documents were asked for, where the answer has them by rank.
+    rankings: Option<Rankings>,
     /// The bytes of a stream so far.
     taken: usize,
 }
@@ -32,9 +35,10 @@ impl Rewriter {
     pub fn of(asked: &ClientRequest, call: RequestId, numbers: Option<Numbers>, now: Now) -> Self {
         let (writer, name) = (asked.writer(call, now), ModelName::of(asked));
         let copy = asked.is_stored_chat().then(Vec::new);
-        let vectors = (asked.dialect == Dialect::Openai && asked.operation == Operation::Embeddings)
-            .then(|| Encoding::of(&asked.body));
-        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers, copy, vectors, taken: 0 }
+        let asks_for = |operation| asked.dialect == Dialect::Openai && asked.operation == operation;
+        let vectors = asks_for(Operation::Embeddings).then(|| Encoding::of(&asked.body));
+        let rankings = asks_for(Operation::Rerank).then(|| Rankings::of(&asked.body));
+        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers, copy, vectors, rankings, taken: 0 }
     }
 
     /// Notes in which form the answer comes: the caller's own needs no writer.
@@ -66,6 +70,10 @@ impl Rewriter {
         let answer = match self.vectors {
             None => answer,
             Some(encoding) => encoding.put_into(answer),
+        };
+        let answer = match self.rankings {
+            None => answer,
+            Some(rankings) => rankings.put_into(answer),
         };
         self.remember(&answer);
         Ok(answer)

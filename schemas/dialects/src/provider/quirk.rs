@@ -52,6 +52,13 @@ pub enum Quirk {
     /// caller's own bytes. Sources: <https://github.com/plastic-labs/honcho/issues/932>,
     /// <https://www.alibabacloud.com/help/en/model-studio/embedding-interfaces-compatible-with-openai>.
     FloatVectors,
+    /// Ranks `texts`, as it calls the documents, and all of them, at a path without a version: a section of its own, whose
+    /// `base_url` ends before `/rerank`. Applied to the caller's own bytes. Source:
+    /// <https://huggingface.github.io/text-embeddings-inference/>.
+    RankedTexts,
+    /// Calls the number of the best documents `top_k`. Applied to the caller's own bytes. Source:
+    /// <https://docs.voyageai.com/reference/reranker-api>.
+    RankedTopK,
     /// Takes `content` as one text only, unless there are images in it. Applied to the caller's own bytes too, as are all below.
     /// Sources: <https://github.com/huggingface/smolagents/issues/1158>,
     /// <https://github.com/musistudio/claude-code-router/issues/965>.

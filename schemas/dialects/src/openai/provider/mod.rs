@@ -21,6 +21,7 @@ mod own_calls;
 pub(crate) mod own_models;
 pub(crate) mod parts;
 pub(crate) mod pieces;
+mod ranking;
 mod request;
 pub(crate) mod servers;
 mod stream;

@@ -41,7 +41,14 @@ pub(super) fn read(wanted: Wanted, body: &Bytes) -> Result<Observed, Failure> {
         // A plain text or subtitles, which report nothing.
         return Ok(Observed::default());
     }
-    let parts: Parts = serde_json::from_slice(body).map_err(|error| {
+    let read = match serde_json::from_slice(body) {
+        // One server answers with the list alone: https://huggingface.github.io/text-embeddings-inference/
+        Ok(results) if wanted.operation == Operation::Rerank => {
+            Ok(Parts { results: Some(results), ..Parts::default() })
+        }
+        _ => serde_json::from_slice::<Parts>(body),
+    };
+    let parts = read.map_err(|error| {
         let what = if error.is_eof() { "is cut short" } else { "is not what was asked for" };
         let at = format!("at line {} column {}", error.line(), error.column());
         broken(&format!("the provider's answer {what} {at}"))
@@ -213,6 +220,7 @@ mod tests {
             ),
             (Rerank, json!({"results": [{}], "meta": {"billed_units": {"search_units": 1}}}), json!({"searches": 1})),
             (Rerank, json!({"results": [{}], "usage": {"total_tokens": 15}}), json!({"input": 15})),
+            (Rerank, json!([{"index": 0, "score": 0.9}]), json!(null)),
         ] {
             assert_eq!(usage(operation, &answer), Ok(classes), "{answer}");
         }
@@ -230,6 +238,7 @@ mod tests {
             (Transcriptions, json!({}), FailureKind::Broken),
             (Speech, json!({"error": {"message": "m", "code": "server_error"}}), FailureKind::ServerError),
             (Embeddings, json!({"data": 3}), FailureKind::Broken),
+            (Rerank, json!([]), FailureKind::Broken),
         ] {
             assert_eq!(usage(operation, &answer), Err(kind), "{answer}");
         }

@@ -2,7 +2,7 @@
 //! as it came.
 
 use super::glance::values;
-use super::{LONGEST_ID, copies, lacking, own_models, servers};
+use super::{LONGEST_ID, copies, lacking, own_models, ranking, servers};
 use crate::json::{Edit, Fields, text};
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers, unsupported};
 use crate::tool_ids;
@@ -61,6 +61,8 @@ fn json(ask: &FormatRequest<'_>, dropped: &mut Vec<String>) -> Result<Bytes, Fai
     let fitted = if super::has_choices(operation) { copies::fit(body, operation, ask.settings)? } else { None };
     let body = fitted.as_deref().unwrap_or(body);
     let thinks = ask.wanted.operation == Operation::Chat && own_models::thinks(ask.settings, ask.model.as_str());
+    let ranked = if operation == Operation::Rerank { ranking::fit(body, ask.settings) } else { None };
+    let body = ranked.as_deref().unwrap_or(body);
     let settled = if thinks { copies::fit_thinker(body, ask.model.as_str(), dropped)? } else { None };
     let body = settled.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
@@ -217,6 +219,18 @@ mod tests {
         let sent = |quirks| own(Operation::Embeddings, &request, quirks);
         assert_eq!(sent(vec![Quirk::FloatVectors])["encoding_format"], "float");
         assert_eq!(sent(Vec::new())["encoding_format"], "base64");
+    }
+
+    #[test]
+    fn documents_are_ranked_in_the_servers_own_words() {
+        let request = serde_json::json!({"model": "a", "query": "q", "documents": ["x", {"text": "y"}, {"title": "z"}],
+            "top_n": 1, "return_documents": true});
+        let sent = |quirks| own(Operation::Rerank, &request, quirks);
+        let texts = serde_json::json!({"model": "m", "query": "q", "texts": ["x", "y", r#"{"title":"z"}"#], "return_text": true});
+        assert_eq!(sent(vec![Quirk::RankedTexts]), texts);
+        let top = sent(vec![Quirk::RankedTopK]);
+        assert_eq!((&top["top_k"], top.get("top_n"), &top["documents"]), (&1.into(), None, &request["documents"]));
+        assert_eq!(sent(Vec::new())["top_n"], 1);
     }
 
     #[test]
