@@ -138,6 +138,11 @@ impl Provider {
         has.then(|| providers::at(usual, Dialect::Responses)).flatten()
     }
 
+    /// How to speak to a model of another maker's that the provider serves in that one's words; `None`: it is none.
+    pub(crate) fn of_other_maker(&self, model: &ModelId, operation: Operation) -> Option<&'static dyn Adapter> {
+        providers::of_other_maker(*self.dialects.first()?, model.as_str(), operation)
+    }
+
     /// Whether the catalogue or the configuration has this very model.
     pub(crate) fn lists(&self, model: &ModelId) -> bool {
         self.models.contains_key(model)

@@ -12,8 +12,10 @@ use crate::request::Request;
 use crate::state::Shared;
 use bytes::Bytes;
 use penstock_dialects::client::{ClientRequest, carried};
+use penstock_dialects::vertex::OtherMaker;
 use penstock_runtime::heavy;
 use penstock_schemas::envelope::{Body, Dialect, Envelope, Operation};
+use penstock_schemas::name::Target;
 use penstock_schemas::plan::{Link, Plan};
 use penstock_schemas::stage::Stage;
 use std::pin::pin;
@@ -127,7 +129,11 @@ fn forms(asked: &ClientRequest, plan: &Plan, ingress: &Shared) -> Result<(Bytes,
     }
     // What another provider has sealed, the provider of this dialect would refuse.
     let is_sealed = asked.holds_seal();
-    let takes_native = |link: &Link| !is_sealed && ingress.models.speaks(&link.target.provider, asked.dialect);
+    let takes_native = |Link { target: Target { provider, model }, .. }: &Link| {
+        let usual = ingress.models.dialect(provider);
+        let is_other = usual.is_some_and(|usual| OtherMaker::of(usual, model.as_str()).is_some());
+        !is_sealed && !is_other && ingress.models.speaks(provider, asked.dialect)
+    };
     if plan.links().iter().all(takes_native) {
         return Ok((asked.body.clone(), None));
     }

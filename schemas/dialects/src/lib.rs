@@ -60,6 +60,7 @@ mod tool_ids;
 pub mod tool_map;
 mod tool_results;
 mod tool_schema;
+pub mod vertex;
 
 /// The format in which a provider of this dialect speaks. Azure's is OpenAI's, at addresses of its own.
 pub fn format_of(dialect: Dialect) -> &'static dyn ProviderFormat {

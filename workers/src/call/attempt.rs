@@ -259,7 +259,11 @@ impl CallContext {
         if let Some((adapter, chat)) = self.as_response(envelope, body) {
             return Some((adapter, Form::Agnostic, chat));
         }
-        let (adapter, form) = self.provider.speak(envelope.dialect, native.is_some(), (envelope.operation, card))?;
+        let (model, operation) = (&envelope.plan.current().target.model, envelope.operation);
+        if let Some(adapter) = self.provider.of_other_maker(model, operation) {
+            return Some((adapter, Form::Agnostic, envelope.agnostic(body)?));
+        }
+        let (adapter, form) = self.provider.speak(envelope.dialect, native.is_some(), (operation, card))?;
         let body = match form {
             Form::Own => native?,
             Form::Agnostic => envelope.agnostic(body)?,

@@ -17,8 +17,9 @@ use penstock_dialects::openai::provider::Openai;
 use penstock_dialects::provider::{FormatSettings, ProviderFormat};
 use penstock_dialects::responses::provider::Responses;
 use penstock_dialects::texts::Texts;
+use penstock_dialects::vertex::OtherMaker;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::envelope::Dialect;
+use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::name::ProviderId;
 use std::collections::BTreeMap;
@@ -68,6 +69,21 @@ pub fn at(usual: Dialect, dialect: Dialect) -> Option<&'static dyn Adapter> {
         (Dialect::Azure, Dialect::Responses) => Some(&azure::AzureResponses),
         _ => of(dialect),
     }
+}
+
+/// The adapter for a model of another maker's, which a provider of this dialect serves in that one's words; `None`: it is none.
+pub fn of_other_maker(usual: Dialect, model: &str, operation: Operation) -> Option<&'static dyn Adapter> {
+    static CLAUDE: Texts<dyn Adapter> = Texts(&OtherMaker::Claude);
+    static MISTRAL: Texts<dyn Adapter> = Texts(&OtherMaker::Mistral);
+    static OPEN: Texts<dyn Adapter> = Texts(&OtherMaker::Open);
+    Some(match (OtherMaker::of(usual, model)?, operation) {
+        (OtherMaker::Claude, Operation::Completions) => &CLAUDE,
+        (OtherMaker::Claude, _) => &OtherMaker::Claude,
+        (OtherMaker::Mistral, Operation::Completions) => &MISTRAL,
+        (OtherMaker::Mistral, _) => &OtherMaker::Mistral,
+        (OtherMaker::Open, Operation::Completions) => &OPEN,
+        (OtherMaker::Open, _) => &OtherMaker::Open,
+    })
 }
 
 /// The adapter for completions of a text in front of a provider that only chats; `None`: it has an endpoint for them.

@@ -1,5 +1,5 @@
 //! Google's Gemini API and Vertex AI as providers: a key or a token, and waits that stand in an error's body. Their format is
-//! [`penstock_dialects::google`]; tokens are fetched elsewhere.
+//! [`penstock_dialects::google`], and that of other makers' models [`penstock_dialects::vertex`]; tokens are fetched elsewhere.
 
 mod batch;
 
@@ -9,7 +9,8 @@ use http::HeaderName;
 use penstock_dialects::error_details;
 use penstock_dialects::google::provider::Service;
 use penstock_dialects::google::provider::errors::{kind, plain, retry_delay};
-use penstock_dialects::provider::FormatSettings;
+use penstock_dialects::provider::{FormatSettings, ProviderFormat};
+use penstock_dialects::vertex::OtherMaker;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::Value;
@@ -41,6 +42,22 @@ impl Adapter for Service {
 
     fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
         refuse(refusal)
+    }
+}
+
+impl Adapter for OtherMaker {
+    fn takes_tokens(&self) -> bool {
+        true
+    }
+
+    /// In Google's words, or in those of the model's maker.
+    fn refuse(&self, refusal: &ErrorResponse<'_>) -> Failure {
+        let said = serde_json::from_slice::<Value>(refusal.body).unwrap_or_default();
+        let error = said.get(0).unwrap_or(&said).get("error");
+        match error.and_then(|error| error.get("status")) {
+            Some(_) => refuse(refusal),
+            None => refuse_by(refusal, |status, parts| self.kind_of_error(status, parts)),
+        }
     }
 }
 
