@@ -266,12 +266,18 @@ async fn a_stream_that_breaks_ends_with_an_error_event() {
 #[tokio::test]
 async fn tokens_are_counted_by_the_provider_or_else_here() {
     let (world, claude) = world().await;
-    claude.replies(Reply::whole(200, r#"{"input_tokens":2095}"#)).always();
+    claude.replies(Reply::whole(200, r#"{"input_tokens":2095}"#)).once();
     let body =
         |model: &str| json!({ "model": model, "messages": [{ "role": "user", "content": "Hello!" }] }).to_string();
     let count = |model: &str| messages(&world, model).path("/v1/messages/count_tokens").body(body(model));
     let answer = count("claude/m").await;
     assert_eq!((answer.status.as_u16(), answer.raw().as_str()), (200, r#"{"input_tokens":2095}"#));
+    claude.replies(Reply::whole(404, "404 page not found")).once();
+    let answer = count("claude/m").await;
+    assert!(answer.json()["input_tokens"].as_u64().is_some_and(|count| count > 0), "a copy: {}", answer.raw());
+    let unknown = r#"{"type":"error","error":{"type":"not_found_error","message":"model: m"}}"#;
+    claude.replies(Reply::whole(404, unknown)).once();
+    assert_eq!(count("claude/m").await.status, 404, "no such model");
     let answer = count("alpha/m").await;
     assert!(answer.json()["input_tokens"].as_u64().is_some_and(|count| count > 0), "{}", answer.raw());
     assert_eq!(world.upstream("alpha").calls().len(), 0);

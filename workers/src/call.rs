@@ -11,6 +11,7 @@ use crate::provider::Provider;
 use crate::retry::{Decision, History, IsLast, Policy, RetryBudget, RetryBudgets, WAITS, decide};
 use crate::sink::FrameSink;
 use bytes::Bytes;
+use penstock_dialects::stale_thoughts;
 use penstock_runtime::bus::{Alarm, BusError, Desk, Incoming, Journal, PassOn, Recorded, Replies};
 use penstock_runtime::health::Health;
 use penstock_runtime::memory::{Memory, Reserved};
@@ -78,6 +79,8 @@ pub(crate) struct Call<S> {
     body: Bytes,
     /// The request for this link with its images and documents in it, once they were fetched.
     fetched: Option<Fetched>,
+    /// Whether earlier thoughts are left out, because the provider of this link does not take them back.
+    forgets: bool,
     sink: S,
     /// What was sent in the last attempt, where that is wanted.
     sent: Option<Box<SentBody>>,
@@ -100,7 +103,17 @@ impl Call<Replies> {
     /// One that has come over the bus.
     pub(crate) fn of(incoming: Incoming, context: CallContext) -> Self {
         let Incoming { envelope, body, replies, memory } = incoming;
-        Self { context, envelope, body, fetched: None, sink: replies, sent: None, ends: Vec::new(), memory }
+        Self {
+            context,
+            envelope,
+            body,
+            fetched: None,
+            forgets: false,
+            sink: replies,
+            sent: None,
+            ends: Vec::new(),
+            memory,
+        }
     }
 }
 
@@ -171,7 +184,7 @@ impl<S: FrameSink> Call<S> {
     /// Attempts at this link until one is served, or the decision is to go on or to stop.
     async fn work_off(&mut self) -> Result<(), BusError> {
         let link = self.envelope.plan.current().clone();
-        if let Some(counted) = self.count(&link).await {
+        if let Some(counted) = self.count(&link, None).await {
             return self.sink.send(counted).await;
         }
         let is_last = if self.envelope.plan.next().is_none() { IsLast::Yes } else { IsLast::No };
@@ -191,9 +204,16 @@ impl<S: FrameSink> Call<S> {
                 Attempt::Cancelled => return self.fail(cancelled()).await,
                 Attempt::Refused(failure) => failure,
             };
+            if let Some(counted) = self.count(&link, Some(&refused)).await {
+                return self.sink.send(counted).await;
+            }
             // Each key that is refused is set aside, so this ends.
             if KeyFault::of(&refused).is_some() && self.context.provider.limits.has_open(clock::now()) {
                 attempts -= 1;
+                continue;
+            }
+            if !self.forgets && stale_thoughts::are_refused(&refused) {
+                (self.forgets, self.fetched) = (true, None);
                 continue;
             }
             let drawn = full_jitter(attempts, WAITS.0, WAITS.1);

@@ -91,6 +91,8 @@ pub(crate) struct Exchange<'a> {
     pub envelope: &'a Envelope,
     /// The request, in the form that is wanted.
     pub body: &'a Bytes,
+    /// What was left out of it already.
+    pub left_out: Option<&'static str>,
     /// How long to wait for what.
     pub clocks: Clocks,
     /// Its id in the ledger.

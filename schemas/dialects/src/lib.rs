@@ -52,6 +52,8 @@ pub mod responses;
 mod robust;
 mod sampling;
 mod settle;
+pub mod stale_thoughts;
+mod strict_schema;
 pub mod strike;
 pub mod surrogates;
 pub mod texts;

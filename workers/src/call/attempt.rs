@@ -13,6 +13,7 @@ use crate::sink::FrameSink;
 use bytes::Bytes;
 use penstock_dialects::openai::provider::{may_need_responses, needs_responses};
 use penstock_dialects::provider::{Form, Quirk, Wanted};
+use penstock_dialects::stale_thoughts;
 use penstock_runtime::clock;
 use penstock_runtime::schedule::full_jitter;
 use penstock_schemas::UnixMicros;
@@ -88,7 +89,10 @@ impl<S: FrameSink> Call<S> {
         let Some((adapter, form, body)) = self.context.words(&self.envelope, &self.body, card) else {
             return cannot_speak(&link.target);
         };
-        let Envelope { operation, delivery, .. } = self.envelope;
+        let Envelope { operation, delivery, dialect, .. } = self.envelope;
+        let left = self.forgets.then(|| stale_thoughts::without(form, dialect, &body)).flatten();
+        let left_out = left.is_some().then_some(stale_thoughts::NAME);
+        let body = left.unwrap_or(body);
         let wanted = Wanted { operation, form, delivery };
         let body = match self.fetch(adapter, wanted, body).await {
             Ok(body) => body,
@@ -121,6 +125,7 @@ impl<S: FrameSink> Call<S> {
             key: key.clone(),
             envelope: &self.envelope,
             body: &body,
+            left_out,
             clocks,
             id: start.attempt_id,
             number: self.envelope.attempts,
@@ -178,15 +183,15 @@ impl<S: FrameSink> Call<S> {
         Ok(self.fetched.insert(fetched).body.clone())
     }
 
-    /// The answer to the question how many tokens a request is, where the provider has none: counted here, and said so. No
-    /// provider is called, so there is no attempt either.
-    pub(super) async fn count(&mut self, link: &Link) -> Option<Payload> {
+    /// The answer to the question how many tokens a request is, where the provider has none, or `refused` for want of such an
+    /// address: counted here, and said so. No provider is called, so there is no attempt either.
+    pub(super) async fn count(&mut self, link: &Link, refused: Option<&Failure>) -> Option<Payload> {
         if self.envelope.operation != Operation::CountTokens {
             return None;
         }
         let (adapter, form, body) =
             self.context.words(&self.envelope, &self.body, self.context.provider.model(&link.target.model))?;
-        if adapter.counts_tokens() {
+        if adapter.counts_tokens() && !refused.is_some_and(lacks_address) {
             return None;
         }
         // Within `wait`, the ingress learns that the call is still held: the vocabulary takes a while to load.
@@ -270,6 +275,11 @@ impl CallContext {
         };
         Some((adapter, form, body))
     }
+}
+
+/// Whether a copy has no such address, which is not that it has no such model.
+fn lacks_address(failure: &Failure) -> bool {
+    !failure.message.contains("model") && matches!(failure.provider_status, Some(404 | 405 | 501))
 }
 
 pub(super) fn cannot_speak(target: &Target) -> Attempt {

@@ -30,6 +30,7 @@ impl Exchange<'_> {
         )?;
         report.tools = tools;
         report.dropped = std::mem::take(&mut spelled.dropped);
+        report.dropped.extend(self.left_out.map(ToOwned::to_owned));
         Ok(spelled)
     }
 

@@ -7,6 +7,7 @@ use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
 use crate::json::Fields;
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers};
 use crate::sampling;
+use crate::strict_schema::{self, STRICT};
 use crate::tool_results::joined;
 use crate::{chat_rules, tool_ids};
 use bytes::Bytes;
@@ -20,7 +21,7 @@ const EXTENSIONS: [&str; 4] = ["chat_template_kwargs", "include_reasoning", "min
 
 /// The fields of a chat that have no type of their own.
 /// Source: <https://platform.openai.com/docs/api-reference/chat/create>.
-const KNOWN: [&str; 23] = [
+const KNOWN: [&str; 24] = [
     "audio",
     "frequency_penalty",
     "function_call",
@@ -32,6 +33,7 @@ const KNOWN: [&str; 23] = [
     "prediction",
     "presence_penalty",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
     "seed",
@@ -82,6 +84,9 @@ pub(super) fn body(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Fail
     chat_rules::check_tools(&request)?;
     settle_tools(&mut request, ask, &mut fit)?;
     chat_rules::name_format(&mut request.response_format);
+    if strict_schema::loosen(&mut request) {
+        fit.omit(STRICT);
+    }
     request.messages = joined(std::mem::take(&mut request.messages));
     if is_strict(ask) {
         chat_rules::check_pairs(&request.messages)?;

@@ -47,6 +47,10 @@ impl ProviderFormat for Responses {
         Some(request::LEAST_OUTPUT)
     }
 
+    fn counts_tokens(&self) -> bool {
+        true
+    }
+
     fn tools(&self, _settings: &FormatSettings) -> ToolRule {
         ToolRule { free_text: true, allowed_tools: true, search: Search::Openai, ..ToolRule::FUNCTIONS }
     }

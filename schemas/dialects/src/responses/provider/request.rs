@@ -5,12 +5,13 @@ use super::spelling::Spelling;
 use super::{input, tools};
 use crate::chat_rules;
 use crate::effort::ReasoningWish;
-use crate::fit::OTHERS_OWN;
+use crate::fit::{OTHERS_OWN, wrong};
 use crate::json::{Edit, Fields, RawObject, items, text};
 use crate::openai::provider::parts::{lift_shown, tell_of_others};
 use crate::openai::provider::{own_models, servers};
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers, unsupported};
 use crate::sampling;
+use crate::strict_schema::{self, STRICT};
 use crate::tool_results::joined;
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Reasoning};
@@ -24,16 +25,43 @@ pub(super) const LEAST_OUTPUT: u64 = 16;
 /// What a model's card calls a model that thinks.
 const THINKS: &str = "reasoning";
 
-/// The request for `responses`.
+/// What a count of tokens is asked for with; more is refused.
+/// Source: <https://platform.openai.com/docs/api-reference/responses/input-tokens>.
+const COUNTED: [&str; 11] = [
+    "model",
+    "input",
+    "instructions",
+    "previous_response_id",
+    "conversation",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+    "tool_choice",
+    "tools",
+    "truncation",
+];
+
+/// The request for `responses`, or for `responses/input_tokens`.
 pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
-    if ask.wanted.operation != Operation::Chat {
+    if !matches!(ask.wanted.operation, Operation::Chat | Operation::CountTokens) {
         return Err(unsupported("model", "it answers in the responses dialect alone, and that only chats"));
     }
     let (body, dropped) = match ask.wanted.form {
         Form::Own => own(ask)?,
         Form::Agnostic => agnostic(ask)?,
     };
-    Ok(Spelled { path: RequestPath::fixed("responses"), headers: json_headers(ask.wanted.delivery), body, dropped })
+    let (path, body) = match ask.wanted.operation {
+        Operation::CountTokens => ("responses/input_tokens", to_count(&body)?),
+        _ => ("responses", body),
+    };
+    Ok(Spelled { path: RequestPath::fixed(path), headers: json_headers(ask.wanted.delivery), body, dropped })
+}
+
+fn to_count(request: &Bytes) -> Result<Bytes, Failure> {
+    let mut request = RawObject::read(request).map_err(|error| wrong("input", &error.to_string()))?;
+    let others: Vec<String> = request.names().filter(|name| !COUNTED.contains(name)).map(ToOwned::to_owned).collect();
+    others.iter().for_each(|name| request.remove(name));
+    Ok(request.to_vec().into())
 }
 
 fn own(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
@@ -107,6 +135,9 @@ fn agnostic(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     }
     chat_rules::check_tools(&request)?;
     chat_rules::name_format(&mut request.response_format);
+    if strict_schema::loosen(&mut request) {
+        spelling.dropped.push(STRICT.to_owned());
+    }
     if request.n.is_some_and(|n| n != 1) {
         spelling.cannot("n".to_owned(), "there is one answer")?;
     }
@@ -204,6 +235,7 @@ fn others(extra: Map<String, Value>, spelling: &mut Spelling) -> Result<(), Fail
             | "service_tier"
             | "safety_identifier"
             | "prompt_cache_key"
+            | "prompt_cache_options"
             | "prompt_cache_retention"
             | "store"
                 if !value.is_null() =>

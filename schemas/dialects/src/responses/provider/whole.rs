@@ -7,7 +7,9 @@ use crate::provider::{Form, Observed, Wanted, Whole};
 use crate::thought_order;
 use bytes::Bytes;
 use penstock_schemas::chat::{Choice, Completion, CompletionUsage, Content, Message};
+use penstock_schemas::envelope::Operation;
 use penstock_schemas::failure::Failure;
+use penstock_schemas::usage::Usage;
 use serde_json::{Map, Value, json};
 
 /// What the answer says.
@@ -15,6 +17,9 @@ use serde_json::{Map, Value, json};
 /// # Errors
 /// When it failed in spite of its status, is not complete, or is no response.
 pub(super) fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+    if wanted.operation == Operation::CountTokens {
+        return read_count(wanted.form, body);
+    }
     let is_streamed = is_stream(body);
     let response: Value = if is_streamed {
         other_way::whole(body)?
@@ -41,6 +46,19 @@ pub(super) fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>
         }
     };
     Ok(Whole { bytes, observed })
+}
+
+/// Counting consumes nothing. Source: <https://platform.openai.com/docs/api-reference/responses/input-tokens>.
+fn read_count(form: Form, body: &Bytes) -> Result<Whole, Failure> {
+    let count: Value = serde_json::from_slice(body).map_err(|_| broken("the provider's count is no JSON"))?;
+    let Some(tokens) = count.get("input_tokens").and_then(Value::as_u64) else {
+        return Err(failed(count.get("error").filter(|error| !error.is_null())));
+    };
+    let bytes = match form {
+        Form::Own => body.clone(),
+        Form::Agnostic => json!({ "input_tokens": tokens }).to_string().into(),
+    };
+    Ok(Whole { bytes, observed: Observed { usage: Some(Usage::default()), ..Observed::default() } })
 }
 
 /// Whether a response, whole or at the end of its stream, is an answer.
