@@ -29,6 +29,7 @@ mod closed_schema;
 pub mod cohere;
 pub mod data_url;
 mod effort;
+mod either;
 pub mod error_details;
 pub mod errors;
 mod extra_body;

@@ -44,12 +44,31 @@ pub(super) struct Added {
     pub(super) text: Option<String>,
     pub(super) thinking: Option<String>,
     pub(super) signature: Option<String>,
-    pub(super) partial_json: Option<String>,
+    pub(super) partial_json: Option<JsonPiece>,
     pub(super) citation: Option<Value>,
     pub(super) stop_reason: Option<Value>,
     #[serde(default, deserialize_with = "even_null")]
     pub(super) stop_sequence: Option<Value>,
     pub(super) stop_details: Option<Value>,
+}
+
+/// A piece of a call's arguments: a text, by the book.
+#[derive(Debug)]
+pub(super) struct JsonPiece {
+    pub(super) text: String,
+    /// Whether it came as the value that the text is of.
+    pub(super) is_read: bool,
+}
+
+impl<'de> Deserialize<'de> for JsonPiece {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        match serde_json::from_str(raw.get()) {
+            Ok(text) => Ok(Self { text, is_read: false }),
+            Err(_) if raw.get().starts_with('"') => Err(serde::de::Error::custom("no text")),
+            Err(_) => Ok(Self { text: raw.get().to_owned(), is_read: true }),
+        }
+    }
 }
 
 /// A block of an answer, whole or as it begins in a stream.

@@ -9,6 +9,8 @@ mod gathered;
 mod messages;
 mod odd;
 mod order;
+#[cfg(test)]
+mod order_tests;
 mod other_dialect;
 mod other_way;
 mod own;
@@ -22,6 +24,7 @@ mod usage;
 mod whole;
 mod wire;
 
+use crate::either::EitherReader;
 use crate::errors::ErrorParts;
 use crate::provider::{
     Form, FormatRequest, FormatSettings, Observed, ProviderFormat, Search, Spelled, StreamReader, ToolRule, Wanted,
@@ -64,8 +67,11 @@ impl ProviderFormat for Anthropic {
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
         match wanted.form {
-            Form::Own => Box::new(stream::Passing::default()),
-            Form::Agnostic => Box::new(translating::Translating::new(wanted.delivery)),
+            Form::Own => Box::new(EitherReader::new(stream::Passing::default(), wanted, other_dialect::reader)),
+            Form::Agnostic => {
+                let own = translating::Translating::new(wanted.delivery);
+                Box::new(EitherReader::new(own, wanted, other_dialect::reader))
+            }
         }
     }
 

@@ -14,6 +14,9 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::sse;
 use serde_json::{Value, json};
 
+/// The data of the last event.
+const LAST_WORD: &str = r#"{"type":"message_stop"}"#;
+
 /// What a block is made of, as far as it grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lane {
@@ -80,6 +83,8 @@ pub(super) struct EventOrder {
     has_called: bool,
     /// Why the answer ended, in Anthropic's word, once that was said.
     stop: Option<String>,
+    /// Whether the last word came before that: more may come.
+    has_last_word: bool,
     /// The tokens of the answer that were reported last.
     output: u64,
 }
@@ -101,7 +106,7 @@ impl EventOrder {
         event.event.as_deref() == Some(b"content_block_delta")
             && begins().is_some_and(|kind| {
                 let kind = kind.trim_ascii_start();
-                open.lane.deltas().iter().any(|delta| kind.starts_with(delta)) && !hides_signature(kind)
+                open.lane.deltas().iter().any(|delta| kind.starts_with(delta)) && !is_odd_piece(kind)
             })
     }
 
@@ -240,7 +245,7 @@ impl EventOrder {
         let fits = |open: &Open| is_there(open) && (open.lane == lane || lane == Lane::Other);
         let anywhere = |open: &Open| open.lane == lane;
         let says_nothing = match kind {
-            "input_json_delta" => seen.added.partial_json.as_ref().is_none_or(String::is_empty),
+            "input_json_delta" => seen.added.partial_json.as_ref().is_none_or(|piece| piece.text.is_empty()),
             // What stands between two calls.
             "text_delta" => seen.added.text.as_ref().is_none_or(|text| text.trim().is_empty()),
             _ => false,
@@ -261,12 +266,16 @@ impl EventOrder {
             _ => {}
         }
         let ours = self.blocks[at].ours;
-        if seen.added.kind.as_deref() == Some(kind) {
+        let read = seen.added.partial_json.as_ref().filter(|piece| piece.is_read);
+        if seen.added.kind.as_deref() == Some(kind) && read.is_none() {
             out.push(numbered(event, seen, ours));
         } else {
             let delta = seen.event.delta.and_then(|delta| RawObject::read(delta.get().as_bytes()).ok());
             let mut delta = delta.unwrap_or_default();
             delta.set("type", &kind);
+            if let Some(piece) = read {
+                delta.set("partial_json", &piece.text);
+            }
             out.push(addition(ours, &delta));
         }
         Ok(())
@@ -304,28 +313,41 @@ impl EventOrder {
             Some(json) => named("message_delta", &json),
             None => as_it_came(event, seen),
         });
+        if self.stop.is_some() && std::mem::take(&mut self.has_last_word) {
+            out.push(named("message_stop", LAST_WORD));
+        }
     }
 
-    /// The last word says that the answer is complete, also where nothing said why.
+    /// The last word waits where nothing said why the answer ended: some say it too early.
     fn stop(&mut self, event: &sse::Event, seen: &SeenEvent<'_>, out: &mut Vec<sse::Event>) {
-        if self.stop.is_none() && self.next > 0 {
-            self.close(|_| true, out);
-            let reason = odd::reason(None, self.has_called);
-            let delta = json!({ "stop_reason": reason, "stop_sequence": null });
+        self.has_last_word = self.stop.is_none() && self.next > 0;
+        if !self.has_last_word {
+            out.push(as_it_came(event, seen));
+        }
+    }
+
+    /// The end of a message whose last word came, though nothing said why it ended; else nothing.
+    pub(super) fn finish(&mut self) -> Vec<sse::Event> {
+        let mut out = Vec::new();
+        if std::mem::take(&mut self.has_last_word) {
+            self.close(|_| true, &mut out);
+            let delta = json!({ "stop_reason": odd::reason(None, self.has_called), "stop_sequence": null });
             let usage = json!({ "output_tokens": self.output });
             let last = json!({ "type": "message_delta", "delta": delta, "usage": usage });
-            out.push(named("message_delta", &last.to_string()));
-            self.stop = Some(reason.to_owned());
+            out.extend([named("message_delta", &last.to_string()), named("message_stop", LAST_WORD)]);
         }
-        out.push(as_it_came(event, seen));
+        out
     }
 }
 
-/// Whether a thought without words is added, beside which some copies write the signature.
-fn hides_signature(kind: &[u8]) -> bool {
-    let thought = kind.strip_prefix(b"\"thinking_delta\"");
-    let said = |rest| words(rest, &[b",", b"\"thinking\"", b":"]).map(<[u8]>::trim_ascii_start);
-    thought.is_some_and(|rest| said(rest).is_none_or(|said| said.starts_with(b"\"\"")))
+/// Whether a thought without words is added, beside which some copies write the signature, or arguments that are no text.
+fn is_odd_piece(kind: &[u8]) -> bool {
+    let said = |rest, name: &[u8]| words(rest, &[b",", name, b":"]).map(<[u8]>::trim_ascii_start);
+    if let Some(rest) = kind.strip_prefix(b"\"thinking_delta\"") {
+        return said(rest, b"\"thinking\"").is_none_or(|said| said.starts_with(b"\"\""));
+    }
+    let arguments = kind.strip_prefix(b"\"input_json_delta\"");
+    arguments.is_some_and(|rest| !said(rest, b"\"partial_json\"").is_some_and(|said| said.starts_with(b"\"")))
 }
 
 /// What stands behind these words, with or without spaces between them.

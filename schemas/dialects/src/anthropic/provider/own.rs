@@ -1,5 +1,6 @@
 //! Removes from a caller's own request what Anthropic's newer models refuse: sampling parameters, empty text blocks, unsigned
-//! thoughts, and cache marks on thoughts. Older models, or those of others, took or wrote them. The rest is unchanged.
+//! thoughts, cache marks on thoughts, and signatures on calls. Older models, or those of others, took or wrote them. The rest
+//! is unchanged.
 //! Sources: <https://platform.claude.com/docs/en/about-claude/models/migration-guide>,
 //! <https://github.com/anthropics/claude-code/issues/54013>, <https://github.com/Wei-Shaw/sub2api/issues/225>,
 //! <https://github.com/diegosouzapw/OmniRoute/issues/2454>, <https://github.com/ENTERPILOT/GoModel/pull/964>.
@@ -13,10 +14,13 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::value::{RawValue, to_raw_value};
 use std::sync::LazyLock;
 
+/// Where proxies of Gemini write the signature of a call.
+const SIGNED_CALL: [&str; 2] = ["signature", "thought_signature"];
+
 /// The request as this model takes it; `None` when it takes it as it is.
 pub(super) fn fitted(body: &str, fields: &Fields<'_>, model: &str, fit: &mut Fit) -> Result<Option<String>, Failure> {
     let fixed = fixed(fields, model);
-    let has_odd_blocks = has_empty_text(body) || has_marked_thoughts(body) || has_unsigned_thoughts(body);
+    let has_odd_blocks = has_empty_text(body) || has_marked_thoughts(body) || has_odd_signatures(body);
     if fixed.is_empty() && !has_odd_blocks {
         return Ok(None);
     }
@@ -59,16 +63,16 @@ fn has_marked_thoughts(body: &str) -> bool {
     has("\"signature\"") && has("\"cache_control\"")
 }
 
-/// Whether there are more thoughts than signatures.
-fn has_unsigned_thoughts(body: &str) -> bool {
-    static THOUGHT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""thinking""#));
+/// Whether there are more thoughts than signatures, or fewer: proxies of Gemini sign calls, and clients give that back.
+fn has_odd_signatures(body: &str) -> bool {
     static TYPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""type""#));
-    static SIGNATURE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""signature""#));
+    static SIGNATURE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#"signature""#));
+    static THINKING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(r#""thinking""#));
     let body = body.as_bytes();
     let is_signed = |value: &&[u8]| value.starts_with(b"\"") && !value.starts_with(b"\"\"");
-    THOUGHT.find(body).is_some()
-        && values(&TYPE, body).filter(|value| value.starts_with(b"\"thinking\"")).count()
-            > values(&SIGNATURE, body).filter(is_signed).count()
+    let signatures = values(&SIGNATURE, body).filter(is_signed).count();
+    let may_think = signatures > 0 || THINKING.find(body).is_some();
+    may_think && values(&TYPE, body).filter(|value| value.starts_with(b"\"thinking\"")).count() != signatures
 }
 
 fn messages_without(messages: &RawValue, fit: &mut Fit) -> Option<Vec<Box<RawValue>>> {
@@ -108,6 +112,12 @@ fn blocks_without(content: &RawValue, was_marked: &mut bool) -> Option<Vec<Box<R
                 out.push(to_raw_value(&thought).ok()?);
                 (is_changed, *was_marked) = (true, true);
             }
+            Some("\"tool_use\"") if SIGNED_CALL.iter().any(|name| fields.get(name).is_some()) => {
+                let mut call = RawObject::read(block.get().as_bytes()).ok()?;
+                SIGNED_CALL.iter().for_each(|name| call.remove(name));
+                out.push(to_raw_value(&call).ok()?);
+                is_changed = true;
+            }
             _ => out.push(block.to_owned()),
         }
     }
@@ -125,6 +135,20 @@ mod tests {
         let body = r#"{"messages":[{"role":"user","content":[{"type":"text","text":""}]},{"role":"user","content":"\"text\":\"\""}]}"#;
         let fields = Fields::read(body).unwrap();
         assert_eq!(fitted(body, &fields, "claude-opus-4-8", &mut fit).unwrap(), None);
+    }
+
+    #[test]
+    fn a_call_that_a_proxy_of_gemini_signed_goes_to_claude_without_that() {
+        let of = |signed: &str| {
+            let thought = r#"{"type":"thinking","thinking":"hm","signature":"Er=="}"#;
+            let call = format!(r#"{{"type":"tool_use","id":"c","name":"f","input":{{"signature":"mine"}}{signed}}}"#);
+            format!(r#"{{"messages":[{{"role":"assistant","content":[{thought},{call}]}}]}}"#)
+        };
+        for signed in [r#","signature":"Cq==""#, r#","thought_signature":"Cq==""#] {
+            let (body, mut fit) = (of(signed), Fit::new(Unsupported::Refuse));
+            let sent = fitted(&body, &Fields::read(&body).unwrap(), "claude-opus-4-8", &mut fit).unwrap();
+            assert_eq!(sent, Some(of("")), "{signed}");
+        }
     }
 
     #[test]

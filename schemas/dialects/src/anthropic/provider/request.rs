@@ -51,7 +51,7 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     Ok(Spelled { path: RequestPath::fixed(path), headers, body, dropped: fit.dropped() })
 }
 
-fn headers(ask: &FormatRequest<'_>, previews: &[&str]) -> Result<HeaderMap, Failure> {
+fn headers(ask: &FormatRequest<'_>, previews: &[String]) -> Result<HeaderMap, Failure> {
     let mut headers = json_headers(ask.wanted.delivery);
     let value = |text: &str| {
         HeaderValue::from_str(text)
@@ -60,18 +60,21 @@ fn headers(ask: &FormatRequest<'_>, previews: &[&str]) -> Result<HeaderMap, Fail
     let version = ask.settings.api_version.as_deref().unwrap_or(VERSION);
     headers.insert(HeaderName::from_static("anthropic-version"), value(version)?);
     let carried = ask.headers.get(BETA.as_str()).map(String::as_str);
-    let new = previews.iter().filter(|preview| !carried.is_some_and(|carried| carried.contains(**preview)));
-    let all: Vec<&str> = carried.into_iter().chain(new.copied()).collect();
+    let new = previews.iter().map(String::as_str);
+    let new = new.filter(|preview| !carried.is_some_and(|carried| carried.contains(preview)));
+    let all: Vec<&str> = carried.into_iter().chain(new).collect();
     if !all.is_empty() {
         headers.insert(BETA, value(&all.join(","))?);
     }
     Ok(headers)
 }
 
-/// The previews that fields of a request need, which callers of other dialects cannot switch on: the fields are refused as
+/// The previews that fields and tools of a request need, which callers of other dialects cannot switch on: they are refused as
 /// unknown without. Sources: <https://github.com/BerriAI/litellm/pull/27593>,
-/// <https://github.com/experientiallabs/experiential/pull/679>, <https://platform.claude.com/docs/en/build-with-claude/context-editing>.
-fn previews(rest: &Map<String, Value>) -> Vec<&'static str> {
+/// <https://github.com/experientiallabs/experiential/pull/679>, <https://platform.claude.com/docs/en/build-with-claude/context-editing>,
+/// <https://platform.claude.com/docs/en/agents-and-tools/mcp-connector>,
+/// <https://platform.claude.com/docs/en/agents-and-tools/tool-use/computer-use-tool>.
+fn previews(Request { rest, tools, .. }: &Request) -> Vec<String> {
     let edits = rest.get("context_management").and_then(|management| management.get("edits")?.as_array());
     let compacts = |edit: &Value| edit["type"].as_str().is_some_and(|kind| kind.starts_with("compact"));
     let mut previews = Vec::new();
@@ -84,7 +87,16 @@ fn previews(rest: &Map<String, Value>) -> Vec<&'static str> {
     if rest.get("speed").is_some_and(|speed| speed == "fast") {
         previews.push("fast-mode-2026-02-01");
     }
-    previews
+    let kinds = || tools.iter().filter_map(|tool| tool["type"].as_str());
+    if rest.contains_key("mcp_servers") {
+        // With sets of tools the connector is the newer one.
+        let has_sets = kinds().any(|kind| kind == "mcp_toolset");
+        previews.push(if has_sets { "mcp-client-2025-11-20" } else { "mcp-client-2025-04-04" });
+    }
+    let computers = kinds().filter_map(|kind| kind.strip_prefix("computer_"));
+    let computers = computers.filter(|date| date.len() == 8 && date.is_ascii());
+    let computers = computers.map(|date| format!("computer-use-{}-{}-{}", &date[..4], &date[4..6], &date[6..]));
+    previews.into_iter().map(str::to_owned).chain(computers).collect()
 }
 
 /// The caller's bytes, every other one as it came.
@@ -112,7 +124,7 @@ fn as_it_came(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Bytes, Failure> 
 }
 
 /// What the request comes to, and the previews that it needs.
-fn agnostic(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<(Bytes, Vec<&'static str>), Failure> {
+fn agnostic(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<(Bytes, Vec<String>), Failure> {
     let mut chat: ChatRequest = serde_json::from_slice(ask.body)
         .map_err(|error| Failure::gateway(FailureKind::BadRequest, format!("the request cannot be read: {error}")))?;
     let claude = Claude::of(ask.model.as_str());
@@ -146,7 +158,7 @@ fn agnostic(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<(Bytes, Vec<&'stat
         request.max_tokens = None;
         request.rest.retain(|name, _| name == "cache_control");
     }
-    let previews = previews(&request.rest);
+    let previews = previews(&request);
     let bytes = serde_json::to_vec(&request);
     let bytes = bytes.map_err(|error| Failure::gateway(FailureKind::Internal, error.to_string()))?;
     Ok((bytes.into(), previews))
@@ -203,6 +215,7 @@ fn rest(chat: &ChatRequest, ask: &FormatRequest<'_>, request: &mut Request, fit:
             | "store"
             | "prediction"
             | "prompt_cache_key"
+            | "prompt_cache_options"
             | "prompt_cache_retention"
             | "safety_identifier"
             | "seed"
@@ -238,4 +251,67 @@ fn stops(value: &Value, fit: &mut Fit) -> Result<Option<Value>, Failure> {
         }
     }
     Ok((!stops.is_empty()).then(|| json!(stops)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{FormatSettings, Wanted};
+    use penstock_schemas::envelope::{Delivery, Unsupported};
+    use penstock_schemas::name::ModelId;
+    use std::collections::BTreeMap;
+
+    fn previews_of(more: &Value, carried: Option<&str>) -> String {
+        let mut request = json!({ "model": "m", "messages": [{ "role": "user", "content": "a" }] });
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let headers: BTreeMap<_, _> =
+            carried.map(|carried| (BETA.to_string(), carried.to_owned())).into_iter().collect();
+        let spelled = spell(&FormatRequest {
+            wanted: Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery: Delivery::Whole },
+            body: &Bytes::from(request.to_string()),
+            content_type: None,
+            headers: &headers,
+            model: &ModelId::parse("claude-opus-4-8").unwrap(),
+            card: None,
+            settings: &FormatSettings::default(),
+            unsupported: Unsupported::Refuse,
+        });
+        let headers = spelled.unwrap().headers;
+        headers.get(&BETA).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_previews_that_a_chats_fields_need_at_claude_are_switched_on() {
+        let edits = |kinds: &[&str]| {
+            let edits: Vec<Value> = kinds.iter().map(|kind| json!({ "type": kind })).collect();
+            json!({ "context_management": { "edits": edits } })
+        };
+        let servers = json!([{ "type": "url", "url": "https://mcp.example/sse", "name": "notes" }]);
+        for (more, previews) in [
+            (json!({}), ""),
+            (edits(&["clear_tool_uses_20250919"]), "context-management-2025-06-27"),
+            (edits(&["compact_20260112"]), "compact-2026-01-12"),
+            (
+                edits(&["compact_20260112", "clear_thinking_20251015"]),
+                "compact-2026-01-12,context-management-2025-06-27",
+            ),
+            (json!({ "context_management": {} }), "context-management-2025-06-27"),
+            (json!({ "speed": "fast" }), "fast-mode-2026-02-01"),
+            (json!({ "speed": "standard" }), ""),
+            (json!({ "mcp_servers": servers }), "mcp-client-2025-04-04"),
+            (
+                json!({ "mcp_servers": servers, "tools": [{ "type": "mcp_toolset", "mcp_server_name": "notes" }] }),
+                "mcp-client-2025-11-20",
+            ),
+            (
+                json!({ "tools": [{ "type": "computer_20251124", "name": "computer", "display_width_px": 9, "display_height_px": 9 }] }),
+                "computer-use-2025-11-24",
+            ),
+        ] {
+            assert_eq!(previews_of(&more, None), previews, "{more}");
+        }
+        let fast = json!({ "speed": "fast" });
+        assert_eq!(previews_of(&fast, Some("one-2026-01-01")), "one-2026-01-01,fast-mode-2026-02-01");
+        assert_eq!(previews_of(&fast, Some("fast-mode-2026-02-01")), "fast-mode-2026-02-01", "it is named once");
+    }
 }

@@ -192,8 +192,13 @@ impl StreamReader for Passing {
     }
 
     fn finish(&mut self) -> Result<Bytes, Failure> {
+        let last = pass_all(&self.order.finish(), |seen, raw| self.pass(&seen, raw))?;
         self.known.finish()?;
-        Ok(if self.known.is_done { Bytes::new() } else { STOP })
+        Ok(match last {
+            Step::Hold(bytes) | Step::Content(bytes) => bytes,
+            Step::Hide if self.known.is_done => Bytes::new(),
+            Step::Hide => STOP,
+        })
     }
 
     fn observed(&self) -> &Observed {

@@ -155,12 +155,13 @@ impl Translating {
             (Lane::Thought(at), Some("thinking_delta")) => thinking(at, added.thinking.unwrap_or_default()),
             (Lane::Thought(at), Some("signature_delta")) => reasoning(None, thought(at, None, added.signature)),
             (Lane::Call(at, ..), Some("input_json_delta")) => {
-                let Some(json) = added.partial_json.filter(|json| !json.is_empty()) else { return Step::Hide };
+                let piece = added.partial_json.map(|piece| piece.text).filter(|text| !text.is_empty());
+                let Some(json) = piece else { return Step::Hide };
                 self.note_arguments(index);
                 call(at, None, None, &json)
             }
             (Lane::Answer, Some("input_json_delta")) => {
-                Delta { content: Some(added.partial_json.unwrap_or_default()), ..Delta::default() }
+                Delta { content: added.partial_json.map(|piece| piece.text), ..Delta::default() }
             }
             _ => return Step::Hide,
         };
@@ -253,8 +254,12 @@ impl StreamReader for Translating {
     }
 
     fn finish(&mut self) -> Result<Bytes, Failure> {
+        let last = pass_all(&self.order.finish(), |seen, _| self.pass(seen))?;
         self.known.finish()?;
-        Ok(self.closing())
+        Ok(match last {
+            Step::Hold(bytes) | Step::Content(bytes) => [bytes, self.closing()].concat().into(),
+            Step::Hide => self.closing(),
+        })
     }
 
     fn observed(&self) -> &Observed {

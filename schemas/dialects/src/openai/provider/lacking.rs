@@ -13,9 +13,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 /// What an answer means the same without: notes, hints, sampling.
-const HARMLESS: [&str; 13] = [
+const HARMLESS: [&str; 14] = [
     "metadata",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "reasoning",
     "reasoning_effort",
