@@ -55,6 +55,20 @@ async fn vectors_come_in_the_encoding_that_was_asked_for_whatever_the_provider_g
 }
 
 #[tokio::test]
+async fn a_server_that_nobody_knows_is_asked_for_numbers_and_the_client_gets_the_base64_that_it_wants() {
+    let own =
+        "[providers.own]\ndialect = \"openai\"\nbase_url = \"{beta}\"\nkeys = [\"k\"]\nprobe = false\nquirks = []\n";
+    let world = World::setup().config(own).start().await;
+    for (name, provider, sent) in [("alpha", "alpha", "float"), ("beta", "own", "base64")] {
+        world.upstream(name).replies(Reply::whole(200, ANSWER)).always();
+        let request = json!({"model": format!("{provider}/m"), "input": "a", "encoding_format": "base64"});
+        let answer = world.post("/v1/embeddings", &request).await.json();
+        assert_eq!(answer["data"][0]["embedding"], "zczMPW8Sg7o=");
+        assert_eq!(world.upstream(name).received(1).await.json()["encoding_format"], sent, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_list_above_the_providers_limit_is_cut_up_and_joined_in_order() {
     let world = World::start().await;
     let alpha = world.upstream("alpha");

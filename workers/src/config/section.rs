@@ -6,7 +6,7 @@ use crate::keys::ConfiguredKey;
 use crate::media::MediaGuard;
 use crate::providers;
 use crate::providers::local;
-use penstock_dialects::provider::FormatSettings;
+use penstock_dialects::provider::{FormatSettings, Quirk};
 use penstock_runtime::Secret;
 use penstock_runtime::config::Section;
 use penstock_schemas::name::ProviderId;
@@ -129,7 +129,9 @@ pub(super) fn read(
 fn read_settings(section: &mut Section, entry: Option<&ProviderEntry>) -> FormatSettings {
     let mut setting = |name: &str| section.get(name).or_else(|| entry.and_then(|entry| from_environment(entry, name)));
     let (api_version, region, project) = (setting("api_version"), setting("region"), setting("project"));
-    let quirks = section.get("quirks").or(entry.map(|entry| entry.quirks.clone())).unwrap_or_default();
+    // Every server gives vectors as numbers. Which of those that nobody knows can give them as base64, nobody knows.
+    let usual = || entry.map_or_else(|| vec![Quirk::FloatVectors], |entry| entry.quirks.clone());
+    let quirks = section.get("quirks").unwrap_or_else(usual);
     let of_models = section.get("model_quirks").or(entry.map(|entry| entry.model_quirks.clone()));
     let lacks = section.get("lacks").or(entry.map(|entry| entry.lacks.clone())).unwrap_or_default();
     FormatSettings { api_version, region, project, quirks, model_quirks: of_models.unwrap_or_default(), lacks }
