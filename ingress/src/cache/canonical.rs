@@ -30,7 +30,7 @@ pub(crate) struct SoleQuestion {
 
 /// Fields that say who asks, how the answer is delivered or what is kept of it elsewhere. Source:
 /// <https://platform.openai.com/docs/api-reference/chat/create>.
-const NOT_SHAPING: [&str; 10] = [
+const NOT_SHAPING: [&str; 11] = [
     "model",
     "user",
     "metadata",
@@ -39,6 +39,7 @@ const NOT_SHAPING: [&str; 10] = [
     "stream_options",
     "store",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "cache_control",
 ];

@@ -64,9 +64,10 @@ impl Fit {
 }
 
 /// What one dialect's clients send along and no other provider knows, and an answer means the same without: the thresholds of
-/// Google's own filters, how closely its models look at images, whether a conversation that is too long is cut, and how
-/// Anthropic's machines keep one short.
-pub(crate) const OTHERS_OWN: [&str; 4] = ["safety_settings", "media_resolution", "truncation", "context_management"];
+/// Google's own filters, how closely its models look at images and OpenAI's at those of responses, whether a conversation that
+/// is too long is cut, how Anthropic's machines keep one short, and which of OpenAI's programs for trusted users one is in.
+pub(crate) const OTHERS_OWN: [&str; 6] =
+    ["safety_settings", "media_resolution", "image", "truncation", "context_management", "access_programs"];
 
 /// Whether a field of a chat request says what would be so without it.
 pub(crate) fn is_nothing(name: &str, value: &Value) -> bool {
@@ -114,6 +115,10 @@ pub(crate) fn wrong(field: impl Into<String>, why: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::{Form, FormatRequest, FormatSettings, Wanted};
+    use penstock_schemas::envelope::{Delivery, Operation};
+    use penstock_schemas::name::ModelId;
+    use std::collections::BTreeMap;
 
     #[test]
     fn what_is_left_out_fits_into_a_header_however_much_it_is() {
@@ -122,5 +127,42 @@ mod tests {
         let dropped = fit.dropped();
         assert_eq!((dropped.len(), dropped[32].as_str()), (33, "and 4968 more"));
         assert!(dropped.iter().all(|name| name.chars().count() <= 120));
+    }
+
+    #[test]
+    fn hints_that_only_openai_knows_stop_no_request_and_are_named_elsewhere() {
+        let request = json!({ "model": "m", "messages": [{ "role": "user", "content": "a" }],
+            "prompt_cache_options": { "mode": "explicit" }, "access_programs": { "cyber": "standard" },
+            "image": { "context_compression": "auto" } });
+        for dialect in ["anthropic", "google", "vertex", "bedrock", "mistral", "cohere", "responses", "openai"] {
+            let settings = FormatSettings {
+                region: Some("r".to_owned()),
+                project: Some("p".to_owned()),
+                ..FormatSettings::default()
+            };
+            let (spelled, _) = crate::spell(
+                crate::format_of(serde_json::from_value(json!(dialect)).unwrap()),
+                &FormatRequest {
+                    wanted: Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery: Delivery::Whole },
+                    body: &request.to_string().into(),
+                    content_type: None,
+                    headers: &BTreeMap::new(),
+                    model: &ModelId::parse("m").unwrap(),
+                    card: None,
+                    settings: &settings,
+                    unsupported: Unsupported::Refuse,
+                },
+            )
+            .unwrap_or_else(|failure| panic!("{dialect}: {failure}"));
+            let sent: Value = serde_json::from_slice(&spelled.body).unwrap();
+            for name in ["prompt_cache_options", "access_programs", "image"] {
+                let is_named = spelled.dropped.iter().any(|dropped| dropped == name);
+                assert_eq!(sent.get(name).is_none(), is_named, "{dialect} {name}");
+                assert!(
+                    is_named || (name == "prompt_cache_options" && dialect.starts_with(['r', 'o'])),
+                    "{dialect} {name}"
+                );
+            }
+        }
     }
 }

@@ -36,10 +36,11 @@ const OWN: [&str; 4] = ["guardrailConfig", "performanceConfig", RESPONSE_FIELDS,
 const RESPONSE_FIELDS: &str = "additionalModelResponseFieldPaths";
 
 /// Fields without which the answer means the same.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 10] = [
     "seed",
     "store",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
     "prediction",

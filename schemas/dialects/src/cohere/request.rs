@@ -24,11 +24,12 @@ const KNOWN: [&str; 9] = [
 ];
 
 /// What an answer means the same without.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 10] = [
     "metadata",
     "store",
     "service_tier",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
     "verbosity",

@@ -117,6 +117,8 @@ fn add_field(name: &str, value: &RawValue, chat: &mut ChatRequest) -> Result<(),
         }
         // How Anthropic's machines go about it: no other answer comes of them.
         "diagnostics" | "inference_geo" | "speed" | "betas" | "user_profile_id" | "workspace_id" | "cache_control" => {}
+        // Who pays where another of its models answered.
+        "fallback_credit_token" | "billing_policy" => {}
         _ => keep(name, value, chat)?,
     }
     Ok(())

@@ -48,6 +48,8 @@ impl Turn {
                 self.think(thoughts::redacted(&string(&fields, "data", place)?, index));
             }
             ("tool_use", "assistant") => self.calls.push(call(&fields, place)?),
+            // Marks in an answer that say nothing: where another model went on, and which tools a server was found to have.
+            ("fallback" | "mcp_tool_listing", "assistant") => {}
             ("tool_result", "user") => self.results.push(result(&fields, place)?),
             ("tool_use" | "tool_result" | "thinking" | "redacted_thinking", _) => {
                 return Err(wrong(&format!("{place}.type"), format!("a turn of `{role}` cannot hold it")));

@@ -66,6 +66,7 @@ fn fields_have_their_agnostic_names() {
         ("service_tier", json!("standard_only"), json!({ "service_tier": "default" })),
         ("context_management", json!({ "edits": [] }), json!({ "context_management": { "edits": [] } })),
         ("mcp_servers", json!([]), json!({})),
+        ("billing_policy", json!({ "type": "billing_policy", "bill_to": "self" }), json!({})),
         ("not_yet_known", json!({ "a": 1 }), json!({ "not_yet_known": { "a": 1 } })),
     ] {
         let mut found = translated(&with(field, value));
@@ -74,6 +75,15 @@ fn fields_have_their_agnostic_names() {
         assert_eq!(fields.remove("messages").unwrap(), json!([{ "role": "user", "content": "hi" }]));
         assert_eq!(found, expected, "{field}");
     }
+}
+
+#[test]
+fn a_mark_where_another_model_went_on_is_none_of_what_was_said() {
+    let mark = json!({ "type": "fallback", "from": { "model": "a" }, "to": { "model": "b" }, "trigger": { "type": "refusal" } });
+    let listing = json!({ "type": "mcp_tool_listing", "mcp_server_name": "notes", "tools": [] });
+    let answer = json!([listing, mark, { "type": "text", "text": "b" }]);
+    let messages = json!([{ "role": "user", "content": "hi" }, { "role": "assistant", "content": answer }]);
+    assert_eq!(translated(&with("messages", messages))["messages"][1], json!({ "role": "assistant", "content": "b" }));
 }
 
 #[test]

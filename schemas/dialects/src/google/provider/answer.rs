@@ -88,13 +88,16 @@ impl Finish {
     /// Source: <https://ai.google.dev/api/generate-content#FinishReason>.
     pub(super) fn of(reason: &str) -> Self {
         match reason {
-            "MAX_TOKENS" => Self::Length,
+            "MAX_TOKENS" | "CONTINUATION" => Self::Length,
             "SAFETY"
             | "RECITATION"
             | "LANGUAGE"
             | "BLOCKLIST"
             | "PROHIBITED_CONTENT"
             | "SPII"
+            | "MODEL_ARMOR"
+            | "ESCALATION"
+            | "PUP_LIMITED_DISABLED"
             | "IMAGE_SAFETY"
             | "IMAGE_PROHIBITED_CONTENT"
             | "IMAGE_RECITATION" => Self::Filtered,
@@ -226,5 +229,25 @@ impl Part {
             || self.inline_data.is_some()
             || self.executable_code.is_some()
             || self.code_execution_result.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_cut_or_blocked_is_told_as_such() {
+        for (reason, finish) in [
+            ("STOP", Finish::Stop),
+            ("MAX_TOKENS", Finish::Length),
+            ("CONTINUATION", Finish::Length),
+            ("MODEL_ARMOR", Finish::Filtered),
+            ("ESCALATION", Finish::Filtered),
+            ("MALFORMED_RESPONSE", Finish::Failed),
+            ("NOT_YET_KNOWN", Finish::Stop),
+        ] {
+            assert_eq!(Finish::of(reason), finish, "{reason}");
+        }
     }
 }

@@ -15,14 +15,17 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// What an answer is the same without.
-const WITHOUT_MEANING: [&str; 11] = [
+const WITHOUT_MEANING: [&str; 14] = [
     "truncation",
     "context_management",
+    "access_programs",
+    "image",
     "user",
     "metadata",
     "store",
     "service_tier",
     "prompt_cache_key",
+    "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
     "prediction",
@@ -159,4 +162,47 @@ fn fault(body: &[u8]) -> Option<String> {
         fails(name, &json!([probe]))
     });
     Some(inner.map_or_else(|| format!("{name}[{at}]"), |(key, _)| format!("{name}[{at}].{key}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::{Form, FormatSettings, Wanted};
+    use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
+    use penstock_schemas::name::ModelId;
+    use std::collections::BTreeMap;
+
+    /// The tier in the request, the one in its head, and what was left out.
+    fn tiers(service: Service, tier: &str) -> (Option<String>, Option<String>, Vec<String>) {
+        let request = json!({ "model": "m", "messages": [{ "role": "user", "content": "a" }], "service_tier": tier });
+        let settings = FormatSettings { project: Some("p".to_owned()), ..FormatSettings::default() };
+        let ask = FormatRequest {
+            wanted: Wanted { operation: Operation::Chat, form: Form::Agnostic, delivery: Delivery::Whole },
+            body: &request.to_string().into(),
+            content_type: None,
+            headers: &BTreeMap::new(),
+            model: &ModelId::parse("gemini-3.5-flash").unwrap(),
+            card: None,
+            settings: &settings,
+            unsupported: Unsupported::Refuse,
+        };
+        let spelled = spell(&ask, service).unwrap();
+        let body: Value = serde_json::from_slice(&spelled.body).unwrap();
+        let header = spelled.headers.get(&TIER_HEADER).map(|value| value.to_str().unwrap().to_owned());
+        (body[TIER].as_str().map(str::to_owned), header, spelled.dropped)
+    }
+
+    #[test]
+    fn a_tier_is_asked_for_where_each_of_googles_services_has_it() {
+        let said = |tier: &str| Some(tier.to_owned());
+        for tier in ["flex", "priority"] {
+            assert_eq!(tiers(Service::Gemini, tier), (said(tier), None, Vec::new()));
+            assert_eq!(tiers(Service::Vertex, tier), (None, said(tier), Vec::new()));
+        }
+        for service in [Service::Gemini, Service::Vertex] {
+            for tier in ["auto", "scale"] {
+                assert_eq!(tiers(service, tier), (None, None, vec!["service_tier".to_owned()]));
+            }
+        }
+    }
 }

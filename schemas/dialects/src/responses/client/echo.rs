@@ -104,7 +104,7 @@ impl Echo {
             response["conversation"] =
                 if conversation.is_string() { json!({ "id": conversation }) } else { conversation };
         }
-        for name in ["user", "prompt_cache_retention"] {
+        for name in ["user", "prompt_cache_options", "prompt_cache_retention"] {
             if let Some(value) = said(name) {
                 response[name] = value;
             }

@@ -9,6 +9,9 @@ use penstock_schemas::chat::{Content, FilePart, FunctionCall, ImageUrl, InputAud
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+/// The kind of an item that sets options for what follows it.
+pub(super) const UPDATE: &str = "configuration_update";
+
 /// The messages that the items at `place` come to.
 pub(super) fn messages(items: Vec<Value>, place: &str, names: &Names) -> Result<Vec<Message>, WrongRequest> {
     let mut messages: Vec<Message> = Vec::with_capacity(items.len());
@@ -48,9 +51,14 @@ pub(super) fn messages(items: Vec<Value>, place: &str, names: &Names) -> Result<
             | "mcp_list_tools"
             | "mcp_call"
             | "image_generation_call"
+            | "mcp_approval_request"
+            | "mcp_approval_response"
+            | "program"
+            | "program_output"
             | "tool_search_call"
             | "tool_search_output" => {}
-            tools::ADDITIONAL => {}
+            // They are none of what was said.
+            tools::ADDITIONAL | UPDATE => {}
             // The older name of it, which some versions of Codex write.
             "compaction" | "compaction_summary" => messages.push(compaction::read(&item)),
             "item_reference" => return Err(wrong(place, "there is no such item here")),

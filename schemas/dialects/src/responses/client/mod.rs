@@ -4,6 +4,7 @@
 mod compaction;
 mod echo;
 mod input;
+mod known_tools;
 mod native;
 mod reasoning;
 pub mod replay;
@@ -125,11 +126,14 @@ fn foreign(place: String) -> WrongRequest {
 }
 
 /// The last event of a stream that broke: with the fields that the reference names, and with the `error` that the official
-/// SDKs raise as an exception.
+/// SDKs raise as an exception. One of them reads no error without a code: <https://github.com/Kilo-Org/cloud/pull/4744>.
 pub(crate) fn error_event(failure: &Failure, id: RequestId, sequence_number: u64) -> Bytes {
     let failure = own_words::failure(Dialect::Responses, failure).unwrap_or_else(|| failure.clone());
     let mut body = error::of_failure(&failure, id);
-    let error = body["error"].take();
+    let mut error = body["error"].take();
+    if !error["code"].is_string() {
+        error["code"] = failure.kind.as_str().into();
+    }
     let event = serde_json::json!({
         "type": "error",
         "sequence_number": sequence_number,

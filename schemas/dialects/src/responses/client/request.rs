@@ -26,9 +26,13 @@ pub(crate) fn agnostic(body: &[u8]) -> Result<Bytes, WrongRequest> {
         Some(_) => return Err(wrong("instructions".to_owned(), "it must be a text")),
         None => {}
     }
+    let mut updates = Vec::new();
     chat.messages.extend(match request.remove("input") {
         Some(Value::String(said)) => vec![user(said)],
-        Some(Value::Array(items)) => input::messages(items, "input", &names)?,
+        Some(Value::Array(items)) => {
+            updates.extend(items.iter().filter(|item| item["type"] == input::UPDATE).cloned());
+            input::messages(items, "input", &names)?
+        }
         _ => return Err(WrongRequest::MissingField("input")),
     });
     if chat.messages.is_empty() {
@@ -36,6 +40,15 @@ pub(crate) fn agnostic(body: &[u8]) -> Result<Bytes, WrongRequest> {
     }
     for (name, value) in request.into_iter().filter(|(_, value)| !value.is_null()) {
         option(&mut chat, name, value, &names)?;
+    }
+    // Each holds until the next one.
+    for mut update in updates {
+        for name in ["reasoning", "text"] {
+            let value = update[name].take();
+            if !value.is_null() {
+                option(&mut chat, name.to_owned(), value, &names)?;
+            }
+        }
     }
     Ok(serde_json::to_vec(&chat).expect("a chat request has a JSON form").into())
 }
@@ -80,7 +93,13 @@ fn option(chat: &mut ChatRequest, name: String, value: Value, names: &Names) -> 
             }
         }
         // They concern the response as it is kept here, or only its way.
-        "metadata" | "client_metadata" | "store" | "previous_response_id" | "background" | "stream_options" => {}
+        "metadata"
+        | "client_metadata"
+        | "store"
+        | "previous_response_id"
+        | "background"
+        | "background_options"
+        | "stream_options" => {}
         // It counts calls of the provider's own tools alone.
         "max_tool_calls" if are_callers(chat) => {}
         "truncation" if value == "disabled" => {}
@@ -108,7 +127,7 @@ fn text(chat: &mut ChatRequest, text: &Value) -> Result<(), WrongRequest> {
     }
     let Some(format) = text.get("format").filter(|format| !format.is_null()) else { return Ok(()) };
     match format.get("type").and_then(Value::as_str) {
-        Some("text") => {}
+        Some("text") => chat.response_format = None,
         Some("json_schema") => {
             let mut schema = format.as_object().cloned().unwrap_or_default();
             schema.remove("type");

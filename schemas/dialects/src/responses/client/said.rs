@@ -1,6 +1,7 @@
 //! Messages and calls in the making, as items and the events that tell of them. Knows nothing of their order.
 //! Source: <https://platform.openai.com/docs/api-reference/responses-streaming>.
 
+use super::known_tools::KnownTool;
 use super::tools::Names;
 use penstock_schemas::chat::ToolCall;
 use serde_json::{Map, Value, json};
@@ -151,8 +152,8 @@ pub(super) struct Call {
     /// Arguments, or the text of a custom tool's call.
     input: String,
     is_custom: bool,
-    /// Whether the client looks for tools then.
-    is_search: bool,
+    /// The tool of the client that it is for, where that has calls of its own kind.
+    known: Option<KnownTool>,
 }
 
 impl Call {
@@ -163,7 +164,7 @@ impl Call {
             None => piece.function.as_ref().and_then(|function| function.name.as_deref()),
         };
         let name = name.unwrap_or_default();
-        let is_search = custom.is_none() && names.is_search(name);
+        let known = names.known(name).filter(|_| custom.is_none());
         let (namespace, name) = match names.own(name) {
             Some((space, name)) => (Some(space.to_owned()), name),
             None => (None, name),
@@ -177,18 +178,17 @@ impl Call {
             namespace,
             input: String::new(),
             is_custom: custom.is_some(),
-            is_search,
+            known,
         }
     }
 
     /// The item, as far as it is.
     pub(super) fn item(&self, status: &str) -> Value {
-        if self.is_search {
-            let arguments: Value = serde_json::from_str(&self.input).unwrap_or_else(|_| json!({}));
-            return json!({
-                "id": self.id, "type": "tool_search_call", "status": status, "call_id": self.call_id,
-                "execution": "client", "arguments": arguments,
-            });
+        if let Some(known) = self.known {
+            let mut item = known.item(&self.input);
+            let head = [("id", self.id.as_str()), ("call_id", &self.call_id), ("status", status)];
+            item.extend(head.map(|(name, value)| (name.to_owned(), value.into())));
+            return Value::Object(item);
         }
         let (kind, input) = if self.is_custom { ("custom_tool_call", "input") } else { ("function_call", "arguments") };
         let mut item = json!({
@@ -212,7 +212,7 @@ impl Call {
         };
         let more = more.filter(|more| !more.is_empty())?;
         self.input.push_str(more);
-        if self.is_search {
+        if self.known.is_some() {
             return None;
         }
         let kind = if self.is_custom {
@@ -225,7 +225,7 @@ impl Call {
 
     /// That no more of it comes.
     pub(super) fn close(&self) -> NamedEvents {
-        if self.is_search {
+        if self.known.is_some() {
             return NamedEvents::new();
         }
         if self.is_custom {

@@ -272,6 +272,73 @@ fn a_client_that_looks_for_tools_itself_is_called_to_and_what_it_finds_can_be_ca
 }
 
 #[test]
+fn what_openais_models_did_with_programs_and_approvals_is_left_out_elsewhere_and_an_update_of_options_counts() {
+    let body = r#"{"model":"m","reasoning":{"effort":"low"},"text":{"format":{"type":"json_object"}},"background_options":{"continuation_id":"c"},"input":[
+        {"type":"configuration_update","reasoning":{"effort":"high"}},{"role":"user","content":"Hi"},
+        {"type":"program","id":"p","call_id":"p","code":"1","fingerprint":"x"},
+        {"type":"program_output","id":"o","call_id":"p","result":"1","status":"completed"},
+        {"type":"mcp_approval_request","id":"a","arguments":"{}","name":"n","server_label":"l"},
+        {"type":"mcp_approval_response","approval_request_id":"a","approve":true},
+        {"type":"configuration_update","reasoning":{"effort":"medium"},"text":{"format":{"type":"text"}}}]}"#;
+    let chat = serde_json::to_value(chat(body)).unwrap();
+    assert_eq!(chat["messages"], json!([{ "role": "user", "content": "Hi" }]));
+    assert_eq!((&chat["reasoning_effort"], chat.get("response_format")), (&json!("medium"), None));
+    assert_eq!(chat.get("background_options"), None);
+}
+
+#[test]
+fn any_model_is_given_the_shells_and_patches_that_openais_models_know_and_its_calls_are_theirs() {
+    let body = r#"{"model":"m","input":"Hi","tool_choice":{"type":"local_shell"},
+        "tools":[{"type":"local_shell"},{"type":"shell","environment":{"type":"local"}},{"type":"apply_patch"}]}"#;
+    let asked = serde_json::to_value(chat(body)).unwrap();
+    let names: Vec<&Value> = (0..3).map(|at| &asked["tools"][at]["function"]["name"]).collect();
+    assert_eq!(names, ["local_shell", "shell", "apply_patch"]);
+    assert_eq!(asked["tools"][1]["function"]["parameters"]["required"], json!(["commands"]));
+    assert_eq!(asked["tool_choice"], json!({ "type": "function", "function": { "name": "local_shell" } }));
+
+    let call = |index: u32, name: &str, arguments: &str| {
+        json!({ "index": index, "id": format!("c{index}"), "type": "function",
+        "function": { "name": name, "arguments": arguments } })
+    };
+    let calls = json!([
+        call(0, "local_shell", r#"{"command":["ls","-l"],"timeout_ms":9}"#),
+        call(1, "local_shell", r#"{"command":"ls"}"#),
+        call(2, "shell", r#"{"commands":["pwd"]}"#),
+        call(3, "apply_patch", r#"{"type":"delete_file","path":"x"}"#),
+    ]);
+    let mut writer = writer_of(body);
+    let mut out = Vec::new();
+    let chunk = json!({ "choices": [{ "index": 0, "delta": { "tool_calls": calls }, "finish_reason": "tool_calls" }] });
+    writer.chunk(chunk.to_string().as_bytes(), &mut out).unwrap();
+    writer.end(&summary(), &mut out);
+    assert!(!String::from_utf8(out).unwrap().contains("function_call"));
+    let (kept, _) = writer.kept().unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    let found: Vec<[&Value; 3]> = (0..4)
+        .map(|at| &kept["output"][at])
+        .map(|item| [&item["type"], &item["call_id"], item.get("action").unwrap_or(&item["operation"])])
+        .collect();
+    let exec = |command: Value| json!({ "type": "exec", "command": command, "env": {} });
+    let mut listed = exec(json!(["ls", "-l"]));
+    listed["timeout_ms"] = json!(9);
+    assert_eq!(found[0], [&json!("local_shell_call"), &json!("c0"), &listed]);
+    assert_eq!(found[1][2], &exec(json!(["bash", "-lc", "ls"])));
+    let shell = json!({ "commands": ["pwd"], "timeout_ms": null, "max_output_length": null });
+    assert_eq!(found[2], [&json!("shell_call"), &json!("c2"), &shell]);
+    let patch = json!({ "type": "delete_file", "path": "x", "diff": "" });
+    assert_eq!(found[3], [&json!("apply_patch_call"), &json!("c3"), &patch]);
+}
+
+#[test]
+fn a_shell_of_the_providers_own_and_a_name_that_is_taken_stay_as_they_are() {
+    let hosted = r#"{"model":"m","input":"Hi","tools":[{"type":"shell","environment":{"type":"container_auto"}}]}"#;
+    assert_eq!(serde_json::to_value(chat(hosted)).unwrap()["tools"][0]["type"], "shell");
+    let taken = r#"{"model":"m","input":"Hi","tools":[{"type":"custom","name":"apply_patch"},{"type":"apply_patch"}]}"#;
+    let asked = serde_json::to_value(chat(taken)).unwrap();
+    assert_eq!((&asked["tools"][0]["type"], &asked["tools"][1]["type"]), (&json!("custom"), &json!("apply_patch")));
+}
+
+#[test]
 fn a_shell_and_patches_that_another_model_asked_for_go_on_as_calls_of_functions_with_their_results() {
     let body = r#"{"model":"m","input":[{"role":"user","content":"Hi"},
         {"type":"local_shell_call","id":"lsh_1","call_id":"a","status":"completed","action":{"type":"exec","command":["ls"],"env":{}}},

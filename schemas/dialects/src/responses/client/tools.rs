@@ -3,6 +3,7 @@
 //! Sources: <https://platform.openai.com/docs/guides/function-calling>,
 //! <https://platform.openai.com/docs/guides/tools-tool-search>; `additional_tools` as Codex sends it.
 
+use super::known_tools::KnownTool;
 use super::wrong;
 use crate::client::WrongRequest;
 use penstock_schemas::chat::{Function, Tool};
@@ -25,15 +26,16 @@ pub(super) struct Names {
     flat: HashMap<(String, String), String>,
     /// Namespace and name by that.
     own: HashMap<String, (String, String)>,
-    /// Whether the client looks for tools when it is called to.
-    has_search: bool,
+    /// What the client carries out and OpenAI's models know without being told.
+    known: Vec<KnownTool>,
 }
 
 impl Names {
     /// Of all functions that a request names, in its tools and in its history: the same each time.
     pub(super) fn of(request: &Map<String, Value>) -> Self {
-        let has_search = lists(request).flatten().any(is_search);
-        let mut names = Self { has_search, ..Self::default() };
+        let is_taken = |name: &str| lists(request).flatten().any(|tool| text(tool, "name") == Some(name));
+        let known = lists(request).flatten().filter_map(KnownTool::of).filter(|known| !is_taken(known.name()));
+        let mut names = Self { known: known.collect(), ..Self::default() };
         let mut plain = Vec::new();
         let mut nested = Vec::new();
         for tool in lists(request).flatten() {
@@ -74,9 +76,9 @@ impl Names {
         known.cloned().unwrap_or_else(|| join(space, name))
     }
 
-    /// Whether a call of this function is one for the client's search.
-    pub(super) fn is_search(&self, flat: &str) -> bool {
-        self.has_search && flat == SEARCH
+    /// Which of the tools that OpenAI's models know a function stands for.
+    pub(super) fn known(&self, flat: &str) -> Option<KnownTool> {
+        self.known.iter().copied().find(|known| known.name() == flat)
     }
 
     /// What was found, in words for the model, which sees the tools themselves among the others.
@@ -116,10 +118,6 @@ fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
 
 fn items(request: &Map<String, Value>) -> impl Iterator<Item = &Value> {
     request.get("input").and_then(Value::as_array).into_iter().flatten()
-}
-
-fn is_search(tool: &Value) -> bool {
-    text(tool, "type") == Some(SEARCH) && text(tool, "execution") == Some("client")
 }
 
 /// Every list of tools: the request's, and those of its items, in their order.
@@ -191,16 +189,9 @@ fn add(
             let extra = Map::from_iter([(kind.to_owned(), Value::Object(custom))]);
             all.push(Tool { kind: kind.to_owned(), extra, ..Tool::default() });
         }
-        SEARCH if is_search(tool) => {
-            let query =
-                json!({ "type": "object", "properties": { "query": { "type": "string" } }, "required": ["query"] });
-            let function = Function {
-                name: SEARCH.to_owned(),
-                description: text(tool, "description").map(str::to_owned),
-                parameters: Some(tool.get("parameters").filter(|said| said.is_object()).cloned().unwrap_or(query)),
-                ..Function::default()
-            };
-            all.push(Tool { kind: "function".to_owned(), function: Some(function), ..Tool::default() });
+        _ if names.known(kind).is_some_and(|known| KnownTool::of(tool) == Some(known)) => {
+            let function = KnownTool::of(tool).map(|known| known.function(tool));
+            all.push(Tool { kind: "function".to_owned(), function, ..Tool::default() });
         }
         // The provider would find tools that were not loaded; here all of them are.
         SEARCH => {}
@@ -229,6 +220,9 @@ fn format(format: &Value) -> Option<Value> {
 pub(super) fn choice(choice: Value, names: &Names) -> Value {
     let Value::Object(mut choice) = choice else { return choice };
     let kind = choice.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if names.known(&kind).is_some() {
+        return json!({ "type": "function", "function": { "name": kind } });
+    }
     if !matches!(kind.as_str(), "function" | "custom" | "allowed_tools") {
         return Value::Object(choice);
     }
