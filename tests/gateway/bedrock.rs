@@ -33,7 +33,7 @@ fn message(kind: &'static str, name: &'static str, data: &Value) -> Vec<u8> {
     bytes
 }
 
-fn event(name: &'static str, data: &Value) -> Vec<u8> {
+pub(crate) fn event(name: &'static str, data: &Value) -> Vec<u8> {
     message("event", name, data)
 }
 
@@ -41,7 +41,7 @@ fn text(text: &str) -> Vec<u8> {
     event("contentBlockDelta", &json!({ "contentBlockIndex": 0, "delta": { "text": text } }))
 }
 
-fn begin() -> Vec<u8> {
+pub(crate) fn begin() -> Vec<u8> {
     event("messageStart", &json!({ "role": "assistant" }))
 }
 
@@ -56,7 +56,7 @@ fn end() -> Vec<u8> {
 }
 
 /// A stream whose pieces are cut where no message ends.
-fn stream(bytes: &[u8]) -> Reply {
+pub(crate) fn stream(bytes: &[u8]) -> Reply {
     let parts = bytes.chunks(7).map(|piece| Part::Send(Bytes::copy_from_slice(piece)));
     Reply::stream(parts).header("content-type", "application/vnd.amazon.eventstream")
 }

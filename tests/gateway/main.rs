@@ -96,6 +96,7 @@ mod raw;
 mod realtime;
 mod reload;
 mod repeat;
+mod reported;
 mod rerank;
 mod responses;
 mod resume;

@@ -373,3 +373,16 @@ async fn openais_own_client_holds_a_session() {
     let rows = world.sql_until(ATTEMPTS, |rows| rows.len() == 1).await;
     assert_eq!(rows, [served()]);
 }
+
+/// <https://github.com/BerriAI/litellm/issues/8828>
+#[tokio::test]
+async fn an_older_client_with_a_key_in_two_headers_has_a_session_by_a_virtual_name() {
+    let provider = Provider::start().await;
+    let world = world(&provider).await;
+    let key = world.key();
+    let lines = format!("authorization: Bearer {key}\r\napi_key: Bearer {key}\r\nOpenAI-Beta: realtime=v1\r\n");
+    let mut client = Client::connect_at(world.address(), "model=voice", &lines).await.expect("a session");
+    let begun = client.next().await;
+    assert_eq!((&begun["type"], &begun["session"]["model"]), (&json!("session.created"), &json!("voice")));
+    client.leave().await;
+}
