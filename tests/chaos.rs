@@ -82,7 +82,8 @@ impl Cluster {
 fn reached(world: &World) -> HashMap<String, &'static str> {
     let calls = ["alpha", "beta"].into_iter().flat_map(|name| {
         let calls = world.upstream(name).calls();
-        calls.into_iter().map(move |call| (call.attempt_id(), name))
+        // A circuit that has opened asks now and then whether its provider is well again: no attempt.
+        calls.into_iter().filter(|call| call.path != "models").map(move |call| (call.attempt_id(), name))
     });
     let mut reached = HashMap::new();
     for (id, name) in calls {

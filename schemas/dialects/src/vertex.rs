@@ -50,7 +50,7 @@ impl OtherMaker {
             None | Some("anthropic") if id.starts_with("claude") => Some(Self::Claude),
             Some("mistralai") => Some(Self::Mistral),
             None if id.starts_with("mistral-") || id.starts_with("codestral-") => Some(Self::Mistral),
-            Some(publisher) if steps.len() == 2 && publisher != "endpoints" => Some(Self::Open),
+            Some(publisher) if steps.len() == 2 && is_publisher(publisher) => Some(Self::Open),
             _ => None,
         }
     }
@@ -62,6 +62,12 @@ impl OtherMaker {
             Self::Open => &Openai,
         }
     }
+}
+
+/// Whether the first word of a name is a publisher of models, and no resource of the API.
+fn is_publisher(word: &str) -> bool {
+    let is_name = word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
+    is_name && !["endpoints", "models", "publishers", "projects", "locations", "operations"].contains(&word)
 }
 
 impl ProviderFormat for OtherMaker {

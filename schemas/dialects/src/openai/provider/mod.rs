@@ -16,7 +16,6 @@ mod likelihoods;
 mod odd;
 mod odd_lists;
 mod other;
-mod other_dialect;
 pub(crate) mod other_way;
 mod own_calls;
 pub(crate) mod own_models;
@@ -34,7 +33,6 @@ mod whole;
 
 pub use crate::sampling::{may_need_responses, needs_responses};
 
-use crate::either::EitherReader;
 use crate::provider::{
     Form, FormatRequest, FormatSettings, Observed, ProviderFormat, Quirk, Spelled, StreamReader, ToolRule, Wanted,
     Whole,
@@ -86,9 +84,6 @@ impl ProviderFormat for Openai {
     }
 
     fn read_whole(&self, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
-        if let Some(whole) = other_dialect::read(wanted, body) {
-            return whole;
-        }
         let is_streamed = wanted.operation == Operation::Chat && other_way::is_stream(body);
         let gathered = if is_streamed { Some(other_way::completion_of(body)?) } else { None };
         let body = gathered.as_ref().unwrap_or(body);
@@ -115,9 +110,7 @@ impl ProviderFormat for Openai {
     }
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
-        if wanted.operation == Operation::Chat {
-            Box::new(EitherReader::new(stream::Reader::new(wanted), wanted, other_dialect::reader))
-        } else if has_choices(wanted.operation) {
+        if has_choices(wanted.operation) {
             Box::new(stream::Reader::new(wanted))
         } else {
             Box::new(events::Reader::new(wanted.operation))

@@ -24,7 +24,7 @@ impl KnownTool {
         let known = Self::ALL.into_iter().find(|known| tool["type"] == known.name())?;
         let is_clients = match known {
             Self::Search => tool["execution"] == "client",
-            Self::Shell => tool["environment"].is_null() || tool["environment"]["type"] == "local",
+            Self::Shell => !tool["environment"]["type"].as_str().is_some_and(|kind| kind.starts_with("container")),
             Self::LocalShell | Self::Patch => true,
         };
         is_clients.then_some(known)
