@@ -4,11 +4,13 @@ use super::rows::{VISIBLE, VisibleProjects, fetch};
 use crate::row_key::micros;
 use crate::warehouse::Warehouse;
 use clickhouse::error::Error;
-use penstock_schemas::UnixMicros;
 use penstock_schemas::rows::{LabelPage, MOST_LISTED, RowReport};
 
 /// Days of scores that count.
 const DAYS: u32 = 30;
+
+/// The latest labels of one project that are listed: callers name their users, so only projects can have shares.
+const OF_PROJECT: u32 = 2_000;
 
 /// How many there are, and the latest: `{"labels", "newest"}`.
 pub(super) async fn count(warehouse: &Warehouse, page: &LabelPage, seen: &VisibleProjects) -> Result<RowReport, Error> {
@@ -22,15 +24,19 @@ pub(super) async fn count(warehouse: &Warehouse, page: &LabelPage, seen: &Visibl
 
 /// The latest of them: `{"target", "score", "unit", "propensity", "features", "at"}`.
 pub(super) async fn list(warehouse: &Warehouse, page: &LabelPage, seen: &VisibleProjects) -> Result<RowReport, Error> {
-    let columns = "target, score, unit, toUnixTimestamp64Micro(received_at) AS at,
+    let columns = "project, target, score, unit, toUnixTimestamp64Micro(received_at) AS at,
         JSONExtract(route, 'features', 'Array(Float32)') AS features,
         arrayFirst(one -> JSONExtractString(one, 'target') = target, JSONExtractArrayRaw(route, 'candidates')) AS candidate,
         JSONExtractFloat(candidate, 'propensity') AS propensity";
+    // Which labels are a project's latest does not depend on the page.
     let sql = format!(
-        "SELECT target, score, unit, at, features, propensity FROM ({}) ORDER BY at DESC LIMIT ?",
+        "SELECT target, score, unit, at, features, propensity
+        FROM (SELECT * FROM ({}) ORDER BY at DESC LIMIT {OF_PROJECT} BY project)
+        WHERE at < ? ORDER BY at DESC LIMIT ?",
         joined(columns)
     );
-    let query = bound(warehouse.client().query(&sql), page, seen).bind(MOST_LISTED);
+    let before = page.before.map_or(i64::MAX, micros);
+    let query = bound(warehouse.client().query(&sql), page, seen).bind(before).bind(MOST_LISTED);
     Ok(RowReport { data: fetch(query).await?, ..RowReport::default() })
 }
 
@@ -47,12 +53,11 @@ fn joined(columns: &str) -> String {
             FROM requests
             WHERE model = ? AND strategy = 'auto' AND target IS NOT NULL AND outcome = 'served' AND cache IN ('off', 'miss')
                 AND received_at >= now() - INTERVAL {DAYS} DAY
-                AND received_at >= fromUnixTimestamp64Micro(?) AND received_at < fromUnixTimestamp64Micro(?)
+                AND received_at >= fromUnixTimestamp64Micro(?)
         ) AS asked USING (request_id, project)"
     )
 }
 
 fn bound(query: clickhouse::query::Query, page: &LabelPage, seen: &VisibleProjects) -> clickhouse::query::Query {
-    let before = page.before.unwrap_or(UnixMicros(u64::try_from(i64::MAX / 2).unwrap_or(0)));
-    seen.bind(query.bind(&page.score)).bind(&page.model).bind(micros(page.since)).bind(micros(before))
+    seen.bind(query.bind(&page.score)).bind(&page.model).bind(micros(page.since))
 }

@@ -29,6 +29,9 @@ const LABELS: usize = 4000;
 /// What the labels of one user count together at the most, in labels: scores come from callers.
 const OF_ONE: f64 = 1500.0;
 
+/// The same of one project, whose callers may name any number of users.
+const OF_PROJECT: f64 = 2000.0;
+
 /// What a label counts at the most, of a target that was chosen with a small probability.
 const MOST_WEIGHT: f64 = 4.0;
 
@@ -99,7 +102,8 @@ impl HeadSchool {
             }
         }
         scored.truncate(LABELS);
-        limit(&mut scored);
+        limit(&mut scored, OF_ONE, |unit| unit);
+        limit(&mut scored, OF_PROJECT, project);
         let qualities = expect::usual_qualities(model, &self.models);
         let heads = penstock_runtime::heavy(scored.len() * WORK, || make(&model.links, &qualities, &scored)).await;
         // Another may have learnt, frozen or reset it meanwhile: then the next look sees that.
@@ -143,16 +147,21 @@ fn read(row: &Value) -> Option<Scored> {
     Some(Scored { target, unit: row["unit"].as_str()?.to_owned(), label: Label { features, score, weight } })
 }
 
-/// Lets the labels of one user count no more than [`OF_ONE`] together.
-fn limit(scored: &mut [Scored]) {
+/// The project of a unit, which is `project user`.
+fn project(unit: &str) -> &str {
+    unit.split(' ').next().unwrap_or_default()
+}
+
+/// Lets the labels of each `whose` count no more than `most` together.
+fn limit(scored: &mut [Scored], most: f64, whose: impl Fn(&str) -> &str) {
     let mut sums: HashMap<String, f64> = HashMap::new();
     for one in scored.iter() {
-        *sums.entry(one.unit.clone()).or_default() += f64::from(one.label.weight);
+        *sums.entry(whose(&one.unit).to_owned()).or_default() += f64::from(one.label.weight);
     }
     for one in scored {
-        let sum = sums.get(&one.unit).copied().unwrap_or(0.0);
+        let sum = sums.get(whose(&one.unit)).copied().unwrap_or(0.0);
         #[expect(clippy::cast_possible_truncation, reason = "a share")]
-        let share = (OF_ONE / sum.max(1.0)).min(1.0) as f32;
+        let share = (most / sum.max(1.0)).min(1.0) as f32;
         one.label.weight *= share;
     }
 }
@@ -215,6 +224,10 @@ mod tests {
         penstock_semantic::heads::quality(&heads[0].words, &features).unwrap()
     }
 
+    fn sum(scored: &[Scored], units: &str) -> f64 {
+        scored.iter().filter(|one| one.unit.starts_with(units)).map(|one| f64::from(one.label.weight)).sum()
+    }
+
     #[test]
     fn heads_learn_which_questions_a_target_answers_well() {
         let scored: Vec<Scored> = rows(600, "p ann").iter().filter_map(read).collect();
@@ -229,11 +242,17 @@ mod tests {
     fn one_user_counts_for_so_much_and_no_more() {
         let mut scored: Vec<Scored> = rows(3000, "p eve").iter().filter_map(read).collect();
         scored.extend(rows(100, "p ann").iter().filter_map(read));
-        limit(&mut scored);
-        let sum = |unit: &str| -> f64 {
-            scored.iter().filter(|one| one.unit == unit).map(|one| f64::from(one.label.weight)).sum()
-        };
-        assert!((sum("p eve") - OF_ONE).abs() < 1.0 && (sum("p ann") - 111.1).abs() < 1.0);
+        limit(&mut scored, OF_ONE, |unit| unit);
+        assert!((sum(&scored, "p eve") - OF_ONE).abs() < 1.0 && (sum(&scored, "p ann") - 111.1).abs() < 1.0);
+    }
+
+    #[test]
+    fn one_project_counts_for_so_much_and_no_more_however_many_users_it_names() {
+        let named = |number: usize| rows(10, &format!("p user {number}"));
+        let mut scored: Vec<Scored> = (0..300).flat_map(named).collect::<Vec<_>>().iter().filter_map(read).collect();
+        scored.extend(rows(100, "other ann").iter().filter_map(read));
+        limit(&mut scored, OF_PROJECT, project);
+        assert!((sum(&scored, "p ") - OF_PROJECT).abs() < 1.0 && (sum(&scored, "other ") - 111.1).abs() < 1.0);
     }
 
     #[test]
