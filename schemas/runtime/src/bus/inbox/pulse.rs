@@ -42,7 +42,7 @@ pub(super) struct WorkerPulse {
     vitals: watch::Sender<Vitals>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Questions {
     /// The number of the last one, and of the last one that was answered.
     asked: u32,
@@ -68,6 +68,30 @@ pub(super) enum WorkerTrouble {
     Gone,
 }
 
+impl Questions {
+    /// Counts whether the last question was answered, and asks the next one: how it stands then.
+    fn ask(&mut self, is_late: bool) -> Self {
+        if self.asked != self.answered {
+            let is_excused = is_late && self.late < LATE_WAITS;
+            *(if is_excused { &mut self.late } else { &mut self.unanswered }) += 1;
+        }
+        self.asked = self.asked.wrapping_add(1);
+        *self
+    }
+
+    /// Takes the answer to a question: whether the worker is gone. `None`: it says nothing. The server's answer for one who was
+    /// gone at an earlier question is none of the worker: it may be back, or it may be that the server is just slow.
+    fn hear(&mut self, number: u32, is_nobody: bool) -> Option<bool> {
+        let is_gone = is_nobody && number == self.asked;
+        if is_nobody && !is_gone {
+            return None;
+        }
+        // Answers come in the order of the questions, or not at all.
+        *self = Self { asked: self.asked, answered: number, ..Self::default() };
+        Some(is_gone)
+    }
+}
+
 impl WorkerPulse {
     /// Waits until there is no hope for who last heard from the worker at `heard_at`, and bears so many questions without an
     /// answer.
@@ -87,14 +111,7 @@ impl WorkerPulse {
 
     /// Asks the worker, and counts whether it has answered the question before.
     fn beat(&self, inbox: &Inbox, is_late: bool) {
-        let mut questions = self.questions();
-        if questions.asked != questions.answered {
-            let is_excused = is_late && questions.late < LATE_WAITS;
-            *(if is_excused { &mut questions.late } else { &mut questions.unanswered }) += 1;
-        }
-        questions.asked = questions.asked.wrapping_add(1);
-        let (number, unanswered) = (questions.asked, questions.unanswered);
-        drop(questions);
+        let Questions { asked: number, unanswered, .. } = self.questions().ask(is_late);
         if unanswered >= TROUBLE {
             self.vitals.send_modify(|vitals| vitals.unanswered = unanswered);
         }
@@ -105,10 +122,8 @@ impl WorkerPulse {
     pub(super) fn hear(&self, message: &Message) {
         let Some(number) = subject::mark(&message.subject) else { return };
         let mut questions = self.questions();
-        let is_gone = is_nobody(message) && number == questions.asked;
         let was_in_trouble = questions.unanswered >= TROUBLE;
-        // Answers come in the order of the questions, or not at all.
-        *questions = Questions { asked: questions.asked, answered: number, ..Questions::default() };
+        let Some(is_gone) = questions.hear(number, is_nobody(message)) else { return };
         drop(questions);
         if is_gone || was_in_trouble {
             self.vitals.send_modify(|vitals| {
@@ -170,5 +185,33 @@ impl Inbox {
 
     fn pulses(&self) -> MutexGuard<'_, Pulses> {
         self.0.pulses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_is_gone_is_noticed_where_the_server_takes_longer_than_a_beat_to_say_so() {
+        let mut questions = Questions::default();
+        questions.ask(false);
+        let mut unanswered = Vec::new();
+        for number in 1..=3 {
+            unanswered.push(questions.ask(false).unanswered);
+            assert_eq!(questions.hear(number, true), None);
+        }
+        assert_eq!(unanswered, [1, 2, 3]);
+        assert_eq!(questions.hear(4, true), Some(true), "the server has caught up");
+    }
+
+    #[test]
+    fn a_worker_that_answers_late_lives() {
+        let mut questions = Questions::default();
+        questions.ask(false);
+        for number in 1..=5 {
+            assert_eq!(questions.ask(false).unanswered, 1);
+            assert_eq!(questions.hear(number, false), Some(false));
+        }
     }
 }
