@@ -276,13 +276,13 @@ fn unavailable(error: &BusError) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use penstock_schemas::UnixMicros;
     use penstock_schemas::envelope::Caller;
     use penstock_schemas::name::KeyId;
 
-    fn batch(number: usize, project: &str, status: BatchStatus, note: usize) -> (BatchId, Arc<Batch>) {
+    pub(crate) fn batch(number: usize, project: &str, status: BatchStatus, note: usize) -> (BatchId, Arc<Batch>) {
         let id = BatchId::parse(format!("batch_{number:032x}")).unwrap();
         let (project, key_id) = (ProjectId::parse(project).unwrap(), KeyId::parse("k").unwrap());
         let caller = Caller { project, key_id, user: None, end_user: None, tags: BTreeMap::new() };

@@ -7,7 +7,7 @@ use crate::state::Shared;
 use penstock_runtime::bus::BusError;
 use penstock_runtime::clock;
 use penstock_schemas::batch::{Batch, BatchError, BatchStatus, Leader};
-use penstock_schemas::name::BatchId;
+use penstock_schemas::name::{BatchId, ProcessId};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -48,18 +48,17 @@ pub(super) struct Lead {
     pub(super) is_first: bool,
 }
 
-/// Whether a process leads it.
-pub(super) fn is_led(batch: &Batch) -> bool {
-    batch.leader.as_ref().is_some_and(|leader| leader.until > clock::now())
+/// Whether another process leads it. What this one has written without hearing that it was taken is no other's word.
+pub(super) fn is_led_by_another(batch: &Batch, own: &ProcessId) -> bool {
+    batch.leader.as_ref().is_some_and(|leader| leader.process != *own && leader.until > clock::now())
 }
 
 impl Lead {
-    /// Begins to lead, unless another process does.
+    /// Begins to lead, unless another process does. Once at a time in a process.
     pub(super) async fn claim(ingress: &Shared, id: &BatchId) -> Result<Option<Self>, BusError> {
         let found = ingress.batches.jobs.batches().get_with_revision(id.as_str()).await?;
-        let Some((batch, revision)) = found.filter(|(batch, _)| !batch.status.is_final() && !is_led(batch)) else {
-            return Ok(None);
-        };
+        let is_free = |batch: &Batch| !batch.status.is_final() && !is_led_by_another(batch, ingress.bus.process());
+        let Some((batch, revision)) = found.filter(|(batch, _)| is_free(batch)) else { return Ok(None) };
         let is_first = batch.leader.is_none() && batch.status == BatchStatus::Validating;
         let mut lead =
             Self { ingress: ingress.clone(), batch, revision, saved: Instant::now(), held: HashMap::new(), is_first };
@@ -143,5 +142,24 @@ impl Lead {
         if let Err(error) = jobs.batches().update(id.as_str(), &self.batch, self.revision).await {
             warn!(batch = %id, %error, "a batch waits until another process takes it over");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batches::tests::batch;
+
+    #[test]
+    fn a_batch_is_free_for_who_has_claimed_it_without_hearing_that_it_was_taken() {
+        let [own, other] = ["a", "b"].map(|name| ProcessId::parse(name).unwrap());
+        let is_led = |leader: Option<(&ProcessId, _)>| {
+            let (_, batch) = batch(1, "search", BatchStatus::InProgress, 0);
+            let leader = leader.map(|(process, until)| Leader { process: process.clone(), until });
+            is_led_by_another(&Batch { leader, ..(*batch).clone() }, &own)
+        };
+        let (now, soon) = (clock::now(), clock::now().after(LEASE));
+        let leaders = [Some((&own, soon)), Some((&other, soon)), Some((&other, now)), None];
+        assert_eq!(leaders.map(is_led), [false, true, false, false]);
     }
 }

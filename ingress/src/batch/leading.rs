@@ -1,6 +1,6 @@
 //! One process at a time leads a batch, from its file to its results. Knows the order of the phases, and none of what they do.
 
-use super::lead::{Halt, Lead, is_led};
+use super::lead::{Halt, Lead, is_led_by_another};
 use super::{feed, finish, validate};
 use crate::state::Shared;
 use penstock_runtime::clock;
@@ -28,7 +28,8 @@ pub(super) async fn all(ingress: Shared) {
         let now = clock::now();
         let open = ingress.batches.open_ones().into_iter().filter(|batch| !batch.is_waiting(now));
         for batch in open.filter(|_| ingress.is_ready()) {
-            let is_new = !is_led(&batch) && led.lock().unwrap_or_else(PoisonError::into_inner).insert(batch.id.clone());
+            let is_new = !is_led_by_another(&batch, ingress.bus.process())
+                && led.lock().unwrap_or_else(PoisonError::into_inner).insert(batch.id.clone());
             if is_new && !ingress.life.is_stopping() {
                 let (ingress, led, id) = (ingress.clone(), led.clone(), batch.id.clone());
                 ingress.life.clone().work(async move {

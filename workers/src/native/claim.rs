@@ -98,6 +98,7 @@ impl Claim {
                             self.revision = revision;
                             last = Instant::now();
                         }
+                        Ok(None) if self.is_ours().await => last = Instant::now(),
                         Ok(None) => return None,
                         Err(error) => {
                             warn!(group = self.name, %error, "the pulse of a native batch could not be written");
@@ -111,10 +112,27 @@ impl Claim {
         }
     }
 
+    /// Whether the group is this worker's still, where it was changed since: perhaps by this one, which was not told that its change
+    /// was taken.
+    async fn is_ours(&mut self) -> bool {
+        let Ok(Some((stage, revision))) = self.groups.get_with_revision(&self.name).await else { return false };
+        let (NativeStage::Submitting { worker, .. } | NativeStage::Collecting { worker, .. }) = stage else {
+            return false;
+        };
+        if worker == self.worker {
+            self.revision = revision;
+        }
+        worker == self.worker
+    }
+
     /// Ends the claim with what the group is now. Without that it is to be done again: at once, by whoever is asked next.
-    pub(super) async fn end(self, next: Option<NativeStage>) {
+    pub(super) async fn end(mut self, next: Option<NativeStage>) {
         let stage = next.unwrap_or_else(|| self.begun.stage(&self.worker, UnixMicros(0)));
-        match self.groups.update(&self.name, &stage, self.revision).await {
+        let mut noted = self.groups.update(&self.name, &stage, self.revision).await;
+        if matches!(noted, Ok(None)) && self.is_ours().await {
+            noted = self.groups.update(&self.name, &stage, self.revision).await;
+        }
+        match noted {
             Ok(Some(_)) => {}
             // Submitted and not noted: it is found again at the provider.
             Ok(None) => warn!(group = self.name, "another worker has taken a native batch over"),
