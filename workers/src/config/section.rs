@@ -129,7 +129,7 @@ pub(super) fn read(
 fn read_settings(section: &mut Section, entry: Option<&ProviderEntry>) -> FormatSettings {
     let mut setting = |name: &str| section.get(name).or_else(|| entry.and_then(|entry| from_environment(entry, name)));
     let (api_version, region, project) = (setting("api_version"), setting("region"), setting("project"));
-    // Every server gives vectors as numbers. Which of those that nobody knows can give them as base64, nobody knows.
+    // Every server gives vectors as numbers. Of a server that is not in the catalogue it is not known whether it can give them as base64.
     let usual = || entry.map_or_else(|| vec![Quirk::FloatVectors], |entry| entry.quirks.clone());
     let quirks = section.get("quirks").unwrap_or_else(usual);
     let of_models = section.get("model_quirks").or(entry.map(|entry| entry.model_quirks.clone()));

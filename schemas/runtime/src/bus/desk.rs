@@ -8,7 +8,7 @@ pub use pieces::{ClientPieces, Heard};
 pub use replies::{PassOn, Replies};
 
 use self::pieces::PieceSender;
-use super::shortcut::{Arrivals, Room};
+use super::shortcut::{Arrivals, FreeRoom};
 use super::{Bus, BusError, failed};
 use crate::memory::{Memory, Reserved};
 use async_nats::{Message, StatusCode, Subject};
@@ -99,7 +99,7 @@ impl Desk {
     ///
     /// # Errors
     /// When the subscription cannot be made.
-    pub async fn calls(&self, provider: &ProviderId, traffic: Traffic, room: Room) -> Result<Calls, BusError> {
+    pub async fn calls(&self, provider: &ProviderId, traffic: Traffic, room: FreeRoom) -> Result<Calls, BusError> {
         let subject = self.bus.subjects.calls(provider, traffic);
         let subscriber = self.bus.client.queue_subscribe(subject.clone(), QUEUE_GROUP.to_owned()).await;
         let subscriber = subscriber.map_err(failed("subscribe to calls"))?;

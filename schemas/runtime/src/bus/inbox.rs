@@ -10,7 +10,7 @@ pub use pending_call::PendingCall;
 pub use pusher::Pusher;
 
 use super::kept_quota::KeptQuota;
-use super::shortcut::{Arrivals, Way};
+use super::shortcut::{Arrivals, SentTo};
 use super::{Bus, BusError, failed};
 use crate::clock;
 use async_nats::{Message, StatusCode, Subscriber};
@@ -143,7 +143,7 @@ impl Inbox {
             next_seq: 0,
             unpaid: 0,
             done: false,
-            way: Way::Nats,
+            way: SentTo::Nats,
             probes: PROBES,
             mark: 0,
             window: Arc::new(Semaphore::new(CLIENT_WINDOW as usize)),

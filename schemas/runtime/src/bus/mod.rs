@@ -63,7 +63,7 @@ pub use ledger_health::{LedgerFailure, LedgerHealth, LedgerState};
 pub use native::{NativeObjects, ObjectReader, ObjectWriter};
 pub use replay::{Claimed, Replay, ReplayState, Replays};
 pub use rows::EventFeed;
-pub use shortcut::Room;
+pub use shortcut::FreeRoom;
 pub use snapshot::StreamCopy;
 pub use work::{Work, WorkReader};
 

@@ -15,8 +15,8 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 /// Messages that may wait for one listener; what does not fit goes over NATS. As many as a subscription holds.
 const WAITING: usize = 65_536;
 
-/// How many more messages a listener has room for, those that wait for it included.
-pub type Room = Arc<dyn Fn() -> usize + Send + Sync>;
+/// How many messages a listener can take now, those that wait for it included.
+pub type FreeRoom = Arc<dyn Fn() -> usize + Send + Sync>;
 
 /// Who listens in this process. Cloning shares it.
 #[derive(Clone, Default)]
@@ -32,12 +32,12 @@ struct Shared {
 
 struct Listener {
     messages: mpsc::Sender<Message>,
-    room: Option<Room>,
+    room: Option<FreeRoom>,
 }
 
-/// Which way a message went.
+/// Where a message was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum SentTo {
     /// To a listener of this process.
     Near,
     /// To NATS.
@@ -59,14 +59,15 @@ struct Near {
 }
 
 impl Bus {
-    /// Hands a message to who has the subscription `near` in this process, if there is room for it; publishes it when nobody has.
+    /// Hands a message to the listener of this process that has the subscription `near`. Publishes it on NATS if there is no such
+    /// listener, or it has no room.
     pub(super) async fn send(
         &self,
         near: Option<&str>,
         subject: String,
         reply: Option<String>,
         payload: Bytes,
-    ) -> Result<Way, PublishError> {
+    ) -> Result<SentTo, PublishError> {
         let mut message = Message {
             subject: subject.into(),
             reply: reply.map(Into::into),
@@ -78,7 +79,7 @@ impl Bus {
         };
         if let Some(near) = near {
             match self.shortcut.hand_over(near, message) {
-                None => return Ok(Way::Near),
+                None => return Ok(SentTo::Near),
                 Some(left) => message = left,
             }
         }
@@ -86,7 +87,7 @@ impl Bus {
             Some(reply) => self.client.publish_with_reply(message.subject, reply, message.payload).await?,
             None => self.client.publish(message.subject, message.payload).await?,
         }
-        Ok(Way::Nats)
+        Ok(SentTo::Nats)
     }
 }
 
@@ -102,7 +103,7 @@ impl Shortcut {
         self.0.listeners.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the message back when nobody listens, or too many messages wait.
+    /// Hands the message over. Returns it if there is no listener, or the listener has no room.
     fn hand_over(&self, subscription: &str, message: Message) -> Option<Message> {
         match self.listeners().get(subscription).filter(|listener| listener.has_room()) {
             None => Some(message),
@@ -110,12 +111,12 @@ impl Shortcut {
         }
     }
 
-    /// Whether who listens in this process has room; `None` when nobody listens.
+    /// Whether the listener of this process has room. `None`: there is no listener.
     pub(super) fn room(&self, subscription: &str) -> Option<bool> {
         self.listeners().get(subscription).map(Listener::has_room)
     }
 
-    /// Waits until somebody in this process listens who has room.
+    /// Waits until there is a listener in this process, and it has room.
     pub(super) async fn has_room(&self, subscription: &str) {
         loop {
             let mut joined = pin!(self.0.joined.notified());
@@ -128,7 +129,7 @@ impl Shortcut {
     }
 
     /// Adds to a subscription what comes for it from this process, as far as there is room.
-    pub(super) fn join(&self, subject: String, subscriber: Subscriber, room: Option<Room>) -> Arrivals {
+    pub(super) fn join(&self, subject: String, subscriber: Subscriber, room: Option<FreeRoom>) -> Arrivals {
         let (listener, messages) = mpsc::channel(WAITING);
         let own = listener.downgrade();
         let listener = Listener { messages: listener, room };
@@ -174,8 +175,8 @@ impl Arrivals {
         }
     }
 
-    /// The same, but what came over NATS goes first: it found its way here while there was room, and comes seldom when there is
-    /// little, while those of this process learn of all room at once.
+    /// The same, but messages that came over NATS go first. Callers of this process learn of a free slot at once, those of other
+    /// processes only when they try again: without this, a full pool would serve its own process alone.
     pub(super) async fn next_fairly(&mut self) -> Option<Message> {
         let Some(near) = &mut self.near else { return self.subscriber.next().await };
         tokio::select! {

@@ -1,3 +1,5 @@
+//! Tests of the order of events: last words that come too early, and what stands behind them.
+
 use super::Anthropic;
 use crate::openai::provider::other_way::{completion_of, events};
 use crate::provider::{Form, ProviderFormat, Step, StreamReader, Wanted};

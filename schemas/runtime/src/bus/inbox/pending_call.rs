@@ -3,7 +3,7 @@
 
 use super::pulse::{BEAT, LATE, LATE_WAITS, WorkerPulse, WorkerTrouble};
 use super::{Inbox, Pusher, is_nobody};
-use crate::bus::shortcut::Way;
+use crate::bus::shortcut::SentTo;
 use crate::bus::{BusError, failed};
 use crate::clock;
 use async_nats::Message;
@@ -54,8 +54,8 @@ pub struct PendingCall {
     pub(super) next_seq: u32,
     pub(super) unpaid: u32,
     pub(super) done: bool,
-    /// Which way it was published.
-    pub(super) way: Way,
+    /// Where it was published.
+    pub(super) way: SentTo,
     pub(super) is_kept: bool,
     /// What the worker is told when nobody waits any more.
     pub(super) farewell: Control,
@@ -166,7 +166,7 @@ impl PendingCall {
 
     /// Whether a call that was just published has found a pool. Asks the server where it went there, since no message says so.
     pub async fn found_pool(&mut self) -> bool {
-        if self.way == Way::Near {
+        if self.way == SentTo::Near {
             return true;
         }
         let Ok(mark) = self.ask_server().await else { return true };

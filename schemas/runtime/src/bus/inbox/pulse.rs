@@ -52,7 +52,7 @@ struct Questions {
     late: u32,
 }
 
-/// What waiting calls are told. `unanswered` is updated only from [`TROUBLE`] on.
+/// The state of a worker that calls wait on. `unanswered` stays 0 until it reaches [`TROUBLE`], so that calls are not woken before.
 #[derive(Clone, Copy, Default)]
 struct Vitals {
     unanswered: u32,
