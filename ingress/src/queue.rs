@@ -28,10 +28,10 @@ struct Queue {
     /// Whose turn it is, and then whose.
     round: VecDeque<ProjectId>,
     length: usize,
-    /// Whether somebody is being let in right now: one at a time, so that the order holds.
-    is_busy: bool,
-    /// Since when the one waits that was let in last.
-    let_in: Option<Instant>,
+    /// Since when those wait who are being let in right now.
+    let_in: Vec<Instant>,
+    /// How many that may be: few, so that the order holds.
+    at_once: usize,
 }
 
 #[derive(Default)]
@@ -54,12 +54,15 @@ pub(crate) struct QueuedCall<'a> {
     pub(crate) project: &'a ProjectId,
     /// About how much work the call is: the bytes of its request, and something for the answer.
     pub(crate) cost: u64,
+    /// How many may be let in at once; one at least.
+    pub(crate) at_once: usize,
 }
 
-/// The right to be the next that a pool takes; given on when it is dropped.
+/// The right to be one of the next that pools take; given on when it is dropped.
 pub(crate) struct Turn {
     queues: Queues,
     provider: ProviderId,
+    since: Instant,
 }
 
 /// Why there is no place.
@@ -82,7 +85,7 @@ impl Queues {
 
     /// How many wait for a provider.
     pub(crate) fn length(&self, provider: &ProviderId) -> usize {
-        self.providers().get(provider).map_or(0, |queue| queue.length + usize::from(queue.is_busy))
+        self.providers().get(provider).map_or(0, |queue| queue.length + queue.let_in.len())
     }
 
     /// The same of all providers for which some wait.
@@ -97,7 +100,7 @@ impl Queues {
         let providers = self.providers();
         let waiting = providers.iter().map(|(provider, queue)| WaitingCalls {
             provider: provider.clone(),
-            calls: small(queue.length + usize::from(queue.is_busy)),
+            calls: small(queue.length + queue.let_in.len()),
             longest_ms: queue.longest().map_or(0, millis),
         });
         waiting.collect()
@@ -116,26 +119,33 @@ impl Queues {
         if queue.length >= self.0.limit {
             queue.displace(place.project)?;
         }
+        queue.at_once = place.at_once.max(1);
         queue.push(place.project, Waiter { cost: place.cost, since: Instant::now(), turn: give });
         drop(providers);
         self.go_on(place.provider);
         Ok(turn)
     }
 
-    /// Lets the next one in, unless somebody is being let in.
+    /// Lets the next ones in, unless as many are being let in as may be.
     fn go_on(&self, provider: &ProviderId) {
+        while let Some((waiter, turn)) = self.next(provider) {
+            // Who has given up drops the turn, and so hands it on.
+            drop(waiter.turn.send(turn));
+        }
+    }
+
+    fn next(&self, provider: &ProviderId) -> Option<(Waiter, Turn)> {
         let mut providers = self.providers();
-        let Some(queue) = providers.get_mut(provider).filter(|queue| !queue.is_busy) else { return };
+        let queue = providers.get_mut(provider).filter(|queue| queue.let_in.len() < queue.at_once)?;
         let Some(waiter) = queue.pop() else {
-            providers.remove(provider);
-            return;
+            if queue.let_in.is_empty() {
+                providers.remove(provider);
+            }
+            return None;
         };
-        queue.is_busy = true;
-        queue.let_in = Some(waiter.since);
-        drop(providers);
-        let turn = Turn { queues: self.clone(), provider: provider.clone() };
-        // Who has given up drops the turn, and so hands it on.
-        drop(waiter.turn.send(turn));
+        let since = waiter.since;
+        queue.let_in.push(since);
+        Some((waiter, Turn { queues: self.clone(), provider: provider.clone(), since }))
     }
 }
 
@@ -143,7 +153,7 @@ impl Queue {
     /// Since when the one waits that waits longest.
     fn longest(&self) -> Option<Instant> {
         let first = self.projects.values().filter_map(|waiting| waiting.calls.front()).map(|waiter| waiter.since);
-        first.chain(self.let_in.filter(|_| self.is_busy)).min()
+        first.chain(self.let_in.iter().copied()).min()
     }
 
     fn push(&mut self, project: &ProjectId, waiter: Waiter) {
@@ -192,8 +202,10 @@ impl Queue {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some(queue) = self.queues.providers().get_mut(&self.provider) {
-            queue.is_busy = false;
+        if let Some(queue) = self.queues.providers().get_mut(&self.provider)
+            && let Some(at) = queue.let_in.iter().position(|since| *since == self.since)
+        {
+            queue.let_in.swap_remove(at);
         }
         self.queues.go_on(&self.provider);
     }
@@ -205,7 +217,7 @@ mod tests {
 
     fn enter(queues: &Queues, project: &str, cost: u64) -> Result<oneshot::Receiver<Turn>, Full> {
         let (provider, project) = (ProviderId::parse("p").unwrap(), ProjectId::parse(project).unwrap());
-        queues.enter(&QueuedCall { provider: &provider, project: &project, cost })
+        queues.enter(&QueuedCall { provider: &provider, project: &project, cost, at_once: 1 })
     }
 
     /// The order in which calls that wait for the same pool get their turns.
@@ -231,6 +243,23 @@ mod tests {
     fn projects_take_turns_and_each_turn_is_worth_the_same() {
         assert_eq!(order(&[("a", TURN), ("a", TURN), ("a", TURN), ("b", TURN), ("c", TURN)]), "abcaa");
         assert_eq!(order(&[("a", 1), ("b", 3 * TURN), ("a", 3 * TURN), ("a", 1), ("c", TURN)]), "acbaa");
+    }
+
+    #[test]
+    fn so_many_are_let_in_at_once() {
+        let queues = Queues::new(100);
+        let (provider, project) = (ProviderId::parse("p").unwrap(), ProjectId::parse("a").unwrap());
+        let mut calls: Vec<_> = (0..5)
+            .map(|_| queues.enter(&QueuedCall { provider: &provider, project: &project, cost: 1, at_once: 3 }).unwrap())
+            .collect();
+        let mut let_in: Vec<_> = calls.iter_mut().filter_map(|turn| turn.try_recv().ok()).collect();
+        assert_eq!((let_in.len(), queues.length(&provider)), (3, 5));
+        let_in.pop();
+        let_in.extend(calls.iter_mut().filter_map(|turn| turn.try_recv().ok()));
+        assert_eq!((let_in.len(), queues.length(&provider)), (3, 4));
+        let_in.clear();
+        assert!(calls.pop().unwrap().try_recv().is_ok());
+        assert_eq!(queues.length(&provider), 0);
     }
 
     #[test]

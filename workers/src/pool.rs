@@ -30,7 +30,20 @@ impl Pool {
         Call::of(incoming, self.context).run().await;
     }
 
-    /// A call that came after the last slot was taken.
+    /// A caller's call that came after the last slot was taken: it has the next one that is free soon.
+    async fn line_up(self, arrived: Arrived) {
+        let Some(mut incoming) = arrived.read(&self.memory).await else { return };
+        match self.slots.line_up().await {
+            Some(_slot) => {
+                // Its ingress waits for this word before it sends the next call that waits there.
+                incoming.replies.accept().await;
+                Call::of(incoming, self.context).run().await;
+            }
+            None => Call::of(incoming, self.context).pass_by(Lacking::Slot).await,
+        }
+    }
+
+    /// A call of a batch that came after the last slot was taken.
     async fn turn_away(self, arrived: Arrived) {
         let Some(incoming) = arrived.read(&self.memory).await else { return };
         Call::of(incoming, self.context).pass_by(Lacking::Slot).await;

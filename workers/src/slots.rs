@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// A pool that took no more calls of batches takes them again when this part of their slots is free: each time costs a
 /// subscription. With fewer, it takes them after [`SETTLE`].
@@ -26,6 +26,12 @@ const REMEMBERED: Duration = Duration::from_secs(5);
 
 /// Of the slots that callers had, this part is left to them besides, for when they become more.
 const MORE: usize = 8;
+
+/// So many calls may wait in line for a slot: this part of the slots, one at least.
+const LINE_PART: usize = 8;
+
+/// Longest wait in line. Shorter than the silence after which an ingress gives a worker up.
+const LINE_WAIT: Duration = Duration::from_millis(300);
 
 /// The part of a pool's slots that calls of batches may have, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +66,8 @@ struct Shared {
     /// Those that they have.
     batch: AtomicUsize,
     batch_freed: Notify,
+    /// Places in the line.
+    line: Semaphore,
 }
 
 /// A slot that a call has, until it is dropped.
@@ -124,7 +132,8 @@ impl Slots {
         let all = Arc::new(Semaphore::new(count));
         let callers = Mutex::new(CallerSlots { now: 0, most: [0, 0], since: Instant::now() });
         let (most, batch, batch_freed) = (share.of(count), AtomicUsize::new(0), Notify::new());
-        Self(Arc::new(Shared { all, count, callers, most, batch, batch_freed }))
+        let line = Semaphore::new((count / LINE_PART).max(1));
+        Self(Arc::new(Shared { all, count, callers, most, batch, batch_freed, line }))
     }
 
     /// How many are free.
@@ -169,6 +178,14 @@ impl Slots {
             Traffic::Sync => Some(self.give_to_caller(slot)),
             Traffic::Batch => self.give_to_batch(slot),
         }
+    }
+
+    /// Waits in line for one for a caller's call. `None` when the line is full, and when it took too long.
+    pub(crate) async fn line_up(&self) -> Option<Slot> {
+        let _place = self.0.line.try_acquire().ok()?;
+        let permit = timeout(LINE_WAIT, self.0.all.clone().acquire_owned()).await.ok()?;
+        let slot = Slot { _permit: permit.expect("the slots are never closed"), given: None };
+        Some(self.give_to_caller(slot))
     }
 
     /// Takes one for the next call, whosever it is.
@@ -301,6 +318,27 @@ mod tests {
         assert_eq!(slots.free(), 1, "the one that it could not have is free again");
         drop(slot);
         assert_eq!((slots.free(), slots.free_for_batches()), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_in_line_has_the_next_slot_before_who_comes_then_and_the_line_is_short() {
+        let slots = Slots::new(16, BatchShare::USUAL);
+        let mut held: Vec<Slot> = (0..16).map(|_| slots.take(Traffic::Sync).unwrap()).collect();
+        let (mut first, mut second) = (Box::pin(slots.line_up()), Box::pin(slots.line_up()));
+        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        assert!(slots.line_up().await.is_none(), "an eighth of 16 may wait");
+        held.pop();
+        assert!(slots.take(Traffic::Sync).is_none(), "the slot is the first one's");
+        let first = first.await.unwrap();
+        let mut third = Box::pin(slots.line_up());
+        assert!((&mut third).now_or_never().is_none(), "it has the place of the first one");
+        held.pop();
+        assert!((&mut third).now_or_never().is_none());
+        let second = second.await.unwrap();
+        let before = Instant::now();
+        assert!(third.await.is_none() && before.elapsed() <= LINE_WAIT);
+        drop((held, first, second));
+        assert_eq!((slots.free(), slots.callers().now), (16, 0));
     }
 
     #[tokio::test(start_paused = true)]

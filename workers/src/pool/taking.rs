@@ -58,7 +58,7 @@ impl Pool {
         self.shut(batch, Pause::at_share());
     }
 
-    /// Takes the calls that are given to this very worker because another one is gone.
+    /// Takes the calls that are given to this very worker: because another one is gone, or because all workers are busy.
     pub(crate) async fn run_direct(self, traffic: Traffic) {
         let mut calls = match self.desk.direct_calls(&self.provider.id, traffic).await {
             Ok(calls) => calls,
@@ -147,9 +147,10 @@ impl Pool {
     }
 
     fn take(&self, arrived: Arrived, traffic: Traffic) {
-        match self.slots.take(traffic) {
-            Some(slot) => self.life.work(self.clone().serve(arrived, slot)),
-            None => self.life.work(self.clone().turn_away(arrived)),
+        match (self.slots.take(traffic), traffic) {
+            (Some(slot), _) => self.life.work(self.clone().serve(arrived, slot)),
+            (None, Traffic::Sync) => self.life.work(self.clone().line_up(arrived)),
+            (None, Traffic::Batch) => self.life.work(self.clone().turn_away(arrived)),
         }
     }
 }

@@ -29,6 +29,14 @@ const OTHERS: [u64; 8] = [0, 0, 500, 1000, 2000, 3000, 4000, 5000];
 /// Between two looks for a free worker.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Of the slots of a provider's workers, this part may be looked for at once, by one call each; [`SEEKERS`] at most. A call
+/// that has just come waits behind so many at least, whosever they are.
+const SEEKER_PART: u32 = 16;
+const SEEKERS: u32 = 16;
+
+/// How long a worker may take to say whether it has a slot: it lets a call wait in line for 300 ms.
+const SAYS_SO: Duration = Duration::from_millis(450);
+
 /// What a batch is told to wait when pools are full.
 const LATER: Duration = Duration::from_millis(250);
 
@@ -171,12 +179,40 @@ impl<'a> Sending<'a> {
 
     /// Publishes the call for any worker of its link; past the queue when NATS might still give it to one that is gone.
     async fn publish(&mut self) -> Result<(), Refusal> {
-        let (health, now) = (&self.ingress.health, clock::now());
-        let is_doubtful = !self.gone.is_empty() || health.has_silent_worker(self.provider(), now);
+        let is_doubtful =
+            !self.gone.is_empty() || self.ingress.health.has_silent_worker(self.provider(), clock::now());
+        let to = is_doubtful.then(|| self.worker()).flatten();
+        self.publish_for(to.as_ref()).await
+    }
+
+    async fn publish_for(&mut self, worker: Option<&ProcessId>) -> Result<(), Refusal> {
         self.may_be_held = true;
-        let to = is_doubtful.then(|| health.worker_of(self.provider(), &self.gone, now)).flatten();
-        let sent = self.call.publish(&self.envelope, &self.body, to.as_ref()).await;
+        let sent = self.call.publish(&self.envelope, &self.body, worker).await;
         sent.map_err(|error| internal(&error))
+    }
+
+    /// The worker of the link that has most room.
+    fn worker(&self) -> Option<ProcessId> {
+        self.ingress.health.worker_of(self.provider(), &self.gone, clock::now())
+    }
+
+    /// Gives the call to a worker, wherever one has a slot, or will have one soon. False when none has.
+    async fn find_slot(&mut self) -> Result<bool, Refusal> {
+        if self.call.is_pool_full(self.provider()) {
+            return Ok(false);
+        }
+        self.publish().await?;
+        if self.call.found_pool().await {
+            return Ok(true);
+        }
+        self.may_be_held = false;
+        // None listens. A pool of this process says when it does again; in another one the call waits in line. One that was
+        // tried elsewhere does not: a worker gives it up instead of giving it back.
+        let worker = self.worker().filter(|worker| !self.call.is_nearby(worker) && self.envelope.attempts == 0);
+        let Some(worker) = worker else { return Ok(false) };
+        self.publish_for(Some(&worker)).await?;
+        self.may_be_held = self.call.found_slot(SAYS_SO).await;
+        Ok(self.may_be_held)
     }
 
     /// The worker that held the call is gone, and the client has nothing yet: another one gets it. What the first one did
@@ -251,7 +287,8 @@ impl<'a> Sending<'a> {
         let (provider, now) = (self.provider().clone(), clock::now());
         let queues = &self.ingress.queues;
         // As long as no call ends, nobody can tell how long it takes: the calls may be long, or a scaler brings more workers.
-        let per_second = self.ingress.health.capacity(&provider, &self.gone, now).ended_per_second;
+        let capacity = self.ingress.health.capacity(&provider, &self.gone, now);
+        let per_second = capacity.ended_per_second;
         let all = Duration::from_secs(1).saturating_mul(as_u32(queues.length(&provider)));
         let expected = all.checked_div(per_second).unwrap_or_default();
         let (wake_wait, queue_timeout) = (self.wake_wait(), self.ingress.config.queue_timeout);
@@ -262,34 +299,29 @@ impl<'a> Sending<'a> {
             return Err(busy(&provider, expected).into());
         }
         let project = self.envelope.caller.project.clone();
-        let place = QueuedCall { provider: &provider, project: &project, cost: self.body.len() as u64 + ANSWER_COST };
-        let waited = timeout(left, async {
-            let turn = queues.turn(place).await;
-            let turn = turn.map_err(|_| Refusal::from(busy(&provider, expected.max(Duration::from_secs(1)))))?;
-            loop {
+        let (cost, seekers) = (self.body.len() as u64 + ANSWER_COST, (capacity.slots / SEEKER_PART).clamp(1, SEEKERS));
+        let place = QueuedCall { provider: &provider, project: &project, cost, at_once: seekers as usize };
+        let until = now.after(left);
+        if let Ok(turn) = timeout(left, queues.turn(place)).await {
+            let _turn = turn.map_err(|_| busy(&provider, expected.max(Duration::from_secs(1))))?;
+            while clock::now() < until {
                 // Where one may start, what is known of workers is asked, and not the bus again and again with the whole call.
-                while !self.is_served(&provider) && clock::now() < wake_until {
+                if !self.is_served(&provider) && clock::now() < wake_until {
                     sleep(LOOK).await;
+                    continue;
                 }
-                if !self.call.is_pool_full(&provider) {
-                    self.publish().await?;
-                    if self.call.found_pool().await {
-                        drop(turn);
-                        return Ok(());
-                    }
-                    self.may_be_held = false;
+                if self.find_slot().await? {
+                    return Ok(());
                 }
                 if !self.is_served(&provider) && clock::now() >= wake_until {
                     return Err(self.explain(unserved()).into());
                 }
                 // Another process's pool can only be tried again; one of this process says when it has room.
-                let _ = timeout(LOOK, self.call.pool_nearby(&provider)).await;
+                let pause = until.since(clock::now()).min(LOOK * seekers);
+                let _ = timeout(pause, self.call.pool_nearby(&provider)).await;
             }
-        });
-        let waited = waited.await;
-        waited.unwrap_or_else(|_| {
-            Err(if self.is_served(&provider) { busy(&provider, left) } else { self.explain(unserved()) }.into())
-        })
+        }
+        Err(if self.is_served(&provider) { busy(&provider, left) } else { self.explain(unserved()) }.into())
     }
 
     /// Says which targets nobody serves.

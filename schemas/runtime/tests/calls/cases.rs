@@ -476,3 +476,31 @@ async fn a_call_that_a_worker_has_no_slot_for_is_given_back_and_may_be_sent_agai
     assert!(matches!(next(&mut call).await, Payload::Chunk(Some(_), _)));
     assert!(matches!(next(&mut call).await, Payload::End(..)));
 }
+
+#[tokio::test]
+async fn a_worker_that_is_given_a_call_says_whether_it_has_a_slot_for_it() {
+    let server = Server::start();
+    let (ingress, worker) = roles(&server).await;
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let envelope = envelope(&ingress, &["a/m"]);
+    let mut calls = desk.direct_calls(&ProviderId::parse("a").unwrap(), Traffic::Sync).await.unwrap();
+    let mut call = inbox.expect(envelope.request_id, envelope.deadline);
+    let body = Bytes::from_static(b"request");
+    call.publish(&envelope, &body, Some(ingress.process())).await.unwrap();
+    assert!(!call.found_slot(LONG).await, "nobody takes calls there");
+
+    call.publish(&envelope, &body, Some(worker.process())).await.unwrap();
+    let mut incoming = timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.unwrap();
+    incoming.replies.decline().await.unwrap();
+    drop(incoming);
+    assert!(!call.found_slot(LONG).await);
+
+    call.publish(&envelope, &body, Some(worker.process())).await.unwrap();
+    let mut incoming = timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.unwrap();
+    assert!(call.found_slot(Duration::ZERO).await, "what is not known after the wait is to be waited for");
+    incoming.replies.accept().await;
+    assert!(call.found_slot(LONG).await);
+    incoming.replies.send(end(b"b")).await.unwrap();
+    assert!(matches!(next(&mut call).await, Payload::Accepted(_)));
+    assert!(matches!(next(&mut call).await, Payload::End(..)));
+}

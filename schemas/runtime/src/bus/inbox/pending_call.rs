@@ -187,6 +187,31 @@ impl PendingCall {
         answered.await.unwrap_or(true)
     }
 
+    /// Whether the worker that the call was just given to has a slot for it. One that says nothing within `wait` has it, or is
+    /// gone: to be seen by what comes next.
+    pub async fn found_slot(&mut self, wait: Duration) -> bool {
+        let answered = timeout(wait, async {
+            while let Some(message) = self.arrivals.recv().await {
+                match subject::mark(&message.subject) {
+                    Some(_) => {}
+                    None if is_nobody(&message) || is_declined(&message) => return false,
+                    None => {
+                        self.peeked = Some(message);
+                        return true;
+                    }
+                }
+            }
+            true
+        });
+        answered.await.unwrap_or(true)
+    }
+
+    /// Whether what is sent to this worker is handed over in memory.
+    pub fn is_nearby(&self, worker: &ProcessId) -> bool {
+        let bus = &self.inbox.0.bus;
+        bus.shortcut.room(&bus.subjects.controls(worker)).is_some()
+    }
+
     /// Waits until everything has come that the server has to say of what was published so far, and forgets it: nothing of it
     /// can be taken for an answer to what is published next. False when the server is silent.
     pub async fn catch_up(&mut self) -> bool {
@@ -354,6 +379,12 @@ impl Drop for PendingCall {
             self.inbox.clone().abandon(self);
         }
     }
+}
+
+/// Whether a worker has no slot for the call.
+fn is_declined(message: &Message) -> bool {
+    let frame = Frame::decode(&message.payload).ok();
+    frame.is_some_and(|frame| matches!(frame.payload, Payload::Declined(Declined { reason: DeclineReason::Full, .. })))
 }
 
 fn silent() -> Failure {
