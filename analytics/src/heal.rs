@@ -300,7 +300,26 @@ impl Healer {
                 books.push(Proven { reservation: None, book: key.clone(), settled: settled(spent), pending, running });
             }
         }
-        Ok(Proof::Known { reservations: reservations.collect(), books })
+        Ok(Proof::Known { reservations: reservations.collect(), books, lost: Some(self.lost(wanted.lost).await?) })
+    }
+}
+
+impl Healer {
+    /// What was spent in these books, under whichever lease.
+    async fn lost(&self, keys: Vec<String>) -> Result<Vec<Proven>, String> {
+        let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let spent = self.warehouse.spent_by_lease(&names, None).await.map_err(text)?;
+        let sum = |key: &str, part: fn(&SpentByLease) -> Amounts| {
+            spent.of(key).map(part).fold(Amounts::default(), |sum, more| Amounts {
+                usd: sum.usd.saturating_add(more.usd),
+                tokens: sum.tokens.saturating_add(more.tokens),
+            })
+        };
+        let proven = keys.into_iter().map(|book| {
+            let (settled, pending) = (sum(&book, settled), sum(&book, running));
+            Proven { reservation: None, book, settled, pending, running: u64::from(pending != Amounts::default()) }
+        });
+        Ok(proven.collect())
     }
 }
 

@@ -68,6 +68,8 @@ pub struct IngressConfig {
     pub connections: usize,
     /// Connections at once that have shown no valid key yet; beyond it, the oldest of the address that has most is closed.
     pub strangers: usize,
+    /// Counters of users, end users and sessions that a project names, of each limit in each of its windows.
+    pub counters: usize,
     /// The origins whose pages may call: `https://app.example`, or `*`.
     pub cors: Vec<String>,
     /// Who may read `/metrics`, and where.
@@ -187,6 +189,7 @@ impl IngressConfig {
             files: read_files(&mut document.section("files")),
             connections,
             strangers,
+            counters: section.or("counters", 100_000),
             cors: read_cors(&mut section),
             metrics,
             queue_timeout,

@@ -216,7 +216,7 @@ impl Ingress {
         let stored = config.stored as u64;
         let (conversations, files) = (bus.kept(stored).await?, bus.files(config.files).await?);
         let inbox = Inbox::open_with_quota(bus, stored).await?;
-        let (keeper, metrics) = (Keeper::start(bus).await?, Arc::new(IngressMetrics::register(metrics)));
+        let (keeper, metrics) = (Keeper::start(bus, &config).await?, Arc::new(IngressMetrics::register(metrics)));
         let (queues, early) = (Queues::new(config.queue), Semaphore::new(config.queue));
         let ((to_judge, answers), (to_compare, compared)) = judging::queues();
         let shared = Shared::new(Parts {

@@ -8,6 +8,7 @@
 
 use crate::UnixMicros;
 use crate::budget::{Budget, Unit};
+use crate::cycle;
 use crate::reservation::LeaseId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -29,6 +30,9 @@ pub struct Book {
     /// Whom the counter is for, for people: `search-users[ann]`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub label: String,
+    /// The project that has named the user, end user or session that it is for, where it is for one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub named_by: String,
 }
 
 /// What one ingress holds.
@@ -171,6 +175,27 @@ impl<'a> Counter<'a> {
     }
 }
 
+/// The key in the bucket of books under which [`Emptied`] stands.
+pub const EMPTIED: &str = "emptied";
+
+/// When somebody emptied the bucket of books: those of counters that had begun before are lost, not new.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Emptied {
+    /// When that was seen; 0: it never was.
+    pub at: UnixMicros,
+}
+
+/// The earliest moment at which the counter of this book can have begun: with its window, or with its budget's generation.
+pub fn begun(key: &str) -> UnixMicros {
+    let window = cycle::span(key.rsplit('.').next().unwrap_or_default()).map_or(UnixMicros(0), |(from, _)| from);
+    let generation = key.split_once('.').and_then(|(counter, _)| match Counter::parse(counter)? {
+        Counter::Budget(_, generation) | Counter::OfKey(_, _, generation) => u64::from_str_radix(generation?, 16).ok(),
+        Counter::Rate(..) | Counter::RateOfKey(..) => None,
+    });
+    window.max(UnixMicros(generation.unwrap_or_default()))
+}
+
 /// By the names of budgets, what sets the books of each apart from those of earlier budgets of that name: a budget that is
 /// deleted and made again begins with nothing spent, whatever is still set aside in the old one. A budget that was made
 /// before there were generations has none.
@@ -227,6 +252,20 @@ mod tests {
             assert_eq!(counter.key(part, "2026-11"), key);
             assert_eq!(Counter::parse(&counter.to_string()), Some(counter));
             assert_eq!(former(key), former_key.map(|former| (former.to_owned(), owner)));
+        }
+    }
+
+    #[test]
+    fn a_counter_begins_with_its_window_or_its_generation() {
+        let day = 24 * 3_600_000_000;
+        for (key, begins) in [
+            ("b.all", 0),
+            ("B=b=7f.all", 0x7f),
+            ("K=key_1=b=7f.ann.all", 0x7f),
+            ("B=b=7f.1970-01-11", 9 * day),
+            ("b.ann.1970-01-11", 9 * day),
+        ] {
+            assert_eq!(begun(key), UnixMicros(begins), "{key}");
         }
     }
 

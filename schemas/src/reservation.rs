@@ -190,6 +190,9 @@ pub struct ProofWanted {
     pub reservations: Vec<Uuid>,
     /// Books in which nothing is in flight.
     pub books: Vec<String>,
+    /// Books that are lost: what was spent in each under all leases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
 }
 
 /// The answer. What is not in it has spent nothing.
@@ -202,6 +205,9 @@ pub enum Proof {
         reservations: Vec<Proven>,
         /// Of the lease, in each book.
         books: Vec<Proven>,
+        /// Of all leases, in each book that is lost; absent: the role is older than the question.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lost: Option<Vec<Proven>>,
     },
     /// It cannot be told now.
     NotYet,

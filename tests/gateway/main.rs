@@ -63,6 +63,7 @@ mod judges;
 mod kept_bodies;
 mod keys;
 mod local;
+mod lost_books;
 mod low_claims;
 mod made;
 mod made_again;

@@ -88,12 +88,20 @@ impl World {
     /// # Panics
     /// When NATS does not do that.
     pub async fn limit_ledger(&self, bytes: u64) {
+        self.limit_stream("ps_USAGE", bytes).await;
+    }
+
+    /// Sets how many bytes a stream in NATS may hold.
+    ///
+    /// # Panics
+    /// When NATS does not do that.
+    pub async fn limit_stream(&self, stream: &str, bytes: u64) {
         let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
-        let info = timeout(crate::wait::LONG, ask(&url, "$JS.API.STREAM.INFO.ps_USAGE", "")).await;
+        let info = timeout(crate::wait::LONG, ask(&url, &format!("$JS.API.STREAM.INFO.{stream}"), "")).await;
         let mut config = info.expect("NATS answers").expect("NATS answers")["config"].clone();
         config["max_bytes"] = json!(bytes);
         let update = config.to_string();
-        let done = timeout(crate::wait::LONG, ask(&url, "$JS.API.STREAM.UPDATE.ps_USAGE", &update)).await;
+        let done = timeout(crate::wait::LONG, ask(&url, &format!("$JS.API.STREAM.UPDATE.{stream}"), &update)).await;
         assert_eq!(done.expect("NATS answers").expect("NATS answers")["config"]["max_bytes"], json!(bytes));
     }
 

@@ -80,6 +80,7 @@ fn not_ready(ingress: &Shared) -> Option<&'static str> {
         (!ingress.keys.is_current(), "the keys have not been read yet"),
         (!ingress.models.is_current(), "the models have not been read yet"),
         (ingress.bus.intake() == Intake::Nothing, "the disk of the data folder is full"),
+        (!ingress.keeper.is_able(), "the books of budgets and limits (JetStream) take nothing"),
         (ingress.journal.state() == LedgerState::Failing, "the ledger (JetStream) does not take usage events"),
     ];
     reasons.iter().find(|(applies, _)| *applies).map(|(_, reason)| *reason)

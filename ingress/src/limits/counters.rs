@@ -1,11 +1,12 @@
 //! The counters of this ingress in memory, and what is set aside in them. Knows nothing of how shares of them come and go.
 
 use super::account::Account;
+use super::crowd::Crowd;
 use super::rules::{CounterKind, CounterSort, TOKENS_A_DAY, Want};
 use penstock_runtime::bus::{Bucket, Bus};
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::book::Book;
+use penstock_schemas::book::{Book, Emptied};
 use penstock_schemas::budget::{Mode, OnExceed, Scope, Unit};
 use penstock_schemas::reservation::{Lease, LeaseId, MoreGiven, MoreWanted, Reservation, Settled};
 use std::collections::HashMap;
@@ -19,10 +20,13 @@ use uuid::Uuid;
 pub(super) struct Counters {
     pub(super) bus: Bus,
     pub(super) budgets: Bucket<Book>,
+    pub(super) emptied: Bucket<Emptied>,
     pub(super) rates: Bucket<Book>,
     pub(super) day_rates: Bucket<Book>,
     pub(super) leases: Bucket<Lease>,
     pub(super) state: Mutex<State>,
+    /// Since when NATS takes nothing of all this, as far as is known.
+    pub(super) refused: Mutex<Option<Instant>>,
     /// Something was given back, here or elsewhere.
     pub(super) changed: Notify,
     /// Somebody else needs what we may not.
@@ -37,6 +41,7 @@ pub(super) struct State {
     pub(super) start_by: UnixMicros,
     pub(super) counters: HashMap<String, Counter>,
     pub(super) open: HashMap<Uuid, Open>,
+    pub(super) crowd: Crowd,
 }
 
 /// A counter that this ingress has to do with.
@@ -85,6 +90,8 @@ pub(super) enum NotReserved {
     NoLease,
     /// The counter of the want at this place has not enough.
     Short(usize),
+    /// The project has as many such counters as it may have.
+    Crowded(usize),
 }
 
 /// A counter as it stood.
@@ -97,6 +104,10 @@ pub(crate) struct Stood {
 impl Counters {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn refused(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// No worker has got it: all of it is free again.
@@ -128,6 +139,10 @@ impl State {
         let needs_lease = wants.iter().any(Want::is_budget);
         if needs_lease && clock::now() >= self.start_by {
             return Err(NotReserved::NoLease);
+        }
+        let is_new = |want: &Want| !self.counters.contains_key(&want.book);
+        if let Some(at) = wants.iter().position(|want| is_new(want) && self.crowd.is_full_for(want)) {
+            return Err(NotReserved::Crowded(at));
         }
         for (at, want) in wants.iter().enumerate() {
             let counter = self.counters.entry(want.book.clone()).or_insert_with(|| Counter::of(want));
@@ -234,7 +249,8 @@ impl Counter {
             }
         };
         let (book, label) = (book.to_owned(), self.label.clone());
-        Some(Want { book, label, unit: self.unit, limit: self.limit, amount, until: self.until, counted })
+        let (unit, limit, until) = (self.unit, self.limit, self.until);
+        Some(Want { book, label, unit, limit, amount, until, counted, named_by: None })
     }
 
     /// Whether it is a rate, of whichever time.
@@ -263,22 +279,25 @@ pub(super) mod tests {
 
     /// A counter of such a sort that ends never.
     pub(in crate::limits) fn counter(sort: CounterSort, limit: u64) -> Counter {
-        Counter { sort, limit, ..Counter::of(&want(0)) }
+        Counter { sort, limit, ..Counter::of(&want_of(0)) }
     }
 
     const BOOK: &str = "B=b=1.total";
 
-    fn want(amount: u64) -> Want {
+    /// A want of so much in one budget.
+    pub(in crate::limits) fn want_of(amount: u64) -> Want {
         let counted =
             CounterKind::Budget { scope: Box::new(Scope::default()), mode: Mode::Strict, on_exceed: OnExceed::Reject };
-        Want { book: BOOK.to_owned(), label: "b".to_owned(), unit: Unit::Usd, limit: 100, amount, until: None, counted }
+        let (book, label, unit) = (BOOK.to_owned(), "b".to_owned(), Unit::Usd);
+        Want { book, label, unit, limit: 100, amount, until: None, counted, named_by: None }
     }
 
     fn state() -> State {
         let lease = LeaseId(clock::id());
         let start_by = clock::now().after(std::time::Duration::from_secs(3600));
-        let mut state = State { lease, start_by, counters: HashMap::new(), open: HashMap::new() };
-        let mut counter = Counter::of(&want(0));
+        let mut state =
+            State { lease, start_by, counters: HashMap::new(), open: HashMap::new(), crowd: Crowd::new(usize::MAX) };
+        let mut counter = Counter::of(&want_of(0));
         counter.account.hold(100);
         state.counters.insert(BOOK.to_owned(), counter);
         state
@@ -286,7 +305,7 @@ pub(super) mod tests {
 
     fn open(state: &mut State, reserved: u64) -> Uuid {
         let (id, deadline) = (clock::id(), state.start_by);
-        assert!(state.reserve(&[want(reserved)]).is_ok());
+        assert!(state.reserve(&[want_of(reserved)]).is_ok());
         let charges = vec![(BOOK.to_owned(), reserved)];
         state.open.insert(id, Open { charges, start_by: state.start_by, deadline, over: None });
         id
@@ -322,7 +341,7 @@ pub(super) mod tests {
         let wants = state.further(&wanted).unwrap();
         let lease = state.reserve(&wants).ok().unwrap();
         state.begin_lease();
-        let mut counter = Counter::of(&want(0));
+        let mut counter = Counter::of(&want_of(0));
         counter.account.hold(100);
         state.counters.insert(BOOK.to_owned(), counter);
         state.start_by = clock::now().after(std::time::Duration::from_secs(3600));

@@ -2,8 +2,10 @@
 //! how shares of the counters come and go.
 
 use super::counters::{Counters, NotReserved, Open, State, Stood};
+use super::crowd::Crowd;
 use super::held::{Hold, Place};
 use super::rules::{CounterKind, Want};
+use crate::config::IngressConfig;
 use penstock_runtime::bus::{Bus, BusError};
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
@@ -19,6 +21,10 @@ use tracing::warn;
 /// Longest pause between two looks while a request waits for what others may give back.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long NATS may take nothing of shares before this ingress is not ready: a cluster elects in less, and what is held already
+/// serves meanwhile.
+const MOMENT: Duration = Duration::from_secs(10);
+
 /// Keeps this ingress's shares. Cloning shares it.
 #[derive(Clone)]
 pub(crate) struct Keeper(Arc<Counters>);
@@ -28,6 +34,8 @@ pub(crate) struct Keeper(Arc<Counters>);
 pub(crate) enum Short {
     /// This counter has no room.
     Counter(Box<Want>, Stood),
+    /// There are as many counters like this as there may be.
+    Crowded(Box<Want>),
     /// Nobody can tell now.
     Unknown,
 }
@@ -45,20 +53,23 @@ impl Keeper {
     ///
     /// # Errors
     /// When JetStream does not answer, or a bucket has other settings.
-    pub(crate) async fn start(bus: &Bus) -> Result<Self, BusError> {
+    pub(crate) async fn start(bus: &Bus, config: &IngressConfig) -> Result<Self, BusError> {
         let state = State {
             lease: LeaseId(clock::id()),
             start_by: UnixMicros(0),
             counters: HashMap::new(),
             open: HashMap::new(),
+            crowd: Crowd::new(config.counters),
         };
         let keeper = Self(Arc::new(Counters {
             bus: bus.clone(),
             budgets: bus.books().await?,
+            emptied: bus.books_emptied().await?,
             rates: bus.rates().await?,
             day_rates: bus.day_rates().await?,
             leases: bus.leases().await?,
             state: Mutex::new(state),
+            refused: Mutex::new(None),
             changed: Notify::new(),
             wanted: Notify::new(),
             new_lease: Notify::new(),
@@ -133,6 +144,7 @@ impl Keeper {
             let pause = until.min(now + LOOK);
             let want = match short {
                 NotReserved::Short(at) => &wants[at],
+                NotReserved::Crowded(at) => return Err(Short::Crowded(Box::new(wants[at].clone()))),
                 NotReserved::NoLease if now >= until => return Err(Short::Unknown),
                 NotReserved::NoLease => {
                     // Whether something came or not: look again.
@@ -191,9 +203,23 @@ impl Keeper {
             Err(Short::Counter(want, _)) => {
                 return MoreGiven::Refused(format!("the budget `{}` has nothing left for this", want.label));
             }
-            Err(Short::Unknown) => return MoreGiven::Refused("the budgets cannot be checked now".to_owned()),
+            Err(Short::Crowded(_) | Short::Unknown) => {
+                return MoreGiven::Refused("the budgets cannot be checked now".to_owned());
+            }
         };
         self.state().extend(&wanted, &wants, lease).unwrap_or_else(gone)
+    }
+
+    /// The answer to what was written for counters, once it was noted that it was not taken.
+    pub(super) fn taken<T>(&self, answer: Result<T, BusError>) -> Result<T, BusError> {
+        answer.inspect_err(|_| {
+            self.0.refused().get_or_insert_with(Instant::now);
+        })
+    }
+
+    /// Whether something can be set aside and counted: NATS takes what is written of it, or has not for a moment only.
+    pub(crate) fn is_able(&self) -> bool {
+        self.0.refused().is_none_or(|since| since.elapsed() < MOMENT)
     }
 
     /// What became of a reservation, where it is not told over the bus.

@@ -1,6 +1,7 @@
 //! What limits requests. `rules` says which counters a request falls under, and what it needs in each; `keeper` sets that
 //! aside in memory, out of shares of the counters' books that `shares` takes and gives back; `lease` says that this ingress
-//! lives; `proof` has the ledger settle what nobody tells of. Knows nothing of HTTP, and of models only their prices.
+//! lives; `proof` has the ledger settle what nobody tells of, and `lost` makes books anew of it that are lost; `crowd` bounds how
+//! many counters there are. Knows nothing of HTTP, and of models only their prices.
 //!
 //! | word | what it is |
 //! |---|---|
@@ -16,9 +17,11 @@
 
 mod account;
 mod counters;
+mod crowd;
 mod held;
 mod keeper;
 mod lease;
+mod lost;
 mod proof;
 mod rules;
 mod shares;

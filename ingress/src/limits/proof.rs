@@ -40,7 +40,7 @@ impl Keeper {
             }
             let asked_at = Instant::now();
             match self.counters().bus.ask_proof(&wanted).await {
-                Ok(Proof::Known { reservations, books }) => {
+                Ok(Proof::Known { reservations, books, .. }) => {
                     self.state().take_in(&wanted, &reservations, &books, asked_at);
                     self.counters().changed.notify_waiters();
                 }
@@ -69,6 +69,7 @@ impl State {
             lease: self.lease,
             reservations: late.map(|(id, _)| *id).take(MOST).collect(),
             books: quiet.map(|(key, _)| key.clone()).take(MOST).collect(),
+            lost: Vec::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use penstock_schemas::envelope::{Caller, Operation};
 use penstock_schemas::extent::Extent;
 use penstock_schemas::key::VirtualKey;
 use penstock_schemas::model::ModelCard;
-use penstock_schemas::name::Target;
+use penstock_schemas::name::{ProjectId, Target};
 use penstock_schemas::place;
 use penstock_schemas::plan::Worst;
 use std::collections::HashMap;
@@ -54,6 +54,8 @@ pub(crate) struct Want {
     /// When the counter begins anew.
     pub(crate) until: Option<UnixMicros>,
     pub(crate) counted: CounterKind,
+    /// The project, where callers name whom the counter is for.
+    pub(crate) named_by: Option<ProjectId>,
 }
 
 /// What sort of counter it is.
@@ -303,7 +305,8 @@ impl BudgetRule {
             on_exceed: on_exceed.clone(),
         };
         let (unit, limit) = (self.unit, self.limit);
-        Ok(Some(Want { book, label, unit, limit, amount, until: window.until, counted }))
+        let named_by = named_by(per, asked);
+        Ok(Some(Want { book, label, unit, limit, amount, until: window.until, counted, named_by }))
     }
 }
 
@@ -330,7 +333,8 @@ impl RateRule {
         let want = |what: &'static str, unit, limit: u64, amount, window: &Window| {
             let (book, label) = self.place(owner, &what.replace('_', "-"), asked, &window.name);
             let counted = CounterKind::Rate(what);
-            Want { book, label, unit, limit, amount, until: window.until, counted }
+            let named_by = named_by(&self.per, asked);
+            Want { book, label, unit, limit, amount, until: window.until, counted, named_by }
         };
         let requests = [
             ("requests_per_minute", rates.requests_per_minute, &minute),
@@ -354,10 +358,14 @@ impl RateRule {
         }
         if let Some(limit) = rates.concurrent_requests {
             let (book, label) = self.place(owner, "at-once", asked, "now");
-            let counted = CounterKind::AtOnce;
-            wanted.requests.push(Want { book, label, unit: Unit::Requests, limit, amount: 1, until: None, counted });
+            let (unit, counted, named_by) = (Unit::Requests, CounterKind::AtOnce, named_by(&self.per, asked));
+            wanted.requests.push(Want { book, label, unit, limit, amount: 1, until: None, counted, named_by });
         }
     }
+}
+
+fn named_by(per: &[Dimension], asked: &LimitQuery<'_>) -> Option<ProjectId> {
+    per.iter().any(|dimension| dimension.is_named_by_callers()).then(|| asked.caller.project.clone())
 }
 
 /// The key of a counter's book, and its name for people.

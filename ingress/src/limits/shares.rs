@@ -7,7 +7,7 @@ use super::rules::{CounterSort, Want};
 use penstock_runtime::bus::{Bucket, BusError, Change};
 use penstock_runtime::clock;
 use penstock_runtime::schedule::full_jitter;
-use penstock_schemas::book::{self, Book};
+use penstock_schemas::book::Book;
 use penstock_schemas::reservation::LeaseId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +66,8 @@ impl Keeper {
                 taken = draft.missing;
             }
             (book.label, book.unit) = (want.label.clone(), Some(want.unit));
+            book.named_by =
+                want.named_by.as_ref().map_or_else(|| std::mem::take(&mut book.named_by), ToString::to_string);
             if taken == 0 && book == before {
                 self.look_again_later(&want.book);
                 return Ok(false);
@@ -124,7 +126,7 @@ impl Keeper {
         Some(Draft { lease, settled, missing, must_have_share, is_waiting })
     }
 
-    fn bucket(&self, sort: CounterSort) -> &Bucket<Book> {
+    pub(super) fn bucket(&self, sort: CounterSort) -> &Bucket<Book> {
         match sort {
             CounterSort::Budget => &self.counters().budgets,
             CounterSort::Rate | CounterSort::AtOnce => &self.counters().rates,
@@ -157,7 +159,8 @@ impl Keeper {
         let found = self.bucket(sort).get_with_revision(key).await?;
         let (book, revision) = match found {
             Some(found) => found,
-            None => (self.former_book(sort, key).await?, 0),
+            None if draft.must_have_share => (Book::default(), 0),
+            None => (self.missing_book(sort, key).await?, 0),
         };
         if draft.must_have_share && !book.shares.contains_key(&draft.lease) {
             if sort == CounterSort::Budget {
@@ -173,26 +176,21 @@ impl Keeper {
         Ok(Some((book, revision)))
     }
 
-    /// What is counted in a book's place that was written by an earlier version: all of it is taken for spent, until the
-    /// ledger says how much it is.
-    async fn former_book(&self, sort: CounterSort, key: &str) -> Result<Book, BusError> {
-        let Some((former, _)) = book::former(key) else { return Ok(Book::default()) };
-        let found = self.bucket(sort).get_with_revision(&former).await?;
-        Ok(found.map(|(book, _)| Book { past: book.total(), ..Book::default() }).unwrap_or_default())
-    }
-
     /// Writes a book; true when nobody was quicker.
     async fn write(&self, key: &str, book: Book, revision: u64, draft: &Draft) -> Result<bool, BusError> {
         let sort = self.state().counters.get(key).map_or(CounterSort::Budget, |counter| counter.sort);
         let bucket = self.bucket(sort);
         let written = match revision {
-            0 => bucket.create(key, &book).await?,
-            revision => bucket.update(key, &book, revision).await?,
+            0 => bucket.create(key, &book).await,
+            revision => bucket.update(key, &book, revision).await,
         };
-        if written.is_none() {
+        if self.taken(written)?.is_none() {
             return Ok(false);
         }
         let mut state = self.state();
+        if revision == 0 && !book.named_by.is_empty() {
+            state.crowd.note(key, &book.named_by, clock::now());
+        }
         if state.lease == draft.lease
             && let Some(counter) = state.counters.get_mut(key)
             && let Some(share) = book.shares.get(&draft.lease)
@@ -213,8 +211,15 @@ impl Keeper {
 
     /// Another ingress, or the healer, has changed a book.
     pub(super) fn see(&self, change: Change<Book>) {
-        let Change::Put(key, book) = change else { return };
         let mut state = self.state();
+        let (key, book) = match change {
+            Change::Put(key, book) => (key, book),
+            Change::Deleted(key) => return state.crowd.forget(&key),
+            Change::Current => return,
+        };
+        if !book.named_by.is_empty() {
+            state.crowd.note(&key, &book.named_by, clock::now());
+        }
         let lease = state.lease;
         let Some(counter) = state.counters.get_mut(&key) else { return };
         let is_wanted = book.is_wanted_by_another(lease) && counter.account.free() > 0;
@@ -343,6 +348,7 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::super::counters::tests::counter;
+    use super::super::crowd::Crowd;
     use super::*;
     use std::collections::HashMap;
 
@@ -374,7 +380,8 @@ mod tests {
         counters.insert("budget".to_owned(), counter(CounterSort::Budget, 8));
         let lease = LeaseId(clock::id());
         let start_by = penstock_schemas::UnixMicros(0);
-        let mut state = State { lease, start_by, counters, open: HashMap::new() };
+        let crowd = Crowd::new(usize::MAX);
+        let mut state = State { lease, start_by, counters, open: HashMap::new(), crowd };
         state.due(begun + Duration::from_secs(59));
         assert_eq!(state.counters.len(), 3);
         state.due(begun + Duration::from_secs(61));

@@ -41,6 +41,7 @@ pub(crate) async fn admit(request: &mut Request, ingress: &Shared, record: &mut 
     match counted {
         Ok(place) => record.holds_place(place),
         Err(Short::Counter(want, _)) => return Err(over(&want, now)),
+        Err(Short::Crowded(want)) => return Err(crowded(&want, ingress, now)),
         Err(Short::Unknown) => return Err(Refusal::NotReady("the rate limits cannot be checked")),
     }
     Ok(Admitted(()))
@@ -68,6 +69,14 @@ pub(super) fn tightest(ingress: &Shared, wants: &[Want], now: UnixMicros) -> Opt
         .filter(|want| matches!(want.counted, CounterKind::Rate(_)))
         .map(standing)
         .min_by_key(|rate| rate.remaining)
+}
+
+/// The refusal where a project has named as many users, end users or sessions as may have counters of their own.
+pub(super) fn crowded(want: &Want, ingress: &Shared, now: UnixMicros) -> Refusal {
+    let what = "users, end users or sessions that a project names".to_owned();
+    let (label, limit) = (want.label.clone(), ingress.config.counters as u64);
+    let wait = want.until.map_or(PLACE, |until| until.since(now));
+    Refusal::OverRate(Box::new(OverRate { label, limit, what, wait }))
 }
 
 /// The refusal for a rate that has no room.

@@ -1,7 +1,7 @@
 //! Reserve: is there money for it? What the planned calls can come to is set aside in every budget that they fall under, and
 //! in the rates of tokens. Where there is none, the request is refused, or goes to the model that the budget names instead.
 
-use super::admit::{Admitted, over, tightest};
+use super::admit::{Admitted, crowded, over, tightest};
 use super::record::Record;
 use super::route::{self, Route};
 use crate::limits::{Hold, Short, Stood, Want};
@@ -100,6 +100,7 @@ async fn set_aside(wanted: &[Want], deadline: UnixMicros, ingress: &Shared) -> R
     match ingress.keeper.set_aside(wanted, deadline, Instant::now() + patience).await {
         Ok(hold) => Ok(hold),
         Err(Short::Unknown) => Err(NoMoney::Refused(Refusal::NotReady("the budgets cannot be checked"))),
+        Err(Short::Crowded(want)) => Err(NoMoney::Refused(crowded(&want, ingress, now))),
         Err(Short::Counter(want, _)) if !want.is_budget() => Err(NoMoney::Refused(over(&want, now))),
         Err(Short::Counter(want, stood)) => match want.on_exceed() {
             OnExceed::Downgrade(model) => {

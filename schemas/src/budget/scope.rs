@@ -97,6 +97,14 @@ pub enum Dimension {
 }
 
 impl Dimension {
+    /// Whether callers name its values, any number of them.
+    pub fn is_named_by_callers(self) -> bool {
+        match self {
+            Self::User | Self::EndUser | Self::Session => true,
+            Self::Project | Self::Key => false,
+        }
+    }
+
     /// The caller's value, in a session if in any.
     pub fn of<'a>(self, caller: &'a Caller, session: Option<&'a str>) -> &'a str {
         match self {

@@ -4,6 +4,7 @@
 use super::{Bus, BusError, failed};
 use async_nats::jetstream::kv::{Entry, Operation, PurgeErrorKind, Store, UpdateErrorKind};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use penstock_schemas::UnixMicros;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -102,6 +103,14 @@ impl Bus {
     pub async fn books(&self) -> Result<Bucket<penstock_schemas::book::Book>, BusError> {
         Bucket::open(self, &self.subjects.books_bucket()).await
     }
+
+    /// The same bucket, for what it says of itself.
+    ///
+    /// # Errors
+    /// When JetStream does not answer, or the bucket has other settings.
+    pub async fn books_emptied(&self) -> Result<Bucket<penstock_schemas::book::Emptied>, BusError> {
+        Bucket::open(self, &self.subjects.books_bucket()).await
+    }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
@@ -159,6 +168,25 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     /// When JetStream does not answer.
     pub async fn was_deleted(&self, key: &str) -> Result<bool, BusError> {
         Ok(self.entry(key).await?.is_some_and(|entry| entry.operation != Operation::Put))
+    }
+
+    /// When the value of this key was removed; `None` where there is one, or where there was never one that is known.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn removed_at(&self, key: &str) -> Result<Option<UnixMicros>, BusError> {
+        let removed = self.entry(key).await?.filter(|entry| entry.operation != Operation::Put);
+        let micros = removed.map(|entry| entry.created.unix_timestamp_nanos() / 1_000);
+        Ok(micros.map(|micros| UnixMicros(u64::try_from(micros).unwrap_or_default())))
+    }
+
+    /// Whether it has held something and holds nothing, not even a trace of what was removed: somebody has emptied it.
+    ///
+    /// # Errors
+    /// When JetStream does not answer.
+    pub async fn is_emptied(&self) -> Result<bool, BusError> {
+        let info = self.store.stream.get_info().await.map_err(failed("ask for a bucket's state"))?;
+        Ok(info.state.messages == 0 && info.state.last_sequence > 0)
     }
 
     /// Sets a value where there is none: its revision. `None` when there is one.
