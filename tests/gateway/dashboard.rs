@@ -49,6 +49,20 @@ async fn a_login_stands_for_the_key_until_it_ends_and_no_other_site_can_use_it()
 }
 
 #[tokio::test]
+async fn a_stranger_who_logs_out_leaves_nothing_behind() {
+    let world = World::start().await;
+    let begun = cookie(&log_in(&world, world.admin_key()).await);
+    let before = world.stream_messages("KV_ps_SESSIONS").await;
+    for number in 0..20 {
+        let ended =
+            with(&world, &format!("penstock_session=pds_{number}"), "/dashboard/session").method(Method::DELETE);
+        assert_eq!(ended.await.status, StatusCode::OK);
+    }
+    assert_eq!(world.stream_messages("KV_ps_SESSIONS").await, before);
+    assert_eq!(with(&world, &begun, "/dashboard/session").await.json()["logged_in"], true);
+}
+
+#[tokio::test]
 async fn a_login_ends_with_its_token_and_may_do_what_the_token_may() {
     let world = World::start().await;
     let viewer = token(&world, json!({ "name": "vera", "role": "viewer" })).await;

@@ -66,13 +66,22 @@ pub(crate) async fn log_in(State(ingress): State<Shared>, request: Request) -> R
 /// `DELETE /dashboard/session`: the session is over, on every ingress.
 pub(crate) async fn log_out(State(ingress): State<Shared>, headers: HeaderMap) -> Response {
     let id = clock::request_id();
-    if let Some(value) = shown(&headers)
-        && let Err(error) = ingress.sessions.delete(&hash(value)).await
-    {
-        warn!(%error, "a session could not be ended");
-        return reply::refuse(Dialect::Openai, &Refusal::NotReady("the session could not be ended"), id);
+    match end(&ingress, &headers).await {
+        Ok(()) => with_cookie(reply::json(&json!({ "logged_in": false }), id), &cookie("", Duration::ZERO, &headers)),
+        Err(refusal) => reply::refuse(Dialect::Openai, &refusal, id),
     }
-    with_cookie(reply::json(&json!({ "logged_in": false }), id), &cookie("", Duration::ZERO, &headers))
+}
+
+/// Ends a session, if there is one: to remove what is not there would leave a trace of it, and so let strangers fill the bucket.
+async fn end(ingress: &Shared, headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(value) = shown(headers) else { return Ok(()) };
+    if token_hash(ingress, headers).await?.is_none() {
+        return Ok(());
+    }
+    ingress.sessions.delete(&hash(value)).await.map_err(|error| {
+        warn!(%error, "a session could not be ended");
+        Refusal::NotReady("the session could not be ended")
+    })
 }
 
 async fn begin(ingress: &Shared, request: Request) -> Result<String, Refusal> {
