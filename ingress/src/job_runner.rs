@@ -10,7 +10,7 @@ use crate::stage::line;
 use crate::state::Shared;
 use crate::status;
 use penstock_dialects::client::Endpoint;
-use penstock_runtime::bus::{BusError, Intake, Version, Work};
+use penstock_runtime::bus::{BusError, Intake, KeptValue, Version, Work};
 use penstock_runtime::{Life, clock};
 use penstock_schemas::claim::Claim;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -87,8 +87,11 @@ struct Working<'a> {
 impl<'a> Working<'a> {
     async fn run(ingress: &'a Shared, work: &'a Work<QueuedJob>) -> Result<(), BusError> {
         let place = &work.value;
-        let Ok((job, version)) = get(&place.project, &place.id, ingress).await else {
-            return work.done().await; // it was forgotten
+        let (job, version, _) = match get(&place.project, &place.id, ingress).await {
+            Ok(found) => found,
+            // It was forgotten.
+            Err(Refusal::Failed(failure)) if failure.kind == FailureKind::NotFound => return work.done().await,
+            Err(_) => return work.again(REOPEN).await,
         };
         if job.status.is_final() {
             tell(&job, ingress).await?;
@@ -152,8 +155,9 @@ impl<'a> Working<'a> {
     }
 
     async fn is_wanted(&self) -> bool {
-        let found = self.ingress.conversations.get(&self.place.project, &self.place.id).await;
-        found.map_or(true, |found| found.is_some_and(|(_, version)| version == self.version))
+        let place = (&self.place.project, self.place.id.as_str());
+        let found = self.ingress.conversations.get(place, &self.ingress.memory).await;
+        found.map_or(true, |found| found.is_some_and(|found| found.version == self.version))
     }
 
     async fn finish(
@@ -201,8 +205,10 @@ enum Answered {
 
 async fn answer_for(ingress: &Shared, place: &QueuedJob, job: &KeptJob) -> Answered {
     let sent = async {
-        let found = ingress.conversations.get(&place.project, &place::input(&place.id)).await;
-        let (body, _) = found.map_err(|error| unavailable(&error))?.ok_or(Refusal::NotReady("its request is gone"))?;
+        let input = place::input(&place.id);
+        let found = ingress.conversations.get((&place.project, &input), &ingress.memory).await;
+        let found = found.map_err(|error| unavailable(&error))?.ok_or(Refusal::NotReady("its request is gone"))?;
+        let KeptValue { bytes: body, memory: _held, .. } = found;
         let endpoint = Endpoint { model: job.model.clone(), ..Endpoint::new(job.dialect, job.operation) };
         let request = line::read_job(endpoint, body, job, ingress).await?;
         if job.kept.is_some() {

@@ -8,16 +8,18 @@ use crate::state::Shared;
 use bytes::Bytes;
 use memchr::memmem;
 use penstock_dialects::client::ClientRequest;
-use penstock_dialects::json::read_all;
-use penstock_runtime::bus::{BusError, JobPost, Post, Version};
-use penstock_runtime::clock;
+use penstock_dialects::json::whole_characters;
+use penstock_runtime::bus::{BusError, JobPost, KeptValue, Post, Version};
+use penstock_runtime::memory::Reserved;
+use penstock_runtime::{clock, heavy};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::job::{JobResponse, JobStatus, KeptJob, LaterJob, QueuedJob, is_job_id, job_id};
 use penstock_schemas::name::ProjectId;
 use penstock_schemas::place;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use std::time::Duration;
 use tracing::error;
 
@@ -97,7 +99,7 @@ pub(crate) async fn list(
     while jobs.len() < limit {
         let Some(id) = behind.next() else { return Ok((jobs, false)) };
         match get(project, &id, ingress).await {
-            Ok((job, _)) => jobs.push(KeptJob { response: None, ..job }),
+            Ok((job, ..)) => jobs.push(KeptJob { response: None, ..job }),
             // It was forgotten meanwhile.
             Err(Refusal::Failed(failure)) if failure.kind == FailureKind::NotFound => {}
             Err(refusal) => return Err(refusal),
@@ -112,7 +114,7 @@ pub(crate) async fn list(
 /// When JetStream does not confirm it.
 pub(crate) async fn tell(job: &KeptJob, ingress: &Shared) -> Result<(), BusError> {
     let Some(webhook) = job.webhook.as_ref().filter(|_| job.status.is_final()) else { return Ok(()) };
-    let mut shown = shown(job);
+    let mut shown = json!(shown(&KeptJob { response: None, ..job.clone() }));
     shown.as_object_mut().map(|fields| fields.remove("response"));
     let post = JobPost { id: job_id(job.request_id), shown };
     if !ingress.bus.post(&Post::job(webhook.clone(), post)).await? {
@@ -121,11 +123,15 @@ pub(crate) async fn tell(job: &KeptJob, ingress: &Shared) -> Result<(), BusError
     Ok(())
 }
 
-/// A job of a project.
+/// A job of a project, with the memory for it.
 ///
 /// # Errors
 /// When there is none, or the store does not answer.
-pub(crate) async fn get(project: &ProjectId, id: &str, ingress: &Shared) -> Result<(KeptJob, Version), Refusal> {
+pub(crate) async fn get(
+    project: &ProjectId,
+    id: &str,
+    ingress: &Shared,
+) -> Result<(KeptJob, Version, Reserved), Refusal> {
     let unknown = || {
         let id: String = id.chars().take(64).collect();
         let mut failure = Failure::gateway(FailureKind::NotFound, format!("the job `{id}` does not exist"));
@@ -135,10 +141,10 @@ pub(crate) async fn get(project: &ProjectId, id: &str, ingress: &Shared) -> Resu
     if !is_job_id(id) {
         return Err(unknown());
     }
-    let found = ingress.conversations.get(project, id).await.map_err(|error| unavailable(&error))?;
-    let (bytes, version) = found.ok_or_else(unknown)?;
-    let job = serde_json::from_slice(&bytes).map_err(|error| unavailable(&error))?;
-    Ok((job, version))
+    let found = ingress.conversations.get((project, id), &ingress.memory).await;
+    let KeptValue { bytes, version, memory } = found.map_err(|error| unavailable(&error))?.ok_or_else(unknown)?;
+    let job = heavy(bytes.len(), || serde_json::from_slice(&bytes)).await.map_err(|error| unavailable(&error))?;
+    Ok((job, version, memory))
 }
 
 /// A job that is no longer wanted. One that is over stays as it is.
@@ -147,7 +153,7 @@ pub(crate) async fn get(project: &ProjectId, id: &str, ingress: &Shared) -> Resu
 /// As [`get`].
 pub(crate) async fn cancel(project: &ProjectId, id: &str, ingress: &Shared) -> Result<KeptJob, Refusal> {
     loop {
-        let (mut job, version) = get(project, id, ingress).await?;
+        let (mut job, version, _memory) = get(project, id, ingress).await?;
         if job.status.is_final() {
             return Ok(job);
         }
@@ -184,19 +190,36 @@ pub(crate) fn write(job: &KeptJob) -> Bytes {
 }
 
 /// A job, as its caller sees it.
-pub(crate) fn shown(job: &KeptJob) -> Value {
+#[derive(Serialize)]
+pub(crate) struct ShownJob {
+    id: String,
+    object: &'static str,
+    status: JobStatus,
+    created_at: u64,
+    completed_at: Option<u64>,
+    expires_at: u64,
+    run_at: Option<u64>,
+    request_id: String,
+    response: Option<JobResponse>,
+}
+
+/// Shows a job to its caller.
+pub(crate) fn shown(job: &KeptJob) -> ShownJob {
     let seconds = |at: UnixMicros| at.0 / 1_000_000;
-    json!({
-        "id": job_id(job.request_id),
-        "object": "job",
-        "status": job.status,
-        "created_at": seconds(job.created_at),
-        "completed_at": job.completed_at.map(seconds),
-        "expires_at": seconds(job.expires_at),
-        "run_at": job.run_at.map(seconds),
-        "request_id": job.request_id.to_string(),
-        "response": read_all(&job.response),
-    })
+    ShownJob {
+        id: job_id(job.request_id),
+        object: "job",
+        status: job.status,
+        created_at: seconds(job.created_at),
+        completed_at: job.completed_at.map(seconds),
+        expires_at: seconds(job.expires_at),
+        run_at: job.run_at.map(seconds),
+        request_id: job.request_id.to_string(),
+        response: job
+            .response
+            .as_ref()
+            .map(|response| JobResponse { body: whole_characters(&response.body), ..response.clone() }),
+    }
 }
 
 /// Where a job is asked for.

@@ -6,7 +6,7 @@ mod scores;
 
 use crate::cache::AnswersToCompare;
 use crate::capture::AnswerToJudge;
-use crate::http::body::reserve;
+use crate::http::body::reserve_for;
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::request::{Arrival, Request};
@@ -83,7 +83,7 @@ impl Question<'_> {
     fn request(&self, ingress: &Shared) -> Result<Request, Refusal> {
         let body = Bytes::from(self.body().to_string());
         let caller = authenticate::find_by_id(self.key, ingress)?;
-        let memory = reserve(&ingress.memory, body.len())?;
+        let memory = reserve_for(&ingress.memory, body.len())?;
         let asked = Endpoint::new(Dialect::Openai, Operation::Chat).read(body, None)?;
         let grant = caller.grant(&asked, Sender { user: None, tags: self.tags.clone() }, ingress)?;
         let (id, at) = (clock::request_id(), clock::now());

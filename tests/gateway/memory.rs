@@ -2,7 +2,7 @@
 //! process's own peak.
 
 use super::raw::head;
-use penstock_tests::{LONG, Part, Reply, World, until, words};
+use penstock_tests::{Gate, LONG, Part, Reply, World, until, words};
 use serde_json::{Value, json};
 use std::fs::read_to_string;
 use tokio::io::AsyncWriteExt;
@@ -60,6 +60,66 @@ async fn clients_who_do_not_read_their_streams_hold_no_more_than_is_accounted_fo
     let held = (peak(&mut world) - before) / CLIENTS as u64;
     // A peak: on a busy machine it has in it what is about to be given back.
     assert!(held < STREAM + STREAM / 4, "{} KB for each", held >> 10);
+}
+
+/// A list of so many values.
+fn zeros(count: usize) -> String {
+    format!("[{}0]", "0,".repeat(count - 1))
+}
+
+#[tokio::test]
+async fn a_body_of_many_small_values_takes_the_memory_that_they_take_when_they_are_read() {
+    let mut world = World::setup().env("PENSTOCK_INGRESS_MEMORY", "64MB").start().await;
+    world.upstream("alpha").answers("hi").always();
+    let before = peak(&mut world);
+    let schema = |count| {
+        let tool = format!(r#"{{"name":"f","parameters":{{"type":"object","enum":{}}}}}"#, zeros(count));
+        format!(
+            r#"{{"model":"alpha/m","messages":[{{"role":"user","content":"?"}}],
+                "tools":[{{"type":"function","function":{tool}}}]}}"#
+        )
+    };
+    let ask = |count| world.ask("alpha/m").header("content-type", "application/json").body(schema(count));
+    assert_eq!(ask(100_000).await.text(), "hi");
+    let refused = ask(4_000_000).await;
+    assert!(refused.status == 503 && refused.message().contains("[ingress] memory"), "{}", refused.raw());
+    assert_eq!(ask(100_000).await.text(), "hi");
+    assert_eq!(world.upstream("alpha").calls().len(), 2);
+    let held = peak(&mut world) - before;
+    assert!(held < 150 * MB, "{} MB", held / MB);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_read_again_only_where_there_is_memory_for_it() {
+    let world = World::setup().env("PENSTOCK_INGRESS_MEMORY", "20MB").start().await;
+    world.upstream("alpha").answers("hi").once();
+    let large = "x".repeat(5_000_000);
+    let kept = world.post("/v1/responses", &json!({ "model": "alpha/m", "input": large })).await.json();
+    let path = format!("/v1/responses/{}/input_items", kept["id"].as_str().unwrap_or_else(|| panic!("{kept}")));
+    let read = || world.get(&path).key(world.key());
+    assert_eq!(read().await.status, 200);
+    let gate = Gate::new();
+    world.upstream("alpha").replies(Reply::answer("held").held(&gate)).once();
+    let held = json!([{ "role": "user", "content": "x".repeat(2_000_000) }]);
+    let (answer, ()) = tokio::join!(world.ask("alpha/m").field("messages", held).send(), async {
+        world.upstream("alpha").received(2).await;
+        assert_eq!(read().await.status, 503, "another request has the memory");
+        gate.open();
+    });
+    assert_eq!(answer.text(), "held");
+    until("the memory to be free", async || (read().await.status == 200).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_holds_no_request_to_a_model_is_short() {
+    let world = World::start().await;
+    let long = format!(r#"{{"name":"x","request":{{"model":"alpha/m","x":{}}}}}"#, zeros(600_000));
+    for (path, key) in
+        [("/admin/v1/route", world.admin_key()), ("/v1/uploads", world.key()), ("/v1/feedback", world.key())]
+    {
+        let post = world.get(path).method(http::Method::POST).key(key).header("content-type", "application/json");
+        assert_eq!(post.body(long.clone()).await.status, 413, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ pub(crate) mod routes;
 mod trials;
 
 use crate::dashboard::session;
-use crate::http::body::{header, read_json};
+use crate::http::body::{header, read_small_json};
 use crate::http::reply;
 use crate::identity::TokenRole;
 use crate::manage::{Actor, Holder};
@@ -26,13 +26,14 @@ use crate::strangers::Peer;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::ETAG;
+use axum::http::header::{CACHE_CONTROL, ETAG};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{MethodRouter, on};
 use futures_util::future::BoxFuture;
 use penstock_dialects::client::WrongRequest;
 use penstock_runtime::clock;
+use penstock_runtime::memory::Reserved;
 use penstock_schemas::audit::Way;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::kind::Role;
@@ -57,6 +58,8 @@ pub(crate) struct AdminRequest {
     headers: HeaderMap,
     /// `None` where the route takes none.
     pub(crate) body: Option<Value>,
+    /// The memory for it.
+    _memory: Option<Reserved>,
 }
 
 /// What is answered.
@@ -117,13 +120,16 @@ async fn understand(
     let names = path.map_err(|_| Refusal::UnknownPath(parts.uri.path().to_owned()))?.0;
     let name = names.values().next().cloned().unwrap_or_default();
     let query = read_query(parts.uri.query().unwrap_or_default(), allowed)?;
-    let body = if takes_body { Some(read_body(&ingress, &parts.headers, body).await?) } else { None };
-    Ok(AdminRequest { ingress, actor, name, places: names, query, headers: parts.headers, body })
+    let read = if takes_body { Some(read_body(&ingress, &parts.headers, body).await?) } else { None };
+    let (body, memory) = read.unzip();
+    Ok(AdminRequest { ingress, actor, name, places: names, query, headers: parts.headers, body, _memory: memory })
 }
 
-async fn read_body(ingress: &Shared, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
-    let (bytes, _memory) = read_json(headers, body, &ingress.config, &ingress.memory).await?;
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))
+async fn read_body(ingress: &Shared, headers: &HeaderMap, body: Body) -> Result<(Value, Reserved), Refusal> {
+    let (bytes, memory) = read_small_json(headers, body, &ingress.config, &ingress.memory).await?;
+    let read = penstock_runtime::heavy(bytes.len(), || serde_json::from_slice(&bytes)).await;
+    let value = read.map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
+    Ok((value, memory))
 }
 
 fn read_query(text: &str, allowed: &[&'static str]) -> Result<HashMap<String, String>, Refusal> {
@@ -197,6 +203,8 @@ impl AdminRequest {
 fn respond(reply: &Reply, id: RequestId) -> Response {
     let mut response = reply::json(&reply.value, id);
     *response.status_mut() = reply.status;
+    // A login's cookie goes along by itself: no cache on the way may keep what it opens.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(revision) = reply.revision {
         let tag = HeaderValue::from_str(&format!("\"{revision}\"")).expect("digits are a header value");
         response.headers_mut().insert(ETAG, tag);

@@ -4,7 +4,7 @@
 use super::batch_wishes::{BatchWishes, OwnFields};
 use crate::batch;
 use crate::batches::{BatchQuery, made_through, new_id};
-use crate::http::body::read_json;
+use crate::http::body::read_small_json;
 use crate::http::query::Query;
 use crate::http::reply;
 use crate::refusal::Refusal;
@@ -61,7 +61,7 @@ struct Expiry {
 pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentials, body: Body) -> Response {
     let begun = async {
         let found = credentials.find_key(&ingress).await?;
-        let (body, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
+        let (body, _memory) = read_small_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
         let wish: Wish = serde_json::from_slice(&body)
             .map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
         let now = clock::now();

@@ -5,7 +5,7 @@ use super::item_list::{Order, list, page, shaped};
 use crate::conversation::read_metadata;
 use crate::conversation::shelf::Shelf;
 use crate::conversation::thread::{self, Addition, MOST_ITEMS};
-use crate::http::body::read_json;
+use crate::http::body::{hold_values, read_json};
 use crate::http::query::Query;
 use crate::http::reply;
 use crate::refusal::Refusal;
@@ -20,7 +20,7 @@ use penstock_dialects::responses::client::{check_items, fields, value, wrong};
 use penstock_runtime::memory::Reserved;
 use penstock_runtime::{clock, heavy};
 use penstock_schemas::conversation::{KeptConversation, KeptInput, KeptItem, conversation_id, seconds};
-use penstock_schemas::envelope::Dialect;
+use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -202,7 +202,8 @@ pub(super) async fn read_fields(
     credentials: &Credentials,
     body: Body,
 ) -> Result<(RawObject, Reserved), Refusal> {
-    let (bytes, memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
+    let (bytes, mut memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
+    hold_values(&mut memory, &bytes, Operation::Chat).await?;
     // Official SDKs send no body where there is nothing to say.
     let bytes = if bytes.is_empty() { "{}".into() } else { bytes };
     Ok((heavy(bytes.len(), || fields(&bytes)).await?, memory))

@@ -3,7 +3,7 @@
 
 use super::admin::identify;
 use super::wrong_hit::WrongHit;
-use crate::http::body::read_json;
+use crate::http::body::read_small_json;
 use crate::http::reply;
 use crate::manage::ManageError;
 use crate::refusal::Refusal;
@@ -45,7 +45,7 @@ pub(crate) async fn create(State(ingress): State<Shared>, credentials: Credentia
     let taken = async {
         // Who asks comes first: nothing of a stranger's body is held.
         let judge = judge(&ingress, &credentials, id).await?;
-        let (body, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
+        let (body, _memory) = read_small_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
         if let Some(report) = WrongHit::read(&body) {
             return report.take(&ingress, &credentials).await;
         }

@@ -8,7 +8,7 @@ use crate::files::{
     ArrivingBody, Asking, file_id, google_page, google_shape, read_description, read_google_listing, refused,
     unavailable, unknown,
 };
-use crate::http::body::{header, read_json, refuse_encoded};
+use crate::http::body::{header, read_small_json, refuse_encoded};
 use crate::http::proxied::own_address;
 use crate::http::query::Query;
 use crate::http::reply;
@@ -122,7 +122,7 @@ async fn begin(ingress: &Shared, credentials: &Credentials, body: Body) -> Resul
 }
 
 async fn read_wanted(ingress: &Shared, headers: &HeaderMap, body: Body) -> Result<Wanted, Refusal> {
-    let (body, _memory) = read_json(headers, body, &ingress.config, &ingress.memory).await?;
+    let (body, _memory) = read_small_json(headers, body, &ingress.config, &ingress.memory).await?;
     if body.is_empty() {
         return Ok(Wanted::default());
     }

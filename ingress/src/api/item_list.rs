@@ -3,9 +3,10 @@
 
 use crate::http::query::Query;
 use crate::refusal::Refusal;
-use penstock_dialects::json::{RawObject, read_all};
+use penstock_dialects::json::{RawObject, read_all, whole_characters};
+use serde::Serialize;
+use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Value, json};
 
 /// Items of a page: the default of `limit`, and its maximum.
 pub(super) const PAGE: (usize, usize) = (20, 100);
@@ -33,13 +34,23 @@ impl Order {
     }
 }
 
+/// A list of items, or a page of one.
+#[derive(Serialize)]
+pub(super) struct ItemList {
+    object: &'static str,
+    data: Vec<Box<RawValue>>,
+    first_id: Option<String>,
+    last_id: Option<String>,
+    has_more: bool,
+}
+
 /// One page of the items, in this order unless told otherwise. `unknown` refuses an item behind which none are.
 pub(super) fn page(
     mut items: Vec<(String, Box<RawValue>)>,
     query: Query<'_>,
     usual: Order,
     unknown: impl FnOnce(&str) -> Refusal,
-) -> Result<Value, Refusal> {
+) -> Result<ItemList, Refusal> {
     let limit = query.limit(PAGE)?;
     if Order::read(query, usual)? == Order::NewestFirst {
         items.reverse();
@@ -57,14 +68,14 @@ pub(super) fn page(
 }
 
 /// Items as a list.
-pub(super) fn list(items: &[(String, Box<RawValue>)], has_more: bool) -> Value {
-    json!({
-        "object": "list",
-        "data": items.iter().map(|(_, item)| read_all(item)).collect::<Vec<_>>(),
-        "first_id": items.first().map(|(name, _)| name),
-        "last_id": items.last().map(|(name, _)| name),
-        "has_more": has_more,
-    })
+pub(super) fn list(items: &[(String, Box<RawValue>)], has_more: bool) -> ItemList {
+    ItemList {
+        object: "list",
+        data: items.iter().map(|(_, item)| whole_characters(item)).collect(),
+        first_id: items.first().map(|(name, _)| name.clone()),
+        last_id: items.last().map(|(name, _)| name.clone()),
+        has_more,
+    }
 }
 
 /// The id that an item has.

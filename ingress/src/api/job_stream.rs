@@ -15,6 +15,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use penstock_dialects::client::Endpoint;
+use penstock_runtime::bus::KeptValue;
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
@@ -91,7 +92,7 @@ impl Reader {
     /// Waits for the beginning, or for the next comment.
     async fn wait(mut self: Box<Self>) -> Next {
         for _ in 0..COMMENT {
-            let Ok((job, _)) = jobs::get(&self.found.key.project, &self.id, &self.ingress).await else {
+            let Ok((job, _, _memory)) = jobs::get(&self.found.key.project, &self.id, &self.ingress).await else {
                 return (Ok(Bytes::new()), None); // it was forgotten
             };
             // First how far it is, then its stream: one that is over gets no other stream any more.
@@ -116,8 +117,8 @@ impl Reader {
         let (ingress, project) = (&self.ingress, &self.found.key.project);
         let missing = || Refusal::NotReady("the stream of the job is not there");
         let claim = job.kept.clone().ok_or_else(missing)?;
-        let input = ingress.conversations.get(project, &place::input(&self.id)).await;
-        let (body, _) = input.ok().flatten().ok_or_else(missing)?;
+        let input = ingress.conversations.get((project, &place::input(&self.id)), &ingress.memory).await;
+        let KeptValue { bytes: body, memory: _held, .. } = input.ok().flatten().ok_or_else(missing)?;
         let endpoint = Endpoint { model: job.model.clone(), ..Endpoint::new(job.dialect, job.operation) };
         let mut request = line::read_job_for(self.found.clone(), (endpoint, body), job, ingress).await?;
         request.deadline = self.until;
@@ -134,7 +135,10 @@ fn end(job: &KeptJob) -> Bytes {
             format!("data: {}\n\n", refusal.body)
         }
         Some(refusal) => format!("event: error\ndata: {}\n\n", refusal.body),
-        None => format!("event: job\ndata: {}\n\n", shown(job)),
+        None => {
+            let job = serde_json::to_string(&shown(job)).expect("a job has a JSON form");
+            format!("event: job\ndata: {job}\n\n")
+        }
     };
     event.into()
 }

@@ -14,9 +14,11 @@ use axum::http::header::ACCEPT;
 use axum::response::Response;
 use penstock_runtime::clock;
 use penstock_runtime::config::parse_duration;
+use penstock_runtime::memory::Reserved;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::job::KeptJob;
 use penstock_schemas::name::ProjectId;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -40,11 +42,11 @@ pub(crate) async fn show(State(ingress): State<Shared>, credentials: Credentials
         let why = || Refusal::BadQuery("`wait` must be a time such as `30s`, at most 60s".to_owned());
         let read = |text: Cow<'_, str>| parse_duration(&text).filter(|wait| *wait <= LONGEST).ok_or_else(why);
         let wait = wait.map_or(Ok(Duration::ZERO), read)?;
-        let (found, job) = find(&ingress, &credentials, &id).await?;
+        let (found, job, _memory) = find(&ingress, &credentials, &id).await?;
         if is_stream {
             return job_stream::follow(&ingress, found, &job, last_event(&credentials.headers)?);
         }
-        let job = wait_for(&ingress, &found.key.project, &id, wait).await?;
+        let (job, _memory) = wait_for(&ingress, &found.key.project, &id, wait).await?;
         Ok(reply::json(&shown(&job), clock::request_id()))
     };
     found.await.unwrap_or_else(|refusal: Refusal| reply::refuse(Dialect::Openai, &refusal, clock::request_id()))
@@ -57,7 +59,7 @@ pub(crate) async fn list(State(ingress): State<Shared>, credentials: Credentials
         let query = Query(credentials.query.as_deref().unwrap_or_default());
         let (after, limit) = (query.get("after"), query.limit(PAGE)?);
         let (page, has_more) = jobs::list(&key.project, (after.as_deref(), limit), &ingress).await?;
-        let data: Vec<Value> = page.iter().map(shown).collect();
+        let data: Vec<Value> = page.iter().map(|job| json!(shown(job))).collect();
         let id = |job: Option<&Value>| job.map(|job| job["id"].clone());
         let (first, last) = (id(data.first()), id(data.last()));
         Ok(json!({ "object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more }))
@@ -72,7 +74,7 @@ pub(crate) async fn cancel(
     Path(id): Path<String>,
 ) -> Response {
     let cancelled = async {
-        let (found, _) = find(&ingress, &credentials, &id).await?;
+        let (found, ..) = find(&ingress, &credentials, &id).await?;
         Ok(shown(&jobs::cancel(&found.key.project, &id, &ingress).await?))
     };
     respond(cancelled.await)
@@ -85,7 +87,7 @@ pub(crate) async fn forget(
     Path(id): Path<String>,
 ) -> Response {
     let forgotten = async {
-        let (found, _) = find(&ingress, &credentials, &id).await?;
+        let (found, ..) = find(&ingress, &credentials, &id).await?;
         jobs::forget(&found.key.project, &id, &ingress).await?;
         Ok(json!({ "id": id, "object": "job", "deleted": true }))
     };
@@ -93,26 +95,31 @@ pub(crate) async fn forget(
 }
 
 /// A job of a caller who may use its model.
-async fn find(ingress: &Shared, credentials: &Credentials, id: &str) -> Result<(Found, KeptJob), Refusal> {
+async fn find(ingress: &Shared, credentials: &Credentials, id: &str) -> Result<(Found, KeptJob, Reserved), Refusal> {
     let found = credentials.find_key(ingress).await?;
-    let (job, _) = jobs::get(&found.key.project, id, ingress).await?;
+    let (job, _, memory) = jobs::get(&found.key.project, id, ingress).await?;
     allow::check_name(&found.key, job.model.as_deref().unwrap_or_default(), ingress)?;
-    Ok((found, job))
+    Ok((found, job, memory))
 }
 
 /// A job, as soon as it is over or the time is.
-async fn wait_for(ingress: &Shared, project: &ProjectId, id: &str, wait: Duration) -> Result<KeptJob, Refusal> {
+async fn wait_for(
+    ingress: &Shared,
+    project: &ProjectId,
+    id: &str,
+    wait: Duration,
+) -> Result<(KeptJob, Reserved), Refusal> {
     let until = clock::now().after(wait);
     loop {
-        let (job, _) = jobs::get(project, id, ingress).await?;
+        let (job, _, memory) = jobs::get(project, id, ingress).await?;
         if job.status.is_final() || clock::now() >= until || ingress.life.is_stopping() {
-            return Ok(job);
+            return Ok((job, memory));
         }
         sleep(LOOK).await;
     }
 }
 
-fn respond(result: Result<Value, Refusal>) -> Response {
+fn respond<T: Serialize>(result: Result<T, Refusal>) -> Response {
     let id = clock::request_id();
     match result {
         Ok(value) => reply::json(&value, id),

@@ -24,7 +24,7 @@ use futures_util::TryStreamExt;
 use penstock_dialects::client::WrongRequest;
 use penstock_dialects::json::read_all;
 use penstock_runtime::bus::CONTENT_MEMORY;
-use penstock_runtime::clock;
+use penstock_runtime::{clock, heavy};
 use penstock_schemas::batch::{Batch, BatchStatus, RequestCounts};
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::file::FileId;
@@ -84,8 +84,9 @@ pub(super) async fn create(State(ingress): State<Shared>, credentials: Credentia
 async fn begin(ingress: &Shared, credentials: &Credentials, body: Body) -> Result<Batch, Refusal> {
     let found = credentials.find_key(ingress).await?;
     let (body, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
-    let wish: Wish<'_> =
-        serde_json::from_slice(&body).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
+    let wish: Wish<'_> = heavy(body.len(), || serde_json::from_slice(&body))
+        .await
+        .map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
     let owner = found.owner(receive::read_sender(&credentials.headers)?);
     let requests = wish.requests.ok_or(Refusal::Wrong(WrongRequest::MissingField("requests")))?;
     let lines = lines(&requests, ingress.config.batch.lines)?;

@@ -2,7 +2,7 @@
 //! are read, under the same limits, and OpenAI's answers become its own. Source: <https://docs.ollama.com/api>.
 
 use super::usable::{allowed, find};
-use crate::http::body::read_json;
+use crate::http::body::read_small_json;
 use crate::http::reply;
 use crate::models::Listed;
 use crate::pipeline;
@@ -90,7 +90,7 @@ pub(super) async fn show(State(ingress): State<Shared>, credentials: Credentials
         let key = credentials.find_key(&ingress).await?;
         let (mut parts, body) = request.into_parts();
         parts.headers.remove(CONTENT_TYPE);
-        let (body, _memory) = read_json(&parts.headers, body, &ingress.config, &ingress.memory).await?;
+        let (body, _memory) = read_small_json(&parts.headers, body, &ingress.config, &ingress.memory).await?;
         let named: Named = serde_json::from_slice(&body)
             .map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?;
         Ok(described(&find(&ingress, &key, &named.model)?))

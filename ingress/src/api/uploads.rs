@@ -3,7 +3,7 @@
 use crate::files::{
     ArrivingForm, Asking, FileField, Sink, part_shape, read_description, refused, unknown, upload_shape,
 };
-use crate::http::body::read_json;
+use crate::http::body::read_small_json;
 use crate::http::reply;
 use crate::refusal::Refusal;
 use crate::stage::authenticate::{Credentials, Found};
@@ -13,7 +13,8 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use penstock_dialects::client::WrongRequest;
 use penstock_runtime::bus::{CONTENT_MEMORY, NewPart, NewUpload, PART_BYTES};
-use penstock_runtime::clock;
+use penstock_runtime::memory::Reserved;
+use penstock_runtime::{clock, heavy};
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::file::{PartId, Upload, UploadId};
 use serde_json::{Map, Value};
@@ -26,7 +27,7 @@ const MOST_PARTS: usize = 1000;
 pub(super) async fn create(State(ingress): State<Shared>, credentials: Credentials, body: Body) -> Response {
     let made = async {
         let found = credentials.find_key(&ingress).await?;
-        let fields = read_fields(&ingress, &credentials, body).await?;
+        let (fields, _held) = read_fields(&ingress, &credentials, body).await?;
         let upload = ingress.files.begin_upload(read_new(&found, &fields)?).await.map_err(refused)?;
         Ok(upload_shape(&upload, clock::now()))
     };
@@ -76,7 +77,7 @@ pub(super) async fn complete(
     let completed = async {
         let found = credentials.find_key(&ingress).await?;
         let upload = upload_id(&id)?;
-        let fields = read_fields(&ingress, &credentials, body).await?;
+        let (fields, _held) = read_fields(&ingress, &credentials, body).await?;
         let parts = read_parts(&fields)?;
         let md5 = text(&fields, "md5")?.filter(|md5| !md5.is_empty());
         let _memory = ingress.memory.reserve(CONTENT_MEMORY)?;
@@ -112,9 +113,15 @@ fn no_upload(id: &str) -> Refusal {
     unknown("upload", id, "upload_id")
 }
 
-async fn read_fields(ingress: &Shared, credentials: &Credentials, body: Body) -> Result<Map<String, Value>, Refusal> {
-    let (bytes, _memory) = read_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))
+/// The fields of a body, and the memory for them.
+async fn read_fields(
+    ingress: &Shared,
+    credentials: &Credentials,
+    body: Body,
+) -> Result<(Map<String, Value>, Reserved), Refusal> {
+    let (bytes, memory) = read_small_json(&credentials.headers, body, &ingress.config, &ingress.memory).await?;
+    let read = heavy(bytes.len(), || serde_json::from_slice(&bytes)).await;
+    Ok((read.map_err(|error| Refusal::Wrong(WrongRequest::InvalidJson(error.to_string())))?, memory))
 }
 
 fn text<'a>(fields: &'a Map<String, Value>, name: &'static str) -> Result<Option<&'a str>, Refusal> {

@@ -171,6 +171,8 @@ pub(crate) async fn find_all(
             continue;
         }
         let Some((id, _)) = named(kept.completion.get().as_bytes()) else { continue };
+        // What was asked is not listed, and may be long.
+        let kept = KeptCompletion { messages: Vec::new(), ..kept };
         if found.len() == limit || bytes >= PAGE_BYTES {
             return Ok((found, true));
         }

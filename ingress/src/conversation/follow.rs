@@ -7,7 +7,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use penstock_dialects::responses::client::replay::{ReplayedEvents, is_under_way};
-use penstock_runtime::clock;
+use penstock_runtime::{clock, heavy};
 use penstock_schemas::name::RequestId;
 use serde_json::Value;
 use std::convert::Infallible;
@@ -47,12 +47,17 @@ impl Following {
         }
         for _ in 0..ALIVE {
             // A response that was forgotten, or a store that does not answer, ends the stream without a last event.
-            let (kept, _) = self.shelf.get(&self.id, "response_id", clock::now()).await.ok()?;
-            let response: Value = serde_json::from_str(kept.response.get()).ok()?;
-            self.is_over = !is_under_way(&response);
-            let events = ReplayedEvents::of(&response);
-            let bytes = events.from(self.next);
-            self.next = self.next.max(events.count());
+            let shelf = self.shelf.for_one();
+            let (kept, _) = shelf.get(&self.id, "response_id", clock::now()).await.ok()?;
+            let text = kept.response.get();
+            let _values = shelf.hold_values(text).ok()?;
+            let replayed = heavy(text.len(), || {
+                let response: Value = serde_json::from_str(text).ok()?;
+                let events = ReplayedEvents::of(&response);
+                Some((is_under_way(&response), events.from(self.next), events.count()))
+            });
+            let (is_under_way, bytes, count) = replayed.await?;
+            (self.is_over, self.next) = (!is_under_way, self.next.max(count));
             if !bytes.is_empty() || self.is_over {
                 return Some(bytes.into());
             }

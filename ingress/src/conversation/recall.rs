@@ -155,7 +155,10 @@ async fn history(id: &str, shelf: &Shelf, memory: SaidMemory) -> Result<(Vec<Str
     let fetch = |id: String| {
         let memory = &memory;
         async move {
-            let ((response, _), asked) = tokio::try_join!(shelf.get(&id, PARAM, now), shelf.input(&id))?;
+            let ((response, _), asked) = {
+                let shelf = shelf.for_one();
+                tokio::try_join!(shelf.get(&id, PARAM, now), shelf.input(&id))?
+            };
             memory.lock().unwrap_or_else(PoisonError::into_inner).take(&response, &asked)?;
             Ok::<_, Refusal>((response, asked))
         }
@@ -214,7 +217,7 @@ async fn resolve(input: &mut KeptInput, shelf: &Shelf, memory: &mut SaidMemory) 
         let Some(response_id) = response_of_item(&id).filter(|_| kind == "item_reference") else { continue };
         let param = format!("input[{at}].id");
         if !known.contains_key(&response_id) {
-            let (response, _) = shelf.get(&response_id, &param, clock::now()).await?;
+            let (response, _) = shelf.for_one().get(&response_id, &param, clock::now()).await?;
             let bytes = response.response.get().len();
             memory.grow(bytes)?;
             known.insert(response_id.clone(), heavy(bytes, || items_by_id(&response)).await);

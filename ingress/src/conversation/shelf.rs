@@ -6,9 +6,9 @@ use crate::refusal::Refusal;
 use crate::state::Shared;
 use bytes::Bytes;
 use penstock_dialects::json::RawObject;
-use penstock_runtime::bus::{BusError, Kept, Version};
+use penstock_runtime::bus::{BusError, Kept, KeptValue, Version};
 use penstock_runtime::heavy;
-use penstock_runtime::memory::{MemoryFull, Reserved};
+use penstock_runtime::memory::{MemoryFull, Reserved, values};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::conversation::{KeptInput, KeptResponse, is_response_id};
 use penstock_schemas::key::VirtualKey;
@@ -19,9 +19,6 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How often what was found may be held at once: as it came, in a request or an answer, and on its way back.
-const COPIES: usize = 3;
-
 /// The responses of a project, as one of its keys sees them.
 #[derive(Clone)]
 pub(crate) struct Shelf {
@@ -29,7 +26,7 @@ pub(crate) struct Shelf {
     project: ProjectId,
     key: Arc<VirtualKey>,
     ingress: Shared,
-    /// The memory of what was found by its name, which may be as long as a request, as long as the shelf is there.
+    /// The memory of the longest thing that was found, as long as the shelf is there.
     held: Arc<Mutex<Option<Reserved>>>,
 }
 
@@ -47,9 +44,7 @@ impl Shelf {
         if !is_response_id(id) {
             return Err(unknown(id, param));
         }
-        let found = self.kept.get(&self.project, id).await.map_err(|error| unavailable(&error))?;
-        let (bytes, version) = found.ok_or_else(|| unknown(id, param))?;
-        let mut response: KeptResponse = read(&bytes)?;
+        let (mut response, version) = self.find::<KeptResponse>(id).await?.ok_or_else(|| unknown(id, param))?;
         allow::check_name(&self.key, &model(&response), &self.ingress)?;
         if response.due.is_some_and(|due| due < now) {
             response = given_up(response);
@@ -59,8 +54,7 @@ impl Shelf {
 
     /// What a response was asked; nothing, when that is no longer known.
     pub(crate) async fn input(&self, id: &str) -> Result<KeptInput, Refusal> {
-        let found = self.kept.get(&self.project, &place::input(id)).await.map_err(|error| unavailable(&error))?;
-        found.map_or_else(|| Ok(Vec::new()), |(bytes, _)| read(&bytes))
+        Ok(self.find(&place::input(id)).await?.map(|(input, _)| input).unwrap_or_default())
     }
 
     /// Keeps what a response was asked; false when it is too large.
@@ -83,26 +77,32 @@ impl Shelf {
         self.kept.replace((&self.project, id), &write(response), last).await
     }
 
-    /// The same, for what is let go at once.
+    /// The same, for what is let go soon, or counted elsewhere.
     pub(super) fn for_one(&self) -> Self {
         Self { held: Arc::default(), ..self.clone() }
     }
 
     /// What else is kept here by its name.
     pub(super) async fn find<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(T, Version)>, Refusal> {
-        let found = self.kept.get(&self.project, name).await.map_err(|error| unavailable(&error))?;
-        let Some((bytes, version)) = found else { return Ok(None) };
-        self.hold(bytes.len())?;
-        Ok(Some((heavy(bytes.len(), || read(&bytes)).await?, version)))
+        let found = self.kept.get((&self.project, name), &self.ingress.memory).await;
+        let Some(found) = found.map_err(|error| unavailable(&error))? else { return Ok(None) };
+        let KeptValue { bytes, version, memory } = found;
+        let value = heavy(bytes.len(), || read(&bytes)).await?;
+        self.hold(memory);
+        Ok(Some((value, version)))
+    }
+
+    /// The memory for the values of what was found, where they are all read.
+    pub(super) fn hold_values(&self, text: &str) -> Result<Reserved, MemoryFull> {
+        self.ingress.memory.reserve(values(text.as_bytes()))
     }
 
     /// The same thing is mostly read again to be changed: what is held for it suffices.
-    fn hold(&self, bytes: usize) -> Result<(), MemoryFull> {
+    fn hold(&self, memory: Reserved) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.is_none() {
-            *held = Some(self.ingress.memory.reserve(bytes * COPIES)?);
+        if held.as_ref().is_none_or(|held| held.bytes() < memory.bytes()) {
+            *held = Some(memory);
         }
-        Ok(())
     }
 
     /// Keeps such a thing instead of the one of this version; `None` when that is no longer there, or it is too large.
@@ -138,7 +138,8 @@ impl Shelf {
 
     /// Whether what stands under a name is still the one of this version.
     pub(crate) async fn is_still(&self, id: &str, version: Version) -> Result<bool, BusError> {
-        Ok(self.kept.get(&self.project, id).await?.is_some_and(|(_, found)| found == version))
+        let found = self.kept.get((&self.project, id), &self.ingress.memory).await?;
+        Ok(found.is_some_and(|found| found.version == version))
     }
 
     /// Forgets a response and what it was asked.

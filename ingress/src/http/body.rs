@@ -9,7 +9,9 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use penstock_runtime::memory::{Memory, MemoryFull, Reserved};
+use penstock_runtime::heavy;
+use penstock_runtime::memory::{Memory, MemoryFull, Reserved, values};
+use penstock_schemas::envelope::Operation;
 use penstock_schemas::frame::STREAM_CREDIT;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -23,6 +25,9 @@ const ANSWER: usize = STREAM_CREDIT as usize + 128 * 1024;
 
 /// The longest body that is read before its sender is authenticated, in bytes.
 const SHORT: usize = 8 * 1024;
+
+/// The longest body that holds no request to a model, in bytes.
+const SMALL: usize = 1024 * 1024;
 
 /// A header's value, when it is text.
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -43,8 +48,7 @@ pub(crate) fn refuse_encoded(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// What is announced to be too long is not waited for.
-pub(crate) fn check_length(headers: &HeaderMap, config: &IngressConfig) -> Result<(), Refusal> {
-    let limit = config.body_limit;
+pub(crate) fn check_length(headers: &HeaderMap, limit: usize) -> Result<(), Refusal> {
     let announced = header(headers, CONTENT_LENGTH.as_str()).and_then(|length| length.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) { Err(Refusal::BodyTooLarge { limit }) } else { Ok(()) }
 }
@@ -56,10 +60,40 @@ pub(crate) async fn read_json(
     config: &IngressConfig,
     memory: &Memory,
 ) -> Result<(Bytes, Reserved), Refusal> {
+    read_json_within(headers, body, config, (memory, config.body_limit)).await
+}
+
+/// The same of what holds no request to a model: a question, an object, a few fields.
+pub(crate) async fn read_small_json(
+    headers: &HeaderMap,
+    body: Body,
+    config: &IngressConfig,
+    memory: &Memory,
+) -> Result<(Bytes, Reserved), Refusal> {
+    let limit = config.body_limit.min(SMALL);
+    let (body, mut reserved) = read_json_within(headers, body, config, (memory, limit)).await?;
+    reserved.grow(values(&body))?;
+    Ok((body, reserved))
+}
+
+/// Makes room for the values of a request, which are all read at some point: but where they are numbers of tokens.
+pub(crate) async fn hold_values(reserved: &mut Reserved, body: &Bytes, operation: Operation) -> Result<(), MemoryFull> {
+    if operation == Operation::Embeddings {
+        return Ok(());
+    }
+    reserved.grow(heavy(body.len(), || values(body)).await)
+}
+
+async fn read_json_within(
+    headers: &HeaderMap,
+    body: Body,
+    config: &IngressConfig,
+    (memory, limit): (&Memory, usize),
+) -> Result<(Bytes, Reserved), Refusal> {
     check_encoding(headers)?;
-    check_length(headers, config)?;
+    check_length(headers, limit)?;
     check_json(headers)?;
-    read_body(headers, body, config, memory).await
+    read_within(headers, body, config, (memory, limit)).await
 }
 
 /// Reads JSON before its sender is authenticated, as at a login: at most [`SHORT`] bytes, which the memory for requests does
@@ -83,7 +117,14 @@ fn check_json(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// What a request takes whose body is here already.
-pub(crate) fn reserve(memory: &Memory, bytes: usize) -> Result<Reserved, MemoryFull> {
+pub(crate) async fn reserve(memory: &Memory, body: &Bytes, operation: Operation) -> Result<Reserved, MemoryFull> {
+    let mut reserved = reserve_for(memory, body.len())?;
+    hold_values(&mut reserved, body, operation).await?;
+    Ok(reserved)
+}
+
+/// What one takes of so many bytes whose values are not all read.
+pub(crate) fn reserve_for(memory: &Memory, bytes: usize) -> Result<Reserved, MemoryFull> {
     memory.reserve(ANSWER + bytes * COPIES)
 }
 
@@ -94,6 +135,15 @@ pub(crate) async fn read_body(
     config: &IngressConfig,
     memory: &Memory,
 ) -> Result<(Bytes, Reserved), Refusal> {
+    read_within(headers, body, config, (memory, config.body_limit)).await
+}
+
+async fn read_within(
+    headers: &HeaderMap,
+    body: Body,
+    config: &IngressConfig,
+    (memory, limit): (&Memory, usize),
+) -> Result<(Bytes, Reserved), Refusal> {
     let mut reserved = memory.reserve(ANSWER)?;
     let encoding = BodyEncoding::of(headers)?;
     let _window = memory.reserve(encoding.map_or(0, BodyEncoding::window))?;
@@ -101,7 +151,7 @@ pub(crate) async fn read_body(
         None => body,
         Some(encoding) => encoding.unpacked(body),
     };
-    let read = timeout(config.body_timeout, collect(body, config.body_limit, &mut reserved)).await;
+    let read = timeout(config.body_timeout, collect(body, limit, &mut reserved)).await;
     let body = read.map_err(|_| Refusal::SlowBody(config.body_timeout))??;
     Ok((body, reserved))
 }

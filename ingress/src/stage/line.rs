@@ -74,7 +74,7 @@ pub(crate) async fn read_job_for(
     job: &KeptJob,
     ingress: &Shared,
 ) -> Result<Request, Refusal> {
-    let memory = reserve(&ingress.memory, body.len())?;
+    let memory = reserve(&ingress.memory, &body, endpoint.operation).await?;
     let mut asked = heavy(body.len(), || endpoint.read(body, job.content_type.clone())).await?;
     asked.delivery = job.stream.filter(|_| job.kept.is_some()).unwrap_or(Delivery::Whole);
     let sender = Sender { user: job.caller.user.clone(), tags: job.caller.tags.clone() };
@@ -96,7 +96,7 @@ pub(crate) async fn read_job_for(
 pub(crate) async fn read(line: Line<'_>, ingress: &Shared) -> Result<Request, Refusal> {
     let Line { id, at, ends, endpoint, body, batch } = line;
     let caller = find_owner(batch, ingress)?;
-    let memory = reserve(&ingress.memory, body.len())?;
+    let memory = reserve(&ingress.memory, &body, endpoint.operation).await?;
     let asked = heavy(body.len(), || endpoint.read(body, None)).await?;
     check_user(&asked)?;
     let sender = Sender { user: batch.caller.user.clone(), tags: batch.caller.tags.clone() };

@@ -3,7 +3,7 @@
 
 use super::authenticate::{Credentials, Found, Sender};
 use crate::config::IngressConfig;
-use crate::http::body::{check_encoding, check_length, header, read_body, reserve};
+use crate::http::body::{check_encoding, check_length, header, hold_values, read_body, reserve_for};
 use crate::refusal::Refusal;
 use crate::request::{Arrival, Request};
 use crate::run_at;
@@ -78,7 +78,7 @@ pub(crate) fn read_head(
     let headers = &parts.headers;
     check_once(headers)?;
     check_encoding(headers)?;
-    check_length(headers, config)?;
+    check_length(headers, config.body_limit)?;
     let content_type = check_content_type(headers, &endpoint)?;
     let tags = read_tags(headers)?;
     let longest = if endpoint.operation == Operation::Realtime { SESSION } else { config.total_timeout };
@@ -97,7 +97,8 @@ pub(crate) async fn read_rest(
     let RequestHead { deadline, credentials, id, at, endpoint, content_type, tags } = head;
     let known_at = clock::now();
     let Credentials { headers, query, .. } = credentials;
-    let (body, memory) = read_body(&headers, body, &ingress.config, &ingress.memory).await?;
+    let (body, mut memory) = read_body(&headers, body, &ingress.config, &ingress.memory).await?;
+    hold_values(&mut memory, &body, endpoint.operation).await?;
     let asked = heavy(body.len(), || endpoint.read(body, content_type)).await?;
     check_user(&asked)?;
     check_headers(&headers)?;
@@ -125,7 +126,7 @@ pub(crate) fn begin_session(
     let RequestHead { deadline, credentials, id, at, tags, .. } = head;
     let known_at = clock::now();
     let Credentials { headers, query, .. } = credentials;
-    let memory = reserve(&ingress.memory, MESSAGE_BYTES)?;
+    let memory = reserve_for(&ingress.memory, MESSAGE_BYTES)?;
     let asked = ClientRequest {
         dialect: Dialect::Openai,
         operation: Operation::Realtime,

@@ -3,7 +3,7 @@
 
 use super::authenticate::{self, Sender};
 use crate::config::ShadowArm;
-use crate::http::body::reserve;
+use crate::http::body::reserve_for;
 use crate::models::Named;
 use crate::refusal::Refusal;
 use crate::request::{Arrival, Request, ShadowOf};
@@ -39,7 +39,7 @@ pub(crate) fn copies(request: &Request, ingress: &Shared) -> Vec<(Request, Owned
 
 fn copy(request: &Request, experiment: &str, arm: &ShadowArm, ingress: &Shared) -> Result<Request, Refusal> {
     let caller = authenticate::find_by_id(&arm.key, ingress)?;
-    let memory = reserve(&ingress.memory, request.asked.body.len())?;
+    let memory = reserve_for(&ingress.memory, request.asked.body.len())?;
     let mut asked = request.asked.clone();
     asked.model = arm.target.to_string();
     // Whose user it was is no matter of the project that pays for the copy.

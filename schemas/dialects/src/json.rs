@@ -5,7 +5,7 @@ mod raw_object;
 mod unread;
 
 pub use raw_object::RawObject;
-pub use unread::read_all;
+pub use unread::{read_all, whole_characters};
 
 use bytes::Bytes;
 use penstock_schemas::failure::{Failure, FailureKind};

@@ -32,7 +32,7 @@ pub(super) async fn ask(asked: AdminRequest) -> Result<Reply, Refusal> {
         Some(id) => Session::parse(id, SessionSource::Header),
         None => session::of_body(&request),
     };
-    let request = read(&question, request)?;
+    let request = penstock_runtime::heavy(request.len(), || read(&question, request.clone())).await?;
     let caller = Caller { end_user: request.user.clone(), ..caller };
     let mut query = RouteQuery {
         id: clock::request_id(),

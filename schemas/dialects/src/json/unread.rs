@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// A value with all that stands unread in it. Half a character is read as U+FFFD; what cannot be read at all, as null.
@@ -11,6 +12,14 @@ pub fn read_all(value: &impl Serialize) -> Value {
         let text = serde_json::to_string(value).unwrap_or_default();
         serde_json::from_str(&with_whole_characters(&text)).unwrap_or_default()
     })
+}
+
+/// A value as it stands, but with half a character as U+FFFD. It is not read, so it takes no more memory than its bytes.
+pub fn whole_characters(value: &RawValue) -> Box<RawValue> {
+    match with_whole_characters(value.get()) {
+        Cow::Borrowed(_) => value.to_owned(),
+        Cow::Owned(text) => RawValue::from_string(text).unwrap_or_else(|_| value.to_owned()),
+    }
 }
 
 /// The JSON text with each escape of half a character replaced.

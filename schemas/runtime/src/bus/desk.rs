@@ -10,7 +10,8 @@ pub use replies::{PassOn, Replies};
 use self::pieces::PieceSender;
 use super::shortcut::{Arrivals, FreeRoom};
 use super::{Bus, BusError, failed};
-use crate::memory::{Memory, Reserved};
+use crate::life::heavy;
+use crate::memory::{Memory, Reserved, values};
 use async_nats::{Message, StatusCode, Subject};
 use bytes::Bytes;
 use penstock_schemas::envelope::{Body, Envelope, Operation, Traffic};
@@ -327,6 +328,13 @@ impl Desk {
                 replies.send(Payload::Failed(failed)).await?;
                 return Err(error);
             }
+        };
+        let memory = match memory {
+            Some(mut memory) if envelope.operation != Operation::Embeddings => {
+                let values = heavy(body.len(), || values(&body)).await;
+                memory.grow(values).is_ok().then_some(memory)
+            }
+            memory => memory,
         };
         Ok(Incoming { envelope, body, replies, memory })
     }

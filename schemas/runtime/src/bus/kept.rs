@@ -3,6 +3,7 @@
 
 use super::stored::Stored;
 use super::{Bus, BusError, Intake, failed};
+use crate::memory::{Memory, Reserved};
 use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -21,6 +22,9 @@ const LONGEST: usize = 64 * 1024 * 1024;
 /// What a message needs besides its payload, in bytes.
 const ROOM: usize = 4 * 1024;
 
+/// How often what was found may be held at once: as it came, in a request or an answer, and on its way back.
+const COPIES: usize = 3;
+
 /// Pieces that are under way at once.
 const AT_ONCE: usize = 4;
 
@@ -36,6 +40,17 @@ const PIECES: u8 = 1;
 /// A value's place among the writes of its bucket: a later write can insist on being the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version(u64);
+
+/// A value that is kept, as it was found.
+#[derive(Debug)]
+pub struct KeptValue {
+    /// What it is.
+    pub bytes: Bytes,
+    /// Which one.
+    pub version: Version,
+    /// The memory for it, to be held as long as it is, or what was read of it.
+    pub memory: Reserved,
+}
 
 /// The bucket of conversations.
 #[derive(Clone)]
@@ -129,21 +144,29 @@ impl Kept {
         keys.filter_map(|key| key.strip_prefix(&own).map(ToOwned::to_owned)).filter(|name| is_one(name)).collect()
     }
 
-    /// A value that is kept.
+    /// A value that is kept, for which there must be room before its pieces are fetched.
     ///
     /// # Errors
-    /// When JetStream does not answer, or a piece is missing.
-    pub async fn get(&self, project: &ProjectId, name: &str) -> Result<Option<(Bytes, Version)>, BusError> {
+    /// When JetStream does not answer, a piece is missing, or there is no memory for it now.
+    pub async fn get(&self, place: (&ProjectId, &str), memory: &Memory) -> Result<Option<KeptValue>, BusError> {
+        let (project, name) = place;
+        let reserve =
+            |bytes: usize| memory.reserve(bytes.saturating_mul(COPIES)).map_err(failed("read a kept response"));
         let key = place::response(project, name);
         for _ in 0..READS {
             let entry = self.store.entry(key.as_str()).await.map_err(failed("read a kept response"))?;
             let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else { return Ok(None) };
             let version = Version(entry.revision);
             match entry.value.first() {
-                Some(&WHOLE) => return Ok(Some((entry.value.slice(1..), version))),
+                Some(&WHOLE) => {
+                    let memory = reserve(entry.value.len())?;
+                    return Ok(Some(KeptValue { bytes: entry.value.slice(1..), version, memory }));
+                }
                 Some(&PIECES) => {
-                    if let Some(value) = self.gather(&names(&entry.value)).await? {
-                        return Ok(Some((value, version)));
+                    let names = names(&entry.value);
+                    let memory = reserve(names.len().saturating_mul(self.piece).min(LONGEST))?;
+                    if let Some(bytes) = self.gather(&names).await? {
+                        return Ok(Some(KeptValue { bytes, version, memory }));
                     }
                 }
                 _ => return Ok(None),

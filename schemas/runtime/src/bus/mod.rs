@@ -57,7 +57,7 @@ pub use files::{
 pub use inbox::{Inbox, PendingCall, Pusher};
 pub use jobs::{Job, JobReader, Jobs, Results, WORD};
 pub use journal::{Journal, Pending, Recorded};
-pub use kept::{Kept, Version};
+pub use kept::{Kept, KeptValue, Version};
 pub use ledger::{UsageBatch, UsageReader};
 pub use ledger_health::{LedgerFailure, LedgerHealth, LedgerState};
 pub use native::{NativeObjects, ObjectReader, ObjectWriter};
