@@ -85,7 +85,11 @@ impl Shelf {
     /// What else is kept here by its name.
     pub(super) async fn find<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(T, Version)>, Refusal> {
         let found = self.kept.get((&self.project, name), &self.ingress.memory).await;
-        let Some(found) = found.map_err(|error| unavailable(&error))? else { return Ok(None) };
+        let found = found.map_err(|error| match error {
+            BusError::Memory(full) => full.into(),
+            error => unavailable(&error),
+        });
+        let Some(found) = found? else { return Ok(None) };
         let KeptValue { bytes, version, memory } = found;
         let value = heavy(bytes.len(), || read(&bytes)).await?;
         self.hold(memory);

@@ -32,6 +32,8 @@ pub struct Bucket<V> {
     store: Store,
     bus: Bus,
     values: PhantomData<fn() -> V>,
+    /// A key whose value is no `V`, so that it is not listed and not told.
+    besides: Option<&'static str>,
 }
 
 /// What a watcher is told.
@@ -101,7 +103,8 @@ impl Bus {
     /// # Errors
     /// When JetStream does not answer, or the bucket has other settings.
     pub async fn books(&self) -> Result<Bucket<penstock_schemas::book::Book>, BusError> {
-        Bucket::open(self, &self.subjects.books_bucket()).await
+        let books = Bucket::open(self, &self.subjects.books_bucket()).await?;
+        Ok(Bucket { besides: Some(penstock_schemas::book::EMPTIED), ..books })
     }
 
     /// The same bucket, for what it says of itself.
@@ -119,7 +122,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     }
 
     pub(super) fn of(bus: &Bus, store: Store) -> Self {
-        Self { store, bus: bus.clone(), values: PhantomData }
+        Self { store, bus: bus.clone(), values: PhantomData, besides: None }
     }
 
     /// Sets a value.
@@ -235,7 +238,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     /// When JetStream does not answer, or a value cannot be read.
     pub async fn list_where(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, V)>, BusError> {
         let mut keys = self.keys_like(">").await?;
-        keys.retain(|key| is_wanted(key));
+        keys.retain(|key| self.besides != Some(key) && is_wanted(key));
         let mut values = Vec::with_capacity(keys.len());
         let mut coming = stream::iter(keys.into_iter().map(|key| self.with_key(key))).buffered(AT_ONCE);
         while let Some(value) = coming.next().await {
@@ -291,7 +294,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     }
 
     fn clone_without_values(&self) -> Self {
-        Self { store: self.store.clone(), bus: self.bus.clone(), values: PhantomData }
+        Self { store: self.store.clone(), bus: self.bus.clone(), values: PhantomData, besides: self.besides }
     }
 
     async fn watch(&self, tell: &(impl Fn(Change<V>) + Sync)) -> Result<(), BusError> {
@@ -306,6 +309,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
             let entry = entry.map_err(failed("watch a bucket"))?;
             match entry.operation {
                 Operation::Delete | Operation::Purge => tell(Change::Deleted(entry.key)),
+                Operation::Put if self.besides == Some(&entry.key) => {}
                 Operation::Put => match serde_json::from_slice(&entry.value) {
                     Ok(value) => tell(Change::Put(entry.key, value)),
                     Err(error) => error!(bucket = entry.bucket, key = entry.key, %error, "a value cannot be read"),

@@ -150,8 +150,7 @@ impl Kept {
     /// When JetStream does not answer, a piece is missing, or there is no memory for it now.
     pub async fn get(&self, place: (&ProjectId, &str), memory: &Memory) -> Result<Option<KeptValue>, BusError> {
         let (project, name) = place;
-        let reserve =
-            |bytes: usize| memory.reserve(bytes.saturating_mul(COPIES)).map_err(failed("read a kept response"));
+        let reserve = |bytes: usize| memory.reserve(bytes.saturating_mul(COPIES));
         let key = place::response(project, name);
         for _ in 0..READS {
             let entry = self.store.entry(key.as_str()).await.map_err(failed("read a kept response"))?;
@@ -214,7 +213,7 @@ impl Kept {
             let (key, bytes) = (place::piece(&name, at), piece.len());
             let put = self.bus.noted(&self.store.name, self.store.put(&key, piece).await);
             self.stored.add(&key, put.map_err(failed("keep a response"))?, bytes);
-            Ok(())
+            Ok::<(), BusError>(())
         };
         let done = stream::iter(pieces.into_iter().enumerate()).map(put).buffer_unordered(AT_ONCE);
         done.try_for_each(|()| async { Ok(()) }).await?;

@@ -91,6 +91,9 @@ pub enum BusError {
         /// Each setting: what it is and what it must be.
         differences: String,
     },
+    /// There is no room here for what was found.
+    #[error(transparent)]
+    Memory(#[from] crate::memory::MemoryFull),
     /// JetStream or the connection failed.
     #[error("{what}: {reason}")]
     Failed {
