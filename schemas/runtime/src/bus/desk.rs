@@ -51,11 +51,20 @@ pub struct Desk {
 
 struct HeldCall {
     cancelled: CancellationToken,
-    is_outrun: Arc<AtomicBool>,
+    orders: Arc<Orders>,
     credit: Arc<Semaphore>,
     first_seq: u32,
     /// What the client of a session says.
     pieces: Option<PieceSender>,
+}
+
+/// What was said of a call that is to end.
+#[derive(Default)]
+struct Orders {
+    /// Another call was faster.
+    is_outrun: AtomicBool,
+    /// It was given to another worker, or to this one again: nothing is said of it any more.
+    is_given_up: AtomicBool,
 }
 
 /// A pool's subscription to calls.
@@ -149,7 +158,7 @@ impl Desk {
         let turn = held.first_seq / TURN;
         let earlier = self.held().insert(request, held);
         if let Some(earlier) = earlier.filter(|earlier| earlier.first_seq / TURN < turn) {
-            earlier.cancelled.cancel();
+            earlier.give_up();
         }
     }
 
@@ -172,13 +181,13 @@ impl Desk {
                 Ok(Control::Taken) => self.tell_passer(request, PassOn::Taken),
                 Ok(control @ (Control::Cancel | Control::Outrun)) => {
                     if let Some(held) = self.held().get(&request) {
-                        held.is_outrun.store(control == Control::Outrun, Ordering::Release);
+                        held.orders.is_outrun.store(control == Control::Outrun, Ordering::Release);
                         held.cancelled.cancel();
                     }
                 }
                 Ok(Control::GiveUp(before)) => {
                     if let Some(held) = self.held().get(&request).filter(|held| held.first_seq < before) {
-                        held.cancelled.cancel();
+                        held.give_up();
                     }
                 }
                 Ok(Control::Credit(bytes)) => {
@@ -213,6 +222,11 @@ impl Desk {
 }
 
 impl HeldCall {
+    fn give_up(&self) {
+        self.orders.is_given_up.store(true, Ordering::Release);
+        self.cancelled.cancel();
+    }
+
     /// The ingress lives, and perhaps its client says something. What is more than may be under way ends the call.
     fn is_heard_of(&self, piece: Option<ClientPiece>) {
         if let Some(pieces) = &self.pieces
@@ -294,14 +308,14 @@ impl Desk {
         let credit = Arc::new(Semaphore::new(credit as usize));
         let (desk, request, next_seq) = (self.clone(), envelope.call_id(), envelope.next_seq);
         let first_seq = next_seq;
-        let (cancelled, is_outrun) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+        let (cancelled, orders) = (CancellationToken::new(), Arc::<Orders>::default());
         let is_session = envelope.operation == Operation::Realtime;
         let (pieces, client) = is_session.then(pieces::channel).unzip();
         self.hold(
             request,
             HeldCall {
                 cancelled: cancelled.clone(),
-                is_outrun: is_outrun.clone(),
+                orders: orders.clone(),
                 credit: credit.clone(),
                 first_seq,
                 pieces,
@@ -309,7 +323,7 @@ impl Desk {
         );
         let taken = Instant::now();
         let mut replies =
-            Replies { desk, request, subject, inbox, next_seq, credit, cancelled, is_outrun, taken, first_seq, client };
+            Replies { desk, request, subject, inbox, next_seq, credit, cancelled, orders, taken, first_seq, client };
         if let Some(passer) = reply.filter(|reply| **reply != *replies.subject) {
             // First to the ingress and then to the worker that passed it on: there is no moment when nobody holds it.
             replies.accepted().await?;

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::claim::Claim;
 use penstock_schemas::failure::{Failure, FailureKind};
-use penstock_schemas::frame::{Control, Frame, Payload};
+use penstock_schemas::frame::{Control, Frame, Payload, TURN};
 use penstock_schemas::name::{ProcessId, RequestId};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -185,6 +185,9 @@ impl Replay {
     /// Frames of a worker that was given up stand between those of its successor; only one of them has an answer.
     fn read(&mut self, message: &Message) -> Result<Option<Payload>, Failure> {
         let frame = Frame::decode(&message.payload).map_err(|error| lost(&error.to_string()))?;
+        if frame.seq / TURN < self.next_seq / TURN {
+            return Ok(None);
+        }
         match &frame.payload {
             Payload::Alive | Payload::Gone | Payload::Declined(_) | Payload::Read(_) => return Ok(None),
             Payload::Accepted(accepted) => self.worker = Some(accepted.worker.clone()),

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use penstock_runtime::bus::{Calls, Desk, Inbox, Incoming, PassOn, PendingCall};
 use penstock_runtime::memory::Memory;
 use penstock_runtime::{Bus, clock};
+use penstock_schemas::claim::Claim;
 use penstock_schemas::envelope::{Body, Caller, Delivery, Dialect, Envelope, Operation, Traffic, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{
@@ -503,4 +504,47 @@ async fn a_worker_that_is_given_a_call_says_whether_it_has_a_slot_for_it() {
     incoming.replies.send(end(b"b")).await.unwrap();
     assert!(matches!(next(&mut call).await, Payload::Accepted(_)));
     assert!(matches!(next(&mut call).await, Payload::End(..)));
+}
+
+#[tokio::test]
+async fn what_a_worker_that_was_given_up_says_is_no_part_of_an_answer_that_is_kept() {
+    let server = Server::start();
+    let (ingress, worker) = roles(&server).await;
+    let (inbox, desk) = (Inbox::open(&ingress).await.unwrap(), Desk::open(&worker).await.unwrap());
+    let replays = ingress.replays().await.unwrap();
+    let mut envelope = Envelope { kept: true, ..envelope(&ingress, &["a/m"]) };
+    let mut calls = subscribe(&worker, &desk, "a").await;
+    let mut call = inbox.expect_kept(&envelope.caller.project, envelope.request_id, envelope.deadline);
+    let body = Bytes::from_static(b"request");
+    call.publish(&envelope, &body, None).await.unwrap();
+    let mut first = timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.unwrap();
+    first.replies.accept().await;
+    assert!(matches!(next(&mut call).await, Payload::Accepted(_)));
+    assert!(call.give_up_worker().is_some());
+    envelope.next_seq = call.next_seq();
+    call.publish(&envelope, &body, None).await.unwrap();
+    let mut second = timeout(LONG, calls.next()).await.unwrap().unwrap().read(&memory()).await.unwrap();
+    first.replies.send(failed(FailureKind::Cancelled)).await.unwrap();
+    second.replies.send(Payload::Chunk(Some(head(&worker)), Bytes::from_static(b"b"))).await.unwrap();
+    // One in another process, which has not heard yet that it was given up.
+    let late = Frame { seq: 1, payload: end(b"late") }.encode().unwrap();
+    let kept = format!("ps.kept.{}.{}", ingress.process(), envelope.request_id);
+    let client = server.client().await;
+    client.publish(kept, late).await.unwrap();
+    client.flush().await.unwrap();
+    second.replies.send(end(b"c")).await.unwrap();
+    while !matches!(next(&mut call).await, Payload::End(..)) {}
+
+    let (request_id, process) = (envelope.request_id, ingress.process().clone());
+    let claim = Claim { request_id, ingress: process, digest: String::new(), at: clock::now() };
+    let mut replay = replays.read(claim, clock::now().after(LONG)).await.unwrap();
+    let mut content = Vec::new();
+    loop {
+        match replay.next().await.unwrap() {
+            Payload::Accepted(_) => {}
+            Payload::Chunk(_, bytes) => content.extend_from_slice(&bytes),
+            Payload::End(_, bytes) => break assert_eq!([&content[..], &bytes[..]].concat(), b"bc"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -1,14 +1,14 @@
 //! The way back of one call: its frames, within the credit that the client gives, and passing it on to another pool. Knows
 //! nothing of the other calls of the process.
 
-use super::{ClientPieces, Desk};
+use super::{ClientPieces, Desk, Orders};
 use crate::bus::{BusError, failed};
 use bytes::Bytes;
 use penstock_schemas::envelope::{Body, Envelope};
 use penstock_schemas::frame::{Accepted, DeclineReason, Declined, FRAME_COST, Frame, Head, Payload};
 use penstock_schemas::name::RequestId;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -46,7 +46,7 @@ pub struct Replies {
     pub(super) next_seq: u32,
     pub(super) credit: Arc<Semaphore>,
     pub(super) cancelled: CancellationToken,
-    pub(super) is_outrun: Arc<AtomicBool>,
+    pub(super) orders: Arc<Orders>,
     pub(super) taken: Instant,
     pub(super) first_seq: u32,
     /// What the client of a session says.
@@ -127,7 +127,7 @@ impl Replies {
 
     /// Whether the call was given up because another one was faster.
     pub fn is_outrun(&self) -> bool {
-        self.is_outrun.load(Ordering::Acquire)
+        self.orders.is_outrun.load(Ordering::Acquire)
     }
 
     /// Sends a frame; waits while the client reads more slowly than the provider writes. Large content is cut up.
@@ -169,6 +169,9 @@ impl Replies {
     }
 
     async fn publish(&mut self, payload: Payload) -> Result<(), BusError> {
+        if self.orders.is_given_up.load(Ordering::Acquire) {
+            return Ok(()); // where the answer is kept, it would stand between what its successor says
+        }
         let frame = Frame { seq: self.next_seq, payload }.encode().map_err(failed("write a frame"))?;
         self.next_seq += 1;
         let sent = self.desk.bus.send(self.inbox.as_deref(), self.subject.clone(), None, frame).await;
