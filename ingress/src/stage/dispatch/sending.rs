@@ -179,8 +179,7 @@ impl<'a> Sending<'a> {
 
     /// Publishes the call for any worker of its link; past the queue when NATS might still give it to one that is gone.
     async fn publish(&mut self) -> Result<(), Refusal> {
-        let is_doubtful =
-            !self.gone.is_empty() || self.ingress.health.has_silent_worker(self.provider(), clock::now());
+        let is_doubtful = !self.gone.is_empty() || self.ingress.health.has_silent_worker(self.provider(), clock::now());
         let to = is_doubtful.then(|| self.worker()).flatten();
         self.publish_for(to.as_ref()).await
     }
@@ -299,7 +298,8 @@ impl<'a> Sending<'a> {
             return Err(busy(&provider, expected).into());
         }
         let project = self.envelope.caller.project.clone();
-        let (cost, seekers) = (self.body.len() as u64 + ANSWER_COST, (capacity.slots / SEEKER_PART).clamp(1, SEEKERS));
+        let seekers = self.seekers(capacity.slots);
+        let cost = self.body.len() as u64 + ANSWER_COST;
         let place = QueuedCall { provider: &provider, project: &project, cost, at_once: seekers as usize };
         let until = now.after(left);
         if let Ok(turn) = timeout(left, queues.turn(place)).await {
@@ -322,6 +322,13 @@ impl<'a> Sending<'a> {
             }
         }
         Err(if self.is_served(&provider) { busy(&provider, left) } else { self.explain(unserved()) }.into())
+    }
+
+    /// How many calls may look for one of so many slots at once. A pool of this process says when it has room, so one is enough.
+    fn seekers(&self, slots: u32) -> u32 {
+        let has_nearby =
+            self.ingress.health.has_worker(self.provider(), clock::now(), |worker| self.call.is_nearby(worker));
+        if has_nearby { 1 } else { (slots / SEEKER_PART).clamp(1, SEEKERS) }
     }
 
     /// Says which targets nobody serves.

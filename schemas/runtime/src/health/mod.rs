@@ -132,6 +132,11 @@ impl Health {
             .map(|heard| heard.state.worker.clone())
     }
 
+    /// Whether one of the workers that serve the provider is like this.
+    pub fn has_worker(&self, provider: &ProviderId, now: UnixMicros, is_like: impl Fn(&ProcessId) -> bool) -> bool {
+        self.known().alive(provider, now).any(|heard| is_like(&heard.state.worker))
+    }
+
     /// The models of a provider that a few calls are to try again, while nobody calls them.
     pub fn in_doubt(&self, provider: &ProviderId, now: UnixMicros) -> Vec<ModelId> {
         let mut known = self.known();
