@@ -300,7 +300,12 @@ impl Healer {
                 books.push(Proven { reservation: None, book: key.clone(), settled: settled(spent), pending, running });
             }
         }
-        Ok(Proof::Known { reservations: reservations.collect(), books, lost: Some(self.lost(wanted.lost).await?) })
+        let is_older = match wanted.before {
+            Some(at) => Some(self.warehouse.has_attempts_before(at).await.map_err(text)?),
+            None => None,
+        };
+        let lost = Some(self.lost(wanted.lost).await?);
+        Ok(Proof::Known { reservations: reservations.collect(), books, lost, is_older })
     }
 }
 

@@ -108,6 +108,9 @@ FROM attempts
 WHERE reservation IN ? AND started_at >= fromUnixTimestamp64Micro(toInt64(?))
 GROUP BY id, book ORDER BY id, book";
 
+const BEFORE: &str = "
+SELECT count() FROM (SELECT 1 FROM attempt_log WHERE started_at < fromUnixTimestamp64Micro(toInt64(?)) LIMIT 1)";
+
 /// Starts without an end that may still run, but not at a worker that is alive.
 const GONE: &str = "
 FROM attempt_log FINAL
@@ -192,6 +195,14 @@ impl Warehouse {
         let query = if is_few { query.bind(books) } else { query.bind(format!(".{window}")) };
         let query = only.map_or(query.clone(), |lease| query.bind(lease.to_string()));
         self.within_limit(query.bind(since).fetch_all::<LeaseRow>()).await
+    }
+
+    /// Whether any attempt has begun before.
+    ///
+    /// # Errors
+    /// When ClickHouse cannot be asked now.
+    pub async fn has_attempts_before(&self, at: UnixMicros) -> Result<bool, NoProof> {
+        Ok(self.within_limit(self.bounded(BEFORE).bind(at.0).fetch_one::<u64>()).await? > 0)
     }
 
     /// What was spent by the attempts of each of some reservations, in each book; one without attempts is not in the answer.

@@ -60,7 +60,7 @@ async fn thousands_of_books_are_healed_together() {
 
     let begun = Instant::now();
     let some = keys.iter().take(500).cloned().collect();
-    let wanted = ProofWanted { lease, reservations: Vec::new(), books: some, lost: Vec::new() };
+    let wanted = ProofWanted { lease, reservations: Vec::new(), books: some, lost: Vec::new(), before: None };
     let Proof::Known { books, .. } = world.bus.ask_proof(&wanted).await.unwrap() else { panic!("the ledger is there") };
     println!("500 of them are proven in {:.1?}", begun.elapsed());
     assert_eq!(books.len(), 500.min(counters));

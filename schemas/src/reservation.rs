@@ -193,6 +193,16 @@ pub struct ProofWanted {
     /// Books that are lost: what was spent in each under all leases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
+    /// Whether any attempt has begun before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<UnixMicros>,
+}
+
+impl ProofWanted {
+    /// Nothing, as yet.
+    pub fn of(lease: LeaseId) -> Self {
+        Self { lease, reservations: Vec::new(), books: Vec::new(), lost: Vec::new(), before: None }
+    }
 }
 
 /// The answer. What is not in it has spent nothing.
@@ -208,6 +218,9 @@ pub enum Proof {
         /// Of all leases, in each book that is lost; absent: the role is older than the question.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lost: Option<Vec<Proven>>,
+        /// Whether any attempt has begun before, where that was asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        is_older: Option<bool>,
     },
     /// It cannot be told now.
     NotYet,

@@ -43,9 +43,21 @@ impl World {
     /// # Panics
     /// When NATS does not do that.
     pub async fn empty_stream(&self, stream: &str) {
+        self.do_to_stream("PURGE", stream).await;
+    }
+
+    /// Removes a stream.
+    ///
+    /// # Panics
+    /// When NATS does not do that.
+    pub async fn remove_stream(&self, stream: &str) {
+        self.do_to_stream("DELETE", stream).await;
+    }
+
+    async fn do_to_stream(&self, what: &str, stream: &str) {
         let url = self.run_file()["nats"].as_str().expect("NATS has an address").to_owned();
-        let emptied = timeout(crate::wait::LONG, ask(&url, &format!("$JS.API.STREAM.PURGE.{stream}"), "")).await;
-        assert!(emptied.is_ok_and(|said| said.is_some_and(|said| said["success"] == true)), "NATS empties {stream}");
+        let done = timeout(crate::wait::LONG, ask(&url, &format!("$JS.API.STREAM.{what}.{stream}"), "")).await;
+        assert!(done.is_ok_and(|said| said.is_some_and(|said| said["success"] == true)), "{what} of {stream}");
     }
 
     /// A value in a bucket.

@@ -1,9 +1,9 @@
 //! What a book begins with that its bucket does not have: nothing, where its counter is new; where the book is lost, because
-//! somebody has removed it or emptied the bucket, what the ledger says. Knows nothing of how shares are taken.
+//! somebody has removed it, emptied the bucket or removed that, what the ledger says. Knows nothing of how shares are taken.
 
 use super::keeper::Keeper;
 use super::rules::CounterSort;
-use penstock_runtime::bus::BusError;
+use penstock_runtime::bus::{BucketPast, BusError};
 use penstock_runtime::clock;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::book::{self, Book, EMPTIED, Emptied};
@@ -15,6 +15,9 @@ use tracing::warn;
 /// After so long nothing is spent any more of shares of a book that is lost, but by attempts that the ledger knows: who holds
 /// one sees within 3 s that it is gone, and calls begin with what was set aside before for another 13 s.
 const OUTLIVED: Duration = Duration::from_secs(20);
+
+/// Attempts that began so many microseconds before the bucket was made had another one.
+const EARLIER: u64 = 10_000_000;
 
 /// Before the ledger is asked again that could not tell.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -46,17 +49,34 @@ impl Keeper {
         Ok((book::begun(key) < at).then_some(at))
     }
 
-    /// When the bucket was emptied. Who finds it empty says so in it, before anything else is written.
+    /// When the bucket was emptied, or made in the place of one that is gone. Who finds it empty says so in it, before anything
+    /// else is written.
     async fn emptied(&self) -> Result<Emptied, BusError> {
         let (bucket, now) = (&self.counters().emptied, clock::now());
         if let Some(known) = bucket.get(EMPTIED).await? {
             return Ok(known);
         }
-        let emptied = Emptied { at: if bucket.is_emptied().await? { now } else { UnixMicros(0) } };
+        let is_lost = match bucket.past().await? {
+            BucketPast::InUse => false,
+            BucketPast::Emptied => true,
+            BucketPast::New { since } => self.is_ledger_older(since).await?,
+        };
+        let emptied = Emptied { at: if is_lost { now } else { UnixMicros(0) } };
         if self.taken(bucket.create(EMPTIED, &emptied).await)?.is_some() {
             return Ok(emptied);
         }
         bucket.get(EMPTIED).await?.ok_or_else(|| not_yet("another ingress has just begun to"))
+    }
+
+    /// Whether the ledger has attempts of a time before this one.
+    async fn is_ledger_older(&self, than: UnixMicros) -> Result<bool, BusError> {
+        let before = Some(UnixMicros(than.0.saturating_sub(EARLIER)));
+        let lease = self.state().lease;
+        let wanted = ProofWanted { before, ..ProofWanted::of(lease) };
+        match self.counters().bus.ask_proof(&wanted).await {
+            Ok(Proof::Known { is_older: Some(is_older), .. }) => Ok(is_older),
+            _ => Err(not_yet("the ledger cannot tell")),
+        }
     }
 
     /// Writes into the bucket what stands there already, to see whether it takes it.
@@ -84,7 +104,7 @@ impl Keeper {
         if looked.is_some_and(|looked| looked.elapsed() < AGAIN) {
             return Err(not_yet("the ledger cannot tell"));
         }
-        let wanted = ProofWanted { lease, reservations: Vec::new(), books: Vec::new(), lost: vec![key.to_owned()] };
+        let wanted = ProofWanted { lost: vec![key.to_owned()], ..ProofWanted::of(lease) };
         if let Ok(Proof::Known { lost: Some(lost), .. }) = self.counters().bus.ask_proof(&wanted).await
             && let Some(spent) = lost.iter().find(|spent| spent.book == key)
         {

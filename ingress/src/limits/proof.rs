@@ -66,10 +66,9 @@ impl State {
             !counter.is_rate() && !counter.is_proven && is_idle
         });
         ProofWanted {
-            lease: self.lease,
             reservations: late.map(|(id, _)| *id).take(MOST).collect(),
             books: quiet.map(|(key, _)| key.clone()).take(MOST).collect(),
-            lost: Vec::new(),
+            ..ProofWanted::of(self.lease)
         }
     }
 

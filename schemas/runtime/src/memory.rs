@@ -9,31 +9,57 @@ const UNIT: usize = 1024;
 
 /// All of it. Cloning shares it.
 #[derive(Clone, Debug)]
-pub struct Memory(Arc<Semaphore>);
+pub struct Memory {
+    free: Arc<Semaphore>,
+    /// In bytes.
+    most: usize,
+}
 
 /// A part of it; dropping it gives it back.
 #[derive(Debug)]
-pub struct Reserved(OwnedSemaphorePermit);
+pub struct Reserved {
+    part: OwnedSemaphorePermit,
+    most: usize,
+}
 
-/// Others hold the memory that was asked for.
+/// Why there is no memory for something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the memory for requests is in use")]
-pub struct MemoryFull;
+pub enum MemoryFull {
+    /// Others hold it.
+    #[error("the memory for requests is in use")]
+    InUse,
+    /// Even all of it would be too little.
+    #[error("{wanted} bytes of the memory for requests are wanted, and there are {most} in all")]
+    TooLittle {
+        /// In bytes.
+        wanted: usize,
+        /// In bytes.
+        most: usize,
+    },
+}
+
+impl MemoryFull {
+    fn of(wanted: usize, most: usize) -> Self {
+        if wanted > most { Self::TooLittle { wanted, most } } else { Self::InUse }
+    }
+}
 
 impl Memory {
     /// So many bytes.
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS))))
+        let free = Arc::new(Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS)));
+        Self { most: bytes, free }
     }
 
     /// A part of no bytes, which can grow.
     pub fn none(&self) -> Reserved {
-        Reserved(self.0.clone().try_acquire_many_owned(0).expect("nothing is always free"))
+        let part = self.free.clone().try_acquire_many_owned(0).expect("nothing is always free");
+        Reserved { part, most: self.most }
     }
 
     /// The bytes that nothing holds.
     pub fn free(&self) -> usize {
-        self.0.available_permits().saturating_mul(UNIT)
+        self.free.available_permits().saturating_mul(UNIT)
     }
 
     /// A part of so many bytes.
@@ -41,7 +67,9 @@ impl Memory {
     /// # Errors
     /// When so much is not free.
     pub fn reserve(&self, bytes: usize) -> Result<Reserved, MemoryFull> {
-        self.0.clone().try_acquire_many_owned(units(bytes)).map(Reserved).map_err(|_| MemoryFull)
+        let part = self.free.clone().try_acquire_many_owned(units(bytes));
+        let part = part.map_err(|_| MemoryFull::of(bytes, self.most))?;
+        Ok(Reserved { part, most: self.most })
     }
 }
 
@@ -51,19 +79,20 @@ impl Reserved {
     /// # Errors
     /// When so much is not free; what was held before is held on.
     pub fn grow(&mut self, bytes: usize) -> Result<(), MemoryFull> {
-        let more = self.0.semaphore().clone().try_acquire_many_owned(units(bytes)).map_err(|_| MemoryFull)?;
-        self.0.merge(more);
+        let more = self.part.semaphore().clone().try_acquire_many_owned(units(bytes));
+        let more = more.map_err(|_| MemoryFull::of(self.bytes().saturating_add(bytes), self.most))?;
+        self.part.merge(more);
         Ok(())
     }
 
     /// Another part of the same memory, of no bytes.
     pub fn none(&self) -> Self {
-        Memory(self.0.semaphore().clone()).none()
+        Memory { free: self.part.semaphore().clone(), most: self.most }.none()
     }
 
     /// The bytes that it holds.
     pub fn bytes(&self) -> usize {
-        self.0.num_permits() * UNIT
+        self.part.num_permits() * UNIT
     }
 }
 
@@ -109,9 +138,11 @@ mod tests {
     fn what_does_not_fit_is_refused_until_there_is_memory_again() {
         let memory = Memory::new(10 * UNIT);
         let mut first = memory.reserve(4 * UNIT).unwrap();
-        assert_eq!(first.grow(7 * UNIT), Err(MemoryFull));
+        assert_eq!(first.grow(6 * UNIT + 1), Err(MemoryFull::TooLittle { wanted: 10 * UNIT + 1, most: 10 * UNIT }));
         let second = memory.reserve(6 * UNIT).unwrap();
-        assert!(memory.reserve(1).is_err());
+        assert_eq!(first.grow(6 * UNIT), Err(MemoryFull::InUse));
+        assert_eq!(memory.reserve(1).err(), Some(MemoryFull::InUse));
+        assert!(matches!(memory.reserve(11 * UNIT), Err(MemoryFull::TooLittle { .. })));
         drop(second);
         first.grow(UNIT + 1).unwrap();
         assert_eq!(first.bytes(), 6 * UNIT);

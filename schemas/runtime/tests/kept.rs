@@ -215,3 +215,12 @@ async fn a_stream_with_other_settings_is_refused_and_the_difference_named() {
     let error = Journal::open(&bus).await.err().unwrap().to_string();
     assert!(error.contains("ps_USAGE") && error.contains("retention is Limits, must be WorkQueue"), "{error}");
 }
+
+#[tokio::test]
+async fn a_role_ends_when_nats_comes_back_without_what_was_kept_there() {
+    let mut server = Server::start();
+    let bus = server.bus("both").await;
+    bus.books().await.unwrap();
+    server.lose_disk();
+    timeout(6 * LONG, bus.life().stopping()).await.unwrap();
+}

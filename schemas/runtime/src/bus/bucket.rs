@@ -47,6 +47,24 @@ pub enum Change<V> {
     Current,
 }
 
+/// What has become of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BucketPast {
+    /// It holds something.
+    InUse,
+    /// Somebody has emptied it: it has held something, and not even a trace of what was removed is left.
+    Emptied,
+    /// It has never held anything.
+    New {
+        /// When it was made.
+        since: UnixMicros,
+    },
+}
+
+fn micros(nanos: i128) -> UnixMicros {
+    UnixMicros(u64::try_from(nanos / 1_000).unwrap_or_default())
+}
+
 impl Bus {
     /// The bucket of virtual keys, by their ids.
     ///
@@ -179,17 +197,20 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> Bucket<V> {
     /// When JetStream does not answer.
     pub async fn removed_at(&self, key: &str) -> Result<Option<UnixMicros>, BusError> {
         let removed = self.entry(key).await?.filter(|entry| entry.operation != Operation::Put);
-        let micros = removed.map(|entry| entry.created.unix_timestamp_nanos() / 1_000);
-        Ok(micros.map(|micros| UnixMicros(u64::try_from(micros).unwrap_or_default())))
+        Ok(removed.map(|entry| micros(entry.created.unix_timestamp_nanos())))
     }
 
-    /// Whether it has held something and holds nothing, not even a trace of what was removed: somebody has emptied it.
+    /// What has become of it.
     ///
     /// # Errors
     /// When JetStream does not answer.
-    pub async fn is_emptied(&self) -> Result<bool, BusError> {
+    pub async fn past(&self) -> Result<BucketPast, BusError> {
         let info = self.store.stream.get_info().await.map_err(failed("ask for a bucket's state"))?;
-        Ok(info.state.messages == 0 && info.state.last_sequence > 0)
+        Ok(match (info.state.messages, info.state.last_sequence) {
+            (0, 0) => BucketPast::New { since: micros(info.created.unix_timestamp_nanos()) },
+            (0, _) => BucketPast::Emptied,
+            _ => BucketPast::InUse,
+        })
     }
 
     /// Sets a value where there is none: its revision. `None` when there is one.

@@ -1,6 +1,7 @@
 //! One connection to NATS, its settings, and what it is to everybody: a name on the bus and the names of the bus.
 
 use super::journal::Journal;
+use super::lost_streams::OpenedStreams;
 use super::shortcut::Shortcut;
 use super::store_health::{self, StoreHealth};
 use super::{BusError, failed};
@@ -150,6 +151,7 @@ pub struct BusParts {
     pub(super) intake: watch::Sender<Intake>,
     /// Which streams and buckets do not take what they are given.
     pub(super) stores: StoreHealth,
+    pub(super) opened: OpenedStreams,
     pub(super) shortcut: Shortcut,
     pub(super) journal: Arc<OnceCell<Journal>>,
     process: ProcessId,
@@ -219,12 +221,14 @@ impl Bus {
             connections,
             intake,
             stores,
+            opened: OpenedStreams::default(),
             shortcut,
             journal,
             process,
         }));
         bus.usage_stream().await?;
         bus.follow_time().await?;
+        bus.life.service("lost streams", bus.clone().miss_stream());
         Ok(bus)
     }
 

@@ -27,6 +27,7 @@ mod kept;
 mod kept_quota;
 mod ledger;
 mod ledger_health;
+mod lost_streams;
 mod native;
 mod numbers;
 mod provision;
@@ -44,7 +45,7 @@ mod time;
 mod work;
 
 pub use alerts::{Alarm, JobPost, Post, PostContent};
-pub use bucket::{Bucket, Change, PINS};
+pub use bucket::{Bucket, BucketPast, Change, PINS};
 pub use cached::{CacheStore, CacheUpdate, MOST_CACHED};
 pub use connect::{Bus, Intake, NatsConfig, NatsTls};
 pub use dead::{DeadLetter, DeadLetters, DeadReason, Letter};

@@ -85,6 +85,7 @@ impl Bus {
         });
         let stream = stream.await?;
         compare(&stream.cached_info().config, wanted)?;
+        self.opened.add(&wanted.name);
         Ok(stream)
     }
 
@@ -154,6 +155,7 @@ impl Bus {
             ..Config::default()
         };
         compare(have, &wanted)?;
+        self.opened.add(&have.name);
         Ok(store)
     }
 
@@ -204,7 +206,7 @@ impl Bus {
         bucket: &str,
         max_age: Duration,
     ) -> Result<object_store::ObjectStore, BusError> {
-        patiently(OPENING_SOON, || async {
+        let store = patiently(OPENING_SOON, || async {
             if let Ok(store) = self.jetstream.get_object_store(bucket).await {
                 return Ok(store);
             }
@@ -216,8 +218,10 @@ impl Bus {
                 ..object_store::Config::default()
             };
             self.jetstream.create_object_store(config).await.map_err(failed("set up an object store"))
-        })
-        .await
+        });
+        let store = store.await?;
+        self.opened.add(&format!("OBJ_{bucket}"));
+        Ok(store)
     }
 
     /// A consumer of a stream, made if need be.

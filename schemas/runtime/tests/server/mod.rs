@@ -29,10 +29,15 @@ impl Server {
         // The limits of the streams are reserved: whatever this machine's disk has free, they fit.
         let store = format!("jetstream {{ store_dir: {folder:?}, max_file_store: 1TB }}");
         std::fs::write(&file, format!("listen: \"127.0.0.1:{port}\"\n{store}\n{configuration}\n")).unwrap();
-        let mut command = Command::new(program());
-        command.arg("--config").arg(&file);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Self { child, folder, url: format!("nats://127.0.0.1:{port}") }
+        Self { child: spawn(&folder), folder, url: format!("nats://127.0.0.1:{port}") }
+    }
+
+    /// Killed, and started again with an empty disk.
+    #[allow(dead_code, reason = "not every test file that has this module needs it")]
+    pub(crate) fn lose_disk(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(self.folder.join("jetstream")).unwrap();
+        self.child = spawn(&self.folder);
     }
 
     /// JetStream itself, to prepare what the product would not make.
@@ -72,6 +77,12 @@ impl Drop for Server {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn spawn(folder: &Path) -> Child {
+    let mut command = Command::new(program());
+    command.arg("--config").arg(folder.join("nats.conf"));
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// As `deploy/setup` installed it.
