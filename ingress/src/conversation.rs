@@ -18,6 +18,7 @@ use bytes::Bytes;
 use completions::CompletionToKeep;
 use penstock_dialects::json::RawObject;
 use penstock_dialects::responses::client::{value, wrong};
+use penstock_runtime::bus::BusError;
 use penstock_runtime::heavy;
 use penstock_schemas::UnixMicros;
 use penstock_schemas::conversation::{ConversationPoint, KeptInput, KeptResponse};
@@ -166,4 +167,12 @@ pub(crate) fn no_conversation(id: &str, param: &str) -> Refusal {
 pub(crate) fn unavailable(error: &impl ToString) -> Refusal {
     warn!(error = error.to_string(), "the store of responses failed");
     Refusal::NotReady("the store of responses does not answer")
+}
+
+/// What was kept could not be read: its store does not answer, or there is no memory for it.
+pub(crate) fn unread(error: BusError) -> Refusal {
+    match error {
+        BusError::Memory(full) => full.into(),
+        error => unavailable(&error),
+    }
 }

@@ -81,7 +81,7 @@ fn words(refusal: &Refusal) -> (&'static str, Option<String>) {
         Refusal::WrongContentType(_) | Refusal::NoForm(_) => (REQUEST, "unsupported_content_type"),
         Refusal::WrongEncoding(_) => (REQUEST, "unsupported_content_encoding"),
         Refusal::UnknownModel { .. } => (REQUEST, "model_not_found"),
-        Refusal::BodyTooLarge { .. } => (REQUEST, "request_too_large"),
+        Refusal::BodyTooLarge { .. } | Refusal::TooMuchMemory { .. } => (REQUEST, "request_too_large"),
         Refusal::FileTooLong { .. } => (REQUEST, "file_too_large"),
         Refusal::FilesFull(_) => (REQUEST, "storage_limit_exceeded"),
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => (REQUEST, "request_timeout"),
@@ -151,7 +151,7 @@ fn class(refusal: &Refusal) -> &'static str {
         | Refusal::OnlyWebSocket(_)
         | Refusal::WrongMethod { .. } => "invalid_request_error",
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => "not_found_error",
-        Refusal::BodyTooLarge { .. } | Refusal::FileTooLong { .. } => "request_too_large",
+        Refusal::BodyTooLarge { .. } | Refusal::TooMuchMemory { .. } | Refusal::FileTooLong { .. } => "request_too_large",
         Refusal::FilesFull(_) => "permission_error",
         Refusal::NoKey
         | Refusal::WrongKey

@@ -1,7 +1,7 @@
 //! Answers the jobs that wait: each is a request of its own, made through the same pipeline, in the name of who asked. One
 //! that was under way when its process died is made again.
 
-use crate::conversation::unavailable;
+use crate::conversation::unread;
 use crate::dialect;
 use crate::jobs::{end, get, tell, write};
 use crate::pipeline;
@@ -207,7 +207,7 @@ async fn answer_for(ingress: &Shared, place: &QueuedJob, job: &KeptJob) -> Answe
     let sent = async {
         let input = place::input(&place.id);
         let found = ingress.conversations.get((&place.project, &input), &ingress.memory).await;
-        let found = found.map_err(|error| unavailable(&error))?.ok_or(Refusal::NotReady("its request is gone"))?;
+        let found = found.map_err(unread)?.ok_or(Refusal::NotReady("its request is gone"))?;
         let KeptValue { bytes: body, memory: _held, .. } = found;
         let endpoint = Endpoint { model: job.model.clone(), ..Endpoint::new(job.dialect, job.operation) };
         let request = line::read_job(endpoint, body, job, ingress).await?;

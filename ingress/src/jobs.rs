@@ -1,7 +1,7 @@
 //! Requests whose callers come back for the answer: kept, queued, answered by any ingress (`job_runner`), and kept until they are a
 //! month old. Knows nothing of HTTP.
 
-use crate::conversation::unavailable;
+use crate::conversation::{unavailable, unread};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::state::Shared;
@@ -142,7 +142,7 @@ pub(crate) async fn get(
         return Err(unknown());
     }
     let found = ingress.conversations.get((project, id), &ingress.memory).await;
-    let KeptValue { bytes, version, memory } = found.map_err(|error| unavailable(&error))?.ok_or_else(unknown)?;
+    let KeptValue { bytes, version, memory } = found.map_err(unread)?.ok_or_else(unknown)?;
     let job = heavy(bytes.len(), || serde_json::from_slice(&bytes)).await.map_err(|error| unavailable(&error))?;
     Ok((job, version, memory))
 }

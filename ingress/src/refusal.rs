@@ -35,6 +35,10 @@ pub(crate) enum Refusal {
     UnknownModel { name: String, hint: String },
     #[error("the body is longer than {limit} bytes, which is the limit here ([ingress] body_limit)")]
     BodyTooLarge { limit: usize },
+    #[error(
+        "this would take {wanted} bytes of memory while it is worked on, and there are {most} here ([ingress] memory): each value of a body takes 400"
+    )]
+    TooMuchMemory { wanted: usize, most: usize },
     #[error("the file is longer than {limit} bytes, which is the limit here")]
     FileTooLong { limit: u64 },
     #[error("{0}")]
@@ -176,8 +180,11 @@ impl From<ManageError> for Refusal {
 }
 
 impl From<MemoryFull> for Refusal {
-    fn from(_: MemoryFull) -> Self {
-        Self::NotReady("its memory for requests is in use ([ingress] memory)")
+    fn from(full: MemoryFull) -> Self {
+        match full {
+            MemoryFull::InUse => Self::NotReady("its memory for requests is in use ([ingress] memory)"),
+            MemoryFull::TooLittle { wanted, most } => Self::TooMuchMemory { wanted, most },
+        }
     }
 }
 

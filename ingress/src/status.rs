@@ -60,7 +60,9 @@ pub(crate) fn of(refusal: &Refusal) -> StatusCode {
         // 426 would make clients try the same again over HTTP.
         Refusal::OnlyWebSocket(_) => StatusCode::NOT_FOUND,
         Refusal::SlowHead(_) | Refusal::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
-        Refusal::BodyTooLarge { .. } | Refusal::FileTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::BodyTooLarge { .. } | Refusal::TooMuchMemory { .. } | Refusal::FileTooLong { .. } => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
         // Anthropic's, for its own limit of storage. Source: <https://platform.claude.com/docs/en/build-with-claude/files>.
         Refusal::FilesFull(_) => StatusCode::FORBIDDEN,
         Refusal::WrongContentType(_) | Refusal::NoForm(_) | Refusal::WrongEncoding(_) => {

@@ -82,7 +82,8 @@ async fn a_body_of_many_small_values_takes_the_memory_that_they_take_when_they_a
     let ask = |count| world.ask("alpha/m").header("content-type", "application/json").body(schema(count));
     assert_eq!(ask(100_000).await.text(), "hi");
     let refused = ask(4_000_000).await;
-    assert!(refused.status == 503 && refused.message().contains("[ingress] memory"), "{}", refused.raw());
+    assert!(refused.status == 413 && refused.message().contains("[ingress] memory"), "{}", refused.raw());
+    assert_eq!(refused.header("retry-after"), "", "it would never fit");
     assert_eq!(ask(100_000).await.text(), "hi");
     assert_eq!(world.upstream("alpha").calls().len(), 2);
     let held = peak(&mut world) - before;

@@ -1,6 +1,6 @@
 //! The kept responses of one project, as types, for who may use their models. Knows nothing of requests.
 
-use super::{unavailable, unknown};
+use super::{unavailable, unknown, unread};
 use crate::allow;
 use crate::refusal::Refusal;
 use crate::state::Shared;
@@ -85,11 +85,7 @@ impl Shelf {
     /// What else is kept here by its name.
     pub(super) async fn find<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(T, Version)>, Refusal> {
         let found = self.kept.get((&self.project, name), &self.ingress.memory).await;
-        let found = found.map_err(|error| match error {
-            BusError::Memory(full) => full.into(),
-            error => unavailable(&error),
-        });
-        let Some(found) = found? else { return Ok(None) };
+        let Some(found) = found.map_err(unread)? else { return Ok(None) };
         let KeptValue { bytes, version, memory } = found;
         let value = heavy(bytes.len(), || read(&bytes)).await?;
         self.hold(memory);

@@ -55,7 +55,7 @@ async fn spell_out(
     if body.len().saturating_add(length) > limit {
         return Err(Refusal::BodyTooLarge { limit });
     }
-    record.hold_more(length.saturating_mul(COPIES)).map_err(|_| MemoryFull)?;
+    record.hold_more(length.saturating_mul(COPIES)).map_err(|_| MemoryFull::InUse)?;
     let mut out = Vec::with_capacity(body.len() + length);
     let mut copied = 0;
     for (reference, file) in references.iter().zip(&files) {
