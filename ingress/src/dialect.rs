@@ -151,7 +151,9 @@ fn class(refusal: &Refusal) -> &'static str {
         | Refusal::OnlyWebSocket(_)
         | Refusal::WrongMethod { .. } => "invalid_request_error",
         Refusal::UnknownModel { .. } | Refusal::UnknownPath(_) => "not_found_error",
-        Refusal::BodyTooLarge { .. } | Refusal::TooMuchMemory { .. } | Refusal::FileTooLong { .. } => "request_too_large",
+        Refusal::BodyTooLarge { .. } | Refusal::TooMuchMemory { .. } | Refusal::FileTooLong { .. } => {
+            "request_too_large"
+        }
         Refusal::FilesFull(_) => "permission_error",
         Refusal::NoKey
         | Refusal::WrongKey

@@ -209,9 +209,8 @@ impl Bus {
         }
         let jetstream = jetstream::context::ContextBuilder::new().timeout(Duration::from_secs(5)).build(client.clone());
         let subjects = Arc::new(config.subjects.clone());
-        let intake = watch::Sender::new(Intake::Everything);
-        let (replicas, stores) = (config.replicas, StoreHealth::default());
-        let (shortcut, journal) = (Shortcut::default(), Arc::default());
+        let (replicas, intake) = (config.replicas, watch::Sender::new(Intake::Everything));
+        let (stores, opened, shortcut) = (StoreHealth::default(), OpenedStreams::default(), Shortcut::default());
         let bus = Self(Arc::new(BusParts {
             client,
             jetstream,
@@ -221,9 +220,9 @@ impl Bus {
             connections,
             intake,
             stores,
-            opened: OpenedStreams::default(),
+            opened,
             shortcut,
-            journal,
+            journal: Arc::default(),
             process,
         }));
         bus.usage_stream().await?;
