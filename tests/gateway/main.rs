@@ -98,6 +98,7 @@ mod realtime;
 mod reload;
 mod repeat;
 mod reported;
+mod reported_agents;
 mod rerank;
 mod responses;
 mod resume;

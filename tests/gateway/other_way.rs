@@ -78,3 +78,51 @@ async fn a_response_that_was_not_to_be_streamed_is_answered_whole_and_the_other_
     house.replies(Reply::whole(200, response(&output()).to_string())).once();
     assert_eq!(world.ask("house/m").stream().await.text(), "hello");
 }
+
+/// <https://github.com/decolua/9router/issues/210>, <https://github.com/vllm-project/semantic-router/issues/2446>
+#[tokio::test]
+async fn a_server_that_answers_responses_with_a_chat_is_understood_by_every_client() {
+    let (world, house) = world().await;
+    house.answers("hello").always();
+    let ask = |stream: bool| {
+        let body = json!({"model": "house/m", "input": "Hi", "stream": stream}).to_string();
+        world.ask("house/m").path("/v1/responses").body(body)
+    };
+    let whole = ask(false).await.json();
+    assert_eq!((&whole["output"][0]["content"][0]["text"], &whole["status"]), (&json!("hello"), &json!("completed")));
+    assert_eq!((&whole["model"], &whole["usage"]["input_tokens"]), (&json!("house/m"), &json!(10)));
+    let events = ask(true).await.events();
+    let kinds: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
+    assert_eq!((kinds.first(), kinds.last()), (Some(&"response.created"), Some(&"response.completed")), "{kinds:?}");
+    assert_eq!(events.last().expect("there are events")["response"]["output"][0]["content"][0]["text"], "hello");
+    for ask in [world.ask("house/m"), world.ask("house/m").stream()] {
+        assert_eq!(ask.await.text(), "hello");
+    }
+    let columns = "SELECT input_tokens, cache_read_tokens FROM attempts";
+    let rows = world.sql_until(columns, |rows| rows.len() == 4).await;
+    assert!(rows.iter().all(|row| row["input_tokens"] == 6 && row["cache_read_tokens"] == 4), "{rows:?}");
+}
+
+/// <https://github.com/decolua/9router/issues/3199>
+#[tokio::test]
+async fn a_server_that_answers_messages_with_a_chat_is_understood_by_every_client() {
+    let house = Upstream::start("house").await;
+    let base = house.url().trim_end_matches("/v1").to_owned();
+    let config = format!("[providers.house]\ndialect = \"anthropic\"\nbase_url = \"{base}\"\nkeys = [\"env:K\"]\n");
+    let world = World::setup().config(&config).env("K", "sk-the-only").start().await;
+    house.answers("hello").always();
+    let ask = || {
+        world
+            .ask("house/m")
+            .path("/v1/messages")
+            .header("anthropic-version", "2023-06-01")
+            .field("max_tokens", json!(9))
+    };
+    let message = ask().await.json();
+    assert_eq!((&message["content"][0]["text"], &message["stop_reason"]), (&json!("hello"), &json!("end_turn")));
+    let events = ask().stream().await.events();
+    let said: String = events.iter().filter_map(|event| event["delta"]["text"].as_str()).collect();
+    let ends = events.last().map(|event| event["type"].clone());
+    assert_eq!((said.as_str(), ends), ("hello", Some(json!("message_stop"))), "{events:?}");
+    assert_eq!(world.ask("house/m").stream().await.text(), "hello");
+}

@@ -11,7 +11,7 @@ use crate::provider::Provider;
 use crate::retry::{Decision, History, IsLast, Policy, RetryBudget, RetryBudgets, WAITS, decide};
 use crate::sink::FrameSink;
 use bytes::Bytes;
-use penstock_dialects::stale_thoughts;
+use penstock_dialects::mends::Mends;
 use penstock_runtime::bus::{Alarm, BusError, Desk, Incoming, Journal, PassOn, Recorded, Replies};
 use penstock_runtime::health::Health;
 use penstock_runtime::memory::{Memory, Reserved};
@@ -79,8 +79,8 @@ pub(crate) struct Call<S> {
     body: Bytes,
     /// The request for this link with its images and documents in it, once they were fetched.
     fetched: Option<Fetched>,
-    /// Whether earlier thoughts are left out, because the provider of this link does not take them back.
-    forgets: bool,
+    /// What the provider of this link has refused of the request, and gets otherwise.
+    mends: Mends,
     sink: S,
     /// What was sent in the last attempt, where that is wanted.
     sent: Option<Box<SentBody>>,
@@ -108,7 +108,7 @@ impl Call<Replies> {
             envelope,
             body,
             fetched: None,
-            forgets: false,
+            mends: Mends::default(),
             sink: replies,
             sent: None,
             ends: Vec::new(),
@@ -212,8 +212,8 @@ impl<S: FrameSink> Call<S> {
                 attempts -= 1;
                 continue;
             }
-            if !self.forgets && stale_thoughts::are_refused(&refused) {
-                (self.forgets, self.fetched) = (true, None);
+            if self.mends.learn(&refused) {
+                self.fetched = None;
                 continue;
             }
             let drawn = full_jitter(attempts, WAITS.0, WAITS.1);

@@ -11,7 +11,7 @@ use http::HeaderValue;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use meter::Meter;
 use penstock_dialects::error_details::strike_failure;
-use penstock_dialects::provider::{Form, Wanted};
+use penstock_dialects::provider::{Form, Observed, Wanted};
 use penstock_dialects::strike::{strike, strike_bytes};
 use penstock_runtime::bus::{Desk, Pending};
 use penstock_runtime::memory::Memory;
@@ -92,7 +92,7 @@ pub(crate) struct Exchange<'a> {
     /// The request, in the form that is wanted.
     pub body: &'a Bytes,
     /// What was left out of it already.
-    pub left_out: Option<&'static str>,
+    pub left_out: Vec<&'static str>,
     /// How long to wait for what.
     pub clocks: Clocks,
     /// Its id in the ledger.
@@ -225,8 +225,8 @@ impl Exchange<'_> {
     }
 
     /// What a translated answer may lack; the provider's own bytes lack nothing.
-    fn stamp(&self) -> Option<Stamp> {
-        let is_translated = self.wanted.form == Form::Agnostic;
+    fn stamp(&self, observed: &Observed) -> Option<Stamp> {
+        let is_translated = self.wanted.form == Form::Agnostic || observed.is_translated;
         let has_head = matches!(self.wanted.operation, Operation::Chat | Operation::Embeddings);
         (is_translated && has_head)
             .then(|| Stamp::new(self.envelope.request_id, &self.envelope.plan.current().target.model))
@@ -237,8 +237,8 @@ impl Exchange<'_> {
             worker: self.worker.clone(),
             target: self.envelope.plan.current().target.clone(),
             dialect: match self.wanted.form {
-                Form::Own => self.envelope.dialect,
-                Form::Agnostic => Dialect::Openai,
+                Form::Own if !report.observed.is_translated => self.envelope.dialect,
+                Form::Own | Form::Agnostic => Dialect::Openai,
             },
             attempts: self.number,
             dropped: report.dropped.clone(),

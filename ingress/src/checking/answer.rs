@@ -4,7 +4,7 @@
 use super::CHECKED_BYTES;
 use bytes::Bytes;
 use penstock_dialects::provider::{Form, Step, Wanted};
-use penstock_dialects::{format_of, surrogates};
+use penstock_dialects::{answers, format_of};
 use penstock_schemas::asked_tools::AskedTools;
 use penstock_schemas::chat::{Completion, CompletionChunk, Content};
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
@@ -28,7 +28,7 @@ impl SaidAnswer {
             said.read_stream(dialect, wanted, &answer)?;
             return Some(said);
         }
-        let whole = surrogates::read_whole(format_of(dialect), wanted, &answer).ok()?;
+        let whole = answers::read_whole(format_of(dialect), wanted, &answer).ok()?;
         let completion: Completion = serde_json::from_slice(&whole.bytes).ok()?;
         let choice = completion.choices.into_iter().next()?;
         said.tools = whole.observed.tools;
@@ -43,7 +43,7 @@ impl SaidAnswer {
 
     fn read_stream(&mut self, dialect: Dialect, wanted: Wanted, answer: &Bytes) -> Option<()> {
         let format = format_of(dialect);
-        let (mut cutter, mut reader) = (format.framing().cutter(CHECKED_BYTES), surrogates::reader(format, wanted));
+        let (mut cutter, mut reader) = (format.framing().cutter(CHECKED_BYTES), answers::reader(format, wanted));
         cutter.push(answer);
         while let Some(event) = cutter.next_event().ok()? {
             if let Step::Hold(bytes) | Step::Content(bytes) = reader.read(&event).ok()? {

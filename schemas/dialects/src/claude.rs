@@ -4,7 +4,8 @@
 //! <https://platform.claude.com/docs/en/build-with-claude/effort>,
 //! <https://platform.claude.com/docs/en/about-claude/models/migration-guide>,
 //! <https://platform.claude.com/docs/en/models/opus-5-5/whats-new-opus-5-5>,
-//! <https://platform.claude.com/docs/en/models/haiku-5-5/whats-new-haiku-5-5>.
+//! <https://platform.claude.com/docs/en/models/haiku-5-5/whats-new-haiku-5-5>,
+//! <https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages>.
 
 use crate::effort::Effort;
 
@@ -21,6 +22,8 @@ pub(crate) struct Claude {
     pub(crate) is_forced: bool,
     /// Whether it goes on with an answer that was begun for it.
     pub(crate) goes_on: bool,
+    /// Whether the system may speak between the turns of a conversation: from Opus 4.8 on, but not to Sonnet 5.
+    pub(crate) hears_system: bool,
 }
 
 /// How a model is asked to think.
@@ -64,6 +67,7 @@ const OLD: Claude = Claude {
     sampling: Sampling::Free,
     is_forced: true,
     goes_on: true,
+    hears_system: false,
 };
 
 const NEW: Claude = Claude {
@@ -72,6 +76,7 @@ const NEW: Claude = Claude {
     sampling: Sampling::Fixed,
     is_forced: true,
     goes_on: false,
+    hears_system: true,
 };
 
 /// Whether the model is Anthropic's own; others in its dialect are copies'.
@@ -104,7 +109,8 @@ impl Claude {
             ("sonnet", (5, 5..)) => Self { rest: Rest::BetweenTools, is_forced: false, ..NEW },
             // What is not out yet is taken for the strictest of its family.
             ("opus", (5, 5..)) | ("opus" | "sonnet", (6.., _)) => Self { rest: Rest::Never, is_forced: false, ..NEW },
-            ("opus" | "sonnet", (5, _) | (4, 7..)) => NEW,
+            ("sonnet", (5, _)) | ("opus" | "sonnet", (4, 7)) => Self { hears_system: false, ..NEW },
+            ("opus" | "sonnet", (5, _) | (4, 8..)) => NEW,
             ("opus" | "sonnet" | "haiku", (4, 6..)) => {
                 Self { thinking: Thinking::Either, sampling: Sampling::OneOf, goes_on: false, ..OLD }
             }
@@ -129,8 +135,9 @@ mod tests {
             ("claude-opus-4-20250514", OLD),
             ("claude-opus-4-6", either),
             ("us.anthropic.claude-sonnet-4-6-v1:0", either),
-            ("claude-opus-4-7-20260416", NEW),
-            ("claude-sonnet-5", NEW),
+            ("claude-opus-4-7-20260416", Claude { hears_system: false, ..NEW }),
+            ("claude-opus-4-8", NEW),
+            ("claude-sonnet-5", Claude { hears_system: false, ..NEW }),
             ("claude-opus-5@20260701", NEW),
             ("claude-haiku-5-5", NEW),
             ("claude-sonnet-5-5", Claude { rest: Rest::BetweenTools, ..always }),

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use penstock_schemas::asked_tools::AskedTools;
-use penstock_schemas::envelope::{Delivery, Operation, Unsupported};
+use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::model::ModelCard;
 use penstock_schemas::name::ModelId;
@@ -83,6 +83,11 @@ pub trait ProviderFormat: Debug + Send + Sync {
     /// What an answer says of itself that [`Self::read_whole`] takes for a failure: the provider may charge for it.
     fn observe_failed(&self, _body: &Bytes) -> Observed {
         Observed::default()
+    }
+
+    /// The dialect of its answers to a chat, where some servers that are asked in it answer in another.
+    fn answers(&self) -> Option<Dialect> {
+        None
     }
 
     /// How a stream is split into events.
@@ -205,6 +210,8 @@ pub struct Observed {
     pub media_type: Option<&'static str>,
     /// The tools that the caller is to use, by the names that were sent. Those that the provider used itself are none.
     pub tools: AskedTools,
+    /// Whether it came in another dialect than it was asked in: then it is in the agnostic form, whatever was wanted.
+    pub is_translated: bool,
 }
 
 /// The longest fingerprint that is kept, in bytes; a longer one is no fingerprint. OpenAI's have 13.

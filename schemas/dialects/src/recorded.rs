@@ -4,8 +4,8 @@
 //! Sources of what is right: <https://platform.openai.com/docs/api-reference>, as the types of openai-python have it, and what
 //! the modules of the other dialects name.
 
-use crate::format_of;
-use crate::provider::{Form, Step, Wanted};
+use crate::provider::{Form, Observed, Step, Wanted};
+use crate::{answers, format_of};
 use bytes::Bytes;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation};
 use penstock_schemas::failure::Failure;
@@ -60,14 +60,16 @@ impl Recorded {
         (dialect, Wanted { operation, form, delivery })
     }
 
-    /// What a client reads.
-    fn read(&self, form: Form) -> Result<Bytes, Failure> {
+    /// What a client reads, and in which form.
+    fn read(&self, form: Form) -> Result<(Bytes, Form), Failure> {
         let (dialect, wanted) = self.wanted(form);
         let format = format_of(dialect);
+        let form = |observed: &Observed| if observed.is_translated { Form::Agnostic } else { wanted.form };
         if let Some(whole) = &self.whole {
-            return Ok(format.read_whole(wanted, &Bytes::from(whole.to_string()))?.bytes);
+            let whole = answers::read_whole(format, wanted, &Bytes::from(whole.to_string()))?;
+            return Ok((whole.bytes, form(&whole.observed)));
         }
-        let mut reader = format.stream(wanted);
+        let mut reader = answers::reader(format, wanted);
         let mut parser = sse::Parser::new(1 << 20);
         for event in self.stream.iter().flatten() {
             match event {
@@ -91,13 +93,13 @@ impl Recorded {
             take(reader.read(&event)?);
         }
         take(Step::Hold(reader.finish()?));
-        Ok(out.into())
+        Ok((out.into(), form(reader.observed())))
     }
 
     /// What is wrong with what a client reads.
     fn faults(&self, form: Form) -> Vec<String> {
         let words = self.fails.as_ref().or(self.chat_fails.as_ref().filter(|_| form == Form::Agnostic));
-        let read = match (self.read(form), words) {
+        let (read, form) = match (self.read(form), words) {
             (Ok(read), None) => read,
             (Ok(_), Some(words)) => return vec![format!("it is no failure with {words}")],
             (Err(failure), Some(words)) if failure.message.contains(words) => return Vec::new(),

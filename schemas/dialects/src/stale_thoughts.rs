@@ -11,10 +11,10 @@ use penstock_schemas::failure::{Failure, FailureKind};
 use serde_json::{Map, Value};
 
 /// What such a request lacks, in the list of what was left out.
-pub const NAME: &str = "reasoning";
+pub(crate) const NAME: &str = "reasoning";
 
 /// Whether a provider refuses a request for its earlier thoughts. Only OpenAI has a code for it.
-pub fn are_refused(failure: &Failure) -> bool {
+pub(crate) fn are_refused(failure: &Failure) -> bool {
     let says = |words: &str| failure.message.contains(words);
     failure.kind == FailureKind::BadRequest
         && (failure.provider_code.as_deref() == Some("invalid_encrypted_content")
@@ -24,7 +24,7 @@ pub fn are_refused(failure: &Failure) -> bool {
 }
 
 /// The request without them; `None` when it holds none.
-pub fn without(form: Form, caller: Dialect, body: &Bytes) -> Option<Bytes> {
+pub(crate) fn without(form: Form, caller: Dialect, body: &Bytes) -> Option<Bytes> {
     let mut request = RawObject::read(body).ok()?;
     let is_changed = match (form, caller.form()) {
         (Form::Own, Dialect::Responses) => change(&mut request, "input", |items| {

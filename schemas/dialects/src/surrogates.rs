@@ -25,7 +25,7 @@ struct Half {
 ///
 /// # Errors
 /// As the format's own.
-pub fn read_whole(format: &dyn ProviderFormat, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
+pub(crate) fn read_whole(format: &dyn ProviderFormat, wanted: Wanted, body: &Bytes) -> Result<Whole, Failure> {
     let Some(mended) = mend(body) else { return format.read_whole(wanted, body) };
     let whole = format.read_whole(wanted, &mended)?;
     let bytes = if wanted.form == Form::Own && whole.bytes == mended { body.clone() } else { whole.bytes };
@@ -33,7 +33,7 @@ pub fn read_whole(format: &dyn ProviderFormat, wanted: Wanted, body: &Bytes) -> 
 }
 
 /// A reader of a stream that may hold halves.
-pub fn reader(format: &dyn ProviderFormat, wanted: Wanted) -> Box<dyn StreamReader> {
+pub(crate) fn reader(format: &dyn ProviderFormat, wanted: Wanted) -> Box<dyn StreamReader> {
     Box::new(Reader { reader: format.stream(wanted), form: wanted.form, held: None })
 }
 

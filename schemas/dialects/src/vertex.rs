@@ -106,6 +106,10 @@ impl ProviderFormat for OtherMaker {
         self.format().observe_failed(body)
     }
 
+    fn answers(&self) -> Option<Dialect> {
+        self.format().answers()
+    }
+
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
         self.format().stream(wanted)
     }

@@ -13,7 +13,6 @@ use crate::sink::FrameSink;
 use bytes::Bytes;
 use penstock_dialects::openai::provider::{may_need_responses, needs_responses};
 use penstock_dialects::provider::{Form, Quirk, Wanted};
-use penstock_dialects::stale_thoughts;
 use penstock_runtime::clock;
 use penstock_runtime::schedule::full_jitter;
 use penstock_schemas::UnixMicros;
@@ -90,9 +89,7 @@ impl<S: FrameSink> Call<S> {
             return cannot_speak(&link.target);
         };
         let Envelope { operation, delivery, dialect, .. } = self.envelope;
-        let left = self.forgets.then(|| stale_thoughts::without(form, dialect, &body)).flatten();
-        let left_out = left.is_some().then_some(stale_thoughts::NAME);
-        let body = left.unwrap_or(body);
+        let (body, left_out) = self.mends.apply(form, dialect, body);
         let wanted = Wanted { operation, form, delivery };
         let body = match self.fetch(adapter, wanted, body).await {
             Ok(body) => body,

@@ -21,6 +21,8 @@ struct RawProvider {
     also: Vec<Dialect>,
     base_url: Option<String>,
     #[serde(default)]
+    region_urls: BTreeMap<String, String>,
+    #[serde(default)]
     key_env: Vec<String>,
     most_inputs: Option<u32>,
     #[serde(default)]
@@ -170,6 +172,7 @@ pub(super) fn read(id: &str, text: &str) -> Result<ProviderEntry, String> {
         dialect: raw.dialect,
         also: raw.also,
         base_url: raw.base_url,
+        region_urls: raw.region_urls,
         most_inputs: raw.most_inputs,
         batch_api,
         key_env: raw.key_env.iter().map(|names| names.split(" + ").map(str::to_owned).collect()).collect(),
@@ -254,6 +257,7 @@ mod tests {
             base_url = "https://{region}.example.com/v1"
             key_env = ["ALPHA_KEY", "ALPHA_ID + ALPHA_SECRET"]
             setting_env = { region = ["ALPHA_REGION"] }
+            region_urls = { global = "https://example.com/v1" }
             priced_on = "2026-11-22"
             [models]
             "b/2" = { mode = "embedding", priced_on = "2026-12-01", input = "0.02" }
@@ -264,7 +268,11 @@ mod tests {
             "#,
         )
         .unwrap();
-        assert_eq!(entry.base_url.as_deref(), Some("https://{region}.example.com/v1"));
+        assert_eq!(entry.url(Some("east")), Some("https://{region}.example.com/v1"));
+        assert_eq!(
+            (entry.url(None), entry.url(Some("global"))),
+            (entry.base_url.as_deref(), Some("https://example.com/v1"))
+        );
         assert_eq!(entry.key_env, [vec!["ALPHA_KEY"], vec!["ALPHA_ID", "ALPHA_SECRET"]]);
         assert_eq!(entry.setting_env["region"], ["ALPHA_REGION"]);
         let [a, b, c] = &entry.models[..] else { panic!("three models") };

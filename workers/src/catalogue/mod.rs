@@ -26,6 +26,8 @@ pub struct ProviderEntry {
     pub also: Vec<Dialect>,
     /// What its own SDK takes as its base URL; `{name}` stands for a setting. `None`: only the operator can know it.
     pub base_url: Option<String>,
+    /// The same for regions that have an address of another form: `global`.
+    pub region_urls: BTreeMap<String, String>,
     /// The most texts that one request for embeddings may hold, where it is not the dialect's usual limit.
     pub most_inputs: Option<u32>,
     /// Its own batch API, if it has one that is spoken here.
@@ -44,6 +46,14 @@ pub struct ProviderEntry {
     pub lacks: PerModel<String>,
     /// Its models, sorted by name.
     pub models: Vec<ModelCard>,
+}
+
+impl ProviderEntry {
+    /// Its base URL for a region.
+    pub fn url(&self, region: Option<&str>) -> Option<&str> {
+        let own = region.and_then(|region| self.region_urls.get(region));
+        own.or(self.base_url.as_ref()).map(String::as_str)
+    }
 }
 
 /// A file of the catalogue is not what it should be. The tests read every file, so this says that they were not run.

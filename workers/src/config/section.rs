@@ -31,7 +31,7 @@ fn can_be_served(entry: &ProviderEntry) -> bool {
         project: from_environment(entry, "project"),
         ..FormatSettings::default()
     };
-    let url = entry.base_url.as_ref().map(|url| fill(url, &settings));
+    let url = entry.url(settings.region.as_deref()).map(|url| fill(url, &settings));
     providers::of(entry.dialect).is_some() && url.is_some_and(|url| !url.contains('{'))
 }
 
@@ -71,14 +71,15 @@ pub(super) fn read(
     let id = ProviderId::parse(name).map_err(|error| section.mistake("", &error.to_string())).ok()?;
     let entry = entry(name);
     let dialect = section.get("dialect").or(entry.as_ref().map(|entry| entry.dialect));
+    let settings = read_settings(section, entry.as_ref());
     let own_url = section.get::<String>("base_url");
-    let base_url = own_url.clone().or(entry.as_ref().and_then(|entry| entry.base_url.clone())).or(usual_url);
+    let of_row = entry.as_ref().and_then(|entry| entry.url(settings.region.as_deref()));
+    let base_url = own_url.clone().or(of_row.map(ToOwned::to_owned)).or(usual_url);
     let needs_key = entry.as_ref().is_some_and(|entry| !entry.key_env.is_empty());
     let concurrency = section.or("concurrency", CONCURRENCY);
     if concurrency == 0 {
         section.mistake("concurrency", "must be at least 1");
     }
-    let settings = read_settings(section, entry.as_ref());
     let also = section.get("also").or(entry.as_ref().map(|entry| entry.also.clone())).unwrap_or_default();
     let of_row = entry.as_ref().and_then(|entry| entry.most_inputs);
     let most_inputs = section.get("most_inputs").or(of_row);

@@ -11,8 +11,8 @@ use crate::sink::FrameSink;
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, Stream, StreamExt};
 use penstock_dialects::framing::Cutter;
-use penstock_dialects::provider::{Step as Verdict, StreamReader};
-use penstock_dialects::{surrogates, tool_map};
+use penstock_dialects::provider::{Observed, Step as Verdict, StreamReader};
+use penstock_dialects::{answers, tool_map};
 use penstock_runtime::bus::Pending;
 use penstock_runtime::memory::Reserved;
 use penstock_runtime::{HEAVY, heavy};
@@ -82,8 +82,8 @@ pub(super) async fn relay(
         exchange,
         chunks: Box::pin(response.bytes_stream()),
         cutter: exchange.adapter.framing().cutter(EVENT_BYTES),
-        reader: tool_map::reader(surrogates::reader(exchange.adapter, exchange.wanted), report.tools.clone()),
-        stamp: exchange.stamp(),
+        reader: tool_map::reader(answers::reader(exchange.adapter, exchange.wanted), report.tools.clone()),
+        stamp: exchange.stamp(&Observed::default()),
         fill: exchange.fill(),
         meter: exchange.meter().map(Box::new),
         out: BytesMut::new(),
@@ -163,6 +163,9 @@ impl Relay<'_> {
 
     fn read(&mut self, event: &sse::Event) -> Step<()> {
         let verdict = self.reader.read(event).map_err(Stop::Failed)?;
+        if self.stamp.is_none() && self.reader.observed().is_translated {
+            self.stamp = self.exchange.stamp(self.reader.observed());
+        }
         self.note_claim();
         match verdict {
             Verdict::Hold(bytes) => self.put(&bytes),
@@ -257,6 +260,7 @@ impl Relay<'_> {
             report.input_tokens = count.ok().and_then(Result::ok).flatten();
         }
         self.exchange.wait_for_ledger(start, sink).await?;
+        report.observed.is_translated = self.reader.observed().is_translated;
         Ok(Some(self.exchange.head(report)))
     }
 

@@ -30,7 +30,7 @@ impl Exchange<'_> {
         )?;
         report.tools = tools;
         report.dropped = std::mem::take(&mut spelled.dropped);
-        report.dropped.extend(self.left_out.map(ToOwned::to_owned));
+        report.dropped.extend(self.left_out.iter().map(|name| (*name).to_owned()));
         Ok(spelled)
     }
 

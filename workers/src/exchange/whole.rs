@@ -7,9 +7,9 @@ use crate::count::Sent;
 use crate::sink::FrameSink;
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
+use penstock_dialects::answers;
 use penstock_dialects::google::provider::speech;
 use penstock_dialects::provider::{Form, Whole};
-use penstock_dialects::surrogates;
 use penstock_runtime::bus::Pending;
 use penstock_runtime::{HEAVY, heavy};
 use penstock_schemas::envelope::Dialect;
@@ -62,7 +62,7 @@ impl Exchange<'_> {
     pub(crate) async fn read_whole(&self, body: &Bytes, report: &mut Report) -> Result<Bytes, Failure> {
         let body = &without_mark(body);
         let whole = heavy(body.len(), || {
-            let whole = surrogates::read_whole(self.adapter, self.wanted, body);
+            let whole = answers::read_whole(self.adapter, self.wanted, body);
             let whole = whole.inspect_err(|_| report.observed = self.adapter.observe_failed(body))?;
             Ok(self.said_as_asked(whole, report))
         });
@@ -81,7 +81,7 @@ impl Exchange<'_> {
         };
         self.note_images(&bytes, report);
         let counted = report.counted.and_then(|counted| counted.input);
-        let Some(mut stamp) = self.stamp().map(|stamp| stamp.counted(counted)) else {
+        let Some(mut stamp) = self.stamp(&report.observed).map(|stamp| stamp.counted(counted)) else {
             return self.fill().map_or_else(|| bytes.clone(), |fill| fill.whole(bytes.clone()));
         };
         let mut stamped = BytesMut::with_capacity(bytes.len() + 128);

@@ -132,7 +132,7 @@ impl Native {
             wanted: spoken.wanted,
             envelope: &line.envelope,
             body: &spoken.body,
-            left_out: None,
+            left_out: Vec::new(),
             clocks: Clocks { connect: None, first_token: never, idle: never, total: never },
             id: group.attempt_id(line.call()),
             number: line.envelope.attempts + 1,

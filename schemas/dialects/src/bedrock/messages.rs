@@ -177,9 +177,11 @@ impl Reader<'_, '_> {
         }
         self.pending.message = index;
         for (count, call) in message.tool_calls.into_iter().flatten().enumerate() {
+            let mark = self.blocks.family.cache_point(call.extra.get("cache_control"));
             let call = self.call(call, &format!("{place}.tool_calls[{count}]"))?;
             self.pending.calls.push((call.id.clone(), None));
             blocks.push(Block::ToolUse(call));
+            blocks.extend(mark.map(Block::CachePoint));
         }
         self.push(ASSISTANT, blocks);
         Ok(())

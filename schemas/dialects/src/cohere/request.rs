@@ -5,7 +5,7 @@ use crate::chat_rules;
 use crate::effort::{Effort, ReasoningWish};
 use crate::fit::{Fit, OTHERS_OWN, wrong};
 use crate::provider::{FormatRequest, RequestPath, Spelled, json_headers};
-use crate::tool_results::joined;
+use crate::tool_pairs::paired;
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::Failure;
 use serde_json::{Map, Value, json};
@@ -69,7 +69,7 @@ pub(super) fn spell(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     if let Some(format) = response_format(request.response_format.as_ref()) {
         out.insert("response_format".to_owned(), format);
     }
-    out.insert("messages".to_owned(), messages::spell(joined(request.messages), &mut fit)?);
+    out.insert("messages".to_owned(), messages::spell(paired(request.messages, |field| fit.omit(field)), &mut fit)?);
     let (path, headers) = (RequestPath::fixed("chat"), json_headers(ask.wanted.delivery));
     Ok(Spelled { path, headers, body: Value::Object(out).to_string().into(), dropped: fit.dropped() })
 }

@@ -5,7 +5,7 @@ use crate::fit::{Fit, OTHERS_OWN, wrong};
 use crate::openai::provider::parts::{fit_messages, is_silent};
 use crate::openai::provider::systems;
 use crate::provider::{FormatRequest, FormatSettings, Quirk, RequestPath, Spelled, json_headers};
-use crate::tool_results::joined;
+use crate::tool_pairs::paired;
 use crate::{chat_rules, tool_ids};
 use penstock_schemas::chat::{ChatRequest, Content, Message, Part};
 use penstock_schemas::failure::Failure;
@@ -60,7 +60,7 @@ pub(super) fn chat(ask: &FormatRequest<'_>) -> Result<Spelled, Failure> {
     chat_rules::check_tools(&request)?;
     fit_tools(&mut request, &mut fit)?;
     chat_rules::name_format(&mut request.response_format);
-    request.messages = joined(std::mem::take(&mut request.messages));
+    request.messages = paired(std::mem::take(&mut request.messages), |field| fit.omit(field));
     chat_rules::check_pairs(&request.messages)?;
     tool_ids::map(&mut request.messages, ID, |id| {
         id.len() == ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric())

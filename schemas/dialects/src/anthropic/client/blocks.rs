@@ -147,7 +147,9 @@ fn call(fields: &Fields<'_>, place: &str) -> Result<ToolCall, WrongRequest> {
     let name = Some(string(fields, "name", place)?);
     let function = FunctionCall { name, arguments: Some(arguments), ..FunctionCall::default() };
     let (id, kind) = (Some(string(fields, "id", place)?), Some("function".to_owned()));
-    Ok(ToolCall { id, kind, function: Some(function), ..ToolCall::default() })
+    let mark = fields.get("cache_control").map(|mark| read(mark, place)).transpose()?;
+    let extra = mark.map(|mark: Value| ("cache_control".to_owned(), mark)).into_iter().collect();
+    Ok(ToolCall { id, kind, function: Some(function), extra, ..ToolCall::default() })
 }
 
 fn result(fields: &Fields<'_>, place: &str) -> Result<Message, WrongRequest> {

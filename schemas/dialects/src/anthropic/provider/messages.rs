@@ -2,8 +2,8 @@
 //! the turn behind them. Source: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use>.
 //!
 //! Repairs: results in another order than their calls are put in order, turns of one side are joined, a conversation begins
-//! with the user, and an answer that was begun ends without white space. A result without a call, and a call that is left
-//! without a result, are refused: no model could tell what was meant.
+//! with the user, and an answer that was begun ends without white space. Calls at the end that are left without a result are
+//! refused: it is the caller who has them.
 
 use super::content::{Side, blocks, marked, text_block};
 use super::wire::{Block, Call, System, Turn};

@@ -11,12 +11,12 @@ mod odd;
 mod order;
 #[cfg(test)]
 mod order_tests;
-mod other_dialect;
 mod other_way;
 mod own;
 mod request;
 mod seen;
 mod stream;
+mod system_turns;
 mod thinking;
 mod tools;
 mod translating;
@@ -24,13 +24,13 @@ mod usage;
 mod whole;
 mod wire;
 
-use crate::either::EitherReader;
 use crate::errors::ErrorParts;
 use crate::provider::{
     Form, FormatRequest, FormatSettings, Observed, ProviderFormat, Search, Spelled, StreamReader, ToolRule, Wanted,
     Whole,
 };
 use bytes::Bytes;
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 
 pub use request::VERSION;
@@ -65,13 +65,14 @@ impl ProviderFormat for Anthropic {
         whole::observe(body)
     }
 
+    fn answers(&self) -> Option<Dialect> {
+        Some(Dialect::Anthropic)
+    }
+
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {
         match wanted.form {
-            Form::Own => Box::new(EitherReader::new(stream::Passing::default(), wanted, other_dialect::reader)),
-            Form::Agnostic => {
-                let own = translating::Translating::new(wanted.delivery);
-                Box::new(EitherReader::new(own, wanted, other_dialect::reader))
-            }
+            Form::Own => Box::<stream::Passing>::default(),
+            Form::Agnostic => Box::new(translating::Translating::new(wanted.delivery)),
         }
     }
 

@@ -2,14 +2,14 @@
 //! agnostic form. Source: <https://platform.claude.com/docs/en/api/messages/create>.
 
 use super::wire::{Mark, Request};
-use super::{cache_marks, messages, own, thinking, tools};
+use super::{cache_marks, messages, own, system_turns, thinking, tools};
 use crate::claude::{Claude, is_claude};
 use crate::fit::{Fit, OTHERS_OWN, is_nothing, wrong};
 use crate::json::{Edit, Fields, text};
 use crate::openai::provider::parts::lift_shown;
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers, unsupported};
-use crate::tool_ids;
-use crate::tool_results::joined;
+use crate::tool_pairs::paired;
+use crate::{message_marks, tool_ids};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use penstock_schemas::chat::ChatRequest;
@@ -105,6 +105,8 @@ fn as_it_came(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<Bytes, Failure> 
     let is_claude = is_claude(ask.model.as_str());
     let unmarked = if is_claude { None } else { cache_marks::plain(body, fit)? };
     let body = unmarked.as_deref().unwrap_or(body);
+    let folded = system_turns::folded(body, ask.model.as_str())?;
+    let body = folded.as_deref().unwrap_or(body);
     let fields = Fields::read(body)?;
     let taken = if is_claude { own::fitted(body, &fields, ask.model.as_str(), fit)? } else { None };
     let (body, fields) = match &taken {
@@ -128,7 +130,8 @@ fn agnostic(ask: &FormatRequest<'_>, fit: &mut Fit) -> Result<(Bytes, Vec<String
     let mut chat: ChatRequest = serde_json::from_slice(ask.body)
         .map_err(|error| Failure::gateway(FailureKind::BadRequest, format!("the request cannot be read: {error}")))?;
     let claude = Claude::of(ask.model.as_str());
-    chat.messages = joined(std::mem::take(&mut chat.messages));
+    chat.messages = paired(std::mem::take(&mut chat.messages), |field| fit.omit(field));
+    message_marks::lower(&mut chat.messages);
     tool_ids::unique(&mut chat.messages);
     // Source: <https://platform.claude.com/docs/en/agents-and-tools/tool-use/implement-tool-use>.
     tool_ids::map(&mut chat.messages, ID_LENGTH, |id| {
@@ -201,6 +204,8 @@ fn rest(chat: &ChatRequest, ask: &FormatRequest<'_>, request: &mut Request, fit:
                     request.rest.insert("stop_sequences".to_owned(), stops);
                 }
             }
+            // A list is OpenAI's, which names no edit.
+            "context_management" if !value.is_object() => fit.omit(name.as_str()),
             // Anthropic's own, from callers who speak its dialect.
             "cache_control" | "container" | "context_management" | "mcp_servers" | "speed" | "inference_geo" => {
                 request.rest.insert(name.clone(), value.clone());

@@ -2,7 +2,7 @@
 
 use super::answer::{ANSWER_TOOL, Block, Message, Stop, annotation, hidden_thought, read, text, thought};
 use super::usage::Counts;
-use super::{errors, odd, other_dialect};
+use super::{errors, odd};
 use crate::provider::{Form, Observed, Wanted, Whole};
 use crate::thought_order;
 use bytes::Bytes;
@@ -27,9 +27,6 @@ pub(super) fn read_whole(wanted: Wanted, body: &Bytes) -> Result<Whole, Failure>
     let message: Message<'_> = read(body)?;
     if message.kind.as_ref().is_some_and(|kind| kind == "error") {
         return Err(errors::within(&read(body)?));
-    }
-    if let Some(whole) = other_dialect::read(wanted, &message, body) {
-        return whole;
     }
     // Without content but with an end, it is an answer that says nothing.
     if message.content.is_none() && text(message.stop_reason.as_ref()).is_none() {

@@ -190,8 +190,7 @@ impl Conversation {
         let name: String = response.take("name")?.unwrap_or_default();
         let by_id = id.as_ref().and_then(|id| self.open.iter().position(|(open, _)| open == id));
         let found = by_id.or_else(|| self.open.iter().position(|(_, open)| *open == name));
-        let found = found.ok_or_else(|| response.wrong("name", "it answers no call that stands before it"))?;
-        let (id, _) = self.open.remove(found);
+        let id = found.map(|found| self.open.remove(found).0);
         let raw = response.raw("response");
         let media = response.list("parts")?;
         response.skip("scheduling");
@@ -213,7 +212,7 @@ impl Conversation {
             Content::Parts([vec![Part::text(text)], parts].concat())
         };
         let is_error = is_error.then_some(true);
-        Ok(Message { content: Some(content), tool_call_id: Some(id), is_error, ..message("tool") })
+        Ok(Message { content: Some(content), tool_call_id: id, is_error, ..message("tool") })
     }
 }
 

@@ -180,11 +180,6 @@ fn mistakes_are_named_with_their_place() {
         ),
         (
             "generateContent",
-            json!({"contents": [{"parts": [{"functionResponse": {"name": "f", "response": {}}}]}]}),
-            Some("contents[0].parts[0].functionResponse.name"),
-        ),
-        (
-            "generateContent",
             json!({"contents": [{}], "generation_config": {"max_output_tokens": "many"}}),
             Some("generationConfig.maxOutputTokens"),
         ),

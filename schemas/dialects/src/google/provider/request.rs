@@ -7,7 +7,7 @@ use super::{Service, generation, tools};
 use crate::fit::{Fit, is_nothing, wrong};
 use crate::openai::provider::parts::tell_of_others;
 use crate::provider::{FormatRequest, Spelled, json_headers};
-use crate::tool_results::joined;
+use crate::tool_pairs::paired;
 use http::{HeaderName, HeaderValue};
 use penstock_schemas::chat::ChatRequest;
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -86,7 +86,7 @@ pub(super) fn translate(ask: &FormatRequest<'_>) -> Result<(Request, Vec<String>
     let choice = request.tool_choice.take();
     let functions = tools::names(&tool_list);
     let tool_config = choice.map(|choice| tools::choice(&choice, &functions, &mut fit)).transpose()?.flatten();
-    let messages = tell_of_others(joined(std::mem::take(&mut request.messages)));
+    let messages = tell_of_others(paired(std::mem::take(&mut request.messages), |field| fit.omit(field)));
     let generation = Generation::of(model);
     let format = request.response_format.take_if(|_| !functions.is_empty() && !generation.shapes_beside_tools());
     let generation_config = generation::config(&mut request, model, &mut fit)?;

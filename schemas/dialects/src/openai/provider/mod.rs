@@ -39,7 +39,7 @@ use crate::provider::{
 };
 use agnostic::Mender;
 use bytes::Bytes;
-use penstock_schemas::envelope::Operation;
+use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::Failure;
 
 /// The longest tool-call id that OpenAI takes, in characters; it refuses longer ones by this figure.
@@ -107,6 +107,10 @@ impl ProviderFormat for Openai {
             answer.observe(&mut observed);
         }
         observed
+    }
+
+    fn answers(&self) -> Option<Dialect> {
+        Some(Dialect::Openai)
     }
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {

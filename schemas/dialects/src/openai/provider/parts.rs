@@ -84,6 +84,7 @@ fn fit_message(message: &mut Message, settings: &FormatSettings) {
     }
     for call in message.tool_calls.iter_mut().flatten() {
         call.index = None;
+        call.extra.shift_remove("cache_control");
         call.kind.get_or_insert_with(|| "function".to_owned());
         let arguments = call.function.as_mut().map(|function| function.arguments.get_or_insert_default());
         if let Some(arguments) = arguments.filter(|arguments| arguments.is_empty()) {

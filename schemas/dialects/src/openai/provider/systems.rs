@@ -20,7 +20,7 @@ pub(crate) fn lead(messages: Vec<Message>) -> Vec<Message> {
             if text.trim().is_empty() {
                 continue;
             }
-            let said = Part::text(format!("<system-reminder>\n{text}\n</system-reminder>"));
+            let said = Part::text(reminder(&text));
             match out.last_mut().filter(|last| last.role == "user") {
                 Some(last) => append(last, vec![said]),
                 None => out.push(Message {
@@ -39,6 +39,11 @@ pub(crate) fn lead(messages: Vec<Message>) -> Vec<Message> {
         is_open = false;
     }
     out
+}
+
+/// Words of the system's in a turn of the user's, marked as Claude Code marks its own.
+pub(crate) fn reminder(text: &str) -> String {
+    format!("<system-reminder>\n{text}\n</system-reminder>")
 }
 
 /// The messages with what the system says at their beginning in one: templates of some models take no second.

@@ -8,8 +8,8 @@ use crate::json::Fields;
 use crate::provider::{FormatRequest, Quirk, RequestPath, Spelled, json_headers};
 use crate::sampling;
 use crate::strict_schema::{self, STRICT};
-use crate::tool_results::joined;
-use crate::{chat_rules, tool_ids};
+use crate::tool_pairs::paired;
+use crate::{chat_rules, message_marks, tool_ids};
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, StreamOptions, Tool};
 use penstock_schemas::failure::Failure;
@@ -87,7 +87,8 @@ pub(super) fn body(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Fail
     if strict_schema::loosen(&mut request) {
         fit.omit(STRICT);
     }
-    request.messages = joined(std::mem::take(&mut request.messages));
+    request.messages = paired(std::mem::take(&mut request.messages), |field| fit.omit(field));
+    message_marks::lower(&mut request.messages);
     if is_strict(ask) {
         chat_rules::check_pairs(&request.messages)?;
         limit_stops(&mut request, &mut fit)?;

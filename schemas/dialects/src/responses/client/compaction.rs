@@ -6,6 +6,7 @@ use super::wrong;
 use crate::client::{Writer, WrongRequest, unreadable};
 use crate::json::RawObject;
 use bytes::Bytes;
+use memchr::memmem;
 use penstock_schemas::chat::{Content, Issuer, Message};
 use penstock_schemas::conversation::{hex, response_id, seconds};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -33,6 +34,39 @@ const OTHERS: [&str; 9] = [
     "max_output_tokens",
     "include",
 ];
+
+/// What versions of Codex between May and June 2026 call a compaction, and also the wish for one; histories that they wrote
+/// are still sent. OpenAI knows no such item.
+/// Sources: <https://github.com/openai/codex/issues/23018>, <https://github.com/openai/codex/pull/23785>.
+const OLDER: &str = "context_compaction";
+
+/// The kind of the item that wishes for one.
+pub(super) const TRIGGER: &str = "compaction_trigger";
+
+/// The request with such items as they are called now.
+pub(super) fn renamed(body: Bytes) -> Bytes {
+    if memmem::find(&body, format!("\"{OLDER}\"").as_bytes()).is_none() {
+        return body;
+    }
+    let renamed = || {
+        let mut fields = super::fields(&body).ok()?;
+        let items: Vec<Value> = serde_json::from_str(fields.get("input")?.get()).ok()?;
+        let last = items.len().checked_sub(1)?;
+        let items = items.into_iter().enumerate().filter_map(|(at, mut item)| {
+            if item["type"] != OLDER {
+                return Some(item);
+            }
+            if !item["encrypted_content"].is_string() {
+                return (at == last).then(|| json!({ "type": TRIGGER }));
+            }
+            item["type"] = "compaction".into();
+            Some(item)
+        });
+        fields.set("input", &items.collect::<Vec<_>>());
+        Some(Bytes::from(fields.to_vec()))
+    };
+    renamed().unwrap_or(body)
+}
 
 /// The request for the summary.
 pub(super) fn request(body: &[u8]) -> Result<Bytes, WrongRequest> {
@@ -187,6 +221,20 @@ mod tests {
         let named: Vec<&String> = asked.as_object().unwrap().keys().collect();
         assert_eq!(named, ["model", "instructions", "input", "store"]);
         assert_eq!(request(br#"{"model":"m"}"#).unwrap_err().param(), Some("input"));
+    }
+
+    #[test]
+    fn what_older_versions_of_codex_call_a_compaction_is_one() {
+        let (said, older) = (json!({ "role": "user", "content": "a" }), json!({ "type": OLDER }));
+        let sealed = |kind: &str| json!({ "type": kind, "encrypted_content": "x" });
+        let sent = |items: Value| {
+            let sent = renamed(json!({ "model": "m", "input": items }).to_string().into());
+            serde_json::from_slice::<Value>(&sent).unwrap()["input"].clone()
+        };
+        assert_eq!(sent(json!([sealed(OLDER), older, said])), json!([sealed("compaction"), said]));
+        assert_eq!(sent(json!([said, older])), json!([said, { "type": TRIGGER }]));
+        let talk = json!([{ "role": "user", "content": format!("what is \"{OLDER}\"?") }]);
+        assert_eq!(sent(talk.clone()), talk);
     }
 
     #[test]

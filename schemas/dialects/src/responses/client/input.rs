@@ -28,9 +28,10 @@ pub(super) fn messages(items: Vec<Value>, place: &str, names: &Names) -> Result<
                 let call = call(&item, &place, names)?;
                 assistant(&mut messages).tool_calls.get_or_insert_default().push(call);
             }
+            // Some agents hand over what they heard elsewhere as the output of no call.
             "function_call_output" | "custom_tool_call_output" => messages.push(Message {
                 role: "tool".to_owned(),
-                tool_call_id: Some(text(&item, "call_id", &place)?),
+                tool_call_id: item["call_id"].as_str().map(ToOwned::to_owned),
                 content: Some(output(item.get("output"), &format!("{place}.output"))?),
                 ..Message::default()
             }),

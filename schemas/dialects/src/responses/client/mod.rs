@@ -38,6 +38,7 @@ pub(crate) use writer::writer;
 /// Reads the head of a request; all of the body must be JSON.
 pub(crate) fn read(operation: Operation, purpose: Purpose, body: Bytes) -> Result<ClientRequest, WrongRequest> {
     crate::client::fields::text(&body)?;
+    let body = compaction::renamed(body);
     let body = match (purpose, operation) {
         (Purpose::Compaction, _) => compaction::request(&body)?,
         (Purpose::Answer, Operation::CountTokens) => compaction::counted(&body)?,

@@ -104,8 +104,10 @@ fn option(chat: &mut ChatRequest, name: String, value: Value, names: &Names) -> 
         "max_tool_calls" if are_callers(chat) => {}
         "truncation" if value == "disabled" => {}
         "truncation" if value == "auto" => drop(chat.extra.insert(name, value)),
+        // Where it is not known, a conversation just stays as long as it is.
+        "context_management" => drop(chat.extra.insert(name, value)),
         "service_tier" if value == "auto" => {}
-        "truncation" | "max_tool_calls" | "conversation" | "prompt" | "context_management" | "moderation" => {
+        "truncation" | "max_tool_calls" | "conversation" | "prompt" | "moderation" => {
             return Err(foreign(name));
         }
         _ => {

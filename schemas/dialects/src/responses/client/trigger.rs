@@ -2,7 +2,8 @@
 //! of a provider of another dialect a model is asked for a summary, and the response holds one item that stands for all
 //! before it. Source: <https://platform.openai.com/docs/guides/compaction>.
 
-use super::{compaction, error_event, put};
+use super::compaction::{self, TRIGGER};
+use super::{error_event, put};
 use crate::client::{Writer, WrongRequest, unreadable};
 use crate::openai::provider::other_way::events;
 use bytes::Bytes;
@@ -12,16 +13,14 @@ use penstock_schemas::frame::Summary;
 use penstock_schemas::name::RequestId;
 use serde_json::{Value, json};
 
-const KIND: &str = "compaction_trigger";
-
 /// Whether a request asks for it.
 pub(super) fn is_last(body: &[u8]) -> bool {
-    memmem::find(body, KIND.as_bytes()).is_some()
+    memmem::find(body, TRIGGER.as_bytes()).is_some()
         && serde_json::from_slice::<Value>(body).is_ok_and(|request| ends(&request["input"]))
 }
 
 fn ends(input: &Value) -> bool {
-    input.as_array().and_then(|items| items.last()).is_some_and(|last| last["type"] == KIND)
+    input.as_array().and_then(|items| items.last()).is_some_and(|last| last["type"] == TRIGGER)
 }
 
 /// The request for the summary; `None` where none is asked for.
@@ -135,11 +134,11 @@ mod tests {
     fn only_a_trigger_at_the_end_asks_for_a_summary() {
         let asked =
             |input: Value| request(json!({"model": "m", "stream": true, "input": input}).to_string().as_bytes());
-        let (said, trigger) = (json!({"role": "user", "content": "Hi"}), json!({"type": KIND}));
+        let (said, trigger) = (json!({"role": "user", "content": "Hi"}), json!({"type": TRIGGER}));
         let made: Value = serde_json::from_slice(&asked(json!([said, trigger])).unwrap().unwrap()).unwrap();
         let items = made["input"].as_array().unwrap();
         assert_eq!((items.len(), &items[0]), (2, &said));
-        for other in [json!([trigger, said]), json!([said]), json!(KIND), json!([])] {
+        for other in [json!([trigger, said]), json!([said]), json!(TRIGGER), json!([])] {
             assert!(asked(other.clone()).unwrap().is_none(), "{other}");
         }
     }

@@ -32,6 +32,7 @@ use crate::provider::{
     Whole,
 };
 use bytes::Bytes;
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 
 /// OpenAI's responses.
@@ -63,6 +64,10 @@ impl ProviderFormat for Responses {
         let mut observed = Observed::default();
         usage::observe(&serde_json::from_slice(body).unwrap_or_default(), 0, &mut observed);
         observed
+    }
+
+    fn answers(&self) -> Option<Dialect> {
+        Some(Dialect::Responses)
     }
 
     fn stream(&self, wanted: Wanted) -> Box<dyn StreamReader> {

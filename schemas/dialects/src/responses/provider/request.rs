@@ -12,7 +12,7 @@ use crate::openai::provider::{own_models, servers};
 use crate::provider::{Form, FormatRequest, RequestPath, Spelled, json_headers, unsupported};
 use crate::sampling;
 use crate::strict_schema::{self, STRICT};
-use crate::tool_results::joined;
+use crate::tool_pairs::paired;
 use bytes::Bytes;
 use penstock_schemas::chat::{ChatRequest, Reasoning};
 use penstock_schemas::envelope::Operation;
@@ -124,7 +124,8 @@ fn agnostic(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Failure> {
     })?;
     let mut spelling = Spelling::new(ask.unsupported);
     spelling.set("model", ask.model.as_str());
-    let items = input::items(lift_shown(tell_of_others(joined(std::mem::take(&mut request.messages)))), &mut spelling)?;
+    let messages = paired(std::mem::take(&mut request.messages), |field| spelling.dropped.push(field));
+    let items = input::items(lift_shown(tell_of_others(messages)), &mut spelling)?;
     spelling.set("input", items);
     if ask.wanted.delivery.is_stream() {
         spelling.set("stream", true);
