@@ -124,7 +124,9 @@ async fn a_pool_full_of_batches_answers_callers_and_refuses_further_lines_at_onc
     alpha.answers("of a caller").always();
     let held = sender.fill(&world, "alpha/m", 9).await;
     for _ in 0..5 {
-        assert_eq!(end(&mut sender.publish(&["alpha/m"]).await).await.unwrap_err().kind, FailureKind::NoPool);
+        // One that comes while the pool takes its word back is turned away by the pool itself.
+        let refused = end(&mut sender.publish(&["alpha/m"]).await).await.unwrap_err();
+        assert!(matches!(refused.kind, FailureKind::NoPool | FailureKind::Busy), "{refused:?}");
         assert_eq!(world.ask("alpha/m").await.text(), "of a caller", "the tenth slot is for callers");
     }
     let metrics = world.get("/metrics").key(world.admin_key()).await.raw();

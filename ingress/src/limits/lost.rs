@@ -56,12 +56,12 @@ impl Keeper {
         if let Some(known) = bucket.get(EMPTIED).await? {
             return Ok(known);
         }
-        let is_lost = match bucket.past().await? {
-            BucketPast::InUse => false,
-            BucketPast::Emptied => true,
-            BucketPast::New { since } => self.is_ledger_older(since).await?,
+        let at = match bucket.past().await? {
+            BucketPast::Emptied => now,
+            BucketPast::New { since } if self.is_ledger_older(since).await? => since,
+            BucketPast::New { .. } | BucketPast::InUse => UnixMicros(0),
         };
-        let emptied = Emptied { at: if is_lost { now } else { UnixMicros(0) } };
+        let emptied = Emptied { at };
         if self.taken(bucket.create(EMPTIED, &emptied).await)?.is_some() {
             return Ok(emptied);
         }
