@@ -178,7 +178,7 @@ impl<'a> Counter<'a> {
 /// The key in the bucket of books under which [`Emptied`] stands.
 pub const EMPTIED: &str = "emptied";
 
-/// When somebody emptied the bucket of books: those of counters that had begun before are lost, not new.
+/// When the bucket of books was emptied, or made in place of a lost one. A counter that began earlier has lost its book.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Emptied {

@@ -1,5 +1,5 @@
-//! What a book begins with that its bucket does not have: nothing, where its counter is new; where the book is lost, because
-//! somebody has removed it, emptied the bucket or removed that, what the ledger says. Knows nothing of how shares are taken.
+//! The first value of a book that is not in its bucket. A new counter begins with nothing. A lost book (it, its bucket or all that
+//! was in the bucket was removed) begins with what the ledger says. Knows nothing of how shares are taken.
 
 use super::keeper::Keeper;
 use super::rules::CounterSort;

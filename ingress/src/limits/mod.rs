@@ -1,6 +1,6 @@
 //! What limits requests. `rules` says which counters a request falls under, and what it needs in each; `keeper` sets that
 //! aside in memory, out of shares of the counters' books that `shares` takes and gives back; `lease` says that this ingress
-//! lives; `proof` has the ledger settle what nobody tells of, and `lost` makes books anew of it that are lost; `crowd` bounds how
+//! lives; `proof` has the ledger settle what nobody tells of, and `lost` makes lost books anew from the ledger; `crowd` bounds how
 //! many counters there are. Knows nothing of HTTP, and of models only their prices.
 //!
 //! | word | what it is |

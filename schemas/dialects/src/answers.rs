@@ -47,7 +47,7 @@ fn asked(format: &dyn ProviderFormat, wanted: Wanted) -> Option<Dialect> {
 
 /// The format of a body that is not of the dialect in which it was asked for.
 fn other_of_whole(asked: Dialect, body: &Bytes) -> Option<&'static dyn ProviderFormat> {
-    // What each dialect's own answers hold, and others' do not; most are told by that.
+    // Only answers to a chat hold `choices`, so nearly all answers need no reading here.
     let has_choices = memmem::find(body, br#""choices""#).is_some();
     if has_choices == (asked == Dialect::Openai) {
         return None;

@@ -13,9 +13,9 @@ pub(crate) const NO_RESULT: &str = "There is no result: the call was not carried
 /// What stands before a result whose call is gone.
 pub(crate) const NO_CALL: &str = "The result of a tool whose call is no longer part of this conversation:";
 
-/// The messages with one result for each call, right behind it: a result that comes late is put there, one without a call is
-/// told by the user, and a call that the conversation went on without is said to have none. The ids of results that are told
-/// go to `omit`. Calls at the end wait for their results: nothing is said of them.
+/// The messages with one result right behind each call. A result that stands later is moved there. A result without a call becomes
+/// a message of the user, and its field goes to `omit`. A call without a result gets [`NO_RESULT`], but not where it stands last: its
+/// result may still come.
 pub(crate) fn paired(messages: Vec<Message>, mut omit: impl FnMut(String)) -> Vec<Message> {
     let messages = joined(messages);
     if are_paired(&messages) {

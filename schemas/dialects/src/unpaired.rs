@@ -1,6 +1,6 @@
-//! A caller's own request whose calls and results do not belong together, after its provider has refused it for that: each call
-//! gets a result, and a result without a call is told as text. Knows nothing of who tries again. In the agnostic form that is
-//! done before.
+//! Pairs calls and results of tools in a request in the caller's own form, after its provider has refused it for that: each call
+//! gets a result, and a result without a call becomes text. Requests in the agnostic form are paired by `tool_pairs` before they are
+//! sent. Knows nothing of who tries again.
 //! Sources: <https://github.com/weave-os/router/pull/866>, <https://github.com/router-for-me/CLIProxyAPI/issues/2368>,
 //! <https://github.com/anthropics/claude-code/issues/8847>.
 

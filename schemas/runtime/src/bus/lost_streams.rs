@@ -1,6 +1,6 @@
-//! Notices that NATS no longer has a stream or a bucket that this process opened: somebody removed it, or NATS came back with an
-//! empty disk. What reads it here, and what is known of it, is of no use then. So the role ends, and makes it anew when it is
-//! started again. Knows nothing of what is in them.
+//! Ends the role when NATS no longer has a stream or bucket that this process opened: it was removed, or NATS restarted with an
+//! empty disk. Readers and caches of this process do not recover from that. When the role is started again, it creates what is
+//! missing. Knows nothing of what is in the streams.
 
 use super::Bus;
 use async_nats::jetstream::ErrorCode;
