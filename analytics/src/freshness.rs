@@ -31,6 +31,8 @@ pub(crate) struct Freshness(Arc<watch::Sender<Known>>);
 struct Known {
     /// The time of the last question.
     asked: Option<Instant>,
+    /// How often what is under way was to be inserted at once.
+    hurried: u64,
     /// Whether events are on their way into ClickHouse.
     is_carrying: bool,
     /// When the last ones arrived there.
@@ -44,9 +46,15 @@ impl Default for Freshness {
 }
 
 impl Freshness {
-    /// Notes a question: collected events are inserted now. Waits until they are, at most [`CAUGHT_UP`].
+    /// Notes a question of somebody who looks, and may ask again: see [`ATTENTION`]. Waits as [`Freshness::catch_up`] does.
     pub(crate) async fn ask(&self) {
         self.0.send_modify(|known| known.asked = Some(Instant::now()));
+        self.catch_up().await;
+    }
+
+    /// Collected events are inserted now. Waits until they are, at most [`CAUGHT_UP`].
+    pub(crate) async fn catch_up(&self) {
+        self.0.send_modify(|known| known.hurried += 1);
         let mut known = self.0.subscribe();
         // A question is answered from what is there, when ClickHouse takes long.
         let _ = timeout(CAUGHT_UP, known.wait_for(|known| !known.is_carrying)).await;
@@ -60,12 +68,12 @@ impl Freshness {
         if is_recent(known.asked, ATTENTION) || !is_recent(known.carried, QUIET) { READ } else { UNREAD }
     }
 
-    /// Waits for the next question.
-    pub(crate) async fn asked(&self) {
+    /// Waits until events are to be inserted at once.
+    pub(crate) async fn hurried(&self) {
         let mut known = self.0.subscribe();
-        let before = known.borrow_and_update().asked;
+        let before = known.borrow_and_update().hurried;
         // The sender lives as long as this does.
-        let _ = known.wait_for(|known| known.asked != before).await;
+        let _ = known.wait_for(|known| known.hurried != before).await;
     }
 
     /// They are in ClickHouse.
@@ -94,6 +102,9 @@ mod tests {
         assert_eq!(freshness.begin(), READ, "the first after a quiet time");
         freshness.carried();
         assert_eq!(freshness.begin(), UNREAD);
+        freshness.carried();
+        freshness.catch_up().await;
+        assert_eq!(freshness.begin(), UNREAD, "what this role asks itself is nobody who looks");
     }
 
     #[tokio::test(start_paused = true)]
@@ -101,7 +112,7 @@ mod tests {
         let freshness = Freshness::default();
         freshness.begin();
         let reader = async {
-            freshness.asked().await;
+            freshness.hurried().await;
             freshness.carried();
         };
         let begun = Instant::now();
@@ -111,7 +122,7 @@ mod tests {
         // Nobody carries it: the question is answered all the same.
         freshness.ask().await;
         assert_eq!(begun.elapsed(), CAUGHT_UP);
-        let mut again = pin!(freshness.asked());
+        let mut again = pin!(freshness.hurried());
         assert!(timeout(UNREAD, &mut again).await.is_err(), "an old question is not asked again");
     }
 }

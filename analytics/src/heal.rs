@@ -151,7 +151,7 @@ impl Healer {
             return Ok(());
         }
         if !is_due {
-            self.freshness.ask().await;
+            self.freshness.catch_up().await;
         }
         if !self.is_passed().await? {
             return Ok(());
@@ -271,7 +271,7 @@ impl Healer {
     }
 
     async fn prove(&self, wanted: ProofWanted) -> Proof {
-        self.freshness.ask().await;
+        self.freshness.catch_up().await;
         self.proof(wanted).await.unwrap_or_else(|error| {
             warn!(error, "the ledger cannot prove what was spent of budgets");
             Proof::NotYet

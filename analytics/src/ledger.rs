@@ -130,12 +130,12 @@ impl Ledger {
         let mut batches = vec![first?];
         let (mut count, mut bytes) = (batches[0].events.len(), batches[0].bytes());
         let until = Instant::now() + self.freshness.begin();
-        let mut asked = std::pin::pin!(self.freshness.asked());
+        let mut hurried = std::pin::pin!(self.freshness.hurried());
         let mut turns = EventTurns::default();
         while count < MOST && bytes < MOST_BYTES {
             let next = tokio::select! {
                 next = timeout_at(until, reader.next(1, Duration::ZERO)) => next,
-                () = &mut asked => break,
+                () = &mut hurried => break,
                 () = self.life.stopping() => break,
             };
             // An error here is met again by the next `first`.

@@ -8,7 +8,7 @@ use penstock_schemas::UnixMicros;
 use penstock_schemas::book::Book;
 use penstock_schemas::budget::Budget;
 use penstock_schemas::cycle::{Cycle, zone};
-use penstock_schemas::event::{Outcome, Reserved, UsageEvent};
+use penstock_schemas::event::{Outcome, StartReservation, UsageEvent};
 use penstock_schemas::forecast::{ForecastQuery, ForecastReport, ForecastRow};
 use penstock_schemas::money::Picodollars;
 use penstock_schemas::reservation::LeaseId;
@@ -25,7 +25,7 @@ fn engine_process() {
 
 fn spent(project: &str, at: UnixMicros, cost: &str, books: &[String]) -> UsageEvent {
     let mut one = start(project, "p/m", at);
-    one.reserved = Some(Reserved { id: Uuid::nil(), lease: LeaseId(Uuid::nil()), books: books.to_vec() });
+    one.reserved = Some(StartReservation { id: Uuid::nil(), lease: LeaseId(Uuid::nil()), books: books.to_vec() });
     let mut over = end(&one, Outcome::Served, tokens(1, 1), cost);
     over.charged_tokens = 1000;
     ended(over)

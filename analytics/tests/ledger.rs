@@ -3,7 +3,7 @@
 
 mod support;
 
-use penstock_schemas::event::{CacheResult, Outcome, Reserved};
+use penstock_schemas::event::{CacheResult, Outcome, StartReservation};
 use penstock_schemas::name::{BatchId, ProcessId};
 use penstock_schemas::reservation::LeaseId;
 use penstock_schemas::usage::Usage;
@@ -49,7 +49,7 @@ async fn every_field_of_an_event_is_a_column() {
     (one.number, one.link, one.stream) = (2, 1, true);
     (one.worst_tokens, one.worker) = (900, Some(ProcessId::parse("w1").unwrap()));
     let (id, lease) = (Uuid::from_u128(7), LeaseId(Uuid::from_u128(8)));
-    one.reserved = Some(Reserved { id, lease, books: vec!["a.2026-11".to_owned(), "b.x.all".to_owned()] });
+    one.reserved = Some(StartReservation { id, lease, books: vec!["a.2026-11".to_owned(), "b.x.all".to_owned()] });
     (one.batch_id, one.native_batch) = (Some(BatchId::parse("batch_1").unwrap()), true);
     let usage = Usage { input: Some(0), cache_read: Some(7), reasoning: Some(3), ..Usage::default() };
     let mut over = end(&one, Outcome::Broken, usage, "0.000000000001");

@@ -5,7 +5,7 @@ mod support;
 use penstock_analytics::{SpentByLease, SpentByReservation, Warehouse};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::cycle::{Cycle, zone};
-use penstock_schemas::event::{AttemptStarted, Outcome, Reserved};
+use penstock_schemas::event::{AttemptStarted, Outcome, StartReservation};
 use penstock_schemas::name::{KeyId, ProcessId};
 use penstock_schemas::reservation::LeaseId;
 use support::events::{DAY, HOUR, SECOND, ago, end, ended, now, start, started, tokens, usd};
@@ -31,7 +31,7 @@ fn attempt(reservation: Uuid, under: LeaseId, books: &[&str], at: UnixMicros) ->
     start.worst_tokens = 100;
     start.worker = Some(worker("w1"));
     let books = books.iter().map(|book| (*book).to_owned()).collect();
-    start.reserved = Some(Reserved { id: reservation, lease: under, books });
+    start.reserved = Some(StartReservation { id: reservation, lease: under, books });
     start
 }
 

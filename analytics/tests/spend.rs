@@ -7,7 +7,7 @@ mod support;
 
 use penstock_analytics::SpendError;
 use penstock_schemas::UnixMicros;
-use penstock_schemas::event::{Outcome, Reserved, UsageEvent};
+use penstock_schemas::event::{Outcome, StartReservation, UsageEvent};
 use penstock_schemas::name::BatchId;
 use penstock_schemas::reservation::LeaseId;
 use penstock_schemas::spend::{DIMENSIONS, SpendQuery, SpendReply, SpendReport, SpendSums};
@@ -46,7 +46,8 @@ fn traffic() -> Vec<UsageEvent> {
         let books = ["team.2026-11", "all.all", "users.0123.2026-11-22"].map(ToOwned::to_owned);
         let (from, to) = (random(3), random(4));
         let books: Vec<String> = (from..to.max(from)).map(|at| books[usize::try_from(at).unwrap()].clone()).collect();
-        one.reserved = (random(2) > 0).then(|| Reserved { id: Uuid::nil(), lease: LeaseId(Uuid::nil()), books });
+        one.reserved =
+            (random(2) > 0).then(|| StartReservation { id: Uuid::nil(), lease: LeaseId(Uuid::nil()), books });
         one.worst_case = (random(10) > 0).then(|| usd("0.013"));
         one.batch_id = (random(3) == 0).then(|| BatchId::parse(format!("batch_{}", random(2))).unwrap());
         while random(4) == 0 {

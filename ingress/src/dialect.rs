@@ -46,7 +46,7 @@ pub(crate) fn error_body(dialect: Dialect, refusal: &Refusal, id: RequestId) -> 
     };
     match dialect {
         Dialect::Anthropic => anthropic::body(&error, class(refusal)),
-        Dialect::Google => google::body(&error, status::of(refusal).as_u16(), &reason(refusal)),
+        Dialect::Google => google::body(&error, status::of(refusal, dialect).as_u16(), &reason(refusal)),
         _ => {
             let (kind, code) = words(refusal);
             let mut body = openai::body(&error, kind, code.as_deref());

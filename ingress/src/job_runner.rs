@@ -177,7 +177,8 @@ impl<'a> Working<'a> {
                     let why = Failure::gateway(FailureKind::TooLarge, "the answer is too large to be kept");
                     let body = dialect::error_body(self.job.dialect, &why.clone().into(), self.job.request_id);
                     let body = to_raw_value(&body).expect("an error has a JSON form");
-                    let response = JobResponse { status_code: status::of(&why.into()).as_u16(), body };
+                    let response =
+                        JobResponse { status_code: status::of(&why.into(), self.job.dialect).as_u16(), body };
                     end(&mut self.job, JobStatus::Failed, Some(response));
                 }
                 Ok(Ok(false)) => return work.again(Duration::ZERO).await, // it was cancelled or forgotten
@@ -230,7 +231,7 @@ async fn answer_for(ingress: &Shared, place: &QueuedJob, job: &KeptJob) -> Answe
             }
             let body = dialect::error_body(job.dialect, &refusal, job.request_id);
             let body = to_raw_value(&body).expect("an error has a JSON form");
-            Answered::Failed(JobResponse { status_code: status::of(&refusal).as_u16(), body })
+            Answered::Failed(JobResponse { status_code: status::of(&refusal, job.dialect).as_u16(), body })
         }
     }
 }

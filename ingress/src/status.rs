@@ -3,10 +3,15 @@
 use crate::refusal::{ManageError, Refusal};
 use axum::http::StatusCode;
 use penstock_dialects::client::WrongRequest;
+use penstock_schemas::envelope::Dialect;
 use penstock_schemas::failure::{Failure, FailureKind};
 
 /// What nobody sees, because the caller is gone; in the `requests` table only. nginx's number for it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// Anthropic's own, for a provider that has too much to do: its SDKs have an error for it, and Claude Code goes to another model.
+/// Source: <https://platform.claude.com/docs/en/api/errors>.
+const OVERLOADED: u16 = 529;
 
 /// An answer, whole or begun.
 pub(crate) const ANSWERED: StatusCode = StatusCode::OK;
@@ -29,12 +34,15 @@ pub(crate) const SWITCHING: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
 /// The code with which a WebSocket is closed: the status that stands for the refusal, in the range that is free for all. Source:
 /// <https://www.rfc-editor.org/rfc/rfc6455#section-7.4.2>.
 pub(crate) fn close_code(refusal: &Refusal) -> u16 {
-    4000 + of(refusal).as_u16()
+    4000 + of(refusal, Dialect::Openai).as_u16()
 }
 
-/// The status that stands for a refusal.
-pub(crate) fn of(refusal: &Refusal) -> StatusCode {
+/// The status that stands for a refusal in this dialect.
+pub(crate) fn of(refusal: &Refusal, dialect: Dialect) -> StatusCode {
     match refusal {
+        Refusal::Failed(failure) if failure.kind == FailureKind::Overloaded && dialect == Dialect::Anthropic => {
+            StatusCode::from_u16(OVERLOADED).expect("529 is a status")
+        }
         Refusal::Wrong(
             WrongRequest::InvalidJson(_)
             | WrongRequest::MissingField(_)

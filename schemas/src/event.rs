@@ -146,7 +146,7 @@ pub struct AttemptStarted {
     pub worker: Option<ProcessId>,
     /// What is set aside for the call that it belongs to, and under whose lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reserved: Option<Reserved>,
+    pub reserved: Option<StartReservation>,
     /// The batch that its request belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<BatchId>,
@@ -176,7 +176,7 @@ pub struct AttemptTrace {
 
 /// How an attempt counts in budgets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reserved {
+pub struct StartReservation {
     /// The reservation.
     pub id: Uuid,
     /// Whose share of the budgets it is taken from.

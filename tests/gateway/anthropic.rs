@@ -226,7 +226,7 @@ async fn what_is_refused_is_said_in_the_callers_words_with_the_status_its_sdk_kn
         (413, "request_too_large", "413 request_too_large"),
         (429, "rate_limit_error", "429 rate_limit_error"),
         (500, "api_error", "502 api_error"),
-        (529, "overloaded_error", "503 overloaded_error"),
+        (529, "overloaded_error", "529 overloaded_error"),
     ] {
         let body = json!({ "type": "error", "error": { "type": class, "message": "scripted" }, "request_id": "req_1" });
         claude.replies(Reply::whole(status, body.to_string())).once();

@@ -121,7 +121,7 @@ class LiteLlm(Peer):
             command = [self.venv / "bin/pip", "install", "--quiet", f"litellm[proxy]=={LITELLM}"]
             subprocess.run(command, check=True, stdout=sys.stderr)
         (self.folder / "litellm.yaml").write_text(
-            f"model_list: [{{model_name: mock-model, litellm_params: {{model: openai/mock-model, api_key: sk-1,"
+            f"model_list: [{{model_name: '*', litellm_params: {{model: 'openai/*', api_key: sk-1,"
             f" api_base: '{self.upstream}/v1'}}}}]\ngeneral_settings: {{master_key: {self.key}}}\n"
             "litellm_settings: {telemetry: false}\n")
 

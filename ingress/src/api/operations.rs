@@ -69,7 +69,7 @@ pub(crate) async fn health(State(ingress): State<Shared>) -> impl IntoResponse {
 pub(crate) async fn ready(State(ingress): State<Shared>) -> impl IntoResponse {
     match not_ready(&ingress) {
         None => (status::ANSWERED, "ready\n".to_owned()),
-        Some(reason) => (status::of(&Refusal::NotReady(reason)), format!("{reason}\n")),
+        Some(reason) => (status::of(&Refusal::NotReady(reason), Dialect::Openai), format!("{reason}\n")),
     }
 }
 

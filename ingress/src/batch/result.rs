@@ -52,7 +52,7 @@ pub(super) fn served(id: RequestId, custom_id: &str, body: &[u8]) -> Bytes {
 /// A line that was refused for good.
 pub(super) fn refused((id, custom_id): (RequestId, &str), dialect: Dialect, refusal: &Refusal) -> Bytes {
     let body = dialect::error_body(dialect, refusal, id).to_string();
-    answered(id, custom_id, status::of(refusal).as_u16(), body.as_bytes())
+    answered(id, custom_id, status::of(refusal, dialect).as_u16(), body.as_bytes())
 }
 
 /// A line that was not sent.

@@ -186,7 +186,7 @@ fn slow_head(ingress: &Shared) -> Vec<u8> {
     let refusal = Refusal::SlowHead(ingress.config.head_timeout);
     let id = clock::request_id();
     let body = error_body(Dialect::Openai, &refusal, id).to_string();
-    let status = status::of(&refusal);
+    let status = status::of(&refusal, Dialect::Openai);
     let length = body.len();
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\

@@ -24,7 +24,8 @@ pub(crate) fn refuse(dialect: Dialect, refusal: &Refusal, id: RequestId) -> Resp
         // The official SDKs of OpenAI and Anthropic ask a 429 again by themselves, unless this tells them not to.
         set(&mut headers, "x-should-retry", "false");
     }
-    finish(status::of(refusal), headers, Body::from(dialect::error_body(dialect, refusal, id).to_string()), id)
+    let body = dialect::error_body(dialect, refusal, id).to_string();
+    finish(status::of(refusal, dialect), headers, Body::from(body), id)
 }
 
 /// A stream of events that comes from nowhere else.

@@ -216,6 +216,12 @@ pub enum Issuer {
 }
 
 impl Issuer {
+    /// Whose pieces a model of this name reads, where the name tells it, whoever serves the model.
+    pub fn of_model(name: &str) -> Option<Self> {
+        let known = [("claude", Self::Anthropic), ("gemini", Self::Google)];
+        known.into_iter().find(|(word, _)| name.contains(word)).map(|(_, issuer)| issuer)
+    }
+
     /// The word for it in an opaque text, see [`Issuer::seal`].
     fn word(self) -> &'static str {
         match self {

@@ -10,7 +10,7 @@ use penstock_runtime::clock;
 use penstock_schemas::alert::Alert;
 use penstock_schemas::bound;
 use penstock_schemas::envelope::{Dialect, Envelope};
-use penstock_schemas::event::{AttemptEnded, AttemptStarted, AttemptTrace, Outcome, Reserved, UsageEvent};
+use penstock_schemas::event::{AttemptEnded, AttemptStarted, AttemptTrace, Outcome, StartReservation, UsageEvent};
 use penstock_schemas::extent::Extent;
 use penstock_schemas::failure::FailureKind;
 use penstock_schemas::money::Picodollars;
@@ -41,7 +41,7 @@ impl CallContext {
             price_id: card.and_then(|card| card.price.as_ref()).map(|price| price.price_id.clone()),
             worst_tokens: worst.tokens,
             worker: Some(self.worker.clone()),
-            reserved: envelope.reservation.as_ref().map(|reservation| Reserved {
+            reserved: envelope.reservation.as_ref().map(|reservation| StartReservation {
                 id: reservation.id,
                 lease: reservation.lease,
                 books: reservation.proven(&link.target),

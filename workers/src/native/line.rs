@@ -14,7 +14,7 @@ use penstock_dialects::provider::{RequestPath, Wanted};
 use penstock_runtime::bus::Recorded;
 use penstock_runtime::clock;
 use penstock_schemas::envelope::{Delivery, Envelope};
-use penstock_schemas::event::{AttemptStarted, Reserved};
+use penstock_schemas::event::{AttemptStarted, StartReservation};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::{Failed, Frame, Payload};
 use penstock_schemas::money::Picodollars;
@@ -166,7 +166,7 @@ impl Native {
             price_id: card.and_then(|card| card.price.as_ref()).map(|price| price.price_id.clone()),
             worst_tokens: worst.tokens,
             worker: None,
-            reserved: envelope.reservation.as_ref().map(|reservation| Reserved {
+            reserved: envelope.reservation.as_ref().map(|reservation| StartReservation {
                 id: reservation.id,
                 lease: reservation.lease,
                 books: reservation.proven(&link.target),

@@ -66,7 +66,7 @@ impl Record {
                 Refusal::Failed(failure) => Some(failure.kind),
                 _ => None,
             };
-            event.status = status::of(refusal).as_u16();
+            event.status = status::of(refusal, event.dialect).as_u16();
         });
     }
 

@@ -3,7 +3,7 @@
 use crate::fit::Fit;
 use crate::provider::{FormatSettings, Quirk};
 use crate::tool_results::tell_failure;
-use penstock_schemas::chat::{Content, Message, Part};
+use penstock_schemas::chat::{Content, Issuer, Message, Part};
 use penstock_schemas::failure::Failure;
 use serde_json::Value;
 
@@ -60,6 +60,19 @@ pub(crate) fn is_silent(message: &Message) -> bool {
         }
     });
     is_blank && message.tool_calls.is_none() && matches!(message.role.as_str(), "assistant" | "system")
+}
+
+/// Without what another maker's models sealed, where the name of the model tells whose it is: it would be refused.
+/// Source: <https://github.com/tailcallhq/forgecode/issues/2305>.
+pub(super) fn forget_others(messages: &mut [Message], model: &str) {
+    let Some(reader) = Issuer::of_model(model) else { return };
+    for message in messages {
+        let Some(details) = &mut message.reasoning_details else { continue };
+        details.retain(|detail| detail.format.is_none_or(|issuer| issuer == reader));
+        if details.is_empty() {
+            message.reasoning_details = None;
+        }
+    }
 }
 
 fn fit_message(message: &mut Message, settings: &FormatSettings) {
@@ -256,6 +269,23 @@ mod tests {
         let texts: Vec<&str> = parts.iter().filter_map(|part| part.text.as_deref()).collect();
         assert_eq!(texts, ["(used web_search with {\"query\":\"q\"})", "A https://a.example", "found"]);
         assert!(parts.iter().all(|part| part.kind == "text"));
+    }
+
+    #[test]
+    fn a_model_is_never_told_what_another_makers_sealed() {
+        let sealed = |format: Value| json!({"type": "reasoning.encrypted", "data": "x", "format": format});
+        let [claude, gemini] = ["anthropic-claude-v1", "google-gemini-v1"].map(|format| sealed(format.into()));
+        let unsaid = json!({"type": "reasoning.text", "text": "hm"});
+        for (model, given, told) in [
+            ("google/gemini-3-flash", json!([claude, gemini, unsaid]), json!([gemini, unsaid])),
+            ("anthropic/claude-sonnet-4.5", json!([claude, gemini]), json!([claude])),
+            ("google/gemini-3-flash", json!([claude, sealed("xai-responses-v1".into())]), Value::Null),
+            ("somebody/model", json!([claude, gemini]), json!([claude, gemini])),
+        ] {
+            let mut said = messages(&json!([{"role": "assistant", "reasoning_details": given}]));
+            forget_others(&mut said, model);
+            assert_eq!(json!(said)[0]["reasoning_details"], told, "{model}");
+        }
     }
 
     #[test]

@@ -108,6 +108,7 @@ pub(super) fn body(ask: &FormatRequest<'_>) -> Result<(Bytes, Vec<String>), Fail
         // OpenAI's own models alone, which that tells, are known to take the system's words anywhere.
         messages = systems::as_one(systems::lead(messages));
     }
+    parts::forget_others(&mut messages, ask.model.as_str());
     request.messages = parts::fit_messages(messages, ask.settings, &mut fit)?;
     let body = serde_json::to_string(&request).map_err(|error| wrong("messages", &error.to_string()))?;
     let mut dropped = fit.dropped();
