@@ -52,6 +52,8 @@ pub struct IngressConfig {
     pub idle_timeout: Duration,
     /// How long a client may read nothing of an answer that waits for it.
     pub write_timeout: Duration,
+    /// After which silence a stream of events gets a sign of life; zero: never.
+    pub keep_alive: Duration,
     /// Longest wait for a request's body.
     pub body_timeout: Duration,
     /// Longest time for a request as a whole; `x-penstock-timeout-ms` can only shorten it.
@@ -146,11 +148,10 @@ impl IngressConfig {
         let listen = read_listen(&mut section);
         let mut seconds = |key, default| section.duration(key).unwrap_or(Duration::from_secs(default));
         let head_timeout = seconds("head_timeout", 10);
-        let idle_timeout = seconds("idle_timeout", 75);
-        let write_timeout = seconds("write_timeout", 60);
+        let (idle_timeout, write_timeout) = (seconds("idle_timeout", 75), seconds("write_timeout", 60));
+        let keep_alive = seconds("keep_alive", 20);
         let body_timeout = seconds("body_timeout", 60);
-        let total_timeout = seconds("total_timeout", 600);
-        let drain = seconds("drain", 30);
+        let (total_timeout, drain) = (seconds("total_timeout", 600), seconds("drain", 30));
         let body_limit = section.size("body_limit").unwrap_or(32 << 20);
         let queue_timeout = section.duration("queue_timeout").unwrap_or(Duration::from_secs(10));
         let wake_timeout = section.duration("wake_timeout").unwrap_or_default();
@@ -173,6 +174,7 @@ impl IngressConfig {
             head_timeout,
             idle_timeout,
             write_timeout,
+            keep_alive,
             body_timeout,
             total_timeout,
             drain,

@@ -15,6 +15,7 @@ use crate::stage::dispatch::{Answer, Begun, SpeltCall};
 use crate::stage::guard::RequestGuard;
 use crate::stage::record::Record;
 use crate::stage::repeat::Earlier;
+use crate::stage::signs_of_life::SignsOfLife;
 use crate::stage::{admit, cache, dispatch, receive, refer, repeat, reserve, route, shadow};
 use crate::state::Shared;
 use axum::response::Response;
@@ -48,13 +49,26 @@ async fn run(
     request: axum::extract::Request,
 ) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
+    let is_others = endpoint.translate.is_some();
     let head = receive::read_head(parts, endpoint, id, &ingress.config)?; //          receive: the head
     ingress.soon_ready(head.deadline).await;
     let caller = head.credentials.find_key(ingress).await?; //                        authenticate
     let request = receive::read_rest(head, body, caller, ingress).await?; //          receive: the rest
-    let mut guard = RequestGuard::begin(&request, ingress); //                        record, from here to the last byte
-    let answered = Box::pin(respond(ingress, request, &mut guard)).await;
-    Ok(guard.finish(answered, ingress).await)
+    let guard = RequestGuard::begin(&request, ingress); //                            record, from here to the last byte
+    // What is read here to be put into another form is no client's stream.
+    let signs = SignsOfLife::of(&request, ingress).filter(|_| !is_others);
+    let answering = answer(ingress.clone(), request, guard).boxed();
+    Ok(match signs {
+        Some(signs) => signs.among(answering).await,
+        None => answering.await.0,
+    })
+}
+
+/// The response, and why it is a refusal, if it is one.
+async fn answer(ingress: Shared, request: Request, mut guard: RequestGuard) -> (Response, Option<Refusal>) {
+    let answered = respond(&ingress, request, &mut guard).await;
+    let refusal = answered.as_ref().err().cloned();
+    (guard.finish(answered, &ingress).await, refusal)
 }
 
 /// The response to a request that is no other's repetition, or the answer that the first one got.

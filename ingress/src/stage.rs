@@ -29,4 +29,5 @@ pub(crate) mod answer;
 pub(crate) mod guard;
 mod limit_headers;
 pub(crate) mod record;
+pub(crate) mod signs_of_life;
 mod stage_clock;

@@ -128,7 +128,7 @@ fn foreign(place: String) -> WrongRequest {
 
 /// The last event of a stream that broke: with the fields that the reference names, and with the `error` that the official
 /// SDKs raise as an exception. One of them reads no error without a code: <https://github.com/Kilo-Org/cloud/pull/4744>.
-pub(crate) fn error_event(failure: &Failure, id: RequestId, sequence_number: u64) -> Bytes {
+pub fn error_event(failure: &Failure, id: RequestId, sequence_number: u64) -> Bytes {
     let failure = own_words::failure(Dialect::Responses, failure).unwrap_or_else(|| failure.clone());
     let mut body = error::of_failure(&failure, id);
     let mut error = body["error"].take();
