@@ -13,7 +13,7 @@ use penstock_schemas::chat::{ChatRequest, SEAL};
 use penstock_schemas::envelope::{Dialect, Operation};
 use penstock_schemas::failure::Failure;
 use penstock_schemas::name::{self, BadName, RequestId};
-use provider::{Form, FormatRequest, ProviderFormat, Spelled};
+use provider::{Form, FormatRequest, ProviderFormat, Quirk, Spelled};
 use tool_map::ToolMap;
 
 pub mod account;
@@ -93,7 +93,12 @@ pub fn spell(format: &dyn ProviderFormat, ask: &FormatRequest<'_>) -> Result<(Sp
         let mixes = ask.wanted.operation == Operation::Chat && format.takes_chats();
         let settled = mixes.then(|| settle::settle_calls(ask.body)).flatten();
         let body = settled.as_ref().unwrap_or(ask.body);
-        return Ok((format.spell(&FormatRequest { body, ..*ask })?, None));
+        // OpenAI itself knows its older words for tools; copies pass over them.
+        let knows_functions = !mixes || ask.settings.has(Quirk::CustomTools);
+        let functions = (!knows_functions).then(|| settle::settle_functions(body)).flatten();
+        let body = functions.as_ref().map_or(body, |settled| &settled.body);
+        let tools = functions.as_ref().filter(|settled| settled.is_old).map(|_| ToolMap::of_functions());
+        return Ok((format.spell(&FormatRequest { body, ..*ask })?, tools));
     }
     let settled = settle::settle(ask.body);
     let body = settled.as_ref().map_or(ask.body, |settled| &settled.body);

@@ -67,6 +67,20 @@ pub(super) fn settle_calls(body: &Bytes) -> Option<Bytes> {
     blocks::settle(&mut request).then(|| Value::Object(request).to_string().into())
 }
 
+/// A chat that goes to a server of its own dialect with the older words for tools in today's; `None` when it has none of them.
+pub(super) fn settle_functions(body: &Bytes) -> Option<SettledBody> {
+    if !functions::is_told(body) {
+        return None;
+    }
+    let mut request: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let (is_settled, is_old) = functions::settle(&mut request);
+    if is_old {
+        // Not every server takes it, and of several calls the first is told anyway.
+        request.shift_remove("parallel_tool_calls");
+    }
+    is_settled.then(|| SettledBody { body: Value::Object(request).to_string().into(), is_old })
+}
+
 fn has(body: &[u8], word: &str) -> bool {
     memmem::find(body, word.as_bytes()).is_some()
 }

@@ -36,6 +36,13 @@ impl ToolMap {
         serde_json::to_vec(&value).map_or_else(|_| answer.clone(), Bytes::from)
     }
 
+    /// With answers that call by `function_call`, and nothing else.
+    pub(crate) fn of_functions() -> Self {
+        let mut map = Self::default();
+        map.answer_with_functions();
+        map
+    }
+
     /// Has answers call by `function_call`, one function each.
     pub(crate) fn answer_with_functions(&mut self) {
         (self.is_old, self.is_serial) = (true, true);
