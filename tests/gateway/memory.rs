@@ -91,6 +91,32 @@ async fn a_body_of_many_small_values_takes_the_memory_that_they_take_when_they_a
 }
 
 #[tokio::test]
+async fn an_answer_of_many_small_values_takes_the_memory_that_they_take_when_they_are_read() {
+    let mut world = World::setup().env("PENSTOCK_WORKERS_MEMORY", "64MB").start().await;
+    let with_values =
+        |answer: String, count| answer.replacen("\"usage\":{", &format!("\"usage\":{{\"x\":{},", zeros(count)), 1);
+    let whole = |count| with_values(words::whole("hi"), count);
+    let event = |count| with_values(words::usage(), count);
+    let before = peak(&mut world);
+    for path in ["/v1/chat/completions", "/v1/messages"] {
+        let ask = || world.ask("alpha/m").path(path).field("max_tokens", json!(9));
+        let calls = world.upstream("alpha").calls().len();
+        world.upstream("alpha").replies(Reply::whole(200, whole(100_000))).once();
+        assert_eq!(ask().await.status, 200);
+        world.upstream("alpha").replies(Reply::whole(200, whole(4_000_000))).once();
+        let refused = ask().await;
+        assert!(refused.status == 500 && refused.message().contains("[workers] memory"), "{}", refused.raw());
+        let parts: Vec<Part> = vec![words::content("hi").into(), event(4_000_000).into()];
+        world.upstream("alpha").replies(Reply::stream(parts)).once();
+        let broken = ask().stream().await;
+        assert!(broken.raw().contains("[workers] memory"), "{}", broken.raw());
+        assert_eq!(world.upstream("alpha").calls().len(), calls + 3, "what was paid is not asked for again");
+    }
+    let held = peak(&mut world) - before;
+    assert!(held < 150 * MB, "{} MB", held / MB);
+}
+
+#[tokio::test]
 async fn what_is_kept_is_read_again_only_where_there_is_memory_for_it() {
     let world = World::setup().env("PENSTOCK_INGRESS_MEMORY", "20MB").start().await;
     world.upstream("alpha").answers("hi").once();

@@ -14,8 +14,8 @@ use penstock_dialects::error_details::strike_failure;
 use penstock_dialects::provider::{Form, Observed, Wanted};
 use penstock_dialects::strike::{strike, strike_bytes};
 use penstock_runtime::bus::{Desk, Pending};
-use penstock_runtime::memory::Memory;
-use penstock_runtime::{Life, Secret, clock, heavy};
+use penstock_runtime::memory::{Memory, Reserved, values};
+use penstock_runtime::{HEAVY, Life, Secret, clock, heavy};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Dialect, Envelope, Operation};
 use penstock_schemas::failure::{Failure, FailureKind};
@@ -210,6 +210,16 @@ impl Exchange<'_> {
         let (provider, key) = (&self.provider.id, key.map(Secret::reveal));
         let refusal = ErrorResponse { provider, key, status, headers: &headers, body: &body, now: clock::now() };
         Ok(self.adapter.refuse(&refusal))
+    }
+
+    /// What the values of an answer, or of an event of one, take while they are read: two bytes can be a value. Vectors pass
+    /// unread, and the values of what is short fit into what every call has.
+    async fn hold_values(&self, json: &[u8]) -> Result<Reserved, Failure> {
+        if json.len() < HEAVY || self.wanted.operation == Operation::Embeddings {
+            return Ok(self.memory.none());
+        }
+        let values = heavy(json.len(), || values(json)).await;
+        self.memory.reserve(values).map_err(|_| Failure::gateway(FailureKind::Internal, MEMORY_FULL))
     }
 
     /// Watches what a stream comes to, where a budget is to hold.

@@ -154,6 +154,9 @@ impl Begun {
 /// The caller's bytes of an answer that is complete.
 async fn finished(ended: &Ended, bytes: Bytes, record: &mut Record, rewriter: &mut Rewriter) -> Result<Bytes, Failure> {
     let is_stream = record.delivery().is_stream();
+    let read: &[u8] = if rewriter.reads_all() { &bytes } else { &[] };
+    let values = heavy(read.len(), || record.hold_values(read)).await;
+    let _values = values.inspect_err(|failure| record.broken(failure))?;
     let bytes = heavy(bytes.len(), || match is_stream {
         true => rewriter.end(bytes, &ended.summary),
         false => rewriter.whole(bytes, &ended.summary),

@@ -19,7 +19,7 @@ use crate::status;
 use axum::http::HeaderMap;
 use captured::capture;
 use penstock_runtime::bus::Journal;
-use penstock_runtime::memory::Reserved;
+use penstock_runtime::memory::{MemoryFull, Reserved, values};
 use penstock_runtime::{Life, clock};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::body::SentBody;
@@ -206,8 +206,17 @@ impl Record {
     /// # Errors
     /// When there is no memory for them.
     pub(crate) fn hold_more(&mut self, bytes: usize) -> Result<(), Failure> {
-        let full = |_| Failure::gateway(FailureKind::Internal, "the memory for answers is in use ([ingress] memory)");
         self.answer.grow(bytes).map_err(full)
+    }
+
+    /// What the values of its answer take while they are read.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub(crate) fn hold_values(&self, json: &[u8]) -> Result<Reserved, Failure> {
+        let mut held = self.answer.none();
+        held.grow(values(json)).map_err(full)?;
+        Ok(held)
     }
 
     /// Ends the record; what the request and its answer hold of the memory, for as long as the answer is not written.
@@ -338,4 +347,8 @@ impl Drop for Record {
             }
         });
     }
+}
+
+fn full(_: MemoryFull) -> Failure {
+    Failure::gateway(FailureKind::Internal, "the memory for answers is in use ([ingress] memory)")
 }

@@ -158,6 +158,7 @@ impl Relay<'_> {
             // To read it may take longer than the silence after which a worker that nobody knows is given up.
             sink.accept().await;
         }
+        let _values = self.exchange.hold_values(&event.raw).await?;
         heavy(event.raw.len(), || self.read(event)).await
     }
 

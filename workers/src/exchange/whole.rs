@@ -61,6 +61,7 @@ impl Exchange<'_> {
     /// When it holds an error or no answer, or cannot be understood.
     pub(crate) async fn read_whole(&self, body: &Bytes, report: &mut Report) -> Result<Bytes, Failure> {
         let body = &without_mark(body);
+        let _values = self.hold_values(body).await?;
         let whole = heavy(body.len(), || {
             let whole = answers::read_whole(self.adapter, self.wanted, body);
             let whole = whole.inspect_err(|_| report.observed = self.adapter.observe_failed(body))?;

@@ -24,6 +24,8 @@ pub struct Rewriter {
     copy: Option<Vec<Bytes>>,
     /// How vectors are to be written, where the answer holds some.
     vectors: Option<Encoding>,
+    /// Whether the answer holds vectors, which pass unread.
+    has_vectors: bool,
     /// How many documents were asked for, where the answer has them by rank.
     rankings: Option<Rankings>,
     /// The bytes of a stream so far.
@@ -38,7 +40,8 @@ impl Rewriter {
         let asks_for = |operation| asked.dialect == Dialect::Openai && asked.operation == operation;
         let vectors = asks_for(Operation::Embeddings).then(|| Encoding::of(&asked.body));
         let rankings = asks_for(Operation::Rerank).then(|| Rankings::of(&asked.body));
-        Self { writer, name, events: sse::Parser::new(EVENT_BYTES), numbers, copy, vectors, rankings, taken: 0 }
+        let (events, has_vectors) = (sse::Parser::new(EVENT_BYTES), asked.operation == Operation::Embeddings);
+        Self { writer, name, events, numbers, copy, vectors, has_vectors, rankings, taken: 0 }
     }
 
     /// Notes in which form the answer comes: the caller's own needs no writer.
@@ -46,6 +49,11 @@ impl Rewriter {
         if form == caller {
             self.writer = self.writer.take().and_then(Writer::native);
         }
+    }
+
+    /// Whether every value of the answer is read on its way.
+    pub fn reads_all(&self) -> bool {
+        self.writer.is_some() && !self.has_vectors
     }
 
     /// Takes what the request was counted to be.
