@@ -17,7 +17,7 @@ use crate::judging;
 use crate::keys::Keys;
 use crate::later_jobs::LaterJobs;
 use crate::limits::Keeper;
-use crate::manage::{Actor, Applying, ManageError, Objects};
+use crate::manage::{Actor, Applied, Applying, ManageError, Objects};
 use crate::metrics::IngressMetrics;
 use crate::models::Models;
 use crate::queue::Queues;
@@ -96,7 +96,7 @@ async fn declare(objects: &Objects, config: &IngressConfig) -> Result<(), Ingres
     for warning in applied.warnings {
         warn!(warning, "the configuration");
     }
-    Ok(())
+    applied.unfinished.map_or(Ok(()), |why| Err(IngressError::Declared(why)))
 }
 
 /// Where it listens.
@@ -280,6 +280,9 @@ impl Ingress {
         }
         let actor = Actor::admin("configuration", Way::Apply);
         match Box::pin(self.shared.objects.apply(&actor, declared, Applying::default())).await {
+            Ok(Applied { unfinished: Some(error), .. }) => {
+                error!(%error, "not all that the configuration declares could be applied");
+            }
             Ok(applied) => {
                 info!(changes = applied.steps.len(), "what the configuration declares was applied");
                 for warning in applied.warnings {

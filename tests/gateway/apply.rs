@@ -130,6 +130,31 @@ secret = "psk_written_here_itself"
 }
 
 #[tokio::test]
+async fn the_secrets_of_the_keys_that_were_made_are_shown_though_a_later_one_fails() {
+    let world = World::start().await;
+    declare(&world, "[[keys]]\nid = \"first\"\nproject = \"search\"\n");
+    assert_eq!(world.run_reading(FILE, &["apply"]).await.code, 0);
+    let held = world.stream_bytes("KV_ps_KEYS").await;
+    declare(
+        &world,
+        "[[keys]]\nid = \"second\"\nproject = \"search\"\n[[keys]]\nid = \"third\"\nproject = \"search\"\n",
+    );
+    // Room for one more key, which takes some 400 bytes.
+    world.limit_stream("KV_ps_KEYS", held + 600).await;
+    let applied = world.run_reading(FILE, &["apply"]).await;
+    assert_ne!(applied.code, 0, "{}", applied.out);
+    let line = applied.out.lines().find_map(|line| line.strip_prefix("key second (shown only now): "));
+    let secret = line.unwrap_or_else(|| panic!("{} {}", applied.out, applied.err));
+    assert!(!applied.out.contains("key third"), "{}", applied.out);
+    until("the key to be known", async || (world.ask("fast").key(secret).await.status == 200).then_some(())).await;
+    world.limit_stream("KV_ps_KEYS", 1 << 30).await;
+    let rest = world.run_reading(FILE, &["apply"]).await;
+    assert!(rest.code == 0 && rest.out.contains("key third (shown only now): "), "{} {}", rest.out, rest.err);
+    let rows = world.sql_until("SELECT name FROM audit WHERE kind = 'key'", |rows| rows.len() >= 3).await;
+    assert_eq!(rows.len(), 3, "each is recorded: {rows:?}");
+}
+
+#[tokio::test]
 async fn what_a_file_declares_is_there_when_the_gateway_is_ready() {
     let mut world = World::setup().config(DECLARED).env("WEB_KEY", "psk_of_the_environment_1").start().await;
     assert_eq!(names(&world, "budgets").await, ["search-monthly"]);

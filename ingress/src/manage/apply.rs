@@ -1,6 +1,7 @@
 //! Makes what is there be what a file declares: the directory in one change, so that it is there in full or not at all, and
 //! then the keys. Says what it does, or would do, step by step.
 
+use super::keys::{ATTEMPTS, changed_by_others};
 use super::rules::Surroundings;
 use super::{Actor, Changed, Declared, DeclaredKey, ManageError, Objects, put, token};
 use crate::keys::{self, Keys};
@@ -63,13 +64,15 @@ pub struct Applied {
     pub warnings: Vec<String>,
     /// The secrets of new keys: shown here and never again.
     pub secrets: Vec<(KeyId, Secret)>,
+    /// Why not all of it could be done: the keys behind the last step are as they were.
+    pub unfinished: Option<ManageError>,
 }
 
 impl Objects {
     /// Applies what is declared.
     ///
     /// # Errors
-    /// When something declared is impossible here, or it cannot be done now. Then the directory is as it was.
+    /// When something declared is impossible here, or it cannot be done now. Then all is as it was.
     pub async fn apply(&self, actor: &Actor, declared: &Declared, how: Applying) -> Result<Applied, ManageError> {
         let (keys, now) = (self.keys.bucket().list().await?, clock::now());
         let change = |directory: &mut Directory, _: u64| -> Result<(Vec<Changed>, Vec<String>), ManageError> {
@@ -95,31 +98,28 @@ impl Objects {
         if !how.is_dry {
             self.record(events(&changes, actor)).await?;
         }
-        let (of_keys, secrets) = self.apply_keys(actor, &keys, declared, how).await?;
+        let mut applied = Applied { warnings, ..Applied::default() };
+        let mut of_keys = Vec::new();
+        let done = self.apply_keys(&keys, declared, how, (&mut of_keys, &mut applied.secrets)).await;
+        let recorded = if how.is_dry { Ok(()) } else { self.record(events(&of_keys, actor)).await };
+        applied.unfinished = done.and(recorded).err();
         changes.extend(of_keys);
-        Ok(Applied { steps: changes.iter().filter_map(ApplyStep::of).collect(), warnings, secrets })
+        applied.steps = changes.iter().filter_map(ApplyStep::of).collect();
+        Ok(applied)
     }
 
+    /// Does one key after the other, and notes each that is done, with the secret that was made for it.
     async fn apply_keys(
         &self,
-        actor: &Actor,
         keys: &[VirtualKey],
         declared: &Declared,
         how: Applying,
-    ) -> Result<(Vec<Changed>, Vec<(KeyId, Secret)>), ManageError> {
-        let (mut changes, mut secrets) = (Vec::new(), Vec::new());
+        (changes, secrets): (&mut Vec<Changed>, &mut Vec<(KeyId, Secret)>),
+    ) -> Result<(), ManageError> {
         for wanted in &declared.keys {
-            let key = keys.iter().find(|key| key.id.as_str() == wanted.settings.id);
-            let Some((new, fresh)) = become_wanted(&self.keys, key, wanted, how) else { continue };
-            if !how.is_dry {
-                self.keys.bucket().put(new.id.as_str(), &new).await?;
-            }
-            secrets.extend(fresh.map(|secret| (new.id.clone(), secret)));
-            changes.push(change_of(
-                key.map(settings),
-                Some(settings(&new)),
-                key.is_some_and(|key| is_other(key, &new)),
-            ));
+            let Some((change, secret)) = self.apply_key(wanted, how).await? else { continue };
+            changes.push(change);
+            secrets.extend(secret);
         }
         let is_declared = |key: &&VirtualKey| declared.keys.iter().any(|wanted| wanted.settings.id == key.id.as_str());
         if how.is_pruning && !declared.keys.is_empty() {
@@ -130,10 +130,28 @@ impl Objects {
                 changes.push(change_of(Some(settings(key)), None, false));
             }
         }
-        if !how.is_dry {
-            self.record(events(&changes, actor)).await?;
+        Ok(())
+    }
+
+    /// Changes a key as it is now: what somebody else has made of it since, such as another secret, stays. `None`: there is
+    /// nothing to change.
+    async fn apply_key(
+        &self,
+        wanted: &DeclaredKey,
+        how: Applying,
+    ) -> Result<Option<(Changed, Option<(KeyId, Secret)>)>, ManageError> {
+        for _ in 0..ATTEMPTS {
+            let there = self.keys.bucket().get_with_revision(&wanted.settings.id).await?;
+            let (key, at) = there.map_or((None, 0), |(key, at)| (Some(key), at));
+            let Some((new, fresh)) = become_wanted(&self.keys, key.as_ref(), wanted, how) else { return Ok(None) };
+            if how.is_dry || self.write_key(&new, at).await?.is_some() {
+                let is_rotated = key.as_ref().is_some_and(|key| is_other(key, &new));
+                let change = change_of(key.as_ref().map(settings), Some(settings(&new)), is_rotated);
+                let secret = fresh.filter(|_| !how.is_dry).map(|secret| (new.id, secret));
+                return Ok(Some((change, secret)));
+            }
         }
-        Ok((changes, if how.is_dry { Vec::new() } else { secrets }))
+        Err(changed_by_others())
     }
 }
 

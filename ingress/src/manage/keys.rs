@@ -12,7 +12,7 @@ use penstock_schemas::name::KeyId;
 use serde_json::Value;
 
 /// How often a key is changed anew on what somebody else has made of it meanwhile.
-const ATTEMPTS: usize = 20;
+pub(super) const ATTEMPTS: usize = 20;
 
 impl Objects {
     pub(super) async fn list_keys(&self, actor: &Actor) -> Result<Vec<Value>, ManageError> {
@@ -72,10 +72,10 @@ impl Objects {
                 }
             }
         }
-        Err(ManageError::Unavailable("others change the key all the time".to_owned()))
+        Err(changed_by_others())
     }
 
-    async fn write_key(&self, key: &VirtualKey, revision: u64) -> Result<Option<u64>, ManageError> {
+    pub(super) async fn write_key(&self, key: &VirtualKey, revision: u64) -> Result<Option<u64>, ManageError> {
         Ok(match revision {
             0 => self.keys.bucket().create(key.id.as_str(), key).await?,
             revision => self.keys.bucket().update(key.id.as_str(), key, revision).await?,
@@ -116,4 +116,8 @@ fn with_id(wish: &Wish) -> Wish {
         }
         other => other.clone(),
     }
+}
+
+pub(super) fn changed_by_others() -> ManageError {
+    ManageError::Unavailable("others change the key all the time".to_owned())
 }

@@ -27,8 +27,15 @@ pub(crate) async fn run(place: &Place, options: &ApplyOptions) -> anyhow::Result
     let declared = Config::load(place)?.ingress.declared;
     let counter = Box::pin(Counter::open(place, Way::Apply)).await?;
     let how = Applying { is_dry: options.dry_run, is_pruning: options.prune, is_making_secrets: true };
-    let applied = Box::pin(counter.objects.apply(&counter.actor, &declared, how)).await.map_err(told)?;
+    let mut applied = Box::pin(counter.objects.apply(&counter.actor, &declared, how)).await.map_err(told)?;
+    let unfinished = applied.unfinished.take();
     Box::pin(counter.close()).await?;
+    show(place, options, &applied)?;
+    // What was done is told first: the secrets of new keys are shown only now.
+    unfinished.map_or(Ok(ExitCode::SUCCESS), |why| Err(told(why)))
+}
+
+fn show(place: &Place, options: &ApplyOptions, applied: &Applied) -> anyhow::Result<()> {
     if options.format == Format::Json {
         let secrets: serde_json::Map<_, _> =
             applied.secrets.iter().map(|(id, secret)| (id.to_string(), secret.reveal().into())).collect();
@@ -39,11 +46,10 @@ pub(crate) async fn run(place: &Place, options: &ApplyOptions) -> anyhow::Result
             "keys": secrets,
         });
         write(format!("{}\n", serde_json::to_string_pretty(&value)?).as_bytes())?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     warn(&applied.warnings);
-    write(story(place, options, &applied).as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    write(story(place, options, applied).as_bytes())
 }
 
 fn story(place: &Place, options: &ApplyOptions, applied: &Applied) -> String {
