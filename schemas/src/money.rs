@@ -33,6 +33,12 @@ impl Picodollars {
         let bad = || BadAmount(text.to_owned());
         i64::try_from(parse_scaled(text).ok_or_else(bad)?).map(Self).map_err(|_| bad())
     }
+
+    /// A number of dollars as others write it in JSON, such as `9.5e-4`. `None` when it is negative or too large.
+    #[expect(clippy::cast_possible_truncation, reason = "checked to lie within the amounts that there are")]
+    pub fn of_dollars(dollars: f64) -> Option<Self> {
+        (0.0..1e6).contains(&dollars).then(|| Self((dollars * 1e12).round() as i64))
+    }
 }
 
 /// Reads a non-negative decimal as an integer number of 1e-12ths. `None` when it is not one, or too large.

@@ -99,6 +99,7 @@ mod reload;
 mod repeat;
 mod reported;
 mod reported_agents;
+mod reported_wires;
 mod rerank;
 mod responses;
 mod resume;

@@ -10,7 +10,7 @@ const CHAT: &str = "/v1/chat/completions";
 const SAYS: &str = r#"{"id":"msg_2","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"sunny"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":3,"cache_read_input_tokens":0,"cache_creation_input_tokens":0,"output_tokens":2}}"#;
 
 /// A world with one more provider of this name, whose section says this besides; it takes anything.
-async fn named(name: &str, section: &str, path: &str) -> (World, Upstream) {
+pub(crate) async fn named(name: &str, section: &str, path: &str) -> (World, Upstream) {
     let house = Upstream::start(name).await;
     house.accepts_anything();
     let url = house.url();
@@ -21,27 +21,27 @@ async fn named(name: &str, section: &str, path: &str) -> (World, Upstream) {
     (World::setup().config(&config).env("K", "sk-the-only").start().await, house)
 }
 
-async fn world(section: &str, path: &str) -> (World, Upstream) {
+pub(crate) async fn world(section: &str, path: &str) -> (World, Upstream) {
     named("house", section, path).await
 }
 
-fn messages(world: &World, body: &Value) -> Ask {
+pub(crate) fn messages(world: &World, body: &Value) -> Ask {
     world.post("/v1/messages", body).header("anthropic-version", "2023-06-01")
 }
 
-fn user(model: &str) -> Value {
+pub(crate) fn user(model: &str) -> Value {
     json!({ "model": model, "messages": [{ "role": "user", "content": "a" }] })
 }
 
-fn claude(model: &str) -> Value {
+pub(crate) fn claude(model: &str) -> Value {
     json!({ "model": model, "max_tokens": 9000, "messages": [{ "role": "user", "content": "a" }] })
 }
 
-fn last(house: &Upstream) -> Call {
+pub(crate) fn last(house: &Upstream) -> Call {
     house.calls().pop().expect("the provider was called")
 }
 
-fn said(message: &Value, reason: &str) -> Reply {
+pub(crate) fn said(message: &Value, reason: &str) -> Reply {
     Reply::whole(200, json!({ "id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [{ "index": 0, "message": message, "finish_reason": reason }], "usage": { "prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5 } }).to_string())
 }
 
@@ -53,11 +53,11 @@ fn response(output: &Value) -> Reply {
     Reply::whole(200, json!({ "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": output, "usage": { "input_tokens": 3, "output_tokens": 2, "total_tokens": 5 } }).to_string())
 }
 
-fn tool() -> Value {
+pub(crate) fn tool() -> Value {
     json!([{ "name": "f", "description": "d", "input_schema": { "type": "object", "properties": { "n": { "type": "integer" } } } }])
 }
 
-fn function() -> Value {
+pub(crate) fn function() -> Value {
     json!([{ "type": "function", "function": { "name": "f", "description": "d", "parameters": { "type": "object", "properties": { "n": { "type": "integer" } } } } }])
 }
 

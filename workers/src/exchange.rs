@@ -262,7 +262,7 @@ impl Exchange<'_> {
         let model = &self.envelope.plan.current().target.model;
         // Lines of batches have prices of their own, and no tier.
         let card = if report.observed.is_flex { self.provider.model_as_served(model, true) } else { self.card };
-        Ended { head, summary: report.sum_up(card) }
+        Ended { head, summary: report.sum_up(card, self.provider) }
     }
 
     /// Sends a frame; a client that does not read does not hold it up beyond the total time.

@@ -11,6 +11,7 @@ use penstock_schemas::asked_tools::AskedTools;
 use penstock_schemas::envelope::{Delivery, Dialect, Operation, Unsupported};
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::model::ModelCard;
+use penstock_schemas::money::Picodollars;
 use penstock_schemas::name::ModelId;
 use penstock_schemas::sse;
 use penstock_schemas::usage::Usage;
@@ -192,6 +193,8 @@ pub struct Observed {
     pub usage: Option<Usage>,
     /// Whether the provider's figures contradict each other. Then `usage` holds the totals alone, or the larger reading.
     pub usage_mismatch: bool,
+    /// What it costs, as the provider says.
+    pub told_cost: Option<Picodollars>,
     /// The model as the provider names it.
     pub model_version: Option<String>,
     /// The provider's id of the answer.

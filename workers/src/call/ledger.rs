@@ -119,11 +119,12 @@ impl CallContext {
         } else {
             self.provider.model_as_served(&start.target.model, report.observed.is_flex)
         };
-        let summary = report.sum_up(card);
+        let summary = report.sum_up(card, &self.provider);
         let is_known = summary.usage_source != UsageSource::Unknown;
         let card_of_it = card.filter(|_| !report.is_dearer());
-        let unpriced =
-            Some(cost::unpriced(card_of_it, &summary.usage)).filter(|unpriced| *unpriced != Usage::default());
+        let is_told = report.told_cost(card, &self.provider).is_some();
+        let unpriced = Some(cost::unpriced(card_of_it, &summary.usage))
+            .filter(|unpriced| !is_told && *unpriced != Usage::default());
         let rest = unpriced.and_then(|unpriced| cost::with_rest(card, &summary, &unpriced, start.worst_case));
         // A dearer service costs no less than the usual one.
         let usual = sum_up(card, report.observed.usage, report.counted).cost.filter(|_| report.is_dearer());

@@ -2,9 +2,10 @@
 
 use crate::cost::sum_up;
 use crate::count::{self, Sent};
+use crate::provider::Provider;
 use crate::providers::quota::Left;
 use bytes::Bytes;
-use penstock_dialects::provider::Observed;
+use penstock_dialects::provider::{Observed, Quirk};
 use penstock_dialects::strike::strike_in;
 use penstock_dialects::tool_map::ToolMap;
 use penstock_runtime::{Life, Secret};
@@ -14,6 +15,7 @@ use penstock_schemas::extent::AskedService;
 use penstock_schemas::failure::{Failure, FailureKind};
 use penstock_schemas::frame::Summary;
 use penstock_schemas::model::ModelCard;
+use penstock_schemas::money::Picodollars;
 use penstock_schemas::usage::Usage;
 use std::mem;
 use std::time::Duration;
@@ -110,10 +112,19 @@ impl Report {
         is_cut && !is_known && is_counted(operation)
     }
 
-    /// What it came to. At a dearer service than the prices are for that is not known.
-    pub(crate) fn sum_up(&self, card: Option<&ModelCard>) -> Summary {
+    /// What it came to. At a dearer service than the prices are for that is not known, unless the provider says it.
+    pub(crate) fn sum_up(&self, card: Option<&ModelCard>, provider: &Provider) -> Summary {
         let summary = sum_up(card, self.observed.usage, self.counted);
-        Summary { cost: summary.cost.filter(|_| !self.is_dearer()), ..summary }
+        let cost = summary.cost.filter(|_| !self.is_dearer());
+        Summary { cost: cost.or_else(|| self.told_cost(card, provider)), ..summary }
+    }
+
+    /// What the provider says that the whole of it costs, where no price is known and the operator or the catalogue says that it
+    /// can be believed.
+    pub(crate) fn told_cost(&self, card: Option<&ModelCard>, provider: &Provider) -> Option<Picodollars> {
+        let is_priced = card.is_some_and(|card| card.price.is_some());
+        let is_believed = !is_priced && self.observed.usage.is_some() && provider.settings.has(Quirk::TellsCost);
+        self.observed.told_cost.filter(|_| is_believed)
     }
 
     /// Whether each token costs more than the prices say: the provider says so, or was asked for it and does not say that it

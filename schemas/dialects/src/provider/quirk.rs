@@ -104,6 +104,9 @@ pub enum Quirk {
     ThreeEfforts,
     /// Refuses `reasoning_effort` beside `thinking`. Source: <https://github.com/HKUDS/nanobot/issues/3939>.
     OneThought,
+    /// Says in `usage.cost` what an answer costs, in dollars: where no price is known, that is what it costs.
+    /// Source: <https://openrouter.ai/docs/use-cases/usage-accounting>.
+    TellsCost,
     /// Serves OpenAI's own models among others, and these take what they take at OpenAI.
     /// Source: <https://github.com/actions/ai-inference/issues/116>.
     OpenaiModels,

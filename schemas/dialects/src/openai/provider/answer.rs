@@ -180,8 +180,11 @@ impl Answer {
         let usages = [self.x_groq.as_ref().and_then(|elsewhere| elsewhere.usage.as_ref()), self.usage.as_ref()];
         let usages = choices.iter().map(|choice| choice.usage.as_ref()).chain(usages);
         // A stream may count on in each chunk: the last figures are the whole stream's.
-        if let Some(read) = usages.flatten().filter_map(usage::read).next_back() {
-            (observed.usage, observed.usage_mismatch) = (Some(read.usage), read.mismatch);
+        for usage in usages.flatten() {
+            if let Some(read) = usage::read(usage) {
+                (observed.usage, observed.usage_mismatch) = (Some(read.usage), read.mismatch);
+                observed.told_cost = usage::cost(usage);
+            }
         }
         note_search(observed);
     }

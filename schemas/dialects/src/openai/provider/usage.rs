@@ -3,6 +3,7 @@
 //! beside the field.
 
 use penstock_schemas::chat::{CompletionUsage, OutputDetails, PromptDetails};
+use penstock_schemas::money::Picodollars;
 use penstock_schemas::usage::Usage;
 use serde_json::{Map, Value};
 
@@ -59,6 +60,16 @@ pub(super) fn read(value: &Value) -> Option<Read> {
     usage.searches = count(&["num_search_queries"]); // Perplexity: https://docs.perplexity.ai/getting-started/pricing
     let adds_up = total.is_none_or(|total| total == usage.input_total() + usage.output_total());
     Some(Read { usage, mismatch: classes.is_none() || !adds_up })
+}
+
+/// What an answer costs in dollars, as OpenRouter says it. With a key of the operator's own at the provider behind it, that is its
+/// fee alone, and what that provider charges is beside it.
+/// Sources: <https://openrouter.ai/docs/use-cases/usage-accounting>, <https://github.com/tailcallhq/forgecode/issues/1641>.
+pub(super) fn cost(usage: &Value) -> Option<Picodollars> {
+    let dollars = |place| at(usage, place).and_then(Value::as_f64).and_then(Picodollars::of_dollars);
+    let cost = dollars("cost")?;
+    let behind = dollars("cost_details/upstream_inference_cost").filter(|_| usage["is_byok"] == true);
+    Some(cost + behind.unwrap_or_default())
 }
 
 /// Whether a usage has the members and types that OpenAI's has; one that is not there is `null`.
