@@ -149,7 +149,7 @@ impl IngressConfig {
         let mut seconds = |key, default| section.duration(key).unwrap_or(Duration::from_secs(default));
         let head_timeout = seconds("head_timeout", 10);
         let (idle_timeout, write_timeout) = (seconds("idle_timeout", 75), seconds("write_timeout", 60));
-        let keep_alive = seconds("keep_alive", 20);
+        let keep_alive = seconds("keep_alive", 45);
         let body_timeout = seconds("body_timeout", 60);
         let (total_timeout, drain) = (seconds("total_timeout", 600), seconds("drain", 30));
         let body_limit = section.size("body_limit").unwrap_or(32 << 20);

@@ -7,7 +7,7 @@ import { createRequire } from "node:module";
 
 const require = createRequire(`${process.env.PENSTOCK_TEST_NODE_MODULES}/`);
 const { OpenAI } = require("openai");
-const { default: AnthropicSDK, ServiceUnavailableError } = require("@anthropic-ai/sdk");
+const { default: AnthropicSDK, OverloadedError } = require("@anthropic-ai/sdk");
 const { GoogleGenAI, ApiError } = require("@google/genai");
 const { createOpenAI } = require("@ai-sdk/openai");
 const vercel = require("ai");
@@ -246,7 +246,7 @@ function anthropic() {
           404: AnthropicSDK.NotFoundError,
           429: AnthropicSDK.RateLimitError,
           500: AnthropicSDK.InternalServerError,
-          503: ServiceUnavailableError,
+          503: OverloadedError,
         },
         (status) => ask(model(status), `Fail with ${status}`),
       ),

@@ -307,7 +307,7 @@ class Anthropic:
         404: anthropic.NotFoundError,
         429: anthropic.RateLimitError,
         500: anthropic.InternalServerError,
-        503: anthropic.ServiceUnavailableError,
+        503: anthropic.OverloadedError,
     }
 
     def errors(self, model):

@@ -14,7 +14,7 @@ use penstock_dialects::error_details::strike_failure;
 use penstock_dialects::provider::{Form, Observed, Wanted};
 use penstock_dialects::strike::{strike, strike_bytes};
 use penstock_runtime::bus::{Desk, Pending};
-use penstock_runtime::memory::{Memory, Reserved, values};
+use penstock_runtime::memory::{Memory, Reserved, answered_values};
 use penstock_runtime::{HEAVY, Life, Secret, clock, heavy};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::{Dialect, Envelope, Operation};
@@ -218,7 +218,7 @@ impl Exchange<'_> {
         if json.len() < HEAVY || self.wanted.operation == Operation::Embeddings {
             return Ok(self.memory.none());
         }
-        let values = heavy(json.len(), || values(json)).await;
+        let values = heavy(json.len(), || answered_values(json)).await;
         self.memory.reserve(values).map_err(|_| Failure::gateway(FailureKind::Internal, MEMORY_FULL))
     }
 

@@ -14,6 +14,7 @@ use axum::extract::State;
 use axum::response::Response;
 use penstock_dialects::client::WrongRequest;
 use penstock_runtime::clock;
+use penstock_schemas::UnixMicros;
 use penstock_schemas::envelope::Dialect;
 use penstock_schemas::event::UsageEvent;
 use penstock_schemas::kind::Role;
@@ -110,13 +111,28 @@ async fn project_of(ingress: &Shared, id: RequestId, judge: &Judge) -> Result<Op
         let row = found.get("request").filter(|row| row.is_object()).or_else(|| found.get("attempts")?.get(0))?;
         ProjectId::parse(row.get("project")?.as_str()?).ok()
     });
-    let is_fresh = id.0.get_timestamp().is_some_and(|at| {
-        let (seconds, _) = at.to_unix();
-        (clock::now().0 / 1_000_000).saturating_sub(seconds) < FRESH.as_secs()
-    });
+    let is_fresh = is_fresh(id, clock::now());
     let own = match judge.projects.as_deref() {
         Some([project]) if is_fresh && judge.source == ScoreSource::Key => ProjectId::parse(project.as_str()).ok(),
         _ => None,
     };
     Ok(found.or(own))
+}
+
+/// Whether the request began about now. An id of a time that is still to come is made up.
+fn is_fresh(id: RequestId, now: UnixMicros) -> bool {
+    id.0.get_timestamp().is_some_and(|at| (now.0 / 1_000_000).abs_diff(at.to_unix().0) < FRESH.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_a_time_that_is_still_to_come_is_no_fresh_request() {
+        let (id, now) = (clock::request_id(), clock::now());
+        let far = Duration::from_secs(200);
+        let before = UnixMicros(now.0 - 200_000_000);
+        assert_eq!([now, now.after(far), before].map(|now| is_fresh(id, now)), [true, false, false]);
+    }
 }

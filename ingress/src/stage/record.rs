@@ -19,7 +19,7 @@ use crate::status;
 use axum::http::HeaderMap;
 use captured::capture;
 use penstock_runtime::bus::Journal;
-use penstock_runtime::memory::{MemoryFull, Reserved, values};
+use penstock_runtime::memory::{MemoryFull, Reserved, answered_values};
 use penstock_runtime::{Life, clock};
 use penstock_schemas::UnixMicros;
 use penstock_schemas::body::SentBody;
@@ -215,7 +215,7 @@ impl Record {
     /// When there is no memory for them.
     pub(crate) fn hold_values(&self, json: &[u8]) -> Result<Reserved, Failure> {
         let mut held = self.answer.none();
-        held.grow(values(json)).map_err(full)?;
+        held.grow(answered_values(json)).map_err(full)?;
         Ok(held)
     }
 

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 const COMMENT: Bytes = Bytes::from_static(b": waiting\n\n");
 
 /// A response that is on its way, and why it is a refusal, if it is one.
-pub(crate) type Answering = BoxFuture<'static, (Response, Option<Refusal>)>;
+pub(crate) type PendingReply = BoxFuture<'static, (Response, Option<Refusal>)>;
 
 /// To whom they are given, and after which silence.
 pub(crate) struct SignsOfLife {
@@ -36,7 +36,7 @@ pub(crate) struct SignsOfLife {
 /// What is waited for.
 enum Awaited {
     /// The beginning.
-    Answer(Answering),
+    Answer(PendingReply),
     /// More events; and whether the last one is out as a whole, so that a comment may follow.
     Events(BodyDataStream, bool),
 }
@@ -55,7 +55,7 @@ impl SignsOfLife {
     }
 
     /// The response, with them.
-    pub(crate) async fn among(self, mut answering: Answering) -> Response {
+    pub(crate) async fn among(self, mut answering: PendingReply) -> Response {
         let Ok((response, _)) = timeout(self.silence, &mut answering).await else {
             let id = self.id;
             return reply::events(self.body(Awaited::Answer(answering)), id);

@@ -100,8 +100,21 @@ impl Reserved {
 /// request is put into another dialect.
 const VALUE: usize = 400;
 
-/// What the values of JSON may take while they are read, besides their texts, in bytes: two bytes can be a number in a list.
+/// The same of an answer, which is put into another dialect in fewer steps: 7.5 million numbers took 1.3 GB.
+const ANSWERED_VALUE: usize = 200;
+
+/// What the values of a request may take while they are read, besides their texts, in bytes: two bytes can be a number in a list.
 pub fn values(json: &[u8]) -> usize {
+    count(json).saturating_mul(VALUE)
+}
+
+/// The same of an answer, or of an event of one.
+pub fn answered_values(json: &[u8]) -> usize {
+    count(json).saturating_mul(ANSWERED_VALUE)
+}
+
+/// Values of JSON, about.
+fn count(json: &[u8]) -> usize {
     let (mut count, mut at) = (0_usize, 0);
     while let Some(found) = memchr::memchr2(b',', b'"', &json[at..]) {
         at += found + 1;
@@ -111,7 +124,7 @@ pub fn values(json: &[u8]) -> usize {
             at = behind_text(json, at);
         }
     }
-    count.saturating_mul(VALUE)
+    count
 }
 
 /// The place behind a text that begins here.
