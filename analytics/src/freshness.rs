@@ -46,7 +46,7 @@ impl Default for Freshness {
 }
 
 impl Freshness {
-    /// Notes a question of somebody who looks, and may ask again: see [`ATTENTION`]. Waits as [`Freshness::catch_up`] does.
+    /// Somebody reads the ledger: rows are inserted sooner for [`ATTENTION`]. Then the same as [`Freshness::catch_up`].
     pub(crate) async fn ask(&self) {
         self.0.send_modify(|known| known.asked = Some(Instant::now()));
         self.catch_up().await;
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(freshness.begin(), UNREAD);
         freshness.carried();
         freshness.catch_up().await;
-        assert_eq!(freshness.begin(), UNREAD, "what this role asks itself is nobody who looks");
+        assert_eq!(freshness.begin(), UNREAD, "questions of this role itself do not count as readers");
     }
 
     #[tokio::test(start_paused = true)]

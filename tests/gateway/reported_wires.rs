@@ -61,7 +61,7 @@ async fn rows(world: &World, count: usize) -> Vec<Value> {
     world.sql_until(sql, |rows| rows.len() == count && rows.iter().all(|row| row["cost"] != Value::Null)).await
 }
 
-/// <https://github.com/trefeon/freebuff-proxy/issues/83>: a silent stream has signs of life, before its first content too, and what fails late is told in its provider's words.
+/// <https://github.com/trefeon/freebuff-proxy/issues/83>: a silent stream gets comments, also before its first content, and a late failure is an event with the provider's message.
 #[tokio::test]
 async fn a_silent_stream_has_signs_of_life_and_what_fails_late_is_told() {
     let quick = "dialect = \"openai\"\n[ingress]\nkeep_alive = \"100ms\"";
@@ -313,7 +313,7 @@ async fn what_openrouter_says_of_its_price_is_heard() {
         "SELECT toString(charged_usd) AS charged, unpriced_usage FROM attempts ORDER BY started_at DESC LIMIT 1";
     let rows = world.sql_until(charged, |rows| rows[0]["charged"] == "0.01995").await;
     assert_eq!(rows[0]["unpriced_usage"], json!({}));
-    // Others' figures of that name are in nobody knows which money.
+    // The currency of other servers' `cost` is not known.
     let (world, other) = named("house", "dialect = \"openai\"", "/v1").await;
     other.replies(Reply::whole(200, whole.to_string())).once();
     assert_eq!(world.post(CHAT, &user("house/m")).await.header("x-penstock-cost-usd"), "");

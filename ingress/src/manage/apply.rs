@@ -133,8 +133,8 @@ impl Objects {
         Ok(())
     }
 
-    /// Changes a key as it is now: what somebody else has made of it since, such as another secret, stays. `None`: there is
-    /// nothing to change.
+    /// Changes one key by compare-and-set: what others change meanwhile, such as its secret, is kept. `None`: nothing
+    /// differs.
     async fn apply_key(
         &self,
         wanted: &DeclaredKey,

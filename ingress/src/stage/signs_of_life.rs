@@ -1,6 +1,6 @@
-//! Comments in a stream of events that is silent for long: proxies and load balancers on the way take a silent connection for
-//! dead (nginx's and Amazon's after 60 s, Cloudflare's after 100 s). A stream whose first content is long in coming begins without
-//! it; what fails after that is told as an event. Knows nothing of how an answer comes about.
+//! Sends comments in streams of events that are silent for long: proxies and load balancers close a silent connection
+//! (nginx's and Amazon's after 60 s, Cloudflare's after 100 s). When the first content takes that long, the stream begins without
+//! it, and a failure after that is sent as an event. Does not know how an answer is made.
 //! Source: <https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes>.
 
 use crate::dialect;

@@ -75,7 +75,7 @@ pub(super) fn settle_functions(body: &Bytes) -> Option<SettledBody> {
     let mut request: Map<String, Value> = serde_json::from_slice(body).ok()?;
     let (is_settled, is_old) = functions::settle(&mut request);
     if is_old {
-        // Not every server takes it, and of several calls the first is told anyway.
+        // Some servers refuse it, and clients of `functions` are given the first call alone.
         request.shift_remove("parallel_tool_calls");
     }
     is_settled.then(|| SettledBody { body: Value::Object(request).to_string().into(), is_old })

@@ -216,7 +216,7 @@ pub enum Issuer {
 }
 
 impl Issuer {
-    /// Whose pieces a model of this name reads, where the name tells it, whoever serves the model.
+    /// The issuer whose pieces a model of this name can read, whatever provider serves it. `None`: the name does not tell.
     pub fn of_model(name: &str) -> Option<Self> {
         let known = [("claude", Self::Anthropic), ("gemini", Self::Google)];
         known.into_iter().find(|(word, _)| name.contains(word)).map(|(_, issuer)| issuer)

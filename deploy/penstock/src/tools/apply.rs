@@ -29,7 +29,7 @@ pub(crate) async fn run(place: &Place, options: &ApplyOptions) -> anyhow::Result
     let how = Applying { is_dry: options.dry_run, is_pruning: options.prune, is_making_secrets: true };
     let mut applied = Box::pin(counter.objects.apply(&counter.actor, &declared, how)).await.map_err(told)?;
     let unfinished = applied.unfinished.take();
-    // What was done is told first: the secrets of new keys are shown only now.
+    // Before anything else can fail: the secrets of new keys cannot be shown again.
     show(place, options, &applied)?;
     Box::pin(counter.close()).await?;
     unfinished.map_or(Ok(ExitCode::SUCCESS), |why| Err(told(why)))
